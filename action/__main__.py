@@ -1,0 +1,32 @@
+"""Entry point: `main(params)` on OpenWhisk, the command line for `python -m action`.
+
+OpenWhisk renames this file to `main__.py`, parses it, and imports it once per container; what is
+slow (imports, the model, a first run) happens then, so that an activation only has to answer.
+"""
+
+import os
+import sys
+from typing import Any
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+if __name__ == "__main__":
+    from action.cli import run
+
+    sys.exit(run(sys.argv[1:]))
+
+if HERE not in sys.path:
+    sys.path.insert(0, HERE)
+
+from action.handler import start  # noqa: E402  (the path has to be there first)
+
+_handle = start(HERE)
+
+
+def main(params: dict[str, Any]) -> dict[str, Any]:
+    """Answer one activation.
+
+    Takes `image` (base64 or a data: URL) or `images` (a list of them), and the options `topK`,
+    `threshold` and `details`. Never raises: every failure is `{"error": "..."}`.
+    """
+    return _handle(params)

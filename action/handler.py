@@ -1,0 +1,173 @@
+"""One activation: request -> image -> classifier -> response, timed and logged."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+from action.request import ActionError, Options, image_bytes, parse
+
+Answer = dict[str, Any]
+_INTERNAL = "internal error: the picture could not be classified; the activation's log says why"
+
+
+def start(root: str) -> Callable[[Any], Answer]:
+    """Load what `root` holds, once per container.
+
+    Args:
+        root: folder with `lib/cpXY/` (packages per Python version) and `model/`.
+
+    Returns:
+        The function that answers activations. If loading failed, one that answers each with the
+        reason: raising here would show the user no more than "initialization failed".
+    """
+    began = perf_counter()
+    try:
+        use_packages(root)
+        return Handler(os.path.join(root, "model"), began)
+    except ActionError as error:
+        reason = str(error)
+    except Exception as error:
+        traceback.print_exc()
+        reason = f"the function could not start: {type(error).__name__}: {error}"
+    print(f"start failed: {reason}", file=sys.stderr)
+    return lambda params: {"error": reason}
+
+
+def use_packages(root: str) -> None:
+    """Put the packages for the running Python version first on the import path.
+
+    Raises:
+        ActionError: the zip was built for another Python version or machine.
+    """
+    tag = "cp{}{}".format(*sys.version_info)
+    folder = os.path.join(root, "lib")
+    if not os.path.isdir(os.path.join(folder, tag)):
+        built = sorted(name[2:] for name in os.listdir(folder) if name.startswith("cp"))
+        versions = [f"{name[0]}.{name[1:]}" for name in sorted(built, key=int)]
+        running = "{}.{}".format(*sys.version_info)
+        raise ActionError(
+            f"built for Python {', '.join(versions)}, this runtime is {running}: rebuild with "
+            f"--python {running} or create the action with --kind python:{versions[-1]}"
+        )
+    machine = f"{sys.platform} {os.uname().machine}" if hasattr(os, "uname") else sys.platform
+    if machine != "linux x86_64":
+        raise ActionError(f"built for linux x86_64, this machine is {machine}")
+    sys.path.insert(0, os.path.join(folder, tag))
+
+
+class Timings:
+    """Seconds spent in an activation so far, by stage."""
+
+    def __init__(self) -> None:
+        self._began = perf_counter()
+        self.decode = 0.0
+        self.classify = 0.0
+
+    def milliseconds(self) -> dict[str, float]:
+        """The stages and the total up to now, in ms."""
+        total = perf_counter() - self._began
+        stages = {"decode": self.decode, "classify": self.classify, "total": total}
+        return {name: round(seconds * 1000, 3) for name, seconds in stages.items()}
+
+
+class Handler:
+    """Answers activations with a model that is loaded and warmed."""
+
+    def __init__(self, model: str, began: float) -> None:
+        """Import the packages and load the model in folder `model`; `began` starts the clock."""
+        from action import image, response
+        from action.classifier import Classifier
+
+        self.classifier = Classifier(model)
+        self._decode = image.decode
+        self._response = response
+        self._init_ms = round((perf_counter() - began) * 1000, 3)
+        self._start = "cold"
+
+    def __call__(self, params: Any) -> Answer:
+        """Answer one activation with plain Python values, and log it; never raises an Exception."""
+        timings = Timings()
+        try:
+            request = parse(params, len(self.classifier.labels))
+        except Exception as error:
+            answer = _failure(error)
+        else:
+            pictures = [partial(image_bytes, value) for value in request.images]
+            answer = self.answer(pictures, request.batch, request.options, timings)
+        self._log(answer, timings)
+        self._start = "warm"
+        return answer
+
+    def answer(
+        self,
+        pictures: Sequence[Callable[[], bytes]],
+        batch: bool,
+        options: Options,
+        timings: Timings,
+    ) -> Answer:
+        """Classify pictures; one that fails gives an `error` in its place, the others go on.
+
+        Args:
+            pictures: functions that return an encoded picture each, or raise an ActionError.
+            batch: whether to answer with `predictions`, one per picture, or for the only one.
+            options: what to answer.
+            timings: where to add the time spent.
+        """
+        answers = [self._classify(picture, options, timings) for picture in pictures]
+        answer: Answer = {"predictions": answers} if batch else answers[0]
+        if options.details and "error" not in answer:
+            answer.setdefault("details", {}).update(self._details(timings))
+        return answer
+
+    def _classify(self, picture: Callable[[], bytes], options: Options, timings: Timings) -> Answer:
+        model = self.classifier
+        try:
+            data = picture()
+            began = perf_counter()
+            found = self._decode(data, model.width, model.height, model.channels, model.crop)
+            decoded = perf_counter()
+            timings.decode += decoded - began
+            ranked = model.rank(found.pixels, options.top_k, options.threshold)
+            timings.classify += perf_counter() - decoded
+        except Exception as error:
+            return _failure(error)
+        answer: Answer = {"results": self._response.results(ranked, options.details)}
+        if options.details:
+            answer["details"] = {
+                "image": {
+                    "format": found.format,
+                    "width": found.width,
+                    "height": found.height,
+                    "bytes": len(data),
+                }
+            }
+        return answer
+
+    def _log(self, answer: Answer, timings: Timings) -> None:
+        answers = answer.get("predictions", [answer])
+        failed = sum("error" in each for each in answers)
+        stages = "".join(f" {name}={ms:.1f}ms" for name, ms in timings.milliseconds().items())
+        init = f" init={self._init_ms:.0f}ms" if self._start == "cold" else ""
+        memory = f" rss={self._response.rss_mb():.0f}MB"
+        print(f"classify {self._start} images={len(answers)} failed={failed}{stages}{init}{memory}")
+
+    def _details(self, timings: Timings) -> Answer:
+        return {
+            "model": self.classifier.about(),
+            "python": "{}.{}.{}".format(*sys.version_info),
+            "start": self._start,
+            "timings": {**timings.milliseconds(), "init": self._init_ms},
+            "memory": {"rss": self._response.rss_mb()},
+        }
+
+
+def _failure(error: Exception) -> Answer:
+    """What the client sees of an error: its text if it can mend it, else only that it happened."""
+    if isinstance(error, ActionError):
+        return {"error": str(error)}
+    traceback.print_exception(error)
+    return {"error": _INTERNAL}

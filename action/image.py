@@ -1,0 +1,209 @@
+"""Bytes of a picture -> pixels of the model's size: sniff, check, decode, crop, resize, turn."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from action.request import ImageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_PIXELS = 100_000_000
+FORMATS: dict[str, type[ImageFile.ImageFile]] = {
+    "JPEG": JpegImageFile,
+    "PNG": PngImageFile,
+    "WebP": WebPImageFile,
+    "GIF": GifImageFile,
+    "BMP": BmpImageFile,
+}
+_ACCEPTED = ", ".join(FORMATS)
+
+# The pixel count is checked below, with an error of our own.
+Image.MAX_IMAGE_PIXELS = None
+
+# First bytes of what is accepted, and of what people send by mistake (for a better error).
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\x00", "TIFF"),
+    (b"MM\x00*", "TIFF"),
+    (b"%PDF", "PDF"),
+    (b"8BPS", "PSD"),
+    (b"\x00\x00\x01\x00", "ICO"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
+    (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
+    (b"PK\x03\x04", "a zip file"),
+    (b"\x1f\x8b", "gzip data"),
+    (b"<svg", "SVG"),
+    (b"<?xml", "XML or SVG"),
+    (b"<!DOCTYPE", "HTML"),
+    (b"<html", "HTML"),
+)
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC"}
+
+# EXIF orientation -> what puts the picture upright (CIPA DC-008, tag 0x0112).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
+
+
+class Decoded(NamedTuple):
+    """Pixels for the model, and what the picture was: sizes are those of the file."""
+
+    pixels: NDArray[np.uint8]
+    format: str
+    width: int
+    height: int
+
+
+def sniff(data: bytes) -> str:
+    """The picture's format by its first bytes, a key of FORMATS.
+
+    Raises:
+        ImageError: any other format, named where it is known; or no picture at all.
+    """
+    found = ""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        found = "WebP"
+    elif data[4:8] == b"ftyp":
+        found = _BRANDS.get(data[8:12], "a video or HEIF file")
+    else:
+        found = next((name for magic, name in _MAGIC if data.startswith(magic)), "")
+    if found in FORMATS:
+        return found
+    if found:
+        raise ImageError(f"unsupported format: expected {_ACCEPTED}, found {found}")
+    raise ImageError(
+        f"not a picture: expected {_ACCEPTED}, found {len(data)} bytes that start with {data[:8]!r}"
+    )
+
+
+def decode(data: bytes, width: int, height: int, channels: int, crop: float) -> Decoded:
+    """Turn an encoded picture into the pixels that a model looks at.
+
+    The central square with `crop` times the shorter side is resized (bilinear, with antialiasing)
+    in one step; EXIF orientation is applied to the small result, transparency becomes white.
+    Of an animation, the first frame counts.
+
+    Args:
+        data: the file's bytes.
+        width: of the result, in pixels.
+        height: of the result, in pixels.
+        channels: 3 for RGB, 1 for grey.
+        crop: share of the shorter side to keep, 0 < crop <= 1.
+
+    Returns:
+        Pixels as uint8 of shape (height, width, channels), with the picture's format and size.
+
+    Raises:
+        ImageError: not a picture, an unsupported format, too many pixels, or broken.
+    """
+    name = sniff(data)
+    try:
+        with FORMATS[name](io.BytesIO(data)) as picture:
+            size = picture.size
+            _check_pixels(*size)
+            pixels = _pixels(picture, width, height, channels, crop)
+    except ImageError:
+        raise
+    except MemoryError:
+        raise ImageError(
+            f"{name}: too large to decode in this action's memory; send it smaller"
+        ) from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on broken data
+        reason = str(error).split("\n")[0][:100] or type(error).__name__
+        raise ImageError(f"broken {name}: {reason}") from None
+    return Decoded(pixels, name, *size)
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(f"expected a picture with pixels, found {width} x {height}")
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"too many pixels: expected at most {MAX_PIXELS // 10**6} megapixels, "
+            f"found {width} x {height} ({width * height / 1e6:.0f} megapixels)"
+        )
+
+
+def _pixels(
+    picture: ImageFile.ImageFile, width: int, height: int, channels: int, crop: float
+) -> NDArray[np.uint8]:
+    orientation = _orientation(picture)
+    size = (height, width) if orientation in _SIDEWAYS else (width, height)
+    # A JPEG can be decoded at 1/2, 1/4 or 1/8: as small as the crop still has the model's size.
+    scale = max(size) / (crop * min(picture.size))
+    if scale < 1:
+        wanted = (int(picture.width * scale) + 1, int(picture.height * scale) + 1)
+        picture.draft(picture.mode, wanted)
+    picture.load()
+    plain = _plain(picture)
+    side = crop * min(plain.size)
+    left, top = (plain.width - side) / 2, (plain.height - side) / 2
+    box = (left, top, left + side, top + side)
+    small = _on_white(plain.resize(size, Image.Resampling.BILINEAR, box=box))
+    if orientation in _UPRIGHT:
+        small = small.transpose(_UPRIGHT[orientation])
+    small = small.convert("RGB" if channels == 3 else "L")
+    return np.asarray(small, np.uint8).reshape(height, width, channels)
+
+
+def _orientation(picture: Image.Image) -> int:
+    try:
+        value = picture.getexif().get(_ORIENTATION, 1)
+    except Exception:  # absurd EXIF must not cost the answer; upright is the best guess
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _plain(picture: Image.Image) -> Image.Image:
+    """The picture in a mode that can be resized: L, RGB, RGBA or LA, 8 bits per channel."""
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return _eight_bits(picture)
+    if picture.mode in ("RGBa", "La"):
+        return picture.convert(picture.mode.upper())
+    if picture.has_transparency_data:
+        return picture.convert("RGBA")
+    if picture.mode in ("L", "RGB"):
+        return picture
+    return picture.convert("L" if picture.mode == "1" else "RGB")
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """16-bit grey (also what Pillow keeps in 32 bits) -> L. A float picture counts as 0..1."""
+    values = np.asarray(picture)
+    if picture.mode == "F":
+        values = values * 255.0 if np.nanmax(values, initial=0.0) <= 1.0 else values
+    elif picture.mode != "I" or values.max(initial=0) > 255:
+        values = values >> 8
+    return Image.fromarray(np.clip(np.nan_to_num(values), 0, 255).astype(np.uint8))
+
+
+def _on_white(small: Image.Image) -> Image.Image:
+    if small.mode not in ("RGBA", "LA"):
+        return small
+    rgba = small.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba)

@@ -1,0 +1,182 @@
+"""Parameters of an activation -> pictures and options, and the errors a client can get."""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Any
+
+MAX_IMAGE_BYTES = 20 * 1024 * 1024
+"""Largest encoded picture, in bytes. OpenWhisk's own payload limit (1 MiB by default) is lower."""
+
+DEFAULT_TOP_K = 3
+
+_NAMES = ("image", "images", "topK", "threshold", "details")
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+
+
+class ActionError(Exception):
+    """Something the client can mend: the text says what was expected and what was found."""
+
+
+class RequestError(ActionError):
+    """A parameter is missing, of the wrong type, or out of range."""
+
+
+class ImageError(ActionError):
+    """The bytes are not a picture that can be classified."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to answer: at most `top_k` classes, each with at least `threshold` probability."""
+
+    top_k: int = DEFAULT_TOP_K
+    threshold: float = 0.0
+    details: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the client asked for. `images` are still encoded: each is decoded on its own."""
+
+    images: list[Any]
+    batch: bool
+    options: Options
+
+
+def parse(params: Any, classes: int) -> Request:
+    """Read the parameters of an activation.
+
+    Unknown names are left alone, since OpenWhisk merges package and default parameters into
+    every activation; but one that differs from a known name only in spelling is refused.
+
+    Args:
+        params: the activation's `value` object.
+        classes: number of classes of the model, the upper bound of `topK`.
+
+    Raises:
+        RequestError: a parameter is missing, misspelt, of the wrong type or out of range.
+    """
+    if not isinstance(params, dict):
+        raise RequestError(f"expected a JSON object of parameters, found {_kind(params)}")
+    for name in params:
+        if name not in _NAMES and not str(name).startswith("__ow_"):
+            _refuse_misspelt(str(name))
+    options = parse_options(
+        params.get("topK", min(DEFAULT_TOP_K, classes)),
+        params.get("threshold", 0.0),
+        params.get("details", False),
+        classes,
+    )
+    if ("image" in params) == ("images" in params):
+        found = "both" if "image" in params else "neither"
+        raise RequestError(
+            "expected either 'image' (one picture, base64 or a data: URL) or 'images' "
+            f"(a list of them), found {found}"
+        )
+    if "image" in params:
+        return Request([params["image"]], False, options)
+    images = params["images"]
+    if not isinstance(images, list) or not images:
+        found = "an empty list" if images == [] else _kind(images)
+        raise RequestError(f"images: expected a list of one or more pictures, found {found}")
+    return Request(images, True, options)
+
+
+def parse_options(top_k: Any, threshold: Any, details: Any, classes: int) -> Options:
+    """Check the options of a request; raises RequestError with what was expected and found."""
+    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= classes:
+        raise RequestError(
+            f"topK: expected a whole number from 1 to {classes}, found {_shown(top_k)}"
+        )
+    number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
+    if not number or not 0 <= threshold <= 1:  # NaN fails the comparison too
+        raise RequestError(f"threshold: expected a number from 0 to 1, found {_shown(threshold)}")
+    if not isinstance(details, bool):
+        raise RequestError(f"details: expected true or false, found {_shown(details)}")
+    return Options(top_k, float(threshold), details)
+
+
+def image_bytes(value: Any) -> bytes:
+    """The picture in one `image` value.
+
+    Args:
+        value: base64 text (white space, the URL-safe alphabet and missing padding are fine), or a
+            `data:` URL with base64 data.
+
+    Raises:
+        RequestError: not a string.
+        ImageError: empty, not base64, or more than MAX_IMAGE_BYTES.
+    """
+    if not isinstance(value, str):
+        raise RequestError(f"image: expected a string of base64 data, found {_kind(value)}")
+    text = _data_of_url(value) if value[:5].lower() == "data:" else value
+    if len(text) > MAX_IMAGE_BYTES * 3 // 2:  # 4/3 for base64, the rest for line breaks
+        raise ImageError(_too_large(len(text) * 3 // 4))
+    try:
+        packed = text.encode("ascii").translate(_URL_SAFE, b" \t\r\n\v\f")
+        data = base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
+    except (UnicodeEncodeError, binascii.Error) as error:
+        raise ImageError(
+            f"image: expected base64 data, found text that is not base64 ({_reason(error)})"
+        ) from None
+    return check_size(data)
+
+
+def check_size(data: bytes) -> bytes:
+    """The encoded picture itself; raises ImageError if it is empty or over MAX_IMAGE_BYTES."""
+    if not data:
+        raise ImageError("image: expected the bytes of a picture, found none")
+    if len(data) > MAX_IMAGE_BYTES:
+        raise ImageError(_too_large(len(data)))
+    return data
+
+
+def _too_large(size: int) -> str:
+    limit = MAX_IMAGE_BYTES / 2**20
+    return f"image: expected at most {limit:.0f} MiB, found {size / 2**20:.1f} MiB; send it smaller"
+
+
+def _data_of_url(url: str) -> str:
+    head, comma, data = url.partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        raise ImageError(
+            f"image: expected a URL of the form data:image/jpeg;base64,..., found {head[:60]!r}"
+        )
+    if "%" in data:
+        from urllib.parse import unquote
+
+        data = unquote(data)
+    return data
+
+
+def _refuse_misspelt(name: str) -> None:
+    plain = name.replace("_", "").replace("-", "").lower()
+    for known in _NAMES:
+        if plain == known.lower():
+            raise RequestError(f"unknown parameter {name[:40]!r}: did you mean {known!r}?")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return f"character {error.object[error.start]!r} at position {error.start}"
+    return str(error).lower()
+
+
+def _shown(value: Any) -> str:
+    """A value for an error text: short, and with its JSON type where that is the mistake."""
+    if isinstance(value, str):
+        return f"a string {value[:40]!r}"
+    if value is None or isinstance(value, (bool, list, dict)):
+        return _kind(value)
+    try:
+        return repr(value)[:40]
+    except ValueError:  # Python refuses to print integers of thousands of digits
+        return "a number too long to print"
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    names = {dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number"}
+    return names.get(type(value), "null" if value is None else type(value).__name__)

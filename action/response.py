@@ -1,0 +1,34 @@
+"""Ranked classes and measurements -> the JSON of an answer: plain Python values only."""
+
+import os
+import sys
+from typing import Any
+
+from action.classifier import Ranked
+
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+def results(ranked: list[Ranked], details: bool) -> list[dict[str, Any]]:
+    """The `results` list: className and probability, most probable first."""
+    answer: list[dict[str, Any]] = []
+    for item in ranked:
+        entry: dict[str, Any] = {"className": item.label, "probability": round(item.score, 6)}
+        if details:
+            entry["classIndex"] = item.position
+            if item.wordnet_id:
+                entry["wordnetId"] = item.wordnet_id
+        answer.append(entry)
+    return answer
+
+
+def rss_mb() -> float:
+    """Resident memory of this process in MB (10^6 bytes)."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return round(int(statm.read().split()[1]) * _PAGE / 1e6, 1)
+    except OSError:  # not Linux: the peak is the nearest thing the standard library knows
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)

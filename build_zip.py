@@ -1,0 +1,134 @@
+"""Build the zip: `python build_zip.py`. Needs nothing but Python 3.10 or newer and a network.
+
+This file reads the command line and prepares the tool's environment; the work is in `builder/`.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from builder.errors import BuildError
+from builder.paths import BUILDER, ZIP
+from builder.tools import environment
+
+INSIDE = "CLASSIFY_TOOLS"
+"""Set for the process that runs in the tool environment."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    usage = argparse.ArgumentParser(
+        prog="build_zip.py",
+        description="Build, check and invoke a zip that classifies pictures on OpenWhisk's stock "
+        "Python runtime.",
+    )
+    add = usage.add_argument
+    add(
+        "--python",
+        metavar="X.Y",
+        help="Python of the kind to deploy on: 3.10 to 3.13 (default: this one's, else 3.11)",
+    )
+    add("--model", metavar="NAME|PATH", help="a model of model/catalogue.toml, or a .tflite file")
+    add("--labels", metavar="PATH", type=Path, help="class names, one per line")
+    add(
+        "--mean",
+        metavar="N",
+        type=float,
+        help="of the model's input: a pixel enters as (pixel - mean) / std",
+    )
+    add("--std", metavar="N", type=float, help="see --mean")
+    add(
+        "--runtime",
+        choices=("auto", "wheels"),
+        default="auto",
+        help="where the native parts come from (default: auto, which today means wheels)",
+    )
+    add("--output", metavar="PATH", type=Path, default=ZIP, help="default: dist/classify.zip")
+    add("--check", metavar="ZIP", type=Path, help="only check a zip that is there, and report")
+    add("--no-smoke", action="store_true", help="do not invoke the finished zip")
+    add("--json", action="store_true", help="print the report as JSON on standard output")
+    add("--quiet", action="store_true", help="print warnings and errors only")
+    return usage
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line; returns the exit status."""
+    usage = parser()
+    options = usage.parse_args(arguments)
+    if (options.mean is None) != (options.std is None):
+        usage.error("--mean and --std go together")
+    if options.std is not None and not options.std > 0:
+        usage.error(f"--std: expected a number above 0, found {options.std}")
+    try:
+        if os.environ.get(INSIDE) != str(BUILDER):
+            return _inside(environment("tools", BUILDER / "requirements.txt"), arguments)
+        return _run(options)
+    except BuildError as error:
+        print(f"error: {error}", file=sys.stderr)
+        if error.hint:
+            print(f"  {error.hint}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; nothing was left behind", file=sys.stderr)
+        return 130
+
+
+def _inside(python: Path, arguments: list[str]) -> int:
+    """Run this file again, in the tool environment."""
+    command = [str(python), str(Path(__file__).resolve()), *arguments]
+    variables = {**os.environ, INSIDE: str(BUILDER)}
+    if os.name == "posix":
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execve(python, command, variables)
+    return subprocess.run(command, env=variables).returncode
+
+
+def _run(options: argparse.Namespace) -> int:
+    from builder import audit, build, data, report
+    from builder.console import Console
+    from builder.model import Normalization
+
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    console = Console(options.quiet)
+    if options.check:
+        checked = audit.audit(options.check)
+        report.show_audit(checked, console)
+        if options.json:
+            print(report.as_json(checked, console, None, {}))
+        for problem in build.problems(checked) if options.quiet else ():
+            print(f"error: {problem}", file=sys.stderr)
+        return 0 if checked.ok else 1
+    python = options.python or build.default_python()
+    if python not in data.pythons():
+        raise BuildError(f"--python: expected one of {', '.join(data.pythons())}, found {python}")
+    if options.output.is_dir():
+        raise BuildError(f"--output: expected a file, found the folder {options.output}")
+    mean_std = options.mean is not None and Normalization((options.mean,), (options.std,))
+    wishes = build.Wishes(
+        python=python,
+        output=options.output,
+        model=options.model,
+        labels=options.labels,
+        normalization=mean_std or None,
+        runtime=options.runtime,
+        smoke=not options.no_smoke,
+    )
+    outcome = build.build(wishes, console)
+    report.show_audit(outcome.audit, console)
+    if outcome.smoke:
+        report.show_answer(outcome.smoke, build.SAMPLE, console)
+    report.show_commands(options.output, outcome.audit.pythons, console)
+    if options.json:
+        print(report.as_json(outcome.audit, console, outcome.smoke, outcome.model))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""How the zip is made. Nothing in here ships."""

@@ -1,0 +1,313 @@
+"""Hold a finished zip against its manifest and against what the platform allows."""
+
+import ast
+import hashlib
+import io
+import json
+import re
+import stat
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.dynamic import DynamicSection
+from elftools.elf.elffile import ELFFile
+from elftools.elf.gnuversions import GNUVerNeedSection
+
+from builder import data
+from builder.bundle import DATE, LICENCES, MANIFEST, MODE, MODEL_SETTINGS, SCHEMA, package_tag
+from builder.errors import BuildError
+
+# The first two bytes of a code file's magic number (CPython, Lib/importlib/_bootstrap_external.py).
+PYC_MAGIC = {"3.10": 3439, "3.11": 3495, "3.12": 3531, "3.13": 3571}
+_UNCHECKED_HASH = 1
+_FORBIDDEN = {
+    "requirements.txt": "the runtime would run pip at every cold start",
+    "virtualenv/": "the runtime would try to activate it",
+    "exec": "the runtime would start it in place of Python",
+    "exec__.py": "the runtime writes its own",
+    "main__.py": "the runtime makes it from __main__.py",
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: what was looked at, and what is wrong with it (nothing if it passed)."""
+
+    title: str
+    found: str
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PartSize:
+    """What one part costs: files, bytes unpacked, bytes in the zip (headers included)."""
+
+    name: str
+    version: str
+    files: int
+    unpacked: int
+    packed: int
+
+
+@dataclass
+class Report:
+    """The outcome of an audit."""
+
+    path: str
+    bytes: int
+    sha256: str
+    pythons: list[str] = field(default_factory=list)
+    bytecode: str | None = None
+    checks: list[Check] = field(default_factory=list)
+    parts: list[PartSize] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is wrong."""
+        return not any(check.problems for check in self.checks)
+
+
+def audit(path: Path) -> Report:
+    """Check a zip: integrity, manifest, limits, entries, code files, native parts, model.
+
+    Raises:
+        BuildError: the file cannot be read, or is not a complete zip.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BuildError(f"cannot read {path}: {error.strerror or error}") from error
+    report = Report(str(path), len(content), hashlib.sha256(content).hexdigest())
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            names = archive.namelist()
+            files = {name: archive.read(name) for name in names if not name.endswith("/")}
+            infos = archive.infolist()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise BuildError(
+            f"{path.name} is not a complete zip of {len(content)} bytes: {error}",
+            "build it again: python build_zip.py",
+        ) from error
+    manifest = _manifest(files)
+    report.pythons = manifest.get("python", [])
+    report.bytecode = manifest.get("bytecode")
+    for title, look in (
+        ("size", lambda: _size(len(content))),
+        ("entries", lambda: _entries(infos)),
+        ("manifest", lambda: _against_manifest(files, manifest)),
+        ("entry point", lambda: _entry_point(files)),
+        ("code files", lambda: _code_files(files, report.pythons)),
+        ("native parts", lambda: _native_parts(files, report.pythons)),
+        ("model", lambda: _model(files)),
+    ):
+        report.checks.append(_check(title, look))
+    report.parts = _sizes(infos, manifest)
+    return report
+
+
+def _check(title: str, look: Callable[[], Iterator[str]]) -> Check:
+    """Run one check: it yields problems, and last a line that starts with "=" of what it saw."""
+    lines = list(look())
+    found = next((line[1:] for line in lines if line.startswith("=")), "")
+    return Check(title, found, tuple(line for line in lines if not line.startswith("=")))
+
+
+def _manifest(files: dict[str, bytes]) -> dict[str, Any]:
+    try:
+        manifest = json.loads(files.get(MANIFEST, b"{}"))
+    except ValueError:
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def _size(size: int) -> Iterator[str]:
+    limit = data.zip_limit()
+    if size > limit:
+        yield f"expected at most {limit} bytes (48 MiB as base64), found {size}"
+    yield f"={size} of {limit} bytes"
+
+
+def _entries(infos: list[zipfile.ZipInfo]) -> Iterator[str]:
+    names = [info.filename for info in infos]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"{name}: more than once"
+    for info in infos:
+        name, mode = info.filename, info.external_attr >> 16
+        if stat.S_ISLNK(mode):
+            yield f"{name}: a symbolic link"
+        elif name.startswith(("/", "\\")) or ".." in name.split("/") or ":" in name:
+            yield f"{name}: a path that leaves the folder"
+        elif name.endswith("/"):
+            yield f"{name}: an entry for a folder"
+        elif mode != 0o100000 | MODE:
+            yield f"{name}: expected mode {0o100000 | MODE:o}, found {mode:o}"
+        if info.date_time != DATE:
+            yield f"{name}: expected the date {DATE[0]}-01-01, found {info.date_time}"
+    for name, why in _FORBIDDEN.items():
+        if any(entry == name or (name[-1] == "/" and entry.startswith(name)) for entry in names):
+            yield f"{name}: must not be there ({why})"
+    yield f"={len(names)} files"
+
+
+def _against_manifest(files: dict[str, bytes], manifest: dict[str, Any]) -> Iterator[str]:
+    if MANIFEST not in files:
+        yield f"expected {MANIFEST}, found none: this zip is not from build_zip.py"
+        return
+    if manifest.get("schema") != SCHEMA:
+        yield f"{MANIFEST}: expected schema {SCHEMA}, found {manifest.get('schema')!r}"
+        return
+    listed: dict[str, str] = {}
+    for part in manifest["parts"]:
+        listed |= part["files"]
+        if not part["licence"]:
+            yield f"{part['name']}: no licence"
+    for name, digest in listed.items():
+        if name not in files:
+            yield f"{name}: in the manifest, not in the zip"
+        elif hashlib.sha256(files[name]).hexdigest() != digest:
+            yield f"{name}: not the file that the manifest lists"
+    for name in files.keys() - listed.keys() - {MANIFEST}:
+        yield f"{name}: not in the manifest"
+    if LICENCES not in files:
+        yield f"no {LICENCES}"
+    supported = data.pythons()
+    for python in manifest["python"]:
+        if python not in supported:
+            yield f"expected Python {', '.join(supported)}, found {python}"
+        elif not any(name.startswith(f"lib/{package_tag(python)}/") for name in files):
+            yield f"no packages for Python {python}"
+    yield f"={len(manifest['parts'])} parts, {len(listed)} files, Python " + ", ".join(
+        manifest["python"]
+    )
+
+
+def _entry_point(files: dict[str, bytes]) -> Iterator[str]:
+    if "__main__.py" not in files:
+        yield "expected __main__.py at the root, found none"
+        return
+    try:
+        tree = ast.parse(files["__main__.py"])
+    except (SyntaxError, ValueError) as error:
+        yield f"__main__.py does not parse: {error}"
+        return
+    names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    if "main" not in names:
+        yield "__main__.py defines no main(params)"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            yield "__main__.py: a relative import fails on the platform"
+    yield "=__main__.py: main(params)"
+
+
+def _code_files(files: dict[str, bytes], pythons: list[str]) -> Iterator[str]:
+    count = 0
+    for name, content in files.items():
+        if not name.endswith(".pyc"):
+            continue
+        count += 1
+        python = _python_of(name, pythons)
+        magic, flags = int.from_bytes(content[:2], "little"), int.from_bytes(content[4:8], "little")
+        if python is None:
+            yield f"{name}: for none of the zip's Python versions ({', '.join(pythons)})"
+        elif magic != PYC_MAGIC[python]:
+            yield f"{name}: not the code of Python {python} (magic number {magic})"
+        elif flags != _UNCHECKED_HASH:
+            yield f"{name}: would be stale after unzipping: not an unchecked-hash code file"
+    yield f"={count} unchecked-hash code files" if count else "=none: modules ship as sources"
+
+
+def _python_of(name: str, pythons: list[str]) -> str | None:
+    for python in pythons:
+        tag = package_tag(python)
+        if name.startswith(f"lib/{tag}/") or name.endswith(f".{tag.replace('cp', 'cpython-')}.pyc"):
+            return python
+    return None
+
+
+def _native_parts(files: dict[str, bytes], pythons: list[str]) -> Iterator[str]:
+    system = set(data.platform()["libraries"]["system"])
+    binaries = [name for name in files if re.search(r"\.so(\.[\d.]+)?$", name)]
+    newest: dict[str, str] = {}
+    for name in binaries:
+        python = _python_of(name, pythons)
+        if python is None:
+            yield f"{name}: for none of the zip's Python versions ({', '.join(pythons)})"
+            continue
+        tag = re.search(r"\.(cpython-\d+|abi3|cp\d+)[.-]", name)
+        if tag and tag[1] not in ("abi3", package_tag(python).replace("cp", "cpython-")):
+            yield f"{name}: built for {tag[1]}, in the folder of Python {python}"
+        beside = {other.rpartition("/")[2] for other in binaries if _python_of(other, [python])}
+        try:
+            needed, symbols, machine = _elf(files[name])
+        except (ELFError, UnicodeDecodeError, ValueError, KeyError) as error:
+            yield f"{name}: not an ELF library: {error}"
+            continue
+        if machine != "EM_X86_64":
+            yield f"{name}: expected x86_64, found {machine}"
+        for library in sorted(needed - system - beside):
+            yield f"{name}: needs {library}, which neither the zip nor the runtime has"
+        for version in sorted(symbols):
+            family, _, number = version.partition("_")
+            ceilings = data.platform()["kinds"][f"python:{python}"]["symbols"]
+            if family in ceilings and not _at_most(number, ceilings[family]):
+                yield f"{name}: needs {version}, python:{python} has {family}_{ceilings[family]}"
+            if family in ceilings and _at_most(newest.get(family, "0"), number):
+                newest[family] = number
+    needs = ", ".join(f"{family} {newest[family]}" for family in sorted(newest))
+    yield f"={len(binaries)} libraries; newest symbols needed: {needs or 'none'}"
+
+
+def _elf(content: bytes) -> tuple[set[str], set[str], str]:
+    """Libraries and symbol versions that a shared library needs, and its machine."""
+    elf = ELFFile(io.BytesIO(content))
+    needed: set[str] = set()
+    symbols: set[str] = set()
+    for section in elf.iter_sections():
+        if isinstance(section, DynamicSection):
+            needed |= {t.needed for t in section.iter_tags() if t.entry.d_tag == "DT_NEEDED"}
+        elif isinstance(section, GNUVerNeedSection):
+            symbols |= {aux.name for _, auxes in section.iter_versions() for aux in auxes}
+    return needed, symbols, elf.header["e_machine"]
+
+
+def _at_most(version: str, ceiling: str) -> bool:
+    def numbers(text: str) -> list[int]:
+        return [int(n) for n in re.findall(r"\d+", text)]
+
+    return numbers(version) <= numbers(ceiling)
+
+
+def _model(files: dict[str, bytes]) -> Iterator[str]:
+    try:
+        settings = json.loads(files[MODEL_SETTINGS])
+        model = files[f"model/{settings['file']}"]
+        classes = len(settings["labels"])
+    except (KeyError, ValueError, TypeError) as error:
+        yield f"expected {MODEL_SETTINGS} and the model it names: {type(error).__name__} {error}"
+        return
+    if model[4:8] != b"TFL3":
+        yield f"model/{settings['file']} is not a TFLite model"
+    yield f"={settings['name']}, {classes} classes"
+
+
+def _sizes(infos: list[zipfile.ZipInfo], manifest: dict[str, Any]) -> list[PartSize]:
+    """What each part costs; the zip's directory counts with the entries it lists."""
+    parts = {part["name"]: part for part in manifest.get("parts", [])}
+    owner = {name: part["name"] for part in parts.values() for name in part["files"]}
+    totals: dict[str, list[int]] = {name: [0, 0, 0] for name in parts}
+    for info in infos:
+        default = "action" if info.filename == MANIFEST else "not in the manifest"
+        total = totals.setdefault(owner.get(info.filename, default), [0, 0, 0])
+        # Local header 30 bytes, central header 46, the name in both (APPNOTE.TXT 4.3).
+        headers = 76 + 2 * len(info.filename.encode())
+        for position, value in enumerate((1, info.file_size, info.compress_size + headers)):
+            total[position] += value
+    return [
+        PartSize(name, parts.get(name, {}).get("version", ""), *total)
+        for name, total in totals.items()
+        if total[0]
+    ]

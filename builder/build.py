@@ -1,0 +1,129 @@
+"""The build from end to end: runtime, model, zip, audit, smoke test."""
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder import audit, bundle, data, interpreters, model, report, runtime, smoke
+from builder.console import Console, megabytes
+from builder.errors import BuildError
+from builder.model import Model, Normalization
+from builder.paths import BUILD, BUILDER, CURRENT
+
+SAMPLE = BUILDER / "sample" / "espresso.jpg"
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the command line asked for."""
+
+    python: str
+    output: Path
+    model: str | None = None
+    labels: Path | None = None
+    normalization: Normalization | None = None
+    runtime: str = "auto"
+    smoke: bool = True
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out: the audit of the zip, its model's settings, and the answer if it was asked."""
+
+    audit: audit.Report
+    model: dict[str, Any]
+    smoke: dict[str, Any] | None
+
+
+def build(wishes: Wishes, console: Console) -> Outcome:
+    """Build the zip, check it, invoke it, and only then put it in its place.
+
+    Raises:
+        BuildError: any of it failed; an earlier zip at `output` is untouched.
+    """
+    interpreter = interpreters.find(wishes.python)
+    with console.step(f"packages for Python {wishes.python}") as details:
+        packages = runtime.providers()[wishes.runtime](wishes.python, console)
+        details += [f"{part.name} {part.version}" for part in packages.parts]
+        if wishes.runtime == "auto":
+            details.append("from ready-made wheels (--runtime wheels)")
+    with console.step("model") as details:
+        chosen = model.resolve(wishes.model, wishes.labels, console, wishes.normalization)
+        details += model.describe(chosen)
+    with bundle.replacing(wishes.output) as part:
+        with console.step("zip") as details:
+            bundle.write(bundle.collect(packages, chosen, interpreter), part)
+            details.append(f"{wishes.output.name}, {megabytes(part.stat().st_size)}")
+            if interpreter:
+                details.append(f"byte-compiled with Python {interpreter.full_version}")
+        if not interpreter:
+            console.warn(
+                f"no Python {wishes.python} runs here: the zip is not byte-compiled (correct, but "
+                f"a slower cold start). Install Python {wishes.python} and build again."
+            )
+        with console.step("audit"):
+            audited = audit.audit(part)
+            audited.path = str(wishes.output)
+        if not audited.ok:
+            report.show_audit(audited, console)
+            raise BuildError("the zip failed its audit: " + "; ".join(problems(audited)))
+        answer = _smoke(wishes, part, interpreter, chosen, console)
+    if wishes.output.resolve().is_relative_to(BUILD.parent) and interpreter:
+        _keep(wishes.output)
+    return Outcome(audited, _about(chosen), answer)
+
+
+def problems(audited: audit.Report) -> list[str]:
+    """Everything that an audit found wrong, with the check's title."""
+    return [f"{check.title}: {text}" for check in audited.checks for text in check.problems]
+
+
+def default_python() -> str:
+    """The running Python's version if a zip can be built for it, else 3.11."""
+    running = "{}.{}".format(*sys.version_info)
+    return running if running in data.pythons() else "3.11"
+
+
+def _smoke(
+    wishes: Wishes,
+    part: Path,
+    interpreter: interpreters.Interpreter | None,
+    chosen: Model,
+    console: Console,
+) -> dict[str, Any] | None:
+    if not wishes.smoke:
+        console.note("not invoked, as --no-smoke says")
+        return None
+    if interpreter is None or not interpreter.runs_zips:
+        found = interpreter.platform if interpreter else f"no Python {wishes.python}"
+        console.warn(
+            f"not invoked: that takes Python {wishes.python} on linux-x86_64, found {found}"
+        )
+        return None
+    with console.step("invoke") as details:
+        answer = smoke.check(part, interpreter.path, SAMPLE, chosen.sample)
+        best = answer["results"][0]
+        details.append(f"{SAMPLE.name}: {best['className']} ({100 * best['probability']:.0f} %)")
+    return answer
+
+
+def _keep(archive: Path) -> None:
+    """Unpack the finished zip for `python -m action`, in one move."""
+    fresh = CURRENT.with_name(f"{CURRENT.name}-{os.getpid()}")
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.unpack_archive(archive, fresh, "zip")
+    shutil.rmtree(CURRENT, ignore_errors=True)
+    fresh.replace(CURRENT)
+
+
+def _about(chosen: Model) -> dict[str, Any]:
+    settings = {k: v for k, v in chosen.settings.items() if k not in ("labels", "wordnetIds")}
+    return {
+        **settings,
+        "classes": len(chosen.settings["labels"]),
+        "sha256": chosen.part.sha256,
+        "source": chosen.part.source,
+    }

@@ -1,0 +1,257 @@
+"""Put the zip together: choose files, byte-compile, write them in a fixed form, with a manifest."""
+
+import hashlib
+import json
+import os
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import deflate
+
+from action import __version__
+from builder import interpreters
+from builder.errors import BuildError
+from builder.model import Model
+from builder.paths import ACTION, BUILDER, MODELS, ROOT
+from builder.runtime import Part, Runtime
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+LICENCES = "LICENSES.txt"
+MODEL_SETTINGS = "model/model.json"
+DATE = (1980, 1, 1, 0, 0, 0)
+MODE = 0o644
+LEVEL = 12
+"""libdeflate's best; a pinned version of it gives the same bytes on every host."""
+
+_NOT_SHIPPED = ("cli.py",)
+"""Of `action/`: the local command line, which the platform never runs."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of the zip: its path, content, and the part that it belongs to."""
+
+    path: str
+    content: bytes
+    part: str
+
+
+def package_tag(python: str) -> str:
+    """The folder under `lib/` for a Python version: "3.11" -> "cp311"."""
+    return "cp" + python.replace(".", "")
+
+
+def collect(
+    runtime: Runtime, model: Model, interpreter: interpreters.Interpreter | None
+) -> list[Entry]:
+    """Everything that goes into the zip, manifest included, sorted by path.
+
+    Args:
+        runtime: the packages.
+        model: the model with its settings.
+        interpreter: a CPython of the runtime's version, to byte-compile with. Without one the
+            packages ship as sources: correct, but slower to start.
+
+    Raises:
+        BuildError: something does not compile.
+    """
+    parts = [_own_part(), *runtime.parts, model.part, _labels_part()]
+    code = _action_files(runtime.python, interpreter) + _package_files(runtime, interpreter)
+    settings = json.dumps(model.settings, ensure_ascii=False, separators=(",", ":"))
+    entries = [
+        *code,
+        Entry(f"model/{model.settings['file']}", model.path.read_bytes(), model.part.name),
+        Entry(MODEL_SETTINGS, settings.encode(), "labels"),
+        Entry(LICENCES, _licences(parts).encode(), "action"),
+    ]
+    entries.append(Entry(MANIFEST, _manifest(runtime, interpreter, parts, entries), "action"))
+    return sorted(entries, key=lambda entry: entry.path)
+
+
+def write(entries: Iterable[Entry], target: Path) -> None:
+    """Write the zip: same entries, same bytes, on any host and at any time.
+
+    Order, dates, modes and compression are fixed; a file that does not shrink is stored.
+    """
+    with target.open("wb") as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            for entry in entries:
+                _add(archive, entry)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A path to write to; it takes `target`'s place when the block ends well, else it goes.
+
+    Raises:
+        BuildError: the disk is full, or the folder cannot be written.
+    """
+    part = target.with_name(target.name + ".part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(target)
+    except OSError as error:
+        raise BuildError(
+            f"cannot write {target}: {error.strerror or error}",
+            "free some space or choose another --output; nothing was left behind",
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class _Deflate:
+    """libdeflate in the place of zlib's compressor, as `zipfile` calls it."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+
+    def compress(self, data: bytes) -> bytes:
+        self._chunks.append(bytes(data))
+        return b""
+
+    def flush(self) -> bytes:
+        return cast(bytes, deflate.deflate_compress(b"".join(self._chunks), LEVEL))
+
+
+def _add(archive: zipfile.ZipFile, entry: Entry) -> None:
+    info = zipfile.ZipInfo(entry.path, DATE)
+    info.create_system = 3  # Unix, so that the modes count, on Windows too
+    info.external_attr = (0o100000 | MODE) << 16
+    info.file_size = len(entry.content)
+    packed = len(deflate.deflate_compress(entry.content, 1)) if entry.content else 0
+    if packed < len(entry.content):
+        info.compress_type = zipfile.ZIP_DEFLATED
+    with archive.open(info, "w") as file:
+        if info.compress_type == zipfile.ZIP_DEFLATED:
+            # zipfile has no public way to choose the compressor; the audit reads every byte back.
+            file._compressor = _Deflate()  # type: ignore[attr-defined]
+        file.write(entry.content)
+
+
+def _action_files(python: str, interpreter: interpreters.Interpreter | None) -> list[Entry]:
+    entries = []
+    compiled = []
+    for path in sorted(ACTION.iterdir()):
+        if not path.is_file() or path.name in _NOT_SHIPPED or path.suffix == ".pyc":
+            continue
+        where = path.name if path.name == "__main__.py" else f"action/{path.name}"
+        entries.append(Entry(where, path.read_bytes(), "action"))
+        if path.suffix == ".py" and where != "__main__.py":
+            tag = f"cpython-{python.replace('.', '')}"
+            compiled.append((path, f"action/__pycache__/{path.stem}.{tag}.pyc", where))
+    if interpreter:
+        entries += [Entry(path, code, "action") for path, code in _compile(interpreter, compiled)]
+    return entries
+
+
+def _package_files(runtime: Runtime, interpreter: interpreters.Interpreter | None) -> list[Entry]:
+    """The packages; modules as code files in place of their sources, as PEP 3147 allows."""
+    lib = f"lib/{package_tag(runtime.python)}/"
+    entries, compiled = [], []
+    for path, part in sorted(runtime.owner.items()):
+        source = runtime.folder / path
+        if interpreter and path.endswith(".py"):
+            compiled.append((source, lib + path + "c", lib + path))
+        else:
+            entries.append(Entry(lib + path, source.read_bytes(), part))
+    if interpreter:
+        for target, code in _compile(interpreter, compiled):
+            owner = runtime.owner[target[len(lib) : -1]]
+            entries.append(Entry(target, code, owner))
+    return entries
+
+
+def _compile(
+    interpreter: interpreters.Interpreter, files: list[tuple[Path, str, str]]
+) -> list[tuple[str, bytes]]:
+    """Byte-compile (source, path in the zip, path in tracebacks); returns paths with code."""
+    with tempfile.TemporaryDirectory() as scratch:
+        targets = [Path(scratch) / f"{number}.pyc" for number in range(len(files))]
+        work = [
+            [str(source), str(target), shown]
+            for (source, _, shown), target in zip(files, targets, strict=True)
+        ]
+        done = subprocess.run(
+            [interpreter.path, "-I", "-S", str(BUILDER / "compile_all.py")],
+            input=json.dumps(work),
+            # A set of strings in the code is written in hash order on Python 3.10.
+            env={"PYTHONHASHSEED": "0"},
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode:
+            raise BuildError(f"byte-compiling failed: {done.stderr.strip()}")
+        return [
+            (path, target.read_bytes()) for (_, path, _), target in zip(files, targets, strict=True)
+        ]
+
+
+def _own_part() -> Part:
+    licence = (ROOT / "LICENSE").read_text("utf-8")
+    return Part("action", __version__, "this project", "", "Apache-2.0", (("action", licence),))
+
+
+def _labels_part() -> Part:
+    labels = MODELS / "labels.txt"
+    text = (MODELS / "labels.LICENSE.txt").read_text("utf-8")
+    return Part(
+        "labels",
+        "",
+        "class names and settings of the model; ImageNet's come from timm 1.0.31",
+        hashlib.sha256(labels.read_bytes()).hexdigest(),
+        "Apache-2.0",
+        (("labels", text),),
+    )
+
+
+def _licences(parts: list[Part]) -> str:
+    """All licence texts, each once, under the titles that it applies to."""
+    titles: dict[str, list[str]] = {}
+    for part in parts:
+        for title, text in part.licence_texts:
+            titles.setdefault(text.strip(), []).append(title)
+    summary = "".join(
+        f"{part.name} {part.version}".strip() + f": {part.licence}\n" for part in parts
+    )
+    rule = "=" * 79
+    texts = (f"\n{rule}\n{', '.join(names)}\n{rule}\n\n{text}\n" for text, names in titles.items())
+    return summary + "".join(texts)
+
+
+def _manifest(
+    runtime: Runtime,
+    interpreter: interpreters.Interpreter | None,
+    parts: list[Part],
+    entries: list[Entry],
+) -> bytes:
+    manifest: dict[str, Any] = {
+        "schema": SCHEMA,
+        "python": [runtime.python],
+        "bytecode": interpreter.full_version if interpreter else None,
+        "parts": [
+            {
+                "name": part.name,
+                "version": part.version,
+                "source": part.source,
+                "sha256": part.sha256,
+                "licence": part.licence,
+                "files": {
+                    entry.path: hashlib.sha256(entry.content).hexdigest()
+                    for entry in sorted(entries, key=lambda entry: entry.path)
+                    if entry.part == part.name
+                },
+            }
+            for part in parts
+        ],
+    }
+    return (json.dumps(manifest, indent=1) + "\n").encode()

@@ -1,0 +1,49 @@
+"""The data files beside the code, read once: pins, platform limits, removal lists, models."""
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from builder.paths import BUILDER, MODELS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A TOML file as plain values."""
+    with path.open("rb") as file:
+        values: dict[str, Any] = tomllib.load(file)
+    return values
+
+
+@cache
+def pins() -> dict[str, Any]:
+    """Versions, files and sha256 of the packages: `pins.toml`."""
+    return read(BUILDER / "pins.toml")
+
+
+@cache
+def platform() -> dict[str, Any]:
+    """Limits of OpenWhisk and of its images: `platform.toml`."""
+    return read(BUILDER / "platform.toml")
+
+
+@cache
+def catalogue() -> dict[str, Any]:
+    """The models that can be asked for by name: `model/catalogue.toml`."""
+    return read(MODELS / "catalogue.toml")
+
+
+def zip_limit() -> int:
+    """Largest zip that OpenWhisk takes, in bytes."""
+    limit: int = platform()["limits"]["zip_bytes"]
+    return limit
+
+
+def pythons() -> list[str]:
+    """The Python versions that a zip can be built for, oldest first."""
+    return [kind.partition(":")[2] for kind in platform()["kinds"]]

@@ -1,0 +1,25 @@
+"""The builder's errors: what is wrong, and what to do next. Only the command line exits."""
+
+
+class BuildError(Exception):
+    """Something stopped the build.
+
+    Attributes:
+        hint: what the user can do about it; empty if nothing is known.
+    """
+
+    def __init__(self, what: str, hint: str = "") -> None:
+        super().__init__(what)
+        self.hint = hint
+
+
+class DownloadError(BuildError):
+    """A file could not be had, or is not the one that was pinned."""
+
+
+class ModelError(BuildError):
+    """A model, its labels or its signature do not fit."""
+
+
+class SmokeError(BuildError):
+    """The finished zip did not answer as it should."""

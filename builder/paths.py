@@ -1,0 +1,17 @@
+"""Where things are: the checkout's own folders, and what the build keeps between runs."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ACTION = ROOT / "action"
+BUILDER = ROOT / "builder"
+MODELS = ROOT / "model"
+
+BUILD = ROOT / "build"
+DOWNLOADS = BUILD / "downloads"
+RUNTIMES = BUILD / "runtimes"
+CURRENT = BUILD / "current"
+"""The last zip that passed, unpacked: `python -m action` takes its packages and model."""
+
+DIST = ROOT / "dist"
+ZIP = DIST / "classify.zip"

@@ -1,0 +1,97 @@
+"""Tell the user what came out: the table of parts, the checks, the answer, what to type next."""
+
+import json
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from builder import data
+from builder.audit import Report
+from builder.console import Console
+
+
+def show_audit(report: Report, console: Console) -> None:
+    """The table of parts and the outcome of each check."""
+    rows = [
+        (
+            f"{part.name} {part.version}".strip()[:29],
+            str(part.files),
+            f"{part.unpacked:,}",
+            f"{part.packed:,}",
+            f"{100 * part.packed / report.bytes:.1f} %",
+        )
+        for part in report.parts
+    ]
+    total = [sum(getattr(part, name) for part in report.parts) for name in ("files", "unpacked")]
+    rows.append(("total", str(total[0]), f"{total[1]:,}", f"{report.bytes:,}", "100.0 %"))
+    console.table("Bytes", ("part", "files", "unpacked", "in the zip", "share"), rows)
+    limit = data.zip_limit()
+    console.text(
+        f"{report.bytes / 2**20:.2f} of {limit / 2**20:.0f} MiB used "
+        f"({100 * report.bytes / limit:.0f} %): OpenWhisk takes 48 MiB of base64"
+    )
+    console.text()
+    for check in report.checks:
+        mark = "✗" if check.problems else "✓"
+        console.text(f"{mark} {check.title}: {check.found}".rstrip(": "))
+        for problem in check.problems[:20]:
+            console.text(f"    {problem}")
+        if len(check.problems) > 20:
+            console.text(f"    and {len(check.problems) - 20} more")
+
+
+def show_answer(smoke: dict[str, Any], sample: Path, console: Console) -> None:
+    """The zip's answer for the sample picture, and its times."""
+    console.text()
+    console.text(f"{sample.name}:")
+    for result in smoke["results"]:
+        console.text(f"    {100 * result['probability']:5.1f} %  {result['className']}")
+    console.text(
+        f"    init {1000 * smoke['init']:.0f} ms, first {1000 * smoke['first']:.0f} ms, "
+        f"warm {1000 * smoke['warm']:.1f} ms, memory {smoke['rss']:.0f} MB"
+    )
+
+
+def commands(path: Path, pythons: list[str]) -> list[str]:
+    """The `wsk` lines that create the action: by exact kind, and as older deployments call it."""
+    with suppress(ValueError):
+        path = path.resolve().relative_to(Path.cwd())
+    kinds = [f"python:{python}" for python in pythons] + ["python:3"]
+    return [f"wsk action create classify {path} --kind {kind} --memory 256" for kind in kinds]
+
+
+def show_commands(path: Path, pythons: list[str], console: Console) -> None:
+    """What to type to deploy the zip."""
+    *exact, older = commands(path, pythons)
+    console.text()
+    console.text("To deploy it (the second line is for deployments that know no exact kinds):")
+    for command in (*exact, older):
+        console.text(f"    {command}")
+
+
+def as_json(
+    report: Report, console: Console, smoke: dict[str, Any] | None, model: dict[str, Any]
+) -> str:
+    """The whole report for machines."""
+    path = Path(report.path)
+    return json.dumps(
+        {
+            "ok": report.ok,
+            "zip": report.path,
+            "bytes": report.bytes,
+            "limit": data.zip_limit(),
+            "sha256": report.sha256,
+            "python": report.pythons,
+            "bytecode": report.bytecode,
+            "model": model,
+            "parts": [asdict(part) for part in report.parts],
+            "checks": [asdict(check) for check in report.checks],
+            "smoke": smoke,
+            "steps": console.seconds,
+            "notes": console.notes,
+            "commands": commands(path, report.pythons),
+        },
+        indent=2,
+        ensure_ascii=False,
+    )

@@ -1,0 +1,108 @@
+"""The wheels provider: ready-made wheels from the package index, taken down to what is used."""
+
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from builder import data
+from builder.console import Console
+from builder.download import Package, from_index
+from builder.errors import DownloadError
+from builder.paths import BUILDER, DOWNLOADS, RUNTIMES
+from builder.runtime import Part, Runtime
+
+PRUNE = BUILDER / "runtime" / "prune.toml"
+
+
+def provide(python: str, console: Console) -> Runtime:
+    """Packages for `python` ("3.11") on Linux x86_64, whatever this machine is.
+
+    Raises:
+        DownloadError: the index does not deliver the pinned wheels, or one is not a wheel.
+    """
+    packages = _packages(python)
+    rules = data.read(PRUNE)
+    folder = RUNTIMES / f"wheels-cp{python.replace('.', '')}-{_key(packages)}"
+    wheels = from_index(packages, DOWNLOADS, console, python, data.pins()["wheels"]["platforms"])
+    index = folder / "owner.json"
+    owner: dict[str, str] = {}
+    if index.exists():
+        owner = json.loads(index.read_text())
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+        for package, wheel in zip(packages, wheels, strict=True):
+            for path in unpack(wheel, folder / "packages", rules[package.name]):
+                owner[path] = package.name
+        index.write_text(json.dumps(owner, indent=0, sort_keys=True))
+    parts = tuple(_part(package, wheel) for package, wheel in zip(packages, wheels, strict=True))
+    return Runtime(python, folder / "packages", parts, owner)
+
+
+def unpack(wheel: Path, folder: Path, rules: dict[str, Any]) -> list[str]:
+    """Unpack what `rules` leave of a wheel; returns the paths in it that were taken."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            taken = select(archive.namelist(), rules)
+            for name in taken:
+                archive.extract(name, folder)
+    except zipfile.BadZipFile as error:
+        wheel.unlink()
+        raise DownloadError(f"{wheel.name} is not a wheel: {error}", "run this again") from error
+    return taken
+
+
+def select(names: Iterable[str], rules: dict[str, Any]) -> list[str]:
+    """The paths that the `keep` and `drop` rules of a package leave."""
+    keep = [pattern for rule in rules["keep"] for pattern in rule["paths"]] or ["*"]
+    drop = [pattern for rule in rules["drop"] for pattern in rule["paths"]]
+    return sorted(
+        name
+        for name in names
+        if not name.endswith("/")
+        and any(fnmatchcase(name, pattern) for pattern in keep)
+        and not any(fnmatchcase(name, pattern) for pattern in drop)
+    )
+
+
+def _packages(python: str) -> list[Package]:
+    return [
+        Package(package["name"], **package["files"][python])
+        for package in data.pins()["wheels"]["package"]
+    ]
+
+
+def _key(packages: list[Package]) -> str:
+    what = repr([package.sha256 for package in packages]).encode() + PRUNE.read_bytes()
+    return hashlib.sha256(what + Path(__file__).read_bytes()).hexdigest()[:12]
+
+
+def _part(package: Package, wheel: Path) -> Part:
+    licence = next(
+        entry["licence"]
+        for entry in data.pins()["wheels"]["package"]
+        if entry["name"] == package.name
+    )
+    with zipfile.ZipFile(wheel) as archive:
+        texts = tuple(
+            (f"{package.name}: {name.partition('.dist-info/')[2]}", archive.read(name).decode())
+            for name in sorted(archive.namelist())
+            if ".dist-info/" in name and _is_licence(name)
+        )
+    return Part(
+        package.name,
+        package.version,
+        f"{package.file} (package index)",
+        package.sha256,
+        licence,
+        texts,
+    )
+
+
+def _is_licence(name: str) -> bool:
+    file = name.rpartition("/")[2].upper()
+    return file.startswith(("LICENSE", "LICENCE", "COPYING", "NOTICE")) or "_LICENSE" in file
