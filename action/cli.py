@@ -7,7 +7,6 @@ same code as on the platform.
 import argparse
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 from action.handler import Handler, Timings, start
 from action.request import DEFAULT_TOP_K, ActionError, check_size, parse_options
 
-BUILT = Path(__file__).resolve().parent.parent / "build" / "current"
+BUILT = Path(__file__).resolve().parent.parent / "build" / "local"
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 MANY = 5
 """From so many pictures on, a terminal shows a progress bar."""
@@ -28,9 +27,6 @@ def run(arguments: list[str]) -> int:
     """Run the command line; returns 0, 1 if a picture failed, 2 if the call was wrong."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if not (BUILT / "lib").is_dir():
-        print("nothing is built yet: run  python build_zip.py", file=sys.stderr)
-        return USAGE
     handler = _start()
     if isinstance(handler, str):
         print(handler, file=sys.stderr)
@@ -41,15 +37,16 @@ def run(arguments: list[str]) -> int:
         )
     except ActionError as error:
         parser.error(str(error).replace("topK", "--top").replace("threshold", "--threshold"))
-    names, missing = _expand(options.picture)
-    for name in missing:
-        print(f"{name}: no such file or folder, or no pictures in it", file=sys.stderr)
+    names = _expand(options.picture)
     as_json = options.json or not sys.stdout.isatty()
-    failed = len(missing)
-    for name in _with_progress(names):
+    width = min(max(map(len, names), default=0), 40)
+    failed = 0
+    for name, bar in _with_progress(names):
         answer = {"file": name, **_classify(handler, name, chosen)}
         failed += "error" in answer
-        print(json.dumps(answer, ensure_ascii=False) if as_json else _readable(answer), flush=True)
+        bar.clear()
+        text = json.dumps(answer, ensure_ascii=False) if as_json else _rows(answer, width)
+        print(text, flush=True)
     return SOME_FAILED if failed else OK
 
 
@@ -68,20 +65,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _start() -> Handler | str:
-    """The handler of the last build, or why it does not start here."""
+    """The handler of the last build for this Python, or why there is none."""
+    built = sorted(path.name for path in BUILT.glob("cp*/lib/cp*"))
+    if not built:
+        return "nothing is built yet: run  python build_zip.py"
     tag = "cp{}{}".format(*sys.version_info)
-    built = sorted(path.name for path in (BUILT / "lib").iterdir())
     if tag not in built:
-        version = f"{built[0][2]}.{built[0][3:]}"
         running = "{}.{}".format(*sys.version_info)
-        other = shutil.which(f"python{version}") or f"python{version}"
+        version = f"{built[-1][2]}.{built[-1][3:]}"
         return (
             f"the last build is for Python {version}, this is {running}: run  "
-            f"{os.path.basename(other)} -m action  or  python build_zip.py --python {running}"
+            f"python{version} -m action  or  python build_zip.py --python {running}"
         )
     # The interpreter's own chatter ("INFO: ...") is for logs, not for a terminal.
     with _silenced():
-        handler = start(str(BUILT))
+        handler = start(str(BUILT / tag))
     return handler if isinstance(handler, Handler) else str(handler({})["error"])
 
 
@@ -101,51 +99,60 @@ class _silenced:
         os.close(self._saved)
 
 
-def _expand(wanted: list[str]) -> tuple[list[str], list[str]]:
-    """Files to classify (of folders: all pictures below), and what cannot be found."""
+def _expand(wanted: list[str]) -> list[str]:
+    """Files to classify: of a folder, all pictures below it; what is not there stays as it is."""
     names: list[str] = []
-    missing: list[str] = []
     for name in wanted:
-        path = Path(name)
-        if name == "-" or path.is_file():
-            names.append(name)
-            continue
-        found = sorted(str(p) for p in path.rglob("*") if p.suffix.lower() in PICTURES)
-        names += found
-        if not found:
-            missing.append(name)
-    return names, missing
+        inside = sorted(str(p) for p in Path(name).rglob("*") if p.suffix.lower() in PICTURES)
+        names += inside or [name]
+    return names
 
 
-def _with_progress(names: list[str]) -> Iterator[str]:
-    """The names, with a bar on the terminal while there are many of them."""
-    show = len(names) >= MANY and sys.stderr.isatty() and not sys.stdout.isatty()
-    for done, name in enumerate(names):
-        if show:
-            filled = 30 * done // len(names)
+class _Bar:
+    """A progress bar on the last line of a terminal; nothing elsewhere, or for a few pictures."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._shown = total >= MANY and sys.stderr.isatty()
+
+    def draw(self, done: int) -> None:
+        if self._shown:
+            filled = 30 * done // self._total
             bar = "#" * filled + "." * (30 - filled)
-            print(f"\r[{bar}] {done}/{len(names)}", end="", file=sys.stderr, flush=True)
-        yield name
-    if show:
-        print(f"\r[{'#' * 30}] {len(names)}/{len(names)}", file=sys.stderr)
+            print(f"\r[{bar}] {done}/{self._total}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _with_progress(names: list[str]) -> Iterator[tuple[str, _Bar]]:
+    bar = _Bar(len(names))
+    for done, name in enumerate(names):
+        bar.draw(done)
+        yield name, bar
 
 
 def _classify(handler: Handler, name: str, options: Any) -> dict[str, Any]:
     try:
         data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    except IsADirectoryError:
+        return {"error": f"no pictures in this folder ({', '.join(PICTURES)})"}
     except OSError as error:
         return {"error": f"cannot be read: {error.strerror or error}"}
     return handler.answer([lambda: check_size(data)], False, options, Timings())
 
 
-def _readable(answer: dict[str, Any]) -> str:
-    lines = [answer["file"]]
-    if "error" in answer:
-        return f"{lines[0]}\n    error: {answer['error']}"
-    for result in answer["results"]:
-        lines.append(f"  {100 * result['probability']:6.1f} %  {result['className']}")
-    if not answer["results"]:
-        lines.append("    no class reaches the threshold")
+def _rows(answer: dict[str, Any], width: int) -> str:
+    """Lines of the table: file, probability, class; the file stands in the first line only."""
+    rows = (
+        [f"{100 * each['probability']:6.2f} %  {each['className']}" for each in answer["results"]]
+        if "results" in answer
+        else [f"error: {answer['error']}"]
+    )
+    rows = rows or ["no class reaches the threshold"]
     if "details" in answer:
-        lines.append("  " + json.dumps(answer["details"], ensure_ascii=False))
-    return "\n".join(lines)
+        rows.append(json.dumps(answer["details"], ensure_ascii=False))
+    name = answer["file"]
+    name = name if len(name) <= width else "..." + name[3 - width :]
+    return "\n".join(f"{'' if number else name:{width}}  {row}" for number, row in enumerate(rows))

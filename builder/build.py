@@ -11,7 +11,7 @@ from builder import audit, bundle, data, interpreters, model, report, runtime, s
 from builder.console import Console, megabytes
 from builder.errors import BuildError
 from builder.model import Model, Normalization
-from builder.paths import BUILD, BUILDER, CURRENT
+from builder.paths import BUILDER, LOCAL
 
 SAMPLE = BUILDER / "sample" / "espresso.jpg"
 
@@ -27,6 +27,8 @@ class Wishes:
     normalization: Normalization | None = None
     runtime: str = "auto"
     smoke: bool = True
+    keep: bool = True
+    """Whether `python -m action` shall use this build."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,9 @@ def build(wishes: Wishes, console: Console) -> Outcome:
         details += model.describe(chosen)
     with bundle.replacing(wishes.output) as part:
         with console.step("zip") as details:
-            bundle.write(bundle.collect(packages, chosen, interpreter), part)
+            entries = bundle.collect(packages, chosen, interpreter)
+            with console.progress(wishes.output.name) as advance:
+                bundle.write(entries, part, advance)
             details.append(f"{wishes.output.name}, {megabytes(part.stat().st_size)}")
             if interpreter:
                 details.append(f"byte-compiled with Python {interpreter.full_version}")
@@ -71,8 +75,8 @@ def build(wishes: Wishes, console: Console) -> Outcome:
             report.show_audit(audited, console)
             raise BuildError("the zip failed its audit: " + "; ".join(problems(audited)))
         answer = _smoke(wishes, part, interpreter, chosen, console)
-    if wishes.output.resolve().is_relative_to(BUILD.parent) and interpreter:
-        _keep(wishes.output)
+    if wishes.keep:
+        _keep(wishes.output, wishes.python)
     return Outcome(audited, _about(chosen), answer)
 
 
@@ -110,13 +114,14 @@ def _smoke(
     return answer
 
 
-def _keep(archive: Path) -> None:
+def _keep(archive: Path, python: str) -> None:
     """Unpack the finished zip for `python -m action`, in one move."""
-    fresh = CURRENT.with_name(f"{CURRENT.name}-{os.getpid()}")
+    kept = LOCAL / bundle.package_tag(python)
+    fresh = LOCAL / f"{kept.name}-{os.getpid()}"
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.unpack_archive(archive, fresh, "zip")
-    shutil.rmtree(CURRENT, ignore_errors=True)
-    fresh.replace(CURRENT)
+    shutil.rmtree(kept, ignore_errors=True)
+    fresh.replace(kept)
 
 
 def _about(chosen: Model) -> dict[str, Any]:

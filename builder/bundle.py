@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import deflate
 
 from action import __version__
 from builder import interpreters
+from builder.console import Advance
 from builder.errors import BuildError
 from builder.model import Model
 from builder.paths import ACTION, BUILDER, MODELS, ROOT
@@ -75,17 +76,32 @@ def collect(
     return sorted(entries, key=lambda entry: entry.path)
 
 
-def write(entries: Iterable[Entry], target: Path) -> None:
+def write(entries: Sequence[Entry], target: Path, advance: Advance) -> None:
     """Write the zip: same entries, same bytes, on any host and at any time.
 
     Order, dates, modes and compression are fixed; a file that does not shrink is stored.
+
+    Args:
+        entries: the files, in order.
+        target: the file to write.
+        advance: told the bytes done and the total.
+
+    Raises:
+        BuildError: the disk is full, or the file cannot be written.
     """
-    with target.open("wb") as file:
-        with zipfile.ZipFile(file, "w") as archive:
-            for entry in entries:
-                _add(archive, entry)
-        file.flush()
-        os.fsync(file.fileno())
+    total = sum(len(entry.content) for entry in entries)
+    done = 0
+    try:
+        with target.open("wb") as file:
+            with zipfile.ZipFile(file, "w") as archive:
+                for entry in entries:
+                    _add(archive, entry)
+                    done += len(entry.content)
+                    advance(done, total)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise _cannot_write(target, error) from error
 
 
 @contextmanager
@@ -93,20 +109,28 @@ def replacing(target: Path) -> Iterator[Path]:
     """A path to write to; it takes `target`'s place when the block ends well, else it goes.
 
     Raises:
-        BuildError: the disk is full, or the folder cannot be written.
+        BuildError: the folder cannot be written.
     """
     part = target.with_name(target.name + ".part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _cannot_write(target, error) from error
         yield part
-        part.replace(target)
-    except OSError as error:
-        raise BuildError(
-            f"cannot write {target}: {error.strerror or error}",
-            "free some space or choose another --output; nothing was left behind",
-        ) from error
+        try:
+            part.replace(target)
+        except OSError as error:
+            raise _cannot_write(target, error) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+def _cannot_write(target: Path, error: OSError) -> BuildError:
+    return BuildError(
+        f"cannot write {target}: {error.strerror or error}",
+        "free some space or choose another --output; nothing half-written was left",
+    )
 
 
 class _Deflate:
