@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     add("--output", metavar="PATH", type=Path, default=ZIP, help="default: dist/classify.zip")
     add("--check", metavar="ZIP", type=Path, help="only check a zip that is there, and report")
     add("--no-smoke", action="store_true", help="do not invoke the finished zip")
+    add("--no-keep", action="store_true", help="leave python -m action with its earlier build")
     add("--json", action="store_true", help="print the report as JSON on standard output")
     add("--quiet", action="store_true", help="print warnings and errors only")
     return usage
@@ -119,6 +120,7 @@ def _run(options: argparse.Namespace) -> int:
         normalization=mean_std or None,
         runtime=options.runtime,
         smoke=not options.no_smoke,
+        keep=not options.no_keep,
     )
     outcome = build.build(wishes, console)
     report.show_audit(outcome.audit, console)

@@ -93,7 +93,7 @@ def audit(path: Path) -> Report:
             "build it again: python build_zip.py",
         ) from error
     manifest = _manifest(files)
-    report.pythons = manifest.get("python", [])
+    report.pythons = manifest["python"]
     report.bytecode = manifest.get("bytecode")
     for title, look in (
         ("size", lambda: _size(len(content))),
@@ -117,11 +117,18 @@ def _check(title: str, look: Callable[[], Iterator[str]]) -> Check:
 
 
 def _manifest(files: dict[str, bytes]) -> dict[str, Any]:
+    """The zip's manifest; an empty one if it has none, or one that is not of our form."""
+    empty: dict[str, Any] = {"python": [], "parts": []}
     try:
-        manifest = json.loads(files.get(MANIFEST, b"{}"))
-    except ValueError:
-        return {}
-    return manifest if isinstance(manifest, dict) else {}
+        manifest = json.loads(files[MANIFEST])
+        texts = [*manifest["python"]]
+        for part in manifest["parts"]:
+            texts += [part[name] for name in ("name", "version", "source", "sha256", "licence")]
+            texts += [text for pair in part["files"].items() for text in pair]
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return empty
+    formed = manifest.get("schema") == SCHEMA and all(isinstance(text, str) for text in texts)
+    return manifest if formed else empty
 
 
 def _size(size: int) -> Iterator[str]:
@@ -157,8 +164,8 @@ def _against_manifest(files: dict[str, bytes], manifest: dict[str, Any]) -> Iter
     if MANIFEST not in files:
         yield f"expected {MANIFEST}, found none: this zip is not from build_zip.py"
         return
-    if manifest.get("schema") != SCHEMA:
-        yield f"{MANIFEST}: expected schema {SCHEMA}, found {manifest.get('schema')!r}"
+    if not manifest["parts"]:
+        yield f"{MANIFEST}: expected a manifest of schema {SCHEMA}, found {files[MANIFEST][:40]!r}"
         return
     listed: dict[str, str] = {}
     for part in manifest["parts"]:
@@ -296,7 +303,7 @@ def _model(files: dict[str, bytes]) -> Iterator[str]:
 
 def _sizes(infos: list[zipfile.ZipInfo], manifest: dict[str, Any]) -> list[PartSize]:
     """What each part costs; the zip's directory counts with the entries it lists."""
-    parts = {part["name"]: part for part in manifest.get("parts", [])}
+    parts = {part["name"]: part for part in manifest["parts"]}
     owner = {name: part["name"] for part in parts.values() for name in part["files"]}
     totals: dict[str, list[int]] = {name: [0, 0, 0] for name in parts}
     for info in infos:

@@ -7,8 +7,9 @@ import subprocess
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +20,7 @@ from builder import interpreters
 from builder.console import Advance
 from builder.errors import BuildError
 from builder.model import Model
-from builder.paths import ACTION, BUILDER, MODELS, ROOT
+from builder.paths import ACTION, BUILDER, DEFLATED, MODELS, ROOT
 from builder.runtime import Part, Runtime
 
 SCHEMA = 1
@@ -30,6 +31,9 @@ DATE = (1980, 1, 1, 0, 0, 0)
 MODE = 0o644
 LEVEL = 12
 """libdeflate's best; a pinned version of it gives the same bytes on every host."""
+
+_COMPRESSOR = f"deflate-{version('deflate')}-{LEVEL}"
+_KEEP_FROM = 1 << 18
 
 _NOT_SHIPPED = ("cli.py",)
 """Of `action/`: the local command line, which the platform never runs."""
@@ -123,7 +127,8 @@ def replacing(target: Path) -> Iterator[Path]:
         except OSError as error:
             raise _cannot_write(target, error) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
 
 
 def _cannot_write(target: Path, error: OSError) -> BuildError:
@@ -133,18 +138,17 @@ def _cannot_write(target: Path, error: OSError) -> BuildError:
     )
 
 
-class _Deflate:
-    """libdeflate in the place of zlib's compressor, as `zipfile` calls it."""
+class _Packed:
+    """Data that is compressed already, in the place of zlib's compressor in `zipfile`."""
 
-    def __init__(self) -> None:
-        self._chunks: list[bytes] = []
+    def __init__(self, packed: bytes) -> None:
+        self._packed = packed
 
     def compress(self, data: bytes) -> bytes:
-        self._chunks.append(bytes(data))
         return b""
 
     def flush(self) -> bytes:
-        return cast(bytes, deflate.deflate_compress(b"".join(self._chunks), LEVEL))
+        return self._packed
 
 
 def _add(archive: zipfile.ZipFile, entry: Entry) -> None:
@@ -152,14 +156,30 @@ def _add(archive: zipfile.ZipFile, entry: Entry) -> None:
     info.create_system = 3  # Unix, so that the modes count, on Windows too
     info.external_attr = (0o100000 | MODE) << 16
     info.file_size = len(entry.content)
-    packed = len(deflate.deflate_compress(entry.content, 1)) if entry.content else 0
-    if packed < len(entry.content):
+    packed = _deflated(entry.content)
+    if len(packed) < len(entry.content):
         info.compress_type = zipfile.ZIP_DEFLATED
     with archive.open(info, "w") as file:
         if info.compress_type == zipfile.ZIP_DEFLATED:
             # zipfile has no public way to choose the compressor; the audit reads every byte back.
-            file._compressor = _Deflate()  # type: ignore[attr-defined]
+            file._compressor = _Packed(packed)  # type: ignore[attr-defined]
         file.write(entry.content)
+
+
+def _deflated(content: bytes) -> bytes:
+    """The content compressed; that of large files is kept, since most builds change none."""
+    if len(content) < _KEEP_FROM:
+        return cast(bytes, deflate.deflate_compress(content, LEVEL))
+    kept = DEFLATED / f"{hashlib.sha256(content).hexdigest()}-{_COMPRESSOR}"
+    if not kept.exists():
+        DEFLATED.mkdir(parents=True, exist_ok=True)
+        part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
+        try:
+            part.write_bytes(deflate.deflate_compress(content, LEVEL))
+            part.replace(kept)
+        finally:
+            part.unlink(missing_ok=True)
+    return kept.read_bytes()
 
 
 def _action_files(python: str, interpreter: interpreters.Interpreter | None) -> list[Entry]:

@@ -1,6 +1,5 @@
 """What the user sees while the builder works: steps with seconds, progress, tables."""
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -34,8 +33,8 @@ class Console:
         self.quiet = quiet
         self.seconds: dict[str, float] = {}
         self.notes: list[str] = []
-        self._rich = RichConsole(file=sys.stderr, quiet=quiet, highlight=False, soft_wrap=True)
-        self._always = RichConsole(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._rich = RichConsole(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self._always = RichConsole(stderr=True, highlight=False, soft_wrap=True)
 
     @contextmanager
     def step(self, title: str) -> Iterator[list[str]]:

@@ -93,7 +93,7 @@ def fetch(
         ) from error
     finally:
         part.unlink(missing_ok=True)
-    raise DownloadError(f"could not download {target.name}\n  " + "\n  ".join(reasons))
+    raise DownloadError("could not download " + "\n  or ".join(reasons))
 
 
 def _from(url: str, sha256: str, part: Path, console: Console, pause: float) -> str:

@@ -120,7 +120,7 @@ def _fetch(name: str, entry: dict[str, Any], folder: Path, console: Console) -> 
             _take(_download(source, console), source.get("member", ""), entry["sha256"], target)
             return target
         except DownloadError as error:
-            reasons.append(str(error).partition("\n")[2] or str(error))
+            reasons.append(f"  {error}")
     raise DownloadError(f"{name} could not be downloaded:\n" + "\n".join(reasons), how)
 
 
@@ -162,7 +162,7 @@ def _member(archive: Path, member: str) -> bytes:
                     assert file is not None
                     return file.read()
     except (tarfile.TarError, EOFError) as error:
-        raise DownloadError(f"{archive.name} is not a tar archive: {error}") from error
+        raise DownloadError(f"{archive.name} is not a tar archive") from error
     raise DownloadError(f"{archive.name} holds no {member}")
 
 

@@ -10,6 +10,7 @@ MODELS = ROOT / "model"
 BUILD = ROOT / "build"
 DOWNLOADS = BUILD / "downloads"
 RUNTIMES = BUILD / "runtimes"
+DEFLATED = BUILD / "deflated"
 LOCAL = BUILD / "local"
 """Per Python version the last zip that passed, unpacked, for `python -m action`."""
 

@@ -57,14 +57,16 @@ class Action:
         pid: of the process.
     """
 
-    def __init__(self, folder: Path, interpreter: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, interpreter: str, environment: dict[str, str], isolated: bool
+    ) -> None:
         """Start the unpacked zip in `folder`; raises SmokeError if it does not come up."""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         self._buffer = b""
         reader, writer = os.pipe()
         began = time.perf_counter()
         self._process = subprocess.Popen(
-            [interpreter, "-I", "-S", "exec__.py"],
+            [interpreter, *(("-I", "-S") if isolated else ()), "exec__.py"],
             cwd=folder,
             env={"__OW_WAIT_FOR_ACK": "1", **environment},
             stdin=subprocess.PIPE,
@@ -162,13 +164,23 @@ def unpack(archive: Path, folder: Path) -> None:
 
 @contextmanager
 def launched(
-    archive: Path, interpreter: str, environment: dict[str, str] | None = None
+    archive: Path,
+    interpreter: str,
+    environment: dict[str, str] | None = None,
+    isolated: bool = True,
 ) -> Iterator[Action]:
-    """A zip, unpacked into an empty folder and started in a clean environment."""
+    """A zip, unpacked into an empty folder and started.
+
+    Args:
+        archive: the zip.
+        interpreter: path of a CPython.
+        environment: variables to start it with; by default as good as none.
+        isolated: without the interpreter's site-packages, so that the zip has to bring all.
+    """
     with tempfile.TemporaryDirectory(prefix="action-") as scratch:
         folder = Path(scratch) / "bin"
         unpack(archive, folder)
-        action = Action(folder, interpreter, environment or {})
+        action = Action(folder, interpreter, environment or {}, isolated)
         try:
             yield action
         finally:

@@ -1,0 +1,129 @@
+"""What the tests share: the model, built zips, running actions, pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from builder import build, data, interpreters, smoke
+from builder.console import Console
+from builder.paths import ROOT
+from tests.models import COLOURS, Colours
+
+SHARED = ROOT.parent / "shared"
+MOBILENET = SHARED / "model" / "mobilenet_v1_1.0_224_quant.tflite"
+PYTHONS = data.pythons()
+HERE = build.default_python()
+PANDA = "giant panda, panda, panda bear, coon bear, Ailuropoda melanoleuca"
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def console() -> Console:
+    return Console(quiet=True)
+
+
+@pytest.fixture(scope="session")
+def imagenet_model() -> str:
+    """The real MobileNet where it is there, else what the package index has."""
+    return str(MOBILENET) if MOBILENET.exists() else "efficientnet_lite0"
+
+
+@pytest.fixture(scope="session")
+def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Callable[..., Path]:
+    """Builds a zip, once per set of wishes; skips where the Python for it is not there."""
+    made: dict[tuple[str, str, str], Path] = {}
+
+    def make(python: str = HERE, model: str = "", labels: str = "", invoke: bool = True) -> Path:
+        wanted = (python, model, labels)
+        if interpreters.find(python) is None:
+            pytest.skip(f"no Python {python} on this machine")
+        if wanted not in made:
+            output = tmp_path_factory.mktemp(f"zip-{python}-") / "classify.zip"
+            wishes = build.Wishes(
+                python,
+                output,
+                model or None,
+                Path(labels) if labels else None,
+                smoke=invoke,
+                keep=False,
+            )
+            build.build(wishes, console)
+            made[wanted] = output
+        return made[wanted]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def zip_path(make_zip: Callable[..., Path], imagenet_model: str) -> Path:
+    """The zip for the running Python, with an ImageNet model."""
+    return make_zip(HERE, imagenet_model)
+
+
+@pytest.fixture(scope="session")
+def action(zip_path: Path) -> Iterator[smoke.Action]:
+    """That zip, running as on the platform."""
+    with smoke.launched(zip_path, interpreter()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def colour_labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("labels") / "colours.txt"
+    path.write_text("\n".join(COLOURS))
+    return path
+
+
+@pytest.fixture(scope="session")
+def colour_zip(
+    make_zip: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory, colour_labels: Path
+) -> Callable[..., Path]:
+    """Builds a zip with a small colour classifier."""
+
+    def make(want: Colours) -> Path:
+        path = tmp_path_factory.getbasetemp() / f"colours-{abs(hash(want))}.tflite"
+        return make_zip(HERE, str(want.write(path)), str(colour_labels))
+
+    return make
+
+
+@pytest.fixture
+def shared_images() -> Path:
+    """The labelled ImageNet pictures that the checkout may have beside it."""
+    if not (SHARED / "images" / "labels.tsv").exists():
+        pytest.skip("no labelled pictures beside the checkout")
+    return SHARED / "images"
+
+
+def interpreter(python: str = HERE) -> str:
+    """Path of a CPython; skips where there is none."""
+    found = interpreters.find(python)
+    if found is None:
+        pytest.skip(f"no Python {python} on this machine")
+    return found.path
+
+
+def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """A picture as a file's bytes."""
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return file.getvalue()
+
+
+def base64_of(content: bytes | Path) -> str:
+    """Content as the `image` parameter."""
+    content = content.read_bytes() if isinstance(content, Path) else content
+    return base64.b64encode(content).decode()
+
+
+def plain(colour: str, size: tuple[int, int] = (64, 48), mode: str = "RGB") -> Image.Image:
+    """A picture of one colour."""
+    return Image.new(mode, size, colour)

@@ -1,0 +1,83 @@
+"""An HTTP server on loopback that behaves as badly as it is told to."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+@dataclass
+class File:
+    """What is served at one path.
+
+    Attributes:
+        content: the bytes.
+        cut_at: lengths at which the first, second, ... answers break off, counted in the file.
+        statuses: status codes that the first, second, ... requests get instead of the file.
+        ranges: whether `Range` is honoured.
+        lie: whether a range request gets 206 with the whole file (a broken server).
+        kind: the Content-Type.
+    """
+
+    content: bytes
+    cut_at: list[int] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    ranges: bool = True
+    lie: bool = False
+    kind: str = "application/octet-stream"
+
+
+@dataclass
+class Server:
+    """The server's address, its files by path, and the requests that it got (path, Range)."""
+
+    url: str
+    files: dict[str, File]
+    requests: list[tuple[str, str]] = field(default_factory=list)
+
+
+@contextmanager
+def serving(files: dict[str, File]) -> Iterator[Server]:
+    """Serve `files` on a free port of 127.0.0.1 until the block ends."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            wanted = self.headers.get("Range", "")
+            server.requests.append((self.path, wanted))
+            file = files.get(self.path)
+            status = 404 if file is None else file.statuses.pop(0) if file.statuses else 200
+            if file is None or status != 200:
+                self.send_error(status)
+                return
+            start = 0
+            if wanted and file.ranges:
+                start = int(wanted.removeprefix("bytes=").rstrip("-"))
+                if start >= len(file.content):
+                    self.send_error(416)
+                    return
+            body = file.content if file.lie else file.content[start:]
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Type", file.kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if file.cut_at:
+                body = body[: max(0, file.cut_at.pop(0) - start)]
+            self.wfile.write(body)
+            self.wfile.flush()
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        server = Server(f"http://127.0.0.1:{http.server_address[1]}", files)
+        thread = threading.Thread(target=http.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield server
+        finally:
+            http.shutdown()
+            thread.join()

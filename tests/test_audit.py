@@ -1,0 +1,212 @@
+"""`--check`: a good zip passes, and each way of being bad is found and named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from builder import data
+from builder.audit import PYC_MAGIC, audit
+from builder.build import problems
+from builder.bundle import DATE, package_tag
+from builder.errors import BuildError
+from builder.paths import ROOT
+from tests.conftest import HERE, PYTHONS, interpreter
+
+Files = dict[str, bytes]
+LIB = f"lib/{package_tag(HERE)}"
+
+
+@pytest.fixture(scope="module")
+def files(zip_path: Path) -> Files:
+    """The good zip's files; the large ones are left out of the manifest and of the copy."""
+    with zipfile.ZipFile(zip_path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def small(files: Files) -> Files:
+    """A copy without the large libraries, its manifest told so: quick to write."""
+    kept = {n: c for n, c in files.items() if len(c) < 300_000 or n.endswith(".tflite")}
+    return listed({n: c for n, c in kept.items() if ".so" not in n})
+
+
+def listed(files: Files) -> Files:
+    """The same with a manifest that lists all of it."""
+    manifest = json.loads(files["manifest.json"])
+    rest = {name: content for name, content in files.items() if name != "manifest.json"}
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in rest.items()}
+    for part in manifest["parts"]:
+        part["files"] = {}
+    manifest["parts"][0]["files"] = hashes
+    return {**rest, "manifest.json": json.dumps(manifest).encode()}
+
+
+def write(files: Files, path: Path, mode: int = 0o100644) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            info = zipfile.ZipInfo(name, DATE)
+            info.create_system = 3
+            info.external_attr = mode << 16
+            archive.writestr(info, content)
+    return path
+
+
+def found(files: Files, tmp_path: Path) -> list[str]:
+    return problems(audit(write(files, tmp_path / "a.zip")))
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_what_we_build_passes(
+    make_zip: Callable[..., Path], imagenet_model: str, python: str
+) -> None:
+    report = audit(make_zip(python, imagenet_model))
+    assert problems(report) == []
+    assert report.pythons == [python]
+    assert report.bytes == sum(part.packed for part in report.parts) + 22  # the end record
+    assert {part.name for part in report.parts} >= {"action", "numpy", "pillow", "ai-edge-litert"}
+
+
+def test_the_small_copy_passes(files: Files, tmp_path: Path) -> None:
+    assert found(small(files), tmp_path) == []
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_magic_numbers_are_those_of_the_interpreters(python: str) -> None:
+    code = "import importlib.util; print(importlib.util.MAGIC_NUMBER[:2].hex())"
+    done = subprocess.run([interpreter(python), "-c", code], capture_output=True, text=True)
+    assert int.from_bytes(bytes.fromhex(done.stdout.strip()), "little") == PYC_MAGIC[python]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("requirements.txt", "requirements.txt: must not be there (the runtime would run pip"),
+        ("virtualenv/pyvenv.cfg", "virtualenv/: must not be there"),
+        ("exec", "exec: must not be there"),
+        ("../escape.py", "../escape.py: a path that leaves the folder"),
+        ("/etc/passwd", "/etc/passwd: a path that leaves the folder"),
+    ],
+)
+def test_forbidden_names(files: Files, tmp_path: Path, name: str, said: str) -> None:
+    assert any(said in problem for problem in found(listed({**small(files), name: b""}), tmp_path))
+
+
+def test_link_and_odd_mode(files: Files, tmp_path: Path) -> None:
+    for mode, said in ((0o120777, "a symbolic link"), (0o100600, "expected mode 100644, found")):
+        path = write(small(files), tmp_path / "a.zip", mode)
+        assert any(said in problem for problem in problems(audit(path)))
+
+
+def test_manifest(files: Files, tmp_path: Path) -> None:
+    changed = {**small(files), "model/model.json": b"{}"}
+    assert any("not the file that the manifest lists" in p for p in found(changed, tmp_path))
+    more = {**small(files), "more.py": b""}
+    assert "manifest: more.py: not in the manifest" in found(more, tmp_path)
+    less = {n: c for n, c in small(files).items() if n != "LICENSES.txt"}
+    assert "manifest: LICENSES.txt: in the manifest, not in the zip" in found(less, tmp_path)
+    none = {n: c for n, c in small(files).items() if n != "manifest.json"}
+    assert any("this zip is not from build_zip.py" in p for p in found(none, tmp_path))
+    for broken in (b"[]", b"{", b'{"schema": 99}', b'{"schema": 1}', b'{"schema":1,"parts":5}'):
+        assert found({**small(files), "manifest.json": broken}, tmp_path)
+
+
+def test_stale_and_foreign_code_files(files: Files, tmp_path: Path) -> None:
+    name = next(n for n in files if n.startswith(LIB) and n.endswith(".pyc"))
+    dated = files[name][:4] + bytes(12) + files[name][16:]
+    changed = listed({**small(files), name: dated})
+    assert any(f"{name}: would be stale after unzipping" in p for p in found(changed, tmp_path))
+    other = next(magic for python, magic in PYC_MAGIC.items() if python != HERE)
+    foreign = struct.pack("<H", other) + files[name][2:]
+    changed = listed({**small(files), name: foreign})
+    assert any(f"not the code of Python {HERE}" in p for p in found(changed, tmp_path))
+
+
+def test_native_parts(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library, content = next(
+        (n, c) for n, c in files.items() if n.startswith(f"{LIB}/PIL/_webp") and ".so" in n
+    )
+    alone = listed({**small(files), library: content})
+    assert any("needs libwebp-" in problem for problem in found(alone, tmp_path))
+    renamed = library.replace(package_tag(HERE).replace("cp", "cpython-"), "cpython-39")
+    wrong = listed({**small(files), renamed: content})
+    assert any("built for cpython-39" in problem for problem in found(wrong, tmp_path))
+    arm = content[:18] + struct.pack("<H", 183) + content[20:]
+    changed = listed({**small(files), library: arm})
+    assert any("expected x86_64, found EM_AARCH64" in p for p in found(changed, tmp_path))
+    cut = listed({**small(files), library: content[:1000]})
+    assert any("not an ELF library" in problem for problem in found(cut, tmp_path))
+    monkeypatch.setitem(data.platform()["kinds"][f"python:{HERE}"]["symbols"], "GLIBC", "2.2")
+    whole = listed(files)
+    assert any("has GLIBC_2.2" in problem for problem in found(whole, tmp_path))
+
+
+def test_entry_point(files: Files, tmp_path: Path) -> None:
+    for content, said in (
+        (b"def main(params:", "does not parse"),
+        (b"from . import x\ndef main(params): ...", "a relative import"),
+        (b"def run(params): ...", "defines no main(params)"),
+    ):
+        changed = listed({**small(files), "__main__.py": content})
+        assert any(said in problem for problem in found(changed, tmp_path))
+
+
+def test_model(files: Files, tmp_path: Path) -> None:
+    less = {n: c for n, c in small(files).items() if not n.endswith(".tflite")}
+    assert any("the model it names" in problem for problem in found(listed(less), tmp_path))
+
+
+def test_too_large(files: Files, tmp_path: Path) -> None:
+    import os
+
+    large = listed({**small(files), "large": os.urandom(data.zip_limit())})
+    assert any("expected at most 37748736 bytes" in problem for problem in found(large, tmp_path))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 0.99])
+def test_truncated_zip(zip_path: Path, tmp_path: Path, share: float) -> None:
+    content = zip_path.read_bytes()
+    cut = tmp_path / "cut.zip"
+    cut.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(BuildError, match=r"cut\.zip is not a complete zip of \d+ bytes"):
+        audit(cut)
+
+
+def test_flipped_byte(zip_path: Path, tmp_path: Path) -> None:
+    content = bytearray(zip_path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    flipped = tmp_path / "flipped.zip"
+    flipped.write_bytes(content)
+    with pytest.raises(BuildError, match="not a complete zip"):
+        audit(flipped)
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "build_zip.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+
+
+def test_check_on_the_command_line(zip_path: Path, files: Files, tmp_path: Path) -> None:
+    good = run("--check", str(zip_path))
+    assert good.returncode == 0, good.stderr
+    assert "of 36 MiB used" in good.stderr
+    assert "newest symbols needed" in good.stderr
+    as_json = run("--check", str(zip_path), "--json", "--quiet")
+    report = json.loads(as_json.stdout)
+    assert report["ok"]
+    assert report["sha256"] == hashlib.sha256(zip_path.read_bytes()).hexdigest()
+    bad = write(listed({**small(files), "requirements.txt": b""}), tmp_path / "bad.zip")
+    for options in ((), ("--quiet",), ("--json",)):
+        failed = run("--check", str(bad), *options)
+        assert failed.returncode == 1
+        assert "the runtime would run pip" in failed.stderr + failed.stdout
+    missing = run("--check", str(tmp_path / "none.zip"))
+    assert missing.returncode == 1
+    assert "cannot read" in missing.stderr

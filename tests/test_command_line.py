@@ -1,0 +1,265 @@
+"""Both command lines, as a user types them: `build_zip.py` and `python -m action`."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from builder import build, interpreters
+from builder.build import SAMPLE
+from builder.bundle import package_tag
+from builder.console import Console
+from builder.paths import ROOT
+from tests.conftest import HERE, PYTHONS, encoded, interpreter, plain
+from tests.models import COLOURS, Colours
+
+Done = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options for a small model."""
+    folder = tmp_path_factory.mktemp("colours")
+    (folder / "labels.txt").write_text("\n".join(COLOURS))
+    model = Colours("uint8").write(folder / "colours.tflite")
+    return ["--model", str(model), "--labels", str(folder / "labels.txt")]
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of `action/` without any build."""
+    folder = tmp_path_factory.mktemp("bare")
+    shutil.copytree(ROOT / "action", folder / "action")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, colours: list[str]) -> Path:
+    """A copy of `action/` with a build of the small model."""
+    folder = tmp_path_factory.mktemp("built")
+    shutil.copytree(ROOT / "action", folder / "action")
+    wishes = build.Wishes(HERE, folder / "a.zip", colours[1], Path(colours[3]), keep=False)
+    build.build(wishes, Console(quiet=True))
+    shutil.unpack_archive(folder / "a.zip", folder / "build" / "local" / package_tag(HERE))
+    return folder
+
+
+def build_zip(*arguments: str, **variables: str) -> Done:
+    command = [sys.executable, "build_zip.py", *arguments]
+    environment = {**os.environ, **variables}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+def classify(cwd: Path, *arguments: str, stdin: bytes = b"") -> Done:
+    command = [interpreter(HERE), "-m", "action", *arguments]
+    done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True)
+    return Done(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def on_a_terminal(cwd: Path, *arguments: str) -> tuple[int, str]:
+    """The exit status and what the terminal shows."""
+    main, sub = pty.openpty()
+    command = [interpreter(HERE), "-m", "action", *arguments]
+    with subprocess.Popen(command, cwd=cwd, stdin=sub, stdout=sub, stderr=sub) as process:
+        os.close(sub)
+        shown = b""
+        try:
+            while chunk := os.read(main, 4096):
+                shown += chunk
+        except OSError:  # how Linux tells that the other side has closed
+            pass
+    os.close(main)
+    return process.returncode, shown.decode()
+
+
+def pictures(folder: Path) -> Path:
+    """Six pictures in a tree, and a file that is none."""
+    (folder / "more" / "deep").mkdir(parents=True)
+    for number, colour in enumerate(("red", "lime", "blue", "red", "lime")):
+        (folder / f"{number}.png").write_bytes(encoded(plain(colour)))
+    (folder / "more" / "deep" / "6.JPG").write_bytes(encoded(plain("blue"), "JPEG"))
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_pictures_and_folders_as_json_lines(built: Path, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "some pictures")
+    done = classify(built, str(folder), str(SAMPLE), "--top", "1")
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == 7
+    assert [a["results"][0]["className"] for a in answers[:6]] == [
+        "red", "green", "blue", "red", "green", "blue",
+    ]  # fmt: skip
+    assert answers[0]["file"] == str(folder / "0.png")
+    assert answers[6]["file"] == str(SAMPLE)
+
+
+def test_some_fail_and_the_others_answer(built: Path, tmp_path: Path) -> None:
+    good = tmp_path / "good.png"
+    good.write_bytes(encoded(plain("red")))
+    (tmp_path / "bad.png").write_bytes(b"bad")
+    (tmp_path / "none").mkdir()
+    names = [str(tmp_path / name) for name in ("missing.png", "bad.png", "none", "good.png")]
+    done = classify(built, *names)
+    assert done.returncode == 1
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert ["error" in answer for answer in answers] == [True, True, True, False]
+    assert "No such file" in answers[0]["error"]
+    assert "not a picture" in answers[1]["error"]
+    assert "no pictures in this folder" in answers[2]["error"]
+
+
+def test_standard_input_threshold_and_details(built: Path) -> None:
+    red = encoded(plain("red"))
+    done = classify(built, "-", "--threshold", "0.9", "--details", stdin=red)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["results"] == []
+    assert answer["details"]["image"]["bytes"] == len(red)
+    assert classify(built, "-", stdin=b"").returncode == 1
+
+
+def test_usage_errors(built: Path) -> None:
+    for arguments in ([], ["--top", "9", "x"], ["--top", "x", "y"], ["--threshold", "2", "x"]):
+        done = classify(built, *arguments)
+        assert done.returncode == 2
+        assert "usage:" in done.stderr
+        assert not done.stdout
+    assert "--top: expected a whole number from 1 to 3" in classify(built, "--top", "9", "x").stderr
+
+
+def test_before_any_build(bare: Path) -> None:
+    done = classify(bare, "picture.jpg")
+    assert done.returncode == 2
+    assert "python build_zip.py" in done.stderr
+
+
+def test_built_for_another_python(built: Path) -> None:
+    other = next((v for v in PYTHONS if v != HERE and interpreters.find(v)), None)
+    if other is None:
+        pytest.skip("no second Python on this machine")
+    done = subprocess.run(
+        [interpreter(other), "-m", "action", "x"], cwd=built, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert f"the last build is for Python {HERE}, this is {other}" in done.stderr
+
+
+def test_table_on_a_terminal(built: Path, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "p")
+    (tmp_path / "bad.png").write_bytes(b"bad")
+    status, shown = on_a_terminal(built, str(folder), str(tmp_path / "bad.png"), "--top", "2")
+    assert status == 1
+    assert "[" in shown and "] 3/7" in shown  # the progress bar
+    lines = [line.rpartition("\x1b[K")[2] for line in shown.splitlines()]
+    table = [line for line in lines if " %  " in line]
+    assert len(table) == 12
+    assert table[0].split()[-1] == "red"
+    assert table[1].startswith("   ")  # the second class of the same picture
+    assert any("error: not a picture" in line for line in lines)
+    assert "INFO" not in shown
+    status, shown = on_a_terminal(built, str(folder / "0.png"), "--json")
+    assert json.loads(shown)["results"][0]["className"] == "red"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--python", "2.7"], "--python: expected one of 3.10, 3.11, 3.12, 3.13, found 2.7"),
+        (["--model", "nothing"], "--model: expected one of mobilenet_v1, efficientnet_lite0"),
+        (["--output", str(ROOT)], "--output: expected a file, found the folder"),
+    ],
+)
+def test_wrong_options(arguments: list[str], said: str) -> None:
+    done = build_zip(*arguments)
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--runtime", "magic"], ["--mean", "1"], ["--mean", "1", "--std", "0"], ["surplus"]],
+)
+def test_usage(arguments: list[str]) -> None:
+    done = build_zip(*arguments)
+    assert done.returncode == 2
+    assert "usage:" in done.stderr
+
+
+def test_help_needs_no_environment(tmp_path: Path) -> None:
+    done = build_zip("--help", PATH="")
+    assert done.returncode == 0
+    for option in ("--python", "--model", "--labels", "--runtime", "--check", "--no-smoke"):
+        assert option in done.stdout
+
+
+def test_the_log_of_a_build(colours: list[str], tmp_path: Path) -> None:
+    output = tmp_path / "new folder" / "c.zip"
+    done = build_zip(*colours, "--python", HERE, "--output", str(output), "--no-keep")
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout
+    for text in (
+        f"✓ packages for Python {HERE}",
+        "✓ model",
+        "✓ zip",
+        "✓ audit",
+        "✓ invoke",
+        "of 36 MiB used",
+        "ai-edge-litert",
+        f"wsk action create classify {output} --kind python:{HERE} --memory 256",
+        f"wsk action create classify {output} --kind python:3 --memory 256",
+        "warm",
+    ):
+        assert text in done.stderr
+    assert "\x1b" not in done.stderr  # colours only on a terminal
+
+
+def test_killed_builds_leave_no_zip(colours: list[str], tmp_path: Path) -> None:
+    output = tmp_path / "dist" / "c.zip"
+    command = [sys.executable, "build_zip.py", *colours, "--output", str(output), "--no-keep"]
+    for number, wanted in ((signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
+        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+            part = output.with_name("c.zip.part")
+            deadline = time.monotonic() + 60
+            while not part.exists():
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.005)
+            process.send_signal(number)
+            said = process.stderr.read() if process.stderr else ""
+        assert process.returncode == wanted, said
+        assert not output.exists()
+        assert "Traceback" not in said
+        if number != signal.SIGKILL:
+            assert not part.exists()
+            assert "stopped" in said
+    done = build_zip(*colours, "--output", str(output), "--no-keep")
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in output.parent.iterdir()] == ["c.zip"]
+
+
+def test_no_model_by_name_and_no_network(tmp_path: Path) -> None:
+    """Every download goes through a proxy that refuses: the error names the way out."""
+    if (ROOT / "model" / "mobilenet_v1.tflite").exists():
+        pytest.skip("mobilenet_v1 is there already")
+    closed = "http://127.0.0.1:9"
+    done = build_zip(
+        "--model", "mobilenet_v1", "--output", str(tmp_path / "c.zip"), "--no-keep",
+        https_proxy=closed, http_proxy=closed, HTTPS_PROXY=closed, HTTP_PROXY=closed,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "mobilenet_v1 could not be downloaded" in done.stderr
+    assert "ecc3a67c47c5a609ec35f6a58a7d97532834e43df4cb7d3f1204a8164b7d20dd" in done.stderr
+    assert "--model PATH" in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,270 @@
+"""Bytes of a picture -> pixels: every mode and format, orientation, crop, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from action import image
+from action.image import FORMATS, decode, sniff
+from action.request import ImageError
+from tests.conftest import encoded, plain
+
+SIDE = 32
+ORANGE = (255, 128, 0)
+
+
+def pixels(content: bytes, crop: float = 1.0, channels: int = 3) -> np.ndarray[Any, Any]:
+    return decode(content, SIDE, SIDE, channels, crop).pixels
+
+
+def halves(size: tuple[int, int] = (64, 64)) -> Image.Image:
+    """Red above, blue below; the left quarter green."""
+    picture = Image.new("RGB", size, "red")
+    picture.paste("blue", (0, size[1] // 2, size[0], size[1]))
+    picture.paste("lime", (0, 0, size[0] // 4, size[1]))
+    return picture
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP", "GIF", "BMP"])
+def test_formats(kind: str) -> None:
+    content = encoded(plain("#ff8000"), kind)
+    found = decode(content, SIDE, SIDE, 3, 0.875)
+    assert (found.format, found.width, found.height) == (kind, 64, 48)
+    assert found.pixels.shape == (SIDE, SIDE, 3)
+    assert found.pixels.dtype == np.uint8
+    assert np.abs(found.pixels.astype(int) - ORANGE).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("1", 1, (255, 255, 255)),
+        ("L", 77, (77, 77, 77)),
+        ("P", ORANGE, ORANGE),
+        ("RGB", ORANGE, ORANGE),
+        ("RGBA", (*ORANGE, 255), ORANGE),
+        ("RGBA", (*ORANGE, 0), (255, 255, 255)),
+        ("RGBA", (255, 0, 0, 128), (255, 127, 127)),
+        ("LA", (0, 0), (255, 255, 255)),
+        ("LA", (100, 255), (100, 100, 100)),
+        ("I;16", 40000, (156, 156, 156)),
+    ],
+)
+def test_png_modes(mode: str, colour: Any, expected: tuple[int, int, int]) -> None:
+    found = pixels(encoded(plain(colour, mode=mode)))
+    assert np.abs(found.astype(int) - expected).max() <= 1, found[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
+        ("YCbCr", (128, 128, 128), (128, 128, 128)),
+        ("HSV", (0, 255, 255), (255, 0, 0)),
+        ("LAB", (128, 128, 128), (119, 119, 119)),
+        ("RGBX", (*ORANGE, 7), ORANGE),
+        ("RGBa", (0, 0, 0, 0), (255, 255, 255)),
+        ("La", (0, 0), (255, 255, 255)),
+        ("PA", 0, (0, 0, 0)),
+        ("I", 200, (200, 200, 200)),
+        ("I", 51400, (200, 200, 200)),
+        ("I;16L", 51400, (200, 200, 200)),
+        ("I;16B", 51400, (200, 200, 200)),
+        ("F", 0.5, (127, 127, 127)),
+        ("F", 90.0, (90, 90, 90)),
+        ("F", float("nan"), (0, 0, 0)),
+    ],
+)
+def test_every_other_mode_of_pillow(mode: str, colour: Any, expected: tuple[int, ...]) -> None:
+    """Modes that a decoder may hand out; made here, since no encoder of ours writes them all."""
+    picture = Image.new(mode, (40, 40))
+    picture.paste(colour, (0, 0, 40, 40)) if mode not in ("PA",) else picture.putalpha(255)
+    small = image._on_white(image._plain(picture).resize((8, 8))).convert("RGB")
+    assert np.abs(np.asarray(small).astype(int) - expected).max() <= 2, small.getpixel((0, 0))
+
+
+def test_cmyk_jpeg() -> None:
+    red = pixels(encoded(plain("red").convert("CMYK"), "JPEG"))
+    assert red[..., 0].min() > 200
+    assert red[..., 1:].max() < 60
+
+
+def test_palette_with_transparency() -> None:
+    picture = Image.new("P", (40, 40), 0)
+    picture.putpalette([0, 0, 0, 255, 128, 0])
+    assert pixels(encoded(picture, transparency=0)).min() == 255
+    assert pixels(encoded(picture)).max() == 0
+
+
+def test_grey_png_with_a_transparent_colour() -> None:
+    assert pixels(encoded(plain(0, mode="L"), transparency=0)).min() == 255  # type: ignore[arg-type]
+
+
+def test_first_frame_of_an_animation() -> None:
+    frames = [plain(colour) for colour in ("red", "lime", "blue")]
+    for kind in ("GIF", "WebP", "PNG"):
+        content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+        found = pixels(content)
+        assert found[..., 0].min() > 240, kind
+        assert found[..., 1:].max() < 15, kind
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP"])
+def test_exif_orientation_as_pillow_applies_it(orientation: int, kind: str) -> None:
+    picture = halves((96, 64))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(picture, kind, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    expected = pixels(encoded(upright.convert("RGB"), "BMP"), crop=0.875)
+    assert np.abs(pixels(content, crop=0.875).astype(int) - expected).mean() < 4
+
+
+def orientation_tag(kind: int, count: int, value: bytes) -> bytes:
+    """EXIF data with one entry, tag 0x0112: TIFF type, count and the value field."""
+    return b"Exif\0\0II*\0\x08\0\0\0\x01\0" + struct.pack("<HHI", 0x0112, kind, count) + value
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("kind", "count", "value"),
+    [
+        (3, 1, b"\0\0\0\0"),
+        (3, 1, b"\x09\0\0\0"),
+        (3, 1, b"\xff\xff\0\0"),
+        (2, 4, b"six\0"),
+        (5, 1, b"\xff\xff\xff\x7f"),
+        (99, 1, b"\x06\0\0\0"),
+        (3, 2**31, b"\x06\0\0\0"),
+    ],
+)
+def test_absurd_orientation_is_ignored(kind: int, count: int, value: bytes) -> None:
+    content = encoded(halves(), "JPEG", exif=orientation_tag(kind, count, value))
+    assert np.array_equal(pixels(content), pixels(encoded(halves(), "JPEG")))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0" * 400])
+def test_broken_exif_does_not_cost_the_answer(exif: bytes) -> None:
+    assert pixels(encoded(plain("red"), "JPEG", exif=exif)).shape == (SIDE, SIDE, 3)
+
+
+def test_central_square_of_the_shorter_side() -> None:
+    picture = Image.new("RGB", (400, 200), "red")
+    picture.paste("blue", (100, 0, 300, 200))
+    found = pixels(encoded(picture, "PNG"))
+    assert found[:, 1:-1, 2].min() == 255  # the blue square, with a soft edge on either side
+    assert found[:, [0, -1], 2].min() > 200
+    picture.paste("lime", (100, 0, 106, 200))  # 3 % of the side: outside the central 87.5 %
+    assert pixels(encoded(picture, "PNG"), crop=0.875)[..., 2].min() == 255
+
+
+def test_not_square_model_and_sideways_picture() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(halves(), "PNG", exif=exif)
+    found = decode(content, 16, 24, 3, 1.0).pixels
+    assert found.shape == (24, 16, 3)
+    assert found[12, 2].tolist() == [0, 0, 255]  # what was below is on the left
+
+
+def test_grey_model() -> None:
+    found = pixels(encoded(plain("white")), channels=1)
+    assert found.shape == (SIDE, SIDE, 1)
+    assert found.min() == 255
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (2, 2), (7, 5)])
+def test_tiny_and_thin(size: tuple[int, int]) -> None:
+    for kind in ("JPEG", "PNG", "BMP"):
+        assert pixels(encoded(plain("white", size), kind), crop=0.875).min() > 250
+
+
+def test_scaled_decoding_keeps_the_picture() -> None:
+    """A large JPEG is decoded at 1/8 at most, and looks the same as when decoded in full."""
+    gradient = Image.linear_gradient("L").resize((1600, 1200)).convert("RGB")
+    jpeg = pixels(encoded(gradient, "JPEG", quality=95), crop=0.875).astype(int)
+    assert np.abs(jpeg - pixels(encoded(gradient, "BMP"), crop=0.875)).mean() < 1.5
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"II*\0" + bytes(20), "TIFF"),
+        (b"\0\0\0\x18ftypheic", "HEIC"),
+        (b"\0\0\0\x18ftypavif", "AVIF"),
+        (b"\0\0\0\x18ftypisom", "a video"),
+        (b"%PDF-1.7", "PDF"),
+        (b"<svg xmlns=", "SVG"),
+        (b"\x1f\x8b\x08", "gzip"),
+    ],
+)
+def test_unsupported_format_is_named(content: bytes, found: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        sniff(content)
+    assert f"found {found}" in str(caught.value)
+    assert "JPEG, PNG, WebP, GIF, BMP" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"x", b"hello, world", b"\xff\xd8", b"RIFF1234WAVE", bytes(9)])
+def test_not_a_picture(content: bytes) -> None:
+    with pytest.raises(ImageError, match="not a picture: expected JPEG"):
+        sniff(content)
+
+
+def png_header(width: int, height: int) -> bytes:
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    check = struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + check + b"\0\0\0\0IDAT"
+
+
+def test_too_many_pixels_is_refused_before_decoding() -> None:
+    with pytest.raises(ImageError, match=r"at most 100 megapixels, found 20000 x 5001 \(100 meg"):
+        pixels(png_header(20000, 5001) + bytes(100))
+    with pytest.raises(ImageError, match="found 2000000000 x 2000000000"):
+        pixels(png_header(2 * 10**9, 2 * 10**9) + bytes(100))
+    with pytest.raises(ImageError, match="expected a picture with pixels|broken PNG"):
+        pixels(png_header(0, 10) + bytes(100))
+
+
+@pytest.mark.parametrize("kind", list(FORMATS))
+def test_cut_anywhere_is_an_error_or_a_picture(kind: str) -> None:
+    content = encoded(halves(), kind)
+    for length in range(4, len(content), max(1, len(content) // 60)):
+        try:
+            assert pixels(content[:length]).shape == (SIDE, SIDE, 3)
+        except ImageError as error:
+            assert kind in str(error) or "not a picture" in str(error)
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(list(FORMATS)),
+    st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), min_size=1, max_size=12),
+)
+def test_corrupt_is_an_error_or_a_picture(kind: str, changes: list[tuple[int, int]]) -> None:
+    content = bytearray(encoded(halves((24, 24)), kind))
+    for position, value in changes:
+        content[position % len(content)] = value
+    try:
+        assert pixels(bytes(content)).shape == (SIDE, SIDE, 3)
+    except ImageError as error:
+        assert len(str(error)) < 250
+
+
+def test_the_error_names_no_path_and_no_trace() -> None:
+    with pytest.raises(ImageError) as caught:
+        pixels(encoded(halves(), "JPEG")[:300])
+    assert str(caught.value).startswith("broken JPEG: ")
+    assert "/" not in str(caught.value)

@@ -1,0 +1,43 @@
+"""The sources themselves: linted, typed, and what ships stays small to read."""
+
+import ast
+import subprocess
+import sys
+
+from builder.paths import ACTION, ROOT
+
+
+def test_ruff() -> None:
+    for command in (["check"], ["format", "--check"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "ruff", *command, "."], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_mypy() -> None:
+    done = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_what_ships_imports_only_what_ships() -> None:
+    allowed = {*sys.stdlib_module_names, "action", "numpy", "PIL", "tflite_runtime"}
+    allowed |= {"ai_edge_litert"}
+    for path in ACTION.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names = {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, path
+                names = {node.module or ""}
+            else:
+                continue
+            assert {name.partition(".")[0] for name in names} <= allowed, path
+
+
+def test_the_two_sides_do_not_know_each_other() -> None:
+    """`action/` imports nothing of `builder/`; the builder takes only the version from it."""
+    for path in (ROOT / "builder").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("action"):
+                assert [alias.name for alias in node.names] == ["__version__"], path

@@ -1,0 +1,296 @@
+"""The built zip, driven as OpenWhisk's runtime drives it: the function's contract."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from builder import interpreters, smoke
+from builder.build import SAMPLE
+from builder.bundle import package_tag
+from tests.conftest import HERE, PANDA, PYTHONS, SHARED, base64_of, encoded, interpreter, plain
+from tests.models import COLOURS, Colours
+
+ESPRESSO = base64_of(SAMPLE)
+
+
+def test_plain_invocation(action: smoke.Action) -> None:
+    answer = action.run({"image": ESPRESSO})
+    assert list(answer) == ["results"]
+    assert [list(result) for result in answer["results"]] == [["className", "probability"]] * 3
+    assert answer["results"][0]["className"] == "espresso"
+    scores = [result["probability"] for result in answer["results"]]
+    assert scores == sorted(scores, reverse=True)
+    assert 0.5 < scores[0] <= 1
+
+
+def test_batch_answers_in_order_with_an_error_per_failure(action: smoke.Action) -> None:
+    red = base64_of(encoded(plain("red")))
+    answer = action.run({"images": [ESPRESSO, "*", red, 7, ESPRESSO], "topK": 1})
+    assert list(answer) == ["predictions"]
+    predictions = answer["predictions"]
+    assert predictions[0]["results"][0]["className"] == "espresso"
+    assert "not base64" in predictions[1]["error"]
+    assert len(predictions[2]["results"]) == 1
+    assert "found a number" in predictions[3]["error"]
+    assert predictions[4] == predictions[0]
+
+
+def test_top_k_and_threshold(action: smoke.Action) -> None:
+    every = action.run({"image": ESPRESSO, "topK": 1000})["results"]
+    assert len(every) == 1000
+    assert sum(result["probability"] for result in every) == pytest.approx(1, abs=0.1)
+    assert action.run({"image": ESPRESSO, "topK": 1})["results"] == every[:1]
+    some = action.run({"image": ESPRESSO, "topK": 1000, "threshold": every[1]["probability"]})
+    assert some["results"] == [r for r in every if r["probability"] >= every[1]["probability"]]
+    assert action.run({"image": ESPRESSO, "threshold": 1})["results"] == []
+
+
+def test_details_add_and_change_nothing(action: smoke.Action) -> None:
+    bare = action.run({"image": ESPRESSO})
+    answer = action.run({"image": ESPRESSO, "details": True})
+    kept = [{k: r[k] for k in ("className", "probability")} for r in answer["results"]]
+    assert kept == bare["results"]
+    assert answer["results"][0]["wordnetId"] == "n07920052"
+    assert isinstance(answer["results"][0]["classIndex"], int)
+    details = answer["details"]
+    assert details["image"] == {
+        "format": "JPEG",
+        "width": 600,
+        "height": 400,
+        "bytes": SAMPLE.stat().st_size,
+    }
+    assert details["model"]["input"] == [224, 224, 3]
+    assert details["start"] == "warm"
+    assert set(details["timings"]) == {"decode", "classify", "total", "init"}
+    assert details["timings"]["total"] >= details["timings"]["decode"] > 0
+    assert 20 < details["memory"]["rss"] < 400
+
+
+def test_details_of_a_batch(action: smoke.Action) -> None:
+    answer = action.run({"images": [ESPRESSO, "*"], "details": True})
+    assert answer["predictions"][0]["details"]["image"]["format"] == "JPEG"
+    assert "details" not in answer["predictions"][1]
+    assert answer["details"]["model"]["classes"] >= 1000
+
+
+def test_data_url_and_white_space(action: smoke.Action) -> None:
+    expected = action.run({"image": ESPRESSO})
+    lines = "\r\n".join(ESPRESSO[i : i + 76] for i in range(0, len(ESPRESSO), 76))
+    assert action.run({"image": f"data:image/jpeg;base64,{ESPRESSO}"}) == expected
+    assert action.run({"image": lines}) == expected
+
+
+def test_errors_are_answers_and_the_next_activation_is_fine(action: smoke.Action) -> None:
+    expected = action.run({"image": ESPRESSO})
+    for params, said in (
+        ({}, "found neither"),
+        ({"image": "aGVsbG8="}, "not a picture"),
+        ({"image": base64_of(SAMPLE.read_bytes()[:5000])}, "broken JPEG"),
+        ({"image": ESPRESSO, "topK": 10**6}, "whole number from 1 to"),
+        ([1, 2], "expected a JSON object"),
+        (None, "found null"),
+    ):
+        answer = action.run(params)
+        assert list(answer) == ["error"]
+        assert said in answer["error"]
+    assert action.run({"image": ESPRESSO}) == expected
+
+
+def test_log_line_per_activation_without_the_payload(zip_path: Path) -> None:
+    with smoke.launched(zip_path, interpreter()) as fresh:
+        cold = fresh.run({"image": ESPRESSO, "details": True})
+        fresh.run({"images": [ESPRESSO, "*"]})
+        log = fresh.log()
+    assert cold["details"]["start"] == "cold"
+    lines = re.findall(
+        r"^classify (cold|warm) images=(\d) failed=(\d) decode=[\d.]+ms classify=[\d.]+ms "
+        r"total=[\d.]+ms(?: init=\d+ms)? rss=\d+MB$",
+        log,
+        re.MULTILINE,
+    )
+    assert lines == [("cold", "1", "0"), ("warm", "2", "1")]
+    assert ESPRESSO[100:140] not in log
+    assert len(log) < 1000
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.dictionaries(
+        st.sampled_from(["image", "images", "topK", "threshold", "details", "other"]),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+        | st.lists(st.text(max_size=8) | st.integers(), max_size=3),
+    )
+)  # fmt: skip
+def test_any_json_is_answered(action: smoke.Action, params: dict[str, Any]) -> None:
+    answer = action.run(params)
+    assert set(answer) <= {"error", "predictions", "results", "details"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"value": {"image": ' + b"[" * 500 + b"]" * 500 + b"}}",
+        b'{"value": {"image": "a", "image": "b"}}',
+        b'{"value": {"image": "a", "threshold": NaN}}',
+        b'{"value": {"image": "\\ud800"}}',
+        b'{"value": {"image": "\\u0000"}}',
+        b'{"value": {}}',
+        b"{}",
+    ],
+)
+def test_odd_json_is_answered(action: smoke.Action, line: bytes) -> None:
+    assert "error" in action.send(line)
+    assert action.run({"image": ESPRESSO})["results"][0]["className"] == "espresso"
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_python(make_zip: Callable[..., Path], imagenet_model: str, python: str) -> None:
+    with smoke.launched(make_zip(python, imagenet_model), interpreter(python)) as running:
+        answer = running.run({"image": ESPRESSO, "details": True})
+    assert answer["results"][0]["className"] == "espresso"
+    assert answer["details"]["python"].startswith(python + ".")
+
+
+def test_with_site_packages_and_a_full_environment(zip_path: Path) -> None:
+    """Not isolated, as on the platform: what the image has installed must not get in the way."""
+    with smoke.launched(zip_path, interpreter(), dict(os.environ), isolated=False) as running:
+        assert running.run({"image": ESPRESSO})["results"][0]["className"] == "espresso"
+
+
+def test_another_python_than_it_was_built_for(zip_path: Path) -> None:
+    other = next((v for v in PYTHONS if v != HERE and interpreters.find(v)), None)
+    if other is None:
+        pytest.skip("no second Python on this machine")
+    with smoke.launched(zip_path, interpreter(other)) as running:
+        for _ in range(2):
+            assert running.run({"image": ESPRESSO}) == {
+                "error": f"built for Python {HERE}, this runtime is {other}: rebuild with "
+                f"--python {other} or create the action with --kind python:{HERE}"
+            }
+
+
+def test_a_zip_without_its_model_says_so(zip_path: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.zip"
+    with zipfile.ZipFile(zip_path) as whole, zipfile.ZipFile(broken, "w") as rest:
+        for name in whole.namelist():
+            if not name.endswith(".tflite"):
+                rest.writestr(name, whole.read(name))
+    with smoke.launched(broken, interpreter()) as running:
+        answer = running.run({"image": ESPRESSO})
+    assert answer["error"].startswith("the function could not start: ")
+
+
+@pytest.mark.parametrize(
+    "want",
+    [
+        Colours("float32"),
+        Colours("float32", softmax=True),
+        Colours("uint8"),
+        Colours("int8"),
+        Colours("uint8", softmax=True),
+        Colours("float32", keep_dims=True),
+    ],
+    ids=str,
+)
+def test_a_model_of_ones_own(colour_zip: Callable[..., Path], want: Colours) -> None:
+    with smoke.launched(colour_zip(want), interpreter()) as running:
+        for colour, name in zip(("#ff0000", "#00ff00", "#0000ff"), COLOURS, strict=True):
+            answer = running.run({"image": base64_of(encoded(plain(colour)))})
+            assert answer["results"][0]["className"] == name
+            # one-hot scores (or -1 and 1 for float) through the softmax that the build found
+            # missing or present; the exact value depends on the input's scaling
+            assert answer["results"][0]["probability"] > 0.5
+            assert sum(r["probability"] for r in answer["results"]) == pytest.approx(1, abs=0.02)
+
+
+def test_probabilities_of_a_float_model_are_exact(colour_zip: Callable[..., Path]) -> None:
+    """Means 1, -1, -1 for a red picture: softmax gives e / (e + 2 / e)."""
+    expected = 2.718281828 / (2.718281828 + 2 / 2.718281828)
+    for want in (Colours("float32"), Colours("float32", softmax=True)):
+        with smoke.launched(colour_zip(want), interpreter()) as running:
+            answer = running.run({"image": base64_of(encoded(plain("red")))})
+        assert answer["results"][0]["probability"] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_module_that_ships_imports(
+    make_zip: Callable[..., Path], imagenet_model: str, python: str, tmp_path: Path
+) -> None:
+    """What the removal lists leave must be whole."""
+    archive = make_zip(python, imagenet_model)
+    path = interpreter(python)
+    smoke.unpack(archive, tmp_path)
+    lib = f"lib/{package_tag(python)}/"
+    modules = set()
+    for name in zipfile.ZipFile(archive).namelist():
+        if name.startswith(lib) and name.endswith((".pyc", ".so")) and ".libs/" not in name:
+            module = name.removeprefix(lib).partition(".")[0].replace("/", ".")
+            modules.add(module.removesuffix(".__init__"))
+    modules -= {"ai_edge_litert.libpywrap_litert_common"}  # a plain library beside the module
+    assert len(modules) > 80
+    code = (
+        "import importlib, json, sys, traceback; sys.path.insert(0, sys.argv[1]); bad = {}\n"
+        "for name in json.load(sys.stdin):\n"
+        "    try: importlib.import_module(name)\n"
+        "    except BaseException as e: bad[name] = repr(e)\n"
+        "print(json.dumps(bad))"
+    )
+    done = subprocess.run(
+        [path, "-I", "-S", "-W", "ignore", "-c", code, str(tmp_path / lib)],
+        input=json.dumps(sorted(modules)),
+        capture_output=True,
+        text=True,
+        env={},
+    )
+    assert json.loads(done.stdout) == {}, done.stderr
+
+
+def test_the_article_example(action: smoke.Action) -> None:
+    panda = SHARED / "demo" / "giant_panda.JPEG"
+    if not panda.exists():
+        pytest.skip("no giant panda beside the checkout")
+    assert action.run({"image": base64_of(panda)})["results"][0]["className"] == PANDA
+
+
+def test_accuracy(action: smoke.Action, shared_images: Path) -> None:
+    """Top-1 on the labelled pictures, through the zip."""
+    rows = [
+        line.split("\t") for line in (shared_images / "labels.tsv").read_text().splitlines()[1:]
+    ]
+    right = 0
+    for file, _, label in rows:
+        answer = action.run({"image": base64_of(shared_images / file), "topK": 1})
+        right += answer["results"][0]["className"] == label
+    print(f"top-1 {right / len(rows):.3f} of {len(rows)}")
+    assert right / len(rows) >= 0.88
+
+
+def test_memory_stays_over_2000_activations(zip_path: Path) -> None:
+    """Pictures of varied sizes and formats, some broken: RSS as after the 100th, + 2 MB."""
+    pictures = [SAMPLE.read_bytes(), SAMPLE.read_bytes()[:9000], b"no picture"]
+    for number in range(12):
+        size = (100 + 90 * number, 900 - 60 * number)
+        kind = ("JPEG", "PNG", "WebP", "GIF", "BMP")[number % 5]
+        pictures.append(encoded(plain("#%06x" % (number * 1234567 % 2**24), size), kind))
+    payloads = [base64_of(content) for content in pictures]
+    rss = []
+    with smoke.launched(zip_path, interpreter()) as running:
+        statm = Path(f"/proc/{running.pid}/statm")
+        for number in range(2000):
+            running.run({"image": payloads[number % len(payloads)], "details": number % 3 == 0})
+            if number in (99, 1999):
+                rss.append(int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    assert rss[1] <= rss[0] + 2 * 10**6, rss
