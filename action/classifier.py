@@ -101,7 +101,8 @@ class Classifier:
             return image
         if self._table.ndim == 1:
             return np.take(self._table, image)
-        return self._table[image, np.arange(self.channels)]
+        tensor: NDArray[Any] = self._table[image, np.arange(self.channels)]
+        return tensor
 
     def _ranked(self, index: int, score: float) -> Ranked:
         wordnet_id = self._wordnet_ids[index] if self._wordnet_ids else ""

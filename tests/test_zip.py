@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -15,9 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder import interpreters, smoke
+from builder import build, interpreters, smoke
 from builder.build import SAMPLE
 from builder.bundle import package_tag
+from builder.console import Console
+from builder.model import Normalization
 from tests.conftest import HERE, PANDA, PYTHONS, SHARED, base64_of, encoded, interpreter, plain
 from tests.models import COLOURS, Colours
 
@@ -223,6 +226,23 @@ def test_probabilities_of_a_float_model_are_exact(colour_zip: Callable[..., Path
         with smoke.launched(colour_zip(want), interpreter()) as running:
             answer = running.run({"image": base64_of(encoded(plain("red")))})
         assert answer["results"][0]["probability"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_mean_and_std_per_channel(
+    tmp_path: Path, console: Console, colour_labels: Path
+) -> None:
+    """Yellow is as green as red, until green is scaled to twice the range."""
+    model = Colours("float32").write(tmp_path / "m.tflite")
+    output = tmp_path / "a.zip"
+    scaled = Normalization((0.0, 0.0, 0.0), (255.0, 127.5, 255.0))
+    wishes = build.Wishes(HERE, output, str(model), colour_labels, scaled, keep=False)
+    build.build(wishes, console)
+    with smoke.launched(output, interpreter()) as running:
+        answer = running.run({"image": base64_of(encoded(plain("#ffff00")))})
+    scores = {r["className"]: r["probability"] for r in answer["results"]}
+    total = sum(math.exp(x) for x in (1, 2, 0))
+    assert scores["green"] == pytest.approx(math.exp(2) / total, abs=1e-5)
+    assert scores["red"] == pytest.approx(math.exp(1) / total, abs=1e-5)
 
 
 @pytest.mark.parametrize("python", PYTHONS)
