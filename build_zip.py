@@ -3,6 +3,8 @@
 This file reads the command line and prepares the tool's environment; the work is in `builder/`.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import signal

@@ -61,7 +61,7 @@ class Report:
     bytes: int
     sha256: str
     pythons: list[str] = field(default_factory=list)
-    bytecode: str | None = None
+    bytecode: bool = False
     checks: list[Check] = field(default_factory=list)
     parts: list[PartSize] = field(default_factory=list)
 
@@ -94,7 +94,7 @@ def audit(path: Path) -> Report:
         ) from error
     manifest = _manifest(files)
     report.pythons = manifest["python"]
-    report.bytecode = manifest.get("bytecode")
+    report.bytecode = bool(manifest.get("bytecode"))
     for title, look in (
         ("size", lambda: _size(len(content))),
         ("entries", lambda: _entries(infos)),

@@ -281,7 +281,7 @@ def _manifest(
     manifest: dict[str, Any] = {
         "schema": SCHEMA,
         "python": [runtime.python],
-        "bytecode": interpreter.full_version if interpreter else None,
+        "bytecode": interpreter is not None,
         "parts": [
             {
                 "name": part.name,

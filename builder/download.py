@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -200,14 +199,19 @@ def from_index(
     if not missing:
         return paths
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="pip-", dir=folder) as scratch:
-        _pip_download(missing, Path(scratch), console, python, platforms)
+    scratch = folder / "pip.part"
+    shutil.rmtree(scratch, ignore_errors=True)  # a killed run's
+    scratch.mkdir()
+    try:
+        _pip_download(missing, scratch, console, python, platforms)
         for package in missing:
-            got = Path(scratch) / package.file
+            got = scratch / package.file
             if not got.exists() or sha256_of(got) != package.sha256:
-                found = ", ".join(sorted(p.name for p in Path(scratch).iterdir())) or "nothing"
+                found = ", ".join(sorted(p.name for p in scratch.iterdir())) or "nothing"
                 raise DownloadError(f"expected {package.file} from the index, found {found}")
-            shutil.move(got, folder / package.file)
+            got.replace(folder / package.file)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
     return paths
 
 

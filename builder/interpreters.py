@@ -44,8 +44,9 @@ def _candidates(version: str) -> Iterator[str]:
         yield sys.executable
     if path := shutil.which(f"python{version}"):
         yield path
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    uv = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "uv" / "python"
+    home = Path(os.path.expanduser("~"))
+    pyenv = Path(os.environ.get("PYENV_ROOT", home / ".pyenv")) / "versions"
+    uv = Path(os.environ.get("XDG_DATA_HOME", home / ".local" / "share")) / "uv" / "python"
     for folder in (pyenv, uv):
         for pattern in (f"{version}.*", f"cpython-{version}.*"):
             yield from sorted(str(p) for p in folder.glob(f"{pattern}/bin/python{version}"))

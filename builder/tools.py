@@ -4,6 +4,8 @@
 file into a virtual environment under `build/`, named after a hash of that file and of the Python.
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import shutil

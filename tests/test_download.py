@@ -27,7 +27,7 @@ NO_PAUSE = 0.001
 
 
 def nothing_half_written(folder: Path) -> bool:
-    return not list(folder.rglob("*.part")) and not list(folder.rglob("pip-*"))
+    return not list(folder.rglob("*.part"))
 
 
 def test_a_file(tmp_path: Path, console: Console) -> None:

@@ -228,9 +228,7 @@ def test_probabilities_of_a_float_model_are_exact(colour_zip: Callable[..., Path
         assert answer["results"][0]["probability"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_mean_and_std_per_channel(
-    tmp_path: Path, console: Console, colour_labels: Path
-) -> None:
+def test_mean_and_std_per_channel(tmp_path: Path, console: Console, colour_labels: Path) -> None:
     """Yellow is as green as red, until green is scaled to twice the range."""
     model = Colours("float32").write(tmp_path / "m.tflite")
     output = tmp_path / "a.zip"
