@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     add = usage.add_argument
     add(
         "--python",
-        metavar="X.Y",
+        metavar="X.Y[,X.Y...]",
         help="Python of the kind to deploy on: 3.10 to 3.13 (default: this one's, else 3.11)",
     )
     add("--model", metavar="NAME|PATH", help="a model of model/catalogue.toml, or a .tflite file")
@@ -104,18 +104,20 @@ def _run(options: argparse.Namespace) -> int:
         checked = audit.audit(options.check)
         report.show_audit(checked, console)
         if options.json:
-            print(report.as_json(checked, console, None, {}))
+            print(report.as_json(checked, console, {}, {}))
         for problem in build.problems(checked) if options.quiet else ():
             print(f"error: {problem}", file=sys.stderr)
         return 0 if checked.ok else 1
-    python = options.python or build.default_python()
-    if python not in data.pythons():
-        raise BuildError(f"--python: expected one of {', '.join(data.pythons())}, found {python}")
+    pythons = tuple(dict.fromkeys((options.python or build.default_python()).split(",")))
+    for python in pythons:
+        if python not in data.pythons():
+            known = ", ".join(data.pythons())
+            raise BuildError(f"--python: expected one or more of {known}, found {python}")
     if options.output.is_dir():
         raise BuildError(f"--output: expected a file, found the folder {options.output}")
     mean_std = options.mean is not None and Normalization((options.mean,), (options.std,))
     wishes = build.Wishes(
-        python=python,
+        pythons=pythons,
         output=options.output,
         model=options.model,
         labels=options.labels,

@@ -80,9 +80,10 @@ class Classifier:
         if self._softmax:
             scores = np.exp(scores - scores.max())
             scores /= scores.sum()
-        # A float model may overshoot by a rounding error; a probability is promised.
         best = np.argsort(-scores, kind="stable")[:top_k]
-        answer = ((int(i), min(max(float(scores[i]), 0.0), 1.0)) for i in best)
+        # A float model may overshoot by a rounding error; a probability is promised. Rounded
+        # before it is compared, so that an answer's own figure is a threshold that keeps it.
+        answer = ((int(i), round(min(max(float(scores[i]), 0.0), 1.0), 6)) for i in best)
         return [self._ranked(i, score) for i, score in answer if score >= threshold]
 
     def about(self) -> dict[str, Any]:

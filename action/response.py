@@ -13,7 +13,7 @@ def results(ranked: list[Ranked], details: bool) -> list[dict[str, Any]]:
     """The `results` list: className and probability, most probable first."""
     answer: list[dict[str, Any]] = []
     for item in ranked:
-        entry: dict[str, Any] = {"className": item.label, "probability": round(item.score, 6)}
+        entry: dict[str, Any] = {"className": item.label, "probability": item.score}
         if details:
             entry["classIndex"] = item.position
             if item.wordnet_id:

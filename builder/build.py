@@ -20,7 +20,7 @@ SAMPLE = BUILDER / "sample" / "espresso.jpg"
 class Wishes:
     """What the command line asked for."""
 
-    python: str
+    pythons: tuple[str, ...]
     output: Path
     model: str | None = None
     labels: Path | None = None
@@ -33,11 +33,17 @@ class Wishes:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out: the audit of the zip, its model's settings, and the answer if it was asked."""
+    """What came out.
+
+    Attributes:
+        audit: of the zip.
+        model: its model's settings.
+        smoke: per Python version the answer for the sample picture, where it was asked.
+    """
 
     audit: audit.Report
     model: dict[str, Any]
-    smoke: dict[str, Any] | None
+    smoke: dict[str, dict[str, Any]]
 
 
 def build(wishes: Wishes, console: Console) -> Outcome:
@@ -46,38 +52,47 @@ def build(wishes: Wishes, console: Console) -> Outcome:
     Raises:
         BuildError: any of it failed; an earlier zip at `output` is untouched.
     """
-    interpreter = interpreters.find(wishes.python)
-    with console.step(f"packages for Python {wishes.python}") as details:
-        packages = runtime.providers()[wishes.runtime](wishes.python, console)
-        details += [f"{part.name} {part.version}" for part in packages.parts]
-        if wishes.runtime == "auto":
-            details.append("from ready-made wheels (--runtime wheels)")
+    targets = [_target(python, wishes.runtime, console) for python in wishes.pythons]
     with console.step("model") as details:
         chosen = model.resolve(wishes.model, wishes.labels, console, wishes.normalization)
         details += model.describe(chosen)
     with bundle.replacing(wishes.output) as part:
         with console.step("zip") as details:
-            entries = bundle.collect(packages, chosen, interpreter)
+            entries = bundle.collect(targets, chosen)
             with console.progress(wishes.output.name) as advance:
                 bundle.write(entries, part, advance)
             details.append(f"{wishes.output.name}, {megabytes(part.stat().st_size)}")
-            if interpreter:
-                details.append(f"byte-compiled with Python {interpreter.full_version}")
-        if not interpreter:
-            console.warn(
-                f"no Python {wishes.python} runs here: the zip is not byte-compiled (correct, but "
-                f"a slower cold start). Install Python {wishes.python} and build again."
-            )
         with console.step("audit"):
             audited = audit.audit(part)
             audited.path = str(wishes.output)
         if not audited.ok:
             report.show_audit(audited, console)
-            raise BuildError("the zip failed its audit: " + "; ".join(problems(audited)))
-        answer = _smoke(wishes, part, interpreter, chosen, console)
-    if wishes.keep:
-        _keep(wishes.output, wishes.python)
-    return Outcome(audited, _about(chosen), answer)
+            hint = "several Pythons in one zip may be too many: build one zip for each"
+            raise BuildError(
+                "the zip failed its audit: " + "; ".join(problems(audited)),
+                hint if len(targets) > 1 and audited.bytes > data.zip_limit() else "",
+            )
+        answers = _smoke(wishes, part, targets, chosen, console)
+    for python in wishes.pythons if wishes.keep else ():
+        _keep(wishes.output, python)
+    return Outcome(audited, _about(chosen), answers)
+
+
+def _target(python: str, provider: str, console: Console) -> bundle.Target:
+    interpreter = interpreters.find(python)
+    with console.step(f"packages for Python {python}") as details:
+        packages = runtime.providers()[provider](python, console)
+        details += [f"{part.name} {part.version}" for part in packages.parts]
+        if provider == "auto":
+            details.append("from ready-made wheels (--runtime wheels)")
+        if interpreter:
+            details.append(f"to be byte-compiled with Python {interpreter.full_version}")
+    if not interpreter:
+        console.warn(
+            f"no Python {python} runs here: its modules are not byte-compiled (correct, but a "
+            f"slower cold start). Install Python {python} and build again."
+        )
+    return bundle.Target(packages, interpreter)
 
 
 def problems(audited: audit.Report) -> list[str]:
@@ -94,24 +109,28 @@ def default_python() -> str:
 def _smoke(
     wishes: Wishes,
     part: Path,
-    interpreter: interpreters.Interpreter | None,
+    targets: list[bundle.Target],
     chosen: Model,
     console: Console,
-) -> dict[str, Any] | None:
+) -> dict[str, dict[str, Any]]:
+    """Invoke the zip under each Python that can run it here; says aloud where none can."""
     if not wishes.smoke:
         console.note("not invoked, as --no-smoke says")
-        return None
-    if interpreter is None or not interpreter.runs_zips:
-        found = interpreter.platform if interpreter else f"no Python {wishes.python}"
-        console.warn(
-            f"not invoked: that takes Python {wishes.python} on linux-x86_64, found {found}"
-        )
-        return None
-    with console.step("invoke") as details:
-        answer = smoke.check(part, interpreter.path, SAMPLE, chosen.sample)
-        best = answer["results"][0]
-        details.append(f"{SAMPLE.name}: {best['className']} ({100 * best['probability']:.0f} %)")
-    return answer
+        return {}
+    answers = {}
+    for target in targets:
+        python, interpreter = target.runtime.python, target.interpreter
+        if interpreter is None or not interpreter.runs_zips:
+            found = interpreter.platform if interpreter else f"no Python {python}"
+            console.warn(f"not invoked: that takes Python {python} on linux-x86_64, found {found}")
+            continue
+        with console.step(f"invoke with Python {python}") as details:
+            answer = smoke.check(part, interpreter.path, SAMPLE, chosen.sample)
+            best = answer["results"][0]
+            share = 100 * best["probability"]
+            details.append(f"{SAMPLE.name}: {best['className']} ({share:.0f} %)")
+        answers[python] = answer
+    return answers
 
 
 def _keep(archive: Path, python: str) -> None:

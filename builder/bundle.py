@@ -8,7 +8,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
@@ -53,31 +53,49 @@ def package_tag(python: str) -> str:
     return "cp" + python.replace(".", "")
 
 
-def collect(
-    runtime: Runtime, model: Model, interpreter: interpreters.Interpreter | None
-) -> list[Entry]:
+@dataclass(frozen=True)
+class Target:
+    """Packages for one Python version, and a CPython of it to byte-compile with.
+
+    Without one the modules ship as sources: correct, but slower to start.
+    """
+
+    runtime: Runtime
+    interpreter: interpreters.Interpreter | None
+
+
+def collect(targets: Sequence[Target], model: Model) -> list[Entry]:
     """Everything that goes into the zip, manifest included, sorted by path.
 
     Args:
-        runtime: the packages.
+        targets: one per Python version; the function chooses when it starts.
         model: the model with its settings.
-        interpreter: a CPython of the runtime's version, to byte-compile with. Without one the
-            packages ship as sources: correct, but slower to start.
 
     Raises:
         BuildError: something does not compile.
     """
-    parts = [_own_part(), *runtime.parts, model.part, _labels_part()]
-    code = _action_files(runtime.python, interpreter) + _package_files(runtime, interpreter)
+    targets = [_tagged(target) for target in targets] if len(targets) > 1 else targets
+    packages = [part for target in targets for part in target.runtime.parts]
+    parts = [_own_part(), *packages, model.part, _labels_part()]
     settings = json.dumps(model.settings, ensure_ascii=False, separators=(",", ":"))
     entries = [
-        *code,
+        *_action_files(targets),
+        *(entry for target in targets for entry in _package_files(target)),
         Entry(f"model/{model.settings['file']}", model.path.read_bytes(), model.part.name),
         Entry(MODEL_SETTINGS, settings.encode(), "labels"),
         Entry(LICENCES, _licences(parts).encode(), "action"),
     ]
-    entries.append(Entry(MANIFEST, _manifest(runtime, interpreter, parts, entries), "action"))
+    entries.append(Entry(MANIFEST, _manifest(targets, parts, entries), "action"))
     return sorted(entries, key=lambda entry: entry.path)
+
+
+def _tagged(target: Target) -> Target:
+    """The same with the Python version in the names of its parts, which tells them apart."""
+    runtime = target.runtime
+    tag = package_tag(runtime.python)
+    parts = tuple(replace(part, name=f"{part.name} {tag}") for part in runtime.parts)
+    owner = {path: f"{part} {tag}" for path, part in runtime.owner.items()}
+    return replace(target, runtime=replace(runtime, parts=parts, owner=owner))
 
 
 def write(entries: Sequence[Entry], target: Path, advance: Advance) -> None:
@@ -182,36 +200,44 @@ def _deflated(content: bytes) -> bytes:
     return kept.read_bytes()
 
 
-def _action_files(python: str, interpreter: interpreters.Interpreter | None) -> list[Entry]:
-    entries = []
-    compiled = []
-    for path in sorted(ACTION.iterdir()):
-        if not path.is_file() or path.name in _NOT_SHIPPED or path.suffix == ".pyc":
-            continue
-        where = path.name if path.name == "__main__.py" else f"action/{path.name}"
-        entries.append(Entry(where, path.read_bytes(), "action"))
-        if path.suffix == ".py" and where != "__main__.py":
-            tag = f"cpython-{python.replace('.', '')}"
-            compiled.append((path, f"action/__pycache__/{path.stem}.{tag}.pyc", where))
-    if interpreter:
-        entries += [Entry(path, code, "action") for path, code in _compile(interpreter, compiled)]
+def _action_files(targets: Sequence[Target]) -> list[Entry]:
+    """Our sources as they are, and their code files for each Python."""
+    files = [
+        path
+        for path in sorted(ACTION.iterdir())
+        if path.is_file() and path.name not in _NOT_SHIPPED and path.suffix != ".pyc"
+    ]
+    where = {
+        path: path.name if path.name == "__main__.py" else f"action/{path.name}" for path in files
+    }
+    entries = [Entry(where[path], path.read_bytes(), "action") for path in files]
+    modules = [path for path in files if path.suffix == ".py" and path.name != "__main__.py"]
+    for target in targets:
+        tag = f"cpython-{target.runtime.python.replace('.', '')}"
+        work = [
+            (path, f"action/__pycache__/{path.stem}.{tag}.pyc", where[path]) for path in modules
+        ]
+        if target.interpreter:
+            compiled = _compile(target.interpreter, work)
+            entries += [Entry(path, code, "action") for path, code in compiled]
     return entries
 
 
-def _package_files(runtime: Runtime, interpreter: interpreters.Interpreter | None) -> list[Entry]:
+def _package_files(target: Target) -> list[Entry]:
     """The packages; modules as code files in place of their sources, as PEP 3147 allows."""
+    runtime = target.runtime
     lib = f"lib/{package_tag(runtime.python)}/"
-    entries, compiled = [], []
+    entries, work = [], []
     for path, part in sorted(runtime.owner.items()):
         source = runtime.folder / path
-        if interpreter and path.endswith(".py"):
-            compiled.append((source, lib + path + "c", lib + path))
+        if target.interpreter and path.endswith(".py"):
+            work.append((source, lib + path + "c", lib + path))
         else:
             entries.append(Entry(lib + path, source.read_bytes(), part))
-    if interpreter:
-        for target, code in _compile(interpreter, compiled):
-            owner = runtime.owner[target[len(lib) : -1]]
-            entries.append(Entry(target, code, owner))
+    if target.interpreter:
+        for compiled, code in _compile(target.interpreter, work):
+            owner = runtime.owner[compiled[len(lib) : -1]]
+            entries.append(Entry(compiled, code, owner))
     return entries
 
 
@@ -272,16 +298,11 @@ def _licences(parts: list[Part]) -> str:
     return summary + "".join(texts)
 
 
-def _manifest(
-    runtime: Runtime,
-    interpreter: interpreters.Interpreter | None,
-    parts: list[Part],
-    entries: list[Entry],
-) -> bytes:
+def _manifest(targets: Sequence[Target], parts: list[Part], entries: list[Entry]) -> bytes:
     manifest: dict[str, Any] = {
         "schema": SCHEMA,
-        "python": [runtime.python],
-        "bytecode": interpreter is not None,
+        "python": [target.runtime.python for target in targets],
+        "bytecode": all(target.interpreter for target in targets),
         "parts": [
             {
                 "name": part.name,

@@ -41,16 +41,18 @@ def show_audit(report: Report, console: Console) -> None:
             console.text(f"    and {len(check.problems) - 20} more")
 
 
-def show_answer(smoke: dict[str, Any], sample: Path, console: Console) -> None:
-    """The zip's answer for the sample picture, and its times."""
+def show_answer(answers: dict[str, dict[str, Any]], sample: Path, console: Console) -> None:
+    """The zip's answer for the sample picture, and its times under each Python."""
     console.text()
     console.text(f"{sample.name}:")
-    for result in smoke["results"]:
+    for result in next(iter(answers.values()))["results"]:
         console.text(f"    {100 * result['probability']:5.1f} %  {result['className']}")
-    console.text(
-        f"    init {1000 * smoke['init']:.0f} ms, first {1000 * smoke['first']:.0f} ms, "
-        f"warm {1000 * smoke['warm']:.1f} ms, memory {smoke['rss']:.0f} MB"
-    )
+    for python, answer in answers.items():
+        console.text(
+            f"Python {python}: init {1000 * answer['init']:.0f} ms, "
+            f"first {1000 * answer['first']:.0f} ms, warm {1000 * answer['warm']:.1f} ms, "
+            f"memory {answer['rss']:.0f} MB"
+        )
 
 
 def commands(path: Path, pythons: list[str]) -> list[str]:
@@ -65,13 +67,16 @@ def show_commands(path: Path, pythons: list[str], console: Console) -> None:
     """What to type to deploy the zip."""
     *exact, older = commands(path, pythons)
     console.text()
-    console.text("To deploy it (the second line is for deployments that know no exact kinds):")
+    console.text("To deploy it (the last line is for deployments that know no exact kinds):")
     for command in (*exact, older):
         console.text(f"    {command}")
 
 
 def as_json(
-    report: Report, console: Console, smoke: dict[str, Any] | None, model: dict[str, Any]
+    report: Report,
+    console: Console,
+    smoke: dict[str, dict[str, Any]],
+    model: dict[str, Any],
 ) -> str:
     """The whole report for machines."""
     path = Path(report.path)

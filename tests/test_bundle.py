@@ -186,7 +186,7 @@ def test_two_builds_in_two_folders(zip_path: Path, imagenet_model: str, tmp_path
     assert done.returncode == 0, done.stderr
     assert (checkout / "dist" / "classify.zip").read_bytes() == zip_path.read_bytes()
     report = json.loads(done.stdout)
-    assert report["smoke"]["results"][0]["className"] == "espresso"
+    assert report["smoke"][HERE]["results"][0]["className"] == "espresso"
     assert report["ok"]
     answered = subprocess.run(
         [sys.executable, "-m", "action", "builder/sample/espresso.jpg"],
@@ -196,7 +196,7 @@ def test_two_builds_in_two_folders(zip_path: Path, imagenet_model: str, tmp_path
     )
     assert json.loads(answered.stdout)["results"] == [
         {key: result[key] for key in ("className", "probability")}
-        for result in report["smoke"]["results"]
+        for result in report["smoke"][HERE]["results"]
     ]
 
 
@@ -216,11 +216,11 @@ def test_without_an_interpreter_for_it(
     monkeypatch.setattr(interpreters, "find", lambda version: None)
     model = Colours().write(tmp_path / "m.tflite")
     output = tmp_path / "a.zip"
-    wishes = build.Wishes(HERE, output, str(model), colour_labels, keep=False)
+    wishes = build.Wishes((HERE,), output, str(model), colour_labels, keep=False)
     outcome = build.build(wishes, console)
-    assert outcome.smoke is None
+    assert outcome.smoke == {}
     said = capsys.readouterr().err
-    assert f"no Python {HERE} runs here: the zip is not byte-compiled" in said
+    assert f"no Python {HERE} runs here: its modules are not byte-compiled" in said
     assert "not invoked" in said
     names = zipfile.ZipFile(output).namelist()
     assert not [name for name in names if name.endswith(".pyc")]

@@ -47,7 +47,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, colours: list[str]) -> Path:
     """A copy of `action/` with a build of the small model."""
     folder = tmp_path_factory.mktemp("built")
     shutil.copytree(ROOT / "action", folder / "action")
-    wishes = build.Wishes(HERE, folder / "a.zip", colours[1], Path(colours[3]), keep=False)
+    wishes = build.Wishes((HERE,), folder / "a.zip", colours[1], Path(colours[3]), keep=False)
     build.build(wishes, Console(quiet=True))
     shutil.unpack_archive(folder / "a.zip", folder / "build" / "local" / package_tag(HERE))
     return folder
@@ -175,7 +175,10 @@ def test_table_on_a_terminal(built: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--python", "2.7"], "--python: expected one of 3.10, 3.11, 3.12, 3.13, found 2.7"),
+        (
+            ["--python", "2.7"],
+            "--python: expected one or more of 3.10, 3.11, 3.12, 3.13, found 2.7",
+        ),
         (["--model", "nothing"], "--model: expected one of mobilenet_v1, efficientnet_lite0"),
         (["--output", str(ROOT)], "--output: expected a file, found the folder"),
     ],
@@ -214,7 +217,7 @@ def test_the_log_of_a_build(colours: list[str], tmp_path: Path) -> None:
         "✓ model",
         "✓ zip",
         "✓ audit",
-        "✓ invoke",
+        f"✓ invoke with Python {HERE}",
         "of 36 MiB used",
         "ai-edge-litert",
         f"wsk action create classify {output} --kind python:{HERE} --memory 256",

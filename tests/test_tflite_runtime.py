@@ -72,7 +72,9 @@ def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: 
     chosen = model.resolve(imagenet_model, None, console)
     runtime = Runtime(python, folder, tuple(parts), owner)
     archive = tmp_path / "a.zip"
-    bundle.write(bundle.collect(runtime, chosen, found), archive, lambda done, total: None)
+    bundle.write(
+        bundle.collect([bundle.Target(runtime, found)], chosen), archive, lambda done, total: None
+    )
     with smoke.launched(archive, found.path) as running:
         answer = running.run({"image": base64_of(SAMPLE), "details": True})
     assert answer["details"]["model"]["interpreter"] == "tflite_runtime"

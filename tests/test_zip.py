@@ -16,10 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder import build, interpreters, smoke
+from builder import build, data, interpreters, smoke
 from builder.build import SAMPLE
 from builder.bundle import package_tag
 from builder.console import Console
+from builder.errors import BuildError
 from builder.model import Normalization
 from tests.conftest import HERE, PANDA, PYTHONS, SHARED, base64_of, encoded, interpreter, plain
 from tests.models import COLOURS, Colours
@@ -167,6 +168,25 @@ def test_every_python(make_zip: Callable[..., Path], imagenet_model: str, python
     assert answer["details"]["python"].startswith(python + ".")
 
 
+def test_two_pythons_in_one_zip(
+    make_zip: Callable[..., Path], imagenet_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The function takes the packages of the Python it runs on; a third is told of both."""
+    two, third = ["3.11", "3.12"], "3.13"
+    with pytest.raises(BuildError, match="expected at most 37748736 bytes") as caught:
+        make_zip(",".join(two), imagenet_model)
+    assert "one zip for each" in caught.value.hint
+    monkeypatch.setitem(data.platform()["limits"], "zip_bytes", 10**8)
+    archive = make_zip(",".join(two), imagenet_model)
+    for python in two:
+        with smoke.launched(archive, interpreter(python)) as running:
+            answer = running.run({"image": ESPRESSO, "details": True})
+        assert answer["details"]["python"].startswith(python)
+        assert answer["results"][0]["className"] == "espresso"
+    with smoke.launched(archive, interpreter(third)) as running:
+        assert "built for Python 3.11, 3.12, this runtime is 3.13" in running.run({})["error"]
+
+
 def test_with_site_packages_and_a_full_environment(zip_path: Path) -> None:
     """Not isolated, as on the platform: what the image has installed must not get in the way."""
     with smoke.launched(zip_path, interpreter(), dict(os.environ), isolated=False) as running:
@@ -233,7 +253,7 @@ def test_mean_and_std_per_channel(tmp_path: Path, console: Console, colour_label
     model = Colours("float32").write(tmp_path / "m.tflite")
     output = tmp_path / "a.zip"
     scaled = Normalization((0.0, 0.0, 0.0), (255.0, 127.5, 255.0))
-    wishes = build.Wishes(HERE, output, str(model), colour_labels, scaled, keep=False)
+    wishes = build.Wishes((HERE,), output, str(model), colour_labels, scaled, keep=False)
     build.build(wishes, console)
     with smoke.launched(output, interpreter()) as running:
         answer = running.run({"image": base64_of(encoded(plain("#ffff00")))})
