@@ -12,12 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from elftools.common.exceptions import ELFError
-from elftools.elf.dynamic import DynamicSection
-from elftools.elf.elffile import ELFFile
-from elftools.elf.gnuversions import GNUVerNeedSection
-
-from builder import data
+from builder import data, elf
 from builder.bundle import DATE, LICENCES, MANIFEST, MODE, MODEL_SETTINGS, SCHEMA, package_tag
 from builder.errors import BuildError
 
@@ -101,7 +96,7 @@ def audit(path: Path) -> Report:
         ("manifest", lambda: _against_manifest(files, manifest)),
         ("entry point", lambda: _entry_point(files)),
         ("code files", lambda: _code_files(files, report.pythons)),
-        ("native parts", lambda: _native_parts(files, report.pythons)),
+        ("native parts", lambda: _native_parts(files, manifest)),
         ("model", lambda: _model(files)),
     ):
         report.checks.append(_check(title, look))
@@ -125,6 +120,7 @@ def _manifest(files: dict[str, bytes]) -> dict[str, Any]:
         for part in manifest["parts"]:
             texts += [part[name] for name in ("name", "version", "source", "sha256", "licence")]
             texts += [text for pair in part["files"].items() for text in pair]
+            part["compiled"] = bool(part["compiled"])
     except (KeyError, ValueError, TypeError, AttributeError):
         return empty
     formed = manifest.get("schema") == SCHEMA and all(isinstance(text, str) for text in texts)
@@ -235,8 +231,9 @@ def _python_of(name: str, pythons: list[str]) -> str | None:
     return None
 
 
-def _native_parts(files: dict[str, bytes], pythons: list[str]) -> Iterator[str]:
-    system = set(data.platform()["libraries"]["system"])
+def _native_parts(files: dict[str, bytes], manifest: dict[str, Any]) -> Iterator[str]:
+    pythons = manifest["python"]
+    ours = {name for part in manifest["parts"] if part["compiled"] for name in part["files"]}
     binaries = [name for name in files if re.search(r"\.so(\.[\d.]+)?$", name)]
     newest: dict[str, str] = {}
     for name in binaries:
@@ -247,38 +244,55 @@ def _native_parts(files: dict[str, bytes], pythons: list[str]) -> Iterator[str]:
         tag = re.search(r"\.(cpython-\d+|abi3|cp\d+)[.-]", name)
         if tag and tag[1] not in ("abi3", package_tag(python).replace("cp", "cpython-")):
             yield f"{name}: built for {tag[1]}, in the folder of Python {python}"
-        beside = {other.rpartition("/")[2] for other in binaries if _python_of(other, [python])}
         try:
-            needed, symbols, machine = _elf(files[name])
-        except (ELFError, UnicodeDecodeError, ValueError, KeyError) as error:
+            library = elf.read(files[name])
+        except ValueError as error:
             yield f"{name}: not an ELF library: {error}"
             continue
-        if machine != "EM_X86_64":
-            yield f"{name}: expected x86_64, found {machine}"
-        for library in sorted(needed - system - beside):
-            yield f"{name}: needs {library}, which neither the zip nor the runtime has"
-        for version in sorted(symbols):
-            family, _, number = version.partition("_")
-            ceilings = data.platform()["kinds"][f"python:{python}"]["symbols"]
-            if family in ceilings and not _at_most(number, ceilings[family]):
-                yield f"{name}: needs {version}, python:{python} has {family}_{ceilings[family]}"
-            if family in ceilings and _at_most(newest.get(family, "0"), number):
-                newest[family] = number
+        beside = {other.rpartition("/")[2] for other in binaries if _python_of(other, [python])}
+        for problem in _loads(library, python, beside, newest):
+            yield f"{name}: {problem}"
+        for problem in _built_well(library) if name in ours else ():
+            yield f"{name}: {problem}"
     needs = ", ".join(f"{family} {newest[family]}" for family in sorted(newest))
     yield f"={len(binaries)} libraries; newest symbols needed: {needs or 'none'}"
 
 
-def _elf(content: bytes) -> tuple[set[str], set[str], str]:
-    """Libraries and symbol versions that a shared library needs, and its machine."""
-    elf = ELFFile(io.BytesIO(content))
-    needed: set[str] = set()
-    symbols: set[str] = set()
-    for section in elf.iter_sections():
-        if isinstance(section, DynamicSection):
-            needed |= {t.needed for t in section.iter_tags() if t.entry.d_tag == "DT_NEEDED"}
-        elif isinstance(section, GNUVerNeedSection):
-            symbols |= {aux.name for _, auxes in section.iter_versions() for aux in auxes}
-    return needed, symbols, elf.header["e_machine"]
+def _loads(
+    library: elf.Library, python: str, beside: set[str], newest: dict[str, str]
+) -> Iterator[str]:
+    """Whether the runtime of `python` can load a library; notes the newest versions it needs."""
+    if library.machine != "EM_X86_64":
+        yield f"expected x86_64, found {library.machine}"
+    system = set(data.platform()["libraries"]["system"])
+    for name in sorted(library.needed - system - beside):
+        yield f"needs {name}, which neither the zip nor the runtime has"
+    ceilings = data.platform()["kinds"][f"python:{python}"]["symbols"]
+    for version in sorted(library.versions):
+        family, _, number = version.partition("_")
+        if family not in ceilings or not number[:1].isdigit():
+            continue
+        if not _at_most(number, ceilings[family]):
+            yield f"needs {version}, python:{python} has {family}_{ceilings[family]}"
+        if _at_most(newest.get(family, "0"), number):
+            newest[family] = number
+
+
+def _built_well(library: elf.Library) -> Iterator[str]:
+    """The gates for what is compiled here, as opposed to taken from a wheel."""
+    compiled = set(data.platform()["libraries"]["compiled"])
+    for name in sorted(library.needed - compiled):
+        yield f"needs {name}: expected no more than {', '.join(sorted(compiled))}"
+    for name in sorted(name for name in library.exports if not name.startswith("PyInit_")):
+        yield f"exports {name}: expected only PyInit_*"
+    for path in sorted(library.search_paths):
+        yield f"looks for libraries in {path}: expected no RPATH"
+    if library.executable_stack:
+        yield "asks for an executable stack"
+    if not library.relro:
+        yield "its relocated data stays writable: expected RELRO"
+    for path in sorted(library.source_paths):
+        yield f"holds the path {path} of the machine that compiled it"
 
 
 def _at_most(version: str, ceiling: str) -> bool:

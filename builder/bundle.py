@@ -22,10 +22,12 @@ from builder.errors import BuildError
 from builder.model import Model
 from builder.paths import ACTION, BUILDER, DEFLATED, MODELS, ROOT
 from builder.runtime import Part, Runtime
+from builder.sbom import sbom
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
 LICENCES = "LICENSES.txt"
+SBOM = "sbom.cdx.json"
 MODEL_SETTINGS = "model/model.json"
 DATE = (1980, 1, 1, 0, 0, 0)
 MODE = 0o644
@@ -84,6 +86,7 @@ def collect(targets: Sequence[Target], model: Model) -> list[Entry]:
         Entry(f"model/{model.settings['file']}", model.path.read_bytes(), model.part.name),
         Entry(MODEL_SETTINGS, settings.encode(), "labels"),
         Entry(LICENCES, _licences(parts).encode(), "action"),
+        Entry(SBOM, sbom(parts, DATE), "action"),
     ]
     entries.append(Entry(MANIFEST, _manifest(targets, parts, entries), "action"))
     return sorted(entries, key=lambda entry: entry.path)
@@ -288,10 +291,12 @@ def _licences(parts: list[Part]) -> str:
     """All licence texts, each once, under the titles that it applies to."""
     titles: dict[str, list[str]] = {}
     for part in parts:
-        for title, text in part.licence_texts:
+        for title, text in [text for each in (part, *part.linked) for text in each.licence_texts]:
             titles.setdefault(text.strip(), []).append(title)
     summary = "".join(
-        f"{part.name} {part.version}".strip() + f": {part.licence}\n" for part in parts
+        f"{each.name} {each.version}".strip() + f": {each.licence}\n"
+        for part in parts
+        for each in (part, *part.linked)
     )
     rule = "=" * 79
     texts = (f"\n{rule}\n{', '.join(names)}\n{rule}\n\n{text}\n" for text, names in titles.items())
@@ -310,6 +315,7 @@ def _manifest(targets: Sequence[Target], parts: list[Part], entries: list[Entry]
                 "source": part.source,
                 "sha256": part.sha256,
                 "licence": part.licence,
+                "compiled": part.compiled,
                 "files": {
                     entry.path: hashlib.sha256(entry.content).hexdigest()
                     for entry in sorted(entries, key=lambda entry: entry.path)

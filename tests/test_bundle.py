@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from cyclonedx.model.bom import Bom
 
 from builder import bundle, data
 from builder.bundle import DATE, Entry
@@ -133,6 +134,18 @@ def test_what_is_in(zip_path: Path) -> None:
         assert parts[name]["licence"] in licences
     for text in ("Apache License", "OpenBLAS", "LIBJPEG", "Permission is hereby granted"):
         assert text in licences
+
+
+def test_bill_of_materials(zip_path: Path) -> None:
+    """The maintained library reads it back, with the manifest's parts, versions and hashes."""
+    with zipfile.ZipFile(zip_path) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        bom = Bom.from_json(json.loads(archive.read("sbom.cdx.json")))  # type: ignore[attr-defined]
+    found = {c.name: (c.version or "", {h.content for h in c.hashes}) for c in bom.components}
+    assert found == {
+        part["name"]: (part["version"], {part["sha256"]}) for part in manifest["parts"][1:]
+    }
+    assert bom.metadata.component.name == "action"
 
 
 def test_no_path_of_this_machine(zip_path: Path) -> None:

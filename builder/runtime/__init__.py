@@ -22,6 +22,10 @@ class Part:
     licence: str
     licence_texts: tuple[tuple[str, str], ...]
     """(title, text) of each licence that its files are under."""
+    compiled: bool = False
+    """Compiled by this project: its libraries are held to its own gates."""
+    linked: tuple["Part", ...] = ()
+    """What is statically linked into it."""
 
 
 @dataclass(frozen=True)
