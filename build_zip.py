@@ -31,7 +31,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--python",
         metavar="X.Y[,X.Y...]",
-        help="Python of the kind to deploy on: 3.10 to 3.13 (default: this one's, else 3.11)",
+        help="Python of the kind to deploy on, 3.10 to 3.13, or several in one zip "
+        "(default: this one's, else 3.11)",
     )
     add("--model", metavar="NAME|PATH", help="a model of model/catalogue.toml, or a .tflite file")
     add("--labels", metavar="PATH", type=Path, help="class names, one per line")
@@ -44,9 +45,32 @@ def parser() -> argparse.ArgumentParser:
     add("--std", metavar="N", type=float, help="see --mean")
     add(
         "--runtime",
-        choices=("auto", "wheels"),
+        choices=("auto", "container", "local", "wheels"),
         default="auto",
-        help="where the native parts come from (default: auto, which today means wheels)",
+        help="where the native parts come from: compiled in a container or on this machine, or "
+        "ready-made wheels (default: auto, the best that is to be had)",
+    )
+    add(
+        "--ops",
+        choices=("classifier", "all"),
+        default="classifier",
+        help="operators of a compiled interpreter: those of image classifiers, or all of TFLite's",
+    )
+    add("--engine", metavar="NAME", default="", help="docker, podman or buildah (default: found)")
+    add(
+        "--engine-arg",
+        metavar="ARG",
+        action="append",
+        default=[],
+        help="passed to the engine's build command; may be repeated (--engine-arg=--no-cache)",
+    )
+    add(
+        "--sources",
+        metavar="DIR",
+        action="append",
+        type=Path,
+        default=[],
+        help="folder that is searched for source archives by sha256; may be repeated",
     )
     add("--output", metavar="PATH", type=Path, default=ZIP, help="default: dist/classify.zip")
     add("--check", metavar="ZIP", type=Path, help="only check a zip that is there, and report")
@@ -78,7 +102,7 @@ def main(arguments: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; nothing was left behind", file=sys.stderr)
+        print("stopped; no zip was written", file=sys.stderr)
         return 130
 
 
@@ -97,6 +121,7 @@ def _run(options: argparse.Namespace) -> int:
     from builder import audit, build, data, report
     from builder.console import Console
     from builder.model import Normalization
+    from builder.runtime import Options
 
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     console = Console(options.quiet)
@@ -122,7 +147,10 @@ def _run(options: argparse.Namespace) -> int:
         model=options.model,
         labels=options.labels,
         normalization=mean_std or None,
-        runtime=options.runtime,
+        provider=options.runtime,
+        options=Options(
+            options.ops, tuple(options.sources), options.engine, tuple(options.engine_arg)
+        ),
         smoke=not options.no_smoke,
         keep=not options.no_keep,
     )

@@ -9,9 +9,10 @@ from typing import Any
 
 from builder import audit, bundle, data, interpreters, model, report, runtime, smoke
 from builder.console import Console, megabytes
-from builder.errors import BuildError
+from builder.errors import BuildError, ModelError
 from builder.model import Model, Normalization
 from builder.paths import BUILDER, LOCAL
+from builder.runtime import DEFAULT, Options
 
 SAMPLE = BUILDER / "sample" / "espresso.jpg"
 
@@ -25,7 +26,8 @@ class Wishes:
     model: str | None = None
     labels: Path | None = None
     normalization: Normalization | None = None
-    runtime: str = "auto"
+    provider: str = "auto"
+    options: Options = DEFAULT
     smoke: bool = True
     keep: bool = True
     """Whether `python -m action` shall use this build."""
@@ -52,10 +54,11 @@ def build(wishes: Wishes, console: Console) -> Outcome:
     Raises:
         BuildError: any of it failed; an earlier zip at `output` is untouched.
     """
-    targets = [_target(python, wishes.runtime, console) for python in wishes.pythons]
+    targets = [_target(python, wishes, console) for python in wishes.pythons]
     with console.step("model") as details:
         chosen = model.resolve(wishes.model, wishes.labels, console, wishes.normalization)
         details += model.describe(chosen)
+    _check_operators(chosen, targets)
     with bundle.replacing(wishes.output) as part:
         with console.step("zip") as details:
             entries = bundle.collect(targets, chosen)
@@ -78,13 +81,12 @@ def build(wishes: Wishes, console: Console) -> Outcome:
     return Outcome(audited, _about(chosen), answers)
 
 
-def _target(python: str, provider: str, console: Console) -> bundle.Target:
+def _target(python: str, wishes: Wishes, console: Console) -> bundle.Target:
     interpreter = interpreters.find(python)
     with console.step(f"packages for Python {python}") as details:
-        packages = runtime.providers()[provider](python, console)
+        packages = runtime.provider(wishes.provider)(python, wishes.options, console)
         details += [f"{part.name} {part.version}" for part in packages.parts]
-        if provider == "auto":
-            details.append("from ready-made wheels (--runtime wheels)")
+        details.append(packages.origin)
         if interpreter:
             details.append(f"to be byte-compiled with Python {interpreter.full_version}")
     if not interpreter:
@@ -104,6 +106,18 @@ def default_python() -> str:
     """The running Python's version if a zip can be built for it, else 3.11."""
     running = "{}.{}".format(*sys.version_info)
     return running if running in data.pythons() else "3.11"
+
+
+def _check_operators(chosen: Model, targets: list[bundle.Target]) -> None:
+    for target in targets:
+        known = target.runtime.operators
+        missing = sorted(chosen.operators - known) if known is not None else []
+        if missing:
+            raise ModelError(
+                f"{chosen.path.name} uses operators that the compiled interpreter lacks: "
+                + ", ".join(missing),
+                "compile one that has all: --ops all; or take --runtime wheels",
+            )
 
 
 def _smoke(

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console as RichConsole
+from rich.control import Control
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -14,6 +15,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.segment import ControlType
 from rich.table import Table
 from rich.text import Text
 
@@ -62,6 +64,16 @@ class Console:
         """Something the user must not miss: shown with --quiet too, and kept for the report."""
         self.notes.append(text)
         self._always.print(Text(f"! {text}", style="bold yellow"))
+
+    def status(self, text: str) -> None:
+        """What a long step is doing now: one line that changes on a terminal, lines elsewhere."""
+        if not self._rich.is_terminal:
+            if text:
+                self._rich.print(Text(f"    {text}"))
+            return
+        erase = Control((ControlType.ERASE_IN_LINE, 2), ControlType.CARRIAGE_RETURN)
+        self._rich.control(erase)
+        self._rich.print(Text(f"    {text}"[: self._rich.width - 1] if text else ""), end="")
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Advance]:

@@ -30,12 +30,14 @@ class Model:
         settings: what `action/classifier.py` reads as `model.json`.
         part: its provenance.
         sample: WordNet id that the sample picture must get; empty if nobody knows.
+        operators: names of the TFLite operators that it uses.
     """
 
     path: Path
     settings: dict[str, Any]
     part: Part
     sample: str
+    operators: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,8 @@ def _model(
         licence=entry.get("licence", "as its owner says"),
         licence_texts=(),
     )
-    return Model(path, settings, part, entry.get("sample", "") if labels is None else "")
+    sample = entry.get("sample", "") if labels is None else ""
+    return Model(path, settings, part, sample, frozenset(about.operators))
 
 
 def _origin(entry: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from builder.build import SAMPLE
 from builder.console import Console
 from builder.download import Package, from_index
 from builder.paths import DOWNLOADS
-from builder.runtime import Part, Runtime, wheels
+from builder.runtime import Options, Part, Runtime, wheels
 from tests.conftest import HERE, base64_of
 
 _PLATFORM = "manylinux_2_17_x86_64.manylinux2014_x86_64"
@@ -56,7 +56,7 @@ def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: 
     found = interpreters.find(python)
     if found is None:
         pytest.skip(f"tflite-runtime 2.14.0 needs Python 3.10 or 3.11, and here is no {python}")
-    base = wheels.provide(python, console)
+    base = wheels.provide(python, Options(), console)
     folder = tmp_path / "packages"
     owner = {path: part for path, part in base.owner.items() if part == "pillow"}
     for path in owner:
@@ -70,7 +70,7 @@ def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: 
         owner |= dict.fromkeys(wheels.unpack(wheel, folder, everything), package.name)
         parts.append(Part(package.name, package.version, package.file, package.sha256, "?", ()))
     chosen = model.resolve(imagenet_model, None, console)
-    runtime = Runtime(python, folder, tuple(parts), owner)
+    runtime = Runtime(python, folder, tuple(parts), owner, "a test")
     archive = tmp_path / "a.zip"
     bundle.write(
         bundle.collect([bundle.Target(runtime, found)], chosen), archive, lambda done, total: None

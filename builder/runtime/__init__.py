@@ -1,8 +1,11 @@
 """Where the native parts come from. A provider yields packages for a Python, with provenance.
 
-A provider is a function `provide(python, console) -> Runtime`. `wheels` takes ready-made wheels
-from the package index; it is all there is today, so `auto` means it.
+`wheels` takes ready-made wheels from the package index; `local` compiles on this machine and
+`container` in a container, by the recipe in `native/`; `auto` takes the best that is to be had
+without asking for anything: a compiled runtime that is there, a container engine, or wheels.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,7 +27,7 @@ class Part:
     """(title, text) of each licence that its files are under."""
     compiled: bool = False
     """Compiled by this project: its libraries are held to its own gates."""
-    linked: tuple["Part", ...] = ()
+    linked: tuple[Part, ...] = ()
     """What is statically linked into it."""
 
 
@@ -37,19 +40,49 @@ class Runtime:
         folder: what goes on the import path.
         parts: the packages in it, with provenance.
         owner: path in `folder` (with slashes) -> name of the part it belongs to.
+        origin: which provider it is from, and why, for the build's log.
+        operators: TFLite's builtin operators that its interpreter has; None if all.
     """
 
     python: str
     folder: Path
     parts: tuple[Part, ...]
     owner: dict[str, str]
+    origin: str
+    operators: frozenset[str] | None = None
 
 
-Provider = Callable[[str, Console], Runtime]
+@dataclass(frozen=True)
+class Options:
+    """How to make a runtime.
+
+    Attributes:
+        ops: "classifier" or "all": which operators a compiled interpreter has.
+        sources: folders that are searched for source archives before anything is fetched.
+        engine: the container engine to use; empty to find one.
+        engine_arguments: passed to its build command.
+    """
+
+    ops: str = "classifier"
+    sources: tuple[Path, ...] = ()
+    engine: str = ""
+    engine_arguments: tuple[str, ...] = ()
 
 
-def providers() -> dict[str, Provider]:
-    """The providers by the name that `--runtime` takes."""
-    from builder.runtime import wheels
+DEFAULT = Options()
 
-    return {"auto": wheels.provide, "wheels": wheels.provide}
+Provider = Callable[[str, Options, Console], Runtime]
+NAMES = ("auto", "container", "local", "wheels")
+
+
+def provider(name: str) -> Provider:
+    """The provider that `--runtime` names, one of NAMES."""
+    from builder.runtime import compiled, wheels
+
+    known: dict[str, Provider] = {
+        "auto": compiled.auto,
+        "container": compiled.container,
+        "local": compiled.local,
+        "wheels": wheels.provide,
+    }
+    return known[name]

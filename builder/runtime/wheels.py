@@ -14,12 +14,12 @@ from builder.console import Console
 from builder.download import Package, from_index
 from builder.errors import DownloadError
 from builder.paths import BUILDER, DOWNLOADS, RUNTIMES
-from builder.runtime import Part, Runtime
+from builder.runtime import Options, Part, Runtime
 
 PRUNE = BUILDER / "runtime" / "prune.toml"
 
 
-def provide(python: str, console: Console) -> Runtime:
+def provide(python: str, options: Options, console: Console) -> Runtime:
     """Packages for `python` ("3.11") on Linux x86_64, whatever this machine is.
 
     Raises:
@@ -40,7 +40,7 @@ def provide(python: str, console: Console) -> Runtime:
                 owner[path] = package.name
         index.write_text(json.dumps(owner, indent=0, sort_keys=True))
     parts = tuple(_part(package, wheel) for package, wheel in zip(packages, wheels, strict=True))
-    return Runtime(python, folder / "packages", parts, owner)
+    return Runtime(python, folder / "packages", parts, owner, "ready-made wheels")
 
 
 def unpack(wheel: Path, folder: Path, rules: dict[str, Any]) -> list[str]:

@@ -1,0 +1,243 @@
+"""The compiled providers: the recipe in `native/`, run in a container or on this machine.
+
+A finished runtime is kept under a hash of the recipe, and taken from there by every provider.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from builder import interpreters
+from builder.console import Console
+from builder.errors import BuildError
+from builder.paths import BUILD, BUILDER, ROOT, RUNTIMES
+from builder.runtime import Options, Part, Runtime, wheels
+
+NATIVE = BUILDER / "runtime" / "native"
+DOCKERFILE = ROOT / "Dockerfile.builder"
+WORK = BUILD / "native"
+"""Where `local` compiles; what did not change is not compiled again."""
+
+ENGINES = {
+    "docker": ["docker", "info"],
+    "podman": ["podman", "info"],
+    "buildah": ["buildah", "info"],
+}
+"""Container engines in the order of choice, with a command that succeeds if they answer."""
+
+PACKAGES = {
+    "tflite_runtime": ("tflite-runtime", "tensorflow"),
+    "numpy": ("numpy", "numpy"),
+    "PIL": ("pillow", "pillow"),
+}
+"""Package -> its name, and the source that it is made of."""
+
+PROBE_SECONDS = 10
+TAIL = 30
+"""How many lines of a failed build are shown."""
+
+
+def auto(python: str, options: Options, console: Console) -> Runtime:
+    """A compiled runtime that is there, else one from a container engine, else wheels."""
+    if _finished(python, options):
+        return _runtime(python, options, "compiled before, by this recipe")
+    engine = options.engine or find_engine()
+    if engine:
+        try:
+            return container(python, options, console)
+        except BuildError as error:
+            console.warn(f"{error}\n{error.hint}")
+            reason = f"{engine} could not build Dockerfile.builder"
+    else:
+        reason = "no container engine answers"
+    console.note(
+        f"{reason}: taking ready-made wheels. Compiled packages make the zip a quarter of the size "
+        "and start faster: install docker, podman or buildah, or build with --runtime local"
+    )
+    return wheels.provide(python, options, console)
+
+
+def container(python: str, options: Options, console: Console) -> Runtime:
+    """Compile in a container.
+
+    Raises:
+        BuildError: no engine answers, or it failed.
+    """
+    if _finished(python, options):
+        return _runtime(python, options, "compiled before, by this recipe")
+    engine = options.engine or find_engine()
+    if not engine:
+        raise BuildError(
+            f"--runtime container: expected one of {', '.join(ENGINES)} to answer, found none",
+            "start or install one, or use --runtime local or --runtime wheels",
+        )
+    build = ["bud"] if Path(engine).name == "buildah" else ["build"]
+    target = _target(python, options)
+    command = [engine, *build, "-f", str(DOCKERFILE)]
+    for name, value in (("PYTHON", python), ("OPS", options.ops)):
+        command += ["--build-arg", f"{name}={value}"]
+    for folder in options.sources:
+        command += ["--build-context" if engine == "docker" else "--volume"]
+        command += [
+            f"sources={folder}" if engine == "docker" else f"{folder.resolve()}:/sources:ro"
+        ]
+    command += [
+        *options.engine_arguments,
+        "--output",
+        f"type=local,dest={_part(target)}",
+        str(ROOT),
+    ]
+    _run(command, f"compiling in a container ({engine})", target, console)
+    return _runtime(python, options, f"compiled with {engine}")
+
+
+def local(python: str, options: Options, console: Console) -> Runtime:
+    """Compile on this machine, in a folder under `build/`.
+
+    Raises:
+        BuildError: the machine lacks something (says what), or the build failed.
+    """
+    if _finished(python, options):
+        return _runtime(python, options, "compiled before, by this recipe")
+    interpreter = interpreters.find(python)
+    if (sys.platform, platform.machine()) != ("linux", "x86_64") or not shutil.which("apt-get"):
+        raise BuildError(
+            "--runtime local: expected a Debian-like Linux on x86_64, found "
+            f"{platform.platform()} {platform.machine()}",
+            "use --runtime container or --runtime wheels",
+        )
+    if interpreter is None:
+        raise BuildError(
+            f"--runtime local: expected Python {python} on this machine, found none",
+            f"install it with its headers (apt install python{python}-dev), or use another runtime",
+        )
+    target = _target(python, options)
+    command = [sys.executable, str(NATIVE / "packages.py"), "--build-dir", str(WORK)]
+    command += ["--out", str(_part(target)), "--python", interpreter.path, "--ops", options.ops]
+    for folder in options.sources:
+        command += ["--sources", str(folder)]
+    _run(command, "compiling on this machine", target, console)
+    return _runtime(python, options, "compiled on this machine")
+
+
+def find_engine() -> str:
+    """The first container engine that answers; empty if none does."""
+    for name, probe in ENGINES.items():
+        if not shutil.which(name):
+            continue
+        try:
+            done = subprocess.run(probe, capture_output=True, timeout=PROBE_SECONDS)
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if done.returncode == 0:
+            return name
+    return ""
+
+
+def recipe_key() -> str:
+    """A hash of everything that decides what is compiled: the recipe and the container's file."""
+    total = hashlib.sha256(DOCKERFILE.read_bytes())
+    for path in sorted(NATIVE.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            total.update(f"\0{path.relative_to(NATIVE).as_posix()}\0".encode())
+            total.update(path.read_bytes())
+    return total.hexdigest()[:12]
+
+
+def _target(python: str, options: Options) -> Path:
+    """Where the finished runtime is kept."""
+    return RUNTIMES / f"compiled-{options.ops}-{recipe_key()}" / _tag(python)
+
+
+def _part(target: Path) -> Path:
+    return target.parent / f"{target.name}.part"
+
+
+def _tag(python: str) -> str:
+    return "cp" + python.replace(".", "")
+
+
+def _finished(python: str, options: Options) -> bool:
+    return (_target(python, options) / "recipe.json").exists()
+
+
+def _run(command: Sequence[str], title: str, target: Path, console: Console) -> None:
+    """Run a build that leaves `cpXY/` in the part folder, and move that to `target`.
+
+    Its output goes to a file; its percentages become a progress bar.
+    """
+    part = _part(target)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    log = BUILD / "logs" / f"{target.parent.name}-{target.name}.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    console.note(f"{title}: this takes 10 to 20 minutes the first time; the log is {log}")
+    lines: list[str] = []
+    try:
+        with (
+            log.open("w", encoding="utf-8") as file,
+            subprocess.Popen(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            ) as process,
+        ):
+            assert process.stdout is not None
+            for line in process.stdout:
+                file.write(line)
+                lines.append(line.rstrip())
+                if match := re.search(r"(\S+): (?:\d+ %|done in \d+ s|up to date)$", line.rstrip()):
+                    console.status(match[0])
+        console.status("")
+        if process.returncode:
+            tail = "\n".join(lines[-TAIL:])
+            raise BuildError(f"{title} failed:\n{tail}", f"the full log is {log}")
+        shutil.rmtree(target, ignore_errors=True)
+        (part / target.name).replace(target)
+    except OSError as error:
+        raise BuildError(f"{title} failed: {error}", f"the log is {log}") from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _runtime(python: str, options: Options, origin: str) -> Runtime:
+    """A finished runtime, with its provenance."""
+    folder = _target(python, options)
+    recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
+    sources: dict[str, dict[str, Any]] = recipe["sources"]
+    parts: list[Part] = []
+    owner: dict[str, str] = {}
+    for package, (name, source) in PACKAGES.items():
+        linked = tuple(
+            _source_part(folder, other, other, pin)
+            for other, pin in sources.items()
+            if pin["package"] == package and other != source
+        )
+        own = _source_part(folder, name, source, sources[source])
+        made = f"{own.source}, compiled with {recipe['compiler']}"
+        parts.append(replace(own, source=made, compiled=True, linked=linked))
+        for path in sorted((folder / package).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                owner[path.relative_to(folder).as_posix()] = name
+    operators = frozenset(recipe["operators"]) if recipe["operators"] else None
+    return Runtime(python, folder, tuple(parts), owner, origin, operators)
+
+
+def _source_part(folder: Path, name: str, source: str, pin: dict[str, Any]) -> Part:
+    """The provenance of one source archive, under the name of what it became."""
+    released = pin["debian"] if "debian" in pin else pin["index"]
+    version = re.sub(r"^\d+:", "", released["version"])
+    text = (folder / "licences" / f"{source}.txt").read_text("utf-8", "replace")
+    return Part(name, version, pin["file"], pin["sha256"], pin["licence"], ((source, text),))
