@@ -28,6 +28,7 @@ class Colours:
         outputs: how often the output is listed.
         batch: size of the first dimension.
         custom: name of a custom operator in place of MEAN.
+        operator: another builtin operator in place of MEAN, for its name only.
         keep_dims: whether the output is [1, 1, 1, channels].
     """
 
@@ -38,6 +39,7 @@ class Colours:
     outputs: int = 1
     batch: int = 1
     custom: str = ""
+    operator: str = "MEAN"
     keep_dims: bool = False
 
     def write(self, path: Path) -> Path:
@@ -77,7 +79,10 @@ def _build(want: Colours) -> bytes:
         _tensor(b, "scores", scores, want.dtype, 0),
         _tensor(b, "probabilities", scores, want.dtype, 0, 1 / 256),
     ]
-    codes = [_code(b, tflite.BuiltinOperator.MEAN), _code(b, tflite.BuiltinOperator.SOFTMAX)]
+    codes = [
+        _code(b, getattr(tflite.BuiltinOperator, want.operator)),
+        _code(b, tflite.BuiltinOperator.SOFTMAX),
+    ]
     if want.custom:
         codes[_MEAN] = _code(b, tflite.BuiltinOperator.CUSTOM, want.custom)
     tflite.ReducerOptionsStart(b)

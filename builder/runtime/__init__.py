@@ -58,13 +58,13 @@ class Options:
 
     Attributes:
         ops: "classifier" or "all": which operators a compiled interpreter has.
-        sources: folders that are searched for source archives before anything is fetched.
+        sources: folder that is searched for source archives before anything is fetched.
         engine: the container engine to use; empty to find one.
         engine_arguments: passed to its build command.
     """
 
     ops: str = "classifier"
-    sources: tuple[Path, ...] = ()
+    sources: Path | None = None
     engine: str = ""
     engine_arguments: tuple[str, ...] = ()
 

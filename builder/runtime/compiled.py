@@ -49,7 +49,7 @@ TAIL = 30
 
 def auto(python: str, options: Options, console: Console) -> Runtime:
     """A compiled runtime that is there, else one from a container engine, else wheels."""
-    if _finished(python, options):
+    if finished(python, options):
         return _runtime(python, options, "compiled before, by this recipe")
     engine = options.engine or find_engine()
     if engine:
@@ -73,7 +73,7 @@ def container(python: str, options: Options, console: Console) -> Runtime:
     Raises:
         BuildError: no engine answers, or it failed.
     """
-    if _finished(python, options):
+    if finished(python, options):
         return _runtime(python, options, "compiled before, by this recipe")
     engine = options.engine or find_engine()
     if not engine:
@@ -107,7 +107,7 @@ def local(python: str, options: Options, console: Console) -> Runtime:
     Raises:
         BuildError: the machine lacks something (says what), or the build failed.
     """
-    if _finished(python, options):
+    if finished(python, options):
         return _runtime(python, options, "compiled before, by this recipe")
     interpreter = interpreters.find(python)
     if (sys.platform, platform.machine()) != ("linux", "x86_64") or not shutil.which("apt-get"):
@@ -167,7 +167,8 @@ def _tag(python: str) -> str:
     return "cp" + python.replace(".", "")
 
 
-def _finished(python: str, options: Options) -> bool:
+def finished(python: str, options: Options) -> bool:
+    """Whether a runtime was compiled by this recipe and is still there."""
     return (_target(python, options) / "recipe.json").exists()
 
 

@@ -1,0 +1,330 @@
+"""The compiled packages: small, as good as the wheels, and built well.
+
+They are tested where they were compiled before by this recipe, by `build_zip.py --runtime local`
+or `--runtime container`; compiling takes minutes, so the tests do not start it themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from builder import audit, build, bundle, interpreters, smoke
+from builder.build import SAMPLE
+from builder.console import Console
+from builder.errors import BuildError, ModelError
+from builder.paths import ROOT
+from builder.runtime import DEFAULT, Options, compiled
+from tests import networks
+from tests.conftest import (
+    MOBILENET,
+    PYTHONS,
+    base64_of,
+    encoded,
+    interpreter,
+    plain,
+)
+from tests.models import COLOURS, Colours
+
+Make = Callable[..., Path]
+
+
+def ready(python: str) -> bool:
+    return compiled.finished(python, DEFAULT)
+
+
+PYTHON = next((python for python in ("3.11", *PYTHONS) if ready(python)), "")
+needs_one = pytest.mark.skipif(
+    not PYTHON, reason="nothing compiled: run  python build_zip.py --runtime local  first"
+)
+
+
+@pytest.fixture(scope="session")
+def make_compiled(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Make:
+    """Builds a zip of compiled packages, once per set of wishes."""
+    made: dict[tuple[str, str, str], Path] = {}
+
+    def make(python: str = PYTHON, model: str = "", labels: str = "") -> Path:
+        for version in python.split(","):
+            if not ready(version):
+                pytest.skip(f"not compiled for Python {version}")
+            interpreter(version)
+        if (python, model, labels) not in made:
+            output = tmp_path_factory.mktemp("compiled-") / "classify.zip"
+            wishes = build.Wishes(
+                tuple(python.split(",")),
+                output,
+                model or None,
+                Path(labels) if labels else None,
+                provider="local",
+                keep=False,
+            )
+            build.build(wishes, console)
+            made[python, model, labels] = output
+        return made[python, model, labels]
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[str]:
+    """What the labelled pictures are, or without them variants of the sample."""
+    folder = ROOT.parent / "shared" / "images"
+    files = sorted(folder.glob("*.JPEG"))
+    if files:
+        return [base64_of(file) for file in files]
+    sample = Image.open(SAMPLE)
+    turned = (sample.rotate(angle).crop((n, n, 300 + n, 300)) for n, angle in enumerate(range(40)))
+    return [base64_of(encoded(picture, "JPEG")) for picture in turned]
+
+
+@needs_one
+@pytest.mark.parametrize("python", PYTHONS)
+def test_size(make_compiled: Make, imagenet_model: str, python: str) -> None:
+    """The zip and its parts, in bytes as they are in the zip."""
+    archive = make_compiled(python, imagenet_model)
+    report = audit.audit(archive)
+    assert build.problems(report) == []
+    packed = {part.name: part.packed for part in report.parts}
+    model = packed[next(name for name in packed if name.startswith("model "))]
+    assert report.bytes - model <= 7_500_000 - 3_050_000
+    assert packed["tflite-runtime"] <= 750_000
+    assert packed["pillow"] <= 900_000
+    assert packed["numpy"] <= 2_900_000
+    assert sum(part.files for part in report.parts) <= 180
+    if Path(imagenet_model) == MOBILENET:
+        assert report.bytes <= 7_500_000
+
+
+@needs_one
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_python(make_compiled: Make, imagenet_model: str, python: str) -> None:
+    with smoke.launched(make_compiled(python, imagenet_model), interpreter(python)) as running:
+        answer = running.run({"image": base64_of(SAMPLE), "details": True})
+    assert answer["results"][0]["className"] == "espresso"
+    assert answer["details"]["model"]["interpreter"] == "tflite_runtime"
+
+
+@needs_one
+def test_three_pythons_in_one_zip(make_compiled: Make, imagenet_model: str) -> None:
+    three = ("3.10", "3.11", "3.12")
+    archive = make_compiled(",".join(three), imagenet_model)
+    for python in three:
+        with smoke.launched(archive, interpreter(python)) as running:
+            answer = running.run({"image": base64_of(SAMPLE), "details": True})
+        assert answer["results"][0]["className"] == "espresso"
+        assert answer["details"]["python"].startswith(python)
+
+
+@needs_one
+@pytest.mark.parametrize("model", ["mobilenet", "efficientnet_lite0"])
+def test_same_top_5_as_the_wheels(
+    make_zip: Make, make_compiled: Make, pictures: list[str], model: str
+) -> None:
+    if model == "mobilenet":
+        if not MOBILENET.exists():
+            pytest.skip("no MobileNet beside the checkout")
+        model = str(MOBILENET)
+    answers = []
+    for archive in (make_zip(PYTHON, model), make_compiled(PYTHON, model)):
+        with smoke.launched(archive, interpreter(PYTHON)) as running:
+            answers.append([running.run({"image": image, "topK": 5}) for image in pictures])
+    same = sum(top_5(a) == top_5(b) for a, b in zip(*answers, strict=True))
+    assert same >= 0.99 * len(pictures), f"{same} of {len(pictures)}"
+
+
+def top_5(answer: dict[str, Any]) -> set[str]:
+    """The five best classes; where several share the fifth place, all but those."""
+    scores = sorted(answer["results"], key=lambda result: -result["probability"])
+    last = scores[-1]["probability"]
+    return {result["className"] for result in scores if result["probability"] > last}
+
+
+@needs_one
+def test_a_float_network_agrees_with_the_wheels(
+    make_zip: Make, make_compiled: Make, tmp_path: Path
+) -> None:
+    model = str(networks.write(tmp_path / "network.tflite"))
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(f"class {letter}" for letter in "abcdefghij"))
+    noise = np.random.default_rng(7)
+    images = [
+        base64_of(encoded(Image.fromarray(noise.integers(0, 256, (48, 48, 3), np.uint8))))
+        for _ in range(20)
+    ] + [base64_of(encoded(plain(colour))) for colour in ("red", "black", "white")]
+    answers = []
+    for archive in (
+        make_zip(PYTHON, model, str(labels)),
+        make_compiled(PYTHON, model, str(labels)),
+    ):
+        with smoke.launched(archive, interpreter(PYTHON)) as running:
+            answers.append([running.run({"image": image, "topK": 10}) for image in images])
+    for one, other in zip(*answers, strict=True):
+        scores = [{r["className"]: r["probability"] for r in a["results"]} for a in (one, other)]
+        for name in scores[0]:
+            assert scores[0][name] == pytest.approx(scores[1][name], abs=1e-3)
+
+
+@needs_one
+@pytest.mark.parametrize("dtype", ["float32", "uint8", "int8"])
+def test_models_of_ones_own(
+    make_compiled: Make, tmp_path: Path, colour_labels: Path, dtype: str
+) -> None:
+    model = str(Colours(dtype, softmax=True).write(tmp_path / "m.tflite"))
+    with smoke.launched(
+        make_compiled(PYTHON, model, str(colour_labels)), interpreter(PYTHON)
+    ) as running:
+        for colour, name in zip(("#ff0000", "#00ff00", "#0000ff"), COLOURS, strict=True):
+            answer = running.run({"image": base64_of(encoded(plain(colour)))})
+            assert answer["results"][0]["className"] == name
+
+
+@needs_one
+def test_formats_that_are_offered(make_compiled: Make, imagenet_model: str) -> None:
+    picture = Image.open(SAMPLE)
+    with smoke.launched(make_compiled(PYTHON, imagenet_model), interpreter(PYTHON)) as running:
+        for kind in ("JPEG", "PNG", "WebP", "GIF", "BMP"):
+            answer = running.run({"image": base64_of(encoded(picture, kind)), "details": True})
+            assert answer["results"][0]["className"] == "espresso", kind
+            assert answer["details"]["image"]["format"] == kind
+        progressive = encoded(picture, "JPEG", progressive=True)
+        assert running.run({"image": base64_of(progressive)})["results"]
+        cmyk = encoded(picture.convert("CMYK"), "JPEG")
+        assert running.run({"image": base64_of(cmyk)})["results"]
+
+
+@needs_one
+def test_every_module_that_ships_imports(
+    make_compiled: Make, imagenet_model: str, tmp_path: Path
+) -> None:
+    from tests.test_zip import assert_all_import
+
+    assert_all_import(make_compiled(PYTHON, imagenet_model), PYTHON, tmp_path)
+
+
+@needs_one
+def test_an_operator_that_is_not_in(tmp_path: Path, console: Console, colour_labels: Path) -> None:
+    model = Colours(operator="CUMSUM").write(tmp_path / "m.tflite")
+    wishes = build.Wishes(
+        (PYTHON,), tmp_path / "a.zip", str(model), colour_labels, provider="local", keep=False
+    )
+    with pytest.raises(ModelError, match="the compiled interpreter lacks: CUMSUM") as caught:
+        build.build(wishes, console)
+    assert "--ops all" in caught.value.hint
+    assert not (tmp_path / "a.zip").exists()
+
+
+@needs_one
+def test_licences_of_all_that_is_linked_in(make_compiled: Make, imagenet_model: str) -> None:
+    with zipfile.ZipFile(make_compiled(PYTHON, imagenet_model)) as archive:
+        licences = archive.read(bundle.LICENCES).decode()
+        bom = json.loads(archive.read(bundle.SBOM))
+    linked = {
+        inner["name"]
+        for component in bom["components"]
+        for inner in component.get("components", ())
+    }
+    assert linked >= {"xnnpack", "cpuinfo", "pthreadpool", "flatbuffers", "eigen3", "pybind11"}
+    assert linked >= {"libjpeg-turbo", "zlib", "libwebp"}
+    for name in linked:
+        assert f"{name} " in licences
+    assert "Mozilla Public License" in licences
+
+
+def test_local_says_what_is_missing(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "finished", lambda *_: False)
+    monkeypatch.setattr(interpreters, "find", lambda version: None)
+    with pytest.raises(BuildError, match=r"expected Python 3\.11 on this machine") as caught:
+        compiled.local("3.11", DEFAULT, console)
+    assert "python3.11-dev" in caught.value.hint
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    with pytest.raises(BuildError, match="expected a Debian-like Linux on x86_64"):
+        compiled.local("3.11", DEFAULT, console)
+
+
+def test_no_engine_answers(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "finished", lambda *_: False)
+    monkeypatch.setattr(compiled, "ENGINES", {"docker": ["false"], "podman": ["no-such-program"]})
+    with pytest.raises(BuildError, match="expected one of docker, podman to answer"):
+        compiled.container("3.11", DEFAULT, console)
+
+
+def test_auto_without_engine_takes_wheels_and_says_so(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "finished", lambda *_: False)
+    monkeypatch.setattr(compiled, "ENGINES", {})
+    console.notes.clear()
+    found = compiled.auto("3.11", DEFAULT, console)
+    assert {part.name for part in found.parts} == {"ai-edge-litert", "numpy", "pillow"}
+    assert any("no container engine answers" in note for note in console.notes)
+    assert any("--runtime local" in note for note in console.notes)
+
+
+def engine(folder: Path, script: str) -> str:
+    """An executable of our own in the place of a container engine."""
+    path = folder / "docker"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_a_container_build_that_fails(
+    console: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The last 30 lines and the name of the log; nothing that could pass for a runtime."""
+    monkeypatch.setattr(compiled, "RUNTIMES", tmp_path / "runtimes")
+    monkeypatch.setattr(compiled, "BUILD", tmp_path)
+    path = engine(tmp_path, "seq 1 100; echo 'no such base image' >&2; exit 3")
+    options = Options(engine=path)
+    with pytest.raises(BuildError) as caught:
+        compiled.container("3.11", options, console)
+    lines = str(caught.value).splitlines()
+    assert lines[-1] == "no such base image"
+    assert lines[1:3] == ["72", "73"]
+    log = Path(caught.value.hint.rpartition(" ")[2])
+    assert log.read_text().splitlines()[0] == "1"
+    assert not list((tmp_path / "runtimes").rglob("*.json"))
+
+
+def test_engine_arguments_are_passed_on(
+    console: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(compiled, "RUNTIMES", tmp_path / "runtimes")
+    monkeypatch.setattr(compiled, "BUILD", tmp_path)
+    path = engine(tmp_path, 'for word; do echo "$word"; done; exit 1')
+    options = Options("all", None, path, ("--no-cache", "--network=none"))
+    with pytest.raises(BuildError) as caught:
+        compiled.container("3.12", options, console)
+    words = str(caught.value).splitlines()
+    assert {"--no-cache", "--network=none", "PYTHON=3.12", "OPS=all"} <= set(words)
+    assert any(word.startswith("type=local,dest=") for word in words)
+
+
+@needs_one
+def test_how_small_the_compiled_zip_is_against_pip(
+    make_zip: Make, make_compiled: Make, imagenet_model: str
+) -> None:
+    compiled_size = make_compiled(PYTHON, imagenet_model).stat().st_size
+    assert make_zip(PYTHON, imagenet_model).stat().st_size > 2.5 * compiled_size
+
+
+@needs_one
+def test_the_libraries_are_stripped_and_hold_no_debug_information(
+    make_compiled: Make, imagenet_model: str
+) -> None:
+    with zipfile.ZipFile(make_compiled(PYTHON, imagenet_model)) as archive:
+        libraries = [name for name in archive.namelist() if name.endswith(".so")]
+        assert libraries
+        for name in libraries:
+            content = archive.read(name)
+            assert b".debug_info" not in content, name
+            assert b".symtab" not in content, name
