@@ -67,10 +67,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--sources",
         metavar="DIR",
-        action="append",
         type=Path,
-        default=[],
-        help="folder that is searched for source archives by sha256; may be repeated",
+        help="folder that is searched for source archives, by sha256, before any is fetched",
     )
     add("--output", metavar="PATH", type=Path, default=ZIP, help="default: dist/classify.zip")
     add("--check", metavar="ZIP", type=Path, help="only check a zip that is there, and report")
@@ -138,6 +136,8 @@ def _run(options: argparse.Namespace) -> int:
         if python not in data.pythons():
             known = ", ".join(data.pythons())
             raise BuildError(f"--python: expected one or more of {known}, found {python}")
+    if options.sources and not options.sources.is_dir():
+        raise BuildError(f"--sources: expected a folder, found {options.sources}")
     if options.output.is_dir():
         raise BuildError(f"--output: expected a file, found the folder {options.output}")
     mean_std = options.mean is not None and Normalization((options.mean,), (options.std,))
@@ -148,9 +148,7 @@ def _run(options: argparse.Namespace) -> int:
         labels=options.labels,
         normalization=mean_std or None,
         provider=options.runtime,
-        options=Options(
-            options.ops, tuple(options.sources), options.engine, tuple(options.engine_arg)
-        ),
+        options=Options(options.ops, options.sources, options.engine, tuple(options.engine_arg)),
         smoke=not options.no_smoke,
         keep=not options.no_keep,
     )

@@ -86,11 +86,8 @@ def container(python: str, options: Options, console: Console) -> Runtime:
     command = [engine, *build, "-f", str(DOCKERFILE)]
     for name, value in (("PYTHON", python), ("OPS", options.ops)):
         command += ["--build-arg", f"{name}={value}"]
-    for folder in options.sources:
-        command += ["--build-context" if engine == "docker" else "--volume"]
-        command += [
-            f"sources={folder}" if engine == "docker" else f"{folder.resolve()}:/sources:ro"
-        ]
+    if options.sources:
+        command += ["--build-context", f"sources={options.sources.resolve()}"]
     command += [
         *options.engine_arguments,
         "--output",
@@ -124,8 +121,8 @@ def local(python: str, options: Options, console: Console) -> Runtime:
     target = _target(python, options)
     command = [sys.executable, str(NATIVE / "packages.py"), "--build-dir", str(WORK)]
     command += ["--out", str(_part(target)), "--python", interpreter.path, "--ops", options.ops]
-    for folder in options.sources:
-        command += ["--sources", str(folder)]
+    if options.sources:
+        command += ["--sources", str(options.sources.resolve())]
     _run(command, "compiling on this machine", target, console)
     return _runtime(python, options, "compiled on this machine")
 
