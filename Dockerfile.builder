@@ -20,6 +20,7 @@ RUN apt-get update \
 WORKDIR /recipe
 COPY builder/runtime/native/sources.toml builder/runtime/native/tools.txt ./
 COPY builder/runtime/native/steps.py builder/runtime/native/sources.py ./
+COPY builder/runtime/native/backend backend/
 ARG JOBS=2
 # Sources that are already here, or on a volume, are taken by their sha256 and not fetched.
 ARG SOURCES=/sources

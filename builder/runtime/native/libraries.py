@@ -38,7 +38,6 @@ WEBP_OPTIONS = {
     "WEBP_BUILD_EXTRAS": "OFF",
     "WEBP_USE_THREAD": "OFF",
 }
-ZLIB_OPTIONS = {"CMAKE_C_FLAGS_RELEASE": "-O2 -DNDEBUG"}
 
 
 def xnnpack(builder: Builder, sources: Sources) -> str:
@@ -62,8 +61,8 @@ def xnnpack(builder: Builder, sources: Sources) -> str:
 
 
 def codecs(builder: Builder, sources: Sources) -> str:
-    """zlib, libjpeg-turbo and libwebp, installed below `codecs`; returns their key."""
-    projects = {"zlib": ZLIB_OPTIONS, "libjpeg-turbo": JPEG_OPTIONS, "libwebp": WEBP_OPTIONS}
+    """libjpeg-turbo and libwebp, installed below `codecs`; returns their key."""
+    projects = {"libjpeg-turbo": JPEG_OPTIONS, "libwebp": WEBP_OPTIONS}
     inputs = [sources.unpack(name) for name in projects]
     flags = {
         "CMAKE_C_FLAGS": f"{C_FLAGS} {builder.prefix_maps()}",

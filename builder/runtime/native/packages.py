@@ -142,7 +142,7 @@ class Packages:
         return self._builder.step("tflite", inputs, work)
 
     def _wrapper(self, python: Python, inputs: list[str]) -> str:
-        inputs = [*inputs, self._sources.unpack("pybind11"), LINK + EXPORTS, *_about(python)]
+        inputs = [*inputs, self._sources.unpack("pybind11"), LINK, *_about(python)]
         inputs += [*self._common, digest(HERE / "wrapper", HERE / "exports.map"), self._ops]
         name = f"{python.tag}/wrapper"
         numpy = self._builder.folder / python.tag / "numpy" / "install" / "numpy"
@@ -196,13 +196,15 @@ class Packages:
         return self._builder.step(name, inputs, work)
 
     def _pillow(self, python: Python, inputs: list[str]) -> str:
-        inputs = [*inputs, self._sources.unpack("pillow"), LINK + EXPORTS, *_about(python)]
+        inputs = [*inputs, *(self._sources.unpack(name) for name in ("pillow", "zlib"))]
+        inputs += [LINK, *_about(python)]
         inputs += [*self._common, digest(HERE / "pillow", HERE / "exports.map")]
         name = f"{python.tag}/pillow"
 
         def work(folder: Path) -> None:
             options = {
                 "PILLOW": str(self._sources.folder / "pillow"),
+                "ZLIB": str(self._sources.folder / "zlib"),
                 "VERSION": pins()["pillow"]["index"]["version"],
                 "CODECS": str(self._builder.folder / "codecs"),
                 "PYTHON_INCLUDE": python.include,

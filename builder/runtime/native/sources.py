@@ -169,10 +169,10 @@ class Sources:
         wanted.write_text(f"{name}=={pin['index']['version']} --hash=sha256:{pin['sha256']}\n")
         kind = "--only-binary" if pin["file"].endswith(".whl") else "--no-binary"
         command = ["python", "-m", "pip", "download", "--no-deps", "--require-hashes", "--no-input"]
-        # pip asks a source package for its metadata; the pinned tools answer, nothing is fetched.
+        # pip asks a source package for its metadata: the pinned tools and the stand-in answer.
         command += ["--no-build-isolation", kind, ":all:", "-d", str(scratch), "-r", str(wanted)]
         try:
-            self._builder.run(command, "fetch")
+            self._builder.run(command, "fetch", env={"PYTHONPATH": str(HERE / "backend")})
             (scratch / pin["file"]).replace(part)
         except (RecipeError, OSError) as error:
             return f"package index: {error}"
