@@ -4,6 +4,7 @@ Needs what libraries.py builds, and builds it if it is not there.
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -41,6 +42,17 @@ DROPPED = (
     *("numpy/typing/*", "numpy/_core/_simd.*", "numpy/_core/lib/*", "numpy/matlib.py"),
     *("numpy/doc/*", "numpy/_core/cversions.py"),
 )
+
+# Of a source, what says under which terms it is. Eigen also keeps the GPL's texts, for old code.
+LICENCES: tuple[str, ...] = (
+    "LICEN[CS]E*",
+    "COPYING",
+    "COPYING.[AB]*",
+    "COPYING.M*",
+    "PATENTS",
+    "NOTICE*",
+)
+LICENCES += ("README.ijg", "readme.txt", "*.dist-info/LICENSE*")
 
 
 class Python(NamedTuple):
@@ -113,13 +125,20 @@ class Packages:
         _copy(made / "pillow" / "PIL", target / "PIL")
         _copy(made / "wrapper" / "tflite_runtime", target / "tflite_runtime")
         key = {"numpy": numpy, "PIL": pillow, "tflite_runtime": wrapper}
+        used = {name: pin for name, pin in pins().items() if pin.get("ops", self._ops) == self._ops}
+        (target / "licences").mkdir()
+        for name in used:
+            self._sources.unpack(name)
+            (target / "licences" / f"{name}.txt").write_text(licence(self._sources.folder / name))
         facts: dict[str, Any] = {
             "python": python.version,
             "ops": self._ops,
+            "operators": operators() if self._ops == "classifier" else None,
             "compiler": self._common[1],
             "keys": key,
-            "sources": pins(),
+            "sources": used,
         }
+        # Written last: a folder that has it is complete.
         (target / "recipe.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
 
     def _tflite(self) -> str:
@@ -226,6 +245,25 @@ class Packages:
             "CMAKE_CXX_FLAGS_RELEASE": "",
             "CMAKE_MODULE_LINKER_FLAGS": LINK + EXPORTS,
         }
+
+
+def operators() -> list[str]:
+    """The names of the operators in tflite/ops.cc."""
+    text = (HERE / "tflite" / "ops.cc").read_text("utf-8")
+    return re.findall(r"^ +X\((\w+), \w+, \d+\)", text, re.MULTILINE)
+
+
+def licence(source: Path) -> str:
+    """The licence texts of an unpacked source.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    found = sorted({path for pattern in LICENCES for path in source.glob(pattern)})
+    if not found:
+        raise RecipeError(f"{source.name}: no licence text ({', '.join(LICENCES)})")
+    texts = [path.read_text("utf-8", "replace").strip() for path in found]
+    return "\n\n".join(texts) + "\n"
 
 
 def _about(python: Python) -> tuple[str, str]:
