@@ -66,7 +66,7 @@ def codecs(builder: Builder, sources: Sources) -> str:
     inputs = [sources.unpack(name) for name in projects]
     flags = {
         "CMAKE_C_FLAGS": f"{C_FLAGS} {builder.prefix_maps()}",
-        "CMAKE_INSTALL_LIBDIR": "lib",
+        "CMAKE_INSTALL_LIBDIR:PATH": "lib",
         "CMAKE_POSITION_INDEPENDENT_CODE": "ON",
         "BUILD_SHARED_LIBS": "OFF",
     }

@@ -124,6 +124,7 @@ class Packages:
         _copy(made / "numpy" / "install" / "numpy", target / "numpy")
         _copy(made / "pillow" / "PIL", target / "PIL")
         _copy(made / "wrapper" / "tflite_runtime", target / "tflite_runtime")
+        self._check(python, target)
         key = {"numpy": numpy, "PIL": pillow, "tflite_runtime": wrapper}
         used = {name: pin for name, pin in pins().items() if pin.get("ops", self._ops) == self._ops}
         (target / "licences").mkdir()
@@ -140,6 +141,13 @@ class Packages:
         }
         # Written last: a folder that has it is complete.
         (target / "recipe.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
+
+    def _check(self, python: Python, folder: Path) -> None:
+        """Load every extension module: with `-z now`, that resolves every symbol."""
+        modules = ["numpy", "tflite_runtime.interpreter", "PIL.Image"]
+        modules += ["PIL._imaging", "PIL._imagingmath", "PIL._webp"]
+        code = f"import sys; sys.path[:0] = [{str(folder)!r}]; import {', '.join(modules)}"
+        self._builder.run([python.path, "-I", "-S", "-B", "-c", code], f"{python.tag}/check")
 
     def _tflite(self) -> str:
         names = ["tensorflow", "flatbuffers", "gemmlowp", "eigen3", "fp16", "pthreadpool"]

@@ -30,8 +30,10 @@ TOOLS = HERE / "tools.txt"
 WANTED = {
     "tensorflow": (
         "LICENSE",
+        "tensorflow/core/public/version.h",
         "tensorflow/lite/",
         "tensorflow/python/lib/core/pybind11_lib.h",
+        "tensorflow/tsl/framework/convolution/",
         "third_party/eigen3/",
         "third_party/fft2d/",
     )

@@ -88,7 +88,7 @@ class Builder:
             try:
                 process = subprocess.Popen(
                     command,
-                    cwd=cwd,
+                    cwd=cwd or self.folder,
                     env={**environment(self.tools), **(env or {})},
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
