@@ -11,6 +11,9 @@ ARG PYTHON=3.11
 ARG BASE=python:${PYTHON}-bookworm
 ARG LIBRARIES_BASE=python:3.11-bookworm
 
+# Source archives that are here already: --build-context sources=DIR. They are taken by their sha256.
+FROM scratch AS sources
+
 FROM ${LIBRARIES_BASE} AS libraries
 # The archive's own versions are what the platform's images are made of.
 # hadolint ignore=DL3008
@@ -22,9 +25,8 @@ COPY builder/runtime/native/sources.toml builder/runtime/native/tools.txt ./
 COPY builder/runtime/native/steps.py builder/runtime/native/sources.py ./
 COPY builder/runtime/native/backend backend/
 ARG JOBS=2
-# Sources that are already here, or on a volume, are taken by their sha256 and not fetched.
-ARG SOURCES=/sources
-RUN python3 sources.py --build-dir /build --sources "${SOURCES}" --jobs "${JOBS}"
+RUN --mount=type=bind,from=sources,target=/sources \
+    python3 sources.py --build-dir /build --sources /sources --jobs "${JOBS}"
 COPY builder/runtime/native/patches/xnnpack.patch patches/
 COPY builder/runtime/native/libraries.py ./
 RUN python3 libraries.py --build-dir /build --jobs "${JOBS}"

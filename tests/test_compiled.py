@@ -281,7 +281,7 @@ def test_a_container_build_that_fails(
     console: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The last 30 lines and the name of the log; nothing that could pass for a runtime."""
-    monkeypatch.setattr(compiled, "RUNTIMES", tmp_path / "runtimes")
+    monkeypatch.setattr(compiled, "COMPILED", tmp_path / "runtimes")
     monkeypatch.setattr(compiled, "BUILD", tmp_path)
     path = engine(tmp_path, "seq 1 100; echo 'no such base image' >&2; exit 3")
     options = Options(engine=path)
@@ -298,7 +298,7 @@ def test_a_container_build_that_fails(
 def test_engine_arguments_are_passed_on(
     console: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(compiled, "RUNTIMES", tmp_path / "runtimes")
+    monkeypatch.setattr(compiled, "COMPILED", tmp_path / "runtimes")
     monkeypatch.setattr(compiled, "BUILD", tmp_path)
     path = engine(tmp_path, 'for word; do echo "$word"; done; exit 1')
     options = Options("all", None, path, ("--no-cache", "--network=none"))

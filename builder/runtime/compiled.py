@@ -20,7 +20,7 @@ from typing import Any
 from builder import interpreters
 from builder.console import Console
 from builder.errors import BuildError
-from builder.paths import BUILD, BUILDER, ROOT, RUNTIMES
+from builder.paths import BUILD, BUILDER, COMPILED, ROOT
 from builder.runtime import Options, Part, Runtime, wheels
 
 NATIVE = BUILDER / "runtime" / "native"
@@ -50,7 +50,7 @@ TAIL = 30
 def auto(python: str, options: Options, console: Console) -> Runtime:
     """A compiled runtime that is there, else one from a container engine, else wheels."""
     if finished(python, options):
-        return _runtime(python, options, "compiled before, by this recipe")
+        return _runtime(python, _target(python, options), "compiled before, by this recipe")
     engine = options.engine or find_engine()
     if engine:
         try:
@@ -74,7 +74,7 @@ def container(python: str, options: Options, console: Console) -> Runtime:
         BuildError: no engine answers, or it failed.
     """
     if finished(python, options):
-        return _runtime(python, options, "compiled before, by this recipe")
+        return _runtime(python, _target(python, options), "compiled before, by this recipe")
     engine = options.engine or find_engine()
     if not engine:
         raise BuildError(
@@ -95,7 +95,7 @@ def container(python: str, options: Options, console: Console) -> Runtime:
         str(ROOT),
     ]
     _run(command, f"compiling in a container ({engine})", target, console)
-    return _runtime(python, options, f"compiled with {engine}")
+    return _runtime(python, target, f"compiled with {engine}")
 
 
 def local(python: str, options: Options, console: Console) -> Runtime:
@@ -105,7 +105,7 @@ def local(python: str, options: Options, console: Console) -> Runtime:
         BuildError: the machine lacks something (says what), or the build failed.
     """
     if finished(python, options):
-        return _runtime(python, options, "compiled before, by this recipe")
+        return _runtime(python, _target(python, options), "compiled before, by this recipe")
     interpreter = interpreters.find(python)
     if (sys.platform, platform.machine()) != ("linux", "x86_64") or not shutil.which("apt-get"):
         raise BuildError(
@@ -124,7 +124,7 @@ def local(python: str, options: Options, console: Console) -> Runtime:
     if options.sources:
         command += ["--sources", str(options.sources.resolve())]
     _run(command, "compiling on this machine", target, console)
-    return _runtime(python, options, "compiled on this machine")
+    return _runtime(python, target, "compiled on this machine")
 
 
 def find_engine() -> str:
@@ -153,7 +153,7 @@ def recipe_key() -> str:
 
 def _target(python: str, options: Options) -> Path:
     """Where the finished runtime is kept."""
-    return RUNTIMES / f"compiled-{options.ops}-{recipe_key()}" / _tag(python)
+    return COMPILED / f"{options.ops}-{recipe_key()}" / _tag(python)
 
 
 def _part(target: Path) -> Path:
@@ -177,13 +177,13 @@ def _run(command: Sequence[str], title: str, target: Path, console: Console) -> 
     part = _part(target)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    log = BUILD / "logs" / f"{target.parent.name}-{target.name}.txt"
+    log = BUILD / "logs" / f"compiled-{target.parent.name}-{target.name}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     console.note(f"{title}: this takes 10 to 20 minutes the first time; the log is {log}")
     lines: list[str] = []
     try:
         with (
-            log.open("w", encoding="utf-8") as file,
+            log.open("w", buffering=1, encoding="utf-8") as file,
             subprocess.Popen(
                 command,
                 stdout=subprocess.PIPE,
@@ -196,7 +196,7 @@ def _run(command: Sequence[str], title: str, target: Path, console: Console) -> 
             for line in process.stdout:
                 file.write(line)
                 lines.append(line.rstrip())
-                if match := re.search(r"(\S+): (?:\d+ %|done in \d+ s|up to date)$", line.rstrip()):
+                if match := re.search(r"(\S+): (?:\d+ %|done in \d+ s)$", line.rstrip()):
                     console.status(match[0])
         console.status("")
         if process.returncode:
@@ -210,9 +210,8 @@ def _run(command: Sequence[str], title: str, target: Path, console: Console) -> 
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _runtime(python: str, options: Options, origin: str) -> Runtime:
+def _runtime(python: str, folder: Path, origin: str) -> Runtime:
     """A finished runtime, with its provenance."""
-    folder = _target(python, options)
     recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
     sources: dict[str, dict[str, Any]] = recipe["sources"]
     parts: list[Part] = []
