@@ -39,7 +39,9 @@ DROPPED = (
     *("*.pc", "*.ini", "numpy/conftest.py", "numpy/testing/*"),
     *("numpy/f2py/*", "numpy/distutils/*", "numpy/_pyinstaller/*", "numpy/_configtool.py"),
     *("numpy/typing/*", "numpy/_core/_simd.*", "numpy/_core/lib/*", "numpy/matlib.py"),
-    *("numpy/doc/*", "numpy/_core/cversions.py"),
+    *("numpy/doc/*", "numpy/_core/cversions.py", "numpy/ma/testutils.py"),
+    *("numpy/ma/timer_comparison.py", "PIL/ImageMorph.py", "PIL/MicImagePlugin.py"),
+    *("PIL/FpxImagePlugin.py",),
 )
 
 
@@ -104,8 +106,8 @@ class Packages:
         ]
         tflite = self._tflite()
         numpy = self._numpy(python)
-        wrapper = self._wrapper(python, [*with_libraries, tflite, numpy])
-        pillow = self._pillow(python, with_libraries)
+        self._wrapper(python, [*with_libraries, tflite, numpy])
+        self._pillow(python, with_libraries)
         made = self._builder.folder / python.tag
         target = out / python.tag
         shutil.rmtree(target, ignore_errors=True)
@@ -113,12 +115,10 @@ class Packages:
         _copy(made / "pillow" / "PIL", target / "PIL")
         _copy(made / "wrapper" / "tflite_runtime", target / "tflite_runtime")
         self._check(python, target)
-        key = {"numpy": numpy, "PIL": pillow, "tflite_runtime": wrapper}
         facts: dict[str, Any] = {
             "python": python.version,
             "ops": self._ops,
             "compiler": self._common[1],
-            "keys": key,
             "sources": pins(),
         }
         (target / "recipe.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
