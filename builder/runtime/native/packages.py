@@ -40,7 +40,9 @@ DROPPED = (
     *("*.pc", "*.ini", "numpy/conftest.py", "numpy/testing/*"),
     *("numpy/f2py/*", "numpy/distutils/*", "numpy/_pyinstaller/*", "numpy/_configtool.py"),
     *("numpy/typing/*", "numpy/_core/_simd.*", "numpy/_core/lib/*", "numpy/matlib.py"),
-    *("numpy/doc/*", "numpy/_core/cversions.py"),
+    *("numpy/doc/*", "numpy/_core/cversions.py", "numpy/ma/testutils.py"),
+    *("numpy/ma/timer_comparison.py", "PIL/ImageMorph.py", "PIL/MicImagePlugin.py"),
+    *("PIL/FpxImagePlugin.py",),
 )
 
 # Of a source, what says under which terms it is. Eigen also keeps the GPL's texts, for old code.
@@ -116,8 +118,8 @@ class Packages:
         ]
         tflite = self._tflite()
         numpy = self._numpy(python)
-        wrapper = self._wrapper(python, [*with_libraries, tflite, numpy])
-        pillow = self._pillow(python, with_libraries)
+        self._wrapper(python, [*with_libraries, tflite, numpy])
+        self._pillow(python, with_libraries)
         made = self._builder.folder / python.tag
         target = out / python.tag
         shutil.rmtree(target, ignore_errors=True)
@@ -125,7 +127,6 @@ class Packages:
         _copy(made / "pillow" / "PIL", target / "PIL")
         _copy(made / "wrapper" / "tflite_runtime", target / "tflite_runtime")
         self._check(python, target)
-        key = {"numpy": numpy, "PIL": pillow, "tflite_runtime": wrapper}
         used = {name: pin for name, pin in pins().items() if pin.get("ops", self._ops) == self._ops}
         (target / "licences").mkdir()
         for name in used:
@@ -136,7 +137,6 @@ class Packages:
             "ops": self._ops,
             "operators": operators() if self._ops == "classifier" else None,
             "compiler": self._common[1],
-            "keys": key,
             "sources": used,
         }
         # Written last: a folder that has it is complete.
