@@ -72,7 +72,7 @@ def build(wishes: Wishes, console: Console) -> Outcome:
             report.show_audit(audited, console)
             hint = "several Pythons in one zip may be too many: build one zip for each"
             raise BuildError(
-                "the zip failed its audit: " + "; ".join(problems(audited)),
+                "the zip failed its audit: " + "; ".join(problems(audited)[:3]),
                 hint if len(targets) > 1 and audited.bytes > data.zip_limit() else "",
             )
         answers = _smoke(wishes, part, targets, chosen, console)

@@ -11,7 +11,7 @@ from elftools.elf.gnuversions import GNUVerNeedSection
 from elftools.elf.sections import SymbolTableSection
 
 # A source file's absolute path, as assertions and debug information leave it in a binary.
-_SOURCE_PATH = re.compile(rb"/(?:[\w.+-]+/)+[\w.+-]+\.(?:c|cc|cpp|cxx|h|hpp|inc|S|pyx)\0")
+_SOURCE_PATH = re.compile(rb"(?<![\w.])/(?:[\w.+-]+/)+[\w.+-]+\.(?:c|cc|cpp|cxx|h|hpp|inc|S|pyx)\0")
 _EXECUTABLE = 1  # PF_X
 
 

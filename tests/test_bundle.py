@@ -22,7 +22,7 @@ from builder.bundle import DATE, Entry
 from builder.console import Console
 from builder.errors import BuildError
 from builder.paths import ACTION, ROOT
-from builder.runtime.wheels import PRUNE, select
+from builder.runtime.prune import PRUNE, apply
 from tests.conftest import HERE
 from tests.models import Colours
 
@@ -175,7 +175,7 @@ def test_the_removal_lists_are_alive() -> None:
                 assert len(rule["reason"]) > 5
                 for pattern in rule["paths"] if everywhere else ():
                     alone = {"keep": [{"paths": [pattern]}], "drop": []}
-                    assert select(names, alone), f"{package['name']}: {pattern} matches nothing"
+                    assert apply(alone, names), f"{package['name']}: {pattern} matches nothing"
 
 
 def test_two_builds_in_two_folders(zip_path: Path, imagenet_model: str, tmp_path: Path) -> None:

@@ -64,10 +64,9 @@ def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: 
         shutil.copy(base.folder / path, folder / path)
     platforms = data.pins()["wheels"]["platforms"]
     parts = [part for part in base.parts if part.name == "pillow"]
-    everything = {"keep": [], "drop": [{"paths": ["*/tests/*", "*.dist-info/*"]}]}
     for package in PACKAGES[python]:
         [wheel] = from_index([package], DOWNLOADS, console, python, platforms)
-        owner |= dict.fromkeys(wheels.unpack(wheel, folder, everything), package.name)
+        owner |= dict.fromkeys(wheels.unpack(wheel, folder, package.name), package.name)
         parts.append(Part(package.name, package.version, package.file, package.sha256, "?", ()))
     chosen = model.resolve(imagenet_model, None, console)
     runtime = Runtime(python, folder, tuple(parts), owner, "a test")

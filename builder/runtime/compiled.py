@@ -22,6 +22,7 @@ from builder.console import Console
 from builder.errors import BuildError
 from builder.paths import BUILD, BUILDER, COMPILED, ROOT
 from builder.runtime import Options, Part, Runtime, wheels
+from builder.runtime.prune import select
 
 NATIVE = BUILDER / "runtime" / "native"
 DOCKERFILE = ROOT / "Dockerfile.builder"
@@ -225,9 +226,12 @@ def _runtime(python: str, folder: Path, origin: str) -> Runtime:
         own = _source_part(folder, name, source, sources[source])
         made = f"{own.source}, compiled with {recipe['compiler']}"
         parts.append(replace(own, source=made, compiled=True, linked=linked))
-        for path in sorted((folder / package).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                owner[path.relative_to(folder).as_posix()] = name
+        files = [
+            path.relative_to(folder).as_posix()
+            for path in (folder / package).rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        ]
+        owner |= dict.fromkeys(select(name, files), name)
     operators = frozenset(recipe["operators"]) if recipe["operators"] else None
     return Runtime(python, folder, tuple(parts), owner, origin, operators)
 

