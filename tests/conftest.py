@@ -52,6 +52,7 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
                 output,
                 model or None,
                 Path(labels) if labels else None,
+                provider="wheels",
                 smoke=invoke,
                 keep=False,
             )

@@ -154,7 +154,7 @@ def _tensor(
 def _code(b: flatbuffers.Builder, operator: int, custom: str = "") -> int:
     name = b.CreateString(custom) if custom else 0
     tflite.OperatorCodeStart(b)
-    tflite.OperatorCodeAddDeprecatedBuiltinCode(b, operator)
+    tflite.OperatorCodeAddDeprecatedBuiltinCode(b, min(operator, 127))
     tflite.OperatorCodeAddBuiltinCode(b, operator)
     tflite.OperatorCodeAddVersion(b, 2)
     if name:

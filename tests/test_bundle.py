@@ -96,7 +96,15 @@ def test_full_disk(small_disk: Path, tmp_path: Path, colour_labels: Path) -> Non
     """The whole tool: a clear error, nothing left, and the next run succeeds."""
     model = Colours().write(tmp_path / "m.tflite")
     command = [sys.executable, "build_zip.py", "--model", str(model), "--quiet"]
-    command += ["--labels", str(colour_labels), "--no-smoke", "--no-keep", "--output"]
+    command += [
+        "--labels",
+        str(colour_labels),
+        "--no-smoke",
+        "--no-keep",
+        "--runtime",
+        "wheels",
+        "--output",
+    ]
     full = subprocess.run(
         [*command, str(small_disk / "dist" / "a.zip")], cwd=ROOT, capture_output=True, text=True
     )
@@ -191,7 +199,10 @@ def test_two_builds_in_two_folders(zip_path: Path, imagenet_model: str, tmp_path
         target.write_bytes((ROOT / name).read_bytes())
     model = str((ROOT / imagenet_model).resolve()) if "/" in imagenet_model else imagenet_model
     done = subprocess.run(
-        [sys.executable, "build_zip.py", "--model", model, "--python", HERE, "--json", "--quiet"],
+        [
+            *(sys.executable, "build_zip.py", "--model", model, "--python", HERE, "--json"),
+            *("--quiet", "--runtime", "wheels"),
+        ],
         cwd=checkout,
         capture_output=True,
         text=True,
@@ -229,7 +240,7 @@ def test_without_an_interpreter_for_it(
     monkeypatch.setattr(interpreters, "find", lambda version: None)
     model = Colours().write(tmp_path / "m.tflite")
     output = tmp_path / "a.zip"
-    wishes = build.Wishes((HERE,), output, str(model), colour_labels, keep=False)
+    wishes = build.Wishes((HERE,), output, str(model), colour_labels, provider="wheels", keep=False)
     outcome = build.build(wishes, console)
     assert outcome.smoke == {}
     said = capsys.readouterr().err

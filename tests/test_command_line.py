@@ -31,7 +31,8 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("colours")
     (folder / "labels.txt").write_text("\n".join(COLOURS))
     model = Colours("uint8").write(folder / "colours.tflite")
-    return ["--model", str(model), "--labels", str(folder / "labels.txt")]
+    options = ["--model", str(model), "--labels", str(folder / "labels.txt")]
+    return [*options, "--runtime", "wheels"]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,9 @@ def built(tmp_path_factory: pytest.TempPathFactory, colours: list[str]) -> Path:
     """A copy of `action/` with a build of the small model."""
     folder = tmp_path_factory.mktemp("built")
     shutil.copytree(ROOT / "action", folder / "action")
-    wishes = build.Wishes((HERE,), folder / "a.zip", colours[1], Path(colours[3]), keep=False)
+    wishes = build.Wishes(
+        (HERE,), folder / "a.zip", colours[1], Path(colours[3]), keep=False, provider="wheels"
+    )
     build.build(wishes, Console(quiet=True))
     shutil.unpack_archive(folder / "a.zip", folder / "build" / "local" / package_tag(HERE))
     return folder
@@ -258,7 +261,7 @@ def test_no_model_by_name_and_no_network(tmp_path: Path) -> None:
         pytest.skip("mobilenet_v1 is there already")
     closed = "http://127.0.0.1:9"
     done = build_zip(
-        "--model", "mobilenet_v1", "--output", str(tmp_path / "c.zip"), "--no-keep",
+        "--model", "mobilenet_v1", "--output", str(tmp_path / "c.zip"), "--no-keep", "--runtime", "wheels",
         https_proxy=closed, http_proxy=closed, HTTPS_PROXY=closed, HTTP_PROXY=closed,
     )  # fmt: skip
     assert done.returncode == 1

@@ -253,7 +253,9 @@ def test_mean_and_std_per_channel(tmp_path: Path, console: Console, colour_label
     model = Colours("float32").write(tmp_path / "m.tflite")
     output = tmp_path / "a.zip"
     scaled = Normalization((0.0, 0.0, 0.0), (255.0, 127.5, 255.0))
-    wishes = build.Wishes((HERE,), output, str(model), colour_labels, scaled, keep=False)
+    wishes = build.Wishes(
+        (HERE,), output, str(model), colour_labels, scaled, provider="wheels", keep=False
+    )
     build.build(wishes, console)
     with smoke.launched(output, interpreter()) as running:
         answer = running.run({"image": base64_of(encoded(plain("#ffff00")))})
