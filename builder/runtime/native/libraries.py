@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from sources import Sources, arguments, tools
-from steps import Builder, RecipeError
+from steps import HERE, Builder, RecipeError
 
 FLAGS = "-fPIC -fvisibility=hidden -ffunction-sections -fdata-sections"
 C_FLAGS = f"{FLAGS} -fno-asynchronous-unwind-tables -fno-unwind-tables"
@@ -88,8 +88,9 @@ def codecs(builder: Builder, sources: Sources) -> str:
 
 
 def _portable(builder: Builder, options: dict[str, str]) -> str:
-    """Options as an input of a step: the same in every build folder."""
-    return repr(sorted(options.items())).replace(str(builder.folder), "BUILD")
+    """Options as an input of a step: the same wherever the build folder and the recipe are."""
+    text = repr(sorted(options.items()))
+    return text.replace(str(builder.folder), "BUILD").replace(str(HERE), "RECIPE")
 
 
 def main() -> int:

@@ -34,6 +34,7 @@ WANTED = {
         "tensorflow/lite/",
         "tensorflow/python/lib/core/pybind11_lib.h",
         "tensorflow/tsl/framework/convolution/",
+        "tensorflow/tsl/lib/random/",
         "third_party/eigen3/",
         "third_party/fft2d/",
     )
