@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from builder import audit, build, bundle, interpreters, smoke
 from builder.build import SAMPLE
@@ -78,15 +78,16 @@ def make_compiled(tmp_path_factory: pytest.TempPathFactory, console: Console) ->
 def pictures() -> list[str]:
     """The labelled pictures, or without them variants of the sample.
 
-    As PNG: two versions of libjpeg differ by a grey level here and there, and it is the
-    interpreters that are compared.
+    As PNG of a size whose central crop needs no resizing: two versions of Pillow differ by a grey
+    level here and there, and it is the interpreters that are compared.
     """
     folder = ROOT.parent / "shared" / "images"
     files = sorted(folder.glob("*.JPEG"))
     if files:
-        return [base64_of(encoded(Image.open(file).convert("RGB"))) for file in files]
+        shown = (ImageOps.fit(Image.open(file).convert("RGB"), (256, 256)) for file in files)
+        return [base64_of(encoded(picture)) for picture in shown]
     sample = Image.open(SAMPLE)
-    turned = (sample.rotate(angle).crop((n, n, 300 + n, 300)) for n, angle in enumerate(range(40)))
+    turned = (ImageOps.fit(sample.rotate(9 * n), (256, 256)) for n in range(40))
     return [base64_of(encoded(picture)) for picture in turned]
 
 
