@@ -261,7 +261,8 @@ def test_no_model_by_name_and_no_network(tmp_path: Path) -> None:
         pytest.skip("mobilenet_v1 is there already")
     closed = "http://127.0.0.1:9"
     done = build_zip(
-        "--model", "mobilenet_v1", "--output", str(tmp_path / "c.zip"), "--no-keep", "--runtime", "wheels",
+        "--model", "mobilenet_v1", "--output", str(tmp_path / "c.zip"),
+        "--no-keep", "--runtime", "wheels",
         https_proxy=closed, http_proxy=closed, HTTPS_PROXY=closed, HTTP_PROXY=closed,
     )  # fmt: skip
     assert done.returncode == 1
