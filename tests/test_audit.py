@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import struct
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from builder import data
-from builder.audit import PYC_MAGIC, audit
+from builder import data, elf
+from builder.audit import PYC_MAGIC, _built_well, audit
 from builder.build import problems
 from builder.bundle import DATE, package_tag
 from builder.errors import BuildError
@@ -146,6 +147,51 @@ def test_native_parts(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(data.platform()["kinds"][f"python:{HERE}"]["symbols"], "GLIBC", "2.2")
     whole = listed(files)
     assert any("has GLIBC_2.2" in problem for problem in found(whole, tmp_path))
+
+
+def test_gates_for_what_is_compiled_here(files: Files, tmp_path: Path) -> None:
+    """A wheel's library, passed off as compiled here: each gate names what it finds."""
+    library, content = next(
+        (n, c) for n, c in files.items() if n.startswith(f"{LIB}/PIL/_webp") and ".so" in n
+    )
+    changed = listed({**small(files), library: content})
+    manifest = json.loads(changed["manifest.json"])
+    manifest["parts"][0]["compiled"] = True
+    changed["manifest.json"] = json.dumps(manifest).encode()
+    said = found(changed, tmp_path)
+    assert any("needs libpthread.so.0: expected no more than" in problem for problem in said)
+    assert any("exports ImagingSectionEnter: expected only PyInit_*" in problem for problem in said)
+
+
+C_SOURCE = """
+#include <assert.h>
+int PyInit_it(int n) { assert(n); return n; }
+"""
+
+
+@pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc on this machine")
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["-Wl,-rpath,/opt/lib"], "looks for libraries in /opt/lib: expected no RPATH"),
+        (["-Wl,-z,execstack"], "asks for an executable stack"),
+        (["-Wl,-z,norelro"], "its relocated data stays writable: expected RELRO"),
+        (["-Dother=1"], "holds the path /"),
+        (["-ffile-prefix-map={folder}=."], ""),
+    ],
+)
+def test_how_a_library_was_built(tmp_path: Path, flags: list[str], said: str) -> None:
+    source = tmp_path / "it.c"
+    source.write_text(C_SOURCE)
+    target = tmp_path / "it.so"
+    flags = [flag.format(folder=tmp_path) for flag in flags]
+    command = ["gcc", "-shared", "-fPIC", "-Wl,-z,relro", *flags, str(source), "-o", str(target)]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    problems_found = list(_built_well(elf.read(target.read_bytes())))
+    if said:
+        assert any(problem.startswith(said) for problem in problems_found), problems_found
+    else:
+        assert problems_found == []
 
 
 def test_entry_point(files: Files, tmp_path: Path) -> None:

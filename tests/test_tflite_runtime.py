@@ -14,48 +14,19 @@ from builder import bundle, data, interpreters, model, smoke
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.download import Package, from_index
-from builder.paths import DOWNLOADS
+from builder.paths import DOWNLOADS, ROOT
 from builder.runtime import Options, Part, Runtime, wheels
-from tests.conftest import HERE, base64_of
+from tests.conftest import base64_of
 
-_PLATFORM = "manylinux_2_17_x86_64.manylinux2014_x86_64"
-PACKAGES = {
-    "3.10": (
-        Package(
-            "tflite-runtime",
-            "2.14.0",
-            "tflite_runtime-2.14.0-cp310-cp310-manylinux2014_x86_64.whl",
-            "bb11df4283e281cd609c621ac9470ad0cb5674408593272d7593a2c6bde8a808",
-        ),
-        Package(
-            "numpy",
-            "1.26.4",
-            f"numpy-1.26.4-cp310-cp310-{_PLATFORM}.whl",
-            "ffa75af20b44f8dba823498024771d5ac50620e6915abac414251bd971b4529f",
-        ),
-    ),
-    "3.11": (
-        Package(
-            "tflite-runtime",
-            "2.14.0",
-            "tflite_runtime-2.14.0-cp311-cp311-manylinux2014_x86_64.whl",
-            "195ab752e7e57329a68e54dd3dd5439fad888b9bff1be0f0dc042a3237a90e4d",
-        ),
-        Package(
-            "numpy",
-            "1.26.4",
-            f"numpy-1.26.4-cp311-cp311-{_PLATFORM}.whl",
-            "666dbfb6ec68962c033a450943ded891bed2d54e6755e35e5835d63f4f6931d5",
-        ),
-    ),
-}
+PYTHON = "3.11"
+"""What `bench/pins.toml` has the wheels for."""
 
 
 def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: str) -> None:
-    python = HERE if HERE in PACKAGES else "3.11"
+    python = PYTHON
     found = interpreters.find(python)
     if found is None:
-        pytest.skip(f"tflite-runtime 2.14.0 needs Python 3.10 or 3.11, and here is no {python}")
+        pytest.skip(f"no Python {python} on this machine")
     base = wheels.provide(python, Options(), console)
     folder = tmp_path / "packages"
     owner = {path: part for path, part in base.owner.items() if part == "pillow"}
@@ -64,9 +35,10 @@ def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: 
         shutil.copy(base.folder / path, folder / path)
     platforms = data.pins()["wheels"]["platforms"]
     parts = [part for part in base.parts if part.name == "pillow"]
-    for package in PACKAGES[python]:
+    for name, pin in data.read(ROOT / "bench" / "pins.toml").items():
+        package = Package(name, **pin)
         [wheel] = from_index([package], DOWNLOADS, console, python, platforms)
-        owner |= dict.fromkeys(wheels.unpack(wheel, folder, package.name), package.name)
+        owner |= dict.fromkeys(wheels.unpack(wheel, folder, ""), package.name)
         parts.append(Part(package.name, package.version, package.file, package.sha256, "?", ()))
     chosen = model.resolve(imagenet_model, None, console)
     runtime = Runtime(python, folder, tuple(parts), owner, "a test")

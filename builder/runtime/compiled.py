@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +183,7 @@ def _run(command: Sequence[str], title: str, target: Path, console: Console) -> 
     log.parent.mkdir(parents=True, exist_ok=True)
     console.note(f"{title}: this takes 10 to 20 minutes the first time; the log is {log}")
     lines: list[str] = []
+    began = time.monotonic()
     try:
         with (
             log.open("w", buffering=1, encoding="utf-8") as file,
@@ -198,7 +200,7 @@ def _run(command: Sequence[str], title: str, target: Path, console: Console) -> 
                 file.write(line)
                 lines.append(line.rstrip())
                 if match := re.search(r"(\S+): (?:\d+ %|done in \d+ s)$", line.rstrip()):
-                    console.status(match[0])
+                    console.status(f"{match[0].strip()} ({time.monotonic() - began:.0f} s)")
         console.status("")
         if process.returncode:
             tail = "\n".join(lines[-TAIL:])
