@@ -59,12 +59,12 @@ def auto(python: str, options: Options, console: Console) -> Runtime:
             return container(python, options, console)
         except BuildError as error:
             console.warn(f"{error}\n{error.hint}")
-            reason = f"{engine} could not build Dockerfile.builder"
+            reason, instead = f"{engine} could not build Dockerfile.builder", "mend that"
     else:
-        reason = "no container engine answers"
+        reason, instead = "no container engine answers", f"install one ({', '.join(ENGINES)})"
     console.note(
-        f"{reason}: taking ready-made wheels. Compiled packages make the zip a quarter of the size "
-        "and start faster: install docker, podman or buildah, or build with --runtime local"
+        f"{reason}: taking ready-made wheels. Compiled packages would make the zip less than a "
+        f"third of the size: {instead}, or build with --runtime local"
     )
     return wheels.provide(python, options, console)
 
@@ -181,7 +181,7 @@ def _run(command: Sequence[str], title: str, target: Path, console: Console) -> 
     part.mkdir(parents=True)
     log = BUILD / "logs" / f"compiled-{target.parent.name}-{target.name}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
-    console.note(f"{title}: this takes 10 to 20 minutes the first time; the log is {log}")
+    console.note(f"{title}: this takes 5 to 20 minutes the first time; the log is {log}")
     lines: list[str] = []
     began = time.monotonic()
     try:
