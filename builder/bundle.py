@@ -255,10 +255,12 @@ def _compile(
             for (source, _, shown), target in zip(files, targets, strict=True)
         ]
         done = subprocess.run(
-            [interpreter.path, "-I", "-S", str(BUILDER / "compile_all.py")],
+            [interpreter.path, "-s", "-S", "-c", (BUILDER / "compile_all.py").read_text("utf-8")],
             input=json.dumps(work),
-            # A set of strings in the code is written in hash order on Python 3.10.
+            # Python 3.10 writes a set of strings in hash order. Not with -I, which would ignore
+            # the seed; nothing else is in the environment, nor in the folder.
             env={"PYTHONHASHSEED": "0"},
+            cwd=scratch,
             capture_output=True,
             text=True,
         )

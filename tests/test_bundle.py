@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 from cyclonedx.model.bom import Bom
 
-from builder import bundle, data
+from builder import build, bundle, data
 from builder.bundle import DATE, Entry
 from builder.console import Console
 from builder.errors import BuildError
 from builder.paths import ACTION, ROOT
 from builder.runtime.prune import PRUNE, apply
-from tests.conftest import HERE
+from tests.conftest import HERE, PYTHONS
 from tests.models import Colours
 
 ENTRIES = [
@@ -186,6 +186,30 @@ def test_the_removal_lists_are_alive() -> None:
                     assert apply(alone, names), f"{package['name']}: {pattern} matches nothing"
 
 
+@pytest.mark.parametrize("python", PYTHONS)
+def test_code_files_are_the_same_each_time(
+    make_zip: Callable[..., Path],
+    imagenet_model: str,
+    python: str,
+    tmp_path: Path,
+    console: Console,
+) -> None:
+    """Each Python compiles to the same bytes again, with sets and all."""
+    first = make_zip(python, imagenet_model)
+    wishes = build.Wishes(
+        (python,),
+        tmp_path / "again.zip",
+        imagenet_model,
+        provider="wheels",
+        smoke=False,
+        keep=False,
+    )
+    build.build(wishes, console)
+    with zipfile.ZipFile(first) as one, zipfile.ZipFile(tmp_path / "again.zip") as other:
+        differing = [n for n in one.namelist() if one.read(n) != other.read(n)]
+    assert differing == []
+
+
 def test_two_builds_in_two_folders(zip_path: Path, imagenet_model: str, tmp_path: Path) -> None:
     """Another checkout, another time, the real command: the same bytes."""
     checkout = tmp_path / "elsewhere" / "checkout"
@@ -233,7 +257,7 @@ def test_without_an_interpreter_for_it(
     make_zip: Callable[..., Path],
 ) -> None:
     """No Python of that version here: the zip has sources, still answers, and it is said aloud."""
-    from builder import build, interpreters, smoke
+    from builder import interpreters, smoke
     from tests.conftest import base64_of, encoded, interpreter, plain
 
     path = interpreter(HERE)
