@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -134,8 +135,9 @@ def test_a_killed_download_leaves_nothing_that_is_used(tmp_path: Path, console: 
     assert nothing_half_written(tmp_path)
 
 
+@cache
 def wheel() -> bytes:
-    """A small wheel, as an index would serve it."""
+    """A small wheel, as an index would serve it: the same one each time, dates and all."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("small/__init__.py", "")
