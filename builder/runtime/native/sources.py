@@ -42,10 +42,9 @@ WANTED = {
 
 
 def pins() -> dict[str, Any]:
-    """sources.toml: name -> file, hashes, origin; without the address of the snapshot service."""
+    """sources.toml: name -> file, hashes, origin."""
     with (HERE / "sources.toml").open("rb") as file:
-        values = tomllib.load(file)
-    return {name: pin for name, pin in values.items() if isinstance(pin, dict)}
+        return tomllib.load(file)
 
 
 class Sources:
@@ -186,13 +185,12 @@ class Sources:
     def _from_snapshot(self, pin: dict[str, Any], name: str, part: Path) -> str:
         if "sha1" not in pin:
             return ""
-        with (HERE / "sources.toml").open("rb") as file:
-            address = tomllib.load(file)["snapshot"].format(sha1=pin["sha1"])
         try:
+            address = f"https://snapshot.{_debian_domain()}/file/{pin['sha1']}"
             answer = urllib.request.urlopen(address, timeout=SNAPSHOT_SECONDS)
             with answer, part.open("wb") as file:
                 shutil.copyfileobj(answer, file)
-        except (urllib.error.URLError, OSError) as error:
+        except (RecipeError, urllib.error.URLError, OSError) as error:
             return f"Debian's snapshot service: {error}"
         return ""
 
@@ -212,6 +210,16 @@ def tools(builder: Builder) -> str:
 
     builder.step("tools", [digest(TOOLS), sys.version, sys.executable], work)
     return digest(TOOLS)
+
+
+def _debian_domain() -> str:
+    """Debian's own domain, by what a Debian says of itself."""
+    release = Path("/etc/os-release")
+    text = release.read_text("utf-8") if release.exists() else ""
+    home = re.search(r'^HOME_URL="?https?://(?:www\.)?([\w.-]+)', text, re.MULTILINE)
+    if home is None or not re.search(r"^ID=debian$", text, re.MULTILINE):
+        raise RecipeError("this machine is no Debian and does not know the address")
+    return home[1]
 
 
 def _debian_uri() -> str:
