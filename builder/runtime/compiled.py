@@ -196,11 +196,15 @@ def _run(command: Sequence[str], title: str, target: Path, console: Console) -> 
             ) as process,
         ):
             assert process.stdout is not None
-            for line in process.stdout:
-                file.write(line)
-                lines.append(line.rstrip())
-                if match := re.search(r"(\S+): (?:\d+ %|done in \d+ s)$", line.rstrip()):
-                    console.status(f"{match[0].strip()} ({time.monotonic() - began:.0f} s)")
+            try:
+                for line in process.stdout:
+                    file.write(line)
+                    lines.append(line.rstrip())
+                    if match := re.search(r"\S+: (?:\d+ %|done in \d+ s)$", line.rstrip()):
+                        console.status(f"{match[0]} ({time.monotonic() - began:.0f} s)")
+            except BaseException:
+                process.terminate()
+                raise
         console.status("")
         if process.returncode:
             tail = "\n".join(lines[-TAIL:])
