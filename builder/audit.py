@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from builder import data, elf
-from builder.bundle import DATE, LICENCES, MANIFEST, MODE, MODEL_SETTINGS, SCHEMA, package_tag
+from builder.bundle import DATE, LICENCES, MANIFEST, MODE, MODEL_SETTINGS, SCHEMA
 from builder.errors import BuildError
+from builder.runtime import package_tag
 
 # The first two bytes of a code file's magic number (CPython, Lib/importlib/_bootstrap_external.py).
 PYC_MAGIC = {"3.10": 3439, "3.11": 3495, "3.12": 3531, "3.13": 3571}

@@ -12,7 +12,7 @@ from builder.console import Console, megabytes
 from builder.errors import BuildError, ModelError
 from builder.model import Model, Normalization
 from builder.paths import BUILDER, LOCAL
-from builder.runtime import DEFAULT, Options
+from builder.runtime import DEFAULT, Options, package_tag
 
 SAMPLE = BUILDER / "sample" / "espresso.jpg"
 
@@ -149,7 +149,7 @@ def _smoke(
 
 def _keep(archive: Path, python: str) -> None:
     """Unpack the finished zip for `python -m action`, in one move."""
-    kept = LOCAL / bundle.package_tag(python)
+    kept = LOCAL / package_tag(python)
     fresh = LOCAL / f"{kept.name}-{os.getpid()}"
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.unpack_archive(archive, fresh, "zip")

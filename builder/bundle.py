@@ -21,7 +21,7 @@ from builder.console import Advance
 from builder.errors import BuildError
 from builder.model import Model
 from builder.paths import ACTION, BUILDER, DEFLATED, MODELS, ROOT
-from builder.runtime import Part, Runtime
+from builder.runtime import Part, Runtime, package_tag
 from builder.sbom import sbom
 
 SCHEMA = 1
@@ -48,11 +48,6 @@ class Entry:
     path: str
     content: bytes
     part: str
-
-
-def package_tag(python: str) -> str:
-    """The folder under `lib/` for a Python version: "3.11" -> "cp311"."""
-    return "cp" + python.replace(".", "")
 
 
 @dataclass(frozen=True)

@@ -65,10 +65,9 @@ def commands(path: Path, pythons: list[str]) -> list[str]:
 
 def show_commands(path: Path, pythons: list[str], console: Console) -> None:
     """What to type to deploy the zip."""
-    *exact, older = commands(path, pythons)
     console.text()
     console.text("To deploy it (the last line is for deployments that know no exact kinds):")
-    for command in (*exact, older):
+    for command in commands(path, pythons):
         console.text(f"    {command}")
 
 

@@ -39,10 +39,12 @@ def imagenet_model() -> str:
 @pytest.fixture(scope="session")
 def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Callable[..., Path]:
     """Builds a zip, once per set of wishes; skips where the Python for it is not there."""
-    made: dict[tuple[str, str, str], Path] = {}
+    made: dict[tuple[str, ...], Path] = {}
 
-    def make(python: str = HERE, model: str = "", labels: str = "", invoke: bool = True) -> Path:
-        wanted = (python, model, labels)
+    def make(
+        python: str = HERE, model: str = "", labels: str = "", provider: str = "wheels"
+    ) -> Path:
+        wanted = (python, model, labels, provider)
         for version in python.split(","):
             interpreter(version)
         if wanted not in made:
@@ -52,8 +54,7 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
                 output,
                 model or None,
                 Path(labels) if labels else None,
-                provider="wheels",
-                smoke=invoke,
+                provider=provider,
                 keep=False,
             )
             build.build(wishes, console)

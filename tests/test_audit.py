@@ -17,9 +17,10 @@ import pytest
 from builder import data, elf
 from builder.audit import PYC_MAGIC, _built_well, audit
 from builder.build import problems
-from builder.bundle import DATE, package_tag
+from builder.bundle import DATE
 from builder.errors import BuildError
 from builder.paths import ROOT
+from builder.runtime import package_tag
 from tests.conftest import HERE, PYTHONS, interpreter
 
 Files = dict[str, bytes]

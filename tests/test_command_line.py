@@ -16,9 +16,9 @@ import pytest
 
 from builder import build, interpreters
 from builder.build import SAMPLE
-from builder.bundle import package_tag
 from builder.console import Console
 from builder.paths import ROOT
+from builder.runtime import package_tag
 from tests.conftest import HERE, PYTHONS, encoded, interpreter, plain
 from tests.models import COLOURS, Colours
 

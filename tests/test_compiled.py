@@ -48,28 +48,14 @@ needs_one = pytest.mark.skipif(
 
 
 @pytest.fixture(scope="session")
-def make_compiled(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Make:
-    """Builds a zip of compiled packages, once per set of wishes."""
-    made: dict[tuple[str, str, str], Path] = {}
+def make_compiled(make_zip: Make) -> Make:
+    """Builds a zip of compiled packages; skips where they were not compiled."""
 
     def make(python: str = PYTHON, model: str = "", labels: str = "") -> Path:
         for version in python.split(","):
             if not ready(version):
                 pytest.skip(f"not compiled for Python {version}")
-            interpreter(version)
-        if (python, model, labels) not in made:
-            output = tmp_path_factory.mktemp("compiled-") / "classify.zip"
-            wishes = build.Wishes(
-                tuple(python.split(",")),
-                output,
-                model or None,
-                Path(labels) if labels else None,
-                provider="local",
-                keep=False,
-            )
-            build.build(wishes, console)
-            made[python, model, labels] = output
-        return made[python, model, labels]
+        return make_zip(python, model, labels, "local")
 
     return make
 

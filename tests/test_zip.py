@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from builder import build, data, interpreters, smoke
 from builder.build import SAMPLE
-from builder.bundle import package_tag
 from builder.console import Console
 from builder.errors import BuildError
 from builder.model import Normalization
+from builder.runtime import package_tag
 from tests.conftest import HERE, PANDA, PYTHONS, SHARED, base64_of, encoded, interpreter, plain
 from tests.models import COLOURS, Colours
 

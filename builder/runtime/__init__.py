@@ -71,12 +71,17 @@ class Options:
 
 DEFAULT = Options()
 
+
+def package_tag(python: str) -> str:
+    """What names a Python version in paths: "3.11" -> "cp311"."""
+    return "cp" + python.replace(".", "")
+
+
 Provider = Callable[[str, Options, Console], Runtime]
-NAMES = ("auto", "container", "local", "wheels")
 
 
 def provider(name: str) -> Provider:
-    """The provider that `--runtime` names, one of NAMES."""
+    """The provider that `--runtime` names: auto, container, local or wheels."""
     from builder.runtime import compiled, wheels
 
     known: dict[str, Provider] = {

@@ -22,7 +22,7 @@ from builder import interpreters
 from builder.console import Console
 from builder.errors import BuildError
 from builder.paths import BUILD, BUILDER, COMPILED, ROOT
-from builder.runtime import Options, Part, Runtime, wheels
+from builder.runtime import Options, Part, Runtime, package_tag, wheels
 from builder.runtime.prune import select
 
 NATIVE = BUILDER / "runtime" / "native"
@@ -56,7 +56,7 @@ def auto(python: str, options: Options, console: Console) -> Runtime:
     engine = options.engine or find_engine()
     if engine:
         try:
-            return container(python, options, console)
+            return container(python, replace(options, engine=engine), console)
         except BuildError as error:
             console.warn(f"{error}\n{error.hint}")
             reason, instead = f"{engine} could not build Dockerfile.builder", "mend that"
@@ -155,15 +155,11 @@ def recipe_key() -> str:
 
 def _target(python: str, options: Options) -> Path:
     """Where the finished runtime is kept."""
-    return COMPILED / f"{options.ops}-{recipe_key()}" / _tag(python)
+    return COMPILED / f"{options.ops}-{recipe_key()}" / package_tag(python)
 
 
 def _part(target: Path) -> Path:
     return target.parent / f"{target.name}.part"
-
-
-def _tag(python: str) -> str:
-    return "cp" + python.replace(".", "")
 
 
 def finished(python: str, options: Options) -> bool:

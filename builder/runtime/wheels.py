@@ -11,8 +11,7 @@ from builder.console import Console
 from builder.download import Package, from_index
 from builder.errors import DownloadError
 from builder.paths import DOWNLOADS, RUNTIMES
-from builder.runtime import Options, Part, Runtime
-from builder.runtime.prune import PRUNE, select
+from builder.runtime import Options, Part, Runtime, package_tag, prune
 
 
 def provide(python: str, options: Options, console: Console) -> Runtime:
@@ -22,7 +21,7 @@ def provide(python: str, options: Options, console: Console) -> Runtime:
         DownloadError: the index does not deliver the pinned wheels, or one is not a wheel.
     """
     packages = _packages(python)
-    folder = RUNTIMES / f"wheels-cp{python.replace('.', '')}-{_key(packages)}"
+    folder = RUNTIMES / f"wheels-{package_tag(python)}-{_key(packages)}"
     wheels = from_index(packages, DOWNLOADS, console, python, data.pins()["wheels"]["platforms"])
     index = folder / "owner.json"
     owner: dict[str, str] = {}
@@ -42,7 +41,7 @@ def unpack(wheel: Path, folder: Path, package: str) -> list[str]:
     """Unpack what ships of a package's wheel; returns the paths in it that were taken."""
     try:
         with zipfile.ZipFile(wheel) as archive:
-            taken = select(package, archive.namelist())
+            taken = prune.select(package, archive.namelist())
             for name in taken:
                 archive.extract(name, folder)
     except zipfile.BadZipFile as error:
@@ -59,8 +58,11 @@ def _packages(python: str) -> list[Package]:
 
 
 def _key(packages: list[Package]) -> str:
-    what = repr([package.sha256 for package in packages]).encode() + PRUNE.read_bytes()
-    return hashlib.sha256(what + Path(__file__).read_bytes()).hexdigest()[:12]
+    """A hash of what decides which files are there: the wheels, the lists, the code."""
+    total = hashlib.sha256(repr([package.sha256 for package in packages]).encode())
+    for path in (prune.PRUNE, Path(prune.__file__), Path(__file__)):
+        total.update(path.read_bytes())
+    return total.hexdigest()[:12]
 
 
 def _part(package: Package, wheel: Path) -> Part:
