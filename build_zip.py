@@ -71,8 +71,8 @@ def parser() -> argparse.ArgumentParser:
         help="folder that is searched for source archives, by sha256, before any is fetched",
     )
     add("--output", metavar="PATH", type=Path, default=ZIP, help="default: dist/classify.zip")
-    add("--check", metavar="ZIP", type=Path, help="only check a zip that is there, and report")
-    add("--no-smoke", action="store_true", help="do not invoke the finished zip")
+    add("--check", metavar="ZIP", type=Path, help="only check a zip that is there, invoke it, and report")
+    add("--no-smoke", action="store_true", help="do not invoke the zip")
     add("--no-keep", action="store_true", help="leave python -m action with its earlier build")
     add("--json", action="store_true", help="print the report as JSON on standard output")
     add("--quiet", action="store_true", help="print warnings and errors only")
@@ -126,8 +126,13 @@ def _run(options: argparse.Namespace) -> int:
     if options.check:
         checked = audit.audit(options.check)
         report.show_audit(checked, console)
+        answers = {}
+        if checked.ok and not options.no_smoke:
+            answers = build.invoke(options.check, checked.pythons, "", console)
+        if answers:
+            report.show_answer(answers, build.SAMPLE, console)
         if options.json:
-            print(report.as_json(checked, console, {}, {}))
+            print(report.as_json(checked, console, answers, {}))
         for problem in build.problems(checked) if options.quiet else ():
             print(f"error: {problem}", file=sys.stderr)
         return 0 if checked.ok else 1

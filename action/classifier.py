@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -54,10 +55,12 @@ class Classifier:
         sink = self._interpreter.get_output_details()[0]
         self._input: int = source["index"]
         self._output: int = sink["index"]
-        self._scale, self._zero_point = sink["quantization"]
+        quantized = sink["dtype"] != np.float32
+        self._scale, self._zero_point = sink["quantization"] if quantized else (1.0, 0)
         _, self.height, self.width, self.channels = (int(n) for n in source["shape"])
         self.dtype: str = np.dtype(source["dtype"]).name
-        self._table = _table(settings["mean"], settings["std"], source)
+        self._tensor = _preparation(settings["mean"], settings["std"], source)
+        self._nodes: dict[str, Any] = {}
         self.rank(np.zeros((self.height, self.width, self.channels), np.uint8), 1, 0.0)
 
     def rank(self, image: NDArray[np.uint8], top_k: int, threshold: float) -> list[Ranked]:
@@ -74,17 +77,13 @@ class Classifier:
         self._interpreter.set_tensor(self._input, self._tensor(image)[np.newaxis])
         self._interpreter.invoke()
         raw = self._interpreter.get_tensor(self._output).reshape(-1)
-        scores = raw.astype(np.float32)
-        if raw.dtype != np.float32:
-            scores = (scores - self._zero_point) * np.float32(self._scale)
-        if self._softmax:
-            scores = np.exp(scores - scores.max())
-            scores /= scores.sum()
-        best = np.argsort(-scores, kind="stable")[:top_k]
+        falling = -raw if raw.dtype == np.float32 else ~raw  # ~ can't overflow, and sorts in 4 us
+        best: list[int] = np.argsort(falling, kind="stable")[:top_k].tolist()
         # A float model may overshoot by a rounding error; a probability is promised. Rounded
         # before it is compared, so that an answer's own figure is a threshold that keeps it.
-        answer = ((int(i), round(min(max(float(scores[i]), 0.0), 1.0), 6)) for i in best)
-        return [self._ranked(i, score) for i, score in answer if score >= threshold]
+        scores = (round(min(max(score, 0.0), 1.0), 6) for score in self._scores(raw, best))
+        ranked = zip(best, scores, strict=True)
+        return [self._ranked(i, score) for i, score in ranked if score >= threshold]
 
     def about(self) -> dict[str, Any]:
         """The model and the packages that run it, for `details`."""
@@ -95,37 +94,66 @@ class Classifier:
             "input": [self.height, self.width, self.channels],
             "dtype": self.dtype,
             "interpreter": package,
+            "nodes": self.nodes(),
         }
 
-    def _tensor(self, image: NDArray[np.uint8]) -> NDArray[Any]:
-        if self._table is None:
-            return image
-        if self._table.ndim == 1:
-            return np.take(self._table, image)
-        tensor: NDArray[Any] = self._table[image, np.arange(self.channels)]
-        return tensor
+    def nodes(self) -> dict[str, Any]:
+        """Where the nodes of the model's graph run: `total`, `delegated` and the names of `others`.
+
+        The delegate is XNNPACK; other nodes run on TFLite's own kernels, which are slower.
+        """
+        if not self._nodes:
+            nodes = self._interpreter._get_ops_details()
+            own = {node["index"]: node for node in nodes if node["op_name"] != "DELEGATE"}
+            source = {int(tensor): node for node in own.values() for tensor in node["outputs"]}
+            taken: set[int] = set()
+            for delegate in [node for node in nodes if node["op_name"] == "DELEGATE"]:
+                # The nodes it stands for are those between its outputs and its inputs.
+                seen, left = set(map(int, delegate["inputs"])), set(map(int, delegate["outputs"]))
+                while left := left - seen:
+                    seen |= left
+                    found = [source[tensor] for tensor in left if tensor in source]
+                    taken.update(node["index"] for node in found)
+                    left = {int(tensor) for node in found for tensor in node["inputs"]}
+            others = [node["op_name"] for index, node in own.items() if index not in taken]
+            self._nodes = {"total": len(own), "delegated": len(taken), "others": others}
+        return self._nodes
+
+    def _scores(self, raw: NDArray[Any], best: list[int]) -> list[float]:
+        """The probabilities at positions `best` of the output tensor."""
+        if self._softmax:
+            values = (raw - np.float32(self._zero_point)) * np.float32(self._scale)
+            powers = np.exp(values - values.max())
+            shares: list[float] = (powers[best] / powers.sum()).tolist()
+            return shares
+        return [(raw.item(i) - self._zero_point) * self._scale for i in best]
 
     def _ranked(self, index: int, score: float) -> Ranked:
         wordnet_id = self._wordnet_ids[index] if self._wordnet_ids else ""
         return Ranked(index, self.labels[index], wordnet_id, score)
 
 
-def _table(mean: list[float], std: list[float], source: dict[str, Any]) -> NDArray[Any] | None:
-    """What each pixel value 0..255 becomes in the input tensor; None if it stays as it is.
+def _preparation(
+    mean: list[float], std: list[float], source: dict[str, Any]
+) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
+    """The function from pixels, uint8 (height, width, channels), to the input tensor's values.
 
     The real value is (pixel - mean) / std; a quantized tensor stores real / scale + zero point
-    (TensorFlow Lite's quantization specification). Shape (256,), or (256, channels) where the
-    channels differ.
+    (TensorFlow Lite's quantization specification).
     """
-    values = (np.arange(256.0)[:, np.newaxis] - np.array(mean)) / np.array(std)
     dtype = np.dtype(source["dtype"])
-    if dtype.kind in "iu":
-        scale, zero_point = source["quantization"]
-        limits = np.iinfo(dtype)
-        values = np.clip(np.rint(values / scale + zero_point), limits.min, limits.max)
-    table: NDArray[Any] = values.astype(dtype)
-    if (table == table[:, :1]).all():
-        table = np.ascontiguousarray(table[:, 0])
-        if dtype == np.uint8 and (table == np.arange(256)).all():
-            return None
-    return table
+    if dtype == np.float32:
+        factor = (1 / np.array(std)).astype(np.float32)
+        shift = (-np.array(mean) / np.array(std)).astype(np.float32)
+        return lambda image: image * factor + shift
+    scale, zero_point = source["quantization"]
+    limits = np.iinfo(dtype)
+    real = (np.arange(256.0)[:, np.newaxis] - np.array(mean)) / np.array(std)
+    stored = np.clip(np.rint(real / scale + zero_point), limits.min, limits.max).astype(dtype)
+    if (stored != stored[:, :1]).any():
+        return lambda image: stored[image, np.arange(image.shape[2])]
+    table = stored[:, 0].tobytes()
+    if table == bytes((pixel + table[0]) % 256 for pixel in range(256)):
+        # The usual case: the bytes as they are (uint8) or shifted by 128 (int8).
+        return lambda image: (image + np.uint8(table[0])).view(dtype)
+    return lambda image: np.frombuffer(image.tobytes().translate(table), dtype).reshape(image.shape)

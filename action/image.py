@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_PIXELS = 100_000_000
+MAX_BUFFERED = 75_000_000
+"""Largest JPEG that comes in several scans (a progressive one), in bytes of coefficients: they
+are all kept until the last scan, at any scale."""
+
 FORMATS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": JpegImageFile,
     "PNG": PngImageFile,
@@ -125,6 +129,8 @@ def decode(data: bytes, width: int, height: int, channels: int, crop: float) -> 
         with FORMATS[name](io.BytesIO(data)) as picture:
             size = picture.size
             _check_pixels(*size)
+            if isinstance(picture, JpegImageFile):
+                _check_scans(picture, data)
             pixels = _pixels(picture, width, height, channels, crop)
     except ImageError:
         raise
@@ -145,6 +151,23 @@ def _check_pixels(width: int, height: int) -> None:
         raise ImageError(
             f"too many pixels: expected at most {MAX_PIXELS // 10**6} megapixels, "
             f"found {width} x {height} ({width * height / 1e6:.0f} megapixels)"
+        )
+
+
+def _check_scans(picture: JpegImageFile, data: bytes) -> None:
+    # The file was read up to its first scan, which begins with a length and its components' count.
+    components: int = data[picture.fp.tell() + 2]
+    if not picture.info.get("progressive") and components == picture.layers:
+        return
+    samplings = [across * down for _, across, down, _ in picture.layer]
+    buffered = 2 * picture.width * picture.height * sum(samplings) // max(samplings)
+    if buffered > MAX_BUFFERED:
+        pixels = picture.width * picture.height / 1e6
+        most = pixels * MAX_BUFFERED / buffered
+        raise ImageError(
+            f"too many pixels for a progressive JPEG: expected at most {most:.0f} megapixels, "
+            f"found {picture.width} x {picture.height} ({pixels:.0f} megapixels); "
+            "send it as a baseline JPEG, or smaller"
         )
 
 

@@ -6,7 +6,11 @@ from typing import Any
 
 from action.classifier import Ranked
 
-_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+try:
+    _STATM = os.open("/proc/self/statm", os.O_RDONLY)  # once: opening it takes longer than reading
+    _PAGE = os.sysconf("SC_PAGE_SIZE")
+except OSError:  # not Linux
+    _STATM = -1
 
 
 def results(ranked: list[Ranked], details: bool) -> list[dict[str, Any]]:
@@ -24,11 +28,9 @@ def results(ranked: list[Ranked], details: bool) -> list[dict[str, Any]]:
 
 def rss_mb() -> float:
     """Resident memory of this process in MB (10^6 bytes)."""
-    try:
-        with open("/proc/self/statm", "rb") as statm:
-            return round(int(statm.read().split()[1]) * _PAGE / 1e6, 1)
-    except OSError:  # not Linux: the peak is the nearest thing the standard library knows
-        import resource
+    if _STATM >= 0:
+        return round(int(os.pread(_STATM, 99, 0).split()[1]) * _PAGE / 1e6, 1)
+    import resource  # the peak is the nearest thing that the standard library knows
 
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak * (1 if sys.platform == "darwin" else 1024) / 1e6, 1)

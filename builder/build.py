@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,11 @@ def build(wishes: Wishes, console: Console) -> Outcome:
                 "the zip failed its audit: " + "; ".join(problems(audited)[:3]),
                 hint if len(targets) > 1 and audited.bytes > data.zip_limit() else "",
             )
-        answers = _smoke(wishes, part, targets, chosen, console)
+        answers = {}
+        if wishes.smoke:
+            answers = invoke(part, wishes.pythons, chosen.sample, console)
+        else:
+            console.note("not invoked, as --no-smoke says")
     for python in wishes.pythons if wishes.keep else ():
         _keep(wishes.output, python)
     return Outcome(audited, _about(chosen), answers)
@@ -120,26 +125,32 @@ def _check_operators(chosen: Model, targets: list[bundle.Target]) -> None:
             )
 
 
-def _smoke(
-    wishes: Wishes,
-    part: Path,
-    targets: list[bundle.Target],
-    chosen: Model,
-    console: Console,
+def invoke(
+    archive: Path, pythons: Sequence[str], expected: str, console: Console
 ) -> dict[str, dict[str, Any]]:
-    """Invoke the zip under each Python that can run it here; says aloud where none can."""
-    if not wishes.smoke:
-        console.note("not invoked, as --no-smoke says")
-        return {}
+    """Invoke a zip with the sample picture under each Python that runs here; says where none does.
+
+    Args:
+        archive: the zip.
+        pythons: the versions that it was built for.
+        expected: WordNet id that the sample must get; empty to take any answer.
+        console: shows what is going on.
+
+    Returns:
+        The outcome of `smoke.check` per Python version.
+
+    Raises:
+        SmokeError: it did not answer, or not as expected.
+    """
     answers = {}
-    for target in targets:
-        python, interpreter = target.runtime.python, target.interpreter
+    for python in pythons:
+        interpreter = interpreters.find(python)
         if interpreter is None or not interpreter.runs_zips:
             found = interpreter.platform if interpreter else f"no Python {python}"
             console.warn(f"not invoked: that takes Python {python} on linux-x86_64, found {found}")
             continue
         with console.step(f"invoke with Python {python}") as details:
-            answer = smoke.check(part, interpreter.path, SAMPLE, chosen.sample)
+            answer = smoke.check(archive, interpreter.path, SAMPLE, expected)
             best = answer["results"][0]
             share = 100 * best["probability"]
             details.append(f"{SAMPLE.name}: {best['className']} ({share:.0f} %)")

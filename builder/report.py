@@ -53,6 +53,30 @@ def show_answer(answers: dict[str, dict[str, Any]], sample: Path, console: Conso
             f"first {1000 * answer['first']:.0f} ms, warm {1000 * answer['warm']:.1f} ms, "
             f"memory {answer['rss']:.0f} MB"
         )
+    for said in dict.fromkeys(describe_nodes(answer["nodes"]) for answer in answers.values()):
+        console.text(said)
+
+
+_NOT_DELEGATED = {
+    "SOFTMAX": "XNNPACK's graphs have no quantized softmax",
+    "QUANTIZE": "XNNPACK's graphs do not change int8 to uint8 or back",
+    "AVERAGE_POOL_2D": "XNNPACK's graphs have no quantized pooling but over the whole picture",
+}
+"""Why XNNPACK leaves an operator to TFLite's own kernels, where that is known."""
+
+
+def describe_nodes(nodes: dict[str, Any]) -> str:
+    """Where the nodes of a model run, in words; `nodes` as in the answer's details."""
+    text = f"{nodes['delegated']} of {nodes['total']} nodes run on XNNPACK"
+    others: list[str] = sorted(set(nodes["others"]))
+    if not others:
+        return text
+    if not nodes["delegated"]:
+        return f"{text}: this interpreter was built without it, or it was refused; that is slow"
+    count = {name: nodes["others"].count(name) for name in others}
+    named = [name if count[name] == 1 else f"{count[name]} {name}" for name in others]
+    why = [_NOT_DELEGATED[name] for name in others if name in _NOT_DELEGATED]
+    return f"{text}; not {', '.join(named)}" + (f" ({'; '.join(why)})" if why else "")
 
 
 def commands(path: Path, pythons: list[str]) -> list[str]:

@@ -197,7 +197,8 @@ def check(archive: Path, interpreter: str, sample: Path, expected: str) -> dict[
         expected: WordNet id that the sample must get first; empty to take any answer.
 
     Returns:
-        `results`, `init`, `first` and `warm` (median of 5) in seconds, `rss` in MB, and `log`.
+        `results`, `init`, `first` and `warm` (median of 5) in seconds, `rss` in MB, `nodes` of the
+        model's graph and where they run, and `log`.
 
     Raises:
         SmokeError: it did not answer, or not as expected.
@@ -223,5 +224,6 @@ def check(archive: Path, interpreter: str, sample: Path, expected: str) -> dict[
         "first": seconds[0],
         "warm": statistics.median(seconds[1:]),
         "rss": answers[-1]["details"]["memory"]["rss"],
+        "nodes": first["details"]["model"]["nodes"],
         "log": log,
     }
