@@ -4,9 +4,14 @@ OpenWhisk renames this file to `main__.py`, parses it, and imports it once per c
 slow (imports, the model, a first run) happens then, so that an activation only has to answer.
 """
 
+from __future__ import annotations
+
 import os
 import sys
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,17 +14,24 @@ except ModuleNotFoundError as error:
         raise
     from ai_edge_litert import interpreter as tflite
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from numpy.typing import NDArray
 
 
-class Ranked(NamedTuple):
+class Ranked:
     """One class of an answer; `position` is its place in the model's output tensor."""
 
-    position: int
-    label: str
-    wordnet_id: str
-    score: float
+    __slots__ = ("label", "position", "score", "wordnet_id")
+
+    def __init__(self, position: int, label: str, wordnet_id: str, score: float) -> None:
+        self.position = position
+        self.label = label
+        self.wordnet_id = wordnet_id
+        self.score = score
 
 
 class Classifier:
@@ -56,6 +61,8 @@ class Classifier:
         self._input: int = source["index"]
         self._output: int = sink["index"]
         quantized = sink["dtype"] != np.float32
+        self._scale: float
+        self._zero_point: int
         self._scale, self._zero_point = sink["quantization"] if quantized else (1.0, 0)
         _, self.height, self.width, self.channels = (int(n) for n in source["shape"])
         self.dtype: str = np.dtype(source["dtype"]).name

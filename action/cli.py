@@ -140,7 +140,7 @@ def _classify(handler: Handler, name: str, options: Any) -> dict[str, Any]:
         return {"error": f"no pictures in this folder ({', '.join(PICTURES)})"}
     except OSError as error:
         return {"error": f"cannot be read: {error.strerror or error}"}
-    return handler.answer([lambda: check_size(data)], False, options, Timings())
+    return handler.answer([data], check_size, False, options, Timings())
 
 
 def _rows(answer: dict[str, Any], width: int) -> str:

@@ -1,16 +1,20 @@
 """One activation: request -> image -> classifier -> response, timed and logged."""
 
+from __future__ import annotations
+
 import os
 import sys
-import traceback
-from collections.abc import Callable, Sequence
-from functools import partial
 from time import perf_counter
-from typing import Any
 
 from action.request import ActionError, Options, image_bytes, parse
 
-Answer = dict[str, Any]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    Answer = dict[str, Any]
+
 _INTERNAL = "internal error: the picture could not be classified; the activation's log says why"
 
 
@@ -31,7 +35,7 @@ def start(root: str) -> Callable[[Any], Answer]:
     except ActionError as error:
         reason = str(error)
     except Exception as error:
-        traceback.print_exc()
+        _trace(error)
         reason = f"the function could not start: {type(error).__name__}: {error}"
     print(f"start failed: {reason}", file=sys.stderr)
     return lambda params: {"error": reason}
@@ -96,15 +100,17 @@ class Handler:
         except Exception as error:
             answer = _failure(error)
         else:
-            pictures = [partial(image_bytes, value) for value in request.images]
-            answer = self.answer(pictures, request.batch, request.options, timings)
+            answer = self.answer(
+                request.images, image_bytes, request.batch, request.options, timings
+            )
         self._log(answer, timings)
         self._start = "warm"
         return answer
 
     def answer(
         self,
-        pictures: Sequence[Callable[[], bytes]],
+        pictures: Sequence[Any],
+        read: Callable[[Any], bytes],
         batch: bool,
         options: Options,
         timings: Timings,
@@ -112,21 +118,24 @@ class Handler:
         """Classify pictures; one that fails gives an `error` in its place, the others go on.
 
         Args:
-            pictures: functions that return an encoded picture each, or raise an ActionError.
+            pictures: one value per picture.
+            read: returns the encoded picture of such a value, or raises an ActionError.
             batch: whether to answer with `predictions`, one per picture, or for the only one.
             options: what to answer.
             timings: where to add the time spent.
         """
-        answers = [self._classify(picture, options, timings) for picture in pictures]
+        answers = [self._classify(picture, read, options, timings) for picture in pictures]
         answer: Answer = {"predictions": answers} if batch else answers[0]
         if options.details and "error" not in answer:
             answer.setdefault("details", {}).update(self._details(timings))
         return answer
 
-    def _classify(self, picture: Callable[[], bytes], options: Options, timings: Timings) -> Answer:
+    def _classify(
+        self, picture: Any, read: Callable[[Any], bytes], options: Options, timings: Timings
+    ) -> Answer:
         model = self.classifier
         try:
-            data = picture()
+            data = read(picture)
             began = perf_counter()
             found = self._decode(data, model.width, model.height, model.channels, model.crop)
             decoded = perf_counter()
@@ -169,5 +178,11 @@ def _failure(error: Exception) -> Answer:
     """What the client sees of an error: its text if it can mend it, else only that it happened."""
     if isinstance(error, ActionError):
         return {"error": str(error)}
-    traceback.print_exception(error)
+    _trace(error)
     return {"error": _INTERNAL}
+
+
+def _trace(error: Exception) -> None:
+    import traceback  # takes longer to import than the function itself
+
+    traceback.print_exception(type(error), error, error.__traceback__)

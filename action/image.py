@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, NamedTuple
+from struct import error as StructError
+from struct import unpack_from
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -15,8 +16,19 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from action.request import ImageError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from numpy.typing import NDArray
+
+
+class _JpegFile(JpegImageFile):
+    """Without its look into EXIF for a resolution, which loads the plugin for TIFF."""
+
+    def _read_dpi_from_exif(self) -> None:
+        pass
+
 
 MAX_PIXELS = 100_000_000
 MAX_BUFFERED = 75_000_000
@@ -24,7 +36,7 @@ MAX_BUFFERED = 75_000_000
 are all kept until the last scan, at any scale."""
 
 FORMATS: dict[str, type[ImageFile.ImageFile]] = {
-    "JPEG": JpegImageFile,
+    "JPEG": _JpegFile,
     "PNG": PngImageFile,
     "WebP": WebPImageFile,
     "GIF": GifImageFile,
@@ -71,15 +83,20 @@ _UPRIGHT = {
 }
 _ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
+_INTEGERS = {1: "B", 3: "H", 4: "I"}
+"""TIFF's types of whole numbers, in the letters of `struct`."""
 
 
-class Decoded(NamedTuple):
+class Decoded:
     """Pixels for the model, and what the picture was: sizes are those of the file."""
 
-    pixels: NDArray[np.uint8]
-    format: str
-    width: int
-    height: int
+    __slots__ = ("format", "height", "pixels", "width")
+
+    def __init__(self, pixels: NDArray[np.uint8], format: str, width: int, height: int) -> None:
+        self.pixels = pixels
+        self.format = format
+        self.width = width
+        self.height = height
 
 
 def sniff(data: bytes) -> str:
@@ -156,6 +173,7 @@ def _check_pixels(width: int, height: int) -> None:
 
 def _check_scans(picture: JpegImageFile, data: bytes) -> None:
     # The file was read up to its first scan, which begins with a length and its components' count.
+    assert picture.fp
     components: int = data[picture.fp.tell() + 2]
     if not picture.info.get("progressive") and components == picture.layers:
         return
@@ -174,14 +192,14 @@ def _check_scans(picture: JpegImageFile, data: bytes) -> None:
 def _pixels(
     picture: ImageFile.ImageFile, width: int, height: int, channels: int, crop: float
 ) -> NDArray[np.uint8]:
-    orientation = _orientation(picture)
-    size = (height, width) if orientation in _SIDEWAYS else (width, height)
     # A JPEG can be decoded at 1/2, 1/4 or 1/8: as small as the crop still has the model's size.
-    scale = max(size) / (crop * min(picture.size))
+    scale = max(width, height) / (crop * min(picture.size))
     if scale < 1:
         wanted = (int(picture.width * scale) + 1, int(picture.height * scale) + 1)
         picture.draft(picture.mode, wanted)
     picture.load()
+    orientation = _orientation(picture.info.get("exif", b""))
+    size = (height, width) if orientation in _SIDEWAYS else (width, height)
     plain = _plain(picture)
     side = crop * min(plain.size)
     left, top = (plain.width - side) / 2, (plain.height - side) / 2
@@ -193,12 +211,25 @@ def _pixels(
     return np.asarray(small, np.uint8).reshape(height, width, channels)
 
 
-def _orientation(picture: Image.Image) -> int:
-    try:
-        value = picture.getexif().get(_ORIENTATION, 1)
-    except Exception:  # absurd EXIF must not cost the answer; upright is the best guess
+def _orientation(exif: Any) -> int:
+    """The orientation that EXIF data gives, or 1, upright, where it gives nothing sensible.
+
+    Read here, since Pillow's way loads and parses much more (CIPA DC-008, section 4.6.2).
+    """
+    tiff = exif.removeprefix(b"Exif\0\0") if isinstance(exif, bytes) else b""
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
         return 1
-    return value if isinstance(value, int) else 1
+    try:
+        (start,) = unpack_from(order + "I", tiff, 4)
+        (entries,) = unpack_from(order + "H", tiff, start)
+        for entry in range(start + 2, start + 2 + 12 * entries, 12):
+            tag, kind, count = unpack_from(order + "HHI", tiff, entry)
+            if tag == _ORIENTATION and count == 1 and kind in _INTEGERS:
+                return int(unpack_from(order + _INTEGERS[kind], tiff, entry + 8)[0])
+    except StructError:  # cut short, or absurd: that must not cost the answer
+        pass
+    return 1
 
 
 def _plain(picture: Image.Image) -> Image.Image:

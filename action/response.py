@@ -1,10 +1,15 @@
 """Ranked classes and measurements -> the JSON of an answer: plain Python values only."""
 
+from __future__ import annotations
+
 import os
 import sys
-from typing import Any
 
-from action.classifier import Ranked
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from action.classifier import Ranked
 
 try:
     _STATM = os.open("/proc/self/statm", os.O_RDONLY)  # once: opening it takes longer than reading
