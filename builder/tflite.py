@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tflite
+from ai_edge_litert import schema_py_generated as schema
 from flatbuffers.number_types import Float32Flags, UOffsetTFlags
 from flatbuffers.table import Table
 
 from builder.errors import ModelError
 
-_TYPES = {value: name.lower() for name, value in vars(tflite.TensorType).items() if name.isupper()}
-_OPS = {value: name for name, value in vars(tflite.BuiltinOperator).items() if name.isupper()}
+_TYPES = {value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()}
+_OPS = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
 # Operators that hand a probability on unchanged (up to quantization).
 _PASS_ON = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE")
 _PROBABILITIES = ("SOFTMAX", "LOGISTIC")
@@ -80,7 +80,7 @@ def signature(path: Path) -> Signature:
 
 
 def _signature(content: bytes) -> Signature:
-    model = tflite.Model.GetRootAs(content, 0)
+    model = schema.Model.GetRootAs(content, 0)
     graph = model.Subgraphs(0)
     names, custom = [], []
     producer: dict[int, int] = {}
