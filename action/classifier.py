@@ -71,20 +71,30 @@ class Classifier:
         Returns:
             Classes by falling probability; equal ones by their index.
         """
-        self._interpreter.set_tensor(self._input, self._tensor(image)[np.newaxis])
-        self._interpreter.invoke()
-        raw = self._interpreter.get_tensor(self._output).reshape(-1)
-        scores = raw.astype(np.float32)
-        if raw.dtype != np.float32:
-            scores = (scores - self._zero_point) * np.float32(self._scale)
-        if self._softmax:
-            scores = np.exp(scores - scores.max())
-            scores /= scores.sum()
+        scores = self.probabilities(self.scores(image))
         best = np.argsort(-scores, kind="stable")[:top_k]
         # A float model may overshoot by a rounding error; a probability is promised. Rounded
         # before it is compared, so that an answer's own figure is a threshold that keeps it.
         answer = ((int(i), round(min(max(float(scores[i]), 0.0), 1.0), 6)) for i in best)
         return [self._ranked(i, score) for i, score in answer if score >= threshold]
+
+    def scores(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The model's output for one image (as for `rank`) as real numbers, shape (classes,)."""
+        self._interpreter.set_tensor(self._input, self._tensor(image)[np.newaxis])
+        self._interpreter.invoke()
+        raw = self._interpreter.get_tensor(self._output).reshape(-1)
+        scores: NDArray[np.float32] = raw.astype(np.float32)
+        if raw.dtype != np.float32:
+            scores = (scores - self._zero_point) * np.float32(self._scale)
+        return scores
+
+    def probabilities(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the scores mean: softmax of them for a model that ends without one."""
+        if not self._softmax:
+            return scores
+        powers: NDArray[np.float32] = np.exp(scores - scores.max())
+        powers /= powers.sum()
+        return powers
 
     def about(self) -> dict[str, Any]:
         """The model and the packages that run it, for `details`."""
