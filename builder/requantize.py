@@ -99,7 +99,7 @@ def requantize(content: bytes, name: str) -> Requantized | None:
             raise ModelError(f"{name}: expected one subgraph, found {len(graphs)}", HINT)
         converter = _Converter(model, name)
         converter.run()
-    except (IndexError, ValueError, struct.error) as error:
+    except (IndexError, TypeError, ValueError, struct.error) as error:
         raise ModelError(
             f"{name} is a broken TFLite model ({len(content)} bytes): {error}",
             "fetch or convert it again",
@@ -121,7 +121,7 @@ def _has_uint8_weights(model: Any, graph: Any) -> bool:
     return any(
         _kind(model, operator) in _CHANNELS
         and graph.tensors[operator.inputs[1]].type == _TYPE.UINT8
-        for operator in graph.operators
+        for operator in graph.operators or ()
     )
 
 

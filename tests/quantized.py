@@ -239,10 +239,17 @@ class Network:
         options = schema.ReshapeOptionsT(newShape=np.array(shape, np.int32))
         return self.operator("RESHAPE", [source, self.integers(*shape)], output, options)
 
-    def relu6(self) -> Value:
+    def squeeze(self) -> Value:
+        """The average over the picture, and then its two dimensions away."""
+        source = self.pool("AVERAGE_POOL_2D", max(self.last.shape[1:3]))
+        output = self.activation((1, source.shape[3]), source.scale, source.zero_point)
+        options = schema.SqueezeOptionsT(squeezeDims=np.array([1, 2], np.int32))
+        return self.operator("SQUEEZE", [source], output, options)
+
+    def relu(self, kind: str) -> Value:
         source = self.last
-        output = self.activation(source.shape, 6 / 255, 0)
-        return self.operator("RELU6", [source], output)
+        scale = 6 / 255 if kind == "RELU6" else source.scale
+        return self.operator(kind, [source], self.activation(source.shape, scale, 0))
 
     def probabilities(self, kind: str = "SOFTMAX") -> Value:
         output = self.activation(self.last.shape, 1 / 256, 0)

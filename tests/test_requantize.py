@@ -103,7 +103,7 @@ def bound(found: Any, operator: Any, kind: str, x: dict[int, Array], apart: Arra
         errors = half * (rows.shape[1] * abs(x[inputs[0]]).max() + 1)
         sums: Array = gain * scales[1] * (abs(rows).sum(1) * apart[0] + errors) + 1
         return sums
-    if kind in ("RESHAPE", "PAD", "PADV2", "MAX_POOL_2D"):
+    if kind in ("RESHAPE", "SQUEEZE", "PAD", "PADV2", "MAX_POOL_2D"):
         return float(apart[0])
     if kind == "SOFTMAX":  # the slope of p is p (1 - p) <= 1/4 in the distance of two logits
         gain /= 2
@@ -143,7 +143,7 @@ def grow(network: Network, draw: Callable[..., Any], wide: float) -> None:
     kind = draw(
         st.sampled_from(
             ["conv", "depthwise", "AVERAGE_POOL_2D", "MAX_POOL_2D", "ADD", "SUB", "MUL"]
-            + ["concat", "pad", "residual", "relu6"]
+            + ["RELU", "RELU6", "concat", "pad", "residual"]
         )
     )
     if kind in ("conv", "depthwise"):
@@ -165,8 +165,8 @@ def grow(network: Network, draw: Callable[..., Any], wide: float) -> None:
         network.combine(kind)
     elif kind == "pad":
         network.pad(draw(st.sampled_from([None, 0, 77])))
-    elif kind == "relu6":
-        network.relu6()
+    elif kind.startswith("RELU"):
+        network.relu(kind)
     else:
         network.convolution(other.shape[3], 3, wide=wide)
         network.concatenation(other) if kind == "concat" else network.combine("ADD", other)
@@ -178,7 +178,7 @@ def networks(draw: Callable[..., Any], wide: float) -> Network:
     network.convolution(4, wide=wide)
     for _ in range(draw(st.integers(0, 4))):
         grow(network, draw, wide)
-    network.mean() if draw(st.booleans()) else network.reshape()
+    draw(st.sampled_from([network.mean, network.reshape, network.squeeze]))()
     network.dense(5, wide)
     network.probabilities(draw(st.sampled_from(["SOFTMAX", "LOGISTIC"])))
     return network
