@@ -63,13 +63,8 @@ def check(
     Raises:
         ModelError: they disagree, or one does not run; says on which picture and by how much.
     """
-    try:
-        with _muted():
-            models = [_load(path, settings) for path in (original, converted)]
-    except (RuntimeError, ValueError) as error:
-        raise ModelError(
-            f"{converted.name}: the converted model does not run: {error}", HINT
-        ) from error
+    with _muted():
+        models = [_load("original", original, settings), _load("int8", converted, settings)]
     one = models[0]
     pixels = decode(sample.read_bytes(), one.width, one.height, one.channels, one.crop).pixels
     pictures = {sample.name: pixels, **_generated(one.height, one.width, one.channels)}
@@ -94,11 +89,16 @@ def check(
     return Agreement(len(pictures), probability, steps)
 
 
-def _load(path: Path, settings: dict[str, Any]) -> Classifier:
+def _load(which: str, path: Path, settings: dict[str, Any]) -> Classifier:
     with tempfile.TemporaryDirectory() as folder:
         mine = {**settings, "file": str(path.resolve())}
         Path(folder, "model.json").write_text(json.dumps(mine), "utf-8")
-        return Classifier(folder)
+        try:
+            return Classifier(folder)
+        except (RuntimeError, ValueError) as error:
+            raise ModelError(
+                f"{path.name}: the {which} model does not run: {error}", HINT
+            ) from error
 
 
 def _generated(height: int, width: int, channels: int) -> dict[str, NDArray[np.uint8]]:

@@ -32,29 +32,15 @@ _Array = NDArray[Any]
 _TYPE = schema.TensorType
 _CODES = {name: code for code, name in OPERATORS.items()}
 
-# What can be converted -> the operator's least version with an int8 kernel (TFLite's op_version).
-_VERSIONS = {
-    "ADD": 2,
-    "AVERAGE_POOL_2D": 2,
-    "CONCATENATION": 2,
-    "CONV_2D": 3,
-    "DEPTHWISE_CONV_2D": 3,
-    "DEQUANTIZE": 2,
-    "FULLY_CONNECTED": 4,
-    "LOGISTIC": 2,
-    "MAX_POOL_2D": 2,
-    "MEAN": 2,
-    "MUL": 3,
-    "PAD": 2,
-    "PADV2": 2,
-    "QUANTIZE": 2,
-    "RELU": 2,
-    "RELU6": 2,
-    "RESHAPE": 1,
-    "SOFTMAX": 2,
-    "SQUEEZE": 1,
-    "SUB": 2,
+# What can be converted, by the operator's least version with an int8 kernel (TFLite's op_version).
+_INT8_SINCE = {
+    1: "RESHAPE SQUEEZE",
+    2: "ADD AVERAGE_POOL_2D CONCATENATION DEQUANTIZE LOGISTIC MAX_POOL_2D MEAN PAD PADV2 QUANTIZE "
+    "RELU RELU6 SOFTMAX SUB",
+    3: "CONV_2D DEPTHWISE_CONV_2D MUL",
+    4: "FULLY_CONNECTED",
 }
+_VERSIONS = {kind: version for version, kinds in _INT8_SINCE.items() for kind in kinds.split()}
 # The dimension of the weights that counts channels. TFLite 2.14's dense kernel has one scale.
 _CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}
 _INTEGERS = ("MEAN", "PAD", "PADV2", "RESHAPE")  # input 1 is a constant: axes, padding, shape
@@ -146,7 +132,7 @@ class _Converter:
         self._model, self._graph, self._name = model, model.subgraphs[0], name
         self._old = list(self._graph.tensors)
         self._roles: dict[int, dict[Any, int]] = {}
-        self._counted: set[tuple[int, int | None]] = set()
+        self._weighted: dict[tuple[int, int | None], tuple[int, _Array, _Array]] = {}
         self._at = name  # where we are, for messages
         model.buffers = [_Buffer(b.data, b.offset, b.size) for b in model.buffers]
 
@@ -160,7 +146,7 @@ class _Converter:
             kind = _kind(self._model, operator)
             self._at = f"{self._name}: operator {position}, {kind}"
             if kind not in _VERSIONS:
-                self._refuse(f"one of {', '.join(_VERSIONS)}", kind)
+                self._refuse(f"one of {', '.join(sorted(_VERSIONS))}", kind)
             self._check(kind, operator)
             before = self._convert(kind, operator)
             code = self._model.operatorCodes[operator.opcodeIndex]
@@ -233,6 +219,8 @@ class _Converter:
         The arrays are float64 of shape (channels,): the size of the weights' dimension `axis`, or
         1 for None.
         """
+        if (number, axis) in self._weighted:
+            return self._weighted[number, axis]
         old_scale, zero_point = self._quantization(number)
         data = self._data(number)
         if data is None:
@@ -244,15 +232,14 @@ class _Converter:
         scales = scales.astype(np.float32).astype(np.float64)  # as the file will have them
         ratios = old_scale / scales
         weights = np.rint(centred * ratios)
-        if (number, axis) not in self._counted:
-            self._counted.add((number, axis))
-            self.channels += peaks.size
-            self.rescaled += int((peaks > LIMIT).sum())
-            self.error = max(self.error, float(abs(weights / ratios - centred).max()))
+        self.channels += peaks.size
+        self.rescaled += int((peaks > LIMIT).sum())
+        self.error = max(self.error, float(abs(weights / ratios - centred).max()))
         index = self._place(
             number, ("weights", axis), scales.ravel(), 0, axis or 0, weights.astype(np.int8)
         )
-        return index, scales.ravel(), ratios.ravel()
+        self._weighted[number, axis] = index, scales.ravel(), ratios.ravel()
+        return self._weighted[number, axis]
 
     def _bias(self, number: int, source: int, weights: int, kind: str) -> int:
         """The int32 tensor for a bias, whose scale follows from those of input and weights."""
@@ -360,17 +347,14 @@ class _Converter:
         tensor = self._tensor(number)
         name = (tensor.name or b"").decode(errors="replace")
         dtype = TYPES.get(tensor.type, f"type {tensor.type}")
-        found = tensor.quantization
-        scales = [] if found is None or found.scale is None else list(found.scale)
-        zeros = [] if found is None or found.zeroPoint is None else list(found.zeroPoint)
         text = f"tensor {number} ({name}): {dtype}"
-        if len(scales) > 1:
-            return f"{text}, {len(scales)} scales"
-        if scales:
-            text += f", scale {scales[0]:g}, zero point {zeros[0] if zeros else 'none'}"
-        if tensor.sparsity is not None:
-            text += ", sparse"
-        return text if self._data(number) is None else text + ", constant"
+        found = tensor.quantization
+        for what in ("scale", "zeroPoint"):
+            values = None if found is None else getattr(found, what)
+            if values is not None:
+                said = f"{values[0]:g}" if len(values) == 1 else f"of {len(values)} values"
+                text += f", {'zero point' if what == 'zeroPoint' else what} {said}"
+        return text if tensor.sparsity is None else text + ", sparse"
 
     def _refuse(self, expected: str, found: str) -> NoReturn:
         raise ModelError(f"{self._at}: expected {expected}, found {found}", HINT)
