@@ -44,6 +44,11 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--std", metavar="N", type=float, help="see --mean")
     add(
+        "--no-requantize",
+        action="store_true",
+        help="ship a uint8 model as it is, not converted to int8",
+    )
+    add(
         "--runtime",
         choices=("auto", "container", "local", "wheels"),
         default="auto",
@@ -152,6 +157,7 @@ def _run(options: argparse.Namespace) -> int:
         model=options.model,
         labels=options.labels,
         normalization=mean_std or None,
+        requantize=not options.no_requantize,
         provider=options.runtime,
         options=Options(options.ops, options.sources, options.engine, tuple(options.engine_arg)),
         smoke=not options.no_smoke,

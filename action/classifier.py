@@ -81,16 +81,30 @@ class Classifier:
         Returns:
             Classes by falling probability; equal ones by their index.
         """
-        self._interpreter.set_tensor(self._input, self._tensor(image)[np.newaxis])
-        self._interpreter.invoke()
-        raw = self._interpreter.get_tensor(self._output).reshape(-1)
+        raw = self.output(image)
         falling = -raw if raw.dtype == np.float32 else ~raw  # ~ can't overflow, and sorts in 4 us
         best: list[int] = np.argsort(falling, kind="stable")[:top_k].tolist()
         # A float model may overshoot by a rounding error; a probability is promised. Rounded
         # before it is compared, so that an answer's own figure is a threshold that keeps it.
-        scores = (round(min(max(score, 0.0), 1.0), 6) for score in self._scores(raw, best))
+        scores = [round(min(max(p, 0.0), 1.0), 6) for p in self.probabilities(raw, best)]
         ranked = zip(best, scores, strict=True)
         return [self._ranked(i, score) for i, score in ranked if score >= threshold]
+
+    def output(self, image: NDArray[np.uint8]) -> NDArray[Any]:
+        """The model's output for one image (as for `rank`) as it is stored, shape (classes,)."""
+        self._interpreter.set_tensor(self._input, self._tensor(image)[np.newaxis])
+        self._interpreter.invoke()
+        raw: NDArray[Any] = self._interpreter.get_tensor(self._output).reshape(-1)
+        return raw
+
+    def probabilities(self, raw: NDArray[Any], positions: list[int]) -> list[float]:
+        """What the output says of the classes at `positions`; softmax if the model has none."""
+        if self._softmax:
+            values = (raw - np.float32(self._zero_point)) * np.float32(self._scale)
+            powers = np.exp(values - values.max())
+            shares: list[float] = (powers[positions] / powers.sum()).tolist()
+            return shares
+        return [(raw.item(i) - self._zero_point) * self._scale for i in positions]
 
     def about(self) -> dict[str, Any]:
         """The model and the packages that run it, for `details`."""
@@ -125,15 +139,6 @@ class Classifier:
             others = [node["op_name"] for index, node in own.items() if index not in taken]
             self._nodes = {"total": len(own), "delegated": len(taken), "others": others}
         return self._nodes
-
-    def _scores(self, raw: NDArray[Any], best: list[int]) -> list[float]:
-        """The probabilities at positions `best` of the output tensor."""
-        if self._softmax:
-            values = (raw - np.float32(self._zero_point)) * np.float32(self._scale)
-            powers = np.exp(values - values.max())
-            shares: list[float] = (powers[best] / powers.sum()).tolist()
-            return shares
-        return [(raw.item(i) - self._zero_point) * self._scale for i in best]
 
     def _ranked(self, index: int, score: float) -> Ranked:
         wordnet_id = self._wordnet_ids[index] if self._wordnet_ids else ""

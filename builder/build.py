@@ -4,16 +4,18 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from builder import audit, bundle, data, interpreters, model, report, runtime, smoke
+from builder import agreement, audit, bundle, data, interpreters, model, report, runtime, smoke
 from builder.console import Console, megabytes
 from builder.errors import BuildError, ModelError
 from builder.model import Model, Normalization
-from builder.paths import BUILDER, LOCAL
+from builder.paths import BUILDER, LOCAL, REQUANTIZED
+from builder.requantize import requantize
 from builder.runtime import DEFAULT, Options, package_tag
+from builder.tflite import signature
 
 SAMPLE = BUILDER / "sample" / "espresso.jpg"
 
@@ -27,6 +29,8 @@ class Wishes:
     model: str | None = None
     labels: Path | None = None
     normalization: Normalization | None = None
+    requantize: bool = True
+    """Whether a uint8 model is converted to int8."""
     provider: str = "auto"
     options: Options = DEFAULT
     smoke: bool = True
@@ -59,6 +63,9 @@ def build(wishes: Wishes, console: Console) -> Outcome:
     with console.step("model") as details:
         chosen = model.resolve(wishes.model, wishes.labels, console, wishes.normalization)
         details += model.describe(chosen)
+    figures = None
+    if wishes.requantize:
+        chosen, figures = _int8(chosen, console)
     _check_operators(chosen, targets)
     with bundle.replacing(wishes.output) as part:
         with console.step("zip") as details:
@@ -83,7 +90,36 @@ def build(wishes: Wishes, console: Console) -> Outcome:
             console.note("not invoked, as --no-smoke says")
     for python in wishes.pythons if wishes.keep else ():
         _keep(wishes.output, python)
-    return Outcome(audited, _about(chosen), answers)
+    return Outcome(audited, {**_about(chosen), "requantized": figures}, answers)
+
+
+def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None]:
+    """The model with int8 weights, and what that did to it; None if it has no uint8 weights."""
+    converted = requantize(chosen.path.read_bytes(), chosen.path.name)
+    if converted is None:
+        return chosen, None
+    with console.step("int8 weights") as details:
+        path = REQUANTIZED / chosen.part.sha256[:12] / chosen.settings["file"]
+        with bundle.replacing(path) as fresh:
+            fresh.write_bytes(converted.content)
+        about = signature(path)
+        step = about.outputs[0].scale or 1 / 256
+        agreed = agreement.check(chosen.path, path, chosen.settings, step, SAMPLE)
+        exact = converted.channels - converted.rescaled
+        details += [
+            f"{exact:,} of {converted.channels:,} channels exact, {converted.rescaled:,} rescaled, "
+            f"largest weight error {converted.error:.2f} steps",
+            f"agrees with the original on {agreed.pictures} pictures (largest probability "
+            f"difference {agreed.probability:.3f})",
+        ]
+    part = replace(chosen.part, source=f"{chosen.part.source}, converted to int8")
+    figures = {
+        "channels": converted.channels,
+        "rescaled": converted.rescaled,
+        "largestWeightError": round(converted.error, 6),
+        "agreement": asdict(agreed),
+    }
+    return replace(chosen, path=path, part=part, operators=frozenset(about.operators)), figures
 
 
 def _target(python: str, wishes: Wishes, console: Console) -> bundle.Target:

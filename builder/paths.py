@@ -12,6 +12,7 @@ BUILD = ROOT / "build"
 DOWNLOADS = BUILD / "downloads"
 RUNTIMES = BUILD / "runtimes"
 DEFLATED = BUILD / "deflated"
+REQUANTIZED = BUILD / "requantized"
 COMPILED = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "classify-zip")
 """Finished compiled runtimes, by a hash of their recipe: for all checkouts of this user."""
 LOCAL = BUILD / "local"

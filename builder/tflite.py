@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tflite
+from ai_edge_litert import schema_py_generated as schema
 from flatbuffers.number_types import Float32Flags, UOffsetTFlags
 from flatbuffers.table import Table
 
 from builder.errors import ModelError
 
-_TYPES = {value: name.lower() for name, value in vars(tflite.TensorType).items() if name.isupper()}
-_OPS = {value: name for name, value in vars(tflite.BuiltinOperator).items() if name.isupper()}
+TYPES = {value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()}
+OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
 # Operators that hand a probability on unchanged (up to quantization).
 _PASS_ON = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE")
 _PROBABILITIES = ("SOFTMAX", "LOGISTIC")
@@ -80,7 +80,7 @@ def signature(path: Path) -> Signature:
 
 
 def _signature(content: bytes) -> Signature:
-    model = tflite.Model.GetRootAs(content, 0)
+    model = schema.Model.GetRootAs(content, 0)
     graph = model.Subgraphs(0)
     names, custom = [], []
     producer: dict[int, int] = {}
@@ -88,7 +88,7 @@ def _signature(content: bytes) -> Signature:
         operator = graph.Operators(position)
         code = model.OperatorCodes(operator.OpcodeIndex())
         builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
-        name = _OPS.get(builtin, f"operator {builtin}")
+        name = OPERATORS.get(builtin, f"operator {builtin}")
         if name == "CUSTOM":
             name = (code.CustomCode() or b"?").decode(errors="replace")
             custom.append(name)
@@ -123,7 +123,7 @@ def _tensor(graph: Any, number: int) -> Tensor:
     return Tensor(
         name=(tensor.Name() or b"").decode(errors="replace"),
         shape=shape,
-        dtype=_TYPES.get(tensor.Type(), f"type {tensor.Type()}"),
+        dtype=TYPES.get(tensor.Type(), f"type {tensor.Type()}"),
         scale=float(quantization.Scale(0)) if quantized else 0.0,
         zero_point=int(quantization.ZeroPoint(0))
         if quantized and quantization.ZeroPointLength()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import flatbuffers
 import numpy as np
-import tflite
+from ai_edge_litert import schema_py_generated as schema
 
 COLOURS = ("red", "green", "blue")
 
@@ -53,10 +53,10 @@ class Colours:
 
 
 _TYPES = {
-    "float32": tflite.TensorType.FLOAT32,
-    "uint8": tflite.TensorType.UINT8,
-    "int8": tflite.TensorType.INT8,
-    "int32": tflite.TensorType.INT32,
+    "float32": schema.TensorType.FLOAT32,
+    "uint8": schema.TensorType.UINT8,
+    "int8": schema.TensorType.INT8,
+    "int32": schema.TensorType.INT32,
 }
 _ZERO_POINTS = {"uint8": 0, "int8": -128}
 _MEAN, _SOFTMAX = 0, 1
@@ -67,10 +67,10 @@ def _build(want: Colours) -> bytes:
     axes = b.CreateByteVector(np.array([1, 2], "<i4").tobytes())
     buffers = []
     for data in (None, axes):
-        tflite.BufferStart(b)
+        schema.BufferStart(b)
         if data is not None:
-            tflite.BufferAddData(b, data)
-        buffers.append(tflite.BufferEnd(b))
+            schema.BufferAddData(b, data)
+        buffers.append(schema.BufferEnd(b))
     picture = [want.batch, want.size, want.size, want.channels]
     scores = [want.batch, *((1, 1) if want.keep_dims else ()), want.channels]
     tensors = [
@@ -80,18 +80,18 @@ def _build(want: Colours) -> bytes:
         _tensor(b, "probabilities", scores, want.dtype, 0, 1 / 256),
     ]
     codes = [
-        _code(b, getattr(tflite.BuiltinOperator, want.operator)),
-        _code(b, tflite.BuiltinOperator.SOFTMAX),
+        _code(b, getattr(schema.BuiltinOperator, want.operator)),
+        _code(b, schema.BuiltinOperator.SOFTMAX),
     ]
     if want.custom:
-        codes[_MEAN] = _code(b, tflite.BuiltinOperator.CUSTOM, want.custom)
-    tflite.ReducerOptionsStart(b)
-    tflite.ReducerOptionsAddKeepDims(b, want.keep_dims)
-    reducer = tflite.ReducerOptionsEnd(b)
-    tflite.SoftmaxOptionsStart(b)
-    tflite.SoftmaxOptionsAddBeta(b, 1.0)
-    softmax = tflite.SoftmaxOptionsEnd(b)
-    kinds = tflite.BuiltinOptions
+        codes[_MEAN] = _code(b, schema.BuiltinOperator.CUSTOM, want.custom)
+    schema.ReducerOptionsStart(b)
+    schema.ReducerOptionsAddKeepDims(b, want.keep_dims)
+    reducer = schema.ReducerOptionsEnd(b)
+    schema.SoftmaxOptionsStart(b)
+    schema.SoftmaxOptionsAddBeta(b, 1.0)
+    softmax = schema.SoftmaxOptionsEnd(b)
+    kinds = schema.BuiltinOptions
     operators = [_operator(b, _MEAN, [0, 1], [2], kinds.ReducerOptions, reducer)]
     if want.softmax:
         operators.append(_operator(b, _SOFTMAX, [2], [3], kinds.SoftmaxOptions, softmax))
@@ -102,20 +102,20 @@ def _build(want: Colours) -> bytes:
         _offsets(b, operators),
     ]
     name = b.CreateString("main")
-    tflite.SubGraphStart(b)
-    tflite.SubGraphAddTensors(b, vectors[0])
-    tflite.SubGraphAddInputs(b, vectors[1])
-    tflite.SubGraphAddOutputs(b, vectors[2])
-    tflite.SubGraphAddOperators(b, vectors[3])
-    tflite.SubGraphAddName(b, name)
-    graph = tflite.SubGraphEnd(b)
+    schema.SubGraphStart(b)
+    schema.SubGraphAddTensors(b, vectors[0])
+    schema.SubGraphAddInputs(b, vectors[1])
+    schema.SubGraphAddOutputs(b, vectors[2])
+    schema.SubGraphAddOperators(b, vectors[3])
+    schema.SubGraphAddName(b, name)
+    graph = schema.SubGraphEnd(b)
     parts = [_offsets(b, codes), _offsets(b, [graph]), _offsets(b, buffers)]
-    tflite.ModelStart(b)
-    tflite.ModelAddVersion(b, 3)
-    tflite.ModelAddOperatorCodes(b, parts[0])
-    tflite.ModelAddSubgraphs(b, parts[1])
-    tflite.ModelAddBuffers(b, parts[2])
-    b.Finish(tflite.ModelEnd(b), b"TFL3")
+    schema.ModelStart(b)
+    schema.ModelAddVersion(b, 3)
+    schema.ModelAddOperatorCodes(b, parts[0])
+    schema.ModelAddSubgraphs(b, parts[1])
+    schema.ModelAddBuffers(b, parts[2])
+    b.Finish(schema.ModelEnd(b), b"TFL3")
     return bytes(b.Output())
 
 
@@ -131,35 +131,35 @@ def _tensor(
     dimensions = _integers(b, shape)
     quantization = 0
     if dtype in _ZERO_POINTS:
-        tflite.QuantizationParametersStartScaleVector(b, 1)
+        schema.QuantizationParametersStartScaleVector(b, 1)
         b.PrependFloat32(scale)
         scales = b.EndVector()
-        tflite.QuantizationParametersStartZeroPointVector(b, 1)
+        schema.QuantizationParametersStartZeroPointVector(b, 1)
         b.PrependInt64(_ZERO_POINTS[dtype])
         zero_points = b.EndVector()
-        tflite.QuantizationParametersStart(b)
-        tflite.QuantizationParametersAddScale(b, scales)
-        tflite.QuantizationParametersAddZeroPoint(b, zero_points)
-        quantization = tflite.QuantizationParametersEnd(b)
-    tflite.TensorStart(b)
-    tflite.TensorAddShape(b, dimensions)
-    tflite.TensorAddType(b, _TYPES[dtype])
-    tflite.TensorAddBuffer(b, buffer)
-    tflite.TensorAddName(b, label)
+        schema.QuantizationParametersStart(b)
+        schema.QuantizationParametersAddScale(b, scales)
+        schema.QuantizationParametersAddZeroPoint(b, zero_points)
+        quantization = schema.QuantizationParametersEnd(b)
+    schema.TensorStart(b)
+    schema.TensorAddShape(b, dimensions)
+    schema.TensorAddType(b, _TYPES[dtype])
+    schema.TensorAddBuffer(b, buffer)
+    schema.TensorAddName(b, label)
     if quantization:
-        tflite.TensorAddQuantization(b, quantization)
-    return int(tflite.TensorEnd(b))
+        schema.TensorAddQuantization(b, quantization)
+    return int(schema.TensorEnd(b))
 
 
 def _code(b: flatbuffers.Builder, operator: int, custom: str = "") -> int:
     name = b.CreateString(custom) if custom else 0
-    tflite.OperatorCodeStart(b)
-    tflite.OperatorCodeAddDeprecatedBuiltinCode(b, min(operator, 127))
-    tflite.OperatorCodeAddBuiltinCode(b, operator)
-    tflite.OperatorCodeAddVersion(b, 2)
+    schema.OperatorCodeStart(b)
+    schema.OperatorCodeAddDeprecatedBuiltinCode(b, min(operator, 127))
+    schema.OperatorCodeAddBuiltinCode(b, operator)
+    schema.OperatorCodeAddVersion(b, 2)
     if name:
-        tflite.OperatorCodeAddCustomCode(b, name)
-    return int(tflite.OperatorCodeEnd(b))
+        schema.OperatorCodeAddCustomCode(b, name)
+    return int(schema.OperatorCodeEnd(b))
 
 
 def _operator(
@@ -171,13 +171,13 @@ def _operator(
     options: int,
 ) -> int:
     sources, sinks = _integers(b, inputs), _integers(b, outputs)
-    tflite.OperatorStart(b)
-    tflite.OperatorAddOpcodeIndex(b, code)
-    tflite.OperatorAddInputs(b, sources)
-    tflite.OperatorAddOutputs(b, sinks)
-    tflite.OperatorAddBuiltinOptionsType(b, kind)
-    tflite.OperatorAddBuiltinOptions(b, options)
-    return int(tflite.OperatorEnd(b))
+    schema.OperatorStart(b)
+    schema.OperatorAddOpcodeIndex(b, code)
+    schema.OperatorAddInputs(b, sources)
+    schema.OperatorAddOutputs(b, sinks)
+    schema.OperatorAddBuiltinOptionsType(b, kind)
+    schema.OperatorAddBuiltinOptions(b, options)
+    return int(schema.OperatorEnd(b))
 
 
 def _integers(b: flatbuffers.Builder, values: list[int]) -> int:

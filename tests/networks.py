@@ -11,11 +11,11 @@ from typing import Any
 
 import flatbuffers
 import numpy as np
-import tflite
+from ai_edge_litert import schema_py_generated as schema
 
 SIDE, CLASSES = 32, 10
-_OPERATOR = tflite.BuiltinOperator
-_OPTIONS = tflite.BuiltinOptions
+_OPERATOR = schema.BuiltinOperator
+_OPTIONS = schema.BuiltinOptions
 
 
 class _Writer:
@@ -30,7 +30,7 @@ class _Writer:
         self._random = np.random.default_rng(2018)
 
     def activation(self, *shape: int) -> int:
-        return self._tensor(shape, tflite.TensorType.FLOAT32, 0)
+        return self._tensor(shape, schema.TensorType.FLOAT32, 0)
 
     def weights(self, *shape: int) -> int:
         spread = (2 / np.prod(shape[1:])) ** 0.5
@@ -44,66 +44,66 @@ class _Writer:
 
     def operator(self, code: int, inputs: list[int], output: int, kind: int, options: int) -> int:
         b = self.builder
-        tflite.OperatorCodeStart(b)
-        tflite.OperatorCodeAddDeprecatedBuiltinCode(b, code)
-        tflite.OperatorCodeAddBuiltinCode(b, code)
-        tflite.OperatorCodeAddVersion(b, 1)
-        self._codes.append(tflite.OperatorCodeEnd(b))
+        schema.OperatorCodeStart(b)
+        schema.OperatorCodeAddDeprecatedBuiltinCode(b, code)
+        schema.OperatorCodeAddBuiltinCode(b, code)
+        schema.OperatorCodeAddVersion(b, 1)
+        self._codes.append(schema.OperatorCodeEnd(b))
         sources, sinks = b.CreateNumpyVector(np.array(inputs, "<i4")), self._vector([output])
-        tflite.OperatorStart(b)
-        tflite.OperatorAddOpcodeIndex(b, len(self._codes) - 1)
-        tflite.OperatorAddInputs(b, sources)
-        tflite.OperatorAddOutputs(b, sinks)
-        tflite.OperatorAddBuiltinOptionsType(b, kind)
-        tflite.OperatorAddBuiltinOptions(b, options)
-        self._operators.append(tflite.OperatorEnd(b))
+        schema.OperatorStart(b)
+        schema.OperatorAddOpcodeIndex(b, len(self._codes) - 1)
+        schema.OperatorAddInputs(b, sources)
+        schema.OperatorAddOutputs(b, sinks)
+        schema.OperatorAddBuiltinOptionsType(b, kind)
+        schema.OperatorAddBuiltinOptions(b, options)
+        self._operators.append(schema.OperatorEnd(b))
         return output
 
     def finish(self, source: int, sink: int) -> bytes:
         b = self.builder
         tensors, operators = self._offsets(self._tensors), self._offsets(self._operators)
         inputs, outputs = self._vector([source]), self._vector([sink])
-        tflite.SubGraphStart(b)
-        tflite.SubGraphAddTensors(b, tensors)
-        tflite.SubGraphAddInputs(b, inputs)
-        tflite.SubGraphAddOutputs(b, outputs)
-        tflite.SubGraphAddOperators(b, operators)
-        graph = tflite.SubGraphEnd(b)
+        schema.SubGraphStart(b)
+        schema.SubGraphAddTensors(b, tensors)
+        schema.SubGraphAddInputs(b, inputs)
+        schema.SubGraphAddOutputs(b, outputs)
+        schema.SubGraphAddOperators(b, operators)
+        graph = schema.SubGraphEnd(b)
         codes, graphs = self._offsets(self._codes), self._offsets([graph])
         buffers = self._offsets(self._buffers)
-        tflite.ModelStart(b)
-        tflite.ModelAddVersion(b, 3)
-        tflite.ModelAddOperatorCodes(b, codes)
-        tflite.ModelAddSubgraphs(b, graphs)
-        tflite.ModelAddBuffers(b, buffers)
-        b.Finish(tflite.ModelEnd(b), b"TFL3")
+        schema.ModelStart(b)
+        schema.ModelAddVersion(b, 3)
+        schema.ModelAddOperatorCodes(b, codes)
+        schema.ModelAddSubgraphs(b, graphs)
+        schema.ModelAddBuffers(b, buffers)
+        b.Finish(schema.ModelEnd(b), b"TFL3")
         return bytes(b.Output())
 
     def _constant(self, values: np.ndarray[Any, Any]) -> int:
         self._buffers.append(self._buffer(values.tobytes()))
         integer = values.dtype.kind == "i"
-        kind = tflite.TensorType.INT32 if integer else tflite.TensorType.FLOAT32
+        kind = schema.TensorType.INT32 if integer else schema.TensorType.FLOAT32
         return self._tensor(values.shape, kind, len(self._buffers) - 1)
 
     def _tensor(self, shape: tuple[int, ...], kind: int, buffer: int) -> int:
         b = self.builder
         name = b.CreateString(f"tensor {len(self._tensors)}")
         dimensions = self._vector(list(shape))
-        tflite.TensorStart(b)
-        tflite.TensorAddShape(b, dimensions)
-        tflite.TensorAddType(b, kind)
-        tflite.TensorAddBuffer(b, buffer)
-        tflite.TensorAddName(b, name)
-        self._tensors.append(tflite.TensorEnd(b))
+        schema.TensorStart(b)
+        schema.TensorAddShape(b, dimensions)
+        schema.TensorAddType(b, kind)
+        schema.TensorAddBuffer(b, buffer)
+        schema.TensorAddName(b, name)
+        self._tensors.append(schema.TensorEnd(b))
         return len(self._tensors) - 1
 
     def _buffer(self, content: bytes | None) -> int:
         b = self.builder
         data = 0 if content is None else b.CreateByteVector(content)
-        tflite.BufferStart(b)
+        schema.BufferStart(b)
         if content is not None:
-            tflite.BufferAddData(b, data)
-        return int(tflite.BufferEnd(b))
+            schema.BufferAddData(b, data)
+        return int(schema.BufferEnd(b))
 
     def _vector(self, values: list[int]) -> int:
         return int(self.builder.CreateNumpyVector(np.array(values, "<i4")))
@@ -121,18 +121,18 @@ def write(path: Path) -> Path:
     w = _Writer()
     b = w.builder
     relu6, same, valid = (
-        tflite.ActivationFunctionType.RELU6,
-        tflite.Padding.SAME,
-        tflite.Padding.VALID,
+        schema.ActivationFunctionType.RELU6,
+        schema.Padding.SAME,
+        schema.Padding.VALID,
     )
 
     def convolution(stride: int) -> int:
-        tflite.Conv2DOptionsStart(b)
-        tflite.Conv2DOptionsAddPadding(b, same)
-        tflite.Conv2DOptionsAddStrideW(b, stride)
-        tflite.Conv2DOptionsAddStrideH(b, stride)
-        tflite.Conv2DOptionsAddFusedActivationFunction(b, relu6)
-        return int(tflite.Conv2DOptionsEnd(b))
+        schema.Conv2DOptionsStart(b)
+        schema.Conv2DOptionsAddPadding(b, same)
+        schema.Conv2DOptionsAddStrideW(b, stride)
+        schema.Conv2DOptionsAddStrideH(b, stride)
+        schema.Conv2DOptionsAddFusedActivationFunction(b, relu6)
+        return int(schema.Conv2DOptionsEnd(b))
 
     picture = w.activation(1, SIDE, SIDE, 3)
     x = w.operator(
@@ -142,13 +142,13 @@ def write(path: Path) -> Path:
         _OPTIONS.Conv2DOptions,
         convolution(2),
     )
-    tflite.DepthwiseConv2DOptionsStart(b)
-    tflite.DepthwiseConv2DOptionsAddPadding(b, same)
-    tflite.DepthwiseConv2DOptionsAddStrideW(b, 1)
-    tflite.DepthwiseConv2DOptionsAddStrideH(b, 1)
-    tflite.DepthwiseConv2DOptionsAddDepthMultiplier(b, 1)
-    tflite.DepthwiseConv2DOptionsAddFusedActivationFunction(b, relu6)
-    depthwise = tflite.DepthwiseConv2DOptionsEnd(b)
+    schema.DepthwiseConv2DOptionsStart(b)
+    schema.DepthwiseConv2DOptionsAddPadding(b, same)
+    schema.DepthwiseConv2DOptionsAddStrideW(b, 1)
+    schema.DepthwiseConv2DOptionsAddStrideH(b, 1)
+    schema.DepthwiseConv2DOptionsAddDepthMultiplier(b, 1)
+    schema.DepthwiseConv2DOptionsAddFusedActivationFunction(b, relu6)
+    depthwise = schema.DepthwiseConv2DOptionsEnd(b)
     x = w.operator(
         _OPERATOR.DEPTHWISE_CONV_2D,
         [x, w.weights(1, 3, 3, 16), w.bias(16)],
@@ -163,18 +163,18 @@ def write(path: Path) -> Path:
         _OPTIONS.Conv2DOptions,
         convolution(1),
     )
-    tflite.Pool2DOptionsStart(b)
-    tflite.Pool2DOptionsAddPadding(b, valid)
-    tflite.Pool2DOptionsAddStrideW(b, 16)
-    tflite.Pool2DOptionsAddStrideH(b, 16)
-    tflite.Pool2DOptionsAddFilterWidth(b, 16)
-    tflite.Pool2DOptionsAddFilterHeight(b, 16)
-    pool = tflite.Pool2DOptionsEnd(b)
+    schema.Pool2DOptionsStart(b)
+    schema.Pool2DOptionsAddPadding(b, valid)
+    schema.Pool2DOptionsAddStrideW(b, 16)
+    schema.Pool2DOptionsAddStrideH(b, 16)
+    schema.Pool2DOptionsAddFilterWidth(b, 16)
+    schema.Pool2DOptionsAddFilterHeight(b, 16)
+    pool = schema.Pool2DOptionsEnd(b)
     x = w.operator(
         _OPERATOR.AVERAGE_POOL_2D, [x], w.activation(1, 1, 1, 32), _OPTIONS.Pool2DOptions, pool
     )
-    tflite.ReshapeOptionsStart(b)
-    reshape = tflite.ReshapeOptionsEnd(b)
+    schema.ReshapeOptionsStart(b)
+    reshape = schema.ReshapeOptionsEnd(b)
     x = w.operator(
         _OPERATOR.RESHAPE,
         [x, w.integers(1, 32)],
@@ -182,8 +182,8 @@ def write(path: Path) -> Path:
         _OPTIONS.ReshapeOptions,
         reshape,
     )
-    tflite.FullyConnectedOptionsStart(b)
-    dense = tflite.FullyConnectedOptionsEnd(b)
+    schema.FullyConnectedOptionsStart(b)
+    dense = schema.FullyConnectedOptionsEnd(b)
     x = w.operator(
         _OPERATOR.FULLY_CONNECTED,
         [x, w.weights(CLASSES, 32), w.bias(CLASSES)],
@@ -191,9 +191,9 @@ def write(path: Path) -> Path:
         _OPTIONS.FullyConnectedOptions,
         dense,
     )
-    tflite.SoftmaxOptionsStart(b)
-    tflite.SoftmaxOptionsAddBeta(b, 1.0)
-    softmax = tflite.SoftmaxOptionsEnd(b)
+    schema.SoftmaxOptionsStart(b)
+    schema.SoftmaxOptionsAddBeta(b, 1.0)
+    softmax = schema.SoftmaxOptionsEnd(b)
     x = w.operator(
         _OPERATOR.SOFTMAX, [x], w.activation(1, CLASSES), _OPTIONS.SoftmaxOptions, softmax
     )

@@ -12,7 +12,7 @@ import pytest
 
 from builder import data
 from builder.runtime.compiled import DOCKERFILE, NATIVE, recipe_key
-from builder.tflite import _OPS
+from builder.tflite import OPERATORS
 
 FETCH = """
 import sys
@@ -73,7 +73,7 @@ def test_the_operators_are_tflites() -> None:
     finally:
         sys.path.remove(str(NATIVE))
     names = packages.operators()
-    assert set(names) <= set(_OPS.values())
+    assert set(names) <= set(OPERATORS.values())
     assert {"CONV_2D", "DEPTHWISE_CONV_2D", "SOFTMAX", "HARD_SWISH", "CONCATENATION"} <= set(names)
 
 
