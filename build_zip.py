@@ -76,7 +76,12 @@ def parser() -> argparse.ArgumentParser:
         help="folder that is searched for source archives, by sha256, before any is fetched",
     )
     add("--output", metavar="PATH", type=Path, default=ZIP, help="default: dist/classify.zip")
-    add("--check", metavar="ZIP", type=Path, help="only check a zip that is there, invoke it, and report")
+    add(
+        "--check",
+        metavar="ZIP",
+        type=Path,
+        help="only check a zip that is there, invoke it, and report",
+    )
     add("--no-smoke", action="store_true", help="do not invoke the zip")
     add("--no-keep", action="store_true", help="leave python -m action with its earlier build")
     add("--json", action="store_true", help="print the report as JSON on standard output")
