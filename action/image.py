@@ -249,10 +249,12 @@ def _eight_bits(picture: Image.Image) -> Image.Image:
     """16-bit grey (also what Pillow keeps in 32 bits) -> L. A float picture counts as 0..1."""
     values = np.asarray(picture)
     if picture.mode == "F":
-        values = values * 255.0 if np.nanmax(values, initial=0.0) <= 1.0 else values
+        brightest = np.fmax.reduce(values, axis=None, initial=0.0)
+        values = values * 255.0 if brightest <= 1.0 else values
     elif picture.mode != "I" or values.max(initial=0) > 255:
         values = values >> 8
-    return Image.fromarray(np.clip(np.nan_to_num(values), 0, 255).astype(np.uint8))
+    # Unlike `clip`, these take the number of a number and a NaN.
+    return Image.fromarray(np.fmin(np.fmax(values, 0), 255).astype(np.uint8))
 
 
 def _on_white(small: Image.Image) -> Image.Image:

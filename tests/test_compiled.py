@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import subprocess
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError, ModelError
 from builder.paths import ROOT
-from builder.runtime import DEFAULT, Options, compiled
+from builder.runtime import DEFAULT, Options, compiled, package_tag
 from tests import networks
 from tests.conftest import (
     MOBILENET,
@@ -86,13 +87,13 @@ def test_size(make_compiled: Make, imagenet_model: str, python: str) -> None:
     assert build.problems(report) == []
     packed = {part.name: part.packed for part in report.parts}
     model = packed[next(name for name in packed if name.startswith("model "))]
-    assert report.bytes - model <= 7_500_000 - 3_050_000
+    assert report.bytes - model <= 2_000_000
     assert packed["tflite-runtime"] <= 750_000
-    assert packed["pillow"] <= 900_000
-    assert packed["numpy"] <= 2_900_000
-    assert sum(part.files for part in report.parts) <= 180
+    assert packed["pillow"] <= 400_000
+    assert packed["numpy"] <= 800_000
+    assert sum(part.files for part in report.parts) <= 80
     if Path(imagenet_model) == MOBILENET:
-        assert report.bytes <= 7_500_000
+        assert report.bytes <= 5_000_000
 
 
 @needs_one
@@ -198,7 +199,133 @@ def test_every_module_that_ships_imports(
 ) -> None:
     from tests.test_zip import assert_all_import
 
-    assert_all_import(make_compiled(PYTHON, imagenet_model), PYTHON, tmp_path)
+    assert_all_import(make_compiled(PYTHON, imagenet_model), PYTHON, tmp_path, 45)
+
+
+def in_python(python: str, code: str, *words: str) -> str:
+    """What code prints in a clean interpreter."""
+    done = subprocess.run(
+        [interpreter(python), "-I", "-S", "-c", code, *words],
+        capture_output=True,
+        text=True,
+        env={},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+NUMPY = """
+import pickle, sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+a = np.arange(12.0).reshape(3, 4)
+assert (np.clip(a, 2, 9) == np.minimum(np.maximum(a, 2), 9)).all()
+assert repr(a[:, :2]) == "array([[0., 1.],\\n       [4., 5.],\\n       [8., 9.]])"
+assert str(np.float32(0.1)) == "0.1" and repr(np.uint8(7)) == "np.uint8(7)"
+assert a.sum() == 66 and a.mean() == 5.5 and a.std() > 3 and a.max() == 11 and (a >= 0).all()
+assert np.mean(a, where=a > 5) == 8.5 and np.mean(a, axis=0, where=[[True], [False], [True]])[0] == 4
+assert np.sort([3, 1, 2]).tolist() == [1, 2, 3] == np.array([9, 1, 2])[[1, 2, 2]].tolist()[:2] + [3]
+assert np.argsort([-1.5, -2.5, -1.5], kind="stable").tolist() == [1, 0, 2]
+assert np.take([5, 6], [[1, 0]]).tolist() == [[6, 5]] and np.rint(2.5) == 2 and np.exp(0) == 1
+assert np.iinfo(np.int8).min == -128 and np.finfo(np.float32).max > 3e38
+assert np.finfo(np.longdouble).eps > 0 and np.isnan(np.nan) and np.inf > 0 and np.newaxis is None
+assert (a @ a.T).shape == (3, 3) and np.einsum("ij->j", a).tolist() == [12, 15, 18, 21]
+assert np.identity(2).tolist() == [[1, 0], [0, 1]] and np.linspace(0, 1, 3)[1] == 0.5
+assert np.concat([a, a]).shape == np.vstack([a, a]).shape == (6, 4) and np.abs(-1) == np.pow(1, 2)
+assert np.zeros((2,), np.bool).dtype == bool and np.ones_like(a).sum() == 12 and np.full(2, 3)[1] == 3
+for one in (a, np.float64(3), np.dtype("f4"), np.dtype("u1,f4"), np.exp, np.dtypes.Float64DType):
+    again = pickle.loads(pickle.dumps(one))
+    assert np.array_equal(again, one) if one is a else again == one
+assert pickle.loads(a.dumps()).shape == (3, 4)
+assert np.array(["a", "b"]).tolist() == ["a", "b"] and np.array(["a"])[0] == "a"
+assert str(np.datetime64("2024-02-29") + np.timedelta64(1, "D")) == "2024-03-01"
+import datetime
+assert np.datetime64(datetime.date(2024, 1, 1)).astype(object) == datetime.date(2024, 1, 1)
+with np.errstate(divide="raise"):
+    try: np.float64(1) / 0
+    except FloatingPointError: pass
+    else: raise AssertionError
+structured = np.array([(1, 2.5)], dtype=[("x", "i4"), ("y", "f8")])
+assert structured["y"][0] == 2.5 and np.asarray(memoryview(b"ab")).tolist() == [97, 98]
+assert isinstance(np.int8(1), __import__("numbers").Integral)
+assert a.__array_interface__["shape"] == (3, 4) and a.ctypes.data
+try: a.reshape(5)
+except ValueError as error: assert "cannot reshape" in str(error)
+for name in ("pad", "linalg", "random", "no_such_name"):
+    try: getattr(np, name)
+    except AttributeError as error: print(error)
+    else: raise AssertionError(name)
+"""
+
+
+@needs_one
+@pytest.mark.parametrize("python", PYTHONS)
+def test_numpy_is_whole_in_what_it_has(
+    make_compiled: Make, imagenet_model: str, tmp_path: Path, python: str
+) -> None:
+    """Arrays behave as ever; what is left out says why."""
+    smoke.unpack(make_compiled(python, imagenet_model), tmp_path)
+    said = in_python(python, NUMPY, str(tmp_path / "lib" / package_tag(python)))
+    assert said.splitlines() == [
+        f"numpy.{name} is not in this build of numpy 2.2.6: it has arrays, data types and ufuncs only"
+        for name in ("pad", "linalg", "random", "no_such_name")
+    ]
+
+
+PILLOW = """
+import io, sys
+sys.path.insert(0, sys.argv[1])
+from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+image = Image.new("RGB", (40, 30), "#336699")
+for work in (
+    lambda: image.save(io.BytesIO(), "JPEG"),
+    lambda: image.save(io.BytesIO(), "PNG"),
+    lambda: image.save(io.BytesIO(), "WebP"),
+    lambda: image.quantize(8),
+    lambda: image.rotate(30),
+    lambda: image.reduce(2),
+):
+    try: work()
+    except (NotImplementedError, ValueError) as error: print(error)
+    else: raise AssertionError
+"""
+
+
+@needs_one
+def test_what_pillow_no_longer_does_says_so(
+    make_compiled: Make, imagenet_model: str, tmp_path: Path
+) -> None:
+    smoke.unpack(make_compiled(PYTHON, imagenet_model), tmp_path)
+    said = in_python(PYTHON, PILLOW, str(tmp_path / "lib" / package_tag(PYTHON)))
+    assert said.count("left out of this build of Pillow") == 5
+    assert said.splitlines()[2] == "failed to initialize config!"
+
+
+@needs_one
+@pytest.mark.parametrize("python", PYTHONS)
+def test_what_the_start_imports(
+    make_compiled: Make, imagenet_model: str, tmp_path: Path, python: str
+) -> None:
+    """Importing the packages costs few modules, and none of the expensive ones."""
+    smoke.unpack(make_compiled(python, imagenet_model), tmp_path)
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:]; before = set(sys.modules);"
+        "import numpy, tflite_runtime.interpreter;"
+        "from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin;"
+        "from PIL import PngImagePlugin, WebPImagePlugin;"
+        "print(*(set(sys.modules) - before))"
+    )
+    loaded = in_python(python, code, str(tmp_path / "lib" / package_tag(python))).split()
+    assert len(loaded) < 95
+    assert not {
+        *("ast", "ctypes", "datetime", "decimal", "fractions", "inspect", "logging", "pickle"),
+        *("platform", "random", "shutil", "subprocess", "tempfile", "typing"),
+        *("PIL.ExifTags", "PIL.TiffTags", "numpy._core.numeric", "numpy._core.arrayprint"),
+    } & set(loaded)
 
 
 @needs_one

@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 import sys
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +22,10 @@ LINK = (
 EXPORTS = f" -Wl,--version-script={HERE / 'exports.map'},--no-undefined-version"
 OPS = ("classifier", "all")
 
-NUMPY_FLAGS = "-Os -ffunction-sections -fdata-sections"
+# No exception passes through numpy: its C++ is compiled without them.
+NUMPY_FLAGS = (
+    "-Os -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables"
+)
 NUMPY_OPTIONS = (
     # No BLAS: nothing here multiplies matrices with numpy. No kernels for other processors, and
     # none of the vendored vector mathematics: the function looks numbers up and sorts a few.
@@ -33,17 +35,31 @@ NUMPY_OPTIONS = (
     *("--buildtype=plain", "-Db_ndebug=true"),
 )
 
-# Left out of the export: tests, stubs, build tools, and what needs numpy.fft or numpy.random,
-# which our patch leaves out of the build.
-DROPPED = (
-    *("*/tests/*", "*/_*_tests.*", "*.pyi", "*/py.typed", "*.pxd", "*.h", "*/include/*", "*.a"),
-    *("*.pc", "*.ini", "numpy/conftest.py", "numpy/testing/*"),
-    *("numpy/f2py/*", "numpy/distutils/*", "numpy/_pyinstaller/*", "numpy/_configtool.py"),
-    *("numpy/typing/*", "numpy/_core/_simd.*", "numpy/_core/lib/*", "numpy/matlib.py"),
-    *("numpy/doc/*", "numpy/_core/cversions.py", "numpy/ma/testutils.py"),
-    *("numpy/ma/timer_comparison.py", "PIL/ImageMorph.py", "PIL/MicImagePlugin.py"),
-    *("PIL/FpxImagePlugin.py",),
-)
+# What of each package the function can reach, or an array or a picture needs to behave like one:
+# the only files that are exported. What imports the others is patched to do so when it is used.
+SHIPPED = {
+    "numpy": (
+        *("__init__.py", "_globals.py", "dtypes.py", "exceptions.py", "version.py"),
+        *("_utils/__init__.py", "_utils/_convertions.py", "_utils/_inspect.py"),
+        *("_core/__init__.py", "_core/_multiarray_umath.*.so", "_core/multiarray.py"),
+        *("_core/umath.py", "_core/overrides.py", "_core/printoptions.py", "_core/_dtype.py"),
+        *("_core/_exceptions.py", "_core/_internal.py", "_core/_methods.py"),
+        *("_core/_string_helpers.py", "_core/_type_aliases.py", "_core/numerictypes.py"),
+        *("_core/fromnumeric.py", "_core/getlimits.py", "_core/_machar.py"),
+        *("_core/numeric.py", "_core/shape_base.py", "_core/function_base.py"),
+        *("_core/_asarray.py", "_core/_ufunc_config.py", "_core/arrayprint.py"),
+        *("_core/einsumfunc.py", "_core/_dtype_ctypes.py"),
+    ),
+    "PIL": (
+        *("__init__.py", "_version.py", "_binary.py", "_deprecate.py", "_util.py", "_lazy.py"),
+        *("_imaging.*.so", "_webp.*.so", "Image.py", "ImageFile.py", "ImageMode.py"),
+        *("ImagePalette.py", "ImageColor.py", "BmpImagePlugin.py", "GifImagePlugin.py"),
+        *("JpegImagePlugin.py", "JpegPresets.py", "PngImagePlugin.py", "WebPImagePlugin.py"),
+        # A picture's EXIF is a small TIFF file.
+        *("TiffImagePlugin.py", "TiffTags.py", "ExifTags.py"),
+    ),
+    "tflite_runtime": ("*",),
+}
 
 # Of a source, what says under which terms it is. Eigen also keeps the GPL's texts, for old code.
 LICENCES: tuple[str, ...] = (
@@ -123,9 +139,10 @@ class Packages:
         made = self._builder.folder / python.tag
         target = out / python.tag
         shutil.rmtree(target, ignore_errors=True)
-        _copy(made / "numpy" / "install" / "numpy", target / "numpy")
-        _copy(made / "pillow" / "PIL", target / "PIL")
-        _copy(made / "wrapper" / "tflite_runtime", target / "tflite_runtime")
+        _ship(made / "numpy" / "install" / "numpy", target)
+        shutil.copyfile(HERE / "numpy" / "front.py", target / "numpy" / "__init__.py")
+        _ship(made / "pillow" / "PIL", target)
+        _ship(made / "wrapper" / "tflite_runtime", target)
         self._check(python, target)
         used = {name: pin for name, pin in pins().items() if pin.get("ops", self._ops) == self._ops}
         (target / "licences").mkdir()
@@ -144,8 +161,7 @@ class Packages:
 
     def _check(self, python: Python, folder: Path) -> None:
         """Load every extension module: with `-z now`, that resolves every symbol."""
-        modules = ["numpy", "tflite_runtime.interpreter", "PIL.Image"]
-        modules += ["PIL._imaging", "PIL._imagingmath", "PIL._webp"]
+        modules = ["numpy", "tflite_runtime.interpreter", "PIL.Image", "PIL._webp"]
         code = f"import sys; sys.path[:0] = [{str(folder)!r}]; import {', '.join(modules)}"
         self._builder.run([python.path, "-I", "-S", "-B", "-c", code], f"{python.tag}/check")
 
@@ -215,7 +231,9 @@ class Packages:
             command += [f"--native-file={native}", f"-Dc_args={flags}", f"-Dcpp_args={flags}"]
             command += [f"-Dc_link_args={LINK}", f"-Dcpp_link_args={LINK}"]
             self._builder.run(command, name)
-            self._builder.ninja(folder / "build", name)
+            # Not the other targets: they are for tests.
+            module = f"numpy/_core/_multiarray_umath{python.suffix}"
+            self._builder.ninja(folder / "build", name, module)
             command = [*meson, "install", "-C", str(folder / "build"), "--no-rebuild"]
             command += ["--tags", "runtime,python-runtime,devel"]
             self._builder.run([*command, "--destdir", str(folder / "install")], name)
@@ -239,7 +257,7 @@ class Packages:
                 **self._module_options(),
             }
             self._builder.cmake(HERE / "pillow", folder, name, options)
-            _copy(self._sources.folder / "pillow" / "src" / "PIL", folder / "PIL")
+            shutil.copytree(self._sources.folder / "pillow" / "src" / "PIL", folder / "PIL")
             for module in folder.glob("*.so"):
                 shutil.copy(module, folder / "PIL")
 
@@ -279,12 +297,18 @@ def _about(python: Python) -> tuple[str, str]:
     return python.version, python.suffix
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy a package, without what is DROPPED."""
-    for path in sorted(source.rglob("*")):
-        inside = f"{source.name}/{path.relative_to(source).as_posix()}"
-        if path.is_file() and not any(fnmatchcase(inside, pattern) for pattern in DROPPED):
-            to = target / path.relative_to(source)
+def _ship(package: Path, target: Path) -> None:
+    """Copy what SHIPPED names of a package into the folder `target`.
+
+    Raises:
+        RecipeError: a pattern names nothing.
+    """
+    for pattern in SHIPPED[package.name]:
+        found = [path for path in package.glob(pattern) if path.is_file()]
+        if not found:
+            raise RecipeError(f"{package.name}: expected {pattern}, found no such file")
+        for path in found:
+            to = target / package.name / path.relative_to(package)
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
 

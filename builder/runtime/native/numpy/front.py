@@ -1,0 +1,48 @@
+# mypy: ignore-errors
+# ruff: noqa: F401, F403, A004
+"""numpy, cut down to arrays, data types and ufuncs: this file replaces upstream's `__init__.py`.
+
+Upstream's imports all of numpy, at several times the cost of the rest of the function's start.
+Here only what every array needs is loaded at once; other public names of `numpy._core` come from
+the modules in `_ON_DEMAND` when they are first used. What is in none of them (`numpy.lib`,
+`linalg`, `ma`, `random`, strings, records, ...) is not shipped, and `__getattr__` says so.
+"""
+
+from . import dtypes, exceptions
+from ._core.multiarray import *
+from ._core.numerictypes import *
+from ._core.umath import *
+from ._core.umath import NAN as nan
+from ._core.umath import PINF as inf
+from ._globals import _CopyMode, _NoValue
+from .version import version as __version__
+
+newaxis = None
+
+# In this order: the first is what the function uses, the next are the cheaper ones.
+_ON_DEMAND = (
+    *("fromnumeric", "getlimits", "shape_base", "function_base", "_ufunc_config", "numeric"),
+    *("arrayprint", "_asarray", "einsumfunc"),
+)
+_ALIASES = {
+    **{f"a{name}": f"arc{name}" for name in ("cos", "cosh", "sin", "sinh", "tan", "tanh", "tan2")},
+    **{"abs": "absolute", "concat": "concatenate", "permute_dims": "transpose", "pow": "power"},
+    **{f"bitwise_{name}": name for name in ("invert", "left_shift", "right_shift")},
+}
+
+
+def __getattr__(name):
+    from importlib import import_module
+
+    if name in _ALIASES:
+        found = globals().get(_ALIASES[name]) or __getattr__(_ALIASES[name])
+        return globals().setdefault(name, found)
+    if not name.startswith("__"):
+        for place in _ON_DEMAND:
+            module = import_module(f"numpy._core.{place}")
+            if name in module.__all__:
+                return globals().setdefault(name, getattr(module, name))
+    raise AttributeError(
+        f"numpy.{name} is not in this build of numpy {__version__}: it has arrays, data types and "
+        "ufuncs only"
+    )

@@ -1,0 +1,40 @@
+# Parts of Pillow and libwebp to leave out, in the form that the linker's --wrap takes. What stays is
+# what decodes the five formats, and converts, crops, resizes, turns and composes pictures.
+
+set(absent_object
+  # Encoders, but for the raw one: it hands the pixels to numpy.
+  PyImaging_BcnEncoderNew PyImaging_EpsEncoderNew PyImaging_GifEncoderNew PyImaging_JpegEncoderNew
+  PyImaging_PcxEncoderNew PyImaging_TgaRleEncoderNew PyImaging_XbmEncoderNew
+  PyImaging_ZipEncoderNew
+  # Decoders of formats that are not offered.
+  PyImaging_BcnDecoderNew PyImaging_BitDecoderNew PyImaging_FliDecoderNew PyImaging_HexDecoderNew
+  PyImaging_PackbitsDecoderNew PyImaging_PcdDecoderNew PyImaging_PcxDecoderNew
+  PyImaging_SgiRleDecoderNew PyImaging_SunRleDecoderNew PyImaging_TgaRleDecoderNew
+  PyImaging_XbmDecoderNew
+  # Filters, effects, arithmetic, palettes to measure, and geometry beyond flips and quarter turns.
+  ImagingBoxBlur ImagingChopAdd ImagingChopAddModulo ImagingChopAnd ImagingChopDarker
+  ImagingChopDifference ImagingChopHardLight ImagingChopLighter ImagingChopMultiply ImagingChopOr
+  ImagingChopScreen ImagingChopSoftLight ImagingChopSubtract ImagingChopSubtractModulo
+  ImagingChopXor ImagingColorLUT3D_linear ImagingEffectMandelbrot ImagingEffectNoise
+  ImagingEffectSpread ImagingExpand ImagingFillLinearGradient ImagingFillRadialGradient
+  ImagingFilter ImagingGaussianBlur ImagingModeFilter ImagingOffset ImagingOverlay
+  ImagingQuantize ImagingRankFilter ImagingReduce ImagingTransform ImagingUnsharpMask
+  # Paths and outlines.
+  PyOutline_AsOutline PyOutline_Create PyPath_Create)
+set(absent_status
+  ImagingDrawArc ImagingDrawBitmap ImagingDrawChord ImagingDrawEllipse ImagingDrawLine
+  ImagingDrawOutline ImagingDrawPieslice ImagingDrawPoint ImagingDrawPolygon ImagingDrawRectangle
+  ImagingDrawWideLine PyPath_Flatten)
+# Everything that encodes WebP.
+set(absent_webp
+  WebPAnimEncoderAdd WebPAnimEncoderAssemble WebPAnimEncoderDelete WebPAnimEncoderGetError
+  WebPAnimEncoderNewInternal WebPAnimEncoderOptionsInitInternal WebPConfigInitInternal WebPEncode
+  WebPMemoryWrite WebPMemoryWriterInit WebPMuxAssemble WebPMuxCreateInternal WebPMuxDelete
+  WebPMuxSetChunk WebPMuxSetImage WebPNewInternal WebPPictureAlloc WebPPictureFree
+  WebPPictureInitInternal WebPValidateConfig)
+
+foreach(kind object status webp)
+  foreach(symbol IN LISTS absent_${kind})
+    list(APPEND ABSENT -Wl,--wrap=${symbol} -Wl,--defsym=__wrap_${symbol}=absent_${kind})
+  endforeach()
+endforeach()
