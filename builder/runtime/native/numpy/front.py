@@ -1,6 +1,6 @@
 # mypy: ignore-errors
-# ruff: noqa: F401, F403, A004
-"""numpy, cut down to arrays, data types and ufuncs: this file replaces upstream's `__init__.py`.
+# ruff: noqa: F401, F403
+"""numpy, cut down to arrays, data types and ufuncs: this takes the place of its `__init__.py`.
 
 Upstream's imports all of numpy, at several times the cost of the rest of the function's start.
 Here only what every array needs is loaded at once; other public names of `numpy._core` come from
@@ -8,14 +8,14 @@ the modules in `_ON_DEMAND` when they are first used. What is in none of them (`
 `linalg`, `ma`, `random`, strings, records, ...) is not shipped, and `__getattr__` says so.
 """
 
-from . import dtypes, exceptions
-from ._core.multiarray import *
-from ._core.numerictypes import *
-from ._core.umath import *
-from ._core.umath import NAN as nan
-from ._core.umath import PINF as inf
-from ._globals import _CopyMode, _NoValue
-from .version import version as __version__
+from numpy import dtypes, exceptions
+from numpy._core.multiarray import *
+from numpy._core.numerictypes import *
+from numpy._core.umath import *
+from numpy._core.umath import NAN as nan
+from numpy._core.umath import PINF as inf
+from numpy._globals import _CopyMode, _NoValue
+from numpy.version import version as __version__
 
 newaxis = None
 
@@ -26,8 +26,11 @@ _ON_DEMAND = (
 )
 _ALIASES = {
     **{f"a{name}": f"arc{name}" for name in ("cos", "cosh", "sin", "sinh", "tan", "tanh", "tan2")},
-    **{"abs": "absolute", "concat": "concatenate", "permute_dims": "transpose", "pow": "power"},
     **{f"bitwise_{name}": name for name in ("invert", "left_shift", "right_shift")},
+    "abs": "absolute",
+    "concat": "concatenate",
+    "permute_dims": "transpose",
+    "pow": "power",
 }
 
 
