@@ -61,6 +61,19 @@ def parser() -> argparse.ArgumentParser:
         default="classifier",
         help="operators of a compiled interpreter: those of image classifiers, or all of TFLite's",
     )
+    add(
+        "--precompiled",
+        action="store_true",
+        help="a zip that skips the runtime's own compile step at each cold start; for exactly one "
+        "kind (--kind) or deployment (--execution-env)",
+    )
+    add("--kind", metavar="python:X.Y", help="with --precompiled: the kind to deploy on")
+    add(
+        "--execution-env",
+        metavar="STRING",
+        help="with --precompiled: what OW_EXECUTION_ENV is in the deployment's image, if it is not "
+        "Apache's",
+    )
     add("--engine", metavar="NAME", default="", help="docker, podman or buildah (default: found)")
     add(
         "--engine-arg",
@@ -146,7 +159,14 @@ def _run(options: argparse.Namespace) -> int:
         for problem in build.problems(checked) if options.quiet else ():
             print(f"error: {problem}", file=sys.stderr)
         return 0 if checked.ok else 1
-    pythons = tuple(dict.fromkeys((options.python or build.default_python()).split(",")))
+    execution_env = _execution_env(options)
+    kind_python = (options.kind or "").removeprefix("python:")
+    wanted = options.python or kind_python or build.default_python()
+    pythons = tuple(dict.fromkeys(wanted.split(",")))
+    if execution_env and len(pythons) > 1:
+        raise BuildError(f"--precompiled: expected one --python, found {wanted}")
+    if kind_python and pythons != (kind_python,):
+        raise BuildError(f"--kind {options.kind} runs Python {kind_python}, --python says {wanted}")
     for python in pythons:
         if python not in data.pythons():
             known = ", ".join(data.pythons())
@@ -165,6 +185,7 @@ def _run(options: argparse.Namespace) -> int:
         requantize=not options.no_requantize,
         provider=options.runtime,
         options=Options(options.ops, options.sources, options.engine, tuple(options.engine_arg)),
+        execution_env=execution_env,
         smoke=not options.no_smoke,
         keep=not options.no_keep,
     )
@@ -176,6 +197,30 @@ def _run(options: argparse.Namespace) -> int:
     if options.json:
         print(report.as_json(outcome.audit, console, outcome.smoke, outcome.model))
     return 0
+
+
+def _execution_env(options: argparse.Namespace) -> str:
+    """What a precompiled zip names as its environment; empty for a portable one."""
+    from builder import build
+
+    if not options.precompiled:
+        if options.kind or options.execution_env:
+            raise BuildError(
+                "--kind and --execution-env go with --precompiled",
+                "a portable zip is for a Python (--python); its kind is named when it is deployed",
+            )
+        return ""
+    if options.execution_env:
+        if options.execution_env != options.execution_env.strip():
+            raise BuildError("--execution-env: expected no white space around it")
+        return str(options.execution_env)
+    if not options.kind:
+        raise BuildError(
+            "--precompiled: expected the --kind to deploy on, found none",
+            "for example --kind python:3.11; for another deployment than Apache's image, "
+            "--execution-env with its OW_EXECUTION_ENV",
+        )
+    return build.execution_env(options.kind)
 
 
 if __name__ == "__main__":

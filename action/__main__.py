@@ -23,9 +23,17 @@ if __name__ == "__main__":
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
 
-from action.handler import start  # noqa: E402  (the path has to be there first)
+from action.packages import Unfit, use  # noqa: E402  (the path has to be there first)
 
-_handle = start(HERE)
+try:
+    use(HERE)
+    from action.handler import start
+
+    _handle = start(HERE)
+except Unfit as error:
+    from action.handler import failing
+
+    _handle = failing(str(error))
 
 
 def main(params: dict[str, Any]) -> dict[str, Any]:

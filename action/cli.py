@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from action.handler import Handler, Timings, start
+from action.handler import Handler, Timings, failing, start
+from action.packages import Unfit, use
 from action.request import DEFAULT_TOP_K, ActionError, check_size, parse_options
 
 BUILT = Path(__file__).resolve().parent.parent / "build" / "local"
@@ -79,7 +80,11 @@ def _start() -> Handler | str:
         )
     # The interpreter's own chatter ("INFO: ...") is for logs, not for a terminal.
     with _silenced():
-        handler = start(str(BUILT / tag))
+        try:
+            use(str(BUILT / tag), own=False)
+            handler = start(str(BUILT / tag))
+        except Unfit as error:
+            handler = failing(str(error))
     return handler if isinstance(handler, Handler) else str(handler({})["error"])
 
 

@@ -19,10 +19,10 @@ _INTERNAL = "internal error: the picture could not be classified; the activation
 
 
 def start(root: str) -> Callable[[Any], Answer]:
-    """Load what `root` holds, once per container.
+    """Load the model in `root`, once per container.
 
     Args:
-        root: folder with `lib/cpXY/` (packages per Python version) and `model/`.
+        root: folder with `model/`; its packages are in use already.
 
     Returns:
         The function that answers activations. If loading failed, one that answers each with the
@@ -30,37 +30,16 @@ def start(root: str) -> Callable[[Any], Answer]:
     """
     began = perf_counter()
     try:
-        use_packages(root)
         return Handler(os.path.join(root, "model"), began)
-    except ActionError as error:
-        reason = str(error)
     except Exception as error:
         _trace(error)
-        reason = f"the function could not start: {type(error).__name__}: {error}"
+        return failing(f"the function could not start: {type(error).__name__}: {error}")
+
+
+def failing(reason: str) -> Callable[[Any], Answer]:
+    """A function that answers each activation with the reason why none can be."""
     print(f"start failed: {reason}", file=sys.stderr)
     return lambda params: {"error": reason}
-
-
-def use_packages(root: str) -> None:
-    """Put the packages for the running Python version first on the import path.
-
-    Raises:
-        ActionError: the zip was built for another Python version or machine.
-    """
-    tag = "cp{}{}".format(*sys.version_info)
-    folder = os.path.join(root, "lib")
-    if not os.path.isdir(os.path.join(folder, tag)):
-        built = sorted(name[2:] for name in os.listdir(folder) if name.startswith("cp"))
-        versions = [f"{name[0]}.{name[1:]}" for name in sorted(built, key=int)]
-        running = "{}.{}".format(*sys.version_info)
-        raise ActionError(
-            f"built for Python {', '.join(versions)}, this runtime is {running}: rebuild with "
-            f"--python {running} or create the action with --kind python:{versions[-1]}"
-        )
-    machine = f"{sys.platform} {os.uname().machine}" if hasattr(os, "uname") else sys.platform
-    if machine != "linux x86_64":
-        raise ActionError(f"built for linux x86_64, this machine is {machine}")
-    sys.path.insert(0, os.path.join(folder, tag))
 
 
 class Timings:

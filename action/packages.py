@@ -1,50 +1,90 @@
-"""Import of what the zip carries, from one archive in place of a hundred files.
+"""Import of what the zip carries: from a few archives in place of a hundred files.
 
-Each file costs OpenWhisk's unzip about 0.6 ms, and each folder on the path costs an import some
-system calls. So `lib/cpXY/modules` has the code of all of a Python version's modules: four bytes
-(little endian) with the length of an index; the index, a marshalled dict; the code objects. The
-index maps a module's name to (is it a package, its source's name in tracebacks, offset, length), or
-for an extension module, which stays a file for the dynamic loader, to its path.
+OpenWhisk's unzip takes about 0.6 ms for each file, and Python searches folders for each module. So
+`lib/cpXY/NAME.modules` has the code of all of a package's modules. In order: the magic number of
+Python's code files and the length of the index (4 bytes each, little endian); the index, in JSON;
+the code objects, marshalled. The index maps a module's name to [is it a package, its source's name
+in tracebacks, offset among the code objects, length]. An extension module stays a file, for the
+dynamic loader, and the index has its path.
 """
 
 from __future__ import annotations
 
+import json
 import marshal
 import os
 import sys
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
 
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # the module `typing` takes longer to import than all of this
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
     from typing import Any
 
-ARCHIVE = "modules"
+SUFFIX = ".modules"
+OWN = "action" + SUFFIX
 
 
-class Packages:
-    """Finder and loader (PEP 451) of the modules in an archive."""
+class Unfit(Exception):
+    """The zip was built for another Python version or machine; the text says which."""
 
-    def __init__(self, folder: str) -> None:
-        """Open the archive in `folder`; raises OSError if there is none."""
+
+def use(root: str, own: bool = True) -> None:
+    """Import from the packages in `root`, those for the running Python, before any others.
+
+    Args:
+        root: folder with `lib/cpXY/`.
+        own: whether the function's own modules come from there, too.
+
+    Raises:
+        Unfit: there are none for the running Python, or this is another kind of machine.
+    """
+    tag = "cp{}{}".format(*sys.version_info)
+    folder = os.path.join(root, "lib", tag)
+    if not os.path.isdir(folder):
+        built = sorted(int(name[2:]) for name in os.listdir(os.path.dirname(folder)))
+        versions = [f"{str(number)[0]}.{str(number)[1:]}" for number in built]
+        running = "{}.{}".format(*sys.version_info)
+        raise Unfit(
+            f"built for Python {', '.join(versions)}, this runtime is {running}: rebuild with "
+            f"--python {running} or create the action with --kind python:{versions[-1]}"
+        )
+    machine = f"{sys.platform} {os.uname().machine}" if hasattr(os, "uname") else sys.platform
+    if machine != "linux x86_64":
+        raise Unfit(f"built for linux x86_64, this machine is {machine}")
+    archives = sorted(name for name in os.listdir(folder) if name.endswith(SUFFIX))
+    if not archives:  # built without a Python of this version: the modules are there as sources
+        sys.path.insert(0, folder)
+        return
+    sys.meta_path.insert(0, Archives(folder, [name for name in archives if own or name != OWN]))
+
+
+class Archives:
+    """Finder and loader (PEP 451) of the modules in archives."""
+
+    def __init__(self, folder: str, names: list[str]) -> None:
+        """Open the archives `names` in `folder`; raises OSError."""
         self._folder = folder
-        self._file = os.open(os.path.join(folder, ARCHIVE), os.O_RDONLY)
-        self._start = 4 + int.from_bytes(os.pread(self._file, 4, 0), "little")
-        self._index: dict[str, Any] = marshal.loads(os.pread(self._file, self._start - 4, 4))
+        self.index: dict[str, Any] = {}
+        for name in names:
+            file = os.open(os.path.join(folder, name), os.O_RDONLY)
+            length = int.from_bytes(os.pread(file, 4, 4), "little")
+            for module, found in json.loads(os.pread(file, length, 8)).items():
+                self.index[module] = found if isinstance(found, str) else (file, length + 8, *found)
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The module's spec, or None if the archive does not have it."""
-        found = self._index.get(name)
+        """The module's spec, or None if no archive has it."""
+        found = self.index.get(name)
         if found is None:
             return None
         if isinstance(found, str):
             origin = os.path.join(self._folder, found)
             spec = ModuleSpec(name, ExtensionFileLoader(name, origin), origin=origin)
         else:
-            package, origin, _, _ = found
+            _, _, package, origin, _, _ = found
             spec = ModuleSpec(name, self, origin=origin, is_package=package)  # type: ignore[arg-type]
         spec.has_location = True  # sets the module's __file__
         return spec
@@ -55,10 +95,5 @@ class Packages:
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the module's code."""
-        _, _, offset, length = self._index[module.__name__]
-        exec(marshal.loads(os.pread(self._file, length, self._start + offset)), module.__dict__)
-
-
-def install(folder: str) -> None:
-    """From now on, import the modules of the archive in `folder` before any others."""
-    sys.meta_path.insert(0, Packages(folder))
+        file, start, _, _, offset, length = self.index[module.__name__]
+        exec(marshal.loads(os.pread(file, length, start + offset)), module.__dict__)

@@ -142,7 +142,7 @@ def _decoded(text: str) -> bytes:
     """What base64 `text` stands for."""
     try:
         data = binascii.a2b_base64(text)  # at full speed, but silent about what it passes over
-        if len(data) == len(text) // 4 * 3 - text.count("=", -2):  # that is, over nothing
+        if data and len(data) == len(text) // 4 * 3 - text.count("=", -2):  # that is, nothing
             return data
     except ValueError:
         pass

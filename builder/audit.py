@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import data, elf
-from builder.bundle import DATE, LICENCES, MANIFEST, MODE, MODEL_SETTINGS, SCHEMA
+from builder.bundle import DATE, LICENCES, MANIFEST, MODE, MODEL_SETTINGS, MODULES, SCHEMA
 from builder.errors import BuildError
 from builder.runtime import package_tag
 
@@ -23,8 +23,10 @@ _UNCHECKED_HASH = 1
 _FORBIDDEN = {
     "requirements.txt": "the runtime would run pip at every cold start",
     "virtualenv/": "the runtime would try to activate it",
-    "exec": "the runtime would start it in place of Python",
     "exec__.py": "the runtime writes its own",
+}
+_PRECOMPILED = {
+    "exec": "the runtime would start it in place of Python",
     "main__.py": "the runtime makes it from __main__.py",
 }
 
@@ -58,6 +60,7 @@ class Report:
     sha256: str
     pythons: list[str] = field(default_factory=list)
     bytecode: bool = False
+    execution_env: str = ""
     checks: list[Check] = field(default_factory=list)
     parts: list[PartSize] = field(default_factory=list)
 
@@ -91,11 +94,12 @@ def audit(path: Path) -> Report:
     manifest = _manifest(files)
     report.pythons = manifest["python"]
     report.bytecode = bool(manifest.get("bytecode"))
+    report.execution_env = str(manifest.get("executionEnv", ""))
     for title, look in (
         ("size", lambda: _size(len(content))),
-        ("entries", lambda: _entries(infos)),
+        ("entries", lambda: _entries(infos, bool(manifest.get("executionEnv")))),
         ("manifest", lambda: _against_manifest(files, manifest)),
-        ("entry point", lambda: _entry_point(files)),
+        ("entry point", lambda: _entry_point(files, infos)),
         ("code files", lambda: _code_files(files, report.pythons)),
         ("native parts", lambda: _native_parts(files, manifest)),
         ("model", lambda: _model(files)),
@@ -135,7 +139,7 @@ def _size(size: int) -> Iterator[str]:
     yield f"={size} of {limit} bytes"
 
 
-def _entries(infos: list[zipfile.ZipInfo]) -> Iterator[str]:
+def _entries(infos: list[zipfile.ZipInfo], precompiled: bool) -> Iterator[str]:
     names = [info.filename for info in infos]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"{name}: more than once"
@@ -147,11 +151,13 @@ def _entries(infos: list[zipfile.ZipInfo]) -> Iterator[str]:
             yield f"{name}: a path that leaves the folder"
         elif name.endswith("/"):
             yield f"{name}: an entry for a folder"
-        elif mode != 0o100000 | MODE:
-            yield f"{name}: expected mode {0o100000 | MODE:o}, found {mode:o}"
+        else:
+            expected = 0o100755 if precompiled and name == "exec" else 0o100000 | MODE
+            if mode != expected:
+                yield f"{name}: expected mode {expected:o}, found {mode:o}"
         if info.date_time != DATE:
             yield f"{name}: expected the date {DATE[0]}-01-01, found {info.date_time}"
-    for name, why in _FORBIDDEN.items():
+    for name, why in (_FORBIDDEN if precompiled else {**_FORBIDDEN, **_PRECOMPILED}).items():
         if any(entry == name or (name[-1] == "/" and entry.startswith(name)) for entry in names):
             yield f"{name}: must not be there ({why})"
     yield f"={len(names)} files"
@@ -189,39 +195,61 @@ def _against_manifest(files: dict[str, bytes], manifest: dict[str, Any]) -> Iter
     )
 
 
-def _entry_point(files: dict[str, bytes]) -> Iterator[str]:
-    if "__main__.py" not in files:
-        yield "expected __main__.py at the root, found none"
+def _entry_point(files: dict[str, bytes], infos: list[zipfile.ZipInfo]) -> Iterator[str]:
+    main, found = "__main__.py", "main(params)"
+    if "exec" in files:
+        main = "main__.py"
+        env = files.get("exec.env", b"").decode(errors="replace")
+        found = f"main(params), precompiled for {env}"
+        mode = next(info.external_attr >> 16 for info in infos if info.filename == "exec")
+        if not files["exec"].startswith(b"#!") or not mode & 0o111:
+            yield "exec: expected an executable file that begins with #!"
+        if not env or env != env.strip():
+            yield f"exec.env: expected the image's OW_EXECUTION_ENV, found {env!r}"
+        if "action/launcher.py" not in files:
+            yield "exec: expected its launcher, action/launcher.py, found none"
+    if main not in files:
+        yield f"expected {main} at the root, found none"
         return
     try:
-        tree = ast.parse(files["__main__.py"])
+        tree = ast.parse(files[main])
     except (SyntaxError, ValueError) as error:
-        yield f"__main__.py does not parse: {error}"
+        yield f"{main} does not parse: {error}"
         return
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     if "main" not in names:
-        yield "__main__.py defines no main(params)"
+        yield f"{main} defines no main(params)"
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
-            yield "__main__.py: a relative import fails on the platform"
-    yield "=__main__.py: main(params)"
+            yield f"{main}: a relative import fails on the platform"
+    yield f"={main}: {found}"
 
 
 def _code_files(files: dict[str, bytes], pythons: list[str]) -> Iterator[str]:
-    count = 0
+    modules = 0
     for name, content in files.items():
-        if not name.endswith(".pyc"):
+        if not name.endswith((".pyc", MODULES)):
             continue
-        count += 1
         python = _python_of(name, pythons)
         magic, flags = int.from_bytes(content[:2], "little"), int.from_bytes(content[4:8], "little")
         if python is None:
             yield f"{name}: for none of the zip's Python versions ({', '.join(pythons)})"
         elif magic != PYC_MAGIC[python]:
             yield f"{name}: not the code of Python {python} (magic number {magic})"
+        elif name.endswith(MODULES):
+            try:
+                modules += len(archived(content))
+            except ValueError as error:
+                yield f"{name}: its index does not read: {error}"
         elif flags != _UNCHECKED_HASH:
             yield f"{name}: would be stale after unzipping: not an unchecked-hash code file"
-    yield f"={count} unchecked-hash code files" if count else "=none: modules ship as sources"
+    yield f"={modules} modules in archives" if modules else "=none: modules ship as sources"
+
+
+def archived(content: bytes) -> list[str]:
+    """The names of the modules in an archive of `action/packages.py`; raises ValueError."""
+    length = int.from_bytes(content[4:8], "little")
+    return list(json.loads(content[8 : 8 + length]))
 
 
 def _python_of(name: str, pythons: list[str]) -> str | None:

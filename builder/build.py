@@ -33,6 +33,8 @@ class Wishes:
     """Whether a uint8 model is converted to int8."""
     provider: str = "auto"
     options: Options = DEFAULT
+    execution_env: str = ""
+    """OW_EXECUTION_ENV of the image that a precompiled zip is for; empty for a portable one."""
     smoke: bool = True
     keep: bool = True
     """Whether `python -m action` shall use this build."""
@@ -69,7 +71,7 @@ def build(wishes: Wishes, console: Console) -> Outcome:
     _check_operators(chosen, targets)
     with bundle.replacing(wishes.output) as part:
         with console.step("zip") as details:
-            entries = bundle.collect(targets, chosen)
+            entries = bundle.collect(targets, chosen, wishes.execution_env)
             with console.progress(wishes.output.name) as advance:
                 bundle.write(entries, part, advance)
             details.append(f"{wishes.output.name}, {megabytes(part.stat().st_size)}")
@@ -141,6 +143,24 @@ def _target(python: str, wishes: Wishes, console: Console) -> bundle.Target:
 def problems(audited: audit.Report) -> list[str]:
     """Everything that an audit found wrong, with the check's title."""
     return [f"{check.title}: {text}" for check in audited.checks for text in check.problems]
+
+
+def execution_env(kind: str) -> str:
+    """OW_EXECUTION_ENV of the image behind a kind, as Apache OpenWhisk publishes it.
+
+    Raises:
+        BuildError: no such kind, or no image of it is known.
+    """
+    known = {name: each["execution_env"] for name, each in data.platform()["kinds"].items()}
+    found: str = known.get(kind, "")
+    if not found:
+        kinds = ", ".join(name for name, env in known.items() if env)
+        raise BuildError(
+            f"--kind: expected one of {kinds}, found {kind}",
+            "a precompiled zip must name its image's OW_EXECUTION_ENV: for another deployment pass "
+            "it with --execution-env",
+        )
+    return found
 
 
 def default_python() -> str:

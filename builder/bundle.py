@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import tempfile
 import zipfile
@@ -29,6 +30,8 @@ MANIFEST = "manifest.json"
 LICENCES = "LICENSES.txt"
 SBOM = "sbom.cdx.json"
 MODEL_SETTINGS = "model/model.json"
+MODULES = ".modules"
+"""What the archives of modules end in; `action/packages.py` says what is in them."""
 DATE = (1980, 1, 1, 0, 0, 0)
 MODE = 0o644
 LEVEL = 12
@@ -36,9 +39,29 @@ LEVEL = 12
 
 _COMPRESSOR = f"deflate-{version('deflate')}-{LEVEL}"
 _KEEP_FROM = 1 << 18
+_CODE = 16
+"""Where the code begins in a code file (PEP 552)."""
 
-_NOT_SHIPPED = ("cli.py",)
+_LOCAL = ("cli.py",)
 """Of `action/`: the local command line, which the platform never runs."""
+_PRECOMPILED = ("launcher.py",)
+"""Of `action/`: what stands for the runtime's own launcher in a precompiled zip."""
+_FIRST = ("__init__.py", "packages.py")
+"""Of `action/`: what is imported before there are archives to import from."""
+
+EXEC = """\
+#!/usr/local/bin/python -ISB
+import sys
+
+sys.path.insert(0, __file__.rpartition("/")[0])
+
+from main__ import main
+
+from action.launcher import serve
+
+serve(main)
+"""
+"""What OpenWhisk's proxy starts: Python without `site` and what depends on the environment."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +71,7 @@ class Entry:
     path: str
     content: bytes
     part: str
+    mode: int = MODE
 
 
 @dataclass(frozen=True)
@@ -61,12 +85,14 @@ class Target:
     interpreter: interpreters.Interpreter | None
 
 
-def collect(targets: Sequence[Target], model: Model) -> list[Entry]:
+def collect(targets: Sequence[Target], model: Model, execution_env: str = "") -> list[Entry]:
     """Everything that goes into the zip, manifest included, sorted by path.
 
     Args:
         targets: one per Python version; the function chooses when it starts.
         model: the model with its settings.
+        execution_env: OW_EXECUTION_ENV of the image that a precompiled zip is for; empty for a
+            portable one.
 
     Raises:
         BuildError: something does not compile.
@@ -76,14 +102,14 @@ def collect(targets: Sequence[Target], model: Model) -> list[Entry]:
     parts = [_own_part(), *packages, model.part, _labels_part()]
     settings = json.dumps(model.settings, ensure_ascii=False, separators=(",", ":"))
     entries = [
-        *_action_files(targets),
-        *(entry for target in targets for entry in _package_files(target)),
+        *_action_files(execution_env),
+        *(entry for target in targets for entry in _package_files(target, bool(execution_env))),
         Entry(f"model/{model.settings['file']}", model.path.read_bytes(), model.part.name),
         Entry(MODEL_SETTINGS, settings.encode(), "labels"),
         Entry(LICENCES, _licences(parts).encode(), "action"),
         Entry(SBOM, sbom(parts, DATE), "action"),
     ]
-    entries.append(Entry(MANIFEST, _manifest(targets, parts, entries), "action"))
+    entries.append(Entry(MANIFEST, _manifest(targets, parts, entries, execution_env), "action"))
     return sorted(entries, key=lambda entry: entry.path)
 
 
@@ -170,7 +196,7 @@ class _Packed:
 def _add(archive: zipfile.ZipFile, entry: Entry) -> None:
     info = zipfile.ZipInfo(entry.path, DATE)
     info.create_system = 3  # Unix, so that the modes count, on Windows too
-    info.external_attr = (0o100000 | MODE) << 16
+    info.external_attr = (0o100000 | entry.mode) << 16
     info.file_size = len(entry.content)
     packed = _deflated(entry.content)
     if len(packed) < len(entry.content):
@@ -198,61 +224,99 @@ def _deflated(content: bytes) -> bytes:
     return kept.read_bytes()
 
 
-def _action_files(targets: Sequence[Target]) -> list[Entry]:
-    """Our sources as they are, and their code files for each Python."""
-    files = [
-        path
-        for path in sorted(ACTION.iterdir())
-        if path.is_file() and path.name not in _NOT_SHIPPED and path.suffix != ".pyc"
+def _shipped(precompiled: bool) -> list[Path]:
+    """The files of `action/` that ship."""
+    left_out = (*_LOCAL, *(() if precompiled else _PRECOMPILED))
+    files = sorted(path for path in ACTION.iterdir() if path.is_file() and path.suffix != ".pyc")
+    return [path for path in files if path.name not in left_out]
+
+
+def _action_files(execution_env: str) -> list[Entry]:
+    """Our sources as they are; for a precompiled zip, what the runtime would make of them."""
+    main = "main__.py" if execution_env else "__main__.py"
+    entries = [
+        Entry(
+            main if path.name == "__main__.py" else f"action/{path.name}",
+            path.read_bytes(),
+            "action",
+        )
+        for path in _shipped(bool(execution_env))
     ]
-    where = {
-        path: path.name if path.name == "__main__.py" else f"action/{path.name}" for path in files
-    }
-    entries = [Entry(where[path], path.read_bytes(), "action") for path in files]
-    modules = [path for path in files if path.suffix == ".py" and path.name != "__main__.py"]
-    for target in targets:
-        tag = f"cpython-{target.runtime.python.replace('.', '')}"
-        work = [
-            (path, f"action/__pycache__/{path.stem}.{tag}.pyc", where[path]) for path in modules
-        ]
-        if target.interpreter:
-            compiled = _compile(target.interpreter, work)
-            entries += [Entry(path, code, "action") for path, code in compiled]
+    if execution_env:
+        entries.append(Entry("exec", EXEC.encode(), "action", 0o755))
+        entries.append(Entry("exec.env", execution_env.encode(), "action"))
     return entries
 
 
-def _package_files(target: Target) -> list[Entry]:
-    """The packages; modules as code files in place of their sources, as PEP 3147 allows."""
+def _package_files(target: Target, precompiled: bool) -> list[Entry]:
+    """Packages and our own modules for one Python: modules in archives, the other files as is.
+
+    Without an interpreter to compile with, the packages' sources.
+    """
     runtime = target.runtime
-    lib = f"lib/{package_tag(runtime.python)}/"
-    entries, work = [], []
-    for path, part in sorted(runtime.owner.items()):
-        source = runtime.folder / path
-        if target.interpreter and path.endswith(".py"):
-            work.append((source, lib + path + "c", lib + path))
-        else:
-            entries.append(Entry(lib + path, source.read_bytes(), part))
-    if target.interpreter:
-        for compiled, code in _compile(target.interpreter, work, docstrings=False):
-            owner = runtime.owner[compiled[len(lib) : -1]]
-            entries.append(Entry(compiled, code, owner))
+    tag = package_tag(runtime.python)
+    lib = f"lib/{tag}/"
+    sources = {path for path in runtime.owner if path.endswith(".py") and target.interpreter}
+    entries = [
+        Entry(lib + path, (runtime.folder / path).read_bytes(), part)
+        for path, part in sorted(runtime.owner.items())
+        if path not in sources
+    ]
+    if not target.interpreter:
+        return entries
+    own = [path for path in _shipped(precompiled) if path.suffix == ".py"]
+    work = [(path, f"action/{path.name}") for path in own if path.name != "__main__.py"]
+    work += [(runtime.folder / path, lib + path) for path in sorted(sources)]
+    codes = _compile(target.interpreter, work)
+    for name in _FIRST:
+        stem = name.removesuffix(".py")
+        cached = f"action/__pycache__/{stem}.{tag.replace('cp', 'cpython-')}.pyc"
+        entries.append(Entry(cached, codes.pop(f"action/{name}"), "action"))
+    for part in dict.fromkeys(["action", *runtime.owner.values()]):
+        mine = {
+            shown.removeprefix(lib): (shown, code)
+            for shown, code in codes.items()
+            if runtime.owner.get(shown.removeprefix(lib), "action") == part
+        }
+        natives = [path for path, owner in runtime.owner.items() if owner == part]
+        natives = [path for path in natives if path.endswith(".so")]
+        name = re.sub(r"[^\w.-]", "-", part.removesuffix(f" {tag}"))
+        entries.append(Entry(f"{lib}{name}{MODULES}", _archive(mine, natives), part))
     return entries
+
+
+def _archive(modules: dict[str, tuple[str, bytes]], natives: list[str]) -> bytes:
+    """Modules as `action/packages.py` reads them.
+
+    Args:
+        modules: path from the import root -> (name in tracebacks, content of the code file).
+        natives: paths of extension modules.
+    """
+    index: dict[str, Any] = {}
+    codes = b""
+    for path, (shown, content) in sorted(modules.items()):
+        name = path.removesuffix(".py").replace("/", ".")
+        package = name.endswith(".__init__")
+        code = content[_CODE:]
+        index[name.removesuffix(".__init__")] = [package, shown, len(codes), len(code)]
+        codes += code
+    for path in sorted(natives):
+        folder, _, file = path.rpartition("/")
+        index[f"{folder}/{file.partition('.')[0]}".replace("/", ".").lstrip(".")] = path
+    packed = json.dumps(index, separators=(",", ":")).encode()
+    magic = next(iter(modules.values()))[1][:4]
+    return magic + len(packed).to_bytes(4, "little") + packed + codes
 
 
 def _compile(
-    interpreter: interpreters.Interpreter,
-    files: list[tuple[Path, str, str]],
-    docstrings: bool = True,
-) -> list[tuple[str, bytes]]:
-    """Byte-compile (source, path in the zip, path in tracebacks); returns paths with code.
-
-    Nobody reads other projects' docstrings in a zip, and they are a third of their code files.
-    """
+    interpreter: interpreters.Interpreter, files: list[tuple[Path, str]]
+) -> dict[str, bytes]:
+    """Byte-compile (source, its name in tracebacks); returns the code file of each name."""
     with tempfile.TemporaryDirectory() as scratch:
         targets = [Path(scratch) / f"{number}.pyc" for number in range(len(files))]
         work = [
-            [str(source), str(target), shown, docstrings]
-            for (source, _, shown), target in zip(files, targets, strict=True)
+            [str(source), str(target), shown]
+            for (source, shown), target in zip(files, targets, strict=True)
         ]
         done = subprocess.run(
             [interpreter.path, "-s", "-S", "-c", (BUILDER / "compile_all.py").read_text("utf-8")],
@@ -266,9 +330,9 @@ def _compile(
         )
         if done.returncode:
             raise BuildError(f"byte-compiling failed: {done.stderr.strip()}")
-        return [
-            (path, target.read_bytes()) for (_, path, _), target in zip(files, targets, strict=True)
-        ]
+        return {
+            shown: target.read_bytes() for (_, shown), target in zip(files, targets, strict=True)
+        }
 
 
 def _own_part() -> Part:
@@ -305,11 +369,14 @@ def _licences(parts: list[Part]) -> str:
     return summary + "".join(texts)
 
 
-def _manifest(targets: Sequence[Target], parts: list[Part], entries: list[Entry]) -> bytes:
+def _manifest(
+    targets: Sequence[Target], parts: list[Part], entries: list[Entry], execution_env: str
+) -> bytes:
     manifest: dict[str, Any] = {
         "schema": SCHEMA,
         "python": [target.runtime.python for target in targets],
         "bytecode": all(target.interpreter for target in targets),
+        "executionEnv": execution_env,
         "parts": [
             {
                 "name": part.name,

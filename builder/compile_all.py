@@ -1,8 +1,7 @@
 """Byte-compile files for the Python that runs this script (the zip's, not the builder's).
 
-Reads a JSON list of [source, target, name shown in tracebacks, whether to keep docstrings] from
-stdin. The code files are "unchecked-hash" (PEP 552): OpenWhisk's unzip does not restore dates, so
-dated ones would be stale.
+Reads a JSON list of [source, target, name shown in tracebacks] from stdin. The code files are
+"unchecked-hash" (PEP 552): OpenWhisk's unzip does not restore dates, so dated ones would be stale.
 """
 
 import ast
@@ -15,25 +14,24 @@ from pathlib import Path
 _UNCHECKED_HASH = 1
 
 
-def code(source: bytes, shown: str, docstrings: bool) -> bytes:
+def code(source: bytes, shown: str) -> bytes:
     """The content of a code file.
 
-    Docstrings that are not kept become empty strings, so that code which works on its own still
-    does; assertions stay.
+    Docstrings, a third of such files, become empty strings, so that code which works on its own
+    still does; assertions stay.
     """
     tree = ast.parse(source, shown)
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            docstring = ast.get_docstring(node, clean=False)
-            if docstring and not docstrings:
+            if ast.get_docstring(node, clean=False):
                 node.body[0].value.value = ""  # type: ignore[attr-defined]
     header = importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH.to_bytes(4, "little")
     compiled = compile(tree, shown, "exec", dont_inherit=True, optimize=0)
     return header + importlib.util.source_hash(source) + marshal.dumps(compiled)
 
 
-for path, target, name, keep in json.load(sys.stdin):
+for path, target, name in json.load(sys.stdin):
     try:
-        Path(target).write_bytes(code(Path(path).read_bytes(), name, keep))
+        Path(target).write_bytes(code(Path(path).read_bytes(), name))
     except SyntaxError as error:
         sys.exit(str(error))

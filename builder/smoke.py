@@ -1,7 +1,7 @@
 """Speak the protocol of OpenWhisk's Python runtime to a finished zip, in a clean interpreter.
 
 The runtime unpacks the zip, renames `__main__.py` to `main__.py`, and starts a launcher beside it
-that imports `main` from there. Per activation the launcher reads one JSON line on standard input
+that imports `main` from there; of a precompiled zip it starts `exec`. Per activation the launcher reads one JSON line on standard input
 and writes one on file descriptor 3 (OpenWhisk's "ActionLoop" protocol).
 """
 
@@ -60,14 +60,23 @@ class Action:
     def __init__(
         self, folder: Path, interpreter: str, environment: dict[str, str], isolated: bool
     ) -> None:
-        """Start the unpacked zip in `folder`; raises SmokeError if it does not come up."""
+        """Start the unpacked zip in `folder`; raises SmokeError if it does not come up.
+
+        What it is started with, and where, is that of the stock runtime; `isolated` keeps its
+        launcher from the interpreter's own packages.
+        """
+        command = [interpreter, *(("-I", "-S") if isolated else ()), "exec__.py"]
+        start = folder / "exec"
+        if start.exists():
+            shebang = start.read_text("utf-8").partition("\n")[0]
+            command = [interpreter, *shebang.split()[1:], str(start)]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         self._buffer = b""
         reader, writer = os.pipe()
         began = time.perf_counter()
         self._process = subprocess.Popen(
-            [interpreter, *(("-I", "-S") if isolated else ()), "exec__.py"],
-            cwd=folder,
+            command,
+            cwd="/" if start.exists() else folder,
             env={"__OW_WAIT_FOR_ACK": "1", **environment},
             stdin=subprocess.PIPE,
             stdout=self._log,
@@ -153,6 +162,8 @@ def unpack(archive: Path, folder: Path) -> None:
     """
     with zipfile.ZipFile(archive) as zipped:
         zipped.extractall(folder)
+    if (folder / "exec").exists():  # precompiled: nothing is left to do
+        return
     main = folder / "__main__.py"
     try:
         ast.parse(main.read_bytes())
