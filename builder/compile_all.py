@@ -22,9 +22,9 @@ def code(source: bytes, shown: str) -> bytes:
     """
     tree = ast.parse(source, shown)
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            if ast.get_docstring(node, clean=False):
-                node.body[0].value.value = ""  # type: ignore[attr-defined]
+        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+        if isinstance(node, kinds) and ast.get_docstring(node, clean=False):
+            node.body[0].value.value = ""  # type: ignore[attr-defined]
     header = importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH.to_bytes(4, "little")
     compiled = compile(tree, shown, "exec", dont_inherit=True, optimize=0)
     return header + importlib.util.source_hash(source) + marshal.dumps(compiled)

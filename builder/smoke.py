@@ -1,8 +1,9 @@
 """Speak the protocol of OpenWhisk's Python runtime to a finished zip, in a clean interpreter.
 
 The runtime unpacks the zip, renames `__main__.py` to `main__.py`, and starts a launcher beside it
-that imports `main` from there; of a precompiled zip it starts `exec`. Per activation the launcher reads one JSON line on standard input
-and writes one on file descriptor 3 (OpenWhisk's "ActionLoop" protocol).
+that imports `main` from there; of a precompiled zip it starts `exec`. Per activation the launcher
+reads one JSON line on standard input and writes one on file descriptor 3 (OpenWhisk's "ActionLoop"
+protocol).
 """
 
 import ast
