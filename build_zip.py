@@ -144,7 +144,7 @@ def _run(options: argparse.Namespace) -> int:
     from builder.model import Normalization
     from builder.runtime import Options
 
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(options.quiet)
     if options.check:
         checked = audit.audit(options.check)

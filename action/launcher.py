@@ -34,9 +34,9 @@ def serve(main: Callable[[Any], Any]) -> None:
 def _send(answers: Any, line: bytes) -> None:
     # The log has to be complete when the proxy gets the answer: it then marks the log's end.
     for log in (sys.stdout, sys.stderr):
-        try:
+        try:  # noqa: SIM105 (contextlib takes longer to import than json)
             log.flush()
-        except Exception:  # the function closed it, or put something else in its place
+        except Exception:  # the function closed it, or put something else there
             pass
     answers.write(line + b"\n")
     answers.flush()

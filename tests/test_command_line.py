@@ -235,7 +235,14 @@ def test_killed_builds_leave_no_zip(colours: list[str], tmp_path: Path) -> None:
     output = tmp_path / "dist" / "c.zip"
     command = [sys.executable, "build_zip.py", *colours, "--output", str(output), "--no-keep"]
     for number, wanted in ((signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
-        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+            # in the background of a script the tests themselves may ignore SIGINT
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as process:
             part = output.with_name("c.zip.part")
             deadline = time.monotonic() + 60
             while not part.exists():
