@@ -193,7 +193,7 @@ def _run(options: argparse.Namespace) -> int:
     report.show_audit(outcome.audit, console)
     if outcome.smoke:
         report.show_answer(outcome.smoke, build.SAMPLE, console)
-    report.show_commands(options.output, outcome.audit.pythons, console)
+    report.show_commands(options.output, outcome.audit, console)
     if options.json:
         print(report.as_json(outcome.audit, console, outcome.smoke, outcome.model))
     return 0

@@ -11,7 +11,10 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    _handle: Callable[[Any], dict[str, Any]]
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -23,17 +26,15 @@ if __name__ == "__main__":
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
 
-from action.packages import Unfit, use  # noqa: E402  (the path has to be there first)
+from action.packages import failing, use  # noqa: E402  (the path has to be there first)
 
 try:
     use(HERE)
     from action.handler import start
 
     _handle = start(HERE)
-except Unfit as error:
-    from action.handler import failing
-
-    _handle = failing(str(error))
+except Exception as error:
+    _handle = failing(error)
 
 
 def main(params: dict[str, Any]) -> dict[str, Any]:
