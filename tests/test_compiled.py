@@ -173,7 +173,7 @@ def test_a_float_network_agrees_with_the_wheels(
     [("mobilenet", True), ("mobilenet", False), ("efficientnet_lite0", True)],
 )
 def test_what_runs_on_xnnpack(make_compiled: Make, model: str, requantize: bool) -> None:
-    """All but what XNNPACK's graphs have no node for: a delegate that is off is ten times slower."""
+    """All but what XNNPACK's graphs have no node for: without the delegate it is slow."""
     if model == "mobilenet":
         if not MOBILENET.exists():
             pytest.skip("no MobileNet beside the checkout")
