@@ -172,10 +172,13 @@ def _check_pixels(width: int, height: int) -> None:
 
 
 def _check_scans(picture: JpegImageFile, data: bytes) -> None:
-    # The file was read up to its first scan, which begins with a length and its components' count.
+    # The file was read up to its first scan's data. Before that is the scan's header: marker,
+    # length, number of components, 2 bytes for each, 3 more (ITU T.81, B.2.3).
     assert picture.fp
-    components: int = data[picture.fp.tell() + 2]
-    if not picture.info.get("progressive") and components == picture.layers:
+    layers = picture.layers
+    begin = picture.fp.tell() - 8 - 2 * layers
+    whole = data[begin : begin + 5] == bytes((0xFF, 0xDA, 0, 6 + 2 * layers, layers))
+    if whole and not picture.info.get("progressive"):
         return
     samplings = [across * down for _, across, down, _ in picture.layer]
     buffered = 2 * picture.width * picture.height * sum(samplings) // max(samplings)
