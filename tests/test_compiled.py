@@ -218,7 +218,7 @@ def test_formats_that_are_offered(make_compiled: Make, imagenet_model: str) -> N
 
 @needs_one
 def test_a_large_photo_may_be_baseline_only(make_compiled: Make, imagenet_model: str) -> None:
-    """With this Pillow, too, a JPEG of 27 megapixels is told from one that takes 81 MB to decode."""
+    """With this Pillow, too, a large JPEG is told from one that takes 81 MB to decode."""
     photo = plain("red", (6000, 4500))
     with smoke.launched(make_compiled(PYTHON, imagenet_model), interpreter(PYTHON)) as running:
         baseline = running.run({"image": base64_of(encoded(photo, "JPEG"))})
