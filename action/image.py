@@ -172,10 +172,11 @@ def _check_pixels(width: int, height: int) -> None:
 
 
 def _check_scans(picture: JpegImageFile, data: bytes) -> None:
-    # The file was read up to its first scan, which begins with a length and its components' count.
+    # The file was read up to the data of its first scan; does the scan have all components?
     assert picture.fp
-    components: int = data[picture.fp.tell() + 2]
-    if not picture.info.get("progressive") and components == picture.layers:
+    start = picture.fp.tell() - 6 - 2 * picture.layers
+    complete = bytes([0, 6 + 2 * picture.layers, picture.layers])  # its header's length, and count
+    if not picture.info.get("progressive") and data[start : start + 3] == complete:
         return
     samplings = [across * down for _, across, down, _ in picture.layer]
     buffered = 2 * picture.width * picture.height * sum(samplings) // max(samplings)
