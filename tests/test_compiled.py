@@ -435,7 +435,7 @@ def test_how_small_the_compiled_zip_is_against_pip(
     make_zip: Make, make_compiled: Make, imagenet_model: str
 ) -> None:
     compiled_size = make_compiled(PYTHON, imagenet_model).stat().st_size
-    assert make_zip(PYTHON, imagenet_model).stat().st_size > 2.5 * compiled_size
+    assert make_zip(PYTHON, imagenet_model).stat().st_size > 4 * compiled_size
 
 
 @needs_one
