@@ -329,8 +329,10 @@ def _compile(
             [str(source), str(target), shown]
             for (source, shown), target in zip(files, targets, strict=True)
         ]
+        script = (BUILDER / "compile_all.py").read_text("utf-8")
         done = subprocess.run(
-            [interpreter.path, "-s", "-S", "-c", (BUILDER / "compile_all.py").read_text("utf-8")],
+            # Tracebacks name the line, not the columns: their tables are a sixth of all code.
+            [interpreter.path, "-s", "-S", "-X", "no_debug_ranges", "-c", script],
             input=json.dumps(work),
             # Python 3.10 writes a set of strings in hash order. Not with -I, which would ignore
             # the seed; nothing else is in the environment, nor in the folder.
