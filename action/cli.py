@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from action.handler import Handler, Timings, failing, start
-from action.packages import Unfit, use
+from action.handler import Handler, Timings, start
+from action.packages import failing, use
 from action.request import DEFAULT_TOP_K, ActionError, check_size, parse_options
 
 BUILT = Path(__file__).resolve().parent.parent / "build" / "local"
@@ -82,10 +82,9 @@ def _start() -> Handler | str:
     with _silenced():
         try:
             use(str(BUILT / tag), own=False)
-            handler = start(str(BUILT / tag))
-        except Unfit as error:
-            handler = failing(str(error))
-    return handler if isinstance(handler, Handler) else str(handler({})["error"])
+            return start(str(BUILT / tag))
+        except Exception as error:
+            return str(failing(error)({})["error"])
 
 
 class _silenced:

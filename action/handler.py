@@ -18,28 +18,19 @@ if TYPE_CHECKING:
 _INTERNAL = "internal error: the picture could not be classified; the activation's log says why"
 
 
-def start(root: str) -> Callable[[Any], Answer]:
+def start(root: str) -> Handler:
     """Load the model in `root`, once per container.
 
     Args:
         root: folder with `model/`; its packages are in use already.
 
     Returns:
-        The function that answers activations. If loading failed, one that answers each with the
-        reason: raising here would show the user no more than "initialization failed".
+        The function that answers activations.
+
+    Raises:
+        Exception: whatever its packages or the model cannot be loaded of.
     """
-    began = perf_counter()
-    try:
-        return Handler(os.path.join(root, "model"), began)
-    except Exception as error:
-        _trace(error)
-        return failing(f"the function could not start: {type(error).__name__}: {error}")
-
-
-def failing(reason: str) -> Callable[[Any], Answer]:
-    """A function that answers each activation with the reason why none can be."""
-    print(f"start failed: {reason}", file=sys.stderr)
-    return lambda params: {"error": reason}
+    return Handler(os.path.join(root, "model"), perf_counter())
 
 
 class Timings:
