@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import io
-import resource
 import struct
+import subprocess
+import sys
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,8 @@ from PIL import Image, ImageOps
 from action import image
 from action.image import FORMATS, decode, sniff
 from action.request import ImageError
+from builder.build import SAMPLE
+from builder.paths import ROOT
 from tests.conftest import encoded, plain
 
 SIDE = 32
@@ -254,16 +254,33 @@ def in_single_scans(content: bytes) -> bytes:
     return content[:at] + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + content[at + 14 :]
 
 
-@contextmanager
-def little_memory(least: int) -> Iterator[None]:
-    """No more than `least` bytes of address space on top of what there is."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + least, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+def decoded_in_little_memory(content: bytes, least: int) -> str:
+    """Decode in a fresh process that gets `least` bytes of address space on top of what it has.
+
+    Returns its error, or the picture's width. (A process that ran other tests has memory to spare.)
+    """
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from action.image import decode\n"
+        f"decode(Path({str(SAMPLE)!r}).read_bytes(), {SIDE}, {SIDE}, 3, 1.0)\n"
+        "content = sys.stdin.buffer.read()\n"
+        "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, (used + {least},) * 2)\n"
+        "try:\n"
+        "    bytearray(64_000_000)\n"
+        "    sys.exit('there is more memory than there should be')\n"
+        "except MemoryError:\n"
+        "    pass\n"
+        "try:\n"
+        f"    print(decode(content, {SIDE}, {SIDE}, 3, 1.0).width)\n"
+        "except Exception as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=content, capture_output=True, cwd=ROOT, check=True
+    )
+    return done.stdout.decode().strip()
 
 
 @pytest.mark.parametrize(
@@ -279,12 +296,7 @@ def little_memory(least: int) -> Iterator[None]:
 )
 def test_large_jpeg_in_scans_is_refused_before_decoding(content: bytes, most: int) -> None:
     """Its coefficients would all be kept: 48 megapixels are 144 MB and more."""
-    with little_memory(16_000_000):
-        with pytest.raises(MemoryError):
-            bytearray(64_000_000)
-        with pytest.raises(ImageError) as caught:
-            pixels(resized(content, 8000, 6000))
-    assert str(caught.value) == (
+    assert decoded_in_little_memory(resized(content, 8000, 6000), 16_000_000) == (
         f"too many pixels for a progressive JPEG: expected at most {most} megapixels, found "
         "8000 x 6000 (48 megapixels); send it as a baseline JPEG, or smaller"
     )
@@ -301,8 +313,7 @@ def test_photo_of_12_megapixels_may_be_progressive() -> None:
 def test_large_baseline_jpeg_is_not_refused() -> None:
     """48 megapixels at 1/8, in little memory."""
     content = encoded(halves((8000, 6000)), "JPEG")
-    with little_memory(48_000_000):
-        assert decode(content, SIDE, SIDE, 3, 1.0).width == 8000
+    assert decoded_in_little_memory(content, 48_000_000) == "8000"
 
 
 @pytest.mark.parametrize(
