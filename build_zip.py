@@ -74,6 +74,13 @@ def parser() -> argparse.ArgumentParser:
         help="with --precompiled: what OW_EXECUTION_ENV is in the deployment's image, if it is not "
         "Apache's",
     )
+    add(
+        "--optimize",
+        choices=("size", "balanced", "cold"),
+        default="size",
+        help="deflate every file, all but the model, or next to none: a larger zip takes more of "
+        "the action's memory and starts faster (default: size)",
+    )
     add("--engine", metavar="NAME", default="", help="docker, podman or buildah (default: found)")
     add(
         "--engine-arg",
@@ -185,6 +192,7 @@ def _run(options: argparse.Namespace) -> int:
         requantize=not options.no_requantize,
         provider=options.runtime,
         options=Options(options.ops, options.sources, options.engine, tuple(options.engine_arg)),
+        optimize=options.optimize,
         execution_env=execution_env,
         smoke=not options.no_smoke,
         keep=not options.no_keep,

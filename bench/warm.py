@@ -24,7 +24,7 @@ from PIL import Image, ImageFilter
 
 from bench import peers
 from bench.interpreters import Worker
-from builder import model, smoke
+from builder import model, runtime, smoke
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError
@@ -41,7 +41,6 @@ class Series:
     Attributes:
         warm: seconds per activation, seen from outside.
         stages: milliseconds per stage, as our details give them.
-        first: per start, seconds of its first activation over the median of its later ones.
         right: pictures whose first class was the labelled one.
     """
 
@@ -77,7 +76,7 @@ def run(arguments: list[str]) -> None:
             name: running.enter_context(smoke.launched(path, found.path))
             for name, path in zips.items()
         }
-        bare = running.enter_context(_bare(zips["this zip"], found.path))
+        bare = running.enter_context(_bare(zips["this zip"], found.path, console))
         series = {name: Series() for name in zips}
         invoke: list[float] = []
         for number in range(options.rounds):
@@ -110,10 +109,11 @@ def _once(
         series.right += answer["results"][0]["classIndex"] == truth[name]
 
 
-def _bare(archive: Path, python: str) -> Worker:
+def _bare(archive: Path, python: str, console: Console) -> Worker:
+    """The interpreter of the zip with the zip's model, and nothing else."""
+    packages = runtime.provider("auto")(peers.PYTHON, runtime.DEFAULT, console).folder
     folder = Path(tempfile.mkdtemp(prefix="bare-", dir=peers.FOLDER))
     smoke.unpack(archive, folder)
-    [packages] = folder.glob("lib/cp*")
     [network] = folder.glob("model/*.tflite")
     return Worker("bare", python, packages, network, folder)
 

@@ -33,6 +33,8 @@ class Wishes:
     """Whether a uint8 model is converted to int8."""
     provider: str = "auto"
     options: Options = DEFAULT
+    optimize: str = "size"
+    """What to store and what to deflate, a key of `bundle.OPTIMIZE`."""
     execution_env: str = ""
     """OW_EXECUTION_ENV of the image that a precompiled zip is for; empty for a portable one."""
     smoke: bool = True
@@ -73,7 +75,7 @@ def build(wishes: Wishes, console: Console) -> Outcome:
         with console.step("zip") as details:
             entries = bundle.collect(targets, chosen, wishes.execution_env)
             with console.progress(wishes.output.name) as advance:
-                bundle.write(entries, part, advance)
+                bundle.write(entries, part, advance, wishes.optimize)
             details.append(f"{wishes.output.name}, {megabytes(part.stat().st_size)}")
         with console.step("audit"):
             audited = audit.audit(part)

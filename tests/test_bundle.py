@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 from cyclonedx.model.bom import Bom
 
-from builder import build, bundle, data
+from builder import build, bundle, data, interpreters
 from builder.audit import archived
 from builder.bundle import DATE, MODULES, Entry
 from builder.console import Console
@@ -323,3 +324,27 @@ def test_without_an_interpreter_for_it(
     with smoke.launched(output, path) as running:
         answer = running.run({"image": base64_of(encoded(plain("red")))})
     assert answer["results"][0]["className"] == "red"
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_docstrings_go_and_assertions_stay(tmp_path: Path, python: str) -> None:
+    found = interpreters.find(python)
+    if found is None:
+        pytest.skip(f"no Python {python} on this machine")
+    source = tmp_path / "m.py"
+    source.write_text(
+        '"""Of the module."""\n'
+        "class C:\n    'Of the class.'\n    def f(self):\n        'Of f.'\n        return 'data'\n"
+        "def g():\n    f'not {1} docstring'\n"
+        "try:\n    assert False, 'stays'\nexcept AssertionError as error:\n    said = error\n"
+    )
+    codes = bundle._compile(found, [(source, "lib/m.py")])
+    (tmp_path / "m.pyc").write_bytes(codes["lib/m.py"])
+    source.unlink()
+    said = subprocess.run(
+        [found.path, "-I", "-c", "import sys; sys.path.insert(0, sys.argv[1]); import m;"
+         "print([m.__doc__, m.C.__doc__, m.C.f.__doc__, m.g.__doc__, m.C().f(), str(m.said)])",
+         str(tmp_path)],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert ast.literal_eval(said) == ["", "", "", None, "data", "stays"]

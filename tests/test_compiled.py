@@ -218,7 +218,7 @@ def test_formats_that_are_offered(make_compiled: Make, imagenet_model: str) -> N
 
 @needs_one
 def test_a_large_photo_may_be_baseline_only(make_compiled: Make, imagenet_model: str) -> None:
-    """With this Pillow, too, a large JPEG is told from one that takes 81 MB to decode."""
+    """With this Pillow, too, a JPEG of 27 megapixels is told from one that needs 81 MB."""
     photo = plain("red", (6000, 4500))
     with smoke.launched(make_compiled(PYTHON, imagenet_model), interpreter(PYTHON)) as running:
         baseline = running.run({"image": base64_of(encoded(photo, "JPEG"))})
@@ -470,7 +470,7 @@ def test_how_small_the_compiled_zip_is_against_pip(
     make_zip: Make, make_compiled: Make, imagenet_model: str
 ) -> None:
     compiled_size = make_compiled(PYTHON, imagenet_model).stat().st_size
-    assert make_zip(PYTHON, imagenet_model).stat().st_size > 2.5 * compiled_size
+    assert make_zip(PYTHON, imagenet_model).stat().st_size > 4 * compiled_size
 
 
 @needs_one

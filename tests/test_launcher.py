@@ -109,9 +109,7 @@ CASES = {
         [0xE9, 0x2028, 0x85, 0x1F600, 0xD800, 0],
         '{"value": "é\u2028\u0085😀\\ud800\\u0000"}'.encode(),
     ),
-    "input that is not UTF-8": Case(
-        returns("len(params)"), 1, Error("can't decode byte 0xff"), b'{"value": "\xff"}'
-    ),
+    "input that is not UTF-8": same(returns("len(params)"), 1, b'{"value": "\xff"}'),
     "not JSON": Case(NEVER, DIES, Error("Expecting value"), b"hello"),
     "an empty line": Case(NEVER, DIES, Error("Expecting value"), b""),
     "not an object": Case(NEVER, DIES, Error(""), b"[1, 2]"),

@@ -66,6 +66,15 @@ def test_every_source_is_pinned() -> None:
         assert ("debian" in pin) != ("index" in pin)
 
 
+def test_every_patch_belongs_to_a_source_and_stays_in_it() -> None:
+    for patch in (NATIVE / "patches").iterdir():
+        assert patch.suffix == ".patch"
+        assert patch.stem in data.read(NATIVE / "sources.toml")
+        for line in patch.read_text("utf-8").splitlines():
+            if line.startswith(("--- ", "+++ ")):
+                assert line[4:].startswith(("a/", "b/", "/dev/null")), f"{patch.name}: {line}"
+
+
 def test_the_operators_are_tflites() -> None:
     sys.path.insert(0, str(NATIVE))
     try:
