@@ -9,18 +9,21 @@ import sys
 import zipfile
 from pathlib import Path
 
-from builder import build, data, interpreters
+from builder import build, data, interpreters, smoke
 from builder.console import Console
 from builder.download import Package, from_index
 from builder.errors import BuildError
 from builder.interpreters import Interpreter
 from builder.model import Model
 from builder.paths import BUILD, DOWNLOADS
+from builder.tools import environment
 
 HERE = Path(__file__).parent
 FOLDER = BUILD / "bench"
 PYTHON = "3.11"
 """The last Python that tflite-runtime has wheels for."""
+KIND = f"python:{PYTHON}"
+HELLO = 'def main(params): return {"greeting": "Hello"}\n'
 
 
 def interpreter() -> Interpreter:
@@ -33,13 +36,58 @@ def interpreter() -> Interpreter:
     return found
 
 
-def ours(model: str | None, console: Console, requantize: bool = True) -> Path:
-    """Build our zip for `model`, as `build_zip.py` does; with the weights as they are if asked."""
-    output = FOLDER / ("ours.zip" if requantize else "ours-uint8.zip")
+def ours(
+    model: str | None,
+    console: Console,
+    requantize: bool = True,
+    precompiled: bool = False,
+    labels: Path | None = None,
+    provider: str = "auto",
+) -> Path:
+    """Build our zip for `model`, as `build_zip.py` does.
+
+    Args:
+        model: name or path; None for the default.
+        console: shows the build.
+        requantize: whether a uint8 model gets int8 weights.
+        precompiled: for the stock image of KIND, past its compile step; else portable.
+        labels: file with class names, where the model needs one.
+        provider: where the native parts come from.
+    """
+    name = "ours" + ("" if requantize else "-uint8") + ("-precompiled" if precompiled else "")
+    output = FOLDER / f"{name}.zip"
     wishes = build.Wishes(
-        (PYTHON,), output, model=model, keep=False, smoke=False, requantize=requantize
+        (PYTHON,),
+        output,
+        model=model,
+        labels=labels,
+        requantize=requantize,
+        provider=provider,
+        execution_env=build.execution_env(KIND) if precompiled else "",
+        smoke=False,
+        keep=False,
     )
     build.build(wishes, console)
+    return output
+
+
+def hello(precompiled: bool = False) -> Path:
+    """A zip of hello world; precompiled, with what the runtime's compile step makes of it.
+
+    That step also puts a shell script in front, which compares the image's name: here the launcher
+    itself is what starts.
+    """
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    output = FOLDER / ("hello-precompiled.zip" if precompiled else "hello.zip")
+    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as archive:
+        if precompiled:
+            archive.writestr("main__.py", HELLO)
+            start = zipfile.ZipInfo("exec")
+            start.external_attr = 0o100755 << 16
+            archive.writestr(start, "#!/usr/local/bin/python\n" + smoke.LAUNCHER)
+            archive.writestr("exec.env", build.execution_env(KIND))
+        else:
+            archive.writestr("__main__.py", HELLO)
     return output
 
 
@@ -56,6 +104,22 @@ def pip_zip(model: Model, console: Console) -> Path:
         for path in sorted(folder.rglob("*")):
             archive.write(path, path.relative_to(folder))
     return output
+
+
+def image() -> str:
+    """The peers' CPython as the stock image has it: with virtualenv, without what a zip brings."""
+    return str(environment("image", HERE / "image.txt", interpreter().path))
+
+
+def numpy(console: Console) -> tuple[str, Path]:
+    """The index's newest numpy, as the builder pins it: version, and the folder it is in."""
+    [pin] = [each for each in data.pins()["wheels"]["package"] if each["name"] == "numpy"]
+    package = Package("numpy", **pin["files"][PYTHON])
+    folder = FOLDER / "numpy"
+    shutil.rmtree(folder, ignore_errors=True)
+    platforms = data.pins()["wheels"]["platforms"]
+    install(from_index([package], DOWNLOADS, console, PYTHON, platforms), folder)
+    return package.version, folder
 
 
 def wheels(console: Console) -> list[Path]:

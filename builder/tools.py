@@ -20,12 +20,13 @@ from builder.paths import BUILD
 MINIMUM = (3, 10)
 
 
-def environment(name: str, requirements: Path) -> Path:
+def environment(name: str, requirements: Path, base: str = sys.executable) -> Path:
     """The interpreter of the environment that holds `requirements`; makes it if it is not there.
 
     Args:
         name: what the environment is for, part of its folder's name.
         requirements: a pip requirements file in which every line has hashes.
+        base: the interpreter to make it with; by default the running one.
 
     Raises:
         BuildError: this Python is too old, has no venv or pip, or pip failed.
@@ -35,14 +36,14 @@ def environment(name: str, requirements: Path) -> Path:
             "expected Python {}.{} or newer, found {}.{}".format(*MINIMUM, *sys.version_info),
             "run this command with a newer interpreter, for example python3.11",
         )
-    folder = BUILD / f"{name}-{_key(requirements)}"
+    folder = BUILD / f"{name}-{_key(requirements, base)}"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     ready = folder / "ready"
     if ready.exists() and python.exists():
         return python
     print(f"preparing {folder.name} (once; from {requirements.name}) ...", file=sys.stderr)
     shutil.rmtree(folder, ignore_errors=True)
-    pip = _create(folder, python)
+    pip = _create(folder, python, base)
     done = subprocess.run(
         [*pip, "install", "--quiet", "--no-input", "--disable-pip-version-check"]
         + ["--no-deps", "--require-hashes", "--no-warn-script-location", "-r", str(requirements)],
@@ -60,11 +61,11 @@ def environment(name: str, requirements: Path) -> Path:
     return python
 
 
-def _create(folder: Path, python: Path) -> list[str]:
+def _create(folder: Path, python: Path, base: str) -> list[str]:
     """Make the environment and return the command of a pip that installs into it."""
     try:
         venv = subprocess.run(
-            [sys.executable, "-m", "venv", str(folder)],
+            [base, "-m", "venv", str(folder)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -73,7 +74,7 @@ def _create(folder: Path, python: Path) -> list[str]:
             return [str(python), "-m", "pip"]
         # Debian's python3 without python3-venv: no ensurepip, but perhaps a pip of its own.
         subprocess.run(
-            [sys.executable, "-m", "venv", "--without-pip", str(folder)],
+            [base, "-m", "venv", "--without-pip", str(folder)],
             check=True,
             capture_output=True,
         )
@@ -82,14 +83,14 @@ def _create(folder: Path, python: Path) -> list[str]:
         shutil.rmtree(folder, ignore_errors=True)
         version = "{}.{}".format(*sys.version_info)
         raise BuildError(
-            f"this Python ({sys.executable}) cannot make a virtual environment with pip: {error}",
+            f"this Python ({base}) cannot make a virtual environment with pip: {error}",
             f"install its venv module (Debian, Ubuntu: apt install python{version}-venv)",
         ) from error
     return [sys.executable, "-m", "pip", "--python", str(python)]
 
 
-def _key(requirements: Path) -> str:
-    what = [sys.version, sysconfig.get_platform(), sys.executable, str(BUILD)]
+def _key(requirements: Path, base: str) -> str:
+    what = [sys.version, sysconfig.get_platform(), base, str(BUILD)]
     digest = hashlib.sha256("\n".join(what).encode() + requirements.read_bytes())
     return digest.hexdigest()[:12]
 
