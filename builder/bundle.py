@@ -131,7 +131,9 @@ def _tagged(target: Target) -> Target:
     return replace(target, runtime=replace(runtime, parts=parts, owner=owner))
 
 
-def write(entries: Sequence[Entry], target: Path, advance: Advance, optimize: str = "balanced") -> None:
+def write(
+    entries: Sequence[Entry], target: Path, advance: Advance, optimize: str = "balanced"
+) -> None:
     """Write the zip: same entries, same bytes, on any host and at any time.
 
     Order, dates, modes and compression are fixed; a file that does not shrink enough is stored.
