@@ -311,7 +311,9 @@ def memory(rollup: str) -> dict[str, int]:
 
 def summary(measured: Measured, head: str) -> dict[str, Any]:
     """What comes of a run, as JSON has it: medians in ms, sizes in bytes, ratios to hello world."""
-    zips = {name: {"stages": cold.medians()} for name, cold in measured.done().items()}
+    zips: dict[str, dict[str, Any]] = {
+        name: {"stages": cold.medians()} for name, cold in measured.done().items()
+    }
     totals = {name: sum(each["stages"].values()) for name, each in zips.items()}
     found: dict[str, Any] = {"machine": head, "rounds": 0, "zips": zips, "ready": {}}
     for name, each in zips.items():
