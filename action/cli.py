@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from action.handler import Handler, Timings, failing, start
+from action.handler import Handler, Timings, failing, failure, start
 from action.packages import Unfit, use
-from action.request import DEFAULT_TOP_K, ActionError, check_size, parse_options
+from action.request import DEFAULT_TOP_K, ActionError, Request, parse_options
 
 BUILT = Path(__file__).resolve().parent.parent / "build" / "local"
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
@@ -145,7 +145,10 @@ def _classify(handler: Handler, name: str, options: Any) -> dict[str, Any]:
         return {"error": f"no pictures in this folder ({', '.join(PICTURES)})"}
     except OSError as error:
         return {"error": f"cannot be read: {error.strerror or error}"}
-    return handler.answer([data], check_size, False, options, Timings())
+    try:
+        return handler.answer(Request([data], False, options), Timings())
+    except Exception as error:
+        return failure(error)
 
 
 def _rows(answer: dict[str, Any], width: int) -> str:
