@@ -67,7 +67,7 @@ def answer(params: dict[str, Any], handler: Handler, timings: Timings) -> Answer
         shown = _page_or_about(params, handler)
         return {**shown, "body": ""} if method == "HEAD" else shown
     except Exception as error:
-        return reply(getattr(error, "status", 500), failure(error))
+        return reply(_status(error), failure(error))
 
 
 def reply(status: int, body: Answer | str, headers: dict[str, str] | None = None) -> Answer:
@@ -81,6 +81,17 @@ def logged(params: dict[str, Any], answered: Answer) -> tuple[list[Answer], str]
     pictures = body.get("predictions", [body]) if method == "POST" else []
     name = method if method in METHODS else "other"  # a log line is no place for a client's text
     return pictures, f" method={name} status={answered['statusCode']}"
+
+
+_STATUSES = {"unsupported format": 415, "not a picture": 415, "too ": 413, "WebP: too ": 413}
+"""How texts of `image.py` begin that are no matter of a broken picture."""
+
+
+def _status(error: Exception) -> int:
+    text = str(error)
+    begun = (status for start, status in _STATUSES.items() if text.startswith(start))
+    own = getattr(error, "status", 500)
+    return next(begun, own) if own == 422 else own
 
 
 def _method(params: dict[str, Any]) -> str:

@@ -50,8 +50,8 @@ _KEEP_FROM = 1 << 18
 _CODE = 16
 """Where the code begins in a code file (PEP 552)."""
 
-_LOCAL = ("cli.py",)
-"""Of `action/`: the local command line, which the platform never runs."""
+_LOCAL = ("cli.py", "serve.py")
+"""Of `action/`: the local command line and server, which the platform never runs."""
 _PRECOMPILED = ("launcher.py",)
 """Of `action/`: what stands for the runtime's own launcher in a precompiled zip."""
 _FIRST = ("__init__.py", "packages.py")
@@ -130,9 +130,7 @@ def _tagged(target: Target) -> Target:
     return replace(target, runtime=replace(runtime, parts=parts, owner=owner))
 
 
-def write(
-    entries: Sequence[Entry], target: Path, advance: Advance, optimize: str = "size"
-) -> None:
+def write(entries: Sequence[Entry], target: Path, advance: Advance, optimize: str = "size") -> None:
     """Write the zip: same entries, same bytes, on any host and at any time.
 
     Order, dates, modes and compression are fixed; a file that does not shrink enough is stored.
