@@ -110,19 +110,28 @@ def _fields(params: dict[str, Any]) -> Any:
     """The parameters, from wherever they are: the body's count more than the query's."""
     fields = {name: value for name, value in params.items() if not name.startswith("__ow_")}
     fields.update(_from_query(params.get("__ow_query")))
-    body = params.get("__ow_body")
-    if body is None or body == "":
-        return fields
-    if isinstance(body, str):
-        body = _from_body(body, _header(params, "content-type"))
-    if not isinstance(body, dict):
-        return parse(body, 1)  # which says what is expected
-    return {**fields, **body}
+    body, content_type = params.get("__ow_body"), _header(params, "content-type")
+    if body is not None and body != "":
+        sent = _from_body(body, content_type) if isinstance(body, str) else body
+        if not isinstance(sent, dict):
+            return parse(sent, 1)  # which says what is expected
+        fields.update(sent)
+    if _kind(content_type) == _FORM and not fields.keys() & {"image", "images"}:
+        # What `curl --data-binary @cat.jpg` says of any file.
+        raise RequestError(
+            "content-type: expected the picture's, such as image/jpeg, or a form with 'image', "
+            f"found {_FORM} without it"
+        )
+    return fields
+
+
+def _kind(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
 
 
 def _from_body(body: str, content_type: str) -> Any:
     """The parameters in a body; of a form or a picture, files are bytes."""
-    kind = content_type.partition(";")[0].strip().lower()
+    kind = _kind(content_type)
     if kind in ("", "application/octet-stream") or kind.startswith("image/"):
         return {"image": _bytes(body)}
     if kind == "application/json" or kind.endswith("+json"):
