@@ -112,6 +112,8 @@ def parse(params: Any, classes: int) -> Request:
 
 def parse_options(top_k: Any, threshold: Any, details: Any, classes: int) -> Options:
     """Check the options of a request; raises RequestError with what was expected and found."""
+    if isinstance(top_k, float) and top_k.is_integer():
+        top_k = int(top_k)  # JSON knows one kind of number: some write 5 as 5.0
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= classes:
         raise RequestError(
             f"topK: expected a whole number from 1 to {classes}, found {_shown(top_k)}"

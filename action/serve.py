@@ -138,8 +138,10 @@ def server(main: Main, port: int, raw: bool) -> ThreadingHTTPServer:
             self.end_headers()
             self.wfile.write(content if self.command != "HEAD" else b"")
 
-        do_GET = do_HEAD = do_OPTIONS = do_POST = handle_any
-        do_PUT = do_PATCH = do_DELETE = do_TRACE = handle_any
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("do_"):  # whatever the method
+                return self.handle_any
+            raise AttributeError(name)
 
         def incoming(self) -> Incoming:
             if "chunked" in self.headers.get("transfer-encoding", ""):

@@ -31,6 +31,12 @@ def test_defaults() -> None:
     assert not request.options.details
 
 
+def test_a_whole_number_may_be_written_as_a_fraction() -> None:
+    """As JSON Schema has it: some clients have but one kind of number."""
+    top_k = parse({"image": "AAAA", "topK": 5.0}, 10).options.top_k
+    assert (top_k, type(top_k)) == (5, int)
+
+
 def test_default_top_k_of_a_model_with_two_classes() -> None:
     assert parse({"image": "AAAA"}, 2).options.top_k == 2
 

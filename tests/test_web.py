@@ -6,11 +6,13 @@ import base64
 import hashlib
 import http.client
 import json
+import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -537,6 +539,30 @@ def test_served_to_clients_that_misbehave(server: Server) -> None:
             assert expected in client.recv(4096).split(b"\r\n")[0]
     with socket.create_connection(("127.0.0.1", server.port), timeout=10):  # says nothing
         assert server.ask("GET")[0] == 200
+
+
+def test_the_description_is_true(server: Server, tmp_path: Path) -> None:
+    """Schemathesis makes requests, good and bad, of the description, and checks the answers."""
+    about = json.loads(server.ask("GET", accept="application/json")[2])
+    description = json.loads((ROOT / "docs" / "openapi.json").read_text("utf-8"))
+    assert description["info"]["version"] == about["version"]
+    description["components"]["schemas"]["TopK"]["maximum"] = about["classes"]
+    (tmp_path / "openapi.json").write_text(json.dumps(description))
+    command = [sys.executable, "-m", "schemathesis.cli", "run", str(tmp_path / "openapi.json")]
+    command += ["--url", f"http://127.0.0.1:{server.port}", "--checks", "all", "--no-color"]
+    command += ["--max-examples", "50", "--max-time", "25", "--seed", "1", "--continue-on-failure"]
+    command += ["--phases", "examples,coverage,fuzzing"]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "SCHEMATHESIS_HOOKS": "tests.schemathesis_hooks",
+    }
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
+    made = re.search(r"(\d+) generated", done.stdout)
+    assert made and int(made[1]) > 200, done.stdout
 
 
 def test_a_port_in_use(installed: Path) -> None:
