@@ -151,7 +151,7 @@ def _run(options: argparse.Namespace) -> int:
     from builder.model import Normalization
     from builder.runtime import Options
 
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(options.quiet)
     if options.check:
         checked = audit.audit(options.check)
@@ -201,7 +201,7 @@ def _run(options: argparse.Namespace) -> int:
     report.show_audit(outcome.audit, console)
     if outcome.smoke:
         report.show_answer(outcome.smoke, build.SAMPLE, console)
-    report.show_commands(options.output, outcome.audit.pythons, console)
+    report.show_commands(options.output, outcome.audit, console)
     if options.json:
         print(report.as_json(outcome.audit, console, outcome.smoke, outcome.model))
     return 0

@@ -11,7 +11,10 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    _handle: Callable[[Any], dict[str, Any]]
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 
@@ -25,17 +28,15 @@ if HERE not in sys.path:
 if hasattr(sys.stdin, "_CHUNK_SIZE"):  # how CPython names it
     sys.stdin._CHUNK_SIZE = 1 << 15  # launchers read payloads there, else in steps of 8 KB
 
-from action.packages import Unfit, use  # noqa: E402  (the path has to be there first)
+from action.packages import failing, use  # noqa: E402  (the path has to be there first)
 
 try:
     use(HERE)
     from action.handler import start
 
     _handle = start(HERE)
-except Unfit as error:
-    from action.handler import failing
-
-    _handle = failing(str(error))
+except Exception as error:
+    _handle = failing(error)
 
 
 def main(params: dict[str, Any]) -> dict[str, Any]:

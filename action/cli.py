@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from action.handler import Handler, Timings, failing, failure, start
+from action.handler import Handler, Timings, failure, start
 from action.packages import Unfit, use
 from action.request import DEFAULT_TOP_K, ActionError, Request, parse_options
 
@@ -90,10 +90,11 @@ def _start() -> Handler | str:
     with _silenced():
         try:
             use(str(BUILT / tag), own=False)
-            handler = start(str(BUILT / tag))
+            return start(str(BUILT / tag))
         except Unfit as error:
-            handler = failing(str(error))
-    return handler if isinstance(handler, Handler) else str(handler({})["error"])
+            return str(error)
+        except Exception as error:
+            return f"the function could not start: {type(error).__name__}: {error}"
 
 
 def _serve(handler: Handler, port: int, raw: bool) -> int:

@@ -20,50 +20,19 @@ if TYPE_CHECKING:
 _INTERNAL = "internal error: the picture could not be classified; the activation's log says why"
 
 
-def start(root: str) -> Callable[[Any], Answer]:
+def start(root: str) -> Handler:
     """Load the model in `root`, once per container.
 
     Args:
         root: folder with `model/`; its packages are in use already.
 
     Returns:
-        The function that answers activations. If loading failed, one that answers each with the
-        reason: raising here would show the user no more than "initialization failed".
+        The function that answers activations.
+
+    Raises:
+        Exception: whatever its packages or the model cannot be loaded of.
     """
-    began = perf_counter()
-    try:
-        return Handler(os.path.join(root, "model"), began)
-    except Exception as error:
-        _trace(error)
-        name = type(error).__name__
-        reason = f"the function could not start ({name}); the activation's log says why"
-        return failing(reason, f"{name}: {error}")
-
-
-def failing(reason: str, detail: str = "") -> Callable[[Any], Answer]:
-    """A function that answers each activation with the reason why none can be.
-
-    Args:
-        reason: what the client is told.
-        detail: what the log says besides; it may name paths.
-    """
-    logged = f"start failed: {detail or reason}"
-    print(logged, file=sys.stderr)
-
-    def answer(params: Any) -> Answer:
-        print(logged, file=sys.stderr)
-        if is_web(params):
-            from action import web
-
-            return web.reply(500, {"error": reason})
-        return {"error": reason}
-
-    return answer
-
-
-def is_web(params: Any) -> bool:
-    """Whether these are the parameters of a web action: OpenWhisk says what HTTP method it was."""
-    return isinstance(params, dict) and "__ow_method" in params
+    return Handler(os.path.join(root, "model"), perf_counter())
 
 
 class Timings:
@@ -99,7 +68,7 @@ class Handler:
         """Answer one activation with plain Python values, and log it; never raises an Exception."""
         timings = Timings()
         note = ""
-        if is_web(params):
+        if isinstance(params, dict) and "__ow_method" in params:  # as OpenWhisk passes HTTP on
             from action import web  # 0.3 ms, which plain invocations do not need
 
             answer = web.answer(params, self, timings)

@@ -173,11 +173,13 @@ def _check_pixels(width: int, height: int) -> None:
 
 
 def _check_scans(picture: JpegImageFile, data: bytes) -> None:
-    # The file was read up to the data of its first scan; does the scan have all components?
+    # The file was read up to its first scan's data. Before that is the scan's header: marker,
+    # length, number of components, 2 bytes for each, 3 more (ITU T.81, B.2.3).
     assert picture.fp
-    start = picture.fp.tell() - 6 - 2 * picture.layers
-    complete = bytes([0, 6 + 2 * picture.layers, picture.layers])  # its header's length, and count
-    if not picture.info.get("progressive") and data[start : start + 3] == complete:
+    layers = picture.layers
+    begin = picture.fp.tell() - 8 - 2 * layers
+    whole = data[begin : begin + 5] == bytes((0xFF, 0xDA, 0, 6 + 2 * layers, layers))
+    if whole and not picture.info.get("progressive"):
         return
     samplings = [across * down for _, across, down, _ in picture.layer]
     buffered = 2 * picture.width * picture.height * sum(samplings) // max(samplings)

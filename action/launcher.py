@@ -32,8 +32,11 @@ def serve(main: Callable[[Any], Any]) -> None:
 
 def _send(answers: Any, line: bytes) -> None:
     # The log has to be complete when the proxy gets the answer: it then marks the log's end.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for log in (sys.stdout, sys.stderr):
+        try:  # noqa: SIM105 (contextlib takes longer to import than json)
+            log.flush()
+        except Exception:  # the function closed it, or put something else there
+            pass
     answers.write(line + b"\n")
     answers.flush()
 
@@ -46,11 +49,18 @@ def _answer(main: Callable[[Any], Any], line: str) -> bytes:
         for name, value in message.items():
             os.environ[f"__OW_{name.upper()}"] = str(value)
         return json.dumps(main(params), allow_nan=False).encode()
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # SystemExit and KeyboardInterrupt, too: the container goes on
+        return json.dumps({"error": _reason(error)}).encode()
+
+
+def _reason(error: BaseException) -> str:
+    """What an activation failed of; the log gets it in full."""
+    try:
         import traceback
 
         traceback.print_exception(type(error), error, error.__traceback__)
-        reason = str(error)
         if isinstance(error, SystemExit):
-            reason = f"the action ended itself with exit status {error.code}"
-        return json.dumps({"error": reason}).encode()
+            return f"the action ended itself with exit status {error.code}"
+        return str(error) or type(error).__name__
+    except BaseException:  # an error without a text of its own, or a log that was closed
+        return type(error).__name__

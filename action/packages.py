@@ -18,7 +18,7 @@ from importlib.machinery import ExtensionFileLoader, ModuleSpec
 
 TYPE_CHECKING = False  # the module `typing` takes longer to import than all of this
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import ModuleType
     from typing import Any
 
@@ -30,6 +30,36 @@ class Unfit(Exception):
     """The zip was built for another Python version or machine; the text says which."""
 
 
+def failing(error: Exception) -> Callable[[Any], dict[str, Any]]:
+    """A function that answers each activation with the reason why none can be.
+
+    Here, where it can be imported even if the archives cannot. Raising in place of it would show
+    the user no more than "initialization failed". An error's text may name paths: it is for the
+    log.
+    """
+    reason = logged = str(error)
+    if not isinstance(error, Unfit):
+        import traceback
+
+        traceback.print_exception(type(error), error, error.__traceback__)
+        reason = f"the function could not start: {type(error).__name__}; its log says why"
+        logged = f"{type(error).__name__}: {error}"
+
+    def answer(params: Any) -> dict[str, Any]:
+        print(f"start failed: {logged}", file=sys.stderr)
+        body = {"error": reason}
+        if not isinstance(params, dict) or "__ow_method" not in params:
+            return body
+        headers = {
+            "content-type": "application/json",
+            "cache-control": "no-store",
+            "x-content-type-options": "nosniff",
+        }
+        return {"statusCode": 500, "headers": headers, "body": body}  # web.py may not import
+
+    return answer
+
+
 def use(root: str, own: bool = True) -> None:
     """Import from the packages in `root`, those for the running Python, before any others.
 
@@ -39,6 +69,7 @@ def use(root: str, own: bool = True) -> None:
 
     Raises:
         Unfit: there are none for the running Python, or this is another kind of machine.
+        OSError, ValueError: an archive is not whole.
     """
     tag = "cp{}{}".format(*sys.version_info)
     folder = os.path.join(root, "lib", tag)
@@ -64,14 +95,21 @@ class Archives:
     """Finder and loader (PEP 451) of the modules in archives."""
 
     def __init__(self, folder: str, names: list[str]) -> None:
-        """Open the archives `names` in `folder`; raises OSError."""
+        """Open the archives `names` in `folder`; raises OSError or ValueError."""
         self._folder = folder
         self.index: dict[str, Any] = {}
         for name in names:
             file = os.open(os.path.join(folder, name), os.O_RDONLY)
             length = int.from_bytes(os.pread(file, 4, 4), "little")
+            end = start = length + 8
             for module, found in json.loads(os.pread(file, length, 8)).items():
-                self.index[module] = found if isinstance(found, str) else (file, length + 8, *found)
+                if isinstance(found, str):
+                    self.index[module] = found
+                else:
+                    self.index[module] = (file, start, *found)
+                    end = max(end, start + found[2] + found[3])
+            if os.fstat(file).st_size != end:
+                raise ValueError(f"{name} is not whole: expected {end} bytes")
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None

@@ -79,7 +79,7 @@ def check(
         tolerance = PROBABILITY + LOGIT * float(first[ours] * (1 - first[ours]))
         lead = min(first[ours] - first[theirs], second[theirs] - second[ours])
         moved = float(abs(first[ours] - second[ours]))
-        apart = _steps(*outputs, step)
+        apart = _steps(outputs[0], outputs[1], step)
         if max(lead, moved) > tolerance or apart > STEPS:
             raise ModelError(
                 f"{converted.name}: the int8 model disagrees on the picture {name}: expected class "

@@ -99,7 +99,7 @@ def audit(path: Path) -> Report:
         ("size", lambda: _size(len(content))),
         ("entries", lambda: _entries(infos, bool(manifest.get("executionEnv")))),
         ("manifest", lambda: _against_manifest(files, manifest)),
-        ("entry point", lambda: _entry_point(files, infos)),
+        ("entry point", lambda: _entry_point(files, infos, report.execution_env)),
         ("code files", lambda: _code_files(files, report.pythons)),
         ("native parts", lambda: _native_parts(files, manifest)),
         ("model", lambda: _model(files)),
@@ -195,16 +195,17 @@ def _against_manifest(files: dict[str, bytes], manifest: dict[str, Any]) -> Iter
     )
 
 
-def _entry_point(files: dict[str, bytes], infos: list[zipfile.ZipInfo]) -> Iterator[str]:
+def _entry_point(
+    files: dict[str, bytes], infos: list[zipfile.ZipInfo], execution_env: str
+) -> Iterator[str]:
     main, found = "__main__.py", "main(params)"
-    if "exec" in files:
-        main = "main__.py"
+    if execution_env:
+        main, found = "main__.py", f"main(params), precompiled for {execution_env}"
         env = files.get("exec.env", b"").decode(errors="replace")
-        found = f"main(params), precompiled for {env}"
-        mode = next(info.external_attr >> 16 for info in infos if info.filename == "exec")
-        if not files["exec"].startswith(b"#!") or not mode & 0o111:
+        mode = max((i.external_attr >> 16 for i in infos if i.filename == "exec"), default=0)
+        if not files.get("exec", b"").startswith(b"#!") or not mode & 0o111:
             yield "exec: expected an executable file that begins with #!"
-        if not env or env != env.strip():
+        if env != execution_env or env != env.strip():
             yield f"exec.env: expected the image's OW_EXECUTION_ENV, found {env!r}"
         if "action/launcher.py" not in files:
             yield "exec: expected its launcher, action/launcher.py, found none"

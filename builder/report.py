@@ -79,19 +79,25 @@ def describe_nodes(nodes: dict[str, Any]) -> str:
     return f"{text}; not {', '.join(named)}" + (f" ({'; '.join(why)})" if why else "")
 
 
-def commands(path: Path, pythons: list[str]) -> list[str]:
-    """The `wsk` lines that create the action: by exact kind, and as older deployments call it."""
+def commands(path: Path, pythons: list[str], precompiled: bool = False) -> list[str]:
+    """The `wsk` lines that create the action: by exact kind, and as older deployments call it.
+
+    Not the latter for a precompiled zip, which fits no more than one image.
+    """
     with suppress(ValueError):
         path = path.resolve().relative_to(Path.cwd())
-    kinds = [f"python:{python}" for python in pythons] + ["python:3"]
+    kinds = [f"python:{python}" for python in pythons] + ([] if precompiled else ["python:3"])
     return [f"wsk action create classify {path} --kind {kind} --memory 256" for kind in kinds]
 
 
-def show_commands(path: Path, pythons: list[str], console: Console) -> None:
+def show_commands(path: Path, report: Report, console: Console) -> None:
     """What to type to deploy the zip."""
     console.text()
-    console.text("To deploy it (the last line is for deployments that know no exact kinds):")
-    for command in commands(path, pythons):
+    if report.execution_env:
+        console.text(f"To deploy it where OW_EXECUTION_ENV is {report.execution_env}:")
+    else:
+        console.text("To deploy it (the last line is for deployments that know no exact kinds):")
+    for command in commands(path, report.pythons, bool(report.execution_env)):
         console.text(f"    {command}")
 
 
@@ -118,7 +124,8 @@ def as_json(
             "smoke": smoke,
             "steps": console.seconds,
             "notes": console.notes,
-            "commands": commands(path, report.pythons),
+            "executionEnv": report.execution_env,
+            "commands": commands(path, report.pythons, bool(report.execution_env)),
         },
         indent=2,
         ensure_ascii=False,

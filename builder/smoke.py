@@ -27,25 +27,26 @@ TIMEOUT_SECONDS = 60.0
 
 LAUNCHER = """\
 import json, os, sys, traceback
+from sys import stdin, stdout, stderr
 sys.path.insert(0, os.getcwd())
 from main__ import main
 out = os.fdopen(3, "wb")
 if os.environ.get("__OW_WAIT_FOR_ACK"):
     out.write(b'{"ok": true}\\n')
     out.flush()
-while line := sys.stdin.readline():
+while line := stdin.readline():
     message = json.loads(line)
     payload = message.pop("value", {})
     for key, value in message.items():
-        os.environ["__OW_" + key.upper()] = str(value)
+        os.environ["__OW_" + key.upper()] = value
     try:
         result = main(payload)
     except Exception as error:
-        traceback.print_exc(file=sys.stderr)
+        traceback.print_exc(file=stderr)
         result = {"error": str(error)}
-    out.write(json.dumps(result).encode() + b"\\n")
-    sys.stdout.flush()
-    sys.stderr.flush()
+    out.write(json.dumps(result, ensure_ascii=False).encode() + b"\\n")
+    stdout.flush()
+    stderr.flush()
     out.flush()
 """
 

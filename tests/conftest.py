@@ -20,6 +20,8 @@ SHARED = ROOT.parent / "shared"
 MOBILENET = SHARED / "model" / "mobilenet_v1_1.0_224_quant.tflite"
 PYTHONS = data.pythons()
 HERE = build.default_python()
+IMAGE = "registry.example/python:1"
+"""OW_EXECUTION_ENV of a deployment of one's own."""
 PANDA = "giant panda, panda, panda bear, coon bear, Ailuropoda melanoleuca"
 
 Ask = Callable[..., Any]
@@ -39,12 +41,17 @@ def imagenet_model() -> str:
 @pytest.fixture(scope="session")
 def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Callable[..., Path]:
     """Builds a zip, once per set of wishes; skips where the Python for it is not there."""
-    made: dict[tuple[str, ...], Path] = {}
+    made: dict[tuple[str | bool, ...], Path] = {}
 
     def make(
-        python: str = HERE, model: str = "", labels: str = "", provider: str = "wheels"
+        python: str = HERE,
+        model: str = "",
+        labels: str = "",
+        provider: str = "wheels",
+        execution_env: str = "",
+        requantize: bool = True,
     ) -> Path:
-        wanted = (python, model, labels, provider)
+        wanted = (python, model, labels, provider, execution_env, requantize)
         for version in python.split(","):
             interpreter(version)
         if wanted not in made:
@@ -54,7 +61,9 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
                 output,
                 model or None,
                 Path(labels) if labels else None,
+                requantize=requantize,
                 provider=provider,
+                execution_env=execution_env,
                 keep=False,
             )
             build.build(wishes, console)
@@ -68,6 +77,12 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
 def zip_path(make_zip: Callable[..., Path], imagenet_model: str) -> Path:
     """The zip for the running Python, with an ImageNet model."""
     return make_zip(HERE, imagenet_model)
+
+
+@pytest.fixture(scope="session")
+def precompiled_path(make_zip: Callable[..., Path], imagenet_model: str) -> Path:
+    """The same, precompiled."""
+    return make_zip(HERE, imagenet_model, execution_env=IMAGE)
 
 
 @pytest.fixture(scope="session")

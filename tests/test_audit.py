@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -15,13 +16,13 @@ from pathlib import Path
 import pytest
 
 from builder import data, elf
-from builder.audit import PYC_MAGIC, _built_well, audit
+from builder.audit import PYC_MAGIC, _built_well, archived, audit
 from builder.build import problems
 from builder.bundle import DATE
 from builder.errors import BuildError
 from builder.paths import ROOT
 from builder.runtime import package_tag
-from tests.conftest import HERE, PYTHONS, interpreter
+from tests.conftest import HERE, IMAGE, PYTHONS, interpreter
 
 Files = dict[str, bytes]
 LIB = f"lib/{package_tag(HERE)}"
@@ -51,12 +52,13 @@ def listed(files: Files) -> Files:
     return {**rest, "manifest.json": json.dumps(manifest).encode()}
 
 
-def write(files: Files, path: Path, mode: int = 0o100644) -> Path:
+def write(files: Files, path: Path, mode: int = 0o100644, executable: int = 0) -> Path:
+    """Write a zip, all files with one mode, but for `exec`."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in files.items():
             info = zipfile.ZipInfo(name, DATE)
             info.create_system = 3
-            info.external_attr = mode << 16
+            info.external_attr = (executable if name == "exec" and executable else mode) << 16
             archive.writestr(info, content)
     return path
 
@@ -121,14 +123,32 @@ def test_manifest(files: Files, tmp_path: Path) -> None:
 
 
 def test_stale_and_foreign_code_files(files: Files, tmp_path: Path) -> None:
-    name = next(n for n in files if n.startswith(LIB) and n.endswith(".pyc"))
+    name = next(n for n in files if n.startswith("action/") and n.endswith(".pyc"))
     dated = files[name][:4] + bytes(12) + files[name][16:]
     changed = listed({**small(files), name: dated})
     assert any(f"{name}: would be stale after unzipping" in p for p in found(changed, tmp_path))
     other = next(magic for python, magic in PYC_MAGIC.items() if python != HERE)
-    foreign = struct.pack("<H", other) + files[name][2:]
-    changed = listed({**small(files), name: foreign})
-    assert any(f"not the code of Python {HERE}" in p for p in found(changed, tmp_path))
+    for each in (name, f"{LIB}/action.modules"):
+        foreign = struct.pack("<H", other) + files[each][2:]
+        changed = listed({**small(files), each: foreign})
+        said = f"code files: {each}: not the code of Python {HERE} (magic number {other})"
+        assert said in found(changed, tmp_path)
+    elsewhere = listed({**small(files), "lib/cp27/a.modules": files[f"{LIB}/action.modules"]})
+    assert any("a.modules: for none of the zip's Python v" in p for p in found(elsewhere, tmp_path))
+
+
+@pytest.mark.parametrize("length", [4, 8, 100])
+def test_archive_that_is_cut_short(files: Files, tmp_path: Path, length: int) -> None:
+    name = f"{LIB}/action.modules"
+    changed = listed({**small(files), name: files[name][:length]})
+    said = f"code files: {name}: its index does not read"
+    assert any(problem.startswith(said) for problem in found(changed, tmp_path))
+
+
+def test_archive_lists_its_modules(files: Files) -> None:
+    names = archived(files[f"{LIB}/action.modules"])
+    assert {"action.handler", "action.image"} <= set(names)
+    assert names == sorted(names)
 
 
 def test_native_parts(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -205,6 +225,37 @@ def test_entry_point(files: Files, tmp_path: Path) -> None:
         assert any(said in problem for problem in found(changed, tmp_path))
 
 
+@pytest.fixture(scope="module")
+def precompiled(precompiled_path: Path) -> Files:
+    """A small copy of a precompiled zip, of which the audit finds nothing wrong."""
+    with zipfile.ZipFile(precompiled_path) as archive:
+        return small({name: archive.read(name) for name in archive.namelist()})
+
+
+def test_what_a_precompiled_zip_needs(precompiled: Files, tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    good = audit(write(precompiled, path, executable=0o100755))
+    assert problems(good) == []
+    assert good.execution_env == IMAGE
+    assert problems(audit(write(precompiled, path))) == [
+        "entries: exec: expected mode 100755, found 100644",
+        "entry point: exec: expected an executable file that begins with #!",
+    ]
+    for changes, said in (
+        ({"exec": b"import sys"}, "exec: expected an executable file that begins with #!"),
+        ({"exec": None}, "exec: expected an executable file that begins with #!"),
+        ({"exec.env": None}, "exec.env: expected the image's OW_EXECUTION_ENV, found ''"),
+        ({"exec.env": b"other"}, "exec.env: expected the image's OW_EXECUTION_ENV, found 'other'"),
+        ({"action/launcher.py": None}, "exec: expected its launcher, action/launcher.py, found"),
+        ({"main__.py": None}, "expected main__.py at the root, found none"),
+        ({"main__.py": b"def run(): ..."}, "main__.py defines no main(params)"),
+    ):
+        merged: dict[str, bytes | None] = {**precompiled, **changes}
+        changed = listed({n: c for n, c in merged.items() if c is not None})
+        said_all = problems(audit(write(changed, path, executable=0o100755)))
+        assert any(each.startswith(f"entry point: {said}") for each in said_all), said_all
+
+
 def test_model(files: Files, tmp_path: Path) -> None:
     less = {n: c for n, c in small(files).items() if not n.endswith(".tflite")}
     assert any("the model it names" in problem for problem in found(listed(less), tmp_path))
@@ -245,9 +296,15 @@ def test_check_on_the_command_line(zip_path: Path, files: Files, tmp_path: Path)
     assert good.returncode == 0, good.stderr
     assert "of 36 MiB used" in good.stderr
     assert "newest symbols needed" in good.stderr
+    assert f"✓ invoke with Python {HERE}" in good.stderr
+    assert re.search(r"\d+ of \d+ nodes run on XNNPACK", good.stderr)
     as_json = run("--check", str(zip_path), "--json", "--quiet")
     report = json.loads(as_json.stdout)
     assert report["ok"]
+    nodes = report["smoke"][HERE]["nodes"]
+    assert nodes["total"] == nodes["delegated"] + len(nodes["others"]) > 20
+    quick = run("--check", str(zip_path), "--no-smoke", "--json", "--quiet")
+    assert json.loads(quick.stdout)["smoke"] == {}
     assert report["sha256"] == hashlib.sha256(zip_path.read_bytes()).hexdigest()
     bad = write(listed({**small(files), "requirements.txt": b""}), tmp_path / "bad.zip")
     for options in ((), ("--quiet",), ("--json",)):

@@ -19,14 +19,17 @@ import pytest
 from cyclonedx.model.bom import Bom
 
 from builder import build, bundle, data, interpreters
-from builder.bundle import DATE, Entry
+from builder.audit import archived
+from builder.bundle import DATE, MODULES, Entry
 from builder.console import Console
 from builder.errors import BuildError
 from builder.paths import ACTION, ROOT
+from builder.runtime import package_tag
 from builder.runtime.prune import PRUNE, apply
-from tests.conftest import HERE, PYTHONS
+from tests.conftest import HERE, IMAGE, PYTHONS
 from tests.models import Colours
 
+CACHED = package_tag(HERE).replace("cp", "cpython-")
 ENTRIES = [
     Entry("__main__.py", b"def main(params): return params\n", "action"),
     Entry("empty", b"", "action"),
@@ -134,8 +137,12 @@ def test_what_is_in(zip_path: Path) -> None:
     assert names == sorted(names)
     assert "__main__.py" in names
     assert not [name for name in names if "/cli." in name or "tests/" in name or "f2py" in name]
-    shipped = {path.name for path in ACTION.glob("*.py")} - {"cli.py", "serve.py", "__main__.py"}
-    assert {f"action/{name}" for name in shipped} <= set(names)
+    assert {name for name in names if not name.startswith(("lib/", "model/"))} == {
+        *("__main__.py", "manifest.json", "LICENSES.txt", "sbom.cdx.json"),
+        *(f"action/{name}" for name in own_modules() - {"launcher.py"}),
+        *(f"action/{path.name}" for path in ACTION.glob("*.html")),
+        *(f"action/__pycache__/{name}.{CACHED}.pyc" for name in ("__init__", "packages")),
+    }
     parts = {part["name"]: part for part in manifest["parts"]}
     for name in ("ai-edge-litert", "numpy", "pillow"):
         assert parts[name]["version"]
@@ -143,6 +150,43 @@ def test_what_is_in(zip_path: Path) -> None:
         assert parts[name]["licence"] in licences
     for text in ("Apache License", "OpenBLAS", "LIBJPEG", "Permission is hereby granted"):
         assert text in licences
+
+
+def own_modules() -> set[str]:
+    """The files of `action/` that may ship in it."""
+    return {path.name for path in ACTION.glob("*.py")} - {"cli.py", "serve.py", "__main__.py"}
+
+
+def test_what_is_in_a_precompiled_zip(zip_path: Path, precompiled_path: Path) -> None:
+    """What the portable zip has, with what the runtime would have made of it."""
+    with zipfile.ZipFile(zip_path) as one, zipfile.ZipFile(precompiled_path) as other:
+        names, more = set(one.namelist()), set(other.namelist())
+        assert names - more == {"__main__.py"}
+        assert more - names == {"main__.py", "exec", "exec.env", "action/launcher.py"}
+        assert other.read("main__.py") == one.read("__main__.py")
+        differing = {n for n in names & more if one.read(n) != other.read(n)}
+        assert differing == {"manifest.json", f"lib/{package_tag(HERE)}/action.modules"}
+        assert other.read("exec.env") == IMAGE.encode()
+        assert json.loads(other.read("manifest.json"))["executionEnv"] == IMAGE
+        own = set(archived(other.read(f"lib/{package_tag(HERE)}/action.modules")))
+    in_place = {"__init__.py", "packages.py"}
+    assert own == {f"action.{name[:-3]}" for name in own_modules() - in_place}
+
+
+def test_modules_ship_in_archives(zip_path: Path) -> None:
+    """One per package, with all its modules; nothing else that Python would compile again."""
+    lib = f"lib/{package_tag(HERE)}/"
+    with zipfile.ZipFile(zip_path) as archive:
+        names = [name for name in archive.namelist() if name.startswith(lib)]
+        modules = {
+            name.removeprefix(lib).removesuffix(MODULES): set(archived(archive.read(name)))
+            for name in names
+            if name.endswith(MODULES)
+        }
+    assert set(modules) == {"action", "ai-edge-litert", "numpy", "pillow"}
+    assert {"numpy", "numpy._core.multiarray", "numpy._core._multiarray_umath"} <= modules["numpy"]
+    assert {"PIL", "PIL.JpegImagePlugin", "PIL._imaging"} <= modules["pillow"]
+    assert [name for name in names if name.endswith((".py", ".pyc"))] == []
 
 
 def test_bill_of_materials(zip_path: Path) -> None:
@@ -187,21 +231,24 @@ def test_the_removal_lists_are_alive() -> None:
                     assert apply(alone, names), f"{package['name']}: {pattern} matches nothing"
 
 
+@pytest.mark.parametrize("execution_env", ["", IMAGE], ids=["portable", "precompiled"])
 @pytest.mark.parametrize("python", PYTHONS)
 def test_code_files_are_the_same_each_time(
     make_zip: Callable[..., Path],
     imagenet_model: str,
     python: str,
+    execution_env: str,
     tmp_path: Path,
     console: Console,
 ) -> None:
     """Each Python compiles to the same bytes again, with sets and all."""
-    first = make_zip(python, imagenet_model)
+    first = make_zip(python, imagenet_model, execution_env=execution_env)
     wishes = build.Wishes(
         (python,),
         tmp_path / "again.zip",
         imagenet_model,
         provider="wheels",
+        execution_env=execution_env,
         smoke=False,
         keep=False,
     )
@@ -209,9 +256,12 @@ def test_code_files_are_the_same_each_time(
     with zipfile.ZipFile(first) as one, zipfile.ZipFile(tmp_path / "again.zip") as other:
         differing = [n for n in one.namelist() if one.read(n) != other.read(n)]
     assert differing == []
+    assert (tmp_path / "again.zip").read_bytes() == first.read_bytes()
 
 
-def test_two_builds_in_two_folders(zip_path: Path, imagenet_model: str, tmp_path: Path) -> None:
+def test_two_builds_in_two_folders(
+    zip_path: Path, precompiled_path: Path, imagenet_model: str, tmp_path: Path
+) -> None:
     """Another checkout, another time, the real command: the same bytes."""
     checkout = tmp_path / "elsewhere" / "checkout"
     files = subprocess.run(
@@ -223,17 +273,15 @@ def test_two_builds_in_two_folders(zip_path: Path, imagenet_model: str, tmp_path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((ROOT / name).read_bytes())
     model = str((ROOT / imagenet_model).resolve()) if "/" in imagenet_model else imagenet_model
-    done = subprocess.run(
-        [
-            *(sys.executable, "build_zip.py", "--model", model, "--python", HERE, "--json"),
-            *("--quiet", "--runtime", "wheels"),
-        ],
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "build_zip.py", "--model", model, "--python", HERE, "--json"]
+    command += ["--quiet", "--runtime", "wheels"]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (checkout / "dist" / "classify.zip").read_bytes() == zip_path.read_bytes()
+    command += ["--precompiled", "--execution-env", IMAGE, "--output", "p.zip", "--no-keep"]
+    again = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    assert (checkout / "p.zip").read_bytes() == precompiled_path.read_bytes()
     report = json.loads(done.stdout)
     assert report["smoke"][HERE]["results"][0]["className"] == "espresso"
     assert report["ok"]
@@ -272,15 +320,15 @@ def test_without_an_interpreter_for_it(
     assert f"no Python {HERE} runs here: its modules are not byte-compiled" in said
     assert "not invoked" in said
     names = zipfile.ZipFile(output).namelist()
-    assert not [name for name in names if name.endswith(".pyc")]
+    assert not [name for name in names if name.endswith((".pyc", MODULES))]
+    assert f"lib/{package_tag(HERE)}/numpy/__init__.py" in names
     with smoke.launched(output, path) as running:
         answer = running.run({"image": base64_of(encoded(plain("red")))})
     assert answer["results"][0]["className"] == "red"
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-@pytest.mark.parametrize("kept", [True, False])
-def test_docstrings_go_and_assertions_stay(tmp_path: Path, python: str, kept: bool) -> None:
+def test_docstrings_go_and_assertions_stay(tmp_path: Path, python: str) -> None:
     found = interpreters.find(python)
     if found is None:
         pytest.skip(f"no Python {python} on this machine")
@@ -291,9 +339,8 @@ def test_docstrings_go_and_assertions_stay(tmp_path: Path, python: str, kept: bo
         "def g():\n    f'not {1} docstring'\n"
         "try:\n    assert False, 'stays'\nexcept AssertionError as error:\n    said = error\n"
     )
-    [(path, code)] = bundle._compile(found, [(source, "m.pyc", "lib/m.py")], docstrings=kept)
-    assert path == "m.pyc"
-    (tmp_path / path).write_bytes(code)
+    codes = bundle._compile(found, [(source, "lib/m.py")])
+    (tmp_path / "m.pyc").write_bytes(codes["lib/m.py"])
     source.unlink()
     said = subprocess.run(
         [found.path, "-I", "-c", "import sys; sys.path.insert(0, sys.argv[1]); import m;"
@@ -301,5 +348,4 @@ def test_docstrings_go_and_assertions_stay(tmp_path: Path, python: str, kept: bo
          str(tmp_path)],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    docstrings = ["Of the module.", "Of the class.", "Of f."] if kept else ["", "", ""]
-    assert ast.literal_eval(said) == [*docstrings, None, "data", "stays"]
+    assert ast.literal_eval(said) == ["", "", "", None, "data", "stays"]

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ from tests.conftest import HERE, PYTHONS, encoded, interpreter, plain
 from tests.models import COLOURS, Colours
 
 Done = subprocess.CompletedProcess[str]
+KINDS = "python:3.10, python:3.11, python:3.12"
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +186,29 @@ def test_table_on_a_terminal(built: Path, tmp_path: Path) -> None:
         ),
         (["--model", "nothing"], "--model: expected one of mobilenet_v1, efficientnet_lite0"),
         (["--output", str(ROOT)], "--output: expected a file, found the folder"),
+        (["--precompiled"], "--precompiled: expected the --kind to deploy on, found none"),
+        (
+            ["--precompiled", "--kind", "ruby:2.5"],
+            f"--kind: expected one of {KINDS}, found ruby:2.5",
+        ),
+        (
+            ["--precompiled", "--kind", "python:3.13"],
+            f"--kind: expected one of {KINDS}, found python:3.13",
+        ),
+        (
+            ["--precompiled", "--kind", "python:3.11", "--python", "3.12"],
+            "--kind python:3.11 runs Python 3.11, --python says 3.12",
+        ),
+        (["--kind", "python:3.11"], "--kind and --execution-env go with --precompiled"),
+        (["--execution-env", "x"], "--kind and --execution-env go with --precompiled"),
+        (
+            ["--precompiled", "--execution-env", "x", "--python", "3.11,3.12"],
+            "--precompiled: expected one --python, found 3.11,3.12",
+        ),
+        (
+            ["--precompiled", "--execution-env", "x "],
+            "--execution-env: expected no white space around it",
+        ),
     ],
 )
 def test_wrong_options(arguments: list[str], said: str) -> None:
@@ -231,11 +256,46 @@ def test_the_log_of_a_build(colours: list[str], tmp_path: Path) -> None:
     assert "\x1b" not in done.stderr  # colours only on a terminal
 
 
+@pytest.mark.parametrize(
+    ("options", "env"),
+    [
+        (["--kind", "python:3.11"], "openwhisk/action-python-v3.11"),
+        (["--python", "3.11", "--execution-env", "own/image: 1"], "own/image: 1"),
+        (["--kind", "python:3.11", "--execution-env", "own"], "own"),
+    ],
+)
+def test_a_precompiled_build(
+    colours: list[str], tmp_path: Path, options: list[str], env: str
+) -> None:
+    interpreter("3.11")
+    output = tmp_path / "c.zip"
+    arguments = [*colours, "--precompiled", *options, "--output", str(output), "--no-keep"]
+    done = build_zip(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(output) as archive:
+        assert archive.read("exec.env").decode() == env
+        assert archive.getinfo("exec").external_attr >> 16 == 0o100755
+    assert f"✓ entry point: main__.py: main(params), precompiled for {env}\n" in done.stderr
+    assert "✓ invoke with Python 3.11" in done.stderr
+    assert f"To deploy it where OW_EXECUTION_ENV is {env}:" in done.stderr
+    report = json.loads(done.stdout)
+    assert report["executionEnv"] == env
+    [command] = report["commands"]  # not python:3, which may be another image
+    assert command.endswith(f"{output} --kind python:3.11 --memory 256")
+
+
 def test_killed_builds_leave_no_zip(colours: list[str], tmp_path: Path) -> None:
     output = tmp_path / "dist" / "c.zip"
     command = [sys.executable, "build_zip.py", *colours, "--output", str(output), "--no-keep"]
     for number, wanted in ((signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
-        with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+            # in the background of a script the tests themselves may ignore SIGINT
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as process:
             part = output.with_name("c.zip.part")
             deadline = time.monotonic() + 60
             while not part.exists():

@@ -23,7 +23,7 @@ from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError, ModelError
 from builder.paths import ROOT
-from builder.runtime import DEFAULT, Options, compiled, package_tag
+from builder.runtime import DEFAULT, Options, compiled
 from tests import networks
 from tests.conftest import (
     MOBILENET,
@@ -52,11 +52,13 @@ needs_one = pytest.mark.skipif(
 def make_compiled(make_zip: Make) -> Make:
     """Builds a zip of compiled packages; skips where they were not compiled."""
 
-    def make(python: str = PYTHON, model: str = "", labels: str = "") -> Path:
+    def make(
+        python: str = PYTHON, model: str = "", labels: str = "", requantize: bool = True
+    ) -> Path:
         for version in python.split(","):
             if not ready(version):
                 pytest.skip(f"not compiled for Python {version}")
-        return make_zip(python, model, labels, "local")
+        return make_zip(python, model, labels, "local", requantize=requantize)
 
     return make
 
@@ -166,6 +168,27 @@ def test_a_float_network_agrees_with_the_wheels(
 
 
 @needs_one
+@pytest.mark.parametrize(
+    ("model", "requantize"),
+    [("mobilenet", True), ("mobilenet", False), ("efficientnet_lite0", True)],
+)
+def test_what_runs_on_xnnpack(make_compiled: Make, model: str, requantize: bool) -> None:
+    """All but what XNNPACK's graphs have no node for: without the delegate it is slow."""
+    if model == "mobilenet":
+        if not MOBILENET.exists():
+            pytest.skip("no MobileNet beside the checkout")
+        model = str(MOBILENET)
+    archive = make_compiled(PYTHON, model, requantize=requantize)
+    with smoke.launched(archive, interpreter(PYTHON)) as running:
+        answer = running.run({"image": base64_of(SAMPLE), "details": True})
+    nodes = answer["details"]["model"]["nodes"]
+    assert nodes["total"] == nodes["delegated"] + len(nodes["others"])
+    assert nodes["delegated"] >= 30
+    assert sorted(set(nodes["others"]) - {"SOFTMAX", "QUANTIZE"}) == []
+    assert nodes["others"].count("SOFTMAX") <= 1
+
+
+@needs_one
 @pytest.mark.parametrize("dtype", ["float32", "uint8", "int8"])
 def test_models_of_ones_own(
     make_compiled: Make, tmp_path: Path, colour_labels: Path, dtype: str
@@ -194,6 +217,17 @@ def test_formats_that_are_offered(make_compiled: Make, imagenet_model: str) -> N
 
 
 @needs_one
+def test_a_large_photo_may_be_baseline_only(make_compiled: Make, imagenet_model: str) -> None:
+    """With this Pillow, too, a JPEG of 27 megapixels is told from one that needs 81 MB."""
+    photo = plain("red", (6000, 4500))
+    with smoke.launched(make_compiled(PYTHON, imagenet_model), interpreter(PYTHON)) as running:
+        baseline = running.run({"image": base64_of(encoded(photo, "JPEG"))})
+        scans = running.run({"image": base64_of(encoded(photo, "JPEG", progressive=True))})
+    assert len(baseline["results"]) == 3
+    assert "expected at most 25 megapixels, found 6000 x 4500" in scans["error"]
+
+
+@needs_one
 def test_every_module_that_ships_imports(
     make_compiled: Make, imagenet_model: str, tmp_path: Path
 ) -> None:
@@ -202,10 +236,14 @@ def test_every_module_that_ships_imports(
     assert_all_import(make_compiled(PYTHON, imagenet_model), PYTHON, tmp_path, 45)
 
 
-def in_python(python: str, code: str, *words: str) -> str:
-    """What code prints in a clean interpreter."""
+def in_python(python: str, code: str, folder: Path) -> str:
+    """What code prints in a clean interpreter that uses the packages of an unpacked zip."""
+    code = (
+        "import sys; before = set(sys.modules); sys.path.insert(0, sys.argv[1])\n"
+        "from action.packages import use; use(sys.argv[1])\n" + code
+    )
     done = subprocess.run(
-        [interpreter(python), "-I", "-S", "-c", code, *words],
+        [interpreter(python), "-I", "-S", "-B", "-c", code, str(folder)],
         capture_output=True,
         text=True,
         env={},
@@ -216,7 +254,6 @@ def in_python(python: str, code: str, *words: str) -> str:
 
 NUMPY = """
 import pickle, sys
-sys.path.insert(0, sys.argv[1])
 import numpy as np
 a = np.arange(12.0).reshape(3, 4)
 assert (np.clip(a, 2, 9) == np.minimum(np.maximum(a, 2), 9)).all()
@@ -268,7 +305,7 @@ def test_numpy_is_whole_in_what_it_has(
 ) -> None:
     """Arrays behave as ever; what is left out says why."""
     smoke.unpack(make_compiled(python, imagenet_model), tmp_path)
-    said = in_python(python, NUMPY, str(tmp_path / "lib" / package_tag(python)))
+    said = in_python(python, NUMPY, tmp_path)
     reason = "is not in this build of numpy 2.2.6: it has arrays, data types and ufuncs only"
     assert said.splitlines() == [
         f"numpy.{name} {reason}" for name in ("pad", "linalg", "random", "no_such_name")
@@ -277,7 +314,6 @@ def test_numpy_is_whole_in_what_it_has(
 
 PILLOW = """
 import io, sys
-sys.path.insert(0, sys.argv[1])
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -303,7 +339,7 @@ def test_what_pillow_no_longer_does_says_so(
     make_compiled: Make, imagenet_model: str, tmp_path: Path
 ) -> None:
     smoke.unpack(make_compiled(PYTHON, imagenet_model), tmp_path)
-    said = in_python(PYTHON, PILLOW, str(tmp_path / "lib" / package_tag(PYTHON)))
+    said = in_python(PYTHON, PILLOW, tmp_path)
     assert said.count("left out of this build of Pillow") == 5
     assert said.splitlines()[2] == "failed to initialize config!"
 
@@ -316,13 +352,12 @@ def test_what_the_start_imports(
     """Importing the packages costs few modules, and none of the expensive ones."""
     smoke.unpack(make_compiled(python, imagenet_model), tmp_path)
     code = (
-        "import sys; sys.path[:0] = sys.argv[1:]; before = set(sys.modules);"
         "import numpy, tflite_runtime.interpreter;"
         "from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin;"
         "from PIL import PngImagePlugin, WebPImagePlugin;"
         "print(*(set(sys.modules) - before))"
     )
-    loaded = in_python(python, code, str(tmp_path / "lib" / package_tag(python))).split()
+    loaded = in_python(python, code, tmp_path).split()
     assert len(loaded) < 95
     assert not {
         *("ast", "ctypes", "datetime", "decimal", "fractions", "inspect", "logging", "pickle"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from typing import Any
 
@@ -16,6 +18,8 @@ from PIL import Image, ImageOps
 from action import image
 from action.image import FORMATS, decode, sniff
 from action.request import ImageError
+from builder.build import SAMPLE
+from builder.paths import ROOT
 from tests.conftest import encoded, plain
 
 SIDE = 32
@@ -235,6 +239,109 @@ def test_too_many_pixels_is_refused_before_decoding() -> None:
         pixels(png_header(2 * 10**9, 2 * 10**9) + bytes(100))
     with pytest.raises(ImageError, match="expected a picture with pixels|broken PNG"):
         pixels(png_header(0, 10) + bytes(100))
+
+
+def resized(content: bytes, width: int, height: int) -> bytes:
+    """A JPEG that says it has another size, before the data of a small one."""
+    marker = next(m for m in (b"\xff\xc0\0", b"\xff\xc2\0") if m in content)
+    at = content.rindex(marker) + 5  # marker, length, precision
+    return content[:at] + struct.pack(">HH", height, width) + content[at + 4 :]
+
+
+def in_single_scans(content: bytes) -> bytes:
+    """A baseline JPEG whose first scan says that it has one component only."""
+    at = content.rindex(b"\xff\xda")
+    return content[:at] + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + content[at + 14 :]
+
+
+def decoded_in_little_memory(content: bytes, least: int) -> str:
+    """Decode in a fresh process that gets `least` bytes of address space on top of what it has.
+
+    Returns its error, or the picture's width. (A process that ran other tests has memory to spare.)
+    """
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from action.image import decode\n"
+        f"decode(Path({str(SAMPLE)!r}).read_bytes(), {SIDE}, {SIDE}, 3, 1.0)\n"
+        "content = sys.stdin.buffer.read()\n"
+        "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, (used + {least},) * 2)\n"
+        "try:\n"
+        "    bytearray(64_000_000)\n"
+        "    sys.exit('there is more memory than there should be')\n"
+        "except MemoryError:\n"
+        "    pass\n"
+        "try:\n"
+        f"    print(decode(content, {SIDE}, {SIDE}, 3, 1.0).width)\n"
+        "except Exception as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=content, capture_output=True, cwd=ROOT, check=True
+    )
+    return done.stdout.decode().strip()
+
+
+@pytest.mark.parametrize(
+    ("content", "most"),
+    [
+        (encoded(halves(), "JPEG", progressive=True), 25),
+        (encoded(halves(), "JPEG", progressive=True, subsampling="4:4:4"), 12),
+        (encoded(halves(), "JPEG", progressive=True, subsampling="4:2:2"), 19),
+        (encoded(halves().convert("L"), "JPEG", progressive=True), 38),
+        (in_single_scans(encoded(halves(), "JPEG")), 25),
+    ],
+    ids=["4:2:0", "4:4:4", "4:2:2", "grey", "baseline in several scans"],
+)
+def test_large_jpeg_in_scans_is_refused_before_decoding(content: bytes, most: int) -> None:
+    """Its coefficients would all be kept: 48 megapixels are 144 MB and more."""
+    assert decoded_in_little_memory(resized(content, 8000, 6000), 16_000_000) == (
+        f"too many pixels for a progressive JPEG: expected at most {most} megapixels, found "
+        "8000 x 6000 (48 megapixels); send it as a baseline JPEG, or smaller"
+    )
+
+
+def test_photo_of_12_megapixels_may_be_progressive() -> None:
+    content = encoded(halves((4000, 3000)), "JPEG", progressive=True, subsampling="4:2:0")
+    found = decode(content, SIDE, SIDE, 3, 1.0)
+    assert (found.width, found.height) == (4000, 3000)
+    colours = found.pixels[[2, 2, -3], [1, -2, -2]].astype(int)
+    assert np.abs(colours - [(0, 255, 0), (255, 0, 0), (0, 0, 255)]).max() <= 3
+
+
+def test_large_baseline_jpeg_is_not_refused() -> None:
+    """48 megapixels at 1/8, in little memory."""
+    content = encoded(halves((8000, 6000)), "JPEG")
+    assert decoded_in_little_memory(content, 48_000_000) == "8000"
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("RGB", {}),
+        ("RGB", {"subsampling": "4:4:4"}),
+        ("RGB", {"restart_marker_blocks": 1}),
+        ("RGB", {"comment": b"\xff\xda\xff\xc2"}),
+        ("L", {}),
+        ("CMYK", {}),
+    ],
+)
+def test_baseline_is_told_from_scans(
+    mode: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands before its only scan: a thumbnail in EXIF, itself progressive, and fill."""
+    monkeypatch.setattr(image, "MAX_BUFFERED", 1)
+    picture = halves().convert(mode)
+    thumbnail = encoded(halves((16, 16)), "JPEG", progressive=True)
+    exif = orientation_tag(3, 1, b"\x01\0\0\0") + bytes(4) + thumbnail
+    for more in ({}, {"exif": exif}):
+        content = encoded(picture, "JPEG", **options, **more)
+        at = content.rindex(b"\xff\xda\0")
+        filled = content[:at] + b"\xff\xff" + content[at:]
+        assert np.array_equal(pixels(content), pixels(filled))
+        with pytest.raises(ImageError, match="too many pixels for a progressive JPEG"):
+            pixels(encoded(picture, "JPEG", progressive=True, **options, **more))
 
 
 @pytest.mark.parametrize("kind", list(FORMATS))

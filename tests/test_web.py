@@ -295,9 +295,9 @@ def test_a_function_that_could_not_start(zip_path: Path, tmp_path: Path) -> None
         status, answer = ask(running, False, PICTURE, JPEG)
         assert status == 500
         assert answer == running.run({"image": ESPRESSO})
-        assert answer["error"].startswith("the function could not start (FileNotFoundError)")
+        assert answer["error"].startswith("the function could not start: FileNotFoundError;")
         log = running.log()
-    assert log.count("start failed: FileNotFoundError: [Errno 2] No such file") == 3
+    assert log.count("start failed: FileNotFoundError: [Errno 2] No such file") == 2
     assert "Traceback" in log
 
 

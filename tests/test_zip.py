@@ -17,7 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder import build, data, interpreters, smoke
+from builder.audit import archived
 from builder.build import SAMPLE
+from builder.bundle import MODULES
 from builder.console import Console
 from builder.errors import BuildError
 from builder.model import Normalization
@@ -213,9 +215,7 @@ def test_a_zip_without_its_model_says_so(zip_path: Path, tmp_path: Path) -> None
                 rest.writestr(name, whole.read(name))
     with smoke.launched(broken, interpreter()) as running:
         answer = running.run({"image": ESPRESSO})
-    assert answer["error"] == (
-        "the function could not start (ValueError); the activation's log says why"
-    )
+    assert answer["error"] == "the function could not start: ValueError; its log says why"
 
 
 @pytest.mark.parametrize(
@@ -280,22 +280,27 @@ def assert_all_import(archive: Path, python: str, folder: Path, least: int = 80)
     path = interpreter(python)
     smoke.unpack(archive, folder)
     lib = f"lib/{package_tag(python)}/"
-    modules = set()
-    for name in zipfile.ZipFile(archive).namelist():
-        if name.startswith(lib) and name.endswith((".pyc", ".so")) and ".libs/" not in name:
-            module = name.removeprefix(lib).partition(".")[0].replace("/", ".")
-            modules.add(module.removesuffix(".__init__"))
-    modules -= {"ai_edge_litert.libpywrap_litert_common"}  # a plain library beside the module
+    modules, natives = set(), set()
+    with zipfile.ZipFile(archive) as zipped:
+        for name in zipped.namelist():
+            if name.startswith(lib) and name.endswith(MODULES):
+                modules |= set(archived(zipped.read(name)))
+            elif name.startswith(lib) and name.endswith(".so") and ".libs/" not in name:
+                natives.add(name.removeprefix(lib).partition(".")[0].replace("/", "."))
+    assert natives <= modules
     assert len(modules) > least
+    modules -= {"ai_edge_litert.libpywrap_litert_common"}  # a plain library beside the module
+    modules = {name for name in modules if ".libs." not in name}
     code = (
-        "import importlib, json, sys, traceback; sys.path.insert(0, sys.argv[1]); bad = {}\n"
+        "import importlib, json, sys; sys.path.insert(0, sys.argv[1]); bad = {}\n"
+        "from action.packages import use; use(sys.argv[1])\n"
         "for name in json.load(sys.stdin):\n"
         "    try: importlib.import_module(name)\n"
         "    except BaseException as e: bad[name] = repr(e)\n"
         "print(json.dumps(bad))"
     )
     done = subprocess.run(
-        [path, "-I", "-S", "-W", "ignore", "-c", code, str(folder / lib)],
+        [path, "-I", "-S", "-B", "-W", "ignore", "-c", code, str(folder)],
         input=json.dumps(sorted(modules)),
         capture_output=True,
         text=True,

@@ -17,7 +17,7 @@ source = interpreter.get_input_details()[0]
 sink = interpreter.get_output_details()[0]
 
 
-def main(params):
+def main(params: dict[str, str]) -> dict[str, object]:
     """Classify params["image"], base64 of a picture."""
     data = base64.b64decode(params["image"])
     height, width = source["shape"][1:3]

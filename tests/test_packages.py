@@ -1,0 +1,226 @@
+"""The importer of what a zip carries: modules as ever, in tracebacks too, and nobody else's."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from action.packages import Unfit, failing, use
+from builder import smoke
+from builder.build import SAMPLE
+from builder.bundle import MODULES
+from builder.console import Console
+from builder.paths import ACTION
+from builder.runtime import DEFAULT, package_tag, wheels
+from tests.conftest import HERE, base64_of, interpreter
+
+TAG = package_tag(HERE)
+LIB = f"lib/{TAG}"
+ESPRESSO = base64_of(SAMPLE)
+
+
+@pytest.fixture(scope="module")
+def portable(zip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The zip, unpacked as the runtime does."""
+    folder = tmp_path_factory.mktemp("portable")
+    smoke.unpack(zip_path, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def precompiled(precompiled_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A precompiled one."""
+    folder = tmp_path_factory.mktemp("precompiled")
+    smoke.unpack(precompiled_path, folder)
+    return folder
+
+
+@pytest.fixture(params=["portable", "precompiled"])
+def unpacked(request: pytest.FixtureRequest) -> Path:
+    """Either."""
+    folder: Path = request.getfixturevalue(request.param)
+    return folder
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[smoke.Action]:
+    """The unpacked zip in `folder`, started."""
+    action = smoke.Action(folder, interpreter(), {}, isolated=True)
+    try:
+        yield action
+    finally:
+        action.close()
+
+
+@contextmanager
+def changed(file: Path, content: bytes | None) -> Iterator[None]:
+    """A file with another content, or gone, within the block."""
+    kept = file.read_bytes()
+    try:
+        file.unlink() if content is None else file.write_bytes(content)
+        yield
+    finally:
+        file.write_bytes(kept)
+
+
+def python(folder: Path, code: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a clean interpreter that uses the packages in `folder`."""
+    start = "import sys; sys.path[:0] = sys.argv[1:]; from action.packages import use; "
+    return subprocess.run(
+        [interpreter(), *("-I", "-S", "-B", "-c"), f"{start} use(sys.argv[1])\n{code}"]
+        + [str(folder), *more],
+        cwd=folder,
+        env={},
+        capture_output=True,
+        text=True,
+    )
+
+
+def about(folder: Path, *names: str) -> dict[str, Any]:
+    """What modules say of themselves."""
+    code = (
+        "import importlib, json\n"
+        f"for name in {names}:\n"
+        "    m = importlib.import_module(name); s = m.__spec__\n"
+        "    print(json.dumps([m.__name__, m.__package__, m.__file__, getattr(m, '__path__', 0),\n"
+        "        s.name, s.parent, s.origin, s.has_location, s.submodule_search_locations,\n"
+        "        type(m.__loader__).__name__, m is sys.modules[name]]))\n"
+    )
+    done = python(folder, code)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return dict(zip(names, found, strict=True))
+
+
+def test_what_a_module_says_of_itself(portable: Path) -> None:
+    native = next((portable / LIB / "PIL").glob("_imaging.*so"))
+    found = about(portable, "PIL.Image", "PIL", "PIL._imaging", "action.request", "action")
+    file = f"{LIB}/PIL/Image.py"
+    module = ["PIL.Image", "PIL", file, 0, "PIL.Image", "PIL", file, True, None]
+    assert found["PIL.Image"] == [*module, "Archives", True]
+    file = f"{LIB}/PIL/__init__.py"
+    package = ["PIL", "PIL", file, [], "PIL", "PIL", file, True, []]
+    assert found["PIL"] == [*package, "Archives", True]
+    file = str(native)
+    extension = ["PIL._imaging", "PIL", file, 0, "PIL._imaging", "PIL", file, True, None]
+    assert found["PIL._imaging"] == [*extension, "ExtensionFileLoader", True]
+    file = "action/request.py"
+    own = ["action.request", "action", file, 0, "action.request", "action", file, True, None]
+    assert found["action.request"] == [*own, "Archives", True]
+    folder = str(portable / "action")
+    assert found["action"][:4] == ["action", "action", f"{folder}/__init__.py", [folder]]
+
+
+def test_traceback_through_an_archived_module(portable: Path, console: Console) -> None:
+    """It names file, line and function; the line is that of the package's source."""
+    done = python(portable, "from PIL import Image\nImage.new('no such mode', (1, 1))")
+    found = re.search(rf'File "{LIB}/PIL/Image\.py", line (\d+), in new\n', done.stderr)
+    assert found, done.stderr
+    source = (wheels.provide(HERE, DEFAULT, console).folder / "PIL" / "Image.py").read_text("utf-8")
+    assert "core." in source.splitlines()[int(found[1]) - 1]
+
+
+def test_traceback_through_our_own_modules(unpacked: Path) -> None:
+    """The sources ship, and are found: the log shows lines of them."""
+    model = next((unpacked / "model").glob("*.tflite"))
+    with changed(model, None), running(unpacked) as action:
+        answer = action.run({"image": ESPRESSO})
+        log = action.log()
+    assert answer["error"] == "the function could not start: ValueError; its log says why"
+    assert "\nstart failed: ValueError: Could not open" in log
+    found = re.search(r'File "action/classifier\.py", line (\d+), in __init__\n +(.+)\n', log)
+    assert found, log
+    line = (ACTION / "classifier.py").read_text("utf-8").splitlines()[int(found[1]) - 1]
+    assert found[2].strip() == line.strip()
+    assert re.search(rf'File "{LIB}/ai_edge_litert/interpreter\.py", line \d+, in __init__\n', log)
+
+
+@pytest.mark.parametrize("name", ["PIL.NoSuchPlugin", "numpy.no.such", "action.nothing", "nothing"])
+def test_missing_module(portable: Path, name: str) -> None:
+    done = python(portable, f"import {name}")
+    assert re.search(r"ModuleNotFoundError: No module named '[\w.]+'$", done.stderr.strip())
+
+
+def test_other_packages_neither_shadow_nor_complete_ours(portable: Path, tmp_path: Path) -> None:
+    """Of a package that the zip has, no module comes from elsewhere, were it first on the path."""
+    (tmp_path / "PIL").mkdir()
+    for name in ("numpy.py", "PIL/__init__.py", "PIL/Image.py"):
+        (tmp_path / name).write_text("raise AssertionError('not ours')")
+    (tmp_path / "PIL" / "Plugin.py").write_text("")
+    code = (
+        "sys.path.insert(0, sys.argv[2])\nimport numpy, PIL.Image\n"
+        "try: import PIL.Plugin\nexcept ModuleNotFoundError as error: print(error.name)"
+    )
+    done = python(portable, code, str(tmp_path))
+    assert (done.stdout, done.stderr) == ("PIL.Plugin\n", "")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    action = smoke.Action(portable, interpreter(), environment, isolated=False)
+    try:
+        assert action.run({"image": ESPRESSO})["results"][0]["className"] == "espresso"
+    finally:
+        action.close()
+
+
+def test_another_python(tmp_path: Path) -> None:
+    for tag in ("cp39", "cp399"):
+        (tmp_path / "lib" / tag).mkdir(parents=True)
+    with pytest.raises(Unfit) as caught:
+        use(str(tmp_path))
+    assert str(caught.value) == (
+        f"built for Python 3.9, 3.99, this runtime is {HERE}: rebuild with --python {HERE} "
+        "or create the action with --kind python:3.99"
+    )
+
+
+def test_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / LIB).mkdir(parents=True)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(Unfit, match=r"^built for linux x86_64, this machine is darwin "):
+        use(str(tmp_path))
+
+
+def test_nothing_is_in_use_of_what_is_unfit(tmp_path: Path) -> None:
+    before = [*sys.path], [*sys.meta_path]
+    (tmp_path / LIB).mkdir(parents=True)
+    (tmp_path / LIB / f"a{MODULES}").write_bytes(b"\0\0\0\0\xff\0\0\0{")
+    with pytest.raises(ValueError, match="Expecting"):
+        use(str(tmp_path))
+    assert ([*sys.path], [*sys.meta_path]) == before
+
+
+def test_why_nothing_can_be_answered(capfd: pytest.CaptureFixture[str]) -> None:
+    assert failing(Unfit("built for another"))({"image": "x"}) == {"error": "built for another"}
+    assert capfd.readouterr().err == "start failed: built for another\n"
+    answer = {"error": "the function could not start: KeyError; its log says why"}
+    assert failing(KeyError("é"))(None) == answer
+    log = capfd.readouterr().err
+    assert log.startswith("KeyError: 'é'\n")
+    assert log.endswith("start failed: KeyError: 'é'\n")
+
+
+ARCHIVES = ("action", "ai-edge-litert", "numpy", "pillow")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.0001, 0.02, 0.5, 0.999])
+@pytest.mark.parametrize("name", ARCHIVES)
+def test_truncated_archive(unpacked: Path, name: str, share: float) -> None:
+    """As a full disk may leave it: each activation is answered with what is wrong."""
+    archive = unpacked / LIB / f"{name}{MODULES}"
+    content = archive.read_bytes()
+    with changed(archive, content[: int(len(content) * share)]), running(unpacked) as action:
+        answers = [action.run({"image": ESPRESSO}) for _ in range(2)]
+        log = action.log()
+    assert answers[0]["error"].startswith("the function could not start: ")
+    assert answers[1] == answers[0]
+    assert "Traceback" in log
+    with running(unpacked) as action:
+        assert action.run({"image": ESPRESSO})["results"]
