@@ -10,7 +10,6 @@ from action.request import ActionError, image_bytes, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from action.request import Options, Request

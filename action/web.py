@@ -16,7 +16,14 @@ from functools import cache
 
 import action
 from action.handler import failure
-from action.request import MAX_IMAGE_BYTES, RequestError, UnsupportedError, decoded, parse
+from action.request import (
+    MAX_IMAGE_BYTES,
+    ImageError,
+    RequestError,
+    UnsupportedError,
+    decoded,
+    parse,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,15 +90,20 @@ def logged(params: dict[str, Any], answered: Answer) -> tuple[list[Answer], str]
     return pictures, f" method={name} status={answered['statusCode']}"
 
 
-_STATUSES = {"unsupported format": 415, "not a picture": 415, "too ": 413, "WebP: too ": 413}
-"""How texts of `image.py` begin that are no matter of a broken picture."""
+_STATUSES = {
+    "unsupported format:": 415,
+    "not a picture:": 415,
+    "too many pixels": 413,
+    ": too large to decode": 413,
+}
+"""What texts of `image.py` say that are no matter of a broken picture."""
 
 
 def _status(error: Exception) -> int:
-    text = str(error)
-    begun = (status for start, status in _STATUSES.items() if text.startswith(start))
-    own = getattr(error, "status", 500)
-    return next(begun, own) if own == 422 else own
+    status: int = getattr(error, "status", 500)
+    if status != ImageError.status:
+        return status
+    return next((code for said, code in _STATUSES.items() if said in str(error)), status)
 
 
 def _method(params: dict[str, Any]) -> str:

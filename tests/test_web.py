@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from builder import smoke
 from builder.build import SAMPLE
 from builder.paths import ROOT
 from builder.runtime import package_tag
-from tests.conftest import HERE, base64_of, encoded, interpreter, plain
+from tests.conftest import HERE, PYTHONS, base64_of, encoded, interpreter, plain
 
 PICTURE = SAMPLE.read_bytes()
 ESPRESSO = base64_of(SAMPLE)
@@ -96,6 +96,7 @@ def test_every_way_to_send_a_picture(action: smoke.Action, raw: bool) -> None:
         (PICTURE, {"content-type": "image/png"}),  # what it is, its bytes tell
         (PICTURE, {"content-type": "application/octet-stream"}),
         (PICTURE, {}),
+        (PICTURE, {**JPEG, "x-require-whisk-auth": "secret"}),  # which OpenWhisk has checked
         (json.dumps({"image": ESPRESSO}), JSON),
         (json.dumps({"image": ESPRESSO, "other": "ä"}, ensure_ascii=False), JSON),
         ('{"image": "' + ESPRESSO + '", "other": "ä"}', {"content-type": "application/x+json"}),
@@ -187,6 +188,22 @@ def _crc(data: bytes) -> bytes:
     import zlib
 
     return zlib.crc32(data).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_python(make_zip: Callable[..., Path], imagenet_model: str, python: str) -> None:
+    with smoke.launched(make_zip(python, imagenet_model), interpreter(python)) as running:
+        for raw in (False, True):
+            form = upload((FILE, PICTURE), ('name="topK"', b"1"))
+            assert top(ask(running, raw, form, UPLOAD, "/?threshold=0.5")) == ["espresso"]
+            assert ask(running, raw, method="GET")[1]["health"] == "ok"
+
+
+def test_a_precompiled_zip(precompiled_path: Path) -> None:
+    with smoke.launched(precompiled_path, interpreter()) as running:
+        assert top(ask(running, False, PICTURE, JPEG, "/topK/1")) == ["espresso"]
+        assert ask(running, True, method="GET")[1]["health"] == "ok"
+        assert ask(running, True, PICTURE[:5000], JPEG)[0] == 422
 
 
 def test_malformed_json_in_raw(action: smoke.Action) -> None:
