@@ -28,7 +28,7 @@ MAX_PIXELS = 100_000_000
 MEMORY = 56_000_000
 """Bytes that a picture may take while it is decoded. Of the 128 MB of OpenWhisk's smallest action
 the process itself takes 35, the platform's proxy beside it 30 to 40."""
-MAX_SCANS = 100
+MAX_SCANS = 50
 """Each scan of a JPEG passes over all its coefficients, however few bytes it has. Encoders make
 about ten."""
 MAX_READS = 20_000
