@@ -37,6 +37,7 @@ of them it joins, each to all before it."""
 
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2}
 """Bytes that Pillow takes per pixel, by mode: those not named here take 4."""
+_LONG = "JPEG as long as this"
 _WHOLE = 1 << 20
 """Largest picture, in pixels, that is converted as a whole."""
 
@@ -223,11 +224,12 @@ def _check_pixels(width: int, height: int) -> None:
 def _check_memory(size: tuple[int, int], needed: int, kind: str) -> None:
     """Refuse a picture of `size` pixels, named `kind`, if decoding it takes over MEMORY bytes."""
     if needed > MEMORY:
+        advice = "smaller" if kind == _LONG else "as a baseline JPEG, or smaller"
         pixels = size[0] * size[1] / 1e6
         raise ImageError(
             f"too many pixels for a {kind}: expected at most {pixels * MEMORY / needed:.1f} "
             f"megapixels, found {size[0]} x {size[1]} ({pixels:.1f} megapixels); "
-            "send it as a baseline JPEG, or smaller"
+            f"send it {advice}"
         )
 
 
@@ -272,7 +274,7 @@ def _load_jpeg(picture: JpegImageFile, data: bytes, scale: float) -> None:
     if scale < 1:
         picture.draft(picture.mode, (int(size[0] * scale) + 1, int(size[1] * scale) + 1))
     needed = picture.width * picture.height * _STORED.get(picture.mode, 4)
-    kind = "JPEG as long as this"
+    kind = _LONG
     if not whole or picture.info.get("progressive"):
         # All coefficients are kept until the last scan, at any scale.
         kind = "progressive JPEG"

@@ -114,7 +114,7 @@ def _write_corpus(folder: Path) -> None:
 
 def _fuzz(options: argparse.Namespace) -> None:
     """Hand over to libFuzzer, which ends the process."""
-    import atheris  # type: ignore[import-not-found]
+    import atheris
 
     with atheris.instrument_imports(include=["action", "PIL"]):
         from action import handler, image
@@ -122,7 +122,8 @@ def _fuzz(options: argparse.Namespace) -> None:
     from PIL import PngImagePlugin
 
     # As if whoever sends it had got the checksums right, and nobody looks at the log.
-    PngImagePlugin.ChunkStream.crc = PngImagePlugin.ChunkStream.crc_skip  # type: ignore[method-assign]
+    stream = PngImagePlugin.ChunkStream
+    stream.crc = stream.crc_skip  # type: ignore[method-assign]
     answer = handler.start(str(options.prepared))
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
     sound = answer({"image": _sound(options.prepared)})
