@@ -19,6 +19,7 @@ from action.request import ImageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from numpy.typing import NDArray
@@ -306,12 +307,30 @@ def _load_webp(picture: WebPImageFile, data: bytes, scale: float) -> Image.Image
         scaled = (ceil(size[0] / by), ceil(size[1] / by))
         needed = 4 * scaled[0] * scaled[1] + (0 if coding == b"VP8 " else 4 * pixels)
         _check_memory(size, needed, f"{kind} ({'transparent' if alpha else 'opaque'})")
-        if still := get_still(*scaled):
+        if still := _bounded(get_still, *scaled):
             mode = "RGBA" if alpha else "RGBX"
             return Image.frombuffer(mode, scaled, still, "raw", mode, 0, 1)
     _check_memory(size, 16 * pixels, kind)
-    picture.load()
+    _bounded(picture.load)
     return picture
+
+
+def _bounded(load: Callable[..., Any], *arguments: int) -> Any:
+    """Call `load` while the process can allocate little more than MEMORY on top of what it has.
+
+    What the tables of a lossless WebP take cannot be told from its head: up to 800 MB.
+    """
+    from resource import RLIMIT_DATA, getpagesize, getrlimit, setrlimit
+
+    before = getrlimit(RLIMIT_DATA)
+    with open("/proc/self/statm", "rb") as file:
+        used = int(file.read().split()[5]) * getpagesize()
+    most = min([used + MEMORY + 8_000_000, *(limit for limit in before if limit >= 0)])
+    setrlimit(RLIMIT_DATA, (most, before[1]))
+    try:
+        return load(*arguments)
+    finally:
+        setrlimit(RLIMIT_DATA, before)
 
 
 def _square(picture: Image.Image, size: tuple[int, int], crop: float) -> Image.Image:

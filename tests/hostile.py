@@ -78,6 +78,30 @@ def webp_chunks(name: bytes, content: bytes, times: int) -> bytes:
     return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
+def webp_codes(groups: int = 65536, side: int = 1024) -> bytes:
+    """A lossless WebP with a set of prefix codes for every 4 x 4 pixels (RFC 9649, section 3).
+
+    They take 3 bytes each here, and 5 KB or more in libwebp.
+    """
+    bits: list[tuple[int, int]] = [(0x2F, 8), (side - 1, 14), (side - 1, 14), (0, 4)]
+    bits += [(0, 1), (0, 1), (1, 1), (0, 3)]  # no transforms, no cache, entropy image of 4 x 4
+    bits += [(0, 1)]
+    lengths = [(0, 1), (8, 4)] + [(int(at in (1, 11)), 3) for at in range(12)] + [(0, 1)]
+    bits += lengths + [(0, 1)] * 256 + [(1, 1), (13, 7)]  # green: 256 codes of 8 bits, 24 of none
+    bits += lengths + [(0, 1)] * 256  # red
+    bits += [(1, 4)] * 3  # blue, alpha and distance: one symbol, 0
+    reverse = [int(f"{value:08b}"[::-1], 2) for value in range(256)]
+    for pixel in range((side // 4) ** 2):
+        group = pixel % groups
+        bits += [(reverse[group & 255], 8), (reverse[group >> 8], 8)]
+    bits += [(1, 4)] * (5 * groups)
+    number = "".join(f"{value:0{width}b}"[::-1] for value, width in bits)
+    data = int(number[::-1], 2).to_bytes(len(number) // 8 + 1, "little") + bytes(8)
+    data += bytes(len(data) % 2)
+    body = b"VP8L" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
 def frames(kind: str, count: int) -> bytes:
     """An animation of tiny frames: first red, then anything."""
     content = encoded(
@@ -135,6 +159,7 @@ def bombs() -> Iterator[tuple[str, bytes]]:
         encoded(plain("red", (5000, 5000)), "WebP", lossless=True, method=0),
     )
     yield "WebP, 25 megapixels", encoded(plain("red", (5000, 5000)), "WebP", method=0)
+    yield "WebP, 65536 sets of codes", webp_codes()
     yield "WebP, 16383 x 1", encoded(plain("red", (16383, 1)), "WebP", lossless=True)
     yield "WebP, 1 x 16383", encoded(plain("red", (1, 16383)), "WebP")
     yield "WebP, many chunks", webp_chunks(b"test", b"", 100_000)
