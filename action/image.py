@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from math import ceil
 from struct import error as StructError
 from struct import unpack_from
 
@@ -11,16 +12,50 @@ from PIL import Image, ImageFile
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
+from PIL.PngImagePlugin import PngImageFile, PngStream
 from PIL.WebPImagePlugin import WebPImageFile
 
 from action.request import ImageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from numpy.typing import NDArray
+
+
+MAX_PIXELS = 100_000_000
+MEMORY = 56_000_000
+"""Bytes that a picture may take while it is decoded. Of the 128 MB of OpenWhisk's smallest action
+the process itself takes 35, the platform's proxy beside it 30 to 40."""
+MAX_SCANS = 50
+"""Each scan of a JPEG passes over all its coefficients, however few bytes it has. Encoders make
+about ten."""
+MAX_READS = 20_000
+"""How often Pillow may read from a file: twice or three times per segment, chunk or block. Some
+of them it joins, each to all before it."""
+
+_STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2}
+"""Bytes that Pillow takes per pixel, by mode: those not named here take 4."""
+_LONG = "JPEG as long as this"
+_WHOLE = 1 << 20
+"""Largest picture, in pixels, that is converted as a whole."""
+
+
+class _File(io.BytesIO):
+    """The bytes of a picture, for a bounded number of reads."""
+
+    _left = MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise ImageError(
+                "too many parts: expected a picture in at most some thousand chunks or segments, "
+                "found more; save it anew"
+            )
+        return super().read(size)
 
 
 class _JpegFile(JpegImageFile):
@@ -30,16 +65,31 @@ class _JpegFile(JpegImageFile):
         pass
 
 
-MAX_PIXELS = 100_000_000
-MAX_BUFFERED = 75_000_000
-"""Largest JPEG that comes in several scans (a progressive one), in bytes of coefficients: they
-are all kept until the last scan, at any scale."""
+class _GifFile(GifImageFile):
+    """The first frame: what follows it does not matter, so nothing is kept to clear it away."""
+
+    @property
+    def disposal_method(self) -> int:
+        return 0
+
+    @disposal_method.setter
+    def disposal_method(self, value: int) -> None:
+        pass
+
+
+def _passed_over(stream: PngStream, position: int, length: int) -> bytes:
+    return ImageFile._safe_read(stream.fp, length)  # type: ignore[arg-type]
+
+
+# Colour profiles and texts may expand to 64 MB, and are not looked at.
+for _chunk in ("iCCP", "iTXt", "tEXt", "zTXt"):
+    setattr(PngStream, f"chunk_{_chunk}", _passed_over)
 
 FORMATS: dict[str, type[ImageFile.ImageFile]] = {
     "JPEG": _JpegFile,
     "PNG": PngImageFile,
     "WebP": WebPImageFile,
-    "GIF": GifImageFile,
+    "GIF": _GifFile,
     "BMP": BmpImageFile,
 }
 _ACCEPTED = ", ".join(FORMATS)
@@ -143,13 +193,13 @@ def decode(data: bytes, width: int, height: int, channels: int, crop: float) -> 
     """
     name = sniff(data)
     try:
-        with FORMATS[name](io.BytesIO(data)) as picture:
+        # A BMP may be read run by run, but is refused if that would take too long.
+        file = (io.BytesIO if name == "BMP" else _File)(data)
+        with FORMATS[name](file) as picture:
             size = picture.size
             _check_pixels(*size)
-            if isinstance(picture, JpegImageFile):
-                _check_scans(picture, data)
             picture.decodermaxblock = len(data)  # read at once: not copied block by block
-            pixels = _pixels(picture, width, height, channels, crop)
+            pixels = _pixels(picture, data, name, (width, height, channels), crop)
     except ImageError:
         raise
     except MemoryError:
@@ -172,47 +222,156 @@ def _check_pixels(width: int, height: int) -> None:
         )
 
 
-def _check_scans(picture: JpegImageFile, data: bytes) -> None:
+def _check_memory(size: tuple[int, int], needed: int, kind: str) -> None:
+    """Refuse a picture of `size` pixels, named `kind`, if decoding it takes over MEMORY bytes."""
+    if needed > MEMORY:
+        advice = "smaller" if kind == _LONG else "as a baseline JPEG, or smaller"
+        pixels = size[0] * size[1] / 1e6
+        raise ImageError(
+            f"too many pixels for a {kind}: expected at most {pixels * MEMORY / needed:.1f} "
+            f"megapixels, found {size[0]} x {size[1]} ({pixels:.1f} megapixels); "
+            f"send it {advice}"
+        )
+
+
+def _pixels(
+    picture: ImageFile.ImageFile, data: bytes, name: str, shape: tuple[int, int, int], crop: float
+) -> NDArray[np.uint8]:
+    width, height, channels = shape
+    scale = max(width, height) / (crop * min(picture.size))
+    if isinstance(picture, JpegImageFile):
+        _load_jpeg(picture, data, scale)
+        loaded: Image.Image = picture
+    elif isinstance(picture, WebPImageFile):
+        loaded = _load_webp(picture, data, scale)
+    else:
+        # Pillow aligns rows and keeps where each begins, its decoders take a few more: that counts
+        # where rows are very short or very long.
+        row = -(-picture.width * _STORED.get(picture.mode, 4) // 4) * 4 + 8
+        needed = (picture.height + 4) * row
+        if picture.tile and picture.tile[0][0] == "bmp_rle":  # by Python, copied, 0.1 us per pixel
+            needed += (7 * picture.height + 256) * picture.width
+        _check_memory(picture.size, needed, f"{name} of this kind ({picture.mode})")
+        picture.load()
+        loaded = picture
+    orientation = _orientation(picture.info.get("exif", b""))
+    size = (height, width) if orientation in _SIDEWAYS else (width, height)
+    small = _on_white(_square(loaded, size, crop))
+    if orientation in _UPRIGHT:
+        small = small.transpose(_UPRIGHT[orientation])
+    small = small.convert("RGB" if channels == 3 else "L")
+    return np.asarray(small, np.uint8).reshape(height, width, channels)
+
+
+def _load_jpeg(picture: JpegImageFile, data: bytes, scale: float) -> None:
+    """Decode at 1/2, 1/4 or 1/8: as small as the crop still has the model's size."""
+    size = picture.size
     # The file was read up to its first scan's data. Before that is the scan's header: marker,
     # length, number of components, 2 bytes for each, 3 more (ITU T.81, B.2.3).
     assert picture.fp
     layers = picture.layers
     begin = picture.fp.tell() - 8 - 2 * layers
     whole = data[begin : begin + 5] == bytes((0xFF, 0xDA, 0, 6 + 2 * layers, layers))
-    if whole and not picture.info.get("progressive"):
-        return
-    samplings = [across * down for _, across, down, _ in picture.layer]
-    buffered = 2 * picture.width * picture.height * sum(samplings) // max(samplings)
-    if buffered > MAX_BUFFERED:
-        pixels = picture.width * picture.height / 1e6
-        most = pixels * MAX_BUFFERED / buffered
-        raise ImageError(
-            f"too many pixels for a progressive JPEG: expected at most {most:.0f} megapixels, "
-            f"found {picture.width} x {picture.height} ({pixels:.0f} megapixels); "
-            "send it as a baseline JPEG, or smaller"
-        )
-
-
-def _pixels(
-    picture: ImageFile.ImageFile, width: int, height: int, channels: int, crop: float
-) -> NDArray[np.uint8]:
-    # A JPEG can be decoded at 1/2, 1/4 or 1/8: as small as the crop still has the model's size.
-    scale = max(width, height) / (crop * min(picture.size))
     if scale < 1:
-        wanted = (int(picture.width * scale) + 1, int(picture.height * scale) + 1)
-        picture.draft(picture.mode, wanted)
+        picture.draft(picture.mode, (int(size[0] * scale) + 1, int(size[1] * scale) + 1))
+    needed = picture.width * picture.height * _STORED.get(picture.mode, 4)
+    kind = _LONG
+    if not whole or picture.info.get("progressive"):
+        # All coefficients are kept until the last scan, at any scale.
+        kind = "progressive JPEG"
+        samplings = [across * down for _, across, down, _ in picture.layer]
+        needed += 2 * size[0] * size[1] * sum(samplings) // max(samplings)
+        scans = data.count(b"\xff\xda", begin)
+        if scans > MAX_SCANS:
+            raise ImageError(
+                f"too many scans: expected at most {MAX_SCANS} in a progressive JPEG, found "
+                f"{scans}; send it as a baseline JPEG"
+            )
+    _check_memory(size, needed, kind)
     picture.load()
-    orientation = _orientation(picture.info.get("exif", b""))
-    size = (height, width) if orientation in _SIDEWAYS else (width, height)
-    plain = _plain(picture)
-    side = crop * min(plain.size)
-    left, top = (plain.width - side) / 2, (plain.height - side) / 2
-    box = (left, top, left + side, top + side)
-    small = _on_white(plain.resize(size, Image.Resampling.BILINEAR, box=box))
-    if orientation in _UPRIGHT:
-        small = small.transpose(_UPRIGHT[orientation])
-    small = small.convert("RGB" if channels == 3 else "L")
-    return np.asarray(small, np.uint8).reshape(height, width, channels)
+
+
+def _load_webp(picture: WebPImageFile, data: bytes, scale: float) -> Image.Image:
+    """Decode at 1/2, 1/3 ..., where the crop still has three times the model's size.
+
+    libwebp averages squares of pixels: scaled down further, that would show.
+    """
+    size = picture.size
+    pixels = size[0] * size[1]
+    alpha, coding = picture.mode == "RGBA", data[12:16]
+    kind = "WebP of this kind"
+    get_still = getattr(picture._decoder, "get_still", None)  # our own addition to Pillow
+    if get_still:
+        # Lossy pictures are scaled with no regard to transparency.
+        by = max(1, int(1 / (3 * scale))) if not alpha or coding == b"VP8L" else 1
+        scaled = (ceil(size[0] / by), ceil(size[1] / by))
+        needed = 4 * scaled[0] * scaled[1] + (0 if coding == b"VP8 " else 4 * pixels)
+        _check_memory(size, needed, f"{kind} ({'transparent' if alpha else 'opaque'})")
+        if still := _bounded(get_still, *scaled):
+            mode = "RGBA" if alpha else "RGBX"
+            return Image.frombuffer(mode, scaled, still, "raw", mode, 0, 1)
+    _check_memory(size, 16 * pixels, kind)
+    _bounded(picture.load)
+    return picture
+
+
+def _bounded(load: Callable[..., Any], *arguments: int) -> Any:
+    """Call `load` while the process can allocate little more than MEMORY on top of what it has.
+
+    What the tables of a lossless WebP take cannot be told from its head: up to 800 MB.
+    """
+    from resource import RLIMIT_DATA, getpagesize, getrlimit, setrlimit
+
+    before = getrlimit(RLIMIT_DATA)
+    with open("/proc/self/statm", "rb") as file:
+        used = int(file.read().split()[5]) * getpagesize()
+    most = min([used + MEMORY + 8_000_000, *(limit for limit in before if limit >= 0)])
+    setrlimit(RLIMIT_DATA, (most, before[1]))
+    try:
+        return load(*arguments)
+    finally:
+        setrlimit(RLIMIT_DATA, before)
+
+
+def _square(picture: Image.Image, size: tuple[int, int], crop: float) -> Image.Image:
+    """The central square of `crop` times the shorter side in this size: L, RGB, RGBA or LA."""
+    width, height = picture.size
+    side = crop * min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    right, bottom = left + side, top + side
+    as_it_is = picture.mode in ("L", "RGB") and not picture.has_transparency_data
+    if as_it_is or width * height <= _WHOLE or picture.mode in ("I", "F"):
+        box = (left, top, right, bottom)
+        return _plain(picture).resize(size, Image.Resampling.BILINEAR, box=box)
+    # What has to be converted is, a strip of rows at a time, and made narrow. To make it low is the
+    # second step of resizing anyway.
+    left, right, first_column, last_column = _around(left, right, width, size[0])
+    top, bottom, first, last = _around(top, bottom, height, size[1])
+    strip = max(1, _WHOLE // 4 // (last_column - first_column))
+    narrow = None
+    for row in range(first, last, strip):
+        part = _plain(picture.crop((first_column, row, last_column, min(row + strip, last))))
+        if part.mode in ("RGBA", "LA"):
+            part = part.convert(part.mode.replace("A", "a"))  # premultiplied
+        box = (left, 0, right, part.height)
+        part = part.resize((size[0], part.height), Image.Resampling.BILINEAR, box=box)
+        narrow = narrow or Image.new(part.mode, (size[0], last - first))
+        narrow.paste(part, (0, row - first))
+    assert narrow
+    box = (0, top, size[0], bottom)
+    small = narrow.resize(size, Image.Resampling.BILINEAR, box=box)
+    return small.convert(small.mode.upper()) if small.mode in ("RGBa", "La") else small
+
+
+def _around(start: float, end: float, length: int, size: int) -> tuple[float, float, int, int]:
+    """What resizing `start` to `end` of a row or column of `length` pixels to `size` looks at.
+
+    Returns where that starts and ends among those pixels, and the first and past the last of them.
+    """
+    start, end = float(np.float32(start)), float(np.float32(end))  # as Pillow rounds them
+    margin = (end - start) / size + 1
+    first, last = max(0, int(start - margin)), min(length, ceil(end + margin))
+    return start - first, end - first, first, last
 
 
 def _orientation(exif: Any) -> int:

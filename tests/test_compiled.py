@@ -89,13 +89,14 @@ def test_size(make_compiled: Make, imagenet_model: str, python: str) -> None:
     assert build.problems(report) == []
     packed = {part.name: part.packed for part in report.parts}
     model = packed[next(name for name in packed if name.startswith("model "))]
-    assert report.bytes - model <= 2_100_000
-    assert packed["tflite-runtime"] <= 750_000
-    assert packed["pillow"] <= 550_000
-    assert packed["numpy"] <= 830_000
-    assert sum(part.files for part in report.parts) <= 80
+    assert report.bytes - model <= 1_950_000
+    assert packed["tflite-runtime"] <= 700_000
+    assert packed["pillow"] <= 450_000
+    assert packed["numpy"] <= 770_000
+    assert sum(part.files for part in report.parts) <= 30
     if Path(imagenet_model) == MOBILENET:
-        assert report.bytes <= 5_100_000
+        assert report.bytes <= 6_500_000  # with the model as it is: --optimize balanced
+        assert sum(part.unpacked for part in report.parts) <= 10_000_000
 
 
 @needs_one
@@ -470,7 +471,7 @@ def test_how_small_the_compiled_zip_is_against_pip(
     make_zip: Make, make_compiled: Make, imagenet_model: str
 ) -> None:
     compiled_size = make_compiled(PYTHON, imagenet_model).stat().st_size
-    assert make_zip(PYTHON, imagenet_model).stat().st_size > 4 * compiled_size
+    assert make_zip(PYTHON, imagenet_model).stat().st_size > 3.5 * compiled_size
 
 
 @needs_one
