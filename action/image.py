@@ -15,7 +15,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile, PngStream
 from PIL.WebPImagePlugin import WebPImageFile
 
-from action.request import ImageError
+from action.request import ImageError, TooLargeError, UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class _File(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         self._left -= 1
         if self._left < 0:
-            raise ImageError(
+            raise TooLargeError(
                 "too many parts: expected a picture in at most some thousand chunks or segments, "
                 "found more; save it anew"
             )
@@ -153,7 +153,7 @@ def sniff(data: bytes) -> str:
     """The picture's format by its first bytes, a key of FORMATS.
 
     Raises:
-        ImageError: any other format, named where it is known; or no picture at all.
+        UnsupportedError: any other format, named where it is known; or no picture at all.
     """
     found = ""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
@@ -165,8 +165,8 @@ def sniff(data: bytes) -> str:
     if found in FORMATS:
         return found
     if found:
-        raise ImageError(f"unsupported format: expected {_ACCEPTED}, found {found}")
-    raise ImageError(
+        raise UnsupportedError(f"unsupported format: expected {_ACCEPTED}, found {found}")
+    raise UnsupportedError(
         f"not a picture: expected {_ACCEPTED}, found {len(data)} bytes that start with {data[:8]!r}"
     )
 
@@ -203,7 +203,7 @@ def decode(data: bytes, width: int, height: int, channels: int, crop: float) -> 
     except ImageError:
         raise
     except MemoryError:
-        raise ImageError(
+        raise TooLargeError(
             f"{name}: too large to decode in this action's memory; send it smaller"
         ) from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken data
@@ -216,7 +216,7 @@ def _check_pixels(width: int, height: int) -> None:
     if width < 1 or height < 1:
         raise ImageError(f"expected a picture with pixels, found {width} x {height}")
     if width * height > MAX_PIXELS:
-        raise ImageError(
+        raise TooLargeError(
             f"too many pixels: expected at most {MAX_PIXELS // 10**6} megapixels, "
             f"found {width} x {height} ({width * height / 1e6:.0f} megapixels)"
         )
@@ -227,7 +227,7 @@ def _check_memory(size: tuple[int, int], needed: int, kind: str) -> None:
     if needed > MEMORY:
         advice = "smaller" if kind == _LONG else "as a baseline JPEG, or smaller"
         pixels = size[0] * size[1] / 1e6
-        raise ImageError(
+        raise TooLargeError(
             f"too many pixels for a {kind}: expected at most {pixels * MEMORY / needed:.1f} "
             f"megapixels, found {size[0]} x {size[1]} ({pixels:.1f} megapixels); "
             f"send it {advice}"
@@ -283,7 +283,7 @@ def _load_jpeg(picture: JpegImageFile, data: bytes, scale: float) -> None:
         needed += 2 * size[0] * size[1] * sum(samplings) // max(samplings)
         scans = data.count(b"\xff\xda", begin)
         if scans > MAX_SCANS:
-            raise ImageError(
+            raise TooLargeError(
                 f"too many scans: expected at most {MAX_SCANS} in a progressive JPEG, found "
                 f"{scans}; send it as a baseline JPEG"
             )

@@ -18,7 +18,6 @@ import action
 from action.handler import failure
 from action.request import (
     MAX_IMAGE_BYTES,
-    ImageError,
     RequestError,
     UnsupportedError,
     decoded,
@@ -74,7 +73,7 @@ def answer(params: dict[str, Any], handler: Handler, timings: Timings) -> Answer
         shown = _page_or_about(params, handler)
         return {**shown, "body": ""} if method == "HEAD" else shown
     except Exception as error:
-        return reply(_status(error), failure(error))
+        return reply(getattr(error, "status", 500), failure(error))
 
 
 def reply(status: int, body: Answer | str, headers: dict[str, str] | None = None) -> Answer:
@@ -88,22 +87,6 @@ def logged(params: dict[str, Any], answered: Answer) -> tuple[list[Answer], str]
     pictures = body.get("predictions", [body]) if method == "POST" else []
     name = method if method in METHODS else "other"  # a log line is no place for a client's text
     return pictures, f" method={name} status={answered['statusCode']}"
-
-
-_STATUSES = {
-    "unsupported format:": 415,
-    "not a picture:": 415,
-    "too many pixels": 413,
-    ": too large to decode": 413,
-}
-"""What texts of `image.py` say that are no matter of a broken picture."""
-
-
-def _status(error: Exception) -> int:
-    status: int = getattr(error, "status", 500)
-    if status != ImageError.status:
-        return status
-    return next((code for said, code in _STATUSES.items() if said in str(error)), status)
 
 
 def _method(params: dict[str, Any]) -> str:
