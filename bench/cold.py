@@ -16,8 +16,8 @@ first run the first activation, with the sample picture; hello world's with noth
 
 The interpreter is this machine's, in an environment that has what the compile step imports and none
 of what the zips bring. Not in it: what comes before the runtime (scheduling, making the container)
-and HTTP. The page cache is warm: this machine does not let go of the interpreter's own files between
-rounds, so on a node that has just pulled the image all is slower. Read the times as ratios.
+and HTTP. The page cache is warm, since this machine does not let go of the interpreter's own files
+between rounds: on a node that has just pulled the image all is slower. Read the times as ratios.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import peers, plots
+from bench import peers
 from builder import model, smoke
 from builder.build import SAMPLE
 from builder.console import Console
@@ -203,7 +203,7 @@ def _once(cold: Cold, python: str, launcher: Path) -> None:
     began = time.perf_counter()
     code = received(body)
     times["receive"] = time.perf_counter() - began
-    del body  # the more this process holds, the longer it takes to fork
+    del body  # as large as the zip, and a fork copies the tables of all pages
     with tempfile.TemporaryDirectory(prefix="cold-") as scratch, ExitStack() as running:
         folder = Path(scratch) / "src"
         began = time.perf_counter()
@@ -301,7 +301,9 @@ def memory(rollup: str) -> dict[str, int]:
 
 def summary(measured: Measured, head: str) -> dict[str, Any]:
     """What comes of a run, as JSON has it: medians in ms, sizes in bytes, ratios to hello world."""
-    zips = {name: {"stages": cold.medians()} for name, cold in measured.done().items()}
+    zips: dict[str, dict[str, Any]] = {
+        name: {"stages": cold.medians()} for name, cold in measured.done().items()
+    }
     totals = {name: sum(each["stages"].values()) for name, each in zips.items()}
     found: dict[str, Any] = {"machine": head, "rounds": 0, "zips": zips, "ready": {}}
     for name, each in zips.items():
@@ -352,6 +354,8 @@ def text(found: dict[str, Any]) -> str:
 
 
 def _save(found: dict[str, Any], folder: Path, path: Path | None) -> None:
+    from bench import plots  # not before: what this process holds slows the forks that are timed
+
     zips = found["zips"]
     ends = {name: f"{each['total']:.0f} ms  {_times(each['ratio'])}" for name, each in zips.items()}
     files = plots.stacked(
