@@ -55,7 +55,7 @@ def stacked(
             bbox={"color": "white", "pad": 1},
         )
     widest = max(sum(values.values()) for values in bars.values())
-    axes.set_xlim(0, widest * 1.2)  # room for what is behind the longest bar
+    axes.set_xlim(0, widest * 1.25)  # room for what is behind the longest bar
     axes.set_ylim(len(bars) - 0.4, -0.5)
     axes.set_yticks(range(len(bars)), list(bars))
     axes.tick_params(axis="y", length=0)

@@ -73,6 +73,8 @@ def test_a_run(tmp_path: Path, colour_labels: Path) -> None:
         assert all(size > 0 for size in each["size"].values())
         assert name in done.stdout
     assert found["zips"][cold.HELLO]["ratio"] == 1
+    same = {tuple(found["zips"][name]["samples"]["python"]) for name in (cold.HELLO, cold.PIP)}
+    assert len(same) == 1
     assert found["zips"][cold.PRECOMPILED]["own"] > 0
     assert found["zips"][cold.PIP]["own"] is None
     assert len(found["ready"]) == 2
