@@ -77,9 +77,9 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--optimize",
         choices=("size", "balanced", "cold"),
-        default="size",
+        default="balanced",
         help="deflate every file, all but the model, or next to none: a larger zip takes more of "
-        "the action's memory and starts faster (default: size)",
+        "the action's memory, and what is stored starts faster (default: balanced)",
     )
     add("--engine", metavar="NAME", default="", help="docker, podman or buildah (default: found)")
     add(

@@ -1,3 +1,3 @@
-"""The function: a picture in, ranked classes out. Everything here ships in the zip but `cli`."""
+"""The function: a picture in, ranked classes out. All of it ships but `cli` and `serve`."""
 
 __version__ = "0.1.0"

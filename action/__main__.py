@@ -43,6 +43,7 @@ def main(params: dict[str, Any]) -> dict[str, Any]:
     """Answer one activation.
 
     Takes `image` (base64 or a data: URL) or `images` (a list of them), and the options `topK`,
-    `threshold` and `details`. Never raises: every failure is `{"error": "..."}`.
+    `threshold` and `details`; or, as a web action, an HTTP request. Never raises: every failure
+    is `{"error": "..."}`.
     """
     return _handle(params)

@@ -1,4 +1,4 @@
-"""The local command line: `python -m action PICTURE...`. It does not ship.
+"""The local command line: `python -m action PICTURE...` or `--serve`. It does not ship.
 
 It answers with the packages and the model of the last zip that `build_zip.py` made, through the
 same code as on the platform.
@@ -9,12 +9,13 @@ import json
 import os
 import sys
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from action.handler import Handler, Timings, start
-from action.packages import failing, use
-from action.request import DEFAULT_TOP_K, ActionError, check_size, parse_options
+from action.handler import Handler, Timings, failure, start
+from action.packages import Unfit, use
+from action.request import DEFAULT_TOP_K, ActionError, Request, parse_options
 
 BUILT = Path(__file__).resolve().parent.parent / "build" / "local"
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
@@ -28,10 +29,14 @@ def run(arguments: list[str]) -> int:
     """Run the command line; returns 0, 1 if a picture failed, 2 if the call was wrong."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if bool(options.picture) == options.serve:
+        parser.error("expected either pictures or --serve")
     handler = _start()
     if isinstance(handler, str):
         print(handler, file=sys.stderr)
         return USAGE
+    if options.serve:
+        return _serve(handler, options.port, options.raw)
     try:
         chosen = parse_options(
             options.top, options.threshold, options.details, len(handler.classifier.labels)
@@ -57,11 +62,14 @@ def _parser() -> argparse.ArgumentParser:
         description="Classify pictures with the function that build_zip.py built.",
     )
     add = parser.add_argument
-    add("picture", nargs="+", help="files, folders, or - for standard input")
+    add("picture", nargs="*", help="files, folders, or - for standard input")
     add("--top", type=int, default=DEFAULT_TOP_K, metavar="N", help="classes to show (default: 3)")
     add("--threshold", type=float, default=0.0, metavar="P", help="least probability, 0 to 1")
     add("--details", action="store_true", help="with model, timings and memory")
     add("--json", action="store_true", help="JSON lines on a terminal too, as in a pipe")
+    add("--serve", action="store_true", help="be the web action, on this machine only")
+    add("--port", type=int, default=8080, metavar="N", help="of --serve; 0 takes a free one")
+    add("--raw", action="store_true", help="--serve as created with --web raw, not --web true")
     return parser
 
 
@@ -83,8 +91,31 @@ def _start() -> Handler | str:
         try:
             use(str(BUILT / tag), own=False)
             return start(str(BUILT / tag))
+        except Unfit as error:
+            return str(error)
         except Exception as error:
-            return str(failing(error)({})["error"])
+            return f"the function could not start: {type(error).__name__}: {error}"
+
+
+def _serve(handler: Handler, port: int, raw: bool) -> int:
+    """Answer HTTP requests until Ctrl-C."""
+    from action import serve
+
+    try:
+        server = serve.server(handler, port, raw)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        print(f"cannot listen on port {port}: {reason}; choose another --port", file=sys.stderr)
+        return USAGE
+    print(f"http://{serve.HOST}:{server.server_port}/  (Ctrl-C stops it)", flush=True)
+    assert isinstance(sys.stdout, TextIOWrapper)
+    sys.stdout.reconfigure(line_buffering=True)
+    with server:
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("stopped")
+    return OK
 
 
 class _silenced:
@@ -144,7 +175,10 @@ def _classify(handler: Handler, name: str, options: Any) -> dict[str, Any]:
         return {"error": f"no pictures in this folder ({', '.join(PICTURES)})"}
     except OSError as error:
         return {"error": f"cannot be read: {error.strerror or error}"}
-    return handler.answer([data], check_size, False, options, Timings())
+    try:
+        return handler.answer(Request([data], False, options), Timings())
+    except Exception as error:
+        return failure(error)
 
 
 def _rows(answer: dict[str, Any], width: int) -> str:

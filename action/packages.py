@@ -34,16 +34,30 @@ def failing(error: Exception) -> Callable[[Any], dict[str, Any]]:
     """A function that answers each activation with the reason why none can be.
 
     Here, where it can be imported even if the archives cannot. Raising in place of it would show
-    the user no more than "initialization failed".
+    the user no more than "initialization failed". An error's text may name paths: it is for the
+    log.
     """
-    reason = str(error)
+    reason = logged = str(error)
     if not isinstance(error, Unfit):
         import traceback
 
         traceback.print_exception(type(error), error, error.__traceback__)
-        reason = f"the function could not start: {type(error).__name__}: {error}"
-    print(f"start failed: {reason}", file=sys.stderr)
-    return lambda params: {"error": reason}
+        reason = f"the function could not start: {type(error).__name__}; its log says why"
+        logged = f"{type(error).__name__}: {error}"
+
+    def answer(params: Any) -> dict[str, Any]:
+        print(f"start failed: {logged}", file=sys.stderr)
+        body = {"error": reason}
+        if not isinstance(params, dict) or "__ow_method" not in params:
+            return body
+        headers = {
+            "content-type": "application/json",
+            "cache-control": "no-store",
+            "x-content-type-options": "nosniff",
+        }
+        return {"statusCode": 500, "headers": headers, "body": body}  # web.py may not import
+
+    return answer
 
 
 def use(root: str, own: bool = True) -> None:

@@ -19,7 +19,12 @@ _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
 class ActionError(Exception):
-    """Something the client can mend: the text says what was expected and what was found."""
+    """Something the client can mend: the text says what was expected and what was found.
+
+    `status` is what a web action answers with.
+    """
+
+    status = 400
 
 
 class RequestError(ActionError):
@@ -27,7 +32,21 @@ class RequestError(ActionError):
 
 
 class ImageError(ActionError):
-    """The bytes are not a picture that can be classified."""
+    """The bytes are not a picture that can be classified: broken, unless a subclass says else."""
+
+    status = 422
+
+
+class UnsupportedError(ImageError):
+    """The content type or the format of the picture is not one of those that are taken."""
+
+    status = 415
+
+
+class TooLargeError(ImageError):
+    """The picture has too many bytes or pixels."""
+
+    status = 413
 
 
 class Options:
@@ -42,7 +61,7 @@ class Options:
 
 
 class Request:
-    """What the client asked for. `images` are still encoded: each is decoded on its own."""
+    """What the client asked for. `images` are values for `image_bytes`, each to fail on its own."""
 
     __slots__ = ("batch", "images", "options")
 
@@ -93,6 +112,8 @@ def parse(params: Any, classes: int) -> Request:
 
 def parse_options(top_k: Any, threshold: Any, details: Any, classes: int) -> Options:
     """Check the options of a request; raises RequestError with what was expected and found."""
+    if isinstance(top_k, float) and top_k.is_integer():
+        top_k = int(top_k)  # JSON knows one kind of number: some write 5 as 5.0
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= classes:
         raise RequestError(
             f"topK: expected a whole number from 1 to {classes}, found {_shown(top_k)}"
@@ -110,26 +131,27 @@ def image_bytes(value: Any) -> bytes:
 
     Args:
         value: base64 text (white space, the URL-safe alphabet and missing padding are fine), or a
-            `data:` URL with base64 data.
+            `data:` URL with base64 data; the bytes themselves are taken as well.
 
     Raises:
-        RequestError: not a string.
-        ImageError: empty, not base64, or more than MAX_IMAGE_BYTES.
+        RequestError: not a string, not base64, or empty.
+        TooLargeError: more than MAX_IMAGE_BYTES.
     """
+    if isinstance(value, bytes):
+        return _sized(value)
     if not isinstance(value, str):
         raise RequestError(f"image: expected a string of base64 data, found {_kind(value)}")
     text = _data_of_url(value) if value[:5].lower() == "data:" else value
     if len(text) > MAX_IMAGE_BYTES * 3 // 2:  # 4/3 for base64, the rest for line breaks
-        raise ImageError(_too_large(len(text) * 3 // 4))
-    return check_size(_decoded(text))
+        raise TooLargeError(_too_large(len(text) * 3 // 4))
+    return _sized(decoded(text))
 
 
-def check_size(data: bytes) -> bytes:
-    """The encoded picture itself; raises ImageError if it is empty or over MAX_IMAGE_BYTES."""
+def _sized(data: bytes) -> bytes:
     if not data:
-        raise ImageError("image: expected the bytes of a picture, found none")
+        raise RequestError("image: expected the bytes of a picture, found none")
     if len(data) > MAX_IMAGE_BYTES:
-        raise ImageError(_too_large(len(data)))
+        raise TooLargeError(_too_large(len(data)))
     return data
 
 
@@ -138,8 +160,8 @@ def _too_large(size: int) -> str:
     return f"image: expected at most {limit:.0f} MiB, found {size / 2**20:.1f} MiB; send it smaller"
 
 
-def _decoded(text: str) -> bytes:
-    """What base64 `text` stands for."""
+def decoded(text: str) -> bytes:
+    """What base64 `text` stands for, as lenient as `image_bytes`; raises RequestError."""
     try:
         data = binascii.a2b_base64(text)  # at full speed, but silent about what it passes over
         if data and len(data) == len(text) // 4 * 3 - text.count("=", -2):  # that is, nothing
@@ -154,7 +176,7 @@ def _decoded(text: str) -> bytes:
             raise ValueError(f"character {chr(left[0] if left else plain[-1])!r}")
         return binascii.a2b_base64(packed + b"=" * (-len(packed) % 4))
     except ValueError as error:
-        raise ImageError(
+        raise RequestError(
             f"image: expected base64 data, found text that is not base64 ({_reason(error)})"
         ) from None
 
@@ -162,7 +184,7 @@ def _decoded(text: str) -> bytes:
 def _data_of_url(url: str) -> str:
     head, comma, data = url.partition(",")
     if not comma or not head.lower().endswith(";base64"):
-        raise ImageError(
+        raise RequestError(
             f"image: expected a URL of the form data:image/jpeg;base64,..., found {head[:60]!r}"
         )
     if "%" in data:

@@ -123,20 +123,23 @@ def run(arguments: list[str]) -> None:
     chosen = model.resolve(options.model, options.labels, console)
     sample = {"image": base64.b64encode(SAMPLE.read_bytes()).decode()}
 
-    def ours(precompiled: bool) -> Path:
-        return peers.ours(
+    def ours(precompiled: bool = False, optimize: str = "balanced") -> Cold:
+        archive = peers.ours(
             options.model,
             console,
             precompiled=precompiled,
             labels=options.labels,
             provider=options.runtime,
+            optimize=optimize,
         )
+        return Cold(archive, sample)
 
     zips = {
         HELLO: Cold(peers.hello(), {}),
         HELLO_PRECOMPILED: Cold(peers.hello(precompiled=True), {}),
-        PORTABLE: Cold(ours(precompiled=False), sample),
-        PRECOMPILED: Cold(ours(precompiled=True), sample),
+        PORTABLE: ours(),
+        PRECOMPILED: ours(precompiled=True),
+        **{f"this zip, {each}": ours(optimize=each) for each in options.optimize},
         PIP: Cold(peers.pip_zip(chosen, console), sample),
     }
     version, folder = peers.numpy(console)
@@ -165,6 +168,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", help="as build_zip.py takes it")
     add("--labels", type=Path, help="the same")
     add("--runtime", default="auto", help="the same")
+    add(
+        "--optimize",
+        nargs="*",
+        default=(),
+        choices=("size", "cold"),
+        help="with the zips that build_zip.py makes with these values of --optimize",
+    )
     add("--rounds", type=_positive, default=15, help="cold starts of each zip (15)")
     add("--output", type=Path, default=peers.FOLDER, help="folder of the plot (build/bench)")
     add("--json", type=Path, metavar="PATH", help="file to write all times to, in ms")

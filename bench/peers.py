@@ -43,6 +43,7 @@ def ours(
     precompiled: bool = False,
     labels: Path | None = None,
     provider: str = "auto",
+    optimize: str = "balanced",
 ) -> Path:
     """Build our zip for `model`, as `build_zip.py` does.
 
@@ -53,8 +54,10 @@ def ours(
         precompiled: for the stock image of KIND, past its compile step; else portable.
         labels: file with class names, where the model needs one.
         provider: where the native parts come from.
+        optimize: what is stored and what deflated.
     """
     name = "ours" + ("" if requantize else "-uint8") + ("-precompiled" if precompiled else "")
+    name += "" if optimize == "balanced" else f"-{optimize}"
     output = FOLDER / f"{name}.zip"
     wishes = build.Wishes(
         (PYTHON,),
@@ -63,6 +66,7 @@ def ours(
         labels=labels,
         requantize=requantize,
         provider=provider,
+        optimize=optimize,
         execution_env=build.execution_env(KIND) if precompiled else "",
         smoke=False,
         keep=False,

@@ -33,7 +33,7 @@ class Wishes:
     """Whether a uint8 model is converted to int8."""
     provider: str = "auto"
     options: Options = DEFAULT
-    optimize: str = "size"
+    optimize: str = "balanced"
     """What to store and what to deflate, a key of `bundle.OPTIMIZE`."""
     execution_env: str = ""
     """OW_EXECUTION_ENV of the image that a precompiled zip is for; empty for a portable one."""

@@ -140,6 +140,7 @@ def test_what_is_in(zip_path: Path) -> None:
     assert {name for name in names if not name.startswith(("lib/", "model/"))} == {
         *("__main__.py", "manifest.json", "LICENSES.txt", "sbom.cdx.json"),
         *(f"action/{name}" for name in own_modules() - {"launcher.py"}),
+        *(f"action/{path.name}" for path in ACTION.glob("*.html")),
         *(f"action/__pycache__/{name}.{CACHED}.pyc" for name in ("__init__", "packages")),
     }
     parts = {part["name"]: part for part in manifest["parts"]}
@@ -153,7 +154,7 @@ def test_what_is_in(zip_path: Path) -> None:
 
 def own_modules() -> set[str]:
     """The files of `action/` that may ship in it."""
-    return {path.name for path in ACTION.glob("*.py")} - {"cli.py", "__main__.py"}
+    return {path.name for path in ACTION.glob("*.py")} - {"cli.py", "serve.py", "__main__.py"}
 
 
 def test_what_is_in_a_precompiled_zip(zip_path: Path, precompiled_path: Path) -> None:

@@ -31,6 +31,12 @@ def test_defaults() -> None:
     assert not request.options.details
 
 
+def test_a_whole_number_may_be_written_as_a_fraction() -> None:
+    """As JSON Schema has it: some clients have but one kind of number."""
+    top_k = parse({"image": "AAAA", "topK": 5.0}, 10).options.top_k
+    assert (top_k, type(top_k)) == (5, int)
+
+
 def test_default_top_k_of_a_model_with_two_classes() -> None:
     assert parse({"image": "AAAA"}, 2).options.top_k == 2
 
@@ -109,14 +115,14 @@ def test_any_text_is_bytes_or_an_error(text: str) -> None:
         (5, RequestError, "expected a string of base64 data, found a number"),
         (None, RequestError, "found null"),
         ({"data": "AAAA"}, RequestError, "found an object"),
-        ("", ImageError, "found none"),
-        (" \n", ImageError, "found none"),
-        ("AAAA*AAA", ImageError, "text that is not base64"),
-        ("AAAAA", ImageError, "text that is not base64"),
-        ("Bär=", ImageError, "character 'ä' at position 1"),
-        ("=" * 8, ImageError, "text that is not base64"),
-        ("data:image/png,AAAA", ImageError, "data:image/jpeg;base64,..., found 'data:image/png'"),
-        ("data:", ImageError, "expected a URL of the form"),
+        ("", RequestError, "found none"),
+        (" \n", RequestError, "found none"),
+        ("AAAA*AAA", RequestError, "text that is not base64"),
+        ("AAAAA", RequestError, "text that is not base64"),
+        ("Bär=", RequestError, "character 'ä' at position 1"),
+        ("=" * 8, RequestError, "text that is not base64"),
+        ("data:image/png,AAAA", RequestError, "data:image/jpeg;base64,..., found 'data:image/png'"),
+        ("data:", RequestError, "expected a URL of the form"),
         ("A" * (MAX_IMAGE_BYTES * 3 // 2 + 4), ImageError, "at most 20 MiB, found 22.5 MiB"),
         ("A" * (MAX_IMAGE_BYTES * 4 // 3 + 8), ImageError, "at most 20 MiB, found 20.0 MiB"),
     ],

@@ -215,7 +215,7 @@ def test_a_zip_without_its_model_says_so(zip_path: Path, tmp_path: Path) -> None
                 rest.writestr(name, whole.read(name))
     with smoke.launched(broken, interpreter()) as running:
         answer = running.run({"image": ESPRESSO})
-    assert answer["error"].startswith("the function could not start: ")
+    assert answer["error"] == "the function could not start: ValueError; its log says why"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,168 @@
+"""The web action on loopback, with no OpenWhisk: `python -m action --serve`. It does not ship.
+
+What OpenWhisk's controller does is done here, as far as a web action notices: parameters from an
+HTTP request, the limit of 1 MiB, and HTTP from the action's answer.
+"""
+
+import base64
+import json
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, unquote
+
+from action.web import MAX_PAYLOAD
+
+HOST = "127.0.0.1"
+_FORM = "application/x-www-form-urlencoded"
+_DISCARDED = 64 * 1024 * 1024
+"""So much of a body that is too large is read: who still sends would not see the answer."""
+
+Main = Callable[[Any], Any]
+
+
+class Refusal(Exception):
+    """OpenWhisk itself answers the request, with this status."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class Incoming(NamedTuple):
+    """An HTTP request; the names of `headers` are lower case, `target` may have a query."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes = b""
+
+
+def params_of(request: Incoming, raw: bool = False) -> dict[str, Any]:
+    """The parameters that OpenWhisk makes of a request to a web action.
+
+    Args:
+        request: what came in.
+        raw: as for an action with `--web raw`, else with `--web true`.
+
+    Raises:
+        Refusal: OpenWhisk would not invoke the action.
+    """
+    path, _, query = request.target.partition("?")
+    system: dict[str, Any] = {
+        "__ow_method": request.method.lower(),
+        "__ow_headers": request.headers,
+        "__ow_path": "" if path == "/" else path,
+    }
+    if len(request.body) > MAX_PAYLOAD:
+        raise _too_large(len(request.body))
+    body = _body(request, raw)
+    if raw:
+        params = {**system, "__ow_query": query, "__ow_body": "" if body is None else body}
+    else:
+        fields = dict(parse_qsl(query, keep_blank_values=True))
+        fields.update(body if isinstance(body, dict) else {})
+        if any(name.startswith("__ow_") for name in fields):
+            raise Refusal(400, "names that start with __ow_ are OpenWhisk's own")
+        params = {**system, **fields}
+        if body is not None and not isinstance(body, dict):
+            params["__ow_body"] = body
+    size = len(json.dumps(params))
+    if size > MAX_PAYLOAD:
+        raise _too_large(size)
+    return params
+
+
+def _body(request: Incoming, raw: bool) -> Any:
+    """The body as a JSON value; None if there is none."""
+    content_type = request.headers.get("content-type", "").lower()
+    kind = content_type.partition(";")[0].strip()
+    is_json = kind == "application/json"
+    if not request.body:
+        return None
+    if not raw and (is_json or kind.endswith("+json")):
+        try:
+            return json.loads(request.body)
+        except (ValueError, RecursionError) as error:
+            raise Refusal(400, f"the body is not JSON: {error}") from None
+    if not raw and kind == _FORM:
+        return dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
+    text_like = kind.startswith("text/") or kind.endswith("+json") or kind == _FORM
+    if text_like or ("charset=" in content_type and not is_json):
+        return request.body.decode("utf-8", "replace")
+    return base64.b64encode(request.body).decode()
+
+
+def _too_large(size: int) -> Refusal:
+    text = (
+        f"OpenWhisk takes {MAX_PAYLOAD} bytes per request, found {size}; send the picture smaller"
+    )
+    return Refusal(413, text)
+
+
+def http_of(answer: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers and body that OpenWhisk makes of a web action's answer."""
+    headers, body = dict(answer["headers"]), answer["body"]
+    if body == "":
+        headers.pop("content-type", None)
+    content = body if isinstance(body, str) else json.dumps(body)
+    return answer["statusCode"], headers, content.encode()
+
+
+def server(main: Main, port: int, raw: bool) -> ThreadingHTTPServer:
+    """A server for `main` on loopback, which is listening but has yet to be run.
+
+    Raises:
+        OSError: the port is in use, or may not be used.
+    """
+    one_at_a_time = Lock()  # as in a container on the platform
+
+    class Connection(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = 30
+
+        def handle_any(self) -> None:
+            try:
+                params = params_of(self.incoming(), raw)
+                with one_at_a_time:
+                    status, headers, content = http_of(main(params))
+            except Refusal as refusal:
+                status, headers = refusal.status, {"content-type": "application/json"}
+                content = json.dumps({"error": str(refusal), "code": "local"}).encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            if status != 204:
+                self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content if self.command != "HEAD" else b"")
+
+        def __getattr__(self, name: str) -> Any:
+            if name.startswith("do_"):  # whatever the method
+                return self.handle_any
+            raise AttributeError(name)
+
+        def incoming(self) -> Incoming:
+            if "chunked" in self.headers.get("transfer-encoding", ""):
+                self.close_connection = True
+                raise Refusal(411, "this local server needs a content-length")
+            length = self.headers.get("content-length", "0")
+            if not length.isascii() or not length.isdigit():
+                self.close_connection = True
+                raise Refusal(400, "the content-length is not a number")
+            if int(length) > MAX_PAYLOAD:
+                self.close_connection = True
+                left = min(int(length), _DISCARDED)
+                while left > 0 and (chunk := self.rfile.read(min(left, 1 << 16))):
+                    left -= len(chunk)
+                raise _too_large(int(length))
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            body = self.rfile.read(int(length))
+            path, mark, query = self.path.partition("?")
+            return Incoming(self.command, unquote(path) + mark + query, headers, body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing: the function logs each activation."""
+
+    return ThreadingHTTPServer((HOST, port), Connection)
