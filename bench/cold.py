@@ -39,7 +39,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import peers, plots
+from bench import peers
 from builder import model, smoke
 from builder.build import SAMPLE
 from builder.console import Console
@@ -57,14 +57,15 @@ _ACKNOWLEDGE = "import posix\nposix.write(3, b'{\"ok\": true}\\n')\n"
 
 @dataclass
 class Cold:
-    """What one zip did; all times in seconds, one per round.
+    """What one zip did; all times in seconds, one per round and in the rounds' order.
 
     Attributes:
         archive: the zip.
         params: of its activations.
         stages: by name, without those that come from `start` and `bare`.
         start: from the start of the process to its acknowledgement.
-        bare: the same of an interpreter with the same flags that does nothing.
+        bare: the same of an interpreter with the same flags that does nothing; zips with the same
+            flags share these, since what differs between them would be chance.
         own: from its packages' imports to its acknowledgement, by the action's own clock.
         memory: of its process after ACTIVATIONS, in bytes: `resident` and `private`.
     """
@@ -109,7 +110,7 @@ class Measured:
 
     def done(self) -> dict[str, Cold]:
         """The zips that were measured at least once."""
-        return {name: cold for name, cold in self.zips.items() if cold.bare}
+        return {name: cold for name, cold in self.zips.items() if cold.start and cold.bare}
 
 
 def run(arguments: list[str]) -> None:
@@ -193,6 +194,9 @@ def _rounds(measured: Measured, numpy: Path, rounds: int) -> None:
         launcher.write_text(smoke.LAUNCHER)
         flags = {name: _flags(cold.archive) for name, cold in zips}
         bare = {each: _script(Path(scratch), each, _ACKNOWLEDGE) for each in {*flags.values()}}
+        shared: dict[str, list[float]] = {each: [] for each in bare}
+        for name, cold in zips:
+            cold.bare = shared[flags[name]]
         imports = f"import sys\nsys.path.insert(0, {str(numpy)!r})\nimport numpy\n{_ACKNOWLEDGE}"
         with_numpy = _script(Path(scratch), "-I -S", imports)
         _start(with_numpy, measured.python)  # once before, for fresh code files
@@ -213,12 +217,12 @@ def _once(cold: Cold, python: str, launcher: Path) -> None:
     began = time.perf_counter()
     code = received(body)
     times["receive"] = time.perf_counter() - began
-    del body  # the more this process holds, the longer it takes to fork
     with tempfile.TemporaryDirectory(prefix="cold-") as scratch, ExitStack() as running:
         folder = Path(scratch) / "src"
         began = time.perf_counter()
         unzip(code, folder)
         times["unzip"] = time.perf_counter() - began
+        del body, code  # as large as the zip, and a fork copies the tables of all pages
         if not (folder / "exec").exists():
             target = folder.with_name("bin")
             command = [python, str(_COMPILE), str(folder), str(target), str(launcher)]
@@ -318,7 +322,7 @@ def summary(measured: Measured, head: str) -> dict[str, Any]:
     found: dict[str, Any] = {"machine": head, "rounds": 0, "zips": zips, "ready": {}}
     for name, each in zips.items():
         cold = measured.zips[name]
-        found["rounds"] = max(found["rounds"], len(cold.bare))
+        found["rounds"] = max(found["rounds"], len(cold.start))
         ratio = totals[name] / totals[HELLO] if HELLO in totals else None
         own = statistics.median(cold.own) * 1000 if cold.own else None
         each |= {"total": totals[name], "ratio": ratio, "own": own}
@@ -364,6 +368,8 @@ def text(found: dict[str, Any]) -> str:
 
 
 def _save(found: dict[str, Any], folder: Path, path: Path | None) -> None:
+    from bench import plots  # not before: what this process holds slows the forks that are timed
+
     zips = found["zips"]
     ends = {name: f"{each['total']:.0f} ms  {_times(each['ratio'])}" for name, each in zips.items()}
     files = plots.stacked(

@@ -43,19 +43,19 @@ def stacked(
             va="center",
             weight="bold",
         )
-        # All values below the bar: within it, the narrow parts' would overlap.
-        text = "  ".join(f"{part} {_short(value)}" for part, value in values.items())
+        # All values below the bar: within it, those of narrow parts would overlap.
         axes.annotate(
-            text,
-            (0, position + 0.27),
-            (3, 0),
+            "   ".join(f"{part} {_short(value)}" for part, value in values.items()),
+            (0, position + 0.24),
+            (3, -2),
             textcoords="offset points",
             va="top",
             size=8,
             color="#444444",
+            bbox={"color": "white", "pad": 1},
         )
     widest = max(sum(values.values()) for values in bars.values())
-    axes.set_xlim(0, widest * 1.2)  # room for what is behind the longest bar
+    axes.set_xlim(0, widest * 1.25)  # room for what is behind the longest bar
     axes.set_ylim(len(bars) - 0.4, -0.5)
     axes.set_yticks(range(len(bars)), list(bars))
     axes.tick_params(axis="y", length=0)
@@ -63,8 +63,10 @@ def stacked(
     axes.grid(axis="x", color="#dddddd")
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    figure.suptitle(title, weight="bold")
-    axes.set_title(note, size=8.5, color="#444444")
+    axes.set_title(title, loc="left", weight="bold", pad=22)
+    axes.annotate(
+        note, (0, 1), (0, 7), "axes fraction", textcoords="offset points", size=8, color="#444444"
+    )
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=colours[part]) for part in parts]
     figure.legend(handles, parts, loc="outside lower center", ncols=len(parts), frameon=False)
     files = [stem.with_suffix(suffix) for suffix in (".svg", ".png")]
