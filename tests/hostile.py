@@ -19,7 +19,9 @@ def chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + name + content + check
 
 
-def png(size: tuple[int, int], kind: int = 0, bits: int = 8, before: bytes = b"") -> bytes:
+def png(
+    size: tuple[int, int], kind: int = 0, bits: int = 8, before: bytes = b"", interlaced: int = 0
+) -> bytes:
     """A PNG of zeros; `kind` 0 is grey, 2 RGB, 3 palette, 4 LA, 6 RGBA."""
     width, height = size
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
@@ -27,7 +29,8 @@ def png(size: tuple[int, int], kind: int = 0, bits: int = 8, before: bytes = b""
     packer = zlib.compressobj(9)
     rows = max(1, 2**20 // len(row))
     data = b"".join(packer.compress(row * min(rows, height - at)) for at in range(0, height, rows))
-    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    data += packer.compress(bytes(2 * height * interlaced))  # its passes have more rows
+    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, interlaced)
     palette = chunk(b"PLTE", bytes(range(48))) if kind == 3 else b""
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + palette
@@ -128,10 +131,9 @@ def bombs() -> Iterator[tuple[str, bytes]]:
     yield "PNG, 13 megapixels RGBA", png((3600, 3600), 6)
     yield "PNG, 27 megapixels of 16 bits", png((5200, 5200), bits=16)
     yield "PNG, 13 megapixels of grey and alpha", png((3600, 3600), 4)
-    yield (
-        "PNG, 2^31 pixels wide",
-        png((8, 8)).replace(struct.pack(">II", 8, 8), struct.pack(">II", 2**31 - 1, 8)),
-    )
+    wide = chunk(b"IHDR", struct.pack(">IIBBBBB", 2**31 - 1, 8, 8, 0, 0, 0, 0))
+    yield "PNG, 49 megapixels, interlaced", png((7000, 7000), interlaced=1)
+    yield "PNG, 2^31 pixels wide", b"\x89PNG\r\n\x1a\n" + wide + png((8, 8))[33:]
     yield "PNG, 1 x 5000000", png((1, 5_000_000), 3)
     yield "PNG, 5000000 x 1", png((5_000_000, 1), 3)
     yield "PNG, 1 x 90000000", png((1, 90_000_000), 3)

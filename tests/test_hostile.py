@@ -112,6 +112,24 @@ def test_the_first_frame_of_many_counts(victim: Victim) -> None:
         assert many["results"][0] == one["results"][0], kind
 
 
+def test_a_first_frame_that_is_smaller_than_the_picture(victim: Victim) -> None:
+    """The rest of an opaque WebP is black."""
+    for kind, sides in (("WebP", (24, 27)), ("GIF", (6, 8))):
+        content = bytearray(hostile.frames(kind, 4))
+        for side in sides:
+            content[side] += 8
+        larger = Image.new("RGB", (16, 16))
+        larger.paste("red", (0, 0, 8, 8))
+        answer = victim.survives({"image": base64_of(bytes(content)), "details": True})
+        assert (answer["details"]["image"]["width"], answer["details"]["image"]["height"]) == (
+            16,
+            16,
+        )
+        if kind == "WebP":
+            expected = victim.running.run({"image": base64_of(encoded(larger))})["results"][0]
+            assert answer["results"][0]["className"] == expected["className"]
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP", "GIF", "BMP"])
 def test_truncated(victim: Victim, kind: str) -> None:
     whole = encoded(Image.open(SAMPLE).resize((60, 40)), kind)
