@@ -109,7 +109,7 @@ def colour(picture: Image.Image, x: int, y: int) -> tuple[int, int, int]:
 def browser() -> Iterator[Browser]:
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
-        pytest.skip("no Chromium on this machine: apt-get install -y chromium")
+        pytest.skip("no Chromium here: apt-get install -y chromium fonts-dejavu-core")
     with sync_playwright() as playwright:
         # In a container Chromium has neither what its sandbox needs nor much of /dev/shm.
         flags = ["--no-sandbox", "--disable-dev-shm-usage"]
