@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from PIL import Image
 from builder import build, data, interpreters, smoke
 from builder.console import Console
 from builder.paths import ROOT
+from builder.runtime import package_tag
 from tests.models import COLOURS, Colours
 
 SHARED = ROOT.parent / "shared"
@@ -90,6 +92,15 @@ def action(zip_path: Path) -> Iterator[smoke.Action]:
     """That zip, running as on the platform."""
     with smoke.launched(zip_path, interpreter()) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def installed(zip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of `action/` with that zip as its last build."""
+    folder = tmp_path_factory.mktemp("installed")
+    shutil.copytree(ROOT / "action", folder / "action")
+    shutil.unpack_archive(zip_path, folder / "build" / "local" / package_tag(HERE))
+    return folder
 
 
 @pytest.fixture(scope="session")

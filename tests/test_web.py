@@ -8,7 +8,6 @@ import http.client
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -27,7 +26,6 @@ from action.web import MAX_PAYLOAD
 from builder import smoke
 from builder.build import SAMPLE
 from builder.paths import ROOT
-from builder.runtime import package_tag
 from tests.conftest import HERE, PYTHONS, base64_of, encoded, interpreter, plain
 
 PICTURE = SAMPLE.read_bytes()
@@ -492,15 +490,6 @@ class Server:
         self.process.send_signal(signal.SIGINT)
         out, err = self.process.communicate(timeout=20)
         return self.process.returncode, out + err
-
-
-@pytest.fixture(scope="module")
-def installed(zip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of `action/` with that zip as its last build."""
-    folder = tmp_path_factory.mktemp("installed")
-    shutil.copytree(ROOT / "action", folder / "action")
-    shutil.unpack_archive(zip_path, folder / "build" / "local" / package_tag(HERE))
-    return folder
 
 
 @pytest.fixture(scope="module", params=[(), ("--raw",)], ids=["true", "raw"])

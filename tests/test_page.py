@@ -1,0 +1,345 @@
+"""The page for browsers, in a real Chromium, against the local server."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+
+from action.serve import Incoming, params_of
+from builder import smoke
+from builder.build import SAMPLE
+from builder.paths import ACTION
+from tests.conftest import encoded, interpreter, plain
+from tests.test_web import Server
+
+MAX_DEFLATED = 12 * 1024
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WATCHED = """
+const plain = window.fetch;
+window.sent = [];
+window.fetch = (address, options) => {
+  if (options.body) window.sent.push(options.body);
+  return plain(address, options);
+};
+"""
+"""Keeps what is sent: the browser does not tell the bodies of requests that are files."""
+
+
+class Visit:
+    """The page in a tab of its own; what it asks for and complains about is kept."""
+
+    def __init__(self, browser: Browser, address: str, **options: Any) -> None:
+        self.address = address
+        self.problems: list[str] = []
+        self.requests: list[tuple[str, str]] = []
+        self.page: Page = browser.new_context(**options).new_page()
+        self.page.set_default_timeout(20_000)
+        self.page.on("console", lambda said: self.problems.append(said.text))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("request", lambda made: self.requests.append((made.method, made.url)))
+        self.page.add_init_script(WATCHED)
+        self.page.goto(address)
+        self.status = self.page.locator("#status")
+
+    def posts(self) -> int:
+        return sum(method == "POST" for method, _ in self.requests)
+
+    def choose(self, content: bytes, name: str = "a.jpg", kind: str = "image/jpeg") -> None:
+        chosen: Any = {"name": name, "mimeType": kind, "buffer": content}
+        self.page.get_by_label("Choose a picture").set_input_files(chosen)
+
+    def hand_over(self, event: str, content: bytes, name: str, kind: str) -> None:
+        """Drop or paste a file."""
+        self.page.evaluate(
+            """([event, content, name, kind]) => {
+              const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
+              const carried = new DataTransfer();
+              carried.items.add(new File([bytes], name, { type: kind }));
+              const made = event === 'paste'
+                ? new ClipboardEvent(event, { clipboardData: carried, bubbles: true })
+                : new DragEvent(event, { dataTransfer: carried, bubbles: true, cancelable: true });
+              document.querySelector('figure').dispatchEvent(made);
+            }""",
+            [event, base64.b64encode(content).decode(), name, kind],
+        )
+
+    def sent(self) -> bytes:
+        """The body of the last request that had one."""
+        body: str = self.page.evaluate(
+            """async () => {
+              const bytes = new Uint8Array(await window.sent.at(-1).arrayBuffer());
+              return btoa(Array.from(bytes, (one) => String.fromCharCode(one)).join(''));
+            }"""
+        )
+        return base64.b64decode(body)
+
+    def sees(self, name: str) -> None:
+        expect(self.status).to_have_text(re.compile(rf"^{name}, \d+\.\d %$"))
+        expect(self.page.locator("li")).to_have_count(5)
+        expect(self.page.locator("main")).to_have_attribute("aria-busy", "false")
+
+    def fails(self, said: str) -> None:
+        expect(self.status).to_have_class("error")
+        expect(self.status).to_contain_text(said)
+        expect(self.page.locator("li")).to_have_count(0)
+
+    def complained_of_status_only(self) -> None:
+        """Chromium's console has a line for each answer that is no success."""
+        assert all(text.startswith("Failed to load resource") for text in self.problems)
+        self.problems.clear()
+
+
+def colour(picture: Image.Image, x: int, y: int) -> tuple[int, int, int]:
+    red, green, blue = picture.convert("RGB").crop((x, y, x + 1, y + 1)).tobytes()
+    return red, green, blue
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("no Chromium here: apt-get install -y chromium fonts-dejavu-core")
+    with sync_playwright() as playwright:
+        # In a container Chromium has neither what its sandbox needs nor much of /dev/shm.
+        flags = ["--no-sandbox", "--disable-dev-shm-usage"]
+        running = playwright.chromium.launch(executable_path=found, args=flags)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def address(installed: Path) -> Iterator[str]:
+    server = Server(installed)
+    yield f"http://127.0.0.1:{server.port}/"
+    server.stop()
+
+
+@pytest.fixture
+def visit(browser: Browser, address: str) -> Iterator[Visit]:
+    visiting = Visit(browser, address)
+    yield visiting
+    visiting.page.context.close()
+    assert visiting.problems == []  # a violation of the policy would be among them
+    for _, asked in visiting.requests:
+        assert asked.startswith((address, "data:", f"blob:{address}")), asked
+
+
+def test_it_ships_small(zip_path: Path) -> None:
+    with zipfile.ZipFile(zip_path) as archive:
+        assert archive.getinfo("action/page.html").compress_size <= MAX_DEFLATED
+        assert archive.read("action/page.html") == (ACTION / "page.html").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["zip_path", "precompiled_path"])
+def test_both_zips_serve_it(request: pytest.FixtureRequest, kind: str) -> None:
+    asked = Incoming("GET", "/", {"accept": "text/html"})
+    with smoke.launched(request.getfixturevalue(kind), interpreter()) as running:
+        answer = running.run(params_of(asked))
+    assert answer["body"] == (ACTION / "page.html").read_text("utf-8")
+
+
+def test_the_policy_is_in_force(visit: Visit) -> None:
+    """No code but the page's own runs, and a violation would be noticed here."""
+    visit.page.evaluate(
+        """() => {
+          const script = document.createElement('script');
+          script.textContent = 'window.ran = true';
+          document.body.append(script);
+        }"""
+    )
+    assert visit.page.evaluate("window.ran") is None
+    assert [True for text in visit.problems if "Content Security Policy" in text] == [True]
+    visit.problems.clear()
+
+
+def test_drop_choose_and_paste(visit: Visit) -> None:
+    picture = SAMPLE.read_bytes()
+    expect(visit.page.locator("#about")).to_contain_text("classes")
+    expect(visit.page.locator("#about")).to_contain_text("JPEG, PNG, WebP, GIF, BMP")
+    for number, way in enumerate(("drop", "paste", "choose"), 1):
+        if way == "choose":
+            visit.choose(picture)
+        else:
+            visit.hand_over(way, picture, "cup.jpg", "image/jpeg")
+        visit.page.wait_for_function("(number) => window.sent.length === number", arg=number)
+        visit.sees("espresso")
+        expect(visit.page.locator("figure img")).to_have_count(1)
+        assert visit.sent() == picture
+    first = visit.page.locator("li").first
+    width = first.locator(".bar div").evaluate(
+        "(bar) => bar.offsetWidth / bar.parentNode.offsetWidth"
+    )
+    share = float(re.findall(r"([\d.]+) %", first.inner_text())[0])
+    assert width * 100 == pytest.approx(share, abs=2)
+    for name in ("Sent", "Decode", "Classify", "Function", "Round trip"):
+        value = visit.page.locator(f"dt:has-text('{name}') + dd").inner_text()
+        assert re.match(r"[\d.]+ (ms|kB)", value), value
+    assert {method for method, _ in visit.requests} == {"GET", "POST"}
+
+
+def test_a_text_file(visit: Visit) -> None:
+    visit.choose(SAMPLE.read_bytes())
+    visit.sees("espresso")
+    for kind in ("text/plain", "image/jpeg"):
+        visit.hand_over("drop", b"Some text, no picture.\n", "notes.txt", kind)
+        visit.fails("“notes.txt” is no picture that this browser can open. Try a JPEG, PNG")
+        expect(visit.page.locator("figure img")).to_have_count(0)
+    assert visit.posts() == 1
+
+
+def test_no_file_at_all(visit: Visit) -> None:
+    visit.page.evaluate(
+        "dispatchEvent(new ClipboardEvent('paste', { clipboardData: new DataTransfer() }))"
+    )
+    visit.fails("There is no picture on the clipboard.")
+    visit.page.evaluate(
+        "dispatchEvent(new DragEvent('drop', { dataTransfer: new DataTransfer() }))"
+    )
+    visit.fails("That was no file.")
+    assert visit.posts() == 0
+
+
+def test_a_large_picture_is_made_smaller(visit: Visit) -> None:
+    """12 megapixels of noise, lying on their side: red is on the left, and so at the top."""
+    picture = Image.effect_noise((4000, 3000), 90).convert("RGB")
+    picture.paste("red", (0, 0, 1000, 3000))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(picture, "JPEG", quality=92, exif=exif)
+    assert len(content) > 5_000_000
+    with visit.page.expect_response(lambda answer: answer.request.method == "POST") as answered:
+        visit.choose(content)
+    assert int(answered.value.request.all_headers()["content-length"]) <= 700 * 1024
+    assert answered.value.status == 200
+    expect(visit.status).to_have_class("found")
+    expect(visit.page.locator("dd").first).to_contain_text(" MB")
+    sent = Image.open(io.BytesIO(visit.sent()))
+    assert (sent.format, sent.width / sent.height) == ("JPEG", 0.75)
+    assert 500 < sent.height <= 1024
+    for row in (20, sent.height // 5):
+        red, green, _ = colour(sent, sent.width // 2, row)
+        assert (red > 200, green < 60) == (True, True)
+
+
+def test_transparency_and_formats_that_the_function_does_not_take(visit: Visit) -> None:
+    noise = Image.effect_noise((1200, 1200), 90).convert("RGBA")
+    noise.paste((0, 0, 0, 0), (0, 0, 1200, 400))
+    visit.choose(encoded(noise), "a.png", "image/png")
+    expect(visit.status).to_have_class("found")
+    assert min(colour(Image.open(io.BytesIO(visit.sent())), 50, 50)) > 240
+    drawing = b'<svg xmlns="http://www.w3.org/2000/svg" width="300" height="90"></svg>'
+    visit.choose(drawing, "a.svg", "image/svg+xml")
+    visit.page.wait_for_function("() => window.sent.length === 2")
+    expect(visit.status).to_have_class("found")
+    assert Image.open(io.BytesIO(visit.sent())).size == (300, 90)
+
+
+def test_what_the_function_refuses(visit: Visit) -> None:
+    """Chromium shows an icon, whatever it is called; the function does not take it."""
+    visit.choose(encoded(plain("red"), "ICO"), "a.png", "image/png")
+    visit.fails("unsupported format")
+    expect(visit.page.locator("figure img")).to_have_count(1)
+    visit.complained_of_status_only()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (502, "<h1>Bad gateway</h1>", "The function gave no answer (status 502)."),
+        (429, '{"error": "later"}', "Too many requests."),
+        (500, '{"error": "internal error"}', "internal error"),
+        (202, '{"activationId": "0"}', "not as expected"),
+        (0, "", "The function could not be reached."),
+    ],
+)
+def test_failures_on_the_way(visit: Visit, status: int, body: str, said: str) -> None:
+    def answer(route: Route) -> None:
+        route.fulfill(status=status, body=body) if status else route.abort()
+
+    expect(visit.page.locator("#about")).not_to_be_empty()
+    visit.page.route("**/*", answer)
+    visit.choose(SAMPLE.read_bytes())
+    visit.fails(said)
+    visit.page.unroute("**/*")
+    visit.complained_of_status_only()
+    visit.choose(SAMPLE.read_bytes())
+    visit.sees("espresso")
+
+
+def test_a_late_answer_is_ignored(visit: Visit) -> None:
+    held: list[Route] = []
+
+    def answer(route: Route) -> None:
+        if route.request.method == "POST" and not held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    visit.page.route("**/*", answer)
+    visit.choose(encoded(plain("red")), "red.png", "image/png")
+    expect(visit.status).to_have_class("busy")
+    expect(visit.page.locator(".wait")).to_be_visible()
+    expect(visit.page.locator("main")).to_have_attribute("aria-busy", "true")
+    visit.page.wait_for_function("() => window.sent.length === 1")
+    visit.choose(SAMPLE.read_bytes())
+    visit.sees("espresso")
+    held[0].fulfill(status=200, body='{"results": [], "details": {}}')
+    visit.page.wait_for_timeout(200)
+    visit.sees("espresso")
+    assert visit.page.locator("figure img").get_attribute("alt") == "Picture a.jpg"
+
+
+def test_by_keyboard(visit: Visit) -> None:
+    visit.page.keyboard.press("Tab")
+    chooser = visit.page.get_by_label("Choose a picture")
+    expect(chooser).to_be_focused()
+    outline = chooser.evaluate("(input) => getComputedStyle(input.parentNode).outlineStyle")
+    assert outline == "solid"
+    with visit.page.expect_file_chooser() as opened:
+        visit.page.keyboard.press("Space")
+    opened.value.set_files(str(SAMPLE))
+    visit.sees("espresso")
+
+
+PHONE = {"viewport": {"width": 360, "height": 700}, "has_touch": True, "is_mobile": True}
+DESKTOP = {"viewport": {"width": 1200, "height": 800}}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_accessible(
+    browser: Browser, address: str, device: dict[str, Any], scheme: Literal["light", "dark"]
+) -> None:
+    """axe finds nothing, contrast included; nothing is wider than the screen."""
+    visit = Visit(browser, address, color_scheme=scheme, reduced_motion="reduce", **device)
+    expect(visit.page.locator("#about")).not_to_be_empty()
+
+    def check() -> None:
+        report = Axe().run(visit.page)
+        assert report.violations_count == 0, report.generate_report()
+        assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+    check()
+    back = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    dark = int(re.findall(r"\d+", back)[0]) < 128
+    assert dark == (scheme == "dark")
+    assert visit.page.locator("label.photo").is_visible() == (device is PHONE)
+    visit.choose(SAMPLE.read_bytes())
+    visit.sees("espresso")
+    check()
+    visit.choose(b"text", "a.txt", "text/plain")
+    visit.fails("no picture")
+    check()
+    visit.page.context.close()
+    assert visit.problems == []
