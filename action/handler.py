@@ -6,6 +6,7 @@ import os
 import sys
 from time import perf_counter
 
+from action.packages import over_http
 from action.request import ActionError, image_bytes, parse
 
 TYPE_CHECKING = False
@@ -67,9 +68,10 @@ class Handler:
         """Answer one activation with plain Python values, and log it; never raises an Exception."""
         timings = Timings()
         note = ""
-        if isinstance(params, dict) and "__ow_method" in params:  # as OpenWhisk passes HTTP on
+        if over_http(params):
             from action import web  # 0.3 ms, which plain invocations do not need
 
+            params = web.translated(params)
             answer = web.answer(params, self, timings)
             pictures, note = web.logged(params, answer)
         else:

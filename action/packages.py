@@ -48,7 +48,7 @@ def failing(error: Exception) -> Callable[[Any], dict[str, Any]]:
     def answer(params: Any) -> dict[str, Any]:
         print(f"start failed: {logged}", file=sys.stderr)
         body = {"error": reason}
-        if not isinstance(params, dict) or "__ow_method" not in params:
+        if not over_http(params):
             return body
         headers = {
             "content-type": "application/json",
@@ -58,6 +58,14 @@ def failing(error: Exception) -> Callable[[Any], dict[str, Any]]:
         return {"statusCode": 500, "headers": headers, "body": body}  # web.py may not import
 
     return answer
+
+
+def over_http(params: Any) -> bool:
+    """Whether a web action was asked, as OpenWhisk says it or as DigitalOcean's Functions do."""
+    if not isinstance(params, dict):
+        return False
+    http = params.get("http")
+    return "__ow_method" in params or (isinstance(http, dict) and "method" in http)
 
 
 def use(root: str, own: bool = True) -> None:

@@ -5,6 +5,9 @@ kind application/x-www-form-urlencoded, into the parameters; with `--web raw` it
 does not merge is in `__ow_query` and `__ow_body`. There a body of a binary content type (pictures,
 multipart forms, unknown ones) or of application/json is base64, any other is text. Deployments
 differ in what they take for binary, so a body that is not base64 is taken as it is.
+
+DigitalOcean's Functions say the same in other words, under `http`, which `translated` turns into
+these.
 """
 
 from __future__ import annotations
@@ -74,6 +77,26 @@ def answer(params: dict[str, Any], handler: Handler, timings: Timings) -> Answer
         return {**shown, "body": ""} if method == "HEAD" else shown
     except Exception as error:
         return reply(getattr(error, "status", 500), failure(error))
+
+
+def translated(params: dict[str, Any]) -> dict[str, Any]:
+    """A request as OpenWhisk passes it on, where it came as DigitalOcean's Functions do.
+
+    Those have `http`: `headers`, `method` and `path`; of a raw one also `queryString`, `body` and
+    `isBase64Encoded`.
+    """
+    if "__ow_method" in params:
+        return params
+    fields = dict(params)
+    http = fields.pop("http")
+    for name in ("method", "headers", "path", "body"):
+        fields[f"__ow_{name}"] = http.get(name)
+    fields["__ow_query"] = http.get("queryString")
+    body = http.get("body")
+    kind = _kind(_header(fields, "content-type"))
+    if http.get("isBase64Encoded") and isinstance(body, str) and kind == _FORM:
+        fields["__ow_body"] = _bytes(body).decode("utf-8", "replace")  # OpenWhisk's is text
+    return fields
 
 
 def reply(status: int, body: Answer | str, headers: dict[str, str] | None = None) -> Answer:

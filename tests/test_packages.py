@@ -201,10 +201,14 @@ def test_why_nothing_can_be_answered(capfd: pytest.CaptureFixture[str]) -> None:
     assert failing(Unfit("built for another"))({"image": "x"}) == {"error": "built for another"}
     assert capfd.readouterr().err == "start failed: built for another\n"
     answer = {"error": "the function could not start: KeyError; its log says why"}
+    for request in ({"__ow_method": "get"}, {"http": {"method": "GET"}}):
+        assert failing(Unfit("no"))(request)["statusCode"] == 500
+        assert capfd.readouterr().err == "start failed: no\n"
     assert failing(KeyError("é"))(None) == answer
+    assert failing(Unfit("no"))({"http": "x"}) == {"error": "no"}
     log = capfd.readouterr().err
     assert log.startswith("KeyError: 'é'\n")
-    assert log.endswith("start failed: KeyError: 'é'\n")
+    assert log.endswith("start failed: KeyError: 'é'\nstart failed: no\n")
 
 
 ARCHIVES = ("action", "ai-edge-litert", "numpy", "pillow")

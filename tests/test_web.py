@@ -384,6 +384,53 @@ PARAMS = st.fixed_dictionaries(
 )  # fmt: skip
 
 
+def as_digitalocean(params: dict[str, Any], encoded: bool = False) -> dict[str, Any]:
+    """The same request in the words of DigitalOcean's Functions (their raw web events).
+
+    https://docs.digitalocean.com/products/functions/reference/parameters-responses/#raw-web-events
+    """
+    rest = dict(params)
+    names = {"method": "method", "headers": "headers", "path": "path"}
+    names |= {"body": "body", "query": "queryString"}
+    http = {
+        theirs: rest.pop(f"__ow_{ours}") for ours, theirs in names.items() if f"__ow_{ours}" in rest
+    }
+    return {**rest, "http": {**http, "isBase64Encoded": encoded}}
+
+
+@pytest.mark.parametrize("encoded", [False, True])
+def test_as_digitalocean_passes_requests_on(action: smoke.Action, encoded: bool) -> None:
+    form = "image=" + ESPRESSO.replace("+", "%2B")
+    for body, headers in (
+        (PICTURE, JPEG),
+        (json.dumps({"image": ESPRESSO}).encode(), JSON),
+        (upload((FILE, PICTURE)), UPLOAD),
+        (form.encode(), FORM),
+    ):
+        sent = base64.b64encode(body).decode() if encoded else body.decode("latin-1")
+        http = {"method": "POST", "headers": headers, "path": "", "queryString": "topK=2"}
+        params = {"http": {**http, "body": sent, "isBase64Encoded": encoded}}
+        names = top(checked(action.run(params)))
+        assert (names[0], len(names)) == ("espresso", 2), headers
+    merged = {"image": ESPRESSO, "http": {"method": "POST", "headers": JSON, "path": "/topK/1"}}
+    assert top(checked(action.run(merged))) == ["espresso"]
+    about = {"http": {"method": "GET", "headers": {"accept": "*/*"}, "path": "/"}}
+    assert checked(action.run(about))[1]["health"] == "ok"
+    for value in ("x", {}, None):  # a parameter of that name is none of ours
+        assert "results" in action.run({"image": ESPRESSO, "http": value})
+
+
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(PARAMS, st.booleans())
+def test_any_digitalocean_event_is_answered(
+    action: smoke.Action, params: dict[str, Any], encoded: bool
+) -> None:
+    answer = action.run(as_digitalocean(params, encoded))
+    assert checked(answer) == checked(action.run(params)) or encoded
+
+
 @settings(
     max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
