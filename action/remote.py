@@ -9,19 +9,21 @@ import random
 import socket
 import ssl
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException, IncompleteRead
-from queue import Empty, SimpleQueue
+from http.client import HTTPException, HTTPResponse, IncompleteRead
 from threading import Thread
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from urllib.error import URLError
 from urllib.parse import urlencode, urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler
 from urllib.request import Request as HttpRequest
 
 from action.request import ActionError, Options, image_bytes
+from action.web import MAX_PAYLOAD
 
 TRIES = 5
 DELAY = 0.5
@@ -47,12 +49,6 @@ R = TypeVar("R")
 
 class RemoteError(ActionError):
     """The endpoint did not answer, or not as this function does."""
-
-
-class _Reply(NamedTuple):
-    status: int
-    headers: Any
-    body: bytes
 
 
 class Endpoint:
@@ -108,51 +104,47 @@ class Endpoint:
         """The JSON object that is answered, after some tries; raises RemoteError for all else."""
         queries = "&".join(filter(None, (self._query, urlencode(query))))
         url = f"{self._url}?{queries}" if queries else self._url
-        sent = {**self._headers, **headers}
         for tried in range(1, TRIES + 1):
             delay = DELAY * 2 ** (tried - 1) * random.uniform(0.5, 1)
+            # A new one each time: the handler of proxies changes it.
+            request = HttpRequest(url, body, {**self._headers, **headers}, method=method)
             try:
-                # A new one each time: a proxy's handler changes it.
-                request = HttpRequest(url, body, sent, method=method)
-                with self._opener.open(request, timeout=TIMEOUT) as response:
-                    reply = _Reply(response.status, response.headers, response.read(_MOST))
-                    if response.length:
-                        raise IncompleteRead(reply.body, response.length)
+                with self._opener.open(request, timeout=TIMEOUT) as reply:
+                    content = reply.read(_MOST)
+                    if reply.length:
+                        raise IncompleteRead(content, reply.length)
             except (OSError, HTTPException) as error:
-                reason = error.reason if isinstance(error, URLError) else error
-                said = f"{self._url}: {_unreachable(reason)}"
-                if _lasts(reason):
-                    raise RemoteError(said) from None
+                said, lasts = _unreachable(error.reason if isinstance(error, URLError) else error)
+                if body and len(body) > MAX_PAYLOAD * 3 // 4:  # some hang up on what is too large
+                    said, lasts = f"{said}; OpenWhisk takes pictures of up to about 780 KB", True
+                if lasts:
+                    raise RemoteError(f"{self._url}: {said}") from None
             else:
                 if reply.status not in _PASSING:
-                    return _object(self._url, reply)
-                said = f"{self._url}: HTTP status {reply.status}"
+                    return _object(self._url, reply, content)
+                said = f"HTTP status {reply.status}"
                 asked = _retry_after(reply.headers.get("retry-after"))
                 delay = delay if asked is None else asked
                 if delay > LONGEST:
-                    raise RemoteError(f"{said}; it asks to come back in {delay:.0f} s")
+                    raise RemoteError(f"{self._url}: {said}; it asks to wait for {delay:.0f} s")
             if tried < TRIES:
                 time.sleep(delay)
-        raise RemoteError(f"{said}; gave up after {TRIES} tries")
+        raise RemoteError(f"{self._url}: {said}; gave up after {TRIES} tries")
 
 
 def in_order(function: Callable[[T], R], items: Sequence[T], jobs: int) -> Iterator[R]:
     """`function` of each item, in order, from up to `jobs` threads at a time."""
-    waiting: SimpleQueue[tuple[T, Future[R]]] = SimpleQueue()
     futures: list[Future[R]] = [Future() for _ in items]
-    for pair in zip(items, futures, strict=True):
-        waiting.put(pair)
+    waiting = deque(zip(items, futures, strict=True))
 
     def work() -> None:
-        while True:
-            try:
-                item, future = waiting.get_nowait()
-            except Empty:
-                return
-            try:
-                future.set_result(function(item))
-            except BaseException as error:
-                future.set_exception(error)
+        with suppress(IndexError):  # when none is left
+            while True:
+                item, future = waiting.popleft()
+                try:
+                    future.set_result(function(item))
+                except BaseException as error:
+                    future.set_exception(error)
 
     for _ in range(min(jobs, len(items))):
         # Not an executor, which at Ctrl-C would wait for the requests that are under way.
@@ -161,13 +153,13 @@ def in_order(function: Callable[[T], R], items: Sequence[T], jobs: int) -> Itera
         yield future.result()
 
 
-def _object(url: str, reply: _Reply) -> dict[str, Any]:
+def _object(url: str, reply: HTTPResponse, content: bytes) -> dict[str, Any]:
     """The JSON object in a reply; raises RemoteError with the text of one that is an error."""
     if 300 <= reply.status < 400:
         target = str(reply.headers.get("location"))[:200]
         raise RemoteError(f"{url}: expected the function, found a redirect to {target}")
     try:
-        answer = json.loads(reply.body)
+        answer = json.loads(content)
     except (ValueError, RecursionError):
         answer = None
     if not isinstance(answer, dict) or (reply.status >= 400 and "error" not in answer):
@@ -184,39 +176,28 @@ def _object(url: str, reply: _Reply) -> dict[str, Any]:
 
 
 def _is_result(each: Any) -> bool:
-    return (
-        isinstance(each, dict)
-        and isinstance(each.get("className"), str)
-        and isinstance(each.get("probability"), (int, float))
-    )
+    number = isinstance(each, dict) and isinstance(each.get("probability"), (int, float))
+    return number and isinstance(each.get("className"), str)
 
 
-def _unreachable(reason: object) -> str:
+def _unreachable(reason: object) -> tuple[str, bool]:
+    """Why there is no answer, and whether trying again would not help, or take minutes."""
     if isinstance(reason, ssl.SSLError):
         why = getattr(reason, "verify_message", "") or reason.reason or reason
-        return f"no secure connection: {why}"
+        return f"no secure connection: {why}", True
     if isinstance(reason, TimeoutError):
-        return f"no answer within {TIMEOUT:.0f} s"
+        return f"no answer within {TIMEOUT:.0f} s", True
     if isinstance(reason, socket.gaierror):
-        return f"the host is not known: {reason.strerror}"
+        return f"the host is not known: {reason.strerror}", reason.errno != socket.EAI_AGAIN
     text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-    return f"the connection failed: {text}"
-
-
-def _lasts(reason: object) -> bool:
-    """Whether trying again would not help, or take minutes."""
-    if isinstance(reason, socket.gaierror):
-        return reason.errno != socket.EAI_AGAIN
-    return isinstance(reason, (ssl.SSLError, TimeoutError))
+    return f"the connection failed: {text}", False
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Seconds that a Retry-After header asks for (RFC 9110, section 10.2.3)."""
-    if value is None:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
+    """Seconds that a Retry-After header asks for (RFC 9110, section 10.2.3), if it is one."""
+    if value is None or value.strip().isdecimal():
+        return None if value is None else float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         return None
