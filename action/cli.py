@@ -1,58 +1,114 @@
 """The local command line: `python -m action PICTURE...` or `--serve`. It does not ship.
 
 It answers with the packages and the model of the last zip that `build_zip.py` made, through the
-same code as on the platform.
+same code as on the platform; with `--url` a function that is deployed answers.
 """
 
 import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from action.handler import Handler, Timings, failure, start
 from action.packages import Unfit, use
-from action.request import DEFAULT_TOP_K, ActionError, Request, parse_options
+from action.request import DEFAULT_TOP_K, ActionError, Options, Request, parse_options
 
 BUILT = Path(__file__).resolve().parent.parent / "build" / "local"
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 MANY = 5
 """From so many pictures on, a terminal shows a progress bar."""
+JOBS, MOST_JOBS = 4, 64
 
-OK, SOME_FAILED, USAGE = 0, 1, 2
+OK, SOME_FAILED, USAGE, STOPPED = 0, 1, 2, 130
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line; returns 0, 1 if a picture failed, 2 if the call was wrong."""
-    parser = _parser()
+    try:
+        return _run(_parser(), arguments)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return STOPPED
+
+
+def _run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if bool(options.picture) == options.serve:
         parser.error("expected either pictures or --serve")
+    if options.url is None and (options.jobs or options.secret):
+        parser.error("--jobs and --secret go with --url")
+    if options.url is not None:
+        if options.serve:
+            parser.error("expected either --serve or --url")
+        return _remote(parser, options)
     handler = _start()
     if isinstance(handler, str):
         print(handler, file=sys.stderr)
         return USAGE
     if options.serve:
         return _serve(handler, options.port, options.raw)
+    chosen = _chosen(parser, options, len(handler.classifier.labels))
+    names = _expand(options.picture)
+
+    def ask(data: bytes) -> dict[str, Any]:
+        return handler.answer(Request([data], False, chosen), Timings())
+
+    return _print(names, (_classify(name, ask) for name in names), options.json)
+
+
+def _remote(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
+    """Classify by the function that is deployed at `--url`."""
+    from action import remote
+
+    jobs = JOBS if options.jobs is None else options.jobs
+    if not 1 <= jobs <= MOST_JOBS:
+        parser.error(f"--jobs: expected a whole number from 1 to {MOST_JOBS}, found {jobs}")
+    secret = os.environ.get("CLASSIFY_SECRET", "") if options.secret is None else options.secret
     try:
-        chosen = parse_options(
-            options.top, options.threshold, options.details, len(handler.classifier.labels)
-        )
+        endpoint = remote.Endpoint(options.url, secret)
+        # Asked first, so that a wrong address is said once, not for each picture.
+        classes = endpoint.classes()
+    except ActionError as error:
+        print(_printable(str(error)), file=sys.stderr)
+        return USAGE
+    chosen = _chosen(parser, options, classes)
+    names = _expand(options.picture)
+
+    def classify(name: str) -> dict[str, Any]:
+        return _classify(name, lambda data: endpoint.classify(data, chosen))
+
+    return _print(names, remote.in_order(classify, names, jobs), options.json)
+
+
+def _chosen(parser: argparse.ArgumentParser, options: argparse.Namespace, classes: int) -> Options:
+    top = min(DEFAULT_TOP_K, classes) if options.top is None else options.top
+    try:
+        return parse_options(top, options.threshold, options.details, classes)
     except ActionError as error:
         parser.error(str(error).replace("topK", "--top").replace("threshold", "--threshold"))
-    names = _expand(options.picture)
-    as_json = options.json or not sys.stdout.isatty()
+
+
+def _print(names: list[str], answers: Iterator[dict[str, Any]], as_json: bool) -> int:
+    """Print the answers as they come; returns the exit status."""
+    as_json = as_json or not sys.stdout.isatty()
     width = min(max(map(len, names), default=0), 40)
+    bar = _Bar(len(names))
     failed = 0
-    for name, bar in _with_progress(names):
-        answer = {"file": name, **_classify(handler, name, chosen)}
-        failed += "error" in answer
+    try:
+        for done, name in enumerate(names):
+            bar.draw(done)
+            answer = {"file": name, **next(answers)}
+            failed += "error" in answer
+            bar.clear()
+            text = json.dumps(answer, ensure_ascii=False) if as_json else _rows(answer, width)
+            print(text, flush=True)
+    except KeyboardInterrupt:
         bar.clear()
-        text = json.dumps(answer, ensure_ascii=False) if as_json else _rows(answer, width)
-        print(text, flush=True)
+        raise
     return SOME_FAILED if failed else OK
 
 
@@ -63,10 +119,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("picture", nargs="*", help="files, folders, or - for standard input")
-    add("--top", type=int, default=DEFAULT_TOP_K, metavar="N", help="classes to show (default: 3)")
+    add("--top", type=int, metavar="N", help="classes to show (default: 3)")
     add("--threshold", type=float, default=0.0, metavar="P", help="least probability, 0 to 1")
     add("--details", action="store_true", help="with model, timings and memory")
     add("--json", action="store_true", help="JSON lines on a terminal too, as in a pipe")
+    add("--url", help="ask the web action at this address, not the last build")
+    add("--jobs", type=int, metavar="N", help=f"of --url: requests at a time (default: {JOBS})")
+    add("--secret", help="of --url: that of --web-secure; better in CLASSIFY_SECRET, unseen by ps")
     add("--serve", action="store_true", help="be the web action, on this machine only")
     add("--port", type=int, default=8080, metavar="N", help="of --serve; 0 takes a free one")
     add("--raw", action="store_true", help="--serve as created with --web raw, not --web true")
@@ -161,32 +220,38 @@ class _Bar:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _with_progress(names: list[str]) -> Iterator[tuple[str, _Bar]]:
-    bar = _Bar(len(names))
-    for done, name in enumerate(names):
-        bar.draw(done)
-        yield name, bar
-
-
-def _classify(handler: Handler, name: str, options: Any) -> dict[str, Any]:
+def _classify(name: str, ask: Callable[[bytes], dict[str, Any]]) -> dict[str, Any]:
     try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        if name == "-":
+            # Not by sys.stdin: at Ctrl-C a thread would still hold it while Python ends.
+            with open(0, "rb", closefd=False) as stdin:
+                data = stdin.read()
+        else:
+            data = Path(name).read_bytes()
     except IsADirectoryError:
         return {"error": f"no pictures in this folder ({', '.join(PICTURES)})"}
     except OSError as error:
         return {"error": f"cannot be read: {error.strerror or error}"}
     try:
-        return handler.answer(Request([data], False, options), Timings())
+        return ask(data)
     except Exception as error:
         return failure(error)
+
+
+def _printable(text: str) -> str:
+    """What another machine sent, without what would control the terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _rows(answer: dict[str, Any], width: int) -> str:
     """Lines of the table: file, probability, class; the file stands in the first line only."""
     rows = (
-        [f"{100 * each['probability']:6.2f} %  {each['className']}" for each in answer["results"]]
+        [
+            f"{100 * each['probability']:6.2f} %  {_printable(each['className'])}"
+            for each in answer["results"]
+        ]
         if "results" in answer
-        else [f"error: {answer['error']}"]
+        else [f"error: {_printable(answer['error'])}"]
     )
     rows = rows or ["no class reaches the threshold"]
     if "details" in answer:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 MAX_IMAGE_BYTES = 20 * 1024 * 1024
 """Largest encoded picture, in bytes. OpenWhisk's own payload limit (1 MiB by default) is lower."""
 
+MAX_IMAGES = 100
+"""Most pictures of one activation, since its memory, time and result are limited."""
+
 DEFAULT_TOP_K = 3
 
 _NAMES = ("image", "images", "topK", "threshold", "details")
@@ -107,6 +110,11 @@ def parse(params: Any, classes: int) -> Request:
     if not isinstance(images, list) or not images:
         found = "an empty list" if images == [] else _kind(images)
         raise RequestError(f"images: expected a list of one or more pictures, found {found}")
+    if len(images) > MAX_IMAGES:
+        raise RequestError(
+            f"images: expected at most {MAX_IMAGES} pictures, found {len(images)}; "
+            "send them in several activations"
+        )
     return Request(images, True, options)
 
 

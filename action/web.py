@@ -21,6 +21,7 @@ import action
 from action.handler import failure
 from action.request import (
     MAX_IMAGE_BYTES,
+    MAX_IMAGES,
     RequestError,
     UnsupportedError,
     decoded,
@@ -273,6 +274,7 @@ def _page_or_about(params: dict[str, Any], handler: Handler) -> Answer:
         "limits": {
             "payloadBytes": MAX_PAYLOAD,
             "imageBytes": MAX_IMAGE_BYTES,
+            "images": MAX_IMAGES,
             "pixels": MAX_PIXELS,
             "formats": list(FORMATS),
         },

@@ -51,8 +51,8 @@ _KEEP_FROM = 1 << 18
 _CODE = 16
 """Where the code begins in a code file (PEP 552)."""
 
-_LOCAL = ("cli.py", "serve.py")
-"""Of `action/`: the local command line and server, which the platform never runs."""
+_LOCAL = ("cli.py", "remote.py", "serve.py")
+"""Of `action/`: the local command line, client and server, which the platform never runs."""
 _PRECOMPILED = ("launcher.py",)
 """Of `action/`: what stands for the runtime's own launcher in a precompiled zip."""
 _FIRST = ("__init__.py", "packages.py")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from action.request import (
     MAX_IMAGE_BYTES,
+    MAX_IMAGES,
     ActionError,
     ImageError,
     RequestError,
@@ -37,6 +38,10 @@ def test_a_whole_number_may_be_written_as_a_fraction() -> None:
     assert (top_k, type(top_k)) == (5, int)
 
 
+def test_as_many_pictures_as_may_be() -> None:
+    assert len(parse({"images": ["a"] * MAX_IMAGES}, 10).images) == MAX_IMAGES == 100
+
+
 def test_default_top_k_of_a_model_with_two_classes() -> None:
     assert parse({"image": "AAAA"}, 2).options.top_k == 2
 
@@ -50,6 +55,10 @@ def test_default_top_k_of_a_model_with_two_classes() -> None:
         ({"images": "a"}, "expected a list of one or more pictures, found a string"),
         ({"images": []}, "found an empty list"),
         ({"images": None}, "found null"),
+        (
+            {"images": ["a"] * 101},
+            "images: expected at most 100 pictures, found 101; send them in several activations",
+        ),
         ({"image": "a", "topK": 0}, "whole number from 1 to 10, found 0"),
         ({"image": "a", "topK": 11}, "whole number from 1 to 10, found 11"),
         ({"image": "a", "topK": 2.5}, "found 2.5"),

@@ -245,6 +245,7 @@ def test_get_head_options_and_others(action: smoke.Action, raw: bool) -> None:
     assert about["limits"] == {
         "payloadBytes": 2**20,
         "imageBytes": 20 * 2**20,
+        "images": 100,
         "pixels": 10**8,
         "formats": ["JPEG", "PNG", "WebP", "GIF", "BMP"],
     }
