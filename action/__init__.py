@@ -1,3 +1,3 @@
-"""The function: a picture in, ranked classes out. All of it ships but `cli` and `serve`."""
+"""The function: a picture in, ranked classes out. `cli`, `remote` and `serve` do not ship."""
 
 __version__ = "0.1.0"

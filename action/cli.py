@@ -146,7 +146,7 @@ def _start() -> Handler | str:
             f"python{version} -m action  or  python build_zip.py --python {running}"
         )
     # The interpreter's own chatter ("INFO: ...") is for logs, not for a terminal.
-    with _silenced():
+    with silenced():
         try:
             use(str(BUILT / tag), own=False)
             return start(str(BUILT / tag))
@@ -177,7 +177,7 @@ def _serve(handler: Handler, port: int, raw: bool) -> int:
     return OK
 
 
-class _silenced:
+class silenced:
     """Standard error goes nowhere within the block, native code's too."""
 
     def __enter__(self) -> None:

@@ -30,9 +30,9 @@ def start(root: str) -> Handler:
         The function that answers activations.
 
     Raises:
-        Exception: whatever its packages or the model cannot be loaded of.
+        Exception: of any kind: the packages or the model cannot be loaded.
     """
-    return Handler(os.path.join(root, "model"), perf_counter())
+    return Handler(os.path.join(root, "model"))
 
 
 class Timings:
@@ -53,8 +53,9 @@ class Timings:
 class Handler:
     """Answers activations with a model that is loaded and warmed."""
 
-    def __init__(self, model: str, began: float) -> None:
-        """Import the packages and load the model in folder `model`; `began` starts the clock."""
+    def __init__(self, model: str) -> None:
+        """Import the packages and load the model in folder `model`."""
+        began = perf_counter()
         from action import image, response
         from action.classifier import Classifier
 
@@ -160,4 +161,4 @@ def failure(error: Exception) -> Answer:
 def _trace(error: Exception) -> None:
     import traceback  # takes longer to import than the function itself
 
-    traceback.print_exception(type(error), error, error.__traceback__)
+    traceback.print_exception(error)

@@ -58,7 +58,7 @@ def _reason(error: BaseException) -> str:
     try:
         import traceback
 
-        traceback.print_exception(type(error), error, error.__traceback__)
+        traceback.print_exception(error)
         if isinstance(error, SystemExit):
             return f"the action ended itself with exit status {error.code}"
         return str(error) or type(error).__name__

@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 SUFFIX = ".modules"
 OWN = "action" + SUFFIX
+HEADERS = {
+    "content-type": "application/json",
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+}
+"""Of every JSON that a web action answers with."""
 
 
 class Unfit(Exception):
@@ -41,7 +47,7 @@ def failing(error: Exception) -> Callable[[Any], dict[str, Any]]:
     if not isinstance(error, Unfit):
         import traceback
 
-        traceback.print_exception(type(error), error, error.__traceback__)
+        traceback.print_exception(error)
         reason = f"the function could not start: {type(error).__name__}; its log says why"
         logged = f"{type(error).__name__}: {error}"
 
@@ -50,12 +56,7 @@ def failing(error: Exception) -> Callable[[Any], dict[str, Any]]:
         body = {"error": reason}
         if not over_http(params):
             return body
-        headers = {
-            "content-type": "application/json",
-            "cache-control": "no-store",
-            "x-content-type-options": "nosniff",
-        }
-        return {"statusCode": 500, "headers": headers, "body": body}  # web.py may not import
+        return {"statusCode": 500, "headers": HEADERS, "body": body}  # web.py may not import
 
     return answer
 

@@ -19,6 +19,7 @@ from functools import cache
 
 import action
 from action.handler import failure
+from action.packages import HEADERS
 from action.request import (
     MAX_IMAGE_BYTES,
     MAX_IMAGES,
@@ -43,12 +44,7 @@ _ALLOW = {"allow": ", ".join(METHODS)}
 _FORM = "application/x-www-form-urlencoded"
 _UPLOAD = "multipart/form-data"
 _ACCEPTED = f"image/..., application/octet-stream, application/json, {_UPLOAD} or {_FORM}"
-_HEADERS = {
-    "content-type": "application/json",
-    "cache-control": "no-store",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-}
+_HEADERS = {**HEADERS, "referrer-policy": "no-referrer"}
 
 
 def answer(params: dict[str, Any], handler: Handler, timings: Timings) -> Answer:

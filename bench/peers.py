@@ -16,6 +16,7 @@ from builder.errors import BuildError
 from builder.interpreters import Interpreter
 from builder.model import Model
 from builder.paths import BUILD, DOWNLOADS
+from builder.runtime.wheels import pinned
 from builder.tools import environment
 
 HERE = Path(__file__).parent
@@ -117,22 +118,26 @@ def image() -> str:
 
 def numpy(console: Console) -> tuple[str, Path]:
     """The index's newest numpy, as the builder pins it: version, and the folder it is in."""
-    [pin] = [each for each in data.pins()["wheels"]["package"] if each["name"] == "numpy"]
-    package = Package("numpy", **pin["files"][PYTHON])
+    package = _pinned("numpy")
     folder = FOLDER / "numpy"
     shutil.rmtree(folder, ignore_errors=True)
-    platforms = data.pins()["wheels"]["platforms"]
-    install(from_index([package], DOWNLOADS, console, PYTHON, platforms), folder)
+    install(_fetched([package], console), folder)
     return package.version, folder
 
 
 def wheels(console: Console) -> list[Path]:
     """The last tflite-runtime, the numpy 1 that it needs, and Pillow."""
-    pins = dict(data.read(HERE / "pins.toml"))
-    [pillow] = [each for each in data.pins()["wheels"]["package"] if each["name"] == "pillow"]
-    pins["pillow"] = pillow["files"][PYTHON]
+    old = [Package(name, **pin) for name, pin in data.read(HERE / "pins.toml").items()]
+    return _fetched([*old, _pinned("pillow")], console)
+
+
+def _pinned(name: str) -> Package:
+    """A package as the builder pins it."""
+    return next(package for package in pinned(PYTHON) if package.name == name)
+
+
+def _fetched(packages: list[Package], console: Console) -> list[Path]:
     platforms = data.pins()["wheels"]["platforms"]
-    packages = [Package(name, **pin) for name, pin in pins.items()]
     return from_index(packages, DOWNLOADS, console, PYTHON, platforms)
 
 

@@ -1,10 +1,7 @@
 """Does a converted model still say what the original says? Both run, on the same pictures."""
 
 import json
-import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from action.classifier import Classifier
+from action.cli import silenced
 from action.image import decode
 from builder.errors import ModelError
 from builder.requantize import HINT
@@ -63,7 +61,7 @@ def check(
     Raises:
         ModelError: they disagree, or one does not run; says on which picture and by how much.
     """
-    with _muted():
+    with silenced():  # XNNPACK announces itself, whatever the log level
         models = [_load("original", original, settings), _load("int8", converted, settings)]
     one = models[0]
     pixels = decode(sample.read_bytes(), one.width, one.height, one.channels, one.crop).pixels
@@ -126,16 +124,3 @@ def _generated(height: int, width: int, channels: int) -> dict[str, NDArray[np.u
             pixels = np.asarray(small.resize((width, height), way))
             made[f"{cells} x {cells} {kind}"] = pixels.reshape(height, width, channels)
     return made
-
-
-@contextmanager
-def _muted() -> Iterator[None]:
-    """Without stderr: XNNPACK announces itself there, past Python and whatever the log level."""
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)

@@ -40,6 +40,19 @@ class Server:
 
 
 @contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Answer requests on a free port of 127.0.0.1, which is yielded, until the block ends."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        thread = threading.Thread(target=http.serve_forever, daemon=True)
+        thread.start()
+        try:
+            yield http.server_address[1]
+        finally:
+            http.shutdown()
+            thread.join()
+
+
+@contextmanager
 def serving(files: dict[str, File]) -> Iterator[Server]:
     """Serve `files` on a free port of 127.0.0.1 until the block ends."""
 
@@ -72,12 +85,6 @@ def serving(files: dict[str, File]) -> Iterator[Server]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        server = Server(f"http://127.0.0.1:{http.server_address[1]}", files)
-        thread = threading.Thread(target=http.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield server
-        finally:
-            http.shutdown()
-            thread.join()
+    with listening(Handler) as port:
+        server = Server(f"http://127.0.0.1:{port}", files)
+        yield server

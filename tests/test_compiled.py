@@ -283,8 +283,9 @@ def test_every_module_that_ships_imports(
     assert_all_import(make_compiled(PYTHON, imagenet_model), PYTHON, tmp_path, 45)
 
 
-def in_python(python: str, code: str, folder: Path) -> str:
-    """What code prints in a clean interpreter that uses the packages of an unpacked zip."""
+def in_zip(archive: Path, python: str, code: str, folder: Path) -> str:
+    """What code prints in a clean interpreter that uses a zip's packages, unpacked in `folder`."""
+    smoke.unpack(archive, folder)
     code = (
         "import sys; before = set(sys.modules); sys.path.insert(0, sys.argv[1])\n"
         "from action.packages import use; use(sys.argv[1])\n" + code
@@ -351,8 +352,7 @@ def test_numpy_is_whole_in_what_it_has(
     make_compiled: Make, imagenet_model: str, tmp_path: Path, python: str
 ) -> None:
     """Arrays behave as ever; what is left out says why."""
-    smoke.unpack(make_compiled(python, imagenet_model), tmp_path)
-    said = in_python(python, NUMPY, tmp_path)
+    said = in_zip(make_compiled(python, imagenet_model), python, NUMPY, tmp_path)
     reason = "is not in this build of numpy 2.2.6: it has arrays, data types and ufuncs only"
     assert said.splitlines() == [
         f"numpy.{name} {reason}" for name in ("pad", "linalg", "random", "no_such_name")
@@ -385,8 +385,7 @@ for work in (
 def test_what_pillow_no_longer_does_says_so(
     make_compiled: Make, imagenet_model: str, tmp_path: Path
 ) -> None:
-    smoke.unpack(make_compiled(PYTHON, imagenet_model), tmp_path)
-    said = in_python(PYTHON, PILLOW, tmp_path)
+    said = in_zip(make_compiled(PYTHON, imagenet_model), PYTHON, PILLOW, tmp_path)
     assert said.count("left out of this build of Pillow") == 5
     assert said.splitlines()[2] == "failed to initialize config!"
 
@@ -397,14 +396,13 @@ def test_what_the_start_imports(
     make_compiled: Make, imagenet_model: str, tmp_path: Path, python: str
 ) -> None:
     """Importing the packages costs few modules, and none of the expensive ones."""
-    smoke.unpack(make_compiled(python, imagenet_model), tmp_path)
     code = (
         "import numpy, tflite_runtime.interpreter;"
         "from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin;"
         "from PIL import PngImagePlugin, WebPImagePlugin;"
         "print(*(set(sys.modules) - before))"
     )
-    loaded = in_python(python, code, tmp_path).split()
+    loaded = in_zip(make_compiled(python, imagenet_model), python, code, tmp_path).split()
     assert len(loaded) < 95
     assert not {
         *("ast", "ctypes", "datetime", "decimal", "fractions", "inspect", "logging", "pickle"),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from builder.paths import ROOT
 from builder.runtime import package_tag
 from tests.conftest import HERE, encoded, interpreter, plain
 from tests.models import Colours
+from tests.server import listening
 from tests.test_web import Server
 
 GOOD = {"results": [{"className": "red", "probability": 0.5}]}
@@ -87,15 +88,9 @@ def serving(fake: Fake) -> Iterator[Fake]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        fake.url = f"http://127.0.0.1:{http.server_port}/classify"
-        thread = threading.Thread(target=http.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield fake
-        finally:
-            http.shutdown()
-            thread.join()
+    with listening(Handler) as port:
+        fake.url = f"http://127.0.0.1:{port}/classify"
+        yield fake
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ def provide(python: str, options: Options, console: Console) -> Runtime:
     Raises:
         DownloadError: the index does not deliver the pinned wheels, or one is not a wheel.
     """
-    packages = _packages(python)
+    packages = pinned(python)
     folder = RUNTIMES / f"wheels-{package_tag(python)}-{_key(packages)}"
     wheels = from_index(packages, DOWNLOADS, console, python, data.pins()["wheels"]["platforms"])
     index = folder / "owner.json"
@@ -50,7 +50,8 @@ def unpack(wheel: Path, folder: Path, package: str) -> list[str]:
     return taken
 
 
-def _packages(python: str) -> list[Package]:
+def pinned(python: str) -> list[Package]:
+    """The wheels of `pins.toml` for a Python version."""
     return [
         Package(package["name"], **package["files"][python])
         for package in data.pins()["wheels"]["package"]
