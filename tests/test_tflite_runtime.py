@@ -19,7 +19,7 @@ from builder.runtime import Options, Part, Runtime, wheels
 from tests.conftest import base64_of
 
 PYTHON = "3.11"
-"""What `bench/pins.toml` has the wheels for."""
+"""What `bench/peers/pins.toml` has the wheels for."""
 
 
 def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: str) -> None:

@@ -1,4 +1,4 @@
-"""The zips that are compared: ours, and what people would deploy instead."""
+"""What is compared: our zip, and what people would deploy instead."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder import build, data, interpreters, smoke
@@ -25,6 +27,30 @@ PYTHON = "3.11"
 """The last Python that tflite-runtime has wheels for."""
 KIND = f"python:{PYTHON}"
 HELLO = 'def main(params): return {"greeting": "Hello"}\n'
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One of what is compared.
+
+    Attributes:
+        name: in tables and plots.
+        archive: the zip that is deployed; of a custom image, what the image has more than its base.
+            It has a `__main__.py`, or an executable `exec` as precompiled zips do.
+        interpreter: path of what runs it: a CPython, or a Node.js for an `exec` in JavaScript.
+        versions: of what is in it, by package.
+        image: whether it is a custom image, so that a cold start neither sends nor unpacks it.
+    """
+
+    name: str
+    archive: Path
+    interpreter: str
+    versions: dict[str, str] = field(default_factory=dict)
+    image: bool = False
+
+    def launched(self) -> AbstractContextManager[smoke.Action]:
+        """Unpack and start it, as `smoke.launched` does."""
+        return smoke.launched(self.archive, self.interpreter)
 
 
 def interpreter() -> Interpreter:
