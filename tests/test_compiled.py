@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 import subprocess
 import zipfile
 from collections.abc import Callable
@@ -247,6 +248,17 @@ def test_models_of_ones_own(
         for colour, name in zip(("#ff0000", "#00ff00", "#0000ff"), COLOURS, strict=True):
             answer = running.run({"image": base64_of(encoded(plain(colour)))})
             assert answer["results"][0]["className"] == name
+
+
+@needs_one
+def test_the_models_file_leaves_memory(make_compiled: Make, imagenet_model: str) -> None:
+    """XNNPACK has copies of the weights; the file's own would be 4 MB for nothing."""
+    with smoke.launched(make_compiled(model=imagenet_model), interpreter(PYTHON)) as action:
+        action.run({"image": base64_of(SAMPLE.read_bytes())})
+        mapped = Path(f"/proc/{action.pid}/smaps").read_text()
+    sizes = re.findall(r"\.tflite\n(?:.*\n){1,5}?Rss: +(\d+) kB", mapped)
+    assert sizes, "the file is mapped, not read"
+    assert sum(map(int, sizes)) < 500  # a page that is read brings its neighbours
 
 
 @needs_one
