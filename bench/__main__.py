@@ -1,4 +1,4 @@
-"""The measurements that the README quotes: `python -m bench NAME`, where NAME is one of NAMES."""
+"""`python -m bench` measures everything; `python -m bench guard` holds ratios against limits."""
 
 from __future__ import annotations
 
@@ -13,39 +13,30 @@ from builder.paths import BUILDER, ROOT
 from builder.tools import environment
 
 INSIDE = "CLASSIFY_BENCH"
-NAMES = {
-    "cold": "a cold start, by stage, against hello world and a pip-made zip; with a plot",
-    "interpreters": "one inference: the compiled interpreter and the package index's two",
-    "warm": "a warm activation, by stage, by size of the picture, and against a pip-made zip",
-}
-PLOTTERS = ("cold",)
-"""Of NAMES: those that draw, which takes an environment with more packages."""
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command line in the tool environment; returns the exit status."""
-    if not arguments or arguments[0] not in NAMES:
-        lines = (f"  {name:14}{about}" for name, about in NAMES.items())
-        print("usage: python -m bench NAME [options]\n", *lines, sep="\n", file=sys.stderr)
-        return 2
+    """Run the command line in an environment that has what it needs; returns the exit status."""
+    guard = arguments[:1] == ["guard"]
     try:
         if os.environ.get(INSIDE) != str(ROOT):
-            _inside(arguments)
-        run = importlib.import_module(f"bench.{arguments[0]}").run
-        run(arguments[1:])
+            _inside(arguments, guard)
+        if guard:
+            status: int = importlib.import_module("bench.guard").run(arguments[1:])
+        else:
+            status = importlib.import_module("bench.command").run(arguments)
     except BuildError as error:
         print(f"error: {error}", *filter(None, [error.hint]), sep="\n  ", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
+    return status
 
 
-def _inside(arguments: list[str]) -> NoReturn:
-    """Go on in the environment that the measurement needs, as this process: Ctrl-C reaches it."""
-    plots = arguments[0] in PLOTTERS
-    folder = Path(__file__).parent if plots else BUILDER
-    python = environment("bench" if plots else "tools", folder / "requirements.txt")
+def _inside(arguments: list[str], guard: bool) -> NoReturn:
+    """Go on in the environment that is needed, as this process: Ctrl-C reaches it."""
+    folder = BUILDER if guard else Path(__file__).parent
+    python = environment("tools" if guard else "bench", folder / "requirements.txt")
     sys.stderr.flush()
     command = [str(python), "-m", "bench", *arguments]
     os.execve(python, command, {**os.environ, INSIDE: str(ROOT)})

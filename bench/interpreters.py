@@ -1,22 +1,24 @@
-"""How fast is the interpreter? `python -m bench interpreters MODEL...` answers with a table.
+"""One inference: the compiled interpreter, ai-edge-litert's wheel and tflite-runtime's last wheel.
 
-The compiled interpreter, ai-edge-litert's wheel and tflite-runtime's last wheel run the same model
-on the same input, one thread each, in turns, so that what else the machine does hits all alike.
+They run the same models on the same input, one thread each, in turns.
 """
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import statistics
 import subprocess
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from bench import peers
+from bench.peers import FOLDER, PYTHON
 from builder.console import Console
+from builder.download import Package
 from builder.errors import BuildError
+from builder.runtime import DEFAULT, compiled, wheels
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -68,59 +70,60 @@ class Worker:
         return self._process.stdout.readline()
 
 
-def run(arguments: list[str]) -> None:
-    """Parse the command line, measure, print."""
-    parser = argparse.ArgumentParser(prog="python -m bench interpreters", description=__doc__)
-    parser.add_argument("model", nargs="+", type=Path, help=".tflite files")
-    parser.add_argument("--rounds", type=int, default=200, help="inferences of each (200)")
-    options = parser.parse_args(arguments)
-    found = peers.interpreter()
-    folders = _folders()
-    print(peers.machine(found))
-    for model in options.model:
-        with ExitStack() as running:
-            workers = {
-                name: running.enter_context(Worker(name, found.path, folder, model))
-                for name, folder in folders.items()
-            }
-            times: dict[str, list[float]] = {name: [] for name in folders}
-            for _ in range(options.rounds):
-                for name, worker in workers.items():
-                    times[name].append(worker.inference())
-        _show(model, times, options.rounds)
+def measure(
+    models: Mapping[str, Path],
+    count: int,
+    found: dict[str, Any],
+    console: Console,
+    progress: Callable[[str], None],
+) -> None:
+    """Fill `found["inference"]` with ms per interpreter and model.
+
+    Args:
+        models: what to call it -> .tflite file.
+        count: inferences of each.
+        found: the results.
+        console: shows what is fetched.
+        progress: told what is going on.
+    """
+    times: dict[str, list[float]] = {}
+    python = peers.interpreter().path
+    with ExitStack() as running:
+        workers = {}
+        for name, folder in _folders(console).items():
+            for which, path in models.items():
+                title = f"{name}, {which}"
+                progress(f"one inference: {title}")
+                workers[title] = running.enter_context(Worker(title, python, folder, path))
+        try:
+            for number in range(count):
+                if number % 10 == 0:
+                    progress(f"one inference: round {number + 1} of {count}")
+                for title, worker in workers.items():
+                    times.setdefault(title, []).append(round(worker.inference(), 3))
+        finally:
+            found["inference"] = {title: {"ms": ms} for title, ms in times.items()}
 
 
-def _show(model: Path, times: dict[str, list[float]], rounds: int) -> None:
-    best = statistics.median(times["compiled"])
-    print(f"\n{model.name}: median of {rounds}, in turns")
-    for name, values in times.items():
-        median = statistics.median(values)
-        spread = statistics.quantiles(values, n=10)
-        print(
-            f"  {name:22} {median:8.2f} ms   {median / best:6.2f}x   "
-            f"(10 % to 90 %: {spread[0]:.2f} to {spread[-1]:.2f})"
-        )
-
-
-def _folders() -> dict[str, Path]:
-    """Name -> folder with packages, for each interpreter."""
-    from builder.runtime import DEFAULT, compiled, wheels
-
-    console = Console()
-    if not compiled.finished(peers.PYTHON, DEFAULT):
-        raise BuildError(
-            f"nothing is compiled for Python {peers.PYTHON}",
-            f"run  python build_zip.py --python {peers.PYTHON} --runtime local  first",
-        )
-    return {
-        "compiled": compiled.local(peers.PYTHON, DEFAULT, console).folder,
-        "ai-edge-litert 2.3.0": wheels.provide(peers.PYTHON, DEFAULT, console).folder,
-        "tflite-runtime 2.14.0": _tflite_runtime(console),
+def _folders(console: Console) -> dict[str, Path]:
+    """Name -> folder with packages, for each interpreter that is here."""
+    found = {
+        f"ai-edge-litert {_version(wheels.pinned(PYTHON), 'ai-edge-litert')}": wheels.provide(
+            PYTHON, DEFAULT, console
+        ).folder,
+        f"tflite-runtime {_version(peers.old(), 'tflite-runtime')}": _tflite_runtime(console),
     }
+    if not compiled.finished(PYTHON, DEFAULT):
+        return found
+    return {"compiled here": compiled.local(PYTHON, DEFAULT, console).folder, **found}
+
+
+def _version(packages: list[Package], name: str) -> str:
+    return next(package.version for package in packages if package.name == name)
 
 
 def _tflite_runtime(console: Console) -> Path:
-    folder = peers.FOLDER / "tflite-runtime"
+    folder = FOLDER / "tflite-runtime"
     shutil.rmtree(folder, ignore_errors=True)
     peers.install(peers.wheels(console), folder)
     return folder

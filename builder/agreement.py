@@ -90,6 +90,23 @@ def check(
     return Agreement(len(pictures), probability, steps)
 
 
+def likeliest(path: Path, settings: dict[str, Any], picture: bytes) -> int:
+    """Index of the class that a model sees first in a picture, by TFLite as the index has it.
+
+    Args:
+        path: a .tflite file.
+        settings: what `action/classifier.py` reads as `model.json`.
+        picture: a file.
+
+    Raises:
+        ModelError: the model does not run.
+    """
+    with silenced():
+        model = _load("given", path, settings)
+        pixels = decode(picture, model.width, model.height, model.channels, model.crop).pixels
+        return int(model.output(pixels).argmax())
+
+
 def _steps(one: NDArray[Any], other: NDArray[Any], step: float) -> float:
     """Mean absolute difference of two outputs; int8 is stored 128 below uint8."""
     if one.dtype == np.float32:

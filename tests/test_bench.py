@@ -1,77 +1,170 @@
-"""The measurements run, end to end and once: that their tables are complete, not what they say."""
+"""The measurements run, end to end and once: that they are complete, not what they say."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
+import signal
 import subprocess
 import sys
+import time
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bench import peers, warm
+from builder.build import SAMPLE
+from builder.errors import BuildError
 from builder.paths import ROOT
 from tests.conftest import interpreter
-from tests.models import Colours
 
-PYTHON = "3.11"
-"""What the peers run under."""
+SLOW = "import time\ndef main(params):\n  time.sleep(0.21)\n  return {}\n"
+NAMES = [
+    *["this zip", "this zip, precompiled", "pip: tflite-runtime", "pip: ai-edge-litert"],
+    *["pip: onnxruntime", "TF.js, wasm", "TF.js, plain JS"],
+]
 
-pytestmark = pytest.mark.usefixtures("peers_python")
 
-
-@pytest.fixture(scope="module")
-def peers_python() -> str:
-    return interpreter(PYTHON)
+def start(*arguments: str) -> subprocess.Popen[str]:
+    """`python -m bench`; the rest of a run's environment is not the tests' own."""
+    variables = {k: v for k, v in os.environ.items() if not k.startswith("CLASSIFY_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=ROOT,
+        env=variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def bench(*arguments: str, status: int = 0) -> str:
-    """What `python -m bench` prints; the rest of a run's environment is not the tests' own."""
-    variables = {k: v for k, v in os.environ.items() if not k.startswith("CLASSIFY_")}
-    command = [sys.executable, "-m", "bench", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
-    assert done.returncode == status, done.stderr
-    return done.stdout if status == 0 else done.stderr
+    """What it prints; to stderr if it is to fail."""
+    process = start(*arguments)
+    said, errors = process.communicate()
+    assert process.returncode == status, errors
+    return said if status == 0 else errors
 
 
-def test_cold(tmp_path: Path, colour_labels: Path) -> None:
-    network = Colours(dtype="uint8").write(tmp_path / "colours.tflite")
-    found = tmp_path / "cold.json"
-    said = bench(
-        *("cold", "--rounds", "1", "--model", str(network), "--labels", str(colour_labels)),
-        *("--output", str(tmp_path), "--json", str(found), "--optimize", "size"),
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory, imagenet_model: str) -> Path:
+    """The folder of a run with everything in it, as short as can be."""
+    interpreter(peers.PYTHON)
+    folder = tmp_path_factory.mktemp("report")
+    counts = ["--warm", "4", "--cold", "1", "--inferences", "2"]
+    bench("--quick", *counts, "--model", imagenet_model, "--output", str(folder))
+    return folder
+
+
+def results(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "results.json").read_text("utf-8"))
+    return found
+
+
+def test_everybody_answers_right(report: Path) -> None:
+    found = results(report)["peers"]
+    assert list(found) == NAMES
+    for name, each in found.items():
+        assert each["problem"] == "", name
+        assert each["answer"]["className"] == "espresso"
+        assert each["versions"]
+
+
+def test_every_section_has_everybody(report: Path) -> None:
+    found = results(report)
+    assert list(found["size"]) == list(found["memory"]) == NAMES
+    assert list(found["warm"]) == ["bare interpreter", *NAMES]
+    assert list(found["cold"]) == ["hello world", "hello, precompiled", *NAMES]
+    assert len(found["warm"]["this zip"]["ms"]) == 4
+    assert found["size"]["pip: ai-edge-litert"]["over"] > 0 == found["size"]["this zip"]["over"]
+    for name in NAMES:
+        memory = found["memory"][name]
+        assert memory["peak"] >= memory["resident"] > memory["private"] > 1e6
+        image = found["peers"][name]["image"]
+        assert ("unzip" in found["cold"][name]["stages"]) == (not image)
+    assert {len(each["ms"]) for each in found["inference"].values()} == {2}
+    assert found["scaling"].keys() >= {"processes", "megapixels"}
+    assert found["about"]["interrupted"] is False
+
+
+def test_what_is_written(report: Path) -> None:
+    tables = (report / "RESULTS.md").read_text("utf-8")
+    assert all(name in tables for name in NAMES)
+    for plot in ("warm", "cold", "size"):
+        assert (report / f"{plot}.svg").read_text("utf-8").startswith("<?xml")
+        assert (report / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_written_anew_from_the_results(report: Path, tmp_path: Path) -> None:
+    bench("--from", str(report / "results.json"), "--output", str(tmp_path))
+    for path in report.iterdir():
+        if path.suffix != ".png":
+            assert (tmp_path / path.name).read_text("utf-8") == path.read_text("utf-8"), path.name
+
+
+def test_ctrl_c_keeps_what_was_measured(report: Path, tmp_path: Path, imagenet_model: str) -> None:
+    arguments = ["--quick", "--warm", "100000", "--only", "size", "warm"]
+    process = start(*arguments, "--model", imagenet_model, "--output", str(tmp_path))
+    assert process.stderr
+    for said in process.stderr:
+        if "warm: round" in said:
+            break
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    found = results(tmp_path)
+    assert found["about"]["interrupted"] is True
+    assert len(found["warm"]["this zip"]["ms"]) > 1
+    assert "cold" not in found
+    assert (tmp_path / "RESULTS.md").exists()
+
+
+class TestWarm:
+    def test_slow_peers_sit_out(self, tmp_path: Path) -> None:
+        """The rounds that a slow one takes part in go over all pictures, not over half of them."""
+        archive = tmp_path / "slow.zip"
+        with zipfile.ZipFile(archive, "w") as zipped:
+            zipped.writestr("__main__.py", SLOW)
+        slow = peers.Peer("slow", archive, interpreter(peers.PYTHON))
+        with slow.launched() as action, peers.hello().launched() as quick:
+            assert warm._every(action, b"", ["a", "b"]) == 3
+            assert warm._every(quick, b"", ["a", "b"]) == 1
+
+    def test_a_folder_without_pictures(self, tmp_path: Path) -> None:
+        with pytest.raises(BuildError, match="expected a folder with JPEGs, found none"):
+            warm.pictures(tmp_path, None)
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("name\tclass\nother.jpg\t3\n", "expected names of files"),
+            ("name\tclass\na.jpg\tespresso\n", "expected a TSV"),
+            ("name\tclass\na.jpg\n", "expected a TSV"),
+        ],
     )
-    zips = json.loads(found.read_text())["zips"]
-    names = ["hello world", "hello, precompiled", "this zip", "this zip, precompiled"]
-    assert list(zips) == [*names, "this zip, size", "pip zip"]
-    for name, each in zips.items():
-        assert name in said
-        stages = each["stages"]
-        assert ("compile" in stages) == ("precompiled" not in name)
-        assert {"receive", "unzip", "python", "imports and model", "first run"} <= stages.keys()
-        assert each["total"] == pytest.approx(sum(stages.values()))
-        assert each["memory"]["resident"] > each["memory"]["private"] > 1e6
-    assert zips["pip zip"]["size"]["files"] > 1000 > 40 > zips["this zip"]["size"]["files"]
-    assert "import numpy" in said
-    assert (tmp_path / "cold.svg").read_text().startswith("<?xml")
-    assert (tmp_path / "cold.png").read_bytes().startswith(b"\x89PNG")
+    def test_labels_that_do_not_fit(self, tmp_path: Path, text: str, said: str) -> None:
+        (tmp_path / "a.jpg").write_bytes(SAMPLE.read_bytes())
+        (tmp_path / "labels.tsv").write_text(text)
+        with pytest.raises(BuildError, match=said):
+            warm.pictures(tmp_path, tmp_path / "labels.tsv")
+
+    def test_the_head_of_the_labels_is_not_a_picture(self, tmp_path: Path) -> None:
+        (tmp_path / "a.jpg").write_bytes(b"1")
+        (tmp_path / "b.JPEG").write_bytes(b"2")
+        (tmp_path / "c.png").write_bytes(b"3")
+        (tmp_path / "labels.tsv").write_text("name\tclass\nb.JPEG\t7\n\n")
+        found = warm.pictures(tmp_path, tmp_path / "labels.tsv")
+        assert found == warm.Pictures({"a.jpg": b"1", "b.JPEG": b"2"}, {"b.JPEG": 7})
 
 
-def test_warm(imagenet_model: str) -> None:
-    said = bench("warm", "--rounds", "1", "--model", imagenet_model, "--soak", "600")
-    rows = re.findall(r"^  (\S.*?) {2,}[\d.]+", said, re.MULTILINE)
-    assert rows == [
-        *("bare interpreter", "this zip", "this zip, uint8", "pip zip"),
-        *("0.2 MP", "12 MP", "48 MP"),
-    ]
-    assert re.search(r"first activation after init: [\d.]+x a warm one", said)
-    assert re.search(r"memory: [\d.]+ MB after 500 activations, [\d.]+ MB after 600", said)
+def test_counts_are_at_least_one() -> None:
+    assert "expected at least 1, found 0" in bench("--cold", "0", status=2)
 
 
-def test_no_such_measurement() -> None:
-    assert "cold" in bench("colt", status=2)
-
-
-def test_no_pictures(tmp_path: Path) -> None:
-    assert "expected a folder with JPEGs" in bench("warm", "--images", str(tmp_path), status=1)
+def test_no_such_results(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text("[]")
+    assert "expected results that" in bench("--from", str(path), status=1)

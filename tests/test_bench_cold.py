@@ -1,4 +1,4 @@
-"""The parts of the measurement of cold starts; `test_bench.py` runs it as a whole."""
+"""Cold starts, measured for real, of hello world; `test_bench.py` runs all of the measurements."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import json
 import stat
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bench import cold
+from bench import cold, peers
+from tests.conftest import interpreter
 
-ZIPS = [cold.HELLO, cold.HELLO_PRECOMPILED, cold.PORTABLE, cold.PRECOMPILED, cold.PIP]
-SKIP_COMPILE = [cold.HELLO_PRECOMPILED, cold.PRECOMPILED]
+SKIP_COMPILE = "hello, precompiled"
 
 
 @pytest.fixture
@@ -27,18 +28,10 @@ def some_zip(tmp_path: Path) -> Path:
     return path
 
 
-def measured(archive: Path, names: list[str]) -> cold.Measured:
-    """As after two rounds of the zips `names`, with round numbers for times."""
-    zips = {name: cold.Cold(archive, {}) for name in ZIPS}
-    for name in names:
-        each = zips[name]
-        times = {"first run": [0.001, 0.003], "receive": [0.004, 0.006]}
-        if name not in SKIP_COMPILE:
-            times["compile"] = [0.100, 0.100]
-        each.stages |= times
-        each.start += [0.050, 0.050]
-        each.bare += [0.020, 0.040]
-    return cold.Measured("python", zips, "1.2.3")
+@pytest.fixture(scope="module")
+def both() -> list[peers.Peer]:
+    interpreter(peers.PYTHON)
+    return [peers.hello(), peers.hello(precompiled=True)]
 
 
 def test_what_is_sent_is_what_arrives(some_zip: Path) -> None:
@@ -56,39 +49,36 @@ def test_unzip_keeps_permissions(some_zip: Path, tmp_path: Path) -> None:
     assert not (folder / "a" / "b" / "c.txt").stat().st_mode & 0o111
 
 
-def test_memory_from_the_kernels_text() -> None:
-    rollup = (
-        "00400000-7fff0000 ---p 00000000 00:00 0    [rollup]\nRss:  100 kB\nAnonymous:  40 kB\n"
-    )
-    assert cold.memory(rollup) == {"resident": 102400, "private": 40960}
+def test_medians() -> None:
+    stages = {"first run": [1.0, 3.0], "receive": [4.0, 6.0], "compile": [100.0, 100.0]}
+    found = cold.Cold([20.0, 40.0], stages, [50.0, 50.0]).found()
+    assert list(found["stages"].items()) == [
+        *[("receive", 5), ("compile", 100), ("process", 30)],
+        *[("imports and model", 20), ("first run", 2)],
+    ]
+    assert (found["total"], found["start"], found["ms"]) == (157, 50, [155, 159])
 
 
-def test_medians(some_zip: Path) -> None:
-    each = measured(some_zip, [cold.HELLO]).zips[cold.HELLO]
-    medians = each.medians()
-    assert list(medians) == ["receive", "compile", "python", "imports and model", "first run"]
-    assert medians == pytest.approx(
-        {"receive": 5, "compile": 100, "python": 30, "imports and model": 20, "first run": 2}
-    )
-    assert each.size() == {"files": 2, "unpacked": 4029, "zip": some_zip.stat().st_size}
+def test_stages(both: list[peers.Peer]) -> None:
+    found: dict[str, Any] = {}
+    cold.measure(both, peers.image(), 2, b"no picture", found, lambda _: None)
+    assert list(found["cold"]) == [peer.name for peer in both]
+    for name, each in found["cold"].items():
+        stages = [stage for stage in cold.STAGES if stage != "compile" or name != SKIP_COMPILE]
+        assert list(each["stages"]) == stages
+        assert each["total"] == pytest.approx(sum(each["stages"].values()))
+        assert each["start"] > each["stages"]["process"] > 1
+        assert len(each["ms"]) == 2
 
 
-def test_ratios_are_to_hello_world(some_zip: Path) -> None:
-    found = cold.summary(measured(some_zip, ZIPS), "machine")
-    assert found["zips"][cold.PIP]["ratio"] == 1
-    assert found["zips"][cold.PRECOMPILED]["ratio"] == pytest.approx(57 / 157)
+def test_an_interrupt_keeps_what_was_measured(both: list[peers.Peer]) -> None:
+    found: dict[str, Any] = {}
 
+    def interrupt(text: str) -> None:
+        if text.startswith("cold: round 2") and text.endswith(both[1].name):
+            raise KeyboardInterrupt
 
-@pytest.mark.parametrize("names", [[cold.HELLO], [cold.PIP], [cold.PRECOMPILED, cold.PIP]])
-def test_what_was_measured_before_an_interrupt(some_zip: Path, names: list[str]) -> None:
-    found = cold.summary(measured(some_zip, names), "machine")
-    assert list(found["zips"]) == names
-    text = cold.text(found)
-    assert all((f"\n{name}  " in text) == (name in names) for name in ZIPS)
-    assert "nan" not in text
-
-
-def test_rounds_are_at_least_one(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        cold.run(["--rounds", "0"])
-    assert "expected at least 1, found 0" in capsys.readouterr().err
+    with pytest.raises(KeyboardInterrupt):
+        cold.measure(both, peers.image(), 3, b"no picture", found, interrupt)
+    # In the second round the peers' turns are changed: the interrupt is before any of it.
+    assert [len(each["ms"]) for each in found["cold"].values()] == [1, 1]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import zipfile
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from builder import build, data, interpreters, smoke
 from builder.console import Console
@@ -26,7 +29,11 @@ FOLDER = BUILD / "bench"
 PYTHON = "3.11"
 """The last Python that tflite-runtime has wheels for."""
 KIND = f"python:{PYTHON}"
-HELLO = 'def main(params): return {"greeting": "Hello"}\n'
+OURS = "this zip"
+OPTIMIZE = "--optimize"
+"""In the names of our zips that are packed otherwise; warm they are all the same."""
+HELLO = "hello world"
+_HELLO = 'def main(params): return {"greeting": "Hello"}\n'
 
 
 @dataclass(frozen=True)
@@ -64,18 +71,18 @@ def interpreter() -> Interpreter:
 
 
 def ours(
-    model: str | None,
+    chosen: Model,
     console: Console,
     requantize: bool = True,
     precompiled: bool = False,
     labels: Path | None = None,
     provider: str = "auto",
     optimize: str = "balanced",
-) -> Path:
-    """Build our zip for `model`, as `build_zip.py` does.
+) -> Peer:
+    """Our zip, as `build_zip.py` builds it.
 
     Args:
-        model: name or path; None for the default.
+        chosen: the model.
         console: shows the build.
         requantize: whether a uint8 model gets int8 weights.
         precompiled: for the stock image of KIND, past its compile step; else portable.
@@ -83,13 +90,13 @@ def ours(
         provider: where the native parts come from.
         optimize: what is stored and what deflated.
     """
-    name = "ours" + ("" if requantize else "-uint8") + ("-precompiled" if precompiled else "")
-    name += "" if optimize == "balanced" else f"-{optimize}"
-    output = FOLDER / f"{name}.zip"
+    name = OURS + (", precompiled" if precompiled else "") + ("" if requantize else ", uint8")
+    name += "" if optimize == "balanced" else f", --optimize {optimize}"
+    output = FOLDER / f"{re.sub('[^a-z0-9]+', '-', name)}.zip"
     wishes = build.Wishes(
         (PYTHON,),
         output,
-        model=model,
+        model=str(chosen.path),
         labels=labels,
         requantize=requantize,
         provider=provider,
@@ -98,12 +105,13 @@ def ours(
         smoke=False,
         keep=False,
     )
-    build.build(wishes, console)
-    return output
+    audited = build.build(wishes, console).audit
+    versions = {part.name: part.version for part in audited.parts if part.version}
+    return Peer(name, output, interpreter().path, versions)
 
 
-def hello(precompiled: bool = False) -> Path:
-    """A zip of hello world; precompiled, with what the runtime's compile step makes of it.
+def hello(precompiled: bool = False) -> Peer:
+    """Hello world; precompiled, with what the runtime's compile step makes of it.
 
     That step also puts a shell script in front, which compares the image's name: here the launcher
     itself is what starts.
@@ -112,14 +120,14 @@ def hello(precompiled: bool = False) -> Path:
     output = FOLDER / ("hello-precompiled.zip" if precompiled else "hello.zip")
     with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as archive:
         if precompiled:
-            archive.writestr("main__.py", HELLO)
+            archive.writestr("main__.py", _HELLO)
             start = zipfile.ZipInfo("exec")
             start.external_attr = 0o100755 << 16
             archive.writestr(start, "#!/usr/local/bin/python\n" + smoke.LAUNCHER)
             archive.writestr("exec.env", build.execution_env(KIND))
         else:
-            archive.writestr("__main__.py", HELLO)
-    return output
+            archive.writestr("__main__.py", _HELLO)
+    return Peer("hello, precompiled" if precompiled else HELLO, output, interpreter().path)
 
 
 def pip_zip(model: Model, console: Console) -> Path:
@@ -153,8 +161,12 @@ def numpy(console: Console) -> tuple[str, Path]:
 
 def wheels(console: Console) -> list[Path]:
     """The last tflite-runtime, the numpy 1 that it needs, and Pillow."""
-    old = [Package(name, **pin) for name, pin in data.read(HERE / "pins.toml").items()]
-    return _fetched([*old, _pinned("pillow")], console)
+    return _fetched([*old(), _pinned("pillow")], console)
+
+
+def old() -> list[Package]:
+    """The last tflite-runtime, and the numpy 1 that it needs."""
+    return [Package(name, **pin) for name, pin in data.read(HERE / "pins.toml").items()]
 
 
 def _pinned(name: str) -> Package:
@@ -177,10 +189,15 @@ def install(files: list[Path], folder: Path) -> None:
         raise BuildError(f"pip could not install the peers: {done.stderr.strip()[-500:]}")
 
 
-def machine(found: Interpreter) -> str:
-    """The machine and the Python, for the head of a report."""
+def machine() -> dict[str, Any]:
+    """What all this runs on: `machine`, its `memory` in bytes, `system`, `python`."""
     processor = platform.processor()
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             processor = line.partition(":")[2].strip()
-    return f"{platform.machine()}, {processor}, Python {found.full_version}, one thread"
+    return {
+        "machine": f"{platform.machine()}, {processor}, {os.cpu_count()} cores",
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": interpreter().full_version,
+    }

@@ -1,0 +1,43 @@
+"""Who is compared, in the order of the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from bench.peers import OPTIMIZE, OURS, Peer, ours, pip, tfjs
+from builder.console import Console
+from builder.model import Model
+from builder.requantize import requantize
+
+
+def makers(
+    chosen: Model, console: Console, labels: Path | None, provider: str, variants: bool
+) -> dict[str, Callable[[], Peer]]:
+    """Name -> what makes the peer of that name, which takes a while; raises BuildError.
+
+    Args:
+        chosen: the model, the same for all.
+        console: shows what is fetched and built.
+        labels: file with class names, where the model needs one.
+        provider: where our native parts come from.
+        variants: whether to make our zip with other options, too.
+    """
+    mine = partial(ours, chosen, console, labels=labels, provider=provider)
+    found: dict[str, Callable[[], Peer]] = {
+        OURS: mine,
+        f"{OURS}, precompiled": partial(mine, precompiled=True),
+    }
+    if variants:
+        if requantize(chosen.path.read_bytes(), chosen.path.name):
+            found[f"{OURS}, uint8"] = partial(mine, requantize=False)
+        for how in ("size", "cold"):
+            found[f"{OURS}, {OPTIMIZE} {how}"] = partial(mine, optimize=how)
+    return found | {
+        pip.TFLITE_RUNTIME: partial(pip.tflite_runtime, chosen, console),
+        pip.AI_EDGE_LITERT: partial(pip.ai_edge_litert, chosen, console),
+        pip.ONNXRUNTIME: partial(pip.onnxruntime, chosen, console),
+        tfjs.WASM: partial(tfjs.peer, chosen, "wasm", console),
+        tfjs.PLAIN: partial(tfjs.peer, chosen, "cpu", console),
+    }
