@@ -1,0 +1,174 @@
+"""Plain pip zips: packages as `pip install -t` leaves them, an action written by hand, the model.
+
+Beside this file are, for each, what it installs (NAME.in, pinned in NAME.txt) and its action.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from bench import peers
+from bench.peers import Peer
+from builder import data
+from builder.bundle import replacing
+from builder.console import Console
+from builder.download import sha256_of
+from builder.errors import BuildError, ModelError
+from builder.model import Model
+from builder.requantize import requantize
+from builder.tflite import signature
+from builder.tools import environment
+
+HERE = Path(__file__).parent
+
+
+def tflite_runtime(model: Model, console: Console) -> Peer:
+    """The last tflite-runtime, with the numpy 1 that it wants, and Pillow.
+
+    Raises:
+        BuildError: pip failed, or there is no Python for it.
+        ModelError: the action cannot run this model.
+    """
+    return _peer("tflite-runtime", tflite_files(model), console)
+
+
+def ai_edge_litert(model: Model, console: Console) -> Peer:
+    """Its successor, with all that it declares to need: more than OpenWhisk takes.
+
+    Raises: as `tflite_runtime`.
+    """
+    return _peer("ai-edge-litert", tflite_files(model), console)
+
+
+def onnxruntime(model: Model, console: Console) -> Peer:
+    """ONNX Runtime with the same network, converted by tf2onnx: more than OpenWhisk takes, too.
+
+    Raises: as `tflite_runtime`, and as `onnx_files`.
+    """
+    return _peer("onnxruntime", onnx_files(model, console), console)
+
+
+def tflite_files(model: Model) -> dict[str, bytes]:
+    """What the zips with TFLite have beside their packages, by name: model, settings and action.
+
+    Raises:
+        ModelError: the action cannot run this model.
+    """
+    _check(model)
+    return {
+        "model.tflite": model.path.read_bytes(),
+        "model.json": _settings(model),
+        "__main__.py": (HERE / "tflite_action.py").read_bytes(),
+    }
+
+
+def onnx_files(model: Model, console: Console) -> dict[str, bytes]:
+    """The same for ONNX Runtime.
+
+    The network gets the int8 weights that our zip has: with uint8 weights, as with float ones,
+    ONNX Runtime takes about twice the time.
+
+    Raises:
+        BuildError: tf2onnx failed, or could not be installed.
+        ModelError: the action cannot run this model, or its uint8 weights cannot be converted.
+    """
+    _check(model)
+    int8, network = _converted(model, console)
+    about = signature(int8)
+    [source], [sink] = about.inputs, about.outputs
+    quantization = {
+        "input": [source.scale, source.zero_point],
+        "output": [sink.scale, sink.zero_point],
+    }
+    return {
+        "model.onnx": network.read_bytes(),
+        "model.json": _settings(model, **quantization),
+        "__main__.py": (HERE / "onnx_action.py").read_bytes(),
+    }
+
+
+def _check(model: Model) -> None:
+    about = signature(model.path)
+    [source], [sink] = about.inputs, about.outputs
+    if not source.scale or not sink.scale or source.shape[3] != 3:
+        raise ModelError(
+            f"{model.path.name}: expected quantized tensors and a picture in colour, found input "
+            f"{source} and output {sink}",
+            "the plain pip zips are written for models like the quantized MobileNet v1",
+        )
+
+
+def _settings(model: Model, **quantization: list[float]) -> bytes:
+    known = {key: model.settings[key] for key in ("labels", "mean", "std")}
+    return json.dumps(known | quantization).encode()
+
+
+def _peer(package: str, files: dict[str, bytes], console: Console) -> Peer:
+    """The zip of a package and its dependencies with `files` beside them; kept between runs."""
+    requirements = HERE / f"{package}.txt"
+    text = requirements.read_text("utf-8")
+    key = hashlib.sha256("\n".join([sys.version, text, *_target()]).encode())
+    for name, content in files.items():
+        key.update(f"\n{name} {hashlib.sha256(content).hexdigest()}".encode())
+    archive = peers.FOLDER / f"pip-{package}-{key.hexdigest()[:12]}.zip"
+    if not archive.exists():
+        with console.step(f"pip zip of {package}"), replacing(archive) as part:
+            _zip(requirements, files, part)
+    versions = dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
+    return Peer(f"pip: {package}", archive, peers.interpreter().path, versions)
+
+
+def _zip(requirements: Path, files: dict[str, bytes], archive: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="pip-", dir=archive.parent) as scratch:
+        folder = Path(scratch)
+        # What pip compiles is of this process's Python: code files serve where that is the peers'.
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
+        command += ["--disable-pip-version-check", "--no-deps", "--require-hashes", *_target()]
+        command += ["--target", scratch, "-r", str(requirements)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise BuildError(
+                f"pip could not install {requirements.name}:\n{done.stderr.strip()[-500:]}",
+                "check the network and pip's settings (pip config list), then run this again",
+            )
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+            for path in sorted(folder.rglob("*")):
+                zipped.write(path, path.relative_to(folder))
+
+
+def _target() -> list[str]:
+    """Options for wheels for the peers' Python on Linux x86_64, whatever Python this one is."""
+    options = ["--only-binary", ":all:", "--python-version", peers.PYTHON]
+    platforms = data.pins()["wheels"]["platforms"]
+    return options + [word for tag in platforms for word in ("--platform", tag)]
+
+
+def _converted(model: Model, console: Console) -> tuple[Path, Path]:
+    """The model as a .tflite with int8 weights, and that as ONNX; kept between runs."""
+    requirements = HERE / "tf2onnx.txt"
+    folder = peers.FOLDER / "onnx" / f"{sha256_of(model.path)[:12]}-{sha256_of(requirements)[:12]}"
+    int8, network = folder / "model.tflite", folder / "model.onnx"
+    if network.exists():
+        return int8, network
+    with console.step("conversion to ONNX"):
+        content = model.path.read_bytes()
+        requantized = requantize(content, model.path.name)
+        with replacing(int8) as part:
+            part.write_bytes(requantized.content if requantized else content)
+        python = environment("tf2onnx", requirements, peers.interpreter().path)
+        with replacing(network) as part:
+            command = [str(python), "-m", "tf2onnx.convert"]
+            command += ["--tflite", str(int8), "--output", str(part)]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                raise BuildError(f"tf2onnx could not convert it: {done.stderr.strip()[-500:]}")
+    return int8, network
