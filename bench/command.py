@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 import sys
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 from bench import cold, interpreters, peers, report, scaling, warm
 from bench.peers import FOLDER, Peer, everybody, pip
-from builder import agreement, data, model
+from builder import agreement, data, model, runtime, smoke
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError
@@ -29,6 +30,9 @@ WARM, COLD, INFERENCES = 1000, 40, 200
 QUICK = {"warm": 60, "cold": 3, "inferences": 30}
 PUBLISHED = ROOT / "bench"
 PLOTS = ROOT / "docs" / "bench"
+
+OTHER = pip.named(pip.TFLITE_RUNTIME)
+"""What people would deploy, so what scaling is compared with."""
 
 Progress = Callable[[str], None]
 
@@ -94,13 +98,19 @@ def measure(this: Run, pictures: warm.Pictures) -> None:
             chosen_ones = [peer for peer in this.peers if peers.OPTIMIZE not in peer.name]
             warm.measure(chosen_ones, bare, pictures, options.warm, found, progress)
     if "cold" in sections:
-        _cold(this)
+        everybody = [peers.hello(), peers.hello(precompiled=True), *this.peers]
+        with tempfile.TemporaryDirectory(prefix="numpy-", dir=FOLDER) as scratch:
+            numpy = _unpacked(this.peers, pip.named(pip.AI_EDGE_LITERT), Path(scratch))
+            content = SAMPLE.read_bytes()
+            cold.measure(everybody, peers.image(), options.cold, content, found, progress, numpy)
     if "inference" in sections:
-        networks = _networks(chosen, portable)
-        interpreters.measure(networks, options.inferences, found, this.console, progress)
+        with tempfile.TemporaryDirectory(prefix="inference-", dir=FOLDER) as scratch:
+            folders = _interpreters(this, Path(scratch))
+            networks = _networks(chosen, portable, Path(scratch))
+            interpreters.measure(folders, networks, options.inferences, found, progress)
     if "scaling" in sections:
         found["scaling"] = {}
-        compared = [peer for peer in this.peers if peer.name in (peers.OURS, pip.TFLITE_RUNTIME)]
+        compared = [peer for peer in this.peers if peer.name in (peers.OURS, OTHER)]
         scaling.measure(compared, SAMPLE.read_bytes(), options.quick, found["scaling"], progress)
 
 
@@ -160,19 +170,32 @@ def _size(peer: Peer) -> dict[str, int]:
     }
 
 
-def _cold(this: Run) -> None:
-    python = peers.image()
-    version, numpy = peers.numpy(this.console)
-    everybody = [peers.hello(), peers.hello(precompiled=True), *this.peers]
-    count, content = this.options.cold, SAMPLE.read_bytes()
-    cold.measure(everybody, python, count, content, this.found, this.progress, numpy)
-    if "ready" in this.found:
-        this.found["ready"]["numpy"] = version
+def _unpacked(among: Sequence[Peer], name: str, scratch: Path) -> Path | None:
+    """The files of a peer in a folder of their own, if it is among those."""
+    for peer in among:
+        if peer.name == name:
+            smoke.unpack(peer.archive, scratch / name)
+            return scratch / name
+    return None
 
 
-def _networks(chosen: Model, portable: Peer) -> dict[str, Path]:
+def _interpreters(this: Run, scratch: Path) -> dict[str, Path]:
+    """What they are called, with versions, and the folders with their packages."""
+    folders = {}
+    packages = runtime.provider(this.options.runtime)(peers.PYTHON, runtime.DEFAULT, this.console)
+    [mine] = [
+        part for part in packages.parts if part.name in (pip.TFLITE_RUNTIME, pip.AI_EDGE_LITERT)
+    ]
+    folders[f"{peers.OURS}: {mine.name} {mine.version}"] = packages.folder
+    for package in (pip.AI_EDGE_LITERT, pip.TFLITE_RUNTIME):
+        if folder := _unpacked(this.peers, pip.named(package), scratch):
+            folders[f"pip: {package} {pip.versions(package)[package]}"] = folder
+    return folders
+
+
+def _networks(chosen: Model, portable: Peer, scratch: Path) -> dict[str, Path]:
     """The model as it was, and as our zip ships it where that differs; by their data types."""
-    shipped = FOLDER / "shipped.tflite"
+    shipped = scratch / "shipped.tflite"
     with zipfile.ZipFile(portable.archive) as zipped:
         [name] = [name for name in zipped.namelist() if name.endswith(".tflite")]
         shipped.write_bytes(zipped.read(name))

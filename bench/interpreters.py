@@ -14,11 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from bench import peers
-from bench.peers import FOLDER, PYTHON
-from builder.console import Console
-from builder.download import Package
 from builder.errors import BuildError
-from builder.runtime import DEFAULT, compiled, wheels
 
 WORKER = Path(__file__).with_name("worker.py")
 
@@ -71,59 +67,34 @@ class Worker:
 
 
 def measure(
+    folders: Mapping[str, Path],
     models: Mapping[str, Path],
     count: int,
     found: dict[str, Any],
-    console: Console,
     progress: Callable[[str], None],
 ) -> None:
     """Fill `found["inference"]` with ms per interpreter and model.
 
     Args:
-        models: what to call it -> .tflite file.
+        folders: what to call an interpreter -> folder with its packages.
+        models: what to call a model -> .tflite file.
         count: inferences of each.
         found: the results.
-        console: shows what is fetched.
         progress: told what is going on.
     """
     times: dict[str, list[float]] = {}
     python = peers.interpreter().path
     with ExitStack() as running:
         workers = {}
-        for name, folder in _folders(console).items():
+        for name, folder in folders.items():
             for which, path in models.items():
                 title = f"{name}, {which}"
                 progress(f"one inference: {title}")
                 workers[title] = running.enter_context(Worker(title, python, folder, path))
         try:
             for number in range(count):
-                if number % 10 == 0:
-                    progress(f"one inference: round {number + 1} of {count}")
+                progress(f"one inference: round {number + 1} of {count}")
                 for title, worker in workers.items():
                     times.setdefault(title, []).append(round(worker.inference(), 3))
         finally:
             found["inference"] = {title: {"ms": ms} for title, ms in times.items()}
-
-
-def _folders(console: Console) -> dict[str, Path]:
-    """Name -> folder with packages, for each interpreter that is here."""
-    found = {
-        f"ai-edge-litert {_version(wheels.pinned(PYTHON), 'ai-edge-litert')}": wheels.provide(
-            PYTHON, DEFAULT, console
-        ).folder,
-        f"tflite-runtime {_version(peers.old(), 'tflite-runtime')}": _tflite_runtime(console),
-    }
-    if not compiled.finished(PYTHON, DEFAULT):
-        return found
-    return {"compiled here": compiled.local(PYTHON, DEFAULT, console).folder, **found}
-
-
-def _version(packages: list[Package], name: str) -> str:
-    return next(package.version for package in packages if package.name == name)
-
-
-def _tflite_runtime(console: Console) -> Path:
-    folder = FOLDER / "tflite-runtime"
-    shutil.rmtree(folder, ignore_errors=True)
-    peers.install(peers.wheels(console), folder)
-    return folder

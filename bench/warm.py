@@ -105,8 +105,7 @@ def measure(
             series[peer.name].every = _every(actions[peer.name], pictures.contents[names[0]], names)
         try:
             for number in range(count):
-                if number % 10 == 0:
-                    progress(f"warm: round {number + 1} of {count}")
+                progress(f"warm: round {number + 1} of {count}")
                 name = names[number % len(names)]
                 series[BARE].ms.append(bare.inference())
                 turn = number % len(peers)  # so that none always follows the same

@@ -5,23 +5,18 @@ from __future__ import annotations
 import os
 import platform
 import re
-import shutil
-import subprocess
-import sys
 import zipfile
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder import build, data, interpreters, smoke
+from builder import build, interpreters, smoke
 from builder.console import Console
-from builder.download import Package, from_index
 from builder.errors import BuildError
 from builder.interpreters import Interpreter
 from builder.model import Model
-from builder.paths import BUILD, DOWNLOADS
-from builder.runtime.wheels import pinned
+from builder.paths import BUILD
 from builder.tools import environment
 
 HERE = Path(__file__).parent
@@ -130,63 +125,9 @@ def hello(precompiled: bool = False) -> Peer:
     return Peer("hello, precompiled" if precompiled else HELLO, output, interpreter().path)
 
 
-def pip_zip(model: Model, console: Console) -> Path:
-    """A zip of `pip install -t` with tflite-runtime, numpy and Pillow, and the action beside it."""
-    output = FOLDER / "pip.zip"
-    folder = FOLDER / "pip"
-    shutil.rmtree(folder, ignore_errors=True)
-    install(wheels(console), folder)
-    shutil.copy(HERE / "pip_zip" / "__main__.py", folder)
-    shutil.copy(model.path, folder / "model.tflite")
-    (folder / "labels.txt").write_text("\n".join(model.settings["labels"]), "utf-8")
-    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(folder.rglob("*")):
-            archive.write(path, path.relative_to(folder))
-    return output
-
-
 def image() -> str:
     """The peers' CPython as the stock image has it: with virtualenv, without what a zip brings."""
     return str(environment("image", HERE / "image.txt", interpreter().path))
-
-
-def numpy(console: Console) -> tuple[str, Path]:
-    """The index's newest numpy, as the builder pins it: version, and the folder it is in."""
-    package = _pinned("numpy")
-    folder = FOLDER / "numpy"
-    shutil.rmtree(folder, ignore_errors=True)
-    install(_fetched([package], console), folder)
-    return package.version, folder
-
-
-def wheels(console: Console) -> list[Path]:
-    """The last tflite-runtime, the numpy 1 that it needs, and Pillow."""
-    return _fetched([*old(), _pinned("pillow")], console)
-
-
-def old() -> list[Package]:
-    """The last tflite-runtime, and the numpy 1 that it needs."""
-    return [Package(name, **pin) for name, pin in data.read(HERE / "pins.toml").items()]
-
-
-def _pinned(name: str) -> Package:
-    """A package as the builder pins it."""
-    return next(package for package in pinned(PYTHON) if package.name == name)
-
-
-def _fetched(packages: list[Package], console: Console) -> list[Path]:
-    platforms = data.pins()["wheels"]["platforms"]
-    return from_index(packages, DOWNLOADS, console, PYTHON, platforms)
-
-
-def install(files: list[Path], folder: Path) -> None:
-    """`pip install -t`, with the code files that pip makes."""
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    command += ["--target", str(folder), "--python-version", PYTHON, "--only-binary", ":all:"]
-    command += [arg for tag in data.pins()["wheels"]["platforms"] for arg in ("--platform", tag)]
-    done = subprocess.run([*command, *map(str, files)], capture_output=True, text=True)
-    if done.returncode:
-        raise BuildError(f"pip could not install the peers: {done.stderr.strip()[-500:]}")
 
 
 def machine() -> dict[str, Any]:
@@ -198,6 +139,6 @@ def machine() -> dict[str, Any]:
     return {
         "machine": f"{platform.machine()}, {processor}, {os.cpu_count()} cores",
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": interpreter().full_version,
     }

@@ -35,9 +35,9 @@ def makers(
         for how in ("size", "cold"):
             found[f"{OURS}, {OPTIMIZE} {how}"] = partial(mine, optimize=how)
     return found | {
-        pip.TFLITE_RUNTIME: partial(pip.tflite_runtime, chosen, console),
-        pip.AI_EDGE_LITERT: partial(pip.ai_edge_litert, chosen, console),
-        pip.ONNXRUNTIME: partial(pip.onnxruntime, chosen, console),
+        pip.named(pip.TFLITE_RUNTIME): partial(pip.tflite_runtime, chosen, console),
+        pip.named(pip.AI_EDGE_LITERT): partial(pip.ai_edge_litert, chosen, console),
+        pip.named(pip.ONNXRUNTIME): partial(pip.onnxruntime, chosen, console),
         tfjs.WASM: partial(tfjs.peer, chosen, "wasm", console),
         tfjs.PLAIN: partial(tfjs.peer, chosen, "cpu", console),
     }

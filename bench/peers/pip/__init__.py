@@ -27,6 +27,13 @@ from builder.tflite import signature
 from builder.tools import environment
 
 HERE = Path(__file__).parent
+TFLITE_RUNTIME, AI_EDGE_LITERT, ONNXRUNTIME = "tflite-runtime", "ai-edge-litert", "onnxruntime"
+"""Names of the packages; the peers' names are those of `named`."""
+
+
+def named(package: str) -> str:
+    """What the peer with a package is called."""
+    return f"pip: {package}"
 
 
 def tflite_runtime(model: Model, console: Console) -> Peer:
@@ -36,7 +43,7 @@ def tflite_runtime(model: Model, console: Console) -> Peer:
         BuildError: pip failed, or there is no Python for it.
         ModelError: the action cannot run this model.
     """
-    return _peer("tflite-runtime", tflite_files(model), console)
+    return _peer(TFLITE_RUNTIME, tflite_files(model), console)
 
 
 def ai_edge_litert(model: Model, console: Console) -> Peer:
@@ -44,7 +51,7 @@ def ai_edge_litert(model: Model, console: Console) -> Peer:
 
     Raises: as `tflite_runtime`.
     """
-    return _peer("ai-edge-litert", tflite_files(model), console)
+    return _peer(AI_EDGE_LITERT, tflite_files(model), console)
 
 
 def onnxruntime(model: Model, console: Console) -> Peer:
@@ -52,7 +59,7 @@ def onnxruntime(model: Model, console: Console) -> Peer:
 
     Raises: as `tflite_runtime`, and as `onnx_files`.
     """
-    return _peer("onnxruntime", onnx_files(model, console), console)
+    return _peer(ONNXRUNTIME, onnx_files(model, console), console)
 
 
 def tflite_files(model: Model) -> dict[str, bytes]:
@@ -112,32 +119,50 @@ def _settings(model: Model, **quantization: list[float]) -> bytes:
 
 def _peer(package: str, files: dict[str, bytes], console: Console) -> Peer:
     """The zip of a package and its dependencies with `files` beside them; kept between runs."""
-    requirements = HERE / f"{package}.txt"
-    text = requirements.read_text("utf-8")
+    text = _requirements(package)
     key = hashlib.sha256("\n".join([sys.version, text, *_target()]).encode())
     for name, content in files.items():
         key.update(f"\n{name} {hashlib.sha256(content).hexdigest()}".encode())
     archive = peers.FOLDER / f"pip-{package}-{key.hexdigest()[:12]}.zip"
     if not archive.exists():
         with console.step(f"pip zip of {package}"), replacing(archive) as part:
-            _zip(requirements, files, part)
-    versions = dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
-    return Peer(f"pip: {package}", archive, peers.interpreter().path, versions)
+            _zip(package, files, part)
+    return Peer(named(package), archive, peers.interpreter().path, versions(package))
 
 
-def _zip(requirements: Path, files: dict[str, bytes], archive: Path) -> None:
+def versions(package: str) -> dict[str, str]:
+    """Of a package and of all that comes with it, by name."""
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", _requirements(package), re.MULTILINE))
+
+
+def install(package: str, folder: Path) -> None:
+    """`pip install -t` of a package with all that it needs.
+
+    What pip compiles is of this process's Python: code files serve where that is the peers'.
+
+    Raises:
+        BuildError: pip failed.
+    """
+    requirements = HERE / f"{package}.txt"
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
+    command += ["--disable-pip-version-check", "--no-deps", "--require-hashes", *_target()]
+    command += ["--target", str(folder), "-r", str(requirements)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise BuildError(
+            f"pip could not install {requirements.name}:\n{done.stderr.strip()[-500:]}",
+            "check the network and pip's settings (pip config list), then run this again",
+        )
+
+
+def _requirements(package: str) -> str:
+    return (HERE / f"{package}.txt").read_text("utf-8")
+
+
+def _zip(package: str, files: dict[str, bytes], archive: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="pip-", dir=archive.parent) as scratch:
         folder = Path(scratch)
-        # What pip compiles is of this process's Python: code files serve where that is the peers'.
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
-        command += ["--disable-pip-version-check", "--no-deps", "--require-hashes", *_target()]
-        command += ["--target", scratch, "-r", str(requirements)]
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode:
-            raise BuildError(
-                f"pip could not install {requirements.name}:\n{done.stderr.strip()[-500:]}",
-                "check the network and pip's settings (pip config list), then run this again",
-            )
+        install(package, folder)
         for name, content in files.items():
             (folder / name).write_bytes(content)
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
