@@ -15,6 +15,7 @@ from builder.tools import environment
 INSIDE = "CLASSIFY_BENCH"
 NAMES = {
     "cold": "a cold start, by stage, against hello world and a pip-made zip; with a plot",
+    "guard": "sizes, imports and the warm path of the zip, against bench/limits.toml",
     "interpreters": "one inference: the compiled interpreter and the package index's two",
     "warm": "a warm activation, by stage, by size of the picture, and against a pip-made zip",
 }
