@@ -20,6 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, ImageFilter
 
 from bench import cgroup
@@ -225,7 +226,8 @@ def _activation(peer: Peer, action: smoke.Action, line: bytes) -> float:
 
 def _jpeg(size: tuple[int, int]) -> bytes:
     """The sample picture in this size, with some grain, in as many bytes as may be sent."""
-    grain = Image.effect_noise((1000, 1000), 12).convert("RGB")
+    noise = np.random.default_rng(2018).normal(128, 12, (1000, 1000))
+    grain = Image.fromarray(noise.clip(0, 255).astype("uint8")).convert("RGB")
     with Image.open(SAMPLE) as picture:
         large = picture.convert("RGB").resize(size)
     for left in range(0, size[0], 1000):
