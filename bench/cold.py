@@ -39,8 +39,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import warm
-from bench.peers import Peer
+from bench.peers import Peer, line
 from builder import smoke
 from builder.errors import BuildError
 
@@ -112,7 +111,7 @@ def measure(
         for peer in peers:
             if peer.image:
                 smoke.unpack(peer.archive, images[peer.name])
-        line = warm.line(content)
+        packed = line(content)
         imports = f"import sys\nsys.path.insert(0, {str(numpy)!r})\nimport numpy\n{_ACKNOWLEDGE}"
         with_numpy = _script(Path(scratch), "-I -S", imports)
         try:
@@ -123,7 +122,7 @@ def measure(
                 for peer in [*peers[turn:], *peers[:turn]]:
                     progress(f"cold: round {number + 1} of {count}, {peer.name}")
                     interpreter = peer.interpreter if peer.image else python
-                    _once(peer, interpreter, images.get(peer.name), line, series[peer.name])
+                    _once(peer, interpreter, images.get(peer.name), packed, series[peer.name])
                     bare.start(peer)
                 if numpy:
                     ready.append(_start(with_numpy, python))
@@ -165,7 +164,7 @@ class _Bare:
         return interpreter, " ".join(first.split()[1:])
 
 
-def _once(peer: Peer, python: str, image: Path | None, line: bytes, series: Cold) -> None:
+def _once(peer: Peer, python: str, image: Path | None, packed: bytes, series: Cold) -> None:
     """One cold start: of the files of a custom image, or else of the zip."""
     times: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="cold-") as scratch, ExitStack() as running:
@@ -173,7 +172,7 @@ def _once(peer: Peer, python: str, image: Path | None, line: bytes, series: Cold
         action = smoke.Action(folder, python, {}, isolated=False)
         running.callback(action.close)
         began = time.perf_counter()
-        answer = action.send(line)
+        answer = action.send(packed)
         times["first run"] = time.perf_counter() - began
         if "error" in answer:
             raise BuildError(f"{peer.name}: expected an answer, found {answer}")

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import cold, interpreters, peers, report, scaling, warm
+from bench.cgroup import NoQuota
 from bench.peers import FOLDER, Peer, everybody, pip
 from builder import agreement, data, model, runtime, smoke
 from builder.build import SAMPLE
@@ -32,7 +33,6 @@ PUBLISHED = ROOT / "bench"
 PLOTS = ROOT / "docs" / "bench"
 
 OTHER = pip.named(pip.TFLITE_RUNTIME)
-"""What people would deploy, so what scaling is compared with."""
 
 Progress = Callable[[str], None]
 
@@ -109,9 +109,7 @@ def measure(this: Run, pictures: warm.Pictures) -> None:
             networks = _networks(chosen, portable, Path(scratch))
             interpreters.measure(folders, networks, options.inferences, found, progress)
     if "scaling" in sections:
-        found["scaling"] = {}
-        compared = [peer for peer in this.peers if peer.name in (peers.OURS, OTHER)]
-        scaling.measure(compared, SAMPLE.read_bytes(), options.quick, found["scaling"], progress)
+        _scaling(this)
 
 
 def _make(this: Run, chosen: Model) -> None:
@@ -129,7 +127,7 @@ def _make(this: Run, chosen: Model) -> None:
             peer = make()
             about |= {"versions": peer.versions, "image": peer.image}
             with peer.launched() as action:
-                answer = action.send(warm.line(SAMPLE.read_bytes()))
+                answer = action.send(peers.line(SAMPLE.read_bytes()))
             if not answer.get("results"):
                 raise BuildError(f"expected {label}, found {json.dumps(answer)[:300]}")
             about["answer"] = answer["results"][0]
@@ -202,6 +200,22 @@ def _networks(chosen: Model, portable: Peer, scratch: Path) -> dict[str, Path]:
     if shipped.read_bytes() == chosen.path.read_bytes():
         return {"as it is": chosen.path}
     return {"int8": shipped, "uint8": chosen.path}
+
+
+def _scaling(this: Run) -> None:
+    """Of what people would deploy: this zip, and the one with tflite-runtime."""
+    compared = [peer for peer in this.peers if peer.name in (peers.OURS, OTHER)]
+    picture, quick = SAMPLE.read_bytes(), this.options.quick
+    seconds, starts = (0.5, 1) if quick else (3.0, 5)
+    found: dict[str, Any] = {"processes": {}, "quota": {}, "megapixels": {}}
+    this.found["scaling"] = found
+    scaling.processes(compared, picture, found["processes"], this.progress, seconds, starts)
+    try:
+        scaling.quota(compared, picture, found["quota"], this.progress, seconds, starts)
+    except NoQuota as error:
+        found["quota problem"] = str(error)
+    sizes = scaling.SIZES[::2] if quick else scaling.SIZES
+    scaling.megapixels(compared, found["megapixels"], this.progress, 5 if quick else 15, sizes)
 
 
 def _about(options: argparse.Namespace, pictures: warm.Pictures) -> dict[str, Any]:

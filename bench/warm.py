@@ -8,7 +8,6 @@ trust: the classes are held against the labels.
 
 from __future__ import annotations
 
-import base64
 import csv
 import json
 import math
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.interpreters import Worker
-from bench.peers import FOLDER, PYTHON, Peer
+from bench.peers import FOLDER, PYTHON, Peer, line
 from builder import runtime, smoke
 from builder.build import SAMPLE
 from builder.console import Console
@@ -122,7 +121,7 @@ def measure(
 
 def once(action: smoke.Action, name: str, pictures: Pictures, series: Series) -> None:
     """One activation; raises BuildError if its answer is not one."""
-    packed = line(pictures.contents[name])
+    packed = line(pictures.contents[name], details=True)
     began = time.perf_counter()
     answer = action.send(packed)
     series.ms.append((time.perf_counter() - began) * 1000)
@@ -134,18 +133,12 @@ def once(action: smoke.Action, name: str, pictures: Pictures, series: Series) ->
         series.right[name] = answer["results"][0]["classIndex"] == pictures.truth[name]
 
 
-def line(content: bytes) -> bytes:
-    """A picture as the platform's proxy hands it over; making it is the proxy's time."""
-    params = {"image": base64.b64encode(content).decode(), "details": True}
-    return json.dumps({"value": params}).encode()
-
-
 def _every(action: smoke.Action, content: bytes, pictures: Sequence[str]) -> int:
     """In which rounds to take part, by three activations; over time in those of all pictures."""
-    took = []
+    packed, took = line(content), []
     for _ in range(3):
         began = time.perf_counter()
-        action.send(line(content))
+        action.send(packed)
         took.append((time.perf_counter() - began) * 1000)
     every = max(1, round(min(took) / SHARE))
     while math.gcd(every, len(pictures)) != 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import platform
 import re
@@ -27,8 +29,7 @@ KIND = f"python:{PYTHON}"
 OURS = "this zip"
 OPTIMIZE = "--optimize"
 """In the names of our zips that are packed otherwise; warm they are all the same."""
-HELLO = "hello world"
-_HELLO = 'def main(params): return {"greeting": "Hello"}\n'
+HELLO = 'def main(params): return {"greeting": "Hello"}\n'
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,12 @@ class Peer:
     def launched(self) -> AbstractContextManager[smoke.Action]:
         """Unpack and start it, as `smoke.launched` does."""
         return smoke.launched(self.archive, self.interpreter)
+
+
+def line(picture: bytes, details: bool = False) -> bytes:
+    """An activation as the platform's proxy writes it; making it is the proxy's time."""
+    params = {"image": base64.b64encode(picture).decode(), **({"details": True} if details else {})}
+    return json.dumps({"value": params}).encode()
 
 
 def interpreter() -> Interpreter:
@@ -115,14 +122,15 @@ def hello(precompiled: bool = False) -> Peer:
     output = FOLDER / ("hello-precompiled.zip" if precompiled else "hello.zip")
     with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as archive:
         if precompiled:
-            archive.writestr("main__.py", _HELLO)
+            archive.writestr("main__.py", HELLO)
             start = zipfile.ZipInfo("exec")
             start.external_attr = 0o100755 << 16
             archive.writestr(start, "#!/usr/local/bin/python\n" + smoke.LAUNCHER)
             archive.writestr("exec.env", build.execution_env(KIND))
         else:
-            archive.writestr("__main__.py", _HELLO)
-    return Peer("hello, precompiled" if precompiled else HELLO, output, interpreter().path)
+            archive.writestr("__main__.py", HELLO)
+    name = "hello, precompiled" if precompiled else "hello world"
+    return Peer(name, output, interpreter().path)
 
 
 def image() -> str:

@@ -1,0 +1,231 @@
+"""A regression guard: `python -m bench guard` says whether the zip has become larger or slower.
+
+It builds the zip for Python 3.11, from compiled packages where they were compiled before and else
+from ready-made wheels, and compares what it finds with bench/limits.toml. No times are compared,
+only ratios of times that were taken in turns: a machine that is slow, or busy, is so for both.
+
+zip_bytes       of the zip
+unpacked_bytes  of all files in it
+files           in it
+imports         modules that are loaded when the action is ready, without those that
+                `python -I -S` loads by itself
+warm_ratio      a warm activation with the sample picture, from the line on standard input to its
+                answer, by one inference of the interpreter alone; of both the lower quartile,
+                since what else the machine does only adds, and the least of up to three tries
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import tempfile
+import time
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import peers
+from bench.interpreters import Worker
+from builder import data, model, runtime, smoke
+from builder.build import SAMPLE
+from builder.console import Console
+from builder.errors import BuildError
+from builder.runtime import DEFAULT, compiled
+
+LIMITS = Path(__file__).with_name("limits.toml")
+TRIES = 3
+ROUNDS = 150
+"""Activations and inferences per try."""
+
+_IMPORTS = """\
+import sys
+bare = {*sys.modules}
+sys.path.insert(0, sys.argv[1])
+import main__
+print(*sorted({*sys.modules} - bare))
+"""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure against its limit.
+
+    Attributes:
+        name: of the figure.
+        found: just now.
+        baseline: what it was when it was written down.
+        limit: the most that it may be.
+        floor: below it, the baseline is out of date.
+    """
+
+    name: str
+    found: float
+    baseline: float
+    limit: float
+    floor: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is within its limit."""
+        return self.found <= self.limit
+
+    def __str__(self) -> str:
+        verdict = "ok" if self.ok else "too much"
+        if self.found < self.floor:
+            verdict = "ok, far below: lower the baseline"
+        numbers = "".join(f"{_short(n):>12}" for n in (self.found, self.baseline, self.limit))
+        return f"{self.name:16}{numbers}   {verdict}"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Parse the command line, measure, print; raises BuildError if something is too much."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench guard",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--model", help="as build_zip.py takes it")
+    options = parser.parse_args(arguments)
+    console = Console(quiet=True)
+    python = peers.interpreter()
+    chosen = model.resolve(options.model, None, console)
+    source = "compiled" if compiled.finished(peers.PYTHON, DEFAULT) else "wheels"
+    limits = data.read(LIMITS)
+    baseline = baselines(limits, chosen.path.stem, source)
+    provider = "local" if source == "compiled" else source
+    archive = peers.ours(chosen, console, provider=provider).archive
+    packages = runtime.provider(provider)(peers.PYTHON, DEFAULT, console).folder
+    print(f"{archive.name}, {chosen.path.stem}, {source} packages; {peers.machine()['machine']}")
+    if source == "wheels":
+        print(f"nothing is compiled for Python {peers.PYTHON}: the limits are those of wheels")
+    found = {**sizes(archive), "imports": len(imports(archive, python.path))}
+    enough = compare({"warm_ratio": 0}, baseline, limits["tolerance"])[0].limit
+    found["warm_ratio"] = warm_ratio(archive, python.path, packages, enough)
+    checks = compare(found, baseline, limits["tolerance"])
+    print(f"{'':16}{'found':>12}{'baseline':>12}{'limit':>12}", *checks, sep="\n")
+    if failed := [check.name for check in checks if not check.ok]:
+        raise BuildError(
+            f"too much: {', '.join(failed)}",
+            "find what brought it (python build_zip.py --check ZIP lists parts and files); if it "
+            f"is worth it, raise the baseline in {LIMITS.parent.name}/{LIMITS.name} and say why",
+        )
+    return 0
+
+
+def baselines(limits: dict[str, Any], name: str, source: str) -> dict[str, float]:
+    """The baselines for a model and a source of packages.
+
+    Args:
+        limits: what is in limits.toml.
+        name: of the model's file.
+        source: "compiled" or "wheels".
+
+    Raises:
+        BuildError: there are none.
+    """
+    known = [each for each in limits if each != "tolerance"]
+    for each in known:
+        if name.startswith(each):
+            return {key: value for key, value in limits[each][source].items() if key != "measured"}
+    raise BuildError(
+        f"--model: expected one of {', '.join(known)}, found {name}",
+        f"there are limits for those only; add a table to {LIMITS.parent.name}/{LIMITS.name}",
+    )
+
+
+def compare(
+    found: dict[str, float], baseline: dict[str, float], tolerance: dict[str, dict[str, float]]
+) -> list[Check]:
+    """Each figure that was found, with its baseline and limit."""
+    checks = []
+    for name, value in found.items():
+        allowed = tolerance[name]
+        more = allowed.get("more", 0) + allowed.get("share", 0) * baseline[name]
+        base = baseline[name]
+        checks.append(Check(name, value, base, base + more, base - more))
+    return checks
+
+
+def sizes(archive: Path) -> dict[str, float]:
+    """The figures that the zip's directory gives."""
+    with zipfile.ZipFile(archive) as zipped:
+        files = [info for info in zipped.infolist() if not info.is_dir()]
+    return {
+        "zip_bytes": archive.stat().st_size,
+        "unpacked_bytes": sum(info.file_size for info in files),
+        "files": len(files),
+    }
+
+
+def imports(archive: Path, python: str) -> list[str]:
+    """Names of the modules that a start imports, the action's own and `main__` among them.
+
+    Raises:
+        BuildError: it does not import.
+    """
+    with tempfile.TemporaryDirectory(prefix="imports-") as scratch:
+        folder = Path(scratch) / "bin"
+        smoke.unpack(archive, folder)
+        done = subprocess.run(
+            [python, "-I", "-S", "-c", _IMPORTS, str(folder)],
+            cwd=folder,
+            env={},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+        )
+    if done.returncode:
+        raise BuildError(f"{archive.name} does not import: {done.stderr.strip()[-2000:]}")
+    return done.stdout.splitlines()[-1].split()
+
+
+def warm_ratio(archive: Path, python: str, packages: Path, enough: float) -> float:
+    """A warm activation by one inference of the bare interpreter.
+
+    Args:
+        archive: the zip.
+        python: path of what runs both.
+        packages: folder with the interpreter and numpy.
+        enough: with a ratio of at most this there is no further try.
+
+    Raises:
+        BuildError: the action did not answer with results.
+    """
+    packed = peers.line(SAMPLE.read_bytes())
+    least = float("inf")
+    for _ in range(TRIES):
+        warm, alone = [], []
+        with (
+            smoke.launched(archive, python) as action,
+            tempfile.TemporaryDirectory(prefix="bare-") as scratch,
+            Worker("bare interpreter", python, packages, _network(archive, scratch)) as bare,
+        ):
+            for _ in range(ROUNDS):
+                began = time.perf_counter()
+                answer = action.send(packed)
+                warm.append((time.perf_counter() - began) * 1000)
+                if "results" not in answer:
+                    raise BuildError(f"{archive.name}: expected results, found {answer}")
+                alone.append(bare.inference())
+        least = min(least, _quartile(warm) / _quartile(alone))
+        if least <= enough:
+            break
+    return least
+
+
+def _network(archive: Path, folder: str) -> Path:
+    """The model of a zip, unpacked into a folder."""
+    with zipfile.ZipFile(archive) as zipped:
+        [name] = [name for name in zipped.namelist() if name.endswith(".tflite")]
+        return Path(zipped.extract(name, folder))
+
+
+def _quartile(times: list[float]) -> float:
+    return statistics.quantiles(times, n=4)[0]
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value == int(value) or value > 1000 else f"{value:.2f}"
