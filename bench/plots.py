@@ -86,7 +86,12 @@ def distributions(series: dict[str, list[float]], title: str, note: str, stem: P
         logs = [math.log10(ms) for ms in times]
         if len({*logs}) > 1:  # the density of a single value is not defined
             [body] = axes.violinplot(
-                [logs], [position], vert=False, widths=0.75, points=60, showextrema=False
+                [logs],
+                [position],
+                orientation="horizontal",
+                widths=0.75,
+                points=40,
+                showextrema=False,
             )["bodies"]
             body.set(facecolor=COLOURS[1], edgecolor="none", alpha=1)
         middle = statistics.median(logs)
@@ -145,6 +150,7 @@ def stacked(
         )
     widest = max(sum(values.values()) for values in bars.values())
     axes.set_xlim(0, widest * 1.25)  # room for what is behind the longest bar
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("milliseconds")
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=colours[part]) for part in parts]
     figure.legend(handles, parts, loc="outside lower center", ncols=len(parts), frameon=False)

@@ -52,7 +52,7 @@ def section(found: Found) -> str:
         _text(
             "Medians; memory is the peak of the process. A cold start is emulated and ends with "
             "the first answer. The cost is that of a million warm activations beyond what is free, "
-            f"at {prices.title}' prices ({prices.date}) and with the least memory that does."
+            f"at {prices.title}' prices ({prices.date}) and with the least memory that suffices."
             f"{_pull(found)}{problems}"
         ),
         *filter(None, [_versions(found)]),
@@ -531,7 +531,9 @@ def _pull(found: Found) -> str:
 def _left_out(found: Found) -> str:
     """The peers that did not answer as they should; nothing if all did."""
     problems = {n: p["problem"] for n, p in found.get("peers", {}).items() if p.get("problem")}
-    return "".join(f" Left out: {_names([name])}: {problem}." for name, problem in problems.items())
+    return "".join(
+        f" Left out: {_names([name])}: {problem.rstrip('.')}." for name, problem in problems.items()
+    )
 
 
 def _reproduce(about: Found) -> str:

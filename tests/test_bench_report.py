@@ -292,7 +292,7 @@ print(*plots.draw(json.load(sys.stdin), Path(sys.argv[1])), sep="\\n")
 def drawn(found: dict[str, Any], folder: Path) -> list[Path]:
     """The plots, drawn in the environment of `python -m bench`."""
     python = environment("bench", ROOT / "bench" / "requirements.txt")
-    command = [str(python), "-W", "error::UserWarning", "-c", DRAW, str(folder)]
+    command = [str(python), "-W", "error", "-c", DRAW, str(folder)]
     done = subprocess.run(
         command, cwd=ROOT, input=json.dumps(found), capture_output=True, text=True
     )
