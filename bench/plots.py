@@ -1,14 +1,116 @@
-"""The pictures of measurements."""
+"""The pictures of measurements. The same figures give the same bytes, under the same matplotlib."""
 
 from __future__ import annotations
 
+import math
+import statistics
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib import pyplot
 
+from bench import report
+from builder import data
+
 COLOURS = ("#4477aa", "#66ccee", "#ee6677", "#ccbb44", "#228833", "#aa3377")
 """Told apart by colour-blind readers, too (Paul Tol's "bright" scheme)."""
+GREY = "#444444"
+
+_STYLE = {
+    "backend": "agg",
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "bench",  # or else the names within differ from run to run
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.axisbelow": True,
+    "axes.grid.axis": "x",
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "ytick.major.size": 0,
+}
+mpl.rcParams.update(_STYLE)
+
+
+def draw(found: dict[str, Any], folder: Path) -> list[Path]:
+    """Draw what was measured, without the peers that answered wrongly.
+
+    Args:
+        found: the stored results, of which any part may be missing.
+        folder: for warm, cold and size, each as SVG and PNG.
+
+    Returns:
+        The files; those of a part that was not measured are not made.
+    """
+    found = report.charted(found)
+    about = found.get("about", {})
+    note = ", ".join(about[key] for key in ("machine", "date") if key in about)
+    files = []
+    if warm := {name: each["ms"] for name, each in found.get("warm", {}).items() if each["ms"]}:
+        files += distributions(warm, report.PLOTS["warm"], note, folder / "warm")
+    if cold := found.get("cold"):
+        files += stacked(
+            {name: each["stages"] for name, each in cold.items()},
+            {
+                name: f"{report.shown_ms(each['total'])} ms"
+                + (", image not counted" if image else "")
+                for name, each in cold.items()
+                for image in [found.get("peers", {}).get(name, {}).get("image")]
+            },
+            f"{report.PLOTS['cold']}, medians, emulated",
+            note,
+            folder / "cold",
+        )
+    if size := found.get("size"):
+        marks = {name: report.deployable(found, name) for name in size}
+        files += sizes(size, marks, report.PLOTS["size"], note, folder / "size")
+    return files
+
+
+def distributions(series: dict[str, list[float]], title: str, note: str, stem: Path) -> list[Path]:
+    """Draw one violin per row on a logarithmic axis, with the median and the 10 % to 90 %.
+
+    Args:
+        series: row -> milliseconds, at least one; the first row is on top.
+        title: above the plot.
+        note: below the title, smaller.
+        stem: path of the files, without what they end in.
+
+    Returns:
+        The files: SVG and PNG.
+    """
+    figure, axes = _rows(len(series), 0.55)
+    for position, times in enumerate(series.values()):
+        logs = [math.log10(ms) for ms in times]
+        if len({*logs}) > 1:  # the density of a single value is not defined
+            [body] = axes.violinplot(
+                [logs],
+                [position],
+                orientation="horizontal",
+                widths=0.75,
+                points=40,
+                showextrema=False,
+            )["bodies"]
+            body.set(facecolor=COLOURS[1], edgecolor="none", alpha=1)
+        middle = statistics.median(logs)
+        ends = [report.percentile(logs, percent) for percent in (10, 90)]
+        axes.plot(ends, [position] * 2, color=COLOURS[0], linewidth=2, solid_capstyle="butt")
+        axes.plot(middle, position, "o", color="white", markeredgecolor=COLOURS[0], markersize=5)
+        _behind(axes, f"{report.shown_ms(10**middle)} ms", max(logs), position)
+    values = [math.log10(ms) for times in series.values() for ms in times]
+    low, high = min(values), max(values)
+    steps = [
+        digit * 10**power
+        for power in range(math.floor(low), math.ceil(high) + 1)
+        for digit in (1, 2, 5)
+    ]
+    shown = [step for step in steps if low - 0.2 <= math.log10(step) <= high + 0.2]
+    axes.set_xticks([math.log10(step) for step in shown], [f"{step:,g}" for step in shown])
+    axes.set_xlim(low - 0.1, high + 0.25 * (high - low + 0.5))
+    axes.set_xlabel("milliseconds, logarithmic; circle: median, line: 10 % to 90 %")
+    return _finished(figure, axes, list(series), title, note, stem)
 
 
 def stacked(
@@ -26,56 +128,104 @@ def stacked(
     Returns:
         The files: SVG and PNG.
     """
-    mpl.use("Agg")
     parts = list(dict.fromkeys(part for values in bars.values() for part in values))
     colours = dict(zip(parts, COLOURS, strict=False))
-    figure, axes = pyplot.subplots(figsize=(10, 1.6 + 0.8 * len(bars)), layout="constrained")
+    figure, axes = _rows(len(bars), 0.8)
     for position, (name, values) in enumerate(bars.items()):
         left = 0.0
         for part, value in values.items():
             axes.barh(position, value, 0.45, left, color=colours[part])
             left += value
-        axes.annotate(
-            ends[name],
-            (left, position),
-            (5, 0),
-            textcoords="offset points",
-            va="center",
-            weight="bold",
-        )
+        _behind(axes, ends[name], left, position)
         # All values below the bar: within it, those of narrow parts would overlap.
         axes.annotate(
-            "   ".join(f"{part} {_short(value)}" for part, value in values.items()),
+            "   ".join(f"{part} {report.shown_ms(value)}" for part, value in values.items()),
             (0, position + 0.24),
             (3, -2),
             textcoords="offset points",
             va="top",
             size=8,
-            color="#444444",
+            color=GREY,
             bbox={"color": "white", "pad": 1},
         )
     widest = max(sum(values.values()) for values in bars.values())
     axes.set_xlim(0, widest * 1.25)  # room for what is behind the longest bar
-    axes.set_ylim(len(bars) - 0.4, -0.5)
-    axes.set_yticks(range(len(bars)), list(bars))
-    axes.tick_params(axis="y", length=0)
+    axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("milliseconds")
-    axes.grid(axis="x", color="#dddddd")
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_title(title, loc="left", weight="bold", pad=22)
-    axes.annotate(
-        note, (0, 1), (0, 7), "axes fraction", textcoords="offset points", size=8, color="#444444"
-    )
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=colours[part]) for part in parts]
     figure.legend(handles, parts, loc="outside lower center", ncols=len(parts), frameon=False)
-    files = [stem.with_suffix(suffix) for suffix in (".svg", ".png")]
+    return _finished(figure, axes, list(bars), title, note, stem)
+
+
+def sizes(
+    found: dict[str, dict[str, float]], marks: dict[str, str], title: str, note: str, stem: Path
+) -> list[Path]:
+    """Draw two bars per row, packed and unpacked, and the platform's limit.
+
+    Args:
+        found: row -> `zip` and `unpacked` in bytes; the first row is on top.
+        marks: row -> what to write behind its upper bar.
+        title: above the plot.
+        note: below the title, smaller.
+        stem: path of the files, without what they end in.
+
+    Returns:
+        The files: SVG and PNG.
+    """
+    figure, axes = _rows(len(found), 0.7)
+    kinds = {"zip": (COLOURS[0], "as a zip", -0.19), "unpacked": (COLOURS[1], "unpacked", 0.19)}
+    for position, (name, size) in enumerate(found.items()):
+        for kind, (colour, _, offset) in kinds.items():
+            axes.barh(position + offset, size[kind] / 1e6, 0.36, color=colour)
+            mark = f", {marks[name]}" if kind == "zip" and marks[name] else ""
+            text = f"{size[kind] / 1e6:.1f} MB{mark}"
+            _behind(axes, text, size[kind] / 1e6, position + offset, size=9)
+    limit = data.zip_limit()
+    axes.axvline(limit / 1e6, color=COLOURS[2], linestyle="--", zorder=2)
+    axes.set_xlim(
+        0, 1.2 * max(limit, *(max(s["zip"], s["unpacked"]) for s in found.values())) / 1e6
+    )
+    axes.set_xlabel("MB")
+    handles = [pyplot.Rectangle((0, 0), 1, 1, color=colour) for colour, _, _ in kinds.values()]
+    handles.append(mpl.lines.Line2D([], [], color=COLOURS[2], linestyle="--"))
+    names = [said for _, said, _ in kinds.values()]
+    names.append(f"OpenWhisk's limit for zips, {limit / 2**20:.0f} MiB")
+    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
+    return _finished(figure, axes, list(found), title, note, stem)
+
+
+def _rows(count: int, height: float) -> tuple[Any, Any]:
+    """A figure for so many rows of a height in inches."""
+    figure, axes = pyplot.subplots(figsize=(10, 1.6 + height * count), layout="constrained")
+    return figure, axes
+
+
+def _behind(axes: Any, text: str, x: float, y: float, size: float = 10) -> None:
+    axes.annotate(
+        text,
+        (x, y),
+        (5, 0),
+        textcoords="offset points",
+        va="center",
+        weight="bold",
+        size=size,
+        bbox={"color": "white", "pad": 0.5},
+    )
+
+
+def _finished(
+    figure: Any, axes: Any, rows: list[str], title: str, note: str, stem: Path
+) -> list[Path]:
+    """Name the rows and the plot, write the files."""
+    axes.set_ylim(len(rows) - 0.4, -0.5)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_title(title, loc="left", weight="bold", pad=22)
+    axes.annotate(
+        note, (0, 1), (0, 7), "axes fraction", textcoords="offset points", size=8, color=GREY
+    )
     stem.parent.mkdir(parents=True, exist_ok=True)
-    for file in files:
-        figure.savefig(file, dpi=150)
+    files = [stem.with_suffix(suffix) for suffix in (".svg", ".png")]
+    figure.savefig(files[0], metadata={"Date": None})
+    figure.savefig(files[1], dpi=120)
     pyplot.close(figure)
     return files
-
-
-def _short(value: float) -> str:
-    return f"{value:.0f}" if value >= 10 else f"{value:.1f}"
