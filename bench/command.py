@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench import cold, interpreters, peers, report, scaling, warm
+from bench import cold, cost, interpreters, peers, report, scaling, warm
 from bench.cgroup import NoQuota
 from bench.peers import FOLDER, Peer, everybody, pip
-from builder import agreement, data, model, runtime, smoke
+from builder import agreement, audit, data, model, runtime, smoke
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError
@@ -82,6 +82,7 @@ def measure(this: Run, pictures: warm.Pictures) -> None:
     """Fill `this.found`, section by section."""
     options, found, progress = this.options, this.found, this.progress
     found["about"] = _about(options, pictures)
+    found["prices"] = cost.given(options)
     progress("the model")
     chosen = model.resolve(options.model, options.class_names, this.console)
     found["about"]["model"] = chosen.settings["name"]
@@ -155,16 +156,19 @@ def _expected(chosen: Model) -> int:
     return agreement.likeliest(chosen.path, chosen.settings, SAMPLE.read_bytes())
 
 
-def _size(peer: Peer) -> dict[str, int]:
-    """`files`, and the bytes `unpacked`, as `zip`, and `over` the platform's limit."""
+def _size(peer: Peer) -> dict[str, Any]:
+    """`files`, and the bytes `unpacked`, as `zip`, and `over` the platform's limit; our `parts`."""
     with zipfile.ZipFile(peer.archive) as zipped:
         files = [info for info in zipped.infolist() if not info.is_dir()]
     size = peer.archive.stat().st_size
+    mine = peer.name.startswith(peers.OURS)
+    parts = {part.name: part.packed for part in audit.audit(peer.archive).parts} if mine else {}
     return {
         "files": len(files),
         "unpacked": sum(info.file_size for info in files),
         "zip": size,
         "over": 0 if peer.image else max(0, size - data.zip_limit()),
+        **({"parts": parts} if mine else {}),
     }
 
 
@@ -260,6 +264,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, metavar="DIR", default=FOLDER / "report", help="where to write to")
     add("--publish", action="store_true", help="write to bench/, docs/bench/ and the README")
     add("--from", dest="read", type=Path, metavar="JSON", help="write anew, from these results")
+    cost.add_options(parser)
     return parser
 
 

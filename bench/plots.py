@@ -35,7 +35,7 @@ mpl.rcParams.update(_STYLE)
 
 
 def draw(found: dict[str, Any], folder: Path) -> list[Path]:
-    """Draw what was measured, without the peers that answered wrongly.
+    """Draw what was measured, without variants and the peers that answered wrongly.
 
     Args:
         found: the stored results, of which any part may be missing.
@@ -44,7 +44,7 @@ def draw(found: dict[str, Any], folder: Path) -> list[Path]:
     Returns:
         The files; those of a part that was not measured are not made.
     """
-    found = report.charted(found)
+    found = report.without_variants(report.charted(found))
     about = found.get("about", {})
     note = ", ".join(about[key] for key in ("machine", "date") if key in about)
     files = []

@@ -41,7 +41,7 @@ Found = dict[str, Any]
 def section(found: Found) -> str:
     """The README's section: one table, the ratios against the targets, three plots."""
     problems = _left_out(found)
-    found = charted(found)
+    found = without_variants(charted(found))
     about = found.get("about", {})
     prices = cost.presets()[HEADLINE]
     lines = [
@@ -50,8 +50,9 @@ def section(found: Found) -> str:
         _code(about),
         _summary(found, prices) or _MISSING,
         _text(
-            "Medians; memory is the peak of the process. A cold start is emulated and ends with "
-            "the first answer. The cost is that of a million warm activations beyond what is free, "
+            "Medians; memory is what the process has after its warm activations. A cold start is "
+            "emulated and ends with the first answer. The cost is that of a million warm "
+            "activations beyond what is free, "
             f"at {prices.title}' prices ({prices.date}) and with the least memory that suffices."
             f"{_pull(found)}{problems}"
         ),
@@ -154,7 +155,17 @@ def results(found: Found) -> str:
 
 def charted(found: Found) -> Found:
     """The results without the peers that answered wrongly or did not start."""
-    wrong = {name for name, peer in found.get("peers", {}).items() if peer.get("problem")}
+    return _without(found, lambda name, peer: bool(peer.get("problem")))
+
+
+def without_variants(found: Found) -> Found:
+    """The results without our zip with options that are not usual."""
+    usual = (OURS, PRECOMPILED)
+    return _without(found, lambda name, _: name.startswith(OURS) and name not in usual)
+
+
+def _without(found: Found, wanting: Callable[[str, Found], bool]) -> Found:
+    wrong = {name for name, peer in found.get("peers", {}).items() if wanting(name, peer)}
 
     def kept(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -214,7 +225,7 @@ def _summary(found: Found, prices: cost.Prices) -> str:
             f"{shown_ms(cold['total'])} ms" if cold else _NONE,
             f"{shown_ms(statistics.median(warm['ms']))} ms" if warm.get("ms") else _NONE,
             _top_1(warm),
-            f"{_memory_mb(memory['peak'])} MB" if memory else _NONE,
+            f"{_memory_mb(memory['resident'])} MB" if memory else _NONE,
             _cheapest(prices, warm.get("ms"), memory),
         ]
         rows.append([f"**{name}**" if name == OURS else name, *cells])
@@ -240,6 +251,9 @@ def _targets(found: Found) -> str:
         met = ratio <= target if key == "memory" else ratio >= target
         verdict = "met" if met else f"**falls short of {target}x**"
         line = f"- {ratio:.2f}x {words} ({bound} {target}x was the target): {verdict}"
+        if key == "memory":
+            peaks = [found[key][name]["peak"] for name in (OURS, PIP)]
+            line += f"; {peaks[0] / peaks[1]:.2f}x at its peak"
         if key == "cold" and (other := _figure(found, key, PRECOMPILED)):
             line += f"; precompiled, {theirs / other:.2f}x"
         lines.append(line)
@@ -253,7 +267,7 @@ def _figure(found: Found, key: str, name: str) -> float | None:
         return None
     if key == "warm":
         return statistics.median(each["ms"]) if each["ms"] else None
-    value: float = each[{"size": "zip", "cold": "total", "memory": "peak"}[key]]
+    value: float = each[{"size": "zip", "cold": "total", "memory": "resident"}.get(key, key)]
     return value
 
 
@@ -290,7 +304,18 @@ def _size(found: Found) -> str:
         for name, size in sizes.items()
     ]
     head = ["", "", "zip", f"to {OURS}", "unpacked", "files"]
-    return table(head, rows, left=2) if rows else ""
+    return "\n\n".join([table(head, rows, left=2), *_parts(found)]) if rows else ""
+
+
+def _parts(found: Found) -> list[str]:
+    """What our zips consist of, and what each part takes in them."""
+    zips = {name: size["parts"] for name, size in found["size"].items() if size.get("parts")}
+    names = list(dict.fromkeys(part for parts in zips.values() for part in parts))
+    rows = [
+        [name, *(_mb(parts[name]) if name in parts else _NONE for parts in zips.values())]
+        for name in names
+    ]
+    return [table(["part, MB in the zip", *zips], rows)] if rows else []
 
 
 def _warm(found: Found) -> str:
@@ -326,12 +351,28 @@ def _cold(found: Found) -> str:
             *(shown_ms(each["stages"][s]) if s in each["stages"] else _NONE for s in STAGES),
             shown_ms(each["total"]),
             _ratio(each["total"], hello),
-            str(each["rounds"]),
+            f"{len(each['ms']):,}",
         ]
         for name, each in cold.items()
     ]
     head = ["", *STAGES, "total", f"to {HELLO}", "rounds"]
-    return table(head, rows) + f"\n\n{_text(_pull(found).strip())}".rstrip() if rows else ""
+    return "\n\n".join([table(head, rows), *filter(None, _beside(found))]) if rows else ""
+
+
+def _beside(found: Found) -> list[str]:
+    """What the table of cold starts does not say."""
+    said = [_text(_pull(found).strip())]
+    ready, mine = found.get("ready"), found.get("cold", {}).get(PRECOMPILED)
+    if ready and mine:
+        numpy = ready["import numpy"]
+        said.append(
+            _text(
+                f"From the start of its process until it is ready, {PRECOMPILED}, takes "
+                f"{shown_ms(mine['start'])} ms, {_ratio(mine['start'], numpy)} what `python -I -S "
+                f"-c 'import numpy'` takes with numpy as pip installs it ({shown_ms(numpy)} ms)."
+            )
+        )
+    return said
 
 
 def _memory(found: Found) -> str:
@@ -399,12 +440,14 @@ def _megapixels(found: Found) -> str:
             name,
             f"{megapixels:g}",
             f"{size / 1000:.0f}",
-            shown_ms(median),
-            _ratio(median, points[0][2]),
-            _memory_mb(peak),
+            *(
+                (shown_ms(median), _ratio(median, points[0][2]), _memory_mb(peak))
+                if median
+                else ("failed", _NONE, _NONE)
+            ),
         ]
         for name, points in _scaling(found, "megapixels")
-        for megapixels, size, median, peak in points
+        for megapixels, size, median, peak, *_ in points
     ]
     head = ["", "megapixels", "kB", "median", "to the first", "peak memory, MB"]
     return table(head, rows) if rows else ""
@@ -432,7 +475,8 @@ def _cost(found: Found) -> str:
     for prices in cost.lists(given):
         rows = []
         for name in found.get("peers", {}):
-            warm, cold, peak = (_figure(found, key, name) for key in ("warm", "cold", "memory"))
+            warm, cold = (_figure(found, key, name) for key in ("warm", "cold"))
+            peak = found.get("memory", {}).get(name, {}).get("peak")
             least = cost.least(peak) if peak else None
             for memory in dict.fromkeys(size for size in (least, fixed) if size):
                 cells = _priced(prices, warm, memory) + _priced(prices, cold, memory)
@@ -544,9 +588,9 @@ def _reproduce(about: Found) -> str:
             _text(
                 "`--images` takes a folder of JPEGs, `--labels` a file of lines with name and "
                 "class index, with background as class 0; without them the sample picture is sent. "
-                f"`--quick` takes about a minute.{minutes} Packages are fetched from the package "
-                "indexes, once. What is made of the stored figures alone (this file, the README's "
-                "section, the plots) is written again by"
+                f"`--quick` takes about a minute.{minutes} What is compared is fetched from the "
+                "package indexes and made before, once; that takes some minutes more. What is made "
+                "of the stored figures alone (this file, the README's section, the plots) is written again by"
             ),
             "```sh\npython -m bench --from bench/results.json\n```",
         ]
