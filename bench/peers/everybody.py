@@ -38,6 +38,6 @@ def makers(
         pip.named(pip.TFLITE_RUNTIME): partial(pip.tflite_runtime, chosen, console),
         pip.named(pip.AI_EDGE_LITERT): partial(pip.ai_edge_litert, chosen, console),
         pip.named(pip.ONNXRUNTIME): partial(pip.onnxruntime, chosen, console),
-        tfjs.WASM: partial(tfjs.peer, chosen, "wasm", console),
-        tfjs.PLAIN: partial(tfjs.peer, chosen, "cpu", console),
+        tfjs.NAMES["wasm"]: partial(tfjs.peer, chosen, "wasm", console),
+        tfjs.NAMES["cpu"]: partial(tfjs.peer, chosen, "cpu", console),
     }
