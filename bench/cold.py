@@ -107,10 +107,6 @@ def measure(
         bare = _Bare(Path(scratch), python)
         series = {peer.name: Cold(bare.times(peer)) for peer in peers}
         ready: list[float] = []
-        images = {peer.name: Path(scratch, peer.name) for peer in peers if peer.image}
-        for peer in peers:
-            if peer.image:
-                smoke.unpack(peer.archive, images[peer.name])
         packed = line(content)
         imports = f"import sys\nsys.path.insert(0, {str(numpy)!r})\nimport numpy\n{_ACKNOWLEDGE}"
         with_numpy = _script(Path(scratch), "-I -S", imports)
@@ -122,7 +118,7 @@ def measure(
                 for peer in [*peers[turn:], *peers[:turn]]:
                     progress(f"cold: round {number + 1} of {count}, {peer.name}")
                     interpreter = peer.interpreter if peer.image else python
-                    _once(peer, interpreter, images.get(peer.name), packed, series[peer.name])
+                    _once(peer, interpreter, packed, series[peer.name])
                     bare.start(peer)
                 if numpy:
                     ready.append(_start(with_numpy, python))
@@ -164,11 +160,14 @@ class _Bare:
         return interpreter, " ".join(first.split()[1:])
 
 
-def _once(peer: Peer, python: str, image: Path | None, packed: bytes, series: Cold) -> None:
+def _once(peer: Peer, python: str, packed: bytes, series: Cold) -> None:
     """One cold start: of the files of a custom image, or else of the zip."""
     times: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="cold-") as scratch, ExitStack() as running:
-        folder = image or _initialized(peer.archive, Path(scratch), python, times)
+        if peer.image:
+            folder = peer.unpacked()
+        else:
+            folder = _initialized(peer.archive, Path(scratch), python, times)
         action = smoke.Action(folder, python, {}, isolated=False)
         running.callback(action.close)
         began = time.perf_counter()

@@ -8,7 +8,6 @@ import json
 import re
 import shlex
 import sys
-import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ from typing import Any
 from bench import cold, cost, interpreters, peers, report, scaling, warm
 from bench.cgroup import NoQuota
 from bench.peers import FOLDER, Peer, everybody, pip
-from builder import agreement, audit, data, model, runtime, smoke
+from builder import agreement, audit, data, model, runtime
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError
@@ -32,7 +31,7 @@ QUICK = {"warm": 60, "cold": 3, "inferences": 30}
 PUBLISHED = ROOT / "bench"
 PLOTS = ROOT / "docs" / "bench"
 
-OTHER = pip.named(pip.TFLITE_RUNTIME)
+OTHER, LITERT = pip.named(pip.TFLITE_RUNTIME), pip.named(pip.AI_EDGE_LITERT)
 
 Progress = Callable[[str], None]
 
@@ -93,22 +92,17 @@ def measure(this: Run, pictures: warm.Pictures) -> None:
     if "size" in sections:
         found["size"] = {peer.name: _size(peer) for peer in this.peers}
     if "warm" in sections:
-        python = peers.interpreter().path
-        bare = warm.bare(portable.archive, python, this.console, options.runtime)
-        with bare:
+        with warm.bare(portable, this.console, options.runtime) as bare:
             chosen_ones = [peer for peer in this.peers if peers.OPTIMIZE not in peer.name]
             warm.measure(chosen_ones, bare, pictures, options.warm, found, progress)
     if "cold" in sections:
         everybody = [peers.hello(), peers.hello(precompiled=True), *this.peers]
-        with tempfile.TemporaryDirectory(prefix="numpy-", dir=FOLDER) as scratch:
-            numpy = _unpacked(this.peers, pip.named(pip.AI_EDGE_LITERT), Path(scratch))
-            content = SAMPLE.read_bytes()
-            cold.measure(everybody, peers.image(), options.cold, content, found, progress, numpy)
+        numpy = next((peer.unpacked() for peer in this.peers if peer.name == LITERT), None)
+        content = SAMPLE.read_bytes()
+        cold.measure(everybody, peers.image(), options.cold, content, found, progress, numpy)
     if "inference" in sections:
-        with tempfile.TemporaryDirectory(prefix="inference-", dir=FOLDER) as scratch:
-            folders = _interpreters(this, Path(scratch))
-            networks = _networks(chosen, portable, Path(scratch))
-            interpreters.measure(folders, networks, options.inferences, found, progress)
+        networks = _networks(chosen, portable)
+        interpreters.measure(_interpreters(this), networks, options.inferences, found, progress)
     if "scaling" in sections:
         _scaling(this)
 
@@ -128,7 +122,7 @@ def _make(this: Run, chosen: Model) -> None:
             peer = make()
             about |= {"versions": peer.versions, "image": peer.image}
             with peer.launched() as action:
-                answer = action.send(peers.line(SAMPLE.read_bytes()))
+                answer = action.send(peers.line(SAMPLE.read_bytes(), details=True))
             if not answer.get("results"):
                 raise BuildError(f"expected {label}, found {json.dumps(answer)[:300]}")
             about["answer"] = answer["results"][0]
@@ -172,35 +166,23 @@ def _size(peer: Peer) -> dict[str, Any]:
     }
 
 
-def _unpacked(among: Sequence[Peer], name: str, scratch: Path) -> Path | None:
-    """The files of a peer in a folder of their own, if it is among those."""
-    for peer in among:
-        if peer.name == name:
-            smoke.unpack(peer.archive, scratch / name)
-            return scratch / name
-    return None
-
-
-def _interpreters(this: Run, scratch: Path) -> dict[str, Path]:
+def _interpreters(this: Run) -> dict[str, Path]:
     """What they are called, with versions, and the folders with their packages."""
-    folders = {}
     packages = runtime.provider(this.options.runtime)(peers.PYTHON, runtime.DEFAULT, this.console)
-    [mine] = [
-        part for part in packages.parts if part.name in (pip.TFLITE_RUNTIME, pip.AI_EDGE_LITERT)
-    ]
-    folders[f"{peers.OURS}: {mine.name} {mine.version}"] = packages.folder
-    for package in (pip.AI_EDGE_LITERT, pip.TFLITE_RUNTIME):
-        if folder := _unpacked(this.peers, pip.named(package), scratch):
-            folders[f"pip: {package} {pip.versions(package)[package]}"] = folder
-    return folders
+    known = (pip.TFLITE_RUNTIME, pip.AI_EDGE_LITERT)
+    [mine] = [part for part in packages.parts if part.name in known]
+    theirs = {
+        f"{peer.name} {peer.versions[package]}": peer.unpacked()
+        for package in known
+        for peer in this.peers
+        if peer.name == pip.named(package)
+    }
+    return {f"{peers.OURS}: {mine.name} {mine.version}": packages.folder, **theirs}
 
 
-def _networks(chosen: Model, portable: Peer, scratch: Path) -> dict[str, Path]:
+def _networks(chosen: Model, portable: Peer) -> dict[str, Path]:
     """The model as it was, and as our zip ships it where that differs; by their data types."""
-    shipped = scratch / "shipped.tflite"
-    with zipfile.ZipFile(portable.archive) as zipped:
-        [name] = [name for name in zipped.namelist() if name.endswith(".tflite")]
-        shipped.write_bytes(zipped.read(name))
+    [shipped] = portable.unpacked().glob("model/*.tflite")
     if shipped.read_bytes() == chosen.path.read_bytes():
         return {"as it is": chosen.path}
     return {"int8": shipped, "uint8": chosen.path}
@@ -320,8 +302,10 @@ def _json(found: dict[str, Any]) -> str:
 def _command(arguments: Sequence[str]) -> str:
     """The command line for a reader: with the names of files and folders left to them."""
     words = ["python", "-m", "bench"]
+    paths = {"--images": "DIR", "--labels": "FILE", "--class-names": "FILE", "--output": "DIR"}
     for word in arguments:
-        paths = {"--images": "DIR", "--labels": "FILE", "--class-names": "FILE", "--model": "NAME"}
+        if words[-1] == "--model" and word.endswith(".tflite"):
+            word = "MODEL"
         words.append(paths.get(words[-1], word))
     return shlex.join(words)
 

@@ -5,7 +5,6 @@ They run the same models on the same input, one thread each, in turns.
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -22,11 +21,8 @@ WORKER = Path(__file__).with_name("worker.py")
 class Worker:
     """An interpreter in a process of its own, with a model loaded and run a few times."""
 
-    def __init__(
-        self, name: str, python: str, packages: Path, model: Path, scratch: Path | None = None
-    ) -> None:
-        """Start it; `scratch` is a folder to remove at the end."""
-        self._scratch = scratch
+    def __init__(self, name: str, python: str, packages: Path, model: Path) -> None:
+        """Start it; raises BuildError if it does not load the model."""
         self._process = subprocess.Popen(
             [python, "-I", "-S", str(WORKER), str(packages), str(model)],
             stdin=subprocess.PIPE,
@@ -58,8 +54,6 @@ class Worker:
         assert self._process.stdin
         self._process.stdin.close()
         self._process.wait()
-        if self._scratch:
-            shutil.rmtree(self._scratch)
 
     def _answer(self) -> str:
         assert self._process.stdout

@@ -590,8 +590,8 @@ def _reproduce(about: Found) -> str:
                 "class index, with background as class 0; without them the sample picture is sent. "
                 f"`--quick` takes about a minute.{minutes} What is compared is fetched from the "
                 "package indexes and made before, once; that takes some minutes more. What is made "
-                "of the stored figures alone (this file, the README's section, the plots) is written "
-                "again by"
+                "of the stored figures alone (this file, the README's section, the plots) is "
+                "written again by"
             ),
             "```sh\npython -m bench --from bench/results.json\n```",
         ]

@@ -12,7 +12,6 @@ import csv
 import json
 import math
 import statistics
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.interpreters import Worker
-from bench.peers import FOLDER, PYTHON, Peer, line
+from bench.peers import PYTHON, Peer, line
 from builder import runtime, smoke
 from builder.build import SAMPLE
 from builder.console import Console
@@ -146,13 +145,11 @@ def _every(action: smoke.Action, content: bytes, pictures: Sequence[str]) -> int
     return every
 
 
-def bare(archive: Path, python: str, console: Console, provider: str) -> Worker:
-    """The interpreter of a zip with the zip's network, and nothing else."""
+def bare(peer: Peer, console: Console, provider: str) -> Worker:
+    """The interpreter of our zip with our zip's network, and nothing else."""
     packages = runtime.provider(provider)(PYTHON, runtime.DEFAULT, console).folder
-    folder = Path(tempfile.mkdtemp(prefix="bare-", dir=FOLDER))
-    smoke.unpack(archive, folder)
-    [network] = folder.glob("model/*.tflite")
-    return Worker(BARE, python, packages, network, folder)
+    [network] = peer.unpacked().glob("model/*.tflite")
+    return Worker(BARE, peer.interpreter, packages, network)
 
 
 def pictures(folder: Path | None, labels: Path | None) -> Pictures:

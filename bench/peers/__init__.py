@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import json
 import os
 import platform
 import re
+import tempfile
 import zipfile
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +55,26 @@ class Peer:
     versions: dict[str, str] = field(default_factory=dict)
     image: bool = False
 
-    def launched(self) -> AbstractContextManager[smoke.Action]:
-        """Unpack and start it, as `smoke.launched` does."""
-        return smoke.launched(self.archive, self.interpreter)
+    @contextmanager
+    def launched(self) -> Iterator[smoke.Action]:
+        """Start it, as `smoke.launched` does."""
+        action = smoke.Action(self.unpacked(), self.interpreter, {}, isolated=True)
+        try:
+            yield action
+        finally:
+            action.close()
+
+    def unpacked(self) -> Path:
+        """A folder with its files as the runtime unpacks them: one for all, until we end."""
+        return _unpacked(self.archive)
+
+
+@cache
+def _unpacked(archive: Path) -> Path:
+    folder = tempfile.TemporaryDirectory(prefix=f"{archive.stem}-")
+    atexit.register(folder.cleanup)
+    smoke.unpack(archive, Path(folder.name) / "bin")
+    return Path(folder.name) / "bin"
 
 
 def line(picture: bytes, details: bool = False) -> bytes:
