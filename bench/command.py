@@ -27,7 +27,7 @@ from builder.paths import ROOT
 
 SECTIONS = ("size", "warm", "cold", "inference", "scaling")
 WARM, COLD, INFERENCES = 1000, 40, 200
-QUICK = {"warm": 60, "cold": 3, "inferences": 30}
+QUICK = {"warm": 50, "cold": 2, "inferences": 30}
 PUBLISHED = ROOT / "bench"
 PLOTS = ROOT / "docs" / "bench"
 
@@ -121,6 +121,8 @@ def _make(this: Run, chosen: Model) -> None:
         try:
             peer = make()
             about |= {"versions": peer.versions, "image": peer.image}
+            if node := peer.versions.get("node"):
+                this.found["about"]["node"] = node
             with peer.launched() as action:
                 answer = action.send(peers.line(SAMPLE.read_bytes(), details=True))
             if not answer.get("results"):
@@ -304,10 +306,9 @@ def _command(arguments: Sequence[str]) -> str:
     words = ["python", "-m", "bench"]
     paths = {"--images": "DIR", "--labels": "FILE", "--class-names": "FILE", "--output": "DIR"}
     for word in arguments:
-        if words[-1] == "--model" and word.endswith(".tflite"):
-            word = "MODEL"
-        words.append(paths.get(words[-1], word))
-    return shlex.join(words)
+        known = "MODEL" if words[-1] == "--model" and word.endswith(".tflite") else word
+        words.append(paths.get(words[-1], known))
+    return shlex.join(word for word in words if word != "--publish")
 
 
 def _progress() -> Progress:
