@@ -39,7 +39,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bench.peers import Peer, line
+from bench.peers import Peer, line, shuffled
 from builder import smoke
 from builder.errors import BuildError
 
@@ -114,9 +114,9 @@ def measure(
             if numpy:
                 _start(with_numpy, python)  # once before, for fresh code files
             for number in range(count):
-                turn = number % len(peers)  # so that none always follows the same
-                for peer in [*peers[turn:], *peers[:turn]]:
+                for peer in shuffled(peers, number):
                     progress(f"cold: round {number + 1} of {count}, {peer.name}")
+                    os.sync()  # what the one before has written is not for this one to wait for
                     interpreter = peer.interpreter if peer.image else python
                     _once(peer, interpreter, packed, series[peer.name])
                     bare.start(peer)

@@ -53,7 +53,8 @@ def section(found: Found) -> str:
             "Medians; memory is what the process has after its warm activations. A cold start is "
             "emulated and ends with the first answer. The cost is that of a million warm "
             "activations beyond what is free, "
-            f"at {prices.title}' prices ({prices.date}) and with the least memory that suffices."
+            f"at {prices.title}' prices ({prices.date}; at least {prices.minimum:g} ms are billed) "
+            "and with the least memory that suffices."
             f"{_pull(found)}{problems}"
         ),
         *filter(None, [_versions(found)]),
@@ -469,6 +470,7 @@ _COSTS = (
 
 
 def _cost(found: Found) -> str:
+    found = without_variants(found)
     given = found.get("prices") or {}
     fixed = int(given.get("memory") or cost.MEMORY)
     parts = []
@@ -608,6 +610,7 @@ _MEANING = """\
   zipped.
 - A cold start is emulated with this machine's interpreter. Not in it: scheduling, making the
   container, pulling an image, the network, a disk that is not in the page cache.
+- Node.js sizes its heap by the machine's memory: within an action's limit it may take less.
 - The peak is the most that was resident at any time; private is what was, without mapped files."""
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.interpreters import Worker
-from bench.peers import PYTHON, Peer, line
+from bench.peers import PYTHON, Peer, line, shuffled
 from builder import runtime, smoke
 from builder.build import SAMPLE
 from builder.console import Console
@@ -106,8 +106,7 @@ def measure(
                 progress(f"warm: round {number + 1} of {count}")
                 name = names[number % len(names)]
                 series[BARE].ms.append(bare.inference())
-                turn = number % len(peers)  # so that none always follows the same
-                for peer in [*peers[turn:], *peers[:turn]]:
+                for peer in shuffled(peers, number):
                     each = series[peer.name]
                     if number % each.every == 0:
                         once(actions[peer.name], name, pictures, each)

@@ -75,10 +75,9 @@ def test_an_interrupt_keeps_what_was_measured(both: list[peers.Peer]) -> None:
     found: dict[str, Any] = {}
 
     def interrupt(text: str) -> None:
-        if text.startswith("cold: round 2") and text.endswith(both[1].name):
+        if text.startswith("cold: round 2"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         cold.measure(both, peers.image(), 3, b"no picture", found, interrupt)
-    # In the second round the peers' turns are changed: the interrupt is before any of it.
     assert [len(each["ms"]) for each in found["cold"].values()] == [1, 1]

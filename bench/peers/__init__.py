@@ -7,10 +7,11 @@ import base64
 import json
 import os
 import platform
+import random
 import re
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -75,6 +76,11 @@ def _unpacked(archive: Path) -> Path:
     atexit.register(folder.cleanup)
     smoke.unpack(archive, Path(folder.name) / "bin")
     return Path(folder.name) / "bin"
+
+
+def shuffled(peers: Sequence[Peer], number: int) -> list[Peer]:
+    """The order of a round: another in each, so that nobody always comes after the same."""
+    return random.Random(number).sample(peers, len(peers))
 
 
 def line(picture: bytes, details: bool = False) -> bytes:
