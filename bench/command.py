@@ -235,7 +235,7 @@ def _parser() -> argparse.ArgumentParser:
         "and plots; Ctrl-C keeps what was measured. `python -m bench guard` is another command.",
     )
     add = parser.add_argument
-    add("--quick", action="store_true", help="a minute of measuring, where all takes half an hour")
+    add("--quick", action="store_true", help="a minute or two of measuring, where all takes twenty")
     add("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=", ".join(SECTIONS))
     add("--images", type=Path, metavar="DIR", help="JPEGs to send (default: the sample picture)")
     add("--labels", type=Path, metavar="FILE", help="TSV with a head: file name, class index")

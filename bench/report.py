@@ -590,7 +590,7 @@ def _reproduce(about: Found) -> str:
             _text(
                 "`--images` takes a folder of JPEGs, `--labels` a file of lines with name and "
                 "class index, with background as class 0; without them the sample picture is sent. "
-                f"`--quick` takes about a minute.{minutes} What is compared is fetched from the "
+                f"`--quick` takes a minute or two.{minutes} What is compared is fetched from the "
                 "package indexes and made before, once; that takes some minutes more. What is made "
                 "of the stored figures alone (this file, the README's section, the plots) is "
                 "written again by"
