@@ -67,11 +67,11 @@ class Peer:
 
     def unpacked(self) -> Path:
         """A folder with its files as the runtime unpacks them: one for all, until we end."""
-        return _unpacked(self.archive)
+        return _unpacked(self.archive, self.archive.stat().st_mtime_ns)
 
 
 @cache
-def _unpacked(archive: Path) -> Path:
+def _unpacked(archive: Path, _written: int) -> Path:
     folder = tempfile.TemporaryDirectory(prefix=f"{archive.stem}-")
     atexit.register(folder.cleanup)
     smoke.unpack(archive, Path(folder.name) / "bin")
