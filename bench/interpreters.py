@@ -30,6 +30,7 @@ class Worker:
             stderr=subprocess.DEVNULL,
             text=True,
             bufsize=1,
+            start_new_session=True,  # Ctrl-C is for us
         )
         if not self._answer():
             self.__exit__(None, None, None)

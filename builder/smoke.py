@@ -85,6 +85,7 @@ class Action:
             stderr=self._log,
             preexec_fn=lambda: os.dup2(writer, 3),
             pass_fds=(3,),
+            start_new_session=True,  # Ctrl-C is for us; this process ends when we close its input
         )
         os.close(writer)
         self._answers = os.fdopen(reader, "rb", buffering=0)
