@@ -9,7 +9,6 @@ import re
 import shlex
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,10 +95,10 @@ def measure(this: Run, pictures: warm.Pictures) -> None:
             chosen_ones = [peer for peer in this.peers if peers.OPTIMIZE not in peer.name]
             warm.measure(chosen_ones, bare, pictures, options.warm, found, progress)
     if "cold" in sections:
-        everybody = [peers.hello(), peers.hello(precompiled=True), *this.peers]
+        started = [peers.hello(), peers.hello(precompiled=True), *this.peers]
         numpy = next((peer.unpacked() for peer in this.peers if peer.name == LITERT), None)
         content = SAMPLE.read_bytes()
-        cold.measure(everybody, peers.image(), options.cold, content, found, progress, numpy)
+        cold.measure(started, peers.image(), options.cold, content, found, progress, numpy)
     if "inference" in sections:
         networks = _networks(chosen, portable)
         interpreters.measure(_interpreters(this), networks, options.inferences, found, progress)
@@ -153,19 +152,13 @@ def _expected(chosen: Model) -> int:
 
 
 def _size(peer: Peer) -> dict[str, Any]:
-    """`files`, and the bytes `unpacked`, as `zip`, and `over` the platform's limit; our `parts`."""
-    with zipfile.ZipFile(peer.archive) as zipped:
-        files = [info for info in zipped.infolist() if not info.is_dir()]
-    size = peer.archive.stat().st_size
-    mine = peer.name.startswith(peers.OURS)
-    parts = {part.name: part.packed for part in audit.audit(peer.archive).parts} if mine else {}
-    return {
-        "files": len(files),
-        "unpacked": sum(info.file_size for info in files),
-        "zip": size,
-        "over": 0 if peer.image else max(0, size - data.zip_limit()),
-        **({"parts": parts} if mine else {}),
-    }
+    """Of the zip, with the bytes `over` the platform's limit; of ours, of each of its `parts`."""
+    found: dict[str, Any] = peers.size(peer.archive)
+    found["over"] = 0 if peer.image else max(0, found["zip"] - data.zip_limit())
+    if peer.name.startswith(peers.OURS):
+        parts = audit.audit(peer.archive).parts
+        found["parts"] = {part.name: part.packed for part in parts}
+    return found
 
 
 def _interpreters(this: Run) -> dict[str, Path]:

@@ -151,12 +151,11 @@ def compare(
 
 def sizes(archive: Path) -> dict[str, float]:
     """The figures that the zip's directory gives."""
-    with zipfile.ZipFile(archive) as zipped:
-        files = [info for info in zipped.infolist() if not info.is_dir()]
+    size = peers.size(archive)
     return {
-        "zip_bytes": archive.stat().st_size,
-        "unpacked_bytes": sum(info.file_size for info in files),
-        "files": len(files),
+        "zip_bytes": size["zip"],
+        "unpacked_bytes": size["unpacked"],
+        "files": size["files"],
     }
 
 

@@ -15,13 +15,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from bench import cost
+from bench.cold import STAGES
+from bench.peers import OURS, PRECOMPILED, pip
+from bench.warm import BARE
 from builder.errors import BuildError
 
 START, END = "<!-- bench: written by python -m bench -->", "<!-- /bench -->"
 """What the README's section is put between."""
-OURS, PRECOMPILED, PIP = "this zip", "this zip, precompiled", "pip: tflite-runtime"
-BARE, HELLO = "bare interpreter", "hello world"
-STAGES = ("receive", "unzip", "compile", "process", "imports and model", "first run")
+PIP, HELLO = pip.named(pip.TFLITE_RUNTIME), "hello world"
 HEADLINE = "digitalocean"
 """Of the presets: the one whose prices the README names."""
 TARGETS = (

@@ -15,14 +15,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 from bench import cgroup
-from bench.peers import Peer, line
+from bench.peers import Peer, line, memory
 from builder import smoke
 from builder.build import SAMPLE
 from builder.errors import BuildError
@@ -200,7 +199,7 @@ def megapixels(
                 with peer.launched() as action:
                     _activation(peer, action, packed)  # the first is slower
                     times = [_activation(peer, action, packed) for _ in range(activations)]
-                    measured = [statistics.median(times) * 1000, _peak(action.pid)]
+                    measured = [statistics.median(times) * 1000, memory(action.pid)["peak"]]
             except BuildError as error:
                 found.setdefault(peer.name, []).append([*row, None, None, str(error)])
             else:
@@ -235,9 +234,3 @@ def _jpeg(size: tuple[int, int]) -> bytes:
         if len(packed.getvalue()) <= PAYLOAD:
             return packed.getvalue()
     raise BuildError(f"no JPEG of {size[0]} x {size[1]} has at most {PAYLOAD} bytes")
-
-
-def _peak(pid: int) -> int:
-    """The most memory that a process had, in bytes."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024

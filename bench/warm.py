@@ -13,14 +13,14 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bench.interpreters import Worker
-from bench.peers import PYTHON, Peer, line, shuffled
+from bench.peers import PYTHON, Peer, line, memory, shuffled
 from builder import runtime, smoke
 from builder.build import SAMPLE
 from builder.console import Console
@@ -94,7 +94,7 @@ def measure(
     """
     names = list(pictures.contents)
     series = {BARE: Series(), **{peer.name: Series() for peer in peers}}
-    memory: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
     with ExitStack() as running:
         actions = {}
         for peer in peers:
@@ -111,10 +111,10 @@ def measure(
                     if number % each.every == 0:
                         once(actions[peer.name], name, pictures, each)
             for peer in peers:
-                memory[peer.name] = _memory(actions[peer.name].pid)
+                kept[peer.name] = memory(actions[peer.name].pid)
         finally:
             found["warm"] = {name: each.found() for name, each in series.items() if each.ms}
-            found["memory"] = memory
+            found["memory"] = kept
 
 
 def once(action: smoke.Action, name: str, pictures: Pictures, series: Series) -> None:
@@ -185,17 +185,3 @@ def _truth(labels: Path) -> dict[str, int]:
         raise BuildError(
             f"--labels: expected a TSV with a head: file name, class index; found {labels}: {error}"
         ) from error
-
-
-def _memory(pid: int) -> dict[str, int]:
-    """Bytes of a process: `resident` and `private` now, and `peak` resident so far."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    now = _sizes(rollup.splitlines()[1:])
-    peak = _sizes(Path(f"/proc/{pid}/status").read_text().splitlines())["VmHWM"]
-    return {"resident": now["Rss"], "private": now["Anonymous"], "peak": peak}
-
-
-def _sizes(lines: Iterable[str]) -> dict[str, int]:
-    """The kernel's `Name:  123 kB` lines as bytes."""
-    fields = (line.split() for line in lines)
-    return {each[0][:-1]: int(each[1]) * 1024 for each in fields if each[2:] == ["kB"]}

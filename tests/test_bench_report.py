@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bench import report
+from bench.cold import STAGES
 from builder.errors import BuildError
 from builder.paths import ROOT
 from builder.tools import environment
@@ -42,7 +43,7 @@ def cold(name: str, total: float) -> dict[str, Any]:
     if "precompiled" not in name and not name.startswith("TF.js"):
         shares["compile"] = 0.4 * total if total < 1000 else 150
     shares["imports and model"] = total - sum(shares.values())
-    return {"stages": {s: shares[s] for s in report.STAGES if s in shares}, "total": total}
+    return {"stages": {s: shares[s] for s in STAGES if s in shares}, "total": total}
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ PYTHON = "3.11"
 """The last Python that tflite-runtime has wheels for."""
 KIND = f"python:{PYTHON}"
 OURS = "this zip"
+PRECOMPILED = f"{OURS}, precompiled"
 OPTIMIZE = "--optimize"
 """In the names of our zips that are packed otherwise; warm they are all the same."""
 HELLO = 'def main(params): return {"greeting": "Hello"}\n'
@@ -78,6 +79,27 @@ def _unpacked(archive: Path, _written: int) -> Path:
     return Path(folder.name) / "bin"
 
 
+def size(archive: Path) -> dict[str, int]:
+    """`files` in a zip, and the bytes `unpacked` and of the `zip` itself."""
+    with zipfile.ZipFile(archive) as zipped:
+        files = [info for info in zipped.infolist() if not info.is_dir()]
+    unpacked = sum(info.file_size for info in files)
+    return {"files": len(files), "unpacked": unpacked, "zip": archive.stat().st_size}
+
+
+def memory(pid: int) -> dict[str, int]:
+    """Bytes of a process: `resident` and `private` now, and `peak` resident so far."""
+    now = _kilobytes(f"/proc/{pid}/smaps_rollup")
+    peak = _kilobytes(f"/proc/{pid}/status")["VmHWM"]
+    return {"resident": now["Rss"], "private": now["Anonymous"], "peak": peak}
+
+
+def _kilobytes(path: str) -> dict[str, int]:
+    """The kernel's `Name:  123 kB` lines as bytes."""
+    fields = (line.split() for line in Path(path).read_text().splitlines())
+    return {each[0][:-1]: int(each[1]) * 1024 for each in fields if each[2:] == ["kB"]}
+
+
 def shuffled(peers: Sequence[Peer], number: int) -> list[Peer]:
     """The order of a round: another in each, so that nobody always comes after the same."""
     return random.Random(number).sample(peers, len(peers))
@@ -119,7 +141,7 @@ def ours(
         provider: where the native parts come from.
         optimize: what is stored and what deflated.
     """
-    name = OURS + (", precompiled" if precompiled else "") + ("" if requantize else ", uint8")
+    name = (PRECOMPILED if precompiled else OURS) + ("" if requantize else ", uint8")
     name += "" if optimize == "balanced" else f", --optimize {optimize}"
     output = FOLDER / f"{re.sub('[^a-z0-9]+', '-', name)}.zip"
     wishes = build.Wishes(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench.peers import OPTIMIZE, OURS, Peer, ours, pip, tfjs
+from bench.peers import OPTIMIZE, OURS, PRECOMPILED, Peer, ours, pip, tfjs
 from builder.console import Console
 from builder.model import Model
 from builder.requantize import requantize
@@ -27,7 +27,7 @@ def makers(
     mine = partial(ours, chosen, console, labels=labels, provider=provider)
     found: dict[str, Callable[[], Peer]] = {
         OURS: mine,
-        f"{OURS}, precompiled": partial(mine, precompiled=True),
+        PRECOMPILED: partial(mine, precompiled=True),
     }
     if variants:
         if requantize(chosen.path.read_bytes(), chosen.path.name):
