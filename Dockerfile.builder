@@ -21,14 +21,14 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates g++ gcc libc6-dev nasm patch \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /recipe
-COPY builder/runtime/native/sources.toml builder/runtime/native/tools.txt ./
-COPY builder/runtime/native/steps.py builder/runtime/native/sources.py ./
-COPY builder/runtime/native/backend backend/
+COPY builder/native/sources.toml builder/native/tools.txt ./
+COPY builder/native/steps.py builder/native/sources.py ./
+COPY builder/native/backend backend/
 ARG JOBS=2
 RUN --mount=type=bind,from=sources,target=/sources \
     python3 sources.py --build-dir /build --sources /sources --jobs "${JOBS}"
-COPY builder/runtime/native/patches/xnnpack.patch patches/
-COPY builder/runtime/native/libraries.py ./
+COPY builder/native/patches/xnnpack.patch patches/
+COPY builder/native/libraries.py ./
 RUN python3 libraries.py --build-dir /build --jobs "${JOBS}"
 
 FROM ${BASE} AS packages
@@ -38,7 +38,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=libraries /build /build
 WORKDIR /recipe
-COPY builder/runtime/native ./
+COPY builder/native ./
 ARG JOBS=2
 ARG OPS=classifier
 RUN python3 packages.py --build-dir /build --out /out --ops "${OPS}" --jobs "${JOBS}"

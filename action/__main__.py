@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 if __name__ == "__main__":
-    from action.cli import run
+    from client.cli import run
 
     sys.exit(run(sys.argv[1:]))
 
@@ -32,7 +32,7 @@ from action.packages import failing, use  # noqa: E402  (the path has to be ther
 
 try:
     use(HERE)
-    from action.handler import start
+    from action.activation import start
 
     _handle = start(HERE)
 except Exception as error:

@@ -18,7 +18,7 @@ from contextlib import suppress
 from functools import cache
 
 import action
-from action.handler import failure
+from action.activation import failure
 from action.packages import HEADERS
 from action.request import (
     MAX_IMAGE_BYTES,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from action.handler import Answer, Handler, Timings
+    from action.activation import Answer, Handler, Timings
 
 MAX_PAYLOAD = 1024 * 1024
 """OpenWhisk's limit for the parameters of an activation, unless a deployment has set another."""

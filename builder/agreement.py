@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from action.classifier import Classifier
-from action.cli import silenced
 from action.image import decode
 from builder.errors import ModelError
 from builder.requantize import HINT
+from client.cli import silenced
 
 PROBABILITY = 0.02
 """How far the likeliest class's probability may move where the model is sure."""

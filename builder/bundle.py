@@ -51,8 +51,6 @@ _KEEP_FROM = 1 << 18
 _CODE = 16
 """Where the code begins in a code file (PEP 552)."""
 
-_LOCAL = ("cli.py", "remote.py", "serve.py")
-"""Of `action/`: the local command line, client and server, which the platform never runs."""
 _PRECOMPILED = ("launcher.py",)
 """Of `action/`: what stands for the runtime's own launcher in a precompiled zip."""
 _FIRST = ("__init__.py", "packages.py")
@@ -238,7 +236,7 @@ def _deflated(content: bytes) -> bytes:
 
 def _shipped(precompiled: bool) -> list[Path]:
     """The files of `action/` that ship."""
-    left_out = (*_LOCAL, *(() if precompiled else _PRECOMPILED))
+    left_out = () if precompiled else _PRECOMPILED
     files = sorted(path for path in ACTION.iterdir() if path.is_file() and path.suffix != ".pyc")
     return [path for path in files if path.name not in left_out]
 

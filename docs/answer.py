@@ -16,7 +16,7 @@ from rich.text import Text
 ROOT = Path(__file__).resolve().parent.parent
 PICTURE = "builder/sample/espresso.jpg"
 _AS_ON_A_TERMINAL = (
-    "import sys; sys.stdout.isatty = lambda: True\nfrom action.cli import run; run(sys.argv[1:])"
+    "import sys; sys.stdout.isatty = lambda: True\nfrom client.cli import run; run(sys.argv[1:])"
 )
 
 

@@ -98,7 +98,8 @@ def action(zip_path: Path) -> Iterator[smoke.Action]:
 def installed(zip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of `action/` with that zip as its last build."""
     folder = tmp_path_factory.mktemp("installed")
-    shutil.copytree(ROOT / "action", folder / "action")
+    for name in ("action", "client"):
+        shutil.copytree(ROOT / name, folder / name)
     shutil.unpack_archive(zip_path, folder / "build" / "local" / package_tag(HERE))
     return folder
 

@@ -117,14 +117,14 @@ def _fuzz(options: argparse.Namespace) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["action", "PIL"]):
-        from action import handler, image
+        from action import activation, image
         from action.request import ImageError
     from PIL import PngImagePlugin
 
     # As if whoever sends it had got the checksums right, and nobody looks at the log.
     stream = PngImagePlugin.ChunkStream
     stream.crc = stream.crc_skip  # type: ignore[method-assign]
-    answer = handler.start(str(options.prepared))
+    answer = activation.start(str(options.prepared))
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
     sound = answer({"image": _sound(options.prepared)})
     assert "results" in sound

@@ -154,8 +154,7 @@ def test_what_is_in(zip_path: Path) -> None:
 
 def own_modules() -> set[str]:
     """The files of `action/` that may ship in it."""
-    local = {"cli.py", "remote.py", "serve.py"}
-    return {path.name for path in ACTION.glob("*.py")} - local - {"__main__.py"}
+    return {path.name for path in ACTION.glob("*.py")} - {"__main__.py"}
 
 
 def test_what_is_in_a_precompiled_zip(zip_path: Path, precompiled_path: Path) -> None:

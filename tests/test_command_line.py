@@ -41,7 +41,8 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of `action/` without any build."""
     folder = tmp_path_factory.mktemp("bare")
-    shutil.copytree(ROOT / "action", folder / "action")
+    for name in ("action", "client"):
+        shutil.copytree(ROOT / name, folder / name)
     return folder
 
 
@@ -49,7 +50,8 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def built(tmp_path_factory: pytest.TempPathFactory, colours: list[str]) -> Path:
     """A copy of `action/` with a build of the small model."""
     folder = tmp_path_factory.mktemp("built")
-    shutil.copytree(ROOT / "action", folder / "action")
+    for name in ("action", "client"):
+        shutil.copytree(ROOT / name, folder / name)
     wishes = build.Wishes(
         (HERE,), folder / "a.zip", colours[1], Path(colours[3]), keep=False, provider="wheels"
     )

@@ -16,10 +16,10 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
-from action.serve import Incoming, params_of
 from builder import smoke
 from builder.build import SAMPLE
 from builder.paths import ACTION
+from client.serve import Incoming, params_of
 from tests.conftest import encoded, interpreter, plain
 from tests.test_web import Server
 

@@ -20,10 +20,10 @@ from typing import Any
 
 import pytest
 
-from action import cli, remote
 from action.request import MAX_IMAGE_BYTES
 from builder.paths import ROOT
 from builder.runtime import package_tag
+from client import cli, remote
 from tests.conftest import HERE, encoded, interpreter, plain
 from tests.models import Colours
 from tests.server import listening
@@ -131,7 +131,8 @@ Run = Callable[..., tuple[int, list[Any], str]]
 def test_a_folder_by_the_local_server(colour_zip: Callable[..., Path], tmp_path: Path) -> None:
     """From a copy of `action/` without a build, as a user would."""
     for name in ("here", "there"):
-        shutil.copytree(ROOT / "action", tmp_path / name / "action")
+        for package in ("action", "client"):
+            shutil.copytree(ROOT / package, tmp_path / name / package)
     build = tmp_path / "there" / "build" / "local" / package_tag(HERE)
     shutil.unpack_archive(colour_zip(Colours("uint8")), build)
     folder = tmp_path / "some pictures"

@@ -21,11 +21,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from action.serve import Incoming, Refusal, params_of
 from action.web import MAX_PAYLOAD
 from builder import smoke
 from builder.build import SAMPLE
 from builder.paths import ROOT
+from client.serve import Incoming, Refusal, params_of
 from tests.conftest import HERE, PYTHONS, base64_of, encoded, interpreter, plain
 
 PICTURE = SAMPLE.read_bytes()

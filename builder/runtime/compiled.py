@@ -25,7 +25,7 @@ from builder.paths import BUILD, BUILDER, COMPILED, ROOT
 from builder.runtime import Options, Part, Runtime, package_tag, wheels
 from builder.runtime.prune import select
 
-NATIVE = BUILDER / "runtime" / "native"
+NATIVE = BUILDER / "native"
 DOCKERFILE = ROOT / "Dockerfile.builder"
 WORK = BUILD / "native"
 """Where `local` compiles; what did not change is not compiled again."""

@@ -1,4 +1,4 @@
-"""The local command line: `python -m action PICTURE...` or `--serve`. It does not ship.
+"""The local command line: `python -m action PICTURE...` or `--serve`.
 
 It answers with the packages and the model of the last zip that `build_zip.py` made, through the
 same code as on the platform; with `--url` a function that is deployed answers.
@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from action.handler import Handler, Timings, failure, start
+from action.activation import Handler, Timings, failure, start
 from action.packages import Unfit, use
 from action.request import DEFAULT_TOP_K, ActionError, Options, Request, parse_options
 
@@ -62,7 +62,7 @@ def _run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
 
 def _remote(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     """Classify by the function that is deployed at `--url`."""
-    from action import remote
+    from client import remote
 
     jobs = JOBS if options.jobs is None else options.jobs
     if not 1 <= jobs <= MOST_JOBS:
@@ -158,7 +158,7 @@ def _start() -> Handler | str:
 
 def _serve(handler: Handler, port: int, raw: bool) -> int:
     """Answer HTTP requests until Ctrl-C."""
-    from action import serve
+    from client import serve
 
     try:
         server = serve.server(handler, port, raw)

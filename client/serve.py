@@ -1,4 +1,4 @@
-"""The web action on loopback, with no OpenWhisk: `python -m action --serve`. It does not ship.
+"""The web action on loopback, with no OpenWhisk: `python -m action --serve`.
 
 What OpenWhisk's controller does is done here, as far as a web action notices: parameters from an
 HTTP request, the limit of 1 MiB, and HTTP from the action's answer.

@@ -1,4 +1,4 @@
-"""A deployed web action, asked over HTTP: `python -m action --url`. It does not ship.
+"""A deployed web action, asked over HTTP: `python -m action --url`.
 
 A platform under load refuses some requests, and a picture is classified alike however often it is
 sent: so what may pass is tried again, after a while that doubles.

@@ -1,0 +1,1 @@
+"""The local command line, batch client and server. Never ships."""
