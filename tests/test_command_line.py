@@ -236,7 +236,7 @@ def test_an_old_python_says_which_is_needed(python: str, command: list[str]) -> 
     kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(
         f"versions/{python}.*/bin/python{python}"
     )
-    path = shutil.which(f"python{python}") or next(kept, None)
+    path = next(kept, None) or shutil.which(f"python{python}")
     if path is None:
         pytest.skip(f"no Python {python} on this machine")
     done = subprocess.run([str(path), *command, "--help"], cwd=ROOT, capture_output=True, text=True)
