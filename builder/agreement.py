@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from action.classifier import Classifier
-from action.image import decode
+from action.picture import decode
 from builder.errors import ModelError
 from builder.requantize import HINT
 from client.cli import silenced
