@@ -25,6 +25,8 @@ else:
     import fcntl
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_WRITING = (*_FULL, errno.EFBIG, errno.EIO, errno.EROFS)
+"""What may go wrong with a file that is open for writing."""
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 """How a file system says that it has no locks."""
 
@@ -107,12 +109,13 @@ def replacing(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(target, error, instead) from error
     try:
-        try:
+        with _written(target, instead):
             yield part
-            is_there(target)  # it may have been put there meanwhile
-            if sys.platform == "win32":  # where what is open cannot be moved
-                os.close(descriptor)
-                descriptor = -1
+        is_there(target)  # it may have been put there meanwhile
+        if sys.platform == "win32":  # where what is open cannot be moved
+            os.close(descriptor)
+            descriptor = -1
+        try:
             part.replace(final)
         except OSError as error:
             raise cannot_write(target, error, instead) from error
@@ -124,41 +127,45 @@ def replacing(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
 
 
 @contextmanager
-def making(target: Path, is_whole: Callable[[Path], bool]) -> Iterator[Path]:
-    """An empty folder to fill; it becomes `target` when the block ends well, else it goes.
-
-    If a whole `target` came into being meanwhile, that one stays.
-
-    Args:
-        target: the folder to make.
-        is_whole: tells whether the folder at `target` is complete.
+def scratch(target: Path) -> Iterator[Path]:
+    """An empty folder beside `target` to work in; it goes when the block ends.
 
     Raises:
         BuildError: it cannot be written.
     """
+    descriptor = -1
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-        scratch.chmod(0o777 & ~_umask())
-        descriptor = _hold(scratch) if sys.platform != "win32" else -1
+        prefix, suffix = f".{target.name}.", ".part"
+        folder = Path(tempfile.mkdtemp(suffix, prefix, target.parent))
+        folder.chmod(0o777 & ~_umask())
+        if sys.platform != "win32":
+            descriptor = os.open(folder, os.O_RDONLY)
+            _take(descriptor, True, lambda text: None)
     except OSError as error:
         raise cannot_write(target, error) from error
     try:
-        try:
-            yield scratch
-            try:
-                scratch.rename(target)
-            except OSError:
-                if not is_whole(target):
-                    remove(target)
-                    scratch.rename(target)
-        except OSError as error:
-            raise cannot_write(target, error) from error
+        with _written(target, "--work DIR"):
+            yield folder
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def put(folder: Path, target: Path) -> None:
+    """Move a finished folder to `target`, in the place of what is there.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    for _ in range(3):  # what another process puts there meanwhile is replaced as well
+        with suppress(OSError):
+            folder.rename(target)
+            return
+        remove(target)
+    folder.rename(target)
 
 
 @contextmanager
@@ -201,6 +208,17 @@ def lock(target: Path, doing: str, say: Say) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def _written(target: Path, instead: str) -> Iterator[None]:
+    """Say of `target` what goes wrong with what is written for it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _WRITING:
+            raise
+        raise cannot_write(target, error, instead) from error
+
+
 def tail(text: str, lines: int = 15) -> str:
     """The last lines of a program's output, whole ones, and each but once."""
     last: list[str] = []
@@ -222,12 +240,6 @@ def _part(target: Path) -> tuple[int, Path]:
             if _is_at(descriptor, Path(name)):
                 return descriptor, Path(name)
             os.close(descriptor)  # swept away between the two
-
-
-def _hold(folder: Path) -> int:
-    descriptor = os.open(folder, os.O_RDONLY)
-    _take(descriptor, True, lambda text: None)
-    return descriptor
 
 
 def _sweep(target: Path) -> None:
