@@ -1,6 +1,5 @@
 """The build from end to end: runtime, model, zip, audit, smoke test."""
 
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -8,7 +7,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from builder import agreement, audit, bundle, data, files, interpreters, model, report, runtime, smoke
+from builder import (
+    agreement,
+    audit,
+    bundle,
+    data,
+    files,
+    interpreters,
+    model,
+    report,
+    runtime,
+    smoke,
+)
 from builder.console import Console, megabytes
 from builder.errors import BuildError, ModelError
 from builder.model import Model, Normalization

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, and locks for what only one may make at a time.
+"""Files and folders that appear whole or not at all, and locks for what one at a time may make.
 
 What is written is first a `.NAME.*.part` beside its target, locked by its writer, and takes the
 target's place in one move. Locks and their marks die with the process that holds them, so what a
@@ -51,16 +51,13 @@ def kind_of(path: Path) -> str:
         return "link to nothing" if path.is_symlink() else ""
     except OSError as error:  # a loop of links, or a folder that may not be looked into
         return f"path that cannot be looked at ({error.strerror or error})"
-    for test, kind in (
-        (stat.S_ISREG, "file"),
-        (stat.S_ISDIR, "folder"),
-        (stat.S_ISFIFO, "pipe"),
-        (stat.S_ISSOCK, "socket"),
-    ):
-        if test(mode):
-            break
-    else:
-        kind = "device"
+    kinds = {
+        stat.S_IFREG: "file",
+        stat.S_IFDIR: "folder",
+        stat.S_IFIFO: "pipe",
+        stat.S_IFSOCK: "socket",
+    }
+    kind = kinds.get(stat.S_IFMT(mode), "device")
     return f"link to a {kind}" if path.is_symlink() and kind != "file" else kind
 
 

@@ -210,7 +210,9 @@ def _seconds(title: str, say: Say) -> Iterator[Say]:
     over = threading.Event()
 
     def show() -> None:
-        text = f"    {title}" + f" ({time.monotonic() - began:.0f} s)" * (began + 1 < time.monotonic())
+        text = f"    {title}" + f" ({time.monotonic() - began:.0f} s)" * (
+            began + 1 < time.monotonic()
+        )
         if not drawn:
             say(text)
             return

@@ -9,6 +9,7 @@ import hashlib
 import json
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -123,7 +124,8 @@ def local(python: str, options: Options, console: Console) -> Runtime:
     if options.sources:
         command += ["--sources", str(options.sources.resolve())]
     settings = for_pip([sys.executable, "-I", "-m", "pip"], ROOT)
-    made = _run(command, settings, "compiling on this machine", target, console)
+    with files.lock(WORK, f"compiling in {WORK}", console.note):
+        made = _run(command, settings, "compiling on this machine", target, console)
     return _runtime(python, target, "compiled on this machine" if made else BEFORE)
 
 
