@@ -19,7 +19,7 @@ from action import __version__
 from builder import interpreters
 from builder.console import Advance
 from builder.errors import BuildError
-from builder.files import cannot_write, is_there, replacing
+from builder.files import is_there, replacing
 from builder.model import Model
 from builder.paths import ACTION, BUILDER, DEFLATED, MODELS, ROOT
 from builder.runtime import Part, Runtime, package_tag
@@ -143,21 +143,18 @@ def write(
         optimize: a key of OPTIMIZE: how much is enough.
 
     Raises:
-        BuildError: the disk is full, or the file cannot be written.
+        OSError: the disk is full, or the file cannot be written.
     """
     total = sum(len(entry.content) for entry in entries)
     done = 0
-    try:
-        with target.open("wb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                for entry in entries:
-                    _add(archive, entry, OPTIMIZE[optimize])
-                    done += len(entry.content)
-                    advance(done, total)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise cannot_write(target, error, "--output") from error
+    with target.open("wb") as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            for entry in entries:
+                _add(archive, entry, OPTIMIZE[optimize])
+                done += len(entry.content)
+                advance(done, total)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class _Packed:
