@@ -13,9 +13,10 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from action.activation import Handler, Timings, failure, start
+from action.activation import Handler, start
 from action.packages import Unfit, use
 from action.request import DEFAULT_TOP_K, ActionError, Options, Request, parse_options
+from action.response import Timings, failure
 
 BUILT = Path(__file__).resolve().parent.parent / "build" / "local"
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
@@ -51,11 +52,11 @@ def _run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
         return USAGE
     if options.serve:
         return _serve(handler, options.port, options.raw)
-    chosen = _chosen(parser, options, len(handler.classifier.labels))
+    chosen = _chosen(parser, options, len(handler.pipeline.classifier.labels))
     names = _expand(options.picture)
 
     def ask(data: bytes) -> dict[str, Any]:
-        return handler.answer(Request([data], False, chosen), Timings())
+        return handler.pipeline.answer(Request([data], False, chosen), Timings())
 
     return _print(names, (_classify(name, ask) for name in names), options.json)
 

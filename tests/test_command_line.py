@@ -230,6 +230,20 @@ def test_usage(arguments: list[str]) -> None:
     assert "usage:" in done.stderr
 
 
+@pytest.mark.parametrize("python", ["2.7", "3.6", "3.7", "3.8", "3.9"])
+@pytest.mark.parametrize(("command"), [["build_zip.py"], ["-m", "action"]], ids=" ".join)
+def test_an_old_python_says_which_is_needed(python: str, command: list[str]) -> None:
+    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(
+        f"versions/{python}.*/bin/python{python}"
+    )
+    path = next(kept, None) or shutil.which(f"python{python}")
+    if path is None:
+        pytest.skip(f"no Python {python} on this machine")
+    done = subprocess.run([str(path), *command, "--help"], cwd=ROOT, capture_output=True, text=True)
+    expected = f"expected Python 3.10 or newer, found {python}: try  python3 {' '.join(command)}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+
+
 def test_help_needs_no_environment(tmp_path: Path) -> None:
     done = build_zip("--help", PATH="")
     assert done.returncode == 0

@@ -320,7 +320,9 @@ def test_where_the_key_is_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         credentials.host()
 
 
-@pytest.mark.parametrize("text", ["https://", "ftp://a", "a/b", "a b", "a:port", "https://u:p@a", "a?b"])
+@pytest.mark.parametrize(
+    "text", ["https://", "ftp://a", "a/b", "a b", "a:port", "https://u:p@a", "a?b"]
+)
 def test_no_hosts(text: str) -> None:
     with pytest.raises(BuildError, match="--apihost"):
         credentials.address(text)
