@@ -4,7 +4,6 @@ A file appears under its name only when it is complete and its sha256 is right; 
 `NAME.part`, which a later attempt within the same run resumes and a failed run removes.
 """
 
-import hashlib
 import re
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 import requests
 import truststore
 
+from builder.checksum import sha256_of
 from builder.console import Advance, Console
 from builder.errors import DownloadError
 
@@ -42,15 +42,6 @@ class Package:
 
 class _Stop(Exception):
     """The address will not deliver, however often it is asked."""
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def fetch(

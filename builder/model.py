@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from builder import data
+from builder.checksum import sha256_of
 from builder.console import Console, megabytes
-from builder.download import Package, fetch, from_index, sha256_of
+from builder.download import Package, fetch, from_index
 from builder.errors import DownloadError, ModelError
 from builder.paths import DOWNLOADS, MODELS
 from builder.runtime import Part

@@ -20,13 +20,16 @@ from builder.paths import BUILD
 MINIMUM = (3, 10)
 
 
-def environment(name: str, requirements: Path, base: str = sys.executable) -> Path:
+def environment(
+    name: str, requirements: Path, base: str = sys.executable, within: Path = BUILD
+) -> Path:
     """The interpreter of the environment that holds `requirements`; makes it if it is not there.
 
     Args:
         name: what the environment is for, part of its folder's name.
         requirements: a pip requirements file in which every line has hashes.
         base: the interpreter to make it with; by default the running one.
+        within: the folder that the environment's own is made in.
 
     Raises:
         BuildError: this Python is too old, has no venv or pip, or pip failed.
@@ -36,7 +39,7 @@ def environment(name: str, requirements: Path, base: str = sys.executable) -> Pa
             "expected Python {}.{} or newer, found {}.{}".format(*MINIMUM, *sys.version_info),
             "run this command with a newer interpreter, for example python3.11",
         )
-    folder = BUILD / f"{name}-{_key(requirements, base)}"
+    folder = within / f"{name}-{_key(requirements, base, within)}"
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     ready = folder / "ready"
     if ready.exists() and python.exists():
@@ -89,8 +92,8 @@ def _create(folder: Path, python: Path, base: str) -> list[str]:
     return [sys.executable, "-m", "pip", "--python", str(python)]
 
 
-def _key(requirements: Path, base: str) -> str:
-    what = [sys.version, sysconfig.get_platform(), base, str(BUILD)]
+def _key(requirements: Path, base: str, within: Path) -> str:
+    what = [sys.version, sysconfig.get_platform(), base, str(within)]
     digest = hashlib.sha256("\n".join(what).encode() + requirements.read_bytes())
     return digest.hexdigest()[:12]
 

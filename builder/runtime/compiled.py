@@ -21,7 +21,9 @@ from typing import Any
 from builder import interpreters
 from builder.console import Console
 from builder.errors import BuildError
+from builder.native.recipe import digest
 from builder.paths import BUILD, BUILDER, COMPILED, ROOT
+from builder.processes import logged
 from builder.runtime import Options, Part, Runtime, package_tag, wheels
 from builder.runtime.prune import select
 
@@ -45,8 +47,6 @@ PACKAGES = {
 """Package -> its name, and the source that it is made of."""
 
 PROBE_SECONDS = 10
-TAIL = 30
-"""How many lines of a failed build are shown."""
 
 
 def auto(python: str, options: Options, console: Console) -> Runtime:
@@ -121,11 +121,11 @@ def local(python: str, options: Options, console: Console) -> Runtime:
             f"install it with its headers (apt install python{python}-dev), or use another runtime",
         )
     target = _target(python, options)
-    command = [sys.executable, str(NATIVE / "packages.py"), "--build-dir", str(WORK)]
+    command = [sys.executable, "-m", "builder.native", "packages", "--build-dir", str(WORK)]
     command += ["--out", str(_part(target)), "--python", interpreter.path, "--ops", options.ops]
     if options.sources:
         command += ["--sources", str(options.sources.resolve())]
-    _run(command, "compiling on this machine", target, console)
+    _run(command, "compiling on this machine", target, console, cwd=ROOT)
     return _runtime(python, target, "compiled on this machine")
 
 
@@ -146,10 +146,7 @@ def find_engine() -> str:
 def recipe_key() -> str:
     """A hash of everything that decides what is compiled: the recipe and the container's file."""
     total = hashlib.sha256(DOCKERFILE.read_bytes())
-    for path in sorted(NATIVE.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            total.update(f"\0{path.relative_to(NATIVE).as_posix()}\0".encode())
-            total.update(path.read_bytes())
+    total.update(digest(NATIVE).encode())
     return total.hexdigest()[:12]
 
 
@@ -167,7 +164,9 @@ def finished(python: str, options: Options) -> bool:
     return (_target(python, options) / "recipe.json").exists()
 
 
-def _run(command: Sequence[str], title: str, target: Path, console: Console) -> None:
+def _run(
+    command: Sequence[str], title: str, target: Path, console: Console, cwd: Path | None = None
+) -> None:
     """Run a build that leaves `cpXY/` in the part folder, and move that to `target`.
 
     Its output goes to a file; its percentages become a progress bar.
@@ -177,34 +176,17 @@ def _run(command: Sequence[str], title: str, target: Path, console: Console) -> 
     part.mkdir(parents=True)
     log = BUILD / "logs" / f"compiled-{target.parent.name}-{target.name}.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
     console.note(f"{title}: this takes 5 to 20 minutes the first time; the log is {log}")
-    lines: list[str] = []
     began = time.monotonic()
+
+    def follow(line: str) -> None:
+        if match := re.search(r"\S+: (?:\d+ %|done in \d+ s)$", line):
+            console.status(f"{match[0]} ({time.monotonic() - began:.0f} s)")
+
     try:
-        with (
-            log.open("w", buffering=1, encoding="utf-8") as file,
-            subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            ) as process,
-        ):
-            assert process.stdout is not None
-            try:
-                for line in process.stdout:
-                    file.write(line)
-                    lines.append(line.rstrip())
-                    if match := re.search(r"\S+: (?:\d+ %|done in \d+ s)$", line.rstrip()):
-                        console.status(f"{match[0]} ({time.monotonic() - began:.0f} s)")
-            except BaseException:
-                process.terminate()
-                raise
+        logged(command, title, log, follow, cwd)
         console.status("")
-        if process.returncode:
-            tail = "\n".join(lines[-TAIL:])
-            raise BuildError(f"{title} failed:\n{tail}", f"the full log is {log}")
         shutil.rmtree(target, ignore_errors=True)
         (part / target.name).replace(target)
     except OSError as error:

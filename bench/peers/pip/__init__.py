@@ -18,8 +18,8 @@ from bench import peers
 from bench.peers import Peer
 from builder import data
 from builder.bundle import replacing
+from builder.checksum import sha256_of
 from builder.console import Console
-from builder.download import sha256_of
 from builder.errors import BuildError, ModelError
 from builder.model import Model
 from builder.requantize import requantize
