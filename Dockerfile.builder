@@ -23,8 +23,8 @@ RUN apt-get update \
 WORKDIR /recipe
 # What the three commands share, then for each what it needs: a change of numpy's, say, leaves the
 # layers of the libraries as they are.
-COPY builder/__init__.py builder/checksum.py builder/errors.py builder/paths.py \
-    builder/processes.py builder/tools.py builder/
+COPY builder/__init__.py builder/errors.py builder/files.py builder/paths.py \
+    builder/processes.py builder/tools.py builder/variables.py builder/
 COPY builder/native/__init__.py builder/native/__main__.py builder/native/debian.py \
     builder/native/fetch.py builder/native/recipe.py builder/native/requirements.txt \
     builder/native/sources.py builder/native/steps.py builder/native/target.py \
@@ -49,8 +49,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=libraries /build /build
 WORKDIR /recipe
-COPY builder/__init__.py builder/checksum.py builder/errors.py builder/paths.py \
-    builder/processes.py builder/tools.py builder/
+COPY builder/__init__.py builder/errors.py builder/files.py builder/paths.py \
+    builder/processes.py builder/tools.py builder/variables.py builder/
 COPY builder/native builder/native/
 ARG JOBS=2
 ARG OPS=classifier

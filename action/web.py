@@ -18,7 +18,6 @@ from contextlib import suppress
 from functools import cache
 
 import action
-from action.activation import failure
 from action.packages import HEADERS
 from action.request import (
     MAX_IMAGE_BYTES,
@@ -34,7 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from action.activation import Answer, Handler, Timings
+    from action.classifier import Classifier
+    from action.pipeline import Pipeline
+    from action.response import Answer, Timings
 
 MAX_PAYLOAD = 1024 * 1024
 """OpenWhisk's limit for the parameters of an activation, unless a deployment has set another."""
@@ -47,33 +48,33 @@ _ACCEPTED = f"image/..., application/octet-stream, application/json, {_UPLOAD} o
 _HEADERS = {**HEADERS, "referrer-policy": "no-referrer"}
 
 
-def answer(params: dict[str, Any], handler: Handler, timings: Timings) -> Answer:
-    """Answer one web invocation; never raises an Exception.
+def answer(params: dict[str, Any], pipeline: Pipeline, timings: Timings) -> Answer:
+    """Answer one web invocation.
 
     Args:
         params: what OpenWhisk made of the HTTP request.
-        handler: classifies the pictures.
+        pipeline: classifies the pictures.
         timings: where to add the time spent.
 
     Returns:
         `statusCode`, `headers` and `body`: an object, which OpenWhisk sends as JSON, or text.
+
+    Raises:
+        ActionError: the request cannot be answered; its `status` says whose fault it is.
     """
     method = _method(params)
-    try:
-        if method == "OPTIONS":
-            return reply(204, "", _ALLOW)
-        if method not in METHODS:
-            text = f"method: expected {_ALLOW['allow']}, found {method[:20]!r}"
-            return reply(405, {"error": text}, _ALLOW)
-        steps = _from_path(params.get("__ow_path"))
-        if method == "POST":
-            fields = {**_fields(params), **steps}
-            request = parse(_converted(fields), len(handler.classifier.labels))
-            return reply(200, handler.answer(request, timings))
-        shown = _page_or_about(params, handler)
-        return {**shown, "body": ""} if method == "HEAD" else shown
-    except Exception as error:
-        return reply(getattr(error, "status", 500), failure(error))
+    if method == "OPTIONS":
+        return reply(204, "", _ALLOW)
+    if method not in METHODS:
+        text = f"method: expected {_ALLOW['allow']}, found {method[:20]!r}"
+        return reply(405, {"error": text}, _ALLOW)
+    steps = _from_path(params.get("__ow_path"))
+    if method == "POST":
+        fields = {**_fields(params), **steps}
+        request = parse(_converted(fields), len(pipeline.classifier.labels))
+        return reply(200, pipeline.answer(request, timings))
+    shown = _page(params) or _description(pipeline.classifier)
+    return {**shown, "body": ""} if method == "HEAD" else shown
 
 
 def translated(params: dict[str, Any]) -> dict[str, Any]:
@@ -248,57 +249,52 @@ _CONVERSIONS: dict[str, Callable[[str], Any]] = {
 # GET
 
 
-def _page_or_about(params: dict[str, Any], handler: Handler) -> Answer:
+def _description(classifier: Classifier) -> Answer:
+    """What the function is and takes, which also tells that it is well."""
+    from action.picture_cost import MAX_PIXELS
+    from action.picture_format import FORMATS
+
+    limits = {
+        "payloadBytes": MAX_PAYLOAD,
+        "imageBytes": MAX_IMAGE_BYTES,
+        "images": MAX_IMAGES,
+        "pixels": MAX_PIXELS,
+        "formats": list(FORMATS),
+    }
+    model = {"model": classifier.name, "classes": len(classifier.labels)}
+    body = {**model, "version": action.__version__, "limits": limits, "health": "ok"}
+    return reply(200, body, {"vary": "accept"})
+
+
+def _page(params: dict[str, Any]) -> Answer | None:
+    """The page, for those who would rather have it than JSON, if it is there."""
     accept = _header(params, "accept").lower()
     html, plain = accept.find("text/html"), accept.find("application/json")
-    if html >= 0 and not 0 <= plain < html:
-        text, policy = _page()
-        if text:
-            headers = {
-                "content-type": "text/html; charset=utf-8",
-                "cache-control": "max-age=300",
-                "content-security-policy": policy,
-                "vary": "accept",
-            }
-            return reply(200, text, headers)
-    from action.image import FORMATS, MAX_PIXELS
-
-    about = {
-        "model": handler.classifier.name,
-        "classes": len(handler.classifier.labels),
-        "version": action.__version__,
-        "limits": {
-            "payloadBytes": MAX_PAYLOAD,
-            "imageBytes": MAX_IMAGE_BYTES,
-            "images": MAX_IMAGES,
-            "pixels": MAX_PIXELS,
-            "formats": list(FORMATS),
-        },
-        "health": "ok",
+    text, policy = _page_file() if html >= 0 and not 0 <= plain < html else ("", "")
+    if not text:
+        return None
+    headers = {
+        "content-type": "text/html; charset=utf-8",
+        "cache-control": "max-age=300",
+        "content-security-policy": policy,
+        "vary": "accept",
     }
-    return reply(200, about, {"vary": "accept"})
+    return reply(200, text, headers)
 
 
 @cache
-def _page() -> tuple[str, str]:
+def _page_file() -> tuple[str, str]:
     """The page beside this module, if it is there, and the policy that lets just its code run."""
     try:
         with open(os.path.join(action.__path__[0], "page.html"), encoding="utf-8") as file:
             text = file.read()
     except OSError:
         return "", ""
-    allowed = {tag: _hashes(text, tag) for tag in ("script", "style")}
-    policy = [
-        "default-src 'none'",
-        *(f"{tag}-src {hashes}" for tag, hashes in allowed.items() if hashes),
-        "img-src 'self' blob: data:",
-        "media-src 'self' blob:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-    ]
-    return text, "; ".join(policy)
+    allowed = "".join(f"{tag}-src {_hashes(text, tag)}; " for tag in ("script", "style"))
+    return text, (
+        f"default-src 'none'; {allowed}img-src 'self' blob: data:; media-src 'self' blob:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
 
 
 def _hashes(page: str, tag: str) -> str:
@@ -309,4 +305,4 @@ def _hashes(page: str, tag: str) -> str:
 
     inline = re.findall(rf"<{tag}(?:\s[^>]*)?>(.*?)</{tag}>", page, re.DOTALL | re.IGNORECASE)
     digests = [b64encode(sha256(code.encode()).digest()).decode() for code in inline]
-    return " ".join(f"'sha256-{digest}'" for digest in digests)
+    return " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"

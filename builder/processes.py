@@ -41,6 +41,7 @@ def logged(
                 command,
                 cwd=cwd,
                 env=env,
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -57,7 +58,8 @@ def logged(
                 process.terminate()
                 raise
     except OSError as error:
-        raise BuildError(f"{title} failed: cannot run {command[0]}: {error}", hint) from error
+        reason = error.strerror or error
+        raise BuildError(f"{title} failed: {command[0]}: {reason}", hint) from error
     if process.returncode:
         tail = "".join(lines[-TAIL:]).rstrip()
         raise BuildError(f"{title} failed:\n{tail}", hint)

@@ -13,11 +13,14 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from action.activation import Handler, Timings, failure, start
+from action.activation import Handler, start
 from action.packages import Unfit, use
 from action.request import DEFAULT_TOP_K, ActionError, Options, Request, parse_options
+from action.response import Timings, failure
 
-BUILT = Path(__file__).resolve().parent.parent / "build" / "local"
+WORK = os.environ.get("CLASSIFY_WORK") or Path(__file__).resolve().parent.parent
+"""As `build_zip.py --work` has it."""
+BUILT = Path(WORK) / "build" / "local"
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 MANY = 5
 """From so many pictures on, a terminal shows a progress bar."""
@@ -51,11 +54,11 @@ def _run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
         return USAGE
     if options.serve:
         return _serve(handler, options.port, options.raw)
-    chosen = _chosen(parser, options, len(handler.classifier.labels))
+    chosen = _chosen(parser, options, len(handler.pipeline.classifier.labels))
     names = _expand(options.picture)
 
     def ask(data: bytes) -> dict[str, Any]:
-        return handler.answer(Request([data], False, chosen), Timings())
+        return handler.pipeline.answer(Request([data], False, chosen), Timings())
 
     return _print(names, (_classify(name, ask) for name in names), options.json)
 

@@ -117,7 +117,7 @@ def _fuzz(options: argparse.Namespace) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["action", "PIL"]):
-        from action import activation, image
+        from action import activation, picture
         from action.request import ImageError
     from PIL import PngImagePlugin
 
@@ -135,7 +135,7 @@ def _fuzz(options: argparse.Namespace) -> None:
             _check_answer(answer, data)
         else:
             try:
-                found = image.decode(data, 32, 32, 3, 0.875)
+                found = picture.decode(data, 32, 32, 3, 0.875)
             except ImageError as error:
                 assert len(str(error)) < 300, error
             else:

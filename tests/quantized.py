@@ -1,71 +1,32 @@
 """Small uint8 networks with random weights, as TensorFlow's quantization-aware training made them.
 
-Written with the schema's object API. Scales are chosen so that outputs neither saturate nor vanish.
+Scales are chosen so that outputs neither saturate nor vanish.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-Array = np.ndarray[Any, Any]
-TYPES = {
-    "uint8": schema.TensorType.UINT8,
-    "int8": schema.TensorType.INT8,
-    "int32": schema.TensorType.INT32,
-    "float32": schema.TensorType.FLOAT32,
-}
+from tests.graphs import SAME, VALID, Array, Graph, Value
+
+__all__ = ["ACTIVATIONS", "Array", "Network", "Value"]
+
 ACTIVATIONS = (0, schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6)
 SPREAD = 40.0
 """Standard deviation of an output that is aimed at, in steps."""
 
 
-@dataclass(frozen=True)
-class Value:
-    """A tensor of the graph: its number, shape, scale and zero point."""
-
-    number: int
-    shape: tuple[int, ...]
-    scale: float
-    zero_point: int
-
-
-class Network:
+class Network(Graph):
     """A graph that grows operator by operator; `self.last` is the newest output."""
 
     def __init__(self, seed: int, shape: tuple[int, ...] = (1, 8, 8, 3)) -> None:
+        super().__init__()
         self.random = np.random.default_rng(seed)
-        self.tensors: list[Any] = []
-        self.buffers = [schema.BufferT()]
-        self.operators: list[Any] = []
-        self.codes: list[Any] = []
         self.source = self.last = self.activation(shape, 1 / 128, 128)
-
-    def tensor(
-        self,
-        shape: tuple[int, ...],
-        dtype: str,
-        scale: float = 0.0,
-        zero_point: int = 0,
-        data: Array | None = None,
-    ) -> Value:
-        """Any tensor; with `data` a constant, with a scale a quantized one."""
-        tensor = schema.TensorT(shape=np.array(shape, np.int32), type=TYPES[dtype])
-        tensor.name = f"t{len(self.tensors)}".encode()
-        if scale:
-            tensor.quantization = schema.QuantizationParametersT(
-                scale=np.array([scale], np.float32), zeroPoint=np.array([zero_point], np.int64)
-            )
-        if data is not None:
-            content = np.frombuffer(data.tobytes(), np.uint8)
-            self.buffers.append(schema.BufferT(data=content))
-            tensor.buffer = len(self.buffers) - 1
-        self.tensors.append(tensor)
-        return Value(len(self.tensors) - 1, tuple(shape), float(np.float32(scale)), zero_point)
 
     def activation(
         self, shape: tuple[int, ...], scale: float, zero_point: int | None = None
@@ -73,25 +34,17 @@ class Network:
         zero = int(self.random.integers(256)) if zero_point is None else zero_point
         return self.tensor(shape, "uint8", scale, zero)
 
-    def integers(self, *values: Any) -> Value:
-        data = np.array(values, np.int32)
-        return self.tensor(data.shape, "int32", data=data)
-
-    def operator(self, kind: str, inputs: list[Value], output: Value, options: Any = None) -> Value:
-        code = getattr(schema.BuiltinOperator, kind)
-        self.codes.append(schema.OperatorCodeT(min(code, 127), None, 1, code))
-        name = type(options).__name__.removesuffix("T")
-        self.operators.append(
-            schema.OperatorT(
-                len(self.codes) - 1,
-                np.array([value.number for value in inputs], np.int32),
-                np.array([output.number], np.int32),
-                getattr(schema.BuiltinOptions, name) if options else 0,
-                options,
-            )
-        )
-        self.last = output
-        return output
+    def operator(
+        self,
+        kind: str,
+        inputs: Sequence[Value],
+        output: Value,
+        options: Any = None,
+        version: int = 1,
+        custom: str = "",
+    ) -> Value:
+        self.last = super().operator(kind, inputs, output, options, version, custom)
+        return self.last
 
     def weights(self, shape: tuple[int, ...], axis: int, wide: float) -> Value:
         """Constant weights; each channel leaves the reach of int8 with probability `wide`."""
@@ -133,7 +86,7 @@ class Network:
         weights = self.weights((channels, kernel, kernel, depth), 0, wide)
         shape = (1, *self._spatial(kernel, stride, same), channels)
         options = schema.Conv2DOptionsT(
-            padding=int(not same),
+            padding=SAME if same else VALID,
             strideW=stride,
             strideH=stride,
             fusedActivationFunction=activation,
@@ -157,7 +110,7 @@ class Network:
         weights = weights or self.weights((1, kernel, kernel, channels), 3, wide)
         shape = (1, *self._spatial(kernel, stride, same), channels)
         options = schema.DepthwiseConv2DOptionsT(
-            padding=int(not same),
+            padding=SAME if same else VALID,
             strideW=stride,
             strideH=stride,
             depthMultiplier=multiplier,
@@ -186,7 +139,7 @@ class Network:
             (1, height, width, source.shape[3]), source.scale, source.zero_point
         )
         options = schema.Pool2DOptionsT(
-            padding=0, strideW=size, strideH=size, filterWidth=size, filterHeight=size
+            padding=SAME, strideW=size, strideH=size, filterWidth=size, filterHeight=size
         )
         return self.operator(kind, [source], output, options)
 
@@ -265,14 +218,4 @@ class Network:
 
     def content(self) -> bytes:
         """The .tflite file."""
-        graph = schema.SubGraphT(
-            self.tensors,
-            np.array([self.source.number], np.int32),
-            np.array([self.last.number], np.int32),
-            self.operators,
-            b"main",
-        )
-        model = schema.ModelT(3, self.codes, [graph], b"a test", self.buffers)
-        builder = flatbuffers.Builder(1 << 16)
-        builder.Finish(model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
+        return self.file([self.source], [self.last])

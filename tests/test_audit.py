@@ -147,7 +147,7 @@ def test_archive_that_is_cut_short(files: Files, tmp_path: Path, length: int) ->
 
 def test_archive_lists_its_modules(files: Files) -> None:
     names = archived(files[f"{LIB}/action.modules"])
-    assert {"action.activation", "action.image"} <= set(names)
+    assert {"action.activation", "action.picture"} <= set(names)
     assert names == sorted(names)
 
 

@@ -165,7 +165,7 @@ def test_webp_is_scaled_while_it_is_decoded(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
-        "from action.image import decode\n"
+        "from action.picture import decode\n"
         "for path in Path(sys.argv[1]).glob('*.webp'):\n"
         "    one, two = (decode(path.with_suffix(kind).read_bytes(), 224, 224, 3, 0.875)\n"
         "                for kind in ('.webp', '.png'))\n"

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from builder.checksum import sha256_of
 from builder.errors import BuildError
+from builder.files import sha256_of
 from builder.native.debian import Archive, domain
 from builder.native.steps import HERE, say
 from builder.native.toolchain import Toolchain

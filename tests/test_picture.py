@@ -15,8 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from action import image
-from action.image import FORMATS, decode, sniff
+from action import picture as picture_module
+from action import picture_cost
+from action.picture import decode
+from action.picture_format import FORMATS, sniff
 from action.request import ImageError
 from builder.build import SAMPLE
 from builder.paths import ROOT
@@ -92,7 +94,7 @@ def test_every_other_mode_of_pillow(mode: str, colour: Any, expected: tuple[int,
     """Modes that a decoder may hand out; made here, since no encoder of ours writes them all."""
     picture = Image.new(mode, (40, 40))
     picture.paste(colour, (0, 0, 40, 40)) if mode not in ("PA",) else picture.putalpha(255)
-    small = image._on_white(image._plain(picture).resize((8, 8))).convert("RGB")
+    small = picture_module._on_white(picture_module._plain(picture).resize((8, 8))).convert("RGB")
     assert np.abs(np.asarray(small).astype(int) - expected).max() <= 2, small.getpixel((0, 0))
 
 
@@ -224,9 +226,9 @@ def test_in_strips_as_in_one(
     picture = gradients(size, mode)
     if mode in ("1", "L", "P", "RGB"):
         picture.info["transparency"] = (1, 2, 3) if mode == "RGB" else 3
-    whole = image._on_white(image._square(picture, (SIDE, 48), crop))
-    monkeypatch.setattr(image, "_WHOLE", 4 * 3 * size[0] - 1)
-    strips = image._on_white(image._square(picture, (SIDE, 48), crop))
+    whole = picture_module._on_white(picture_module._square(picture, (SIDE, 48), crop))
+    monkeypatch.setattr(picture_module, "_WHOLE", 4 * 3 * size[0] - 1)
+    strips = picture_module._on_white(picture_module._square(picture, (SIDE, 48), crop))
     assert strips.mode == whole.mode
     difference = np.abs(np.asarray(strips).astype(int) - np.asarray(whole))
     assert difference.max() <= (3 if size[1] > 10 * size[0] else 0)
@@ -293,7 +295,7 @@ def decoded_in_little_memory(content: bytes, least: int) -> str:
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from action.image import decode\n"
+        "from action.picture import decode\n"
         f"decode(Path({str(SAMPLE)!r}).read_bytes(), {SIDE}, {SIDE}, 3, 1.0)\n"
         "content = sys.stdin.buffer.read()\n"
         "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
@@ -363,7 +365,9 @@ def test_baseline_is_told_from_scans(
 ) -> None:
     """Whatever stands before its only scan: a thumbnail in EXIF, itself progressive, and fill."""
     picture = halves().convert(mode)
-    monkeypatch.setattr(image, "MEMORY", (1 if mode == "L" else 4) * picture.width * picture.height)
+    monkeypatch.setattr(
+        picture_cost, "MEMORY", (1 if mode == "L" else 4) * picture.width * picture.height
+    )
     thumbnail = encoded(halves((16, 16)), "JPEG", progressive=True)
     exif = orientation_tag(3, 1, b"\x01\0\0\0") + bytes(4) + thumbnail
     for more in ({}, {"exif": exif}):

@@ -1,0 +1,168 @@
+"""What a picture may cost: its pixels, and the memory and time that decoding takes.
+
+Told from its head before anything is decoded; where the head does not tell, the decoder is stopped
+at the limit.
+"""
+
+from __future__ import annotations
+
+import io
+
+from action.request import ImageError, TooLargeError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from PIL.ImageFile import ImageFile
+    from PIL.JpegImagePlugin import JpegImageFile
+
+MAX_PIXELS = 100_000_000
+MEMORY = 56_000_000
+"""Bytes that a picture may take while it is decoded. Of the 128 MB of OpenWhisk's smallest action
+the process itself takes 35, the platform's proxy beside it 30 to 40."""
+MAX_SCANS = 50
+"""Each scan of a JPEG passes over all its coefficients, however few bytes it has. Encoders make
+about ten."""
+MAX_READS = 20_000
+"""How often Pillow may read from a file: twice or three times per segment, chunk or block. Some
+of them it joins, each to all before it."""
+
+_STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2}
+"""Bytes that Pillow takes per pixel, by mode: those not named here take 4."""
+_ALIGNMENT = 4
+"""Of Pillow's rows, in bytes."""
+_POINTER = 8
+"""Bytes in which Pillow keeps where a row begins."""
+_MORE_ROWS = 4
+"""What the decoders of rows take on top: the row before (PNG's filters), this one, a spare one."""
+_RUNS, _SKIPPED_ROWS = 7, 256
+"""A BMP in runs is decoded by Python, copied, and takes 0.1 us per pixel: counted as bytes per
+pixel. One of its steps may pass over 255 rows."""
+_COEFFICIENT = 2
+"""Bytes of one coefficient of a JPEG (libjpeg's JCOEF)."""
+_LOSSLESS = 4
+"""Bytes per pixel in which libwebp decodes lossless data and transparency, at any scale."""
+_WEBP = 16
+"""Bytes per pixel with Pillow's own WebP decoder: two canvases, a copy and the picture."""
+_TABLES = 8_000_000
+"""Bytes for a WebP's tables on top of MEMORY, which is about its pixels."""
+
+
+class BoundedFile(io.BytesIO):
+    """The bytes of a picture, for MAX_READS reads."""
+
+    _left = MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As BytesIO's; raises TooLargeError when it was called too often."""
+        self._left -= 1
+        if self._left < 0:
+            raise TooLargeError(
+                "too many parts: expected a picture in at most some thousand chunks or segments, "
+                "found more; save it anew"
+            )
+        return super().read(size)
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Raise ImageError if there are none, TooLargeError if there are over MAX_PIXELS."""
+    if width < 1 or height < 1:
+        raise ImageError(f"expected a picture with pixels, found {width} x {height}")
+    if width * height > MAX_PIXELS:
+        raise TooLargeError(
+            f"too many pixels: expected at most {MAX_PIXELS // 10**6} megapixels, "
+            f"found {width} x {height} ({width * height / 1e6:.0f} megapixels)"
+        )
+
+
+def check_rows(picture: ImageFile, name: str) -> None:
+    """Raise TooLargeError if decoding a PNG, GIF or BMP, as `name` says, takes over MEMORY."""
+    row = -(-picture.width * _STORED.get(picture.mode, 4) // _ALIGNMENT) * _ALIGNMENT + _POINTER
+    needed = (picture.height + _MORE_ROWS) * row
+    if picture.tile and picture.tile[0][0] == "bmp_rle":
+        needed += (_RUNS * picture.height + _SKIPPED_ROWS) * picture.width
+    _check_memory(picture.size, needed, f"{name} of this kind ({picture.mode})")
+
+
+def check_jpeg(picture: JpegImageFile, size: tuple[int, int], data: bytes) -> None:
+    """Raise TooLargeError if decoding a JPEG takes over MEMORY, or MAX_SCANS.
+
+    Args:
+        picture: the JPEG, read up to its first scan's data, at the scale it is to be decoded at.
+        size: of the whole picture, in pixels.
+        data: the file's bytes.
+    """
+    # Before the first scan's data is its header: marker, length, number of components, 2 bytes for
+    # each, 3 more (ITU T.81, B.2.3). It names all components, if there is but one scan.
+    assert picture.fp
+    layers = picture.layers
+    begin = picture.fp.tell() - 8 - 2 * layers
+    one_scan = data[begin : begin + 5] == bytes((0xFF, 0xDA, 0, 6 + 2 * layers, layers))
+    needed = picture.width * picture.height * _STORED.get(picture.mode, 4)
+    if one_scan and not picture.info.get("progressive"):
+        _check_memory(size, needed, "JPEG as long as this", advice="smaller")
+        return
+    # All coefficients are kept until the last scan, at any scale.
+    samplings = [across * down for _, across, down, _ in picture.layer]
+    needed += _COEFFICIENT * size[0] * size[1] * sum(samplings) // max(samplings)
+    scans = data.count(b"\xff\xda", begin)
+    if scans > MAX_SCANS:
+        raise TooLargeError(
+            f"too many scans: expected at most {MAX_SCANS} in a progressive JPEG, found "
+            f"{scans}; send it as a baseline JPEG"
+        )
+    _check_memory(size, needed, "progressive JPEG")
+
+
+def check_webp(size: tuple[int, int], scaled: tuple[int, int], data: bytes, alpha: bool) -> None:
+    """Raise TooLargeError if decoding a WebP takes over MEMORY by our own addition to Pillow.
+
+    Args:
+        size: of the picture, in pixels.
+        scaled: what it is decoded to, in pixels.
+        data: the file's bytes.
+        alpha: whether it has transparency.
+    """
+    lossy = data[12:16] == b"VP8 "
+    needed = 4 * scaled[0] * scaled[1] + (0 if lossy else _LOSSLESS * size[0] * size[1])
+    _check_memory(size, needed, f"WebP of this kind ({'transparent' if alpha else 'opaque'})")
+
+
+def check_whole_webp(size: tuple[int, int]) -> None:
+    """Raise TooLargeError if decoding a WebP takes over MEMORY by Pillow's own decoder."""
+    _check_memory(size, _WEBP * size[0] * size[1], "WebP of this kind")
+
+
+def _check_memory(
+    size: tuple[int, int], needed: int, kind: str, advice: str = "as a baseline JPEG, or smaller"
+) -> None:
+    if needed > MEMORY:
+        pixels = size[0] * size[1] / 1e6
+        raise TooLargeError(
+            f"too many pixels for a {kind}: expected at most {pixels * MEMORY / needed:.1f} "
+            f"megapixels, found {size[0]} x {size[1]} ({pixels:.1f} megapixels); "
+            f"send it {advice}"
+        )
+
+
+def bounded(load: Callable[..., Any], *arguments: int) -> Any:
+    """Call `load` while the process can allocate little more than MEMORY on top of what it has.
+
+    What the tables of a lossless WebP take cannot be told from its head: up to 800 MB.
+
+    Raises:
+        MemoryError: it needs more; or what `load` makes of that.
+    """
+    from resource import RLIMIT_DATA, getpagesize, getrlimit, setrlimit
+
+    before = getrlimit(RLIMIT_DATA)
+    with open("/proc/self/statm", "rb") as file:
+        used = int(file.read().split()[5]) * getpagesize()
+    most = min([used + MEMORY + _TABLES, *(limit for limit in before if limit >= 0)])
+    setrlimit(RLIMIT_DATA, (most, before[1]))
+    try:
+        return load(*arguments)
+    finally:
+        setrlimit(RLIMIT_DATA, before)
