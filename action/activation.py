@@ -32,7 +32,7 @@ def start(root: str) -> Handler:
 
 
 class Handler:
-    """Answers activations with a model that is loaded and warmed."""
+    """Answers activations with a model that is loaded."""
 
     def __init__(self, model: str) -> None:
         """Import the packages and load the model in folder `model`."""
@@ -64,10 +64,10 @@ class Handler:
     def _over_http(
         self, params: dict[str, Any], timings: Timings
     ) -> tuple[Answer, list[Answer], str]:
-        from action import web  # 0.3 ms, which plain invocations do not need
+        from action import web, web_request  # 0.3 ms, which plain invocations do not need
 
         try:
-            params = web.translated(params)
+            params = web_request.translated(params)
             answer = web.answer(params, self.pipeline, timings)
         except Exception as error:
             answer = web.reply(getattr(error, "status", 500), failure(error))

@@ -45,7 +45,11 @@ class Classifier:
     """
 
     def __init__(self, folder: str) -> None:
-        """Load `model.json` and the model it names from `folder`, and run it once."""
+        """Load `model.json` and the model it names from `folder`.
+
+        It does not run it: that would take as long as the first activation, which is already
+        waiting, saves by it or longer.
+        """
         with open(os.path.join(folder, "model.json"), encoding="utf-8") as file:
             settings: dict[str, Any] = json.load(file)
         self.name: str = settings["name"]
@@ -68,7 +72,6 @@ class Classifier:
         self.dtype: str = np.dtype(source["dtype"]).name
         self._tensor = _preparation(settings["mean"], settings["std"], source)
         self._nodes: dict[str, Any] = {}
-        self.rank(np.zeros((self.height, self.width, self.channels), np.uint8), 1, 0.0)
 
     def rank(self, image: NDArray[np.uint8], top_k: int, threshold: float) -> list[Ranked]:
         """Classify one image.

@@ -1,5 +1,6 @@
 """The function on this machine: the packages and the model of the last zip that was built."""
 
+import os
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -8,7 +9,9 @@ from action.activation import Handler, start
 from action.packages import Unfit, use
 from client.quiet import silenced
 
-BUILT = Path(__file__).resolve().parent.parent / "build" / "local"
+WORK = os.environ.get("CLASSIFY_WORK") or Path(__file__).resolve().parent.parent
+"""As `build_zip.py --work` has it."""
+BUILT = Path(WORK) / "build" / "local"
 _TAG = "cp{}{}".format(*sys.version_info)
 
 
