@@ -1,7 +1,7 @@
 """Entry point: `main(params)` on OpenWhisk, the command line for `python -m action`.
 
 OpenWhisk renames this file to `main__.py`, parses it, and imports it once per container; what is
-slow (imports, the model, a first run) happens then, so that an activation only has to answer.
+slow (imports, the model) happens then, so that an activation only has to answer.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def start(root: str) -> Handler:
 
 
 class Handler:
-    """Answers activations with a model that is loaded and warmed."""
+    """Answers activations with a model that is loaded."""
 
     def __init__(self, model: str) -> None:
         """Import the packages and load the model in folder `model`."""

@@ -46,7 +46,11 @@ class Classifier:
     """
 
     def __init__(self, folder: str) -> None:
-        """Load `model.json` and the model it names from `folder`."""
+        """Load `model.json` and the model it names from `folder`.
+
+        It does not run it: that would take as long as the first activation, which is already
+        waiting, saves by it or longer.
+        """
         with open(os.path.join(folder, "model.json"), encoding="utf-8") as file:
             settings: dict[str, Any] = json.load(file)
         self.name: str = settings["name"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Pipeline:
-    """From the pictures of a request to an answer, with a model that is loaded and warmed."""
+    """From the pictures of a request to an answer, with a model that is loaded."""
 
     def __init__(self, model: str) -> None:
         """Load the model in folder `model`."""

@@ -3,31 +3,32 @@
 It does on this machine what OpenWhisk's Python runtime does to an action's first activation, in
 turns for each peer, each time in an empty folder:
 
-receive   parse the JSON of the init request and decode the zip in it (there: Go; here: the C code
-          of Python's json and binascii)
-unzip     write each file with its permissions (there: Go; here: Python's zipfile, whose inflate is
-          zlib); dates are not restored
+receive   the request is read and the zip in it decoded; the proxy is not here, so this is priced
+          (bench/proxy.py says how), by what hello world takes in the same run
+unzip     the zip's files are written, with their permissions; they really are, but the time is the
+          proxy's again
 compile   a fresh Python imports virtualenv and renames, moves and parses (bench/compile_step.py, in
           the place of the stock image's bin/compile); precompiled zips skip it
-process   an interpreter with the zip's flags that does nothing but acknowledge, measured beside
-imports   from the start of the action's process to its acknowledgement, less `process`; the stock
-and model start has `site`, and a shell script in front that is not run here
+process   what starts the action, up to the first line of it: an interpreter with the zip's flags
+          that does nothing but acknowledge, measured beside. What the compile step has made
+          starts through a shell script, which compares the image's name, as the stock one does
+imports   from the start of the action's process to its acknowledgement, less `process`
+and model
 first run the first activation, with a picture, which hello world does not look at
 
 The interpreter is this machine's, in an environment that has what the compile step imports and none
 of what the zips bring. A custom image has its files already, so that the last three stages are all;
 what it takes to pull it is not measured. Not in it for anybody: what comes before the runtime
-(scheduling, making the container) and HTTP. The page cache is warm, since this machine does not let
-go of the interpreter's own files between rounds: on a node that has just pulled the image all is
-slower. Read the times as ratios.
+(scheduling, making the container). The page cache is warm, since this machine does not let go of
+the interpreter's own files between rounds: on a node that has just pulled the image all is slower.
+Read the times as ratios to hello world's.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-import json
 import os
+import shlex
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -39,6 +40,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench import proxy
 from bench.peers import Peer, line, shuffled
 from builder import smoke
 from builder.errors import BuildError
@@ -55,35 +57,46 @@ class Cold:
     """What one peer did; all times in ms, one per round and in the rounds' order.
 
     Attributes:
-        stages: by name, without those that come from `start` and `process`.
+        priced: what the proxy takes, before it is scaled by `pace`.
+        stages: by name, those that are measured, without what comes from `start` and `process`.
         start: from the start of the process to its acknowledgement.
         process: the same of an interpreter with the same flags that does nothing; peers with the
             same flags share these, since what differs between them would be chance.
     """
 
     process: list[float]
+    priced: proxy.Spent | None = None
     stages: dict[str, list[float]] = field(default_factory=dict)
     start: list[float] = field(default_factory=list)
 
-    def found(self) -> dict[str, Any]:
-        """As the results have it: medians, and `ms` in all per round."""
+    def measured(self) -> float:
+        """Milliseconds of all that is really run, as the sum of the stages' medians."""
+        return statistics.median(self.start) + sum(map(statistics.median, self.stages.values()))
+
+    def found(self, pace: float) -> dict[str, Any]:
+        """As the results have it: medians, and `ms` in all per round; see `proxy.pace`."""
         medians = {name: statistics.median(times) for name, times in self.stages.items()}
         start = statistics.median(self.start)
         medians["process"] = statistics.median(self.process)
         medians["imports and model"] = start - medians["process"]
+        if self.priced:
+            medians["receive"] = self.priced.receive * pace
+            medians["unzip"] = self.priced.unzip * pace
         stages = {name: round(medians[name], 3) for name in STAGES if name in medians}
+        fixed = medians.get("receive", 0.0) + medians.get("unzip", 0.0)
         return {
             "stages": stages,
             "total": round(sum(stages.values()), 3),
             "start": round(start, 3),
             "ms": [
-                round(sum(times), 3)
+                round(fixed + sum(times), 3)
                 for times in zip(self.start, *self.stages.values(), strict=False)
             ],
         }
 
 
 def measure(
+    hello: Peer,
     peers: Sequence[Peer],
     python: str,
     count: int,
@@ -95,7 +108,8 @@ def measure(
     """Fill `found["cold"]` with the stages by peer; up to an interrupt, if there is one.
 
     Args:
-        peers: who is started.
+        hello: hello world, portable: what the proxy's prices are scaled by.
+        peers: who else is started.
         python: what compiles zips and starts them: a CPython with what the stock image has.
         count: cold starts of each.
         content: the picture of the first activation.
@@ -105,7 +119,11 @@ def measure(
     """
     with tempfile.TemporaryDirectory(prefix="bare-") as scratch:
         bare = _Bare(Path(scratch), python)
-        series = {peer.name: Cold(bare.times(peer)) for peer in peers}
+        everybody = [hello, *peers]
+        series = {
+            peer.name: Cold(bare.times(peer), None if peer.image else proxy.spent(peer.archive))
+            for peer in everybody
+        }
         ready: list[float] = []
         packed = line(content)
         imports = f"import sys\nsys.path.insert(0, {str(numpy)!r})\nimport numpy\n{_ACKNOWLEDGE}"
@@ -114,18 +132,22 @@ def measure(
             if numpy:
                 _start(with_numpy, python)  # once before, for fresh code files
             for number in range(count):
-                for peer in shuffled(peers, number):
+                for peer in shuffled(everybody, number):
                     progress(f"cold: round {number + 1} of {count}, {peer.name}")
                     os.sync()  # what the one before has written is not for this one to wait for
-                    interpreter = peer.interpreter if peer.image else python
-                    _once(peer, interpreter, packed, series[peer.name])
+                    _once(peer, python, bare.command(peer)[0], packed, series[peer.name])
                     bare.start(peer)
                 if numpy:
                     ready.append(_start(with_numpy, python))
         finally:
-            found["cold"] = {
-                name: each.found() for name, each in series.items() if each.start and each.process
-            }
+            if (reference := series[hello.name]).start:
+                pace = proxy.pace(hello.archive, reference.measured())
+                found["pace"] = round(pace, 4)
+                found["cold"] = {
+                    name: each.found(pace)
+                    for name, each in series.items()
+                    if each.start and each.process
+                }
             if ready:
                 found["ready"] = {"import numpy": round(statistics.median(ready), 3)}
 
@@ -134,33 +156,33 @@ class _Bare:
     """Interpreters that do nothing but acknowledge, one for each command that starts a peer."""
 
     def __init__(self, scratch: Path, python: str) -> None:
-        self._scratch, self._python = scratch, python
+        self._scratch, self._python, self._shell = scratch, python, _shell(scratch, python)
         self._folders: dict[tuple[str, str], Path] = {}
         self._times: dict[tuple[str, str], list[float]] = {}
 
     def times(self, peer: Peer) -> list[float]:
         """The list that this peer's times go to."""
-        return self._times.setdefault(self._command(peer), [])
+        return self._times.setdefault(self.command(peer), [])
 
     def start(self, peer: Peer) -> None:
         """Once more, for this peer."""
-        command = interpreter, flags = self._command(peer)
+        command = interpreter, flags = self.command(peer)
         if command not in self._folders:
             text = _ACKNOWLEDGE_JS if peer.image else _ACKNOWLEDGE
             self._folders[command] = _script(self._scratch, flags, text)
         self._times[command].append(_start(self._folders[command], interpreter))
 
-    def _command(self, peer: Peer) -> tuple[str, str]:
-        """Its interpreter, and the flags that the first line of an `exec` has."""
+    def command(self, peer: Peer) -> tuple[str, str]:
+        """What runs it, and the flags for it that the first line of an `exec` has."""
         with zipfile.ZipFile(peer.archive) as zipped:
             if "exec" not in zipped.namelist():
-                return self._python, ""
+                return self._shell, ""
             first = zipped.read("exec").decode().partition("\n")[0]
         interpreter = peer.interpreter if peer.image else self._python
         return interpreter, " ".join(first.split()[1:])
 
 
-def _once(peer: Peer, python: str, packed: bytes, series: Cold) -> None:
+def _once(peer: Peer, python: str, interpreter: str, packed: bytes, series: Cold) -> None:
     """One cold start: of the files of a custom image, or else of the zip."""
     times: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="cold-") as scratch, ExitStack() as running:
@@ -168,58 +190,41 @@ def _once(peer: Peer, python: str, packed: bytes, series: Cold) -> None:
             folder = peer.unpacked()
         else:
             folder = _initialized(peer.archive, Path(scratch), python, times)
-        action = smoke.Action(folder, python, {}, isolated=False)
+        action = smoke.Action(folder, interpreter, {}, isolated=False)
         running.callback(action.close)
         began = time.perf_counter()
         answer = action.send(packed)
-        times["first run"] = time.perf_counter() - began
+        times["first run"] = (time.perf_counter() - began) * 1000
         if "error" in answer:
             raise BuildError(f"{peer.name}: expected an answer, found {answer}")
-    for name, seconds in times.items():
-        series.stages.setdefault(name, []).append(seconds * 1000)
+    for name, ms in times.items():
+        series.stages.setdefault(name, []).append(ms)
     series.start.append(action.init_seconds * 1000)
 
 
 def _initialized(archive: Path, scratch: Path, python: str, times: dict[str, float]) -> Path:
     """What happens to a zip up to the start of its process; returns the folder to start it in."""
     source, target, launcher = (scratch / name for name in ("src", "bin", "launcher.py"))
-    body = request(archive)
-    began = time.perf_counter()
-    code = received(body)
-    times["receive"] = time.perf_counter() - began
-    began = time.perf_counter()
-    unzip(code, source)
-    times["unzip"] = time.perf_counter() - began
+    unzip(archive, source)
     if (source / "exec").exists():
         return source
     launcher.write_text(smoke.LAUNCHER)
     command = [python, str(_COMPILE), str(source), str(target), str(launcher)]
     began = time.perf_counter()
     done = subprocess.run(command, env={}, capture_output=True, text=True)
-    times["compile"] = time.perf_counter() - began
+    times["compile"] = (time.perf_counter() - began) * 1000
     if done.returncode or done.stdout or done.stderr:
         raise BuildError(f"the compile step failed: {done.stderr.strip()[-500:]}")
     return target
 
 
-def request(archive: Path) -> bytes:
-    """The body of the platform's init request for a zip."""
-    code = base64.b64encode(archive.read_bytes()).decode()
-    variables = {"__OW_ACTION_NAME": "/guest/classify", "__OW_NAMESPACE": "guest"}
-    value = {"name": "classify", "main": "main", "code": code, "binary": True, "env": variables}
-    return json.dumps({"value": value}).encode()
+def unzip(archive: Path, folder: Path) -> None:
+    """Write the files of a zip into a new folder, with their permissions, as the runtime does.
 
-
-def received(body: bytes) -> bytes:
-    """The zip in an init request."""
-    code: str = json.loads(body)["value"]["code"]
-    return base64.b64decode(code)
-
-
-def unzip(code: bytes, folder: Path) -> None:
-    """Write the files of a zip into a new folder, with their permissions, as the runtime does."""
+    Dates are not restored.
+    """
     folder.mkdir()
-    with zipfile.ZipFile(io.BytesIO(code)) as zipped:
+    with zipfile.ZipFile(archive) as zipped:
         for info in zipped.infolist():
             path = folder / info.filename
             if info.is_dir():
@@ -230,6 +235,22 @@ def unzip(code: bytes, folder: Path) -> None:
             flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
             with os.fdopen(os.open(path, flags, mode), "wb") as file:
                 file.write(zipped.read(info))
+
+
+def _shell(scratch: Path, python: str) -> str:
+    """The script that starts what the compile step has made, in the place of the interpreter.
+
+    The stock one is for bash, and reads the name of the image that it was made in with `cat`.
+    """
+    script, image = scratch / "start", scratch / "start.env"
+    image.write_text("image")
+    script.write_text(
+        f"#!{shutil.which('bash') or '/bin/sh'}\nexport PYTHONIOENCODING=UTF-8 IMAGE=image\n"
+        f'test "$(cat {shlex.quote(str(image))})" = "$IMAGE" || exit\n'
+        f'exec {shlex.quote(python)} "$@"\n'
+    )
+    script.chmod(0o755)
+    return str(script)
 
 
 def _script(scratch: Path, flags: str, text: str) -> Path:

@@ -95,10 +95,12 @@ def measure(this: Run, pictures: warm.Pictures) -> None:
             chosen_ones = [peer for peer in this.peers if peers.OPTIMIZE not in peer.name]
             warm.measure(chosen_ones, bare, pictures, options.warm, found, progress)
     if "cold" in sections:
-        started = [peers.hello(), peers.hello(precompiled=True), *this.peers]
+        started = [peers.hello(precompiled=True), *this.peers]
         numpy = next((peer.unpacked() for peer in this.peers if peer.name == LITERT), None)
         content = SAMPLE.read_bytes()
-        cold.measure(started, peers.image(), options.cold, content, found, progress, numpy)
+        cold.measure(
+            *(peers.hello(), started, peers.image(), options.cold, content, found, progress, numpy)
+        )
     if "inference" in sections:
         networks = _networks(chosen, portable)
         interpreters.measure(_interpreters(this), networks, options.inferences, found, progress)

@@ -120,7 +120,9 @@ def _load(which: str, path: Path, settings: dict[str, Any]) -> Classifier:
         mine = {**settings, "file": str(path.resolve())}
         Path(folder, "model.json").write_text(json.dumps(mine), "utf-8")
         try:
-            return Classifier(folder)
+            model = Classifier(folder)
+            model.output(np.zeros((model.height, model.width, model.channels), np.uint8))
+            return model
         except (RuntimeError, ValueError) as error:
             raise ModelError(
                 f"{path.name}: the {which} model does not run: {error}", HINT

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import stat
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench import cold, peers
+from bench import cold, peers, proxy
 from tests.conftest import interpreter
 
 SKIP_COMPILE = "hello, precompiled"
@@ -34,34 +33,66 @@ def both() -> list[peers.Peer]:
     return [peers.hello(), peers.hello(precompiled=True)]
 
 
-def test_what_is_sent_is_what_arrives(some_zip: Path) -> None:
-    body = cold.request(some_zip)
-    value = json.loads(body)["value"]
-    assert (value["main"], value["binary"]) == ("main", True)
-    assert base64.b64decode(value["code"]) == cold.received(body) == some_zip.read_bytes()
+def test_what_the_proxy_takes(some_zip: Path) -> None:
+    """The files are one stored of 29 bytes and one of 4,000 that is deflated."""
+    prices = {"request": 1.0, "file": 10.0, "body": 0.0, "json": 0.0, "base64": 0.0}
+    costs = proxy.Costs(**prices, inflate=1e6, write=0.0)
+    spent = proxy.spent(some_zip, costs)
+    assert (spent.receive, spent.unzip) == pytest.approx((1.0, 20.0 + 4000))
+    costs = proxy.Costs(**prices, inflate=0.0, write=1e6)
+    assert proxy.spent(some_zip, costs).unzip == pytest.approx(20.0 + 4029)
+    for name in ("body", "json", "base64"):
+        costs = proxy.Costs(**prices | {name: 1e6}, inflate=0.0, write=0.0)
+        assert proxy.spent(some_zip, costs).receive == pytest.approx(1.0 + some_zip.stat().st_size)
+
+
+def test_what_an_action_inflates_itself_is_only_written(tmp_path: Path) -> None:
+    content = bytes(1_000_000)
+    for name, how, inside in (
+        ("deflated", zipfile.ZIP_DEFLATED, content),
+        ("stored", zipfile.ZIP_STORED, zlib.compress(content)),
+    ):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w", how) as archive:
+            archive.writestr("lib", inside)
+    costs = proxy.Costs(file=0.0)
+    assert proxy.spent(tmp_path / "deflated.zip", costs).unzip == pytest.approx(
+        costs.inflate + costs.write
+    )
+    assert proxy.spent(tmp_path / "stored.zip", costs).unzip < 0.01
+
+
+def test_pace_is_hello_world_to_that_of_the_prices() -> None:
+    hello = peers.hello().archive
+    spent = proxy.spent(hello)
+    there = proxy.HELLO_WORLD - spent.receive - spent.unzip
+    assert 190 < there < 200
+    assert proxy.pace(hello, there) == pytest.approx(1)
+    assert proxy.pace(hello, 2 * there) == pytest.approx(2)
 
 
 def test_unzip_keeps_permissions(some_zip: Path, tmp_path: Path) -> None:
     folder = tmp_path / "src"
-    cold.unzip(some_zip.read_bytes(), folder)
+    cold.unzip(some_zip, folder)
     assert (folder / "a" / "b" / "c.txt").read_bytes() == b"deep" * 1000
     assert stat.S_IMODE((folder / "exec").stat().st_mode) & 0o700 == 0o700
     assert not (folder / "a" / "b" / "c.txt").stat().st_mode & 0o111
 
 
 def test_medians() -> None:
-    stages = {"first run": [1.0, 3.0], "receive": [4.0, 6.0], "compile": [100.0, 100.0]}
-    found = cold.Cold([20.0, 40.0], stages, [50.0, 50.0]).found()
+    stages = {"first run": [1.0, 3.0], "compile": [100.0, 100.0]}
+    each = cold.Cold([20.0, 40.0], proxy.Spent(5, 7), stages, [50.0, 50.0])
+    assert each.measured() == 152
+    found = each.found(pace=2)
     assert list(found["stages"].items()) == [
-        *[("receive", 5), ("compile", 100), ("process", 30)],
+        *[("receive", 10), ("unzip", 14), ("compile", 100), ("process", 30)],
         *[("imports and model", 20), ("first run", 2)],
     ]
-    assert (found["total"], found["start"], found["ms"]) == (157, 50, [155, 159])
+    assert (found["total"], found["start"], found["ms"]) == (176, 50, [175, 177])
 
 
 def test_stages(both: list[peers.Peer]) -> None:
     found: dict[str, Any] = {}
-    cold.measure(both, peers.image(), 2, b"no picture", found, lambda _: None)
+    cold.measure(both[0], both[1:], peers.image(), 2, b"no picture", found, lambda _: None)
     assert list(found["cold"]) == [peer.name for peer in both]
     for name, each in found["cold"].items():
         stages = [stage for stage in cold.STAGES if stage != "compile" or name != SKIP_COMPILE]
@@ -69,6 +100,9 @@ def test_stages(both: list[peers.Peer]) -> None:
         assert each["total"] == pytest.approx(sum(each["stages"].values()))
         assert each["start"] > each["stages"]["process"] > 1
         assert len(each["ms"]) == 2
+    hello = found["cold"][both[0].name]["stages"]
+    assert hello["receive"] == pytest.approx(proxy.PRICES.request * found["pace"], rel=0.01)
+    assert hello["unzip"] == pytest.approx(proxy.PRICES.file * found["pace"], rel=0.01)
 
 
 def test_an_interrupt_keeps_what_was_measured(both: list[peers.Peer]) -> None:
@@ -79,5 +113,5 @@ def test_an_interrupt_keeps_what_was_measured(both: list[peers.Peer]) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cold.measure(both, peers.image(), 3, b"no picture", found, interrupt)
+        cold.measure(both[0], both[1:], peers.image(), 3, b"no picture", found, interrupt)
     assert [len(each["ms"]) for each in found["cold"].values()] == [1, 1]

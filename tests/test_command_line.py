@@ -230,6 +230,20 @@ def test_usage(arguments: list[str]) -> None:
     assert "usage:" in done.stderr
 
 
+@pytest.mark.parametrize("python", ["2.7", "3.6", "3.7", "3.8", "3.9"])
+@pytest.mark.parametrize(("command"), [["build_zip.py"], ["-m", "action"]], ids=" ".join)
+def test_an_old_python_says_which_is_needed(python: str, command: list[str]) -> None:
+    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(
+        f"versions/{python}.*/bin/python{python}"
+    )
+    path = next(kept, None) or shutil.which(f"python{python}")
+    if path is None:
+        pytest.skip(f"no Python {python} on this machine")
+    done = subprocess.run([str(path), *command, "--help"], cwd=ROOT, capture_output=True, text=True)
+    expected = f"expected Python 3.10 or newer, found {python}: try  python3 {' '.join(command)}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+
+
 def test_help_needs_no_environment(tmp_path: Path) -> None:
     done = build_zip("--help", PATH="")
     assert done.returncode == 0
@@ -298,9 +312,8 @@ def test_killed_builds_leave_no_zip(colours: list[str], tmp_path: Path) -> None:
             # in the background of a script the tests themselves may ignore SIGINT
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         ) as process:
-            part = output.with_name("c.zip.part")
             deadline = time.monotonic() + 60
-            while not part.exists():
+            while not list(output.parent.glob(".c.zip.*.part")):
                 assert time.monotonic() < deadline
                 assert process.poll() is None
                 time.sleep(0.005)
@@ -310,10 +323,11 @@ def test_killed_builds_leave_no_zip(colours: list[str], tmp_path: Path) -> None:
         assert not output.exists()
         assert "Traceback" not in said
         if number != signal.SIGKILL:
-            assert not part.exists()
+            assert not list(output.parent.iterdir())
             assert "stopped" in said
     done = build_zip(*colours, "--output", str(output), "--no-keep")
     assert done.returncode == 0, done.stderr
+    # what the killed one left is gone as well
     assert [path.name for path in output.parent.iterdir()] == ["c.zip"]
 
 
