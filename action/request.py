@@ -53,11 +53,15 @@ class TooLargeError(ImageError):
 
 
 class Options:
-    """How to answer: at most `top_k` classes, each with at least `threshold` probability."""
+    """How to answer: at most `top_k` classes, each with at least `threshold` probability.
 
-    __slots__ = ("details", "threshold", "top_k")
+    Classes with a probability of 0 count only where so many were asked for (`asked`).
+    """
 
-    def __init__(self, top_k: int, threshold: float, details: bool) -> None:
+    __slots__ = ("asked", "details", "threshold", "top_k")
+
+    def __init__(self, top_k: int, threshold: float, details: bool, asked: bool = True) -> None:
+        self.asked = asked
         self.top_k = top_k
         self.threshold = threshold
         self.details = details

@@ -17,11 +17,11 @@ from typing import Any
 from bench import cold, cost, interpreters, peers, report, scaling, warm
 from bench.cgroup import NoQuota
 from bench.peers import FOLDER, Peer, everybody, pip
-from builder import agreement, audit, data, model, runtime
+from builder import audit, data, model, runtime, trial
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError
-from builder.model import Model
+from builder.model import Model, Said
 from builder.paths import ROOT
 
 SECTIONS = ("size", "warm", "cold", "inference", "scaling")
@@ -82,7 +82,7 @@ def measure(this: Run, pictures: warm.Pictures) -> None:
     found["about"] = _about(options, pictures)
     found["prices"] = cost.given(options)
     progress("the model")
-    chosen = model.resolve(options.model, options.class_names, this.console)
+    chosen = model.resolve(options.model, Said(labels=options.class_names), this.console)
     found["about"]["model"] = chosen.settings["name"]
     found["peers"] = {}
     _make(this, chosen)
@@ -150,7 +150,7 @@ def _expected(chosen: Model) -> int:
     """Index of the sample picture's class: by the catalogue, or else by the network itself."""
     if chosen.sample:
         return int(chosen.settings["wordnetIds"].index(chosen.sample))
-    return agreement.likeliest(chosen.path, chosen.settings, SAMPLE.read_bytes())
+    return int(trial.run(chosen.path, chosen.settings, SAMPLE).scores[-1].argmax())
 
 
 def _size(peer: Peer) -> dict[str, Any]:

@@ -15,19 +15,19 @@ from builder import (
     files,
     interpreters,
     model,
+    operators,
     report,
     runtime,
     smoke,
 )
 from builder.console import Console, megabytes
-from builder.errors import BuildError, ModelError
-from builder.model import Model, Normalization
-from builder.paths import BUILDER, LOCAL, REQUANTIZED
+from builder.errors import BuildError
+from builder.model import NOTHING, Model, Said
+from builder.paths import LOCAL, REQUANTIZED
+from builder.paths import SAMPLE as SAMPLE
 from builder.requantize import requantize
-from builder.runtime import DEFAULT, Options, package_tag
+from builder.runtime import DEFAULT, Options, package_tag, registered
 from builder.tflite import signature
-
-SAMPLE = BUILDER / "sample" / "espresso.jpg"
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Wishes:
     pythons: tuple[str, ...]
     output: Path
     model: str | None = None
-    labels: Path | None = None
-    normalization: Normalization | None = None
+    said: Said = NOTHING
+    """What is said of the model."""
     requantize: bool = True
     """Whether a uint8 model is converted to int8."""
     provider: str = "auto"
@@ -73,14 +73,13 @@ def build(wishes: Wishes, console: Console) -> Outcome:
     Raises:
         BuildError: any of it failed; an earlier zip at `output` is untouched.
     """
-    targets = [_target(python, wishes, console) for python in wishes.pythons]
     with console.step("model") as details:
-        chosen = model.resolve(wishes.model, wishes.labels, console, wishes.normalization)
+        chosen = model.finer(model.resolve(wishes.model, wishes.said, console))
         details += model.describe(chosen)
     figures = None
     if wishes.requantize:
         chosen, figures = _int8(chosen, console)
-    _check_operators(chosen, targets)
+    targets = [_target(python, wishes, chosen, console) for python in wishes.pythons]
     with files.replacing(wishes.output, "--output") as part:
         with console.step("zip") as details:
             entries = bundle.collect(targets, chosen, wishes.execution_env)
@@ -116,9 +115,7 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
         path = REQUANTIZED / chosen.part.sha256[:12] / chosen.settings["file"]
         with files.replacing(path) as fresh:
             fresh.write_bytes(converted.content)
-        about = signature(path)
-        step = about.outputs[0].scale or 1 / 256
-        agreed = agreement.check(chosen.path, path, chosen.settings, step, SAMPLE)
+        agreed = agreement.check(chosen.path, path, chosen.settings, SAMPLE)
         exact = converted.channels - converted.rescaled
         details += [
             f"{exact:,} of {converted.channels:,} channels exact, {converted.rescaled:,} rescaled, "
@@ -133,17 +130,27 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
         "largestWeightError": round(converted.error, 6),
         "agreement": asdict(agreed),
     }
-    return replace(chosen, path=path, part=part, operators=frozenset(about.operators)), figures
+    return replace(chosen, path=path, part=part, signature=signature(path)), figures
 
 
-def _target(python: str, wishes: Wishes, console: Console) -> bundle.Target:
+def _target(python: str, wishes: Wishes, chosen: Model, console: Console) -> bundle.Target:
+    """The packages for a Python, with an interpreter that has the model's operators."""
+    name, provider = chosen.path.name, wishes.provider
+    lacking = operators.missing(chosen.signature, registered.compiled(wishes.options.ops))
+    if lacking and provider == "auto":
+        console.warn(
+            f"{name} needs operators that a compiled interpreter lacks: {', '.join(lacking)}. "
+            "Taking ready-made wheels, whose zip is five times the size and slower to start."
+        )
+        provider = "wheels"
     interpreter = interpreters.find(python)
     with console.step(f"packages for Python {python}") as details:
-        packages = runtime.provider(wishes.provider)(python, wishes.options, console)
+        packages = runtime.provider(provider)(python, wishes.options, console)
         details += [f"{part.name} {part.version}" for part in packages.parts]
         details.append(packages.origin)
         if interpreter:
             details.append(f"to be byte-compiled with Python {interpreter.full_version}")
+    operators.check(name, chosen.signature, packages.operators, packages.origin)
     if not interpreter:
         console.warn(
             f"no Python {python} runs here: its modules are not byte-compiled (correct, but a "
@@ -179,18 +186,6 @@ def default_python() -> str:
     """The running Python's version if a zip can be built for it, else 3.11."""
     running = "{}.{}".format(*sys.version_info)
     return running if running in data.pythons() else "3.11"
-
-
-def _check_operators(chosen: Model, targets: list[bundle.Target]) -> None:
-    for target in targets:
-        known = target.runtime.operators
-        missing = sorted(chosen.operators - known) if known is not None else []
-        if missing:
-            raise ModelError(
-                f"{chosen.path.name} uses operators that the compiled interpreter lacks: "
-                + ", ".join(missing),
-                "compile one that has all: --ops all; or take --runtime wheels",
-            )
 
 
 def invoke(

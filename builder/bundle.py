@@ -21,7 +21,7 @@ from builder.console import Advance
 from builder.errors import BuildError
 from builder.files import is_there, replacing
 from builder.model import Model
-from builder.paths import ACTION, BUILDER, DEFLATED, MODELS, ROOT
+from builder.paths import ACTION, BUILDER, DEFLATED, ROOT
 from builder.runtime import Part, Runtime, package_tag
 from builder.sbom import sbom
 
@@ -106,7 +106,7 @@ def collect(targets: Sequence[Target], model: Model, execution_env: str = "") ->
     """
     targets = [_tagged(target) for target in targets] if len(targets) > 1 else targets
     packages = [part for target in targets for part in target.runtime.parts]
-    parts = [_own_part(), *packages, model.part, _labels_part()]
+    parts = [_own_part(), *packages, model.part, model.labels_part]
     settings = json.dumps(model.settings, ensure_ascii=False, separators=(",", ":"))
     entries = [
         *_action_files(execution_env),
@@ -314,19 +314,6 @@ def _own_part() -> Part:
     return Part("action", __version__, "this project", "", "Apache-2.0", (("action", licence),))
 
 
-def _labels_part() -> Part:
-    labels = MODELS / "labels.txt"
-    text = (MODELS / "labels.LICENSE.txt").read_text("utf-8")
-    return Part(
-        "labels",
-        "",
-        "class names and settings of the model; ImageNet's come from timm 1.0.31",
-        hashlib.sha256(labels.read_bytes()).hexdigest(),
-        "Apache-2.0",
-        (("labels", text),),
-    )
-
-
 def _licences(parts: list[Part]) -> str:
     """All licence texts, each once, under the titles that it applies to."""
     titles: dict[str, list[str]] = {}
@@ -334,7 +321,7 @@ def _licences(parts: list[Part]) -> str:
         for title, text in [text for each in (part, *part.linked) for text in each.licence_texts]:
             titles.setdefault(text.strip(), []).append(title)
     summary = "".join(
-        f"{each.name} {each.version}".strip() + f": {each.licence}\n"
+        f"{each.name} {each.version}".strip() + f": {each.licence or 'not stated'}\n"
         for part in parts
         for each in (part, *part.linked)
     )

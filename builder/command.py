@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import signal
 import subprocess
@@ -15,9 +16,15 @@ from builder.tools import environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from builder.deploy import command as deployment
+    from builder.model import Said
 
 MEMORY = 256
+OUTPUT_KINDS = ("probabilities", "logits", "scores")
+"""Words after --output that are no path: `model_output.KINDS`, which only the tool's environment
+can import."""
 INSIDE = "CLASSIFY_TOOLS"
 """Set for the process that runs in the tool environment."""
 
@@ -37,14 +44,31 @@ def parser() -> argparse.ArgumentParser:
         "(default: this one's, else 3.11)",
     )
     add("--model", metavar="NAME|PATH", help="a model of model/catalogue.toml, or a .tflite file")
-    add("--labels", metavar="PATH", type=Path, help="class names, one per line")
+    add(
+        "--labels",
+        metavar="PATH",
+        type=Path,
+        help="class names: text with one per line, numbered or not, JSON or CSV",
+    )
+    add("--locale", metavar="XX", help="of the labels inside the model, if it has several")
+    add(
+        "--background",
+        choices=("yes", "no"),
+        help="whether class 0 stands for none of the others (default: what its name says)",
+    )
     add(
         "--mean",
-        metavar="N",
-        type=float,
-        help="of the model's input: a pixel enters as (pixel - mean) / std",
+        metavar="N[,N,N]",
+        type=_numbers,
+        help="of the model's input, one number or one per channel: a pixel of 0..255 enters as "
+        "(pixel - mean) / std (default: what the model's file says)",
     )
-    add("--std", metavar="N", type=float, help="see --mean")
+    add("--std", metavar="N[,N,N]", type=_numbers, help="see --mean")
+    add(
+        "--layout",
+        choices=("nhwc", "nchw"),
+        help="of the model's input: channels last or first (default: what its shape says)",
+    )
     add(
         "--no-requantize",
         action="store_true",
@@ -97,7 +121,15 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="folder that is searched for source archives, by sha256, before any is fetched",
     )
-    add("--output", metavar="PATH", type=Path, default=ZIP, help="default: dist/classify.zip")
+    add(
+        "--output",
+        metavar="PATH|KIND",
+        default=ZIP,
+        action=_Output,
+        help="the zip (default: dist/classify.zip); or, as one of the words probabilities, logits "
+        "and scores, what the model's output is (default: what the model says and does). May be "
+        "given twice; a zip of such a name is ./logits",
+    )
     add(
         "--check",
         metavar="ZIP",
@@ -142,7 +174,26 @@ def parser() -> argparse.ArgumentParser:
     add("--no-keep", action="store_true", help="leave python -m action with its earlier build")
     add("--json", action="store_true", help="print the report as JSON on standard output")
     add("--quiet", action="store_true", help="print warnings and errors only")
+    usage.set_defaults(output_kind="")
     return usage
+
+
+class _Output(argparse.Action):
+    """`--output`: a path, or one of the words that say what the model's output is."""
+
+    def __call__(self, usage: Any, namespace: Any, value: Any, option: str | None = None) -> None:
+        if value in OUTPUT_KINDS:
+            namespace.output_kind = value
+        else:
+            namespace.output = Path(value)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """The numbers of --mean and --std: one, or one per channel."""
+    numbers = tuple(float(part) for part in text.split(","))
+    if len(numbers) not in (1, 3) or not all(map(math.isfinite, numbers)):
+        raise argparse.ArgumentTypeError(f"expected one number or three, found {text!r}")
+    return numbers
 
 
 def main(arguments: list[str]) -> int:
@@ -151,8 +202,8 @@ def main(arguments: list[str]) -> int:
     options = usage.parse_args(arguments)
     if (options.mean is None) != (options.std is None):
         usage.error("--mean and --std go together")
-    if options.std is not None and not options.std > 0:
-        usage.error(f"--std: expected a number above 0, found {options.std}")
+    if options.std is not None and not min(options.std) > 0:
+        usage.error(f"--std: expected numbers above 0, found {min(options.std):g}")
     try:
         if os.environ.get(INSIDE) != str(BUILDER):
             return _inside(environment("tools", BUILDER / "requirements.txt"), arguments)
@@ -185,7 +236,6 @@ def _run(options: argparse.Namespace) -> int:
     from builder import audit, build, data, report
     from builder.console import Console
     from builder.deploy import command as deployment
-    from builder.model import Normalization
     from builder.runtime import Options
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -235,13 +285,11 @@ def _run(options: argparse.Namespace) -> int:
         raise BuildError(f"--sources: expected a folder, found {options.sources}")
     if options.output.is_dir():
         raise BuildError(f"--output: expected a file, found the folder {options.output}")
-    mean_std = options.mean is not None and Normalization((options.mean,), (options.std,))
     wishes = build.Wishes(
         pythons=pythons,
         output=options.output,
         model=options.model,
-        labels=options.labels,
-        normalization=mean_std or None,
+        said=_said(options),
         requantize=not options.no_requantize,
         provider=options.runtime,
         options=Options(options.ops, options.sources, options.engine, tuple(options.engine_arg)),
@@ -268,6 +316,21 @@ def _run(options: argparse.Namespace) -> int:
             )
         )
     return 0
+
+
+def _said(options: argparse.Namespace) -> Said:
+    """What the options say of the model."""
+    from builder.model import Said
+    from builder.model_input import Normalization
+
+    return Said(
+        labels=options.labels,
+        normalization=Normalization(options.mean, options.std) if options.mean else None,
+        layout=options.layout or "",
+        output=options.output_kind,
+        background={"yes": True, "no": False}.get(options.background),
+        locale=options.locale or "",
+    )
 
 
 def _deployment(options: argparse.Namespace) -> deployment.Asked | None:

@@ -38,7 +38,7 @@ _ENCODINGS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
     (b"", "utf-8"),
 )
-_HINT = "pass the labels that the model was trained with: --labels FILE"
+HINT = "pass the labels that the model was trained with: --labels FILE"
 
 
 @dataclass
@@ -207,7 +207,7 @@ def _rows(text: str, origin: str, classes: int) -> _Read:
             return _from_json(json.loads(text, object_pairs_hook=_pairs), origin)
         except ValueError as error:
             if name.endswith(".json") or start.startswith("{"):
-                raise ModelError(f"labels: {origin} is no JSON: {error}", _HINT) from None
+                raise ModelError(f"labels: {origin} is no JSON: {error}", HINT) from None
     for sign, kind in (
         ("<", "an HTML or XML page"),
         ("item {", "a label map in protocol buffers' text form"),
@@ -228,7 +228,7 @@ def _form(origin: str, found: str) -> NoReturn:
     raise ModelError(
         "labels: expected a text file with a name per line (numbered or not), a JSON list or "
         f"dictionary of names, or CSV, found {found} in {origin}",
-        _HINT,
+        HINT,
     )
 
 
@@ -255,7 +255,7 @@ def _from_json(value: Any, origin: str) -> _Read:
                 return _from_json(value[key], origin)
         if value.twice:
             raise ModelError(
-                f"labels: {origin} has {value.twice[0]!r} {'twice'}: expected each once", _HINT
+                f"labels: {origin} has {value.twice[0]!r} {'twice'}: expected each once", HINT
             )
         return _Read(_from_object(value, origin), "a JSON dictionary", [])
     rows = []
@@ -429,7 +429,7 @@ def _placed(found: _Read, origin: str, classes: int, background: bool | None) ->
         notes.append(f"--background yes: class 0, {names[0]!r}, is the background")
     is_background = first if background is None else background
     often = [name for name, count in Counter(names).items() if count > 1]
-    if often:
+    if often and not any(wordnet_ids):
         shown = ", ".join(map(repr, often[:3]))
         notes.append(f"{origin} has {len(often)} names more than once: {shown}")
     return Labels(
@@ -509,9 +509,9 @@ def _checked(
         notes.append(f"{origin} begins with {names[0]!r}, which ImageNet's 1000 classes lack")
         return names[1:]
     first, last = rows[0].line, rows[-1].line
-    hint = _HINT
+    hint = HINT
     if len(names) == classes - 1:
-        hint = f"if class 0 is a background class without a name: --background yes; else {_HINT}"
+        hint = f"if class 0 is a background class without a name: --background yes; else {HINT}"
     raise ModelError(
         f"labels: expected {classes} names, one per output of the model, found {len(names)} "
         f"(lines {first} to {last} of {origin})",

@@ -40,7 +40,7 @@ class Normalization:
     def range(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """What 0 and 255 become, float64 of shape (1,) or (channels,)."""
         mean, std = np.array(self.mean), np.array(self.std)
-        return -mean / std, (255 - mean) / std
+        return (0 - mean) / std, (255 - mean) / std
 
     def __str__(self) -> str:
         low, high = self.range()

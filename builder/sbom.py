@@ -56,6 +56,6 @@ def _component(
         version=part.version or None,
         description=part.source,
         hashes=hashes,
-        licenses=[LicenseFactory().make_from_string(part.licence)],
+        licenses=[LicenseFactory().make_from_string(part.licence)] if part.licence else [],
         components=[_component(linked, within=f"{reference}/") for linked in part.linked],
     )

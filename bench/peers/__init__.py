@@ -20,6 +20,7 @@ from typing import Any
 
 from builder import build, interpreters, smoke
 from builder.console import Console
+from builder.model import Said
 from builder.errors import BuildError
 from builder.interpreters import Interpreter
 from builder.model import Model
@@ -148,7 +149,7 @@ def ours(
         (PYTHON,),
         output,
         model=str(chosen.path),
-        labels=labels,
+        said=Said(labels=labels),
         requantize=requantize,
         provider=provider,
         optimize=optimize,

@@ -8,10 +8,13 @@ without asking for anything: a compiled runtime that is there, a container engin
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.console import Console
+
+NO_LICENCE = ""
+"""Of a part that the user brought: we claim nothing about it."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Runtime:
         parts: the packages in it, with provenance.
         owner: path in `folder` (with slashes) -> name of the part it belongs to.
         origin: which provider it is from, and why, for the build's log.
-        operators: TFLite's builtin operators that its interpreter has; None if all.
+        operators: the highest version that its interpreter has of each of TFLite's builtin
+            operators.
     """
 
     python: str
@@ -49,7 +53,7 @@ class Runtime:
     parts: tuple[Part, ...]
     owner: dict[str, str]
     origin: str
-    operators: frozenset[str] | None = None
+    operators: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from builder import files, interpreters
 from builder.console import Console
 from builder.errors import BuildError
 from builder.paths import BUILD, BUILDER, COMPILED, ROOT
-from builder.runtime import Options, Part, Runtime, package_tag, wheels
+from builder.runtime import Options, Part, Runtime, package_tag, registered, wheels
 from builder.runtime.prune import select
 from builder.variables import for_pip, neutral
 
@@ -255,7 +255,7 @@ def _runtime(python: str, folder: Path, origin: str) -> Runtime:
             if path.is_file() and "__pycache__" not in path.parts
         ]
         owner |= dict.fromkeys(select(name, files), name)
-    operators = frozenset(recipe["operators"]) if recipe["operators"] else None
+    operators = registered.compiled("classifier" if recipe["operators"] else "all")
     return Runtime(python, folder, tuple(parts), owner, origin, operators)
 
 
