@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 class Ranked:
     """One class of an answer; `position` is its place in the model's output tensor."""
 
-    __slots__ = ("label", "position", "score", "wordnet_id")
+    __slots__ = ("background", "label", "position", "score", "wordnet_id")
 
-    def __init__(self, position: int, label: str, wordnet_id: str, score: float) -> None:
+    def __init__(
+        self, position: int, label: str, wordnet_id: str, score: float, background: bool
+    ) -> None:
+        self.background = background
         self.position = position
         self.label = label
         self.wordnet_id = wordnet_id
@@ -124,7 +127,8 @@ class Classifier:
         """What the stored numbers of an output mean."""
         if raw.dtype.kind == "f":
             return raw.astype(np.float32, copy=False)
-        return (raw - np.float32(self._zero_point)) * np.float32(self._scale)
+        real: NDArray[np.float32] = (raw - np.float32(self._zero_point)) * np.float32(self._scale)
+        return real
 
     def scores(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """The score of each class, of shape (classes,), from an output as `output` gives it."""
@@ -183,7 +187,7 @@ class Classifier:
 
     def _ranked(self, index: int, score: float) -> Ranked:
         wordnet_id = self._wordnet_ids[index] if self._wordnet_ids else ""
-        return Ranked(index, self.labels[index], wordnet_id, score)
+        return Ranked(index, self.labels[index], wordnet_id, score, index == self.background)
 
 
 def _preparation(

@@ -101,6 +101,7 @@ def parse(params: Any, classes: int) -> Request:
         params.get("threshold", 0.0),
         params.get("details", False),
         classes,
+        asked="topK" in params,
     )
     if ("image" in params) == ("images" in params):
         found = "both" if "image" in params else "neither"
@@ -122,8 +123,13 @@ def parse(params: Any, classes: int) -> Request:
     return Request(images, True, options)
 
 
-def parse_options(top_k: Any, threshold: Any, details: Any, classes: int) -> Options:
-    """Check the options of a request; raises RequestError with what was expected and found."""
+def parse_options(
+    top_k: Any, threshold: Any, details: Any, classes: int, asked: bool = True
+) -> Options:
+    """Check the options of a request; raises RequestError with what was expected and found.
+
+    `asked` is whether `top_k` is the client's own.
+    """
     if isinstance(top_k, float) and top_k.is_integer():
         top_k = int(top_k)  # JSON knows one kind of number: some write 5 as 5.0
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= classes:
@@ -135,7 +141,7 @@ def parse_options(top_k: Any, threshold: Any, details: Any, classes: int) -> Opt
         raise RequestError(f"threshold: expected a number from 0 to 1, found {_shown(threshold)}")
     if not isinstance(details, bool):
         raise RequestError(f"details: expected true or false, found {_shown(details)}")
-    return Options(top_k, float(threshold), details)
+    return Options(top_k, float(threshold), details, asked)
 
 
 def image_bytes(value: Any) -> bytes:

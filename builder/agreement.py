@@ -75,6 +75,6 @@ def check(original: Path, converted: Path, settings: dict[str, Any], sample: Pat
 
 def _run(path: Path, settings: dict[str, Any], sample: Path) -> trial.Outputs:
     try:
-        return trial.run(path, settings, sample)
+        return trial.run(path, settings, sample, trial.patterns(*settings["size"]))
     except ModelError as error:
         raise ModelError(str(error), HINT) from error

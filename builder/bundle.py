@@ -321,7 +321,7 @@ def _licences(parts: list[Part]) -> str:
         for title, text in [text for each in (part, *part.linked) for text in each.licence_texts]:
             titles.setdefault(text.strip(), []).append(title)
     summary = "".join(
-        f"{each.name} {each.version}".strip() + f": {each.licence or 'not stated'}\n"
+        f"{each.name} {each.version}".strip() + f": {each.licence}\n"
         for part in parts
         for each in (part, *part.linked)
     )

@@ -24,10 +24,14 @@ BACKGROUND = ("background", "_background_", "__background__", "dummy", "???")
 IMAGENET = 1000
 """ImageNet's classes; TensorFlow's models have one more, in front: background."""
 
-_INDEX_COLUMNS = ("id", "index", "idx", "number", "no", "place", "class_id", "class_index", "#")
-_INDEX_COLUMNS += ("classid", "classindex", "label_id", "label_index", "class_idx", "target")
-_NAME_COLUMNS = ("name", "label", "labels", "class", "classes", "class_name", "class name")
-_NAME_COLUMNS += ("classname", "label_name", "display_name", "displayname", "category", "names")
+_INDEX_COLUMNS = (
+    *("id", "index", "idx", "number", "no", "place", "target", "#", "classid", "classindex"),
+    *("class_id", "class_index", "class_idx", "label_id", "label_index"),
+)
+_NAME_COLUMNS = (
+    *("name", "names", "label", "labels", "class", "classes", "category", "classname"),
+    *("class_name", "class name", "label_name", "display_name", "displayname"),
+)
 _NUMBERED = re.compile(r"""["']?(\d{1,6})["']?(\s*[:,;=\t|]\s*|[.)]\s+|\s+-\s+|\s+)(\S.*)""")
 _SYNSET = re.compile(r"(n\d{8})[\s,]+(\S.*)")
 _ENCODINGS = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,7 +146,7 @@ def _layout(
             f"{name}: expected a batch of 1 picture, found {batch}: {source.name}: {source}",
             "convert the model with a batch size of 1, or a free one",
         )
-    if len(inner) not in (2, 3):
+    if len(inner) not in (2, 3) or (len(shape) == 2 and shape[0] in (1, -1)):
         raise ModelError(
             f"{name}: expected an input of shape [1, height, width, 3 or 1], found {source}",
             _no_picture(shape),
@@ -175,7 +175,13 @@ def _layout(
             f"{name}: expected an input of shape [1, height, width, 3 or 1], found {source}",
             _no_picture(shape),
         )
-    if last and first and inner[0] != inner[2]:
+    rows = [max(size[:2]) for size, fits in readings.values() if fits and min(size[:2]) == 1]
+    if len(rows) == last + first > 0:
+        raise ModelError(
+            f"{name}: expected a picture, found one row of {rows[0]} pixels: {source}",
+            _no_picture((rows[0],)),
+        )
+    if last and first:
         seen = _layout_of_first_operator(model, source)
         if not seen:
             raise ModelError(
@@ -280,7 +286,7 @@ def _range(
     _unclear(name, source, doubts)
 
 
-def _unclear(name: str, source: Tensor, doubts: list[str]) -> Any:
+def _unclear(name: str, source: Tensor, doubts: list[str]) -> NoReturn:
     found = "; ".join(doubts) if doubts else "no metadata and no operator that says so"
     raise ModelError(
         f"{name} does not say how its input ({source}) is scaled: expected a usual range of pixel "

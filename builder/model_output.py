@@ -21,8 +21,10 @@ _DTYPES = ("float32", "float16", "uint8", "int8", "int16")
 SAME_ORDER = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 """Operators that hand scores on as they are, up to quantization, in their order."""
 _PASS_ON = (*SAME_ORDER, "CAST", "TRANSPOSE")
-_CHOOSE: tuple[str, ...] = ("SLICE", "STRIDED_SLICE", "CONCATENATION", "GATHER", "MAXIMUM", "REDUCE_MAX", "SPLIT")
-_CHOOSE += ("PACK", "UNPACK", "PAD", "SPLIT_V", "GATHER_ND", "MINIMUM")
+_CHOOSE = (
+    *("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "UNPACK", "GATHER", "GATHER_ND"),
+    *("CONCATENATION", "PACK", "PAD", "MAXIMUM", "MINIMUM", "REDUCE_MAX"),
+)
 """Operators that choose among scores or join them: probabilities stay what they are."""
 _LINEAR = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "BATCH_MATMUL")
 _DETECTOR = "TFLite_Detection_PostProcess"

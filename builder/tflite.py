@@ -271,7 +271,8 @@ def _values(tensor: Any, shape: tuple[int, ...], data: NDArray[Any]) -> NDArray[
     dtype = np.dtype(TYPES.get(tensor.type, "")) if TYPES.get(tensor.type) in _NUMPY else None
     if dtype is None or len(data) > _SMALL or len(data) != dtype.itemsize * np.prod(shape):
         return None
-    return np.asarray(data, np.uint8).view(dtype).reshape(shape)
+    values: NDArray[Any] = np.asarray(data, np.uint8).view(dtype).reshape(shape)
+    return values
 
 
 _NUMPY = ("float16", "float32", "int8", "uint8", "int16", "int32", "int64")

@@ -42,11 +42,13 @@ for path in sys.argv[3:]:
         data = file.read()
     pictures.append(decode(data, model.width, model.height, model.channels, model.crop).pixels)
 raw = [model.output(picture).copy() for picture in pictures]
-np.savez(
-    os.path.join(folder, "outputs.npz"),
-    real=[model.real(each) for each in raw],
-    scores=[model.scores(each) for each in raw],
-)
+real = [model.real(each) for each in raw]
+nothing = np.full(len(model.labels), np.nan)
+scores = [
+    model.scores(each) if np.isfinite(number).all() else nothing
+    for each, number in zip(raw, real)
+]
+np.savez(os.path.join(folder, "outputs.npz"), real=real, scores=scores)
 """
 
 
@@ -66,18 +68,24 @@ class Outputs:
     scores: NDArray[np.float64]
 
 
-def run(path: Path, settings: dict[str, Any], sample: Path | None = None) -> Outputs:
+def run(
+    path: Path,
+    settings: dict[str, Any],
+    sample: Path | None = None,
+    made: dict[str, NDArray[np.uint8]] | None = None,
+) -> Outputs:
     """The outputs of a model for generated pictures, and for a sample picture if there is one.
 
     Args:
         path: a .tflite file.
         settings: what `action/classifier.py` reads as `model.json`.
         sample: a picture's file.
+        made: the generated pictures; None for `pictures`.
 
     Raises:
         ModelError: the model does not run; says why.
     """
-    made = pictures(*settings["size"])
+    made = pictures(*settings["size"]) if made is None else made
     with tempfile.TemporaryDirectory(prefix="trial-") as scratch:
         folder = Path(scratch)
         mine = {**settings, "file": str(path.resolve())}
@@ -94,14 +102,17 @@ def run(path: Path, settings: dict[str, Any], sample: Path | None = None) -> Out
                 f"{path.name}: no answer for {len(made)} pictures in {TIMEOUT_SECONDS:.0f} s"
             ) from None
         if done.returncode:
-            raise ModelError(f"{path.name} does not run: {_reason(done)}")
+            raise ModelError(
+                f"{path.name} does not run: {_reason(done)}",
+                "try it in TensorFlow Lite by itself; if it runs there, convert it again",
+            )
         with np.load(folder / "outputs.npz") as outputs:
             names = (*made, *([sample.name] if sample else []))
             return Outputs(names, outputs["real"], outputs["scores"])
 
 
 def pictures(height: int, width: int, channels: int) -> dict[str, NDArray[np.uint8]]:
-    """Pictures, always the same: one colour each, and colours in blocks and gradients.
+    """Pictures, always the same: one colour each, and then `patterns`.
 
     Returns:
         uint8 of shape (height, width, channels), by name.
@@ -111,6 +122,13 @@ def pictures(height: int, width: int, channels: int) -> dict[str, NDArray[np.uin
     for number, name in enumerate(("red", "green", "blue") if channels == 3 else ()):
         made[name] = np.zeros((height, width, channels), np.int64)
         made[name][..., number] = 255
+    made = {name: np.asarray(pixels, np.uint8) for name, pixels in made.items()}
+    return {**made, **patterns(height, width, channels)}
+
+
+def patterns(height: int, width: int, channels: int) -> dict[str, NDArray[np.uint8]]:
+    """Colours in blocks and gradients, coarse to noisy, always the same; as `pictures`."""
+    made = {}
     random = np.random.default_rng(2018)
     for cells in (2, 5, 13, 34):
         colours = random.integers(0, 256, (cells, cells, channels), np.uint8)
@@ -121,7 +139,7 @@ def pictures(height: int, width: int, channels: int) -> dict[str, NDArray[np.uin
         ):
             pixels = np.asarray(small.resize((width, height), way))
             made[f"{cells} x {cells} {kind}"] = pixels.reshape(height, width, channels)
-    return {name: np.asarray(pixels, np.uint8) for name, pixels in made.items()}
+    return made
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:

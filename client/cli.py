@@ -90,7 +90,9 @@ def _remote(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int
 def _chosen(parser: argparse.ArgumentParser, options: argparse.Namespace, classes: int) -> Options:
     top = min(DEFAULT_TOP_K, classes) if options.top is None else options.top
     try:
-        return parse_options(top, options.threshold, options.details, classes)
+        return parse_options(
+            top, options.threshold, options.details, classes, asked=options.top is not None
+        )
     except ActionError as error:
         parser.error(str(error).replace("topK", "--top").replace("threshold", "--threshold"))
 
@@ -252,6 +254,7 @@ def _rows(answer: dict[str, Any], width: int) -> str:
         [
             f"{100 * each['probability']:6.2f} %  {_printable(each['className'])}"
             for each in answer["results"]
+            if not each.get("background")
         ]
         if "results" in answer
         else [f"error: {_printable(answer['error'])}"]

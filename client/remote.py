@@ -89,7 +89,8 @@ class Endpoint:
         kind = next(
             (f"image/{kind}" for start, kind in _STARTS.items() if data.startswith(start)), ""
         )
-        query = {"topK": options.top_k, "threshold": options.threshold}
+        top_k = {"topK": options.top_k} if options.asked else {}
+        query = {**top_k, "threshold": options.threshold}
         details = {"details": "true"} if options.details else {}
         headers = {"content-type": kind or "application/octet-stream"}
         answer = self._ask("POST", picture, {**query, **details}, headers)

@@ -14,6 +14,8 @@ from PIL import Image
 
 from builder import build, data, interpreters, smoke
 from builder.console import Console
+from builder.model import Said
+from builder.model_input import Normalization
 from builder.paths import ROOT
 from builder.runtime import package_tag
 from tests.models import COLOURS, Colours
@@ -24,6 +26,7 @@ PYTHONS = data.pythons()
 HERE = build.default_python()
 IMAGE = "registry.example/python:1"
 """OW_EXECUTION_ENV of a deployment of one's own."""
+PLUS_MINUS_ONE = Normalization((127.5,), (127.5,))
 PANDA = "giant panda, panda, panda bear, coon bear, Ailuropoda melanoleuca"
 
 Ask = Callable[..., Any]
@@ -43,7 +46,7 @@ def imagenet_model() -> str:
 @pytest.fixture(scope="session")
 def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Callable[..., Path]:
     """Builds a zip, once per set of wishes; skips where the Python for it is not there."""
-    made: dict[tuple[str | bool, ...], Path] = {}
+    made: dict[tuple[Any, ...], Path] = {}
 
     def make(
         python: str = HERE,
@@ -52,8 +55,9 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
         provider: str = "wheels",
         execution_env: str = "",
         requantize: bool = True,
+        normalization: Normalization | None = None,
     ) -> Path:
-        wanted = (python, model, labels, provider, execution_env, requantize)
+        wanted = (python, model, labels, provider, execution_env, requantize, normalization)
         for version in python.split(","):
             interpreter(version)
         if wanted not in made:
@@ -62,7 +66,7 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
                 tuple(python.split(",")),
                 output,
                 model or None,
-                Path(labels) if labels else None,
+                Said(Path(labels) if labels else None, normalization),
                 requantize=requantize,
                 provider=provider,
                 execution_env=execution_env,
@@ -119,7 +123,9 @@ def colour_zip(
 
     def make(want: Colours) -> Path:
         path = tmp_path_factory.getbasetemp() / f"colours-{abs(hash(want))}.tflite"
-        return make_zip(HERE, str(want.write(path)), str(colour_labels))
+        scaled = PLUS_MINUS_ONE if want.dtype == "float32" else None
+        model = str(want.write(path))
+        return make_zip(HERE, model, str(colour_labels), normalization=scaled)
 
     return make
 

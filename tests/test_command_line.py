@@ -18,6 +18,7 @@ import pytest
 from builder import build, interpreters
 from builder.build import SAMPLE
 from builder.console import Console
+from builder.model import Said
 from builder.paths import ROOT
 from builder.runtime import package_tag
 from tests.conftest import HERE, PYTHONS, encoded, interpreter, plain
@@ -53,7 +54,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, colours: list[str]) -> Path:
     for name in ("action", "client"):
         shutil.copytree(ROOT / name, folder / name)
     wishes = build.Wishes(
-        (HERE,), folder / "a.zip", colours[1], Path(colours[3]), keep=False, provider="wheels"
+        (HERE,), folder / "a.zip", colours[1], Said(Path(colours[3])), keep=False, provider="wheels"
     )
     build.build(wishes, Console(quiet=True))
     shutil.unpack_archive(folder / "a.zip", folder / "build" / "local" / package_tag(HERE))

@@ -23,11 +23,13 @@ from builder import audit, build, bundle, interpreters, smoke
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError, ModelError
+from builder.model import Said
 from builder.paths import ROOT
 from builder.runtime import DEFAULT, Options, compiled
 from tests import networks
 from tests.conftest import (
     MOBILENET,
+    PLUS_MINUS_ONE,
     PYTHONS,
     base64_of,
     encoded,
@@ -427,9 +429,14 @@ def test_what_the_start_imports(
 def test_an_operator_that_is_not_in(tmp_path: Path, console: Console, colour_labels: Path) -> None:
     model = Colours(operator="CUMSUM").write(tmp_path / "m.tflite")
     wishes = build.Wishes(
-        (PYTHON,), tmp_path / "a.zip", str(model), colour_labels, provider="local", keep=False
+        (PYTHON,),
+        tmp_path / "a.zip",
+        str(model),
+        Said(colour_labels, PLUS_MINUS_ONE),
+        provider="local",
+        keep=False,
     )
-    with pytest.raises(ModelError, match="the compiled interpreter lacks: CUMSUM") as caught:
+    with pytest.raises(ModelError, match="lacks: CUMSUM version 2") as caught:
         build.build(wishes, console)
     assert "--ops all" in caught.value.hint
     assert not (tmp_path / "a.zip").exists()

@@ -20,10 +20,9 @@ from typing import Any
 
 from builder import build, interpreters, smoke
 from builder.console import Console
-from builder.model import Said
 from builder.errors import BuildError
 from builder.interpreters import Interpreter
-from builder.model import Model
+from builder.model import Model, Said
 from builder.paths import BUILD
 from builder.tools import environment
 

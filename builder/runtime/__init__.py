@@ -13,7 +13,7 @@ from pathlib import Path
 
 from builder.console import Console
 
-NO_LICENCE = ""
+NO_LICENCE = "not stated"
 """Of a part that the user brought: we claim nothing about it."""
 
 

@@ -82,7 +82,7 @@ def _knows(name: str, version: int) -> bool:
 def _write() -> None:
     from importlib.metadata import version
 
-    sections = {WHEELS: {"version": version(WHEELS), "operators": probe()}}
+    sections: dict[str, Any] = {WHEELS: {"version": version(WHEELS), "operators": probe()}}
     sections = {UPSTREAM: table()[UPSTREAM], **sections}
     text = "# Written by builder/runtime/registered.py: operators and their highest versions.\n"
     for name, section in sections.items():
