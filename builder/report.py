@@ -1,6 +1,7 @@
 """Tell the user what came out: the table of parts, the checks, the answer, what to type next."""
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -106,6 +107,7 @@ def as_json(
     console: Console,
     smoke: dict[str, dict[str, Any]],
     model: dict[str, Any],
+    deployment: Mapping[str, Any] | None = None,
 ) -> str:
     """The whole report for machines."""
     path = Path(report.path)
@@ -125,6 +127,7 @@ def as_json(
             "steps": console.seconds,
             "notes": console.notes,
             "executionEnv": report.execution_env,
+            "deployment": deployment,
             "commands": commands(path, report.pythons, bool(report.execution_env)),
         },
         indent=2,
