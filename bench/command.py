@@ -26,7 +26,12 @@ def run(arguments: Sequence[str]) -> int:
     """Parse the command line, measure or read what was measured, write; returns the exit status."""
     options = _parsed(arguments)
     if options.read:
-        _write([stored.read(path) for path in options.read], options)
+        runs = [stored.read(path) for path in options.read]
+        prices = cost.given(options)
+        if any(value is not None for value in prices.values()):
+            for run in runs:
+                run.prices = prices
+        _write(runs, options)
         return 0
     progress = progress_line()
     pictures = warm.pictures(options.images, options.labels)
@@ -150,7 +155,9 @@ def _write(runs: list[results.Run], options: argparse.Namespace) -> None:
         for draw in (glance.draw, plots.draw)
         for picture in draw(run, drawn / run.machine.cpu.slug)
     ]
-    print(readme.section(runs), *files, *pictures, sep="\n")
+    only_inference = options.only == ["inference"]
+    shown = map(tables.inference, runs) if only_inference else [readme.section(runs)]
+    print(*shown, *files, *pictures, sep="\n")
 
 
 def _command(arguments: Sequence[str]) -> str:

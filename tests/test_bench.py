@@ -117,6 +117,15 @@ def test_written_anew_from_the_results(report: Path, tmp_path: Path) -> None:
         assert again.read_bytes() == path.read_bytes(), path.name
 
 
+def test_prices_of_ones_own_for_what_is_stored(report: Path, tmp_path: Path) -> None:
+    [path] = (report / "results").iterdir()
+    prices = ["--price-gb-second", "0.00002", "--price-step", "1"]
+    bench("--from", str(path), "--output", str(tmp_path), *prices)
+    costs = (tmp_path / "RESULTS.md").read_text("utf-8").partition("### What it costs")[2]
+    assert "$0.00002 per GB-s" in costs
+    assert results(tmp_path).warm == results(report).warm
+
+
 def test_ctrl_c_keeps_what_was_measured(report: Path, tmp_path: Path, imagenet_model: str) -> None:
     arguments = ["--quick", "--warm", "100000", "--only", "size", "warm"]
     process = start(*arguments, "--model", imagenet_model, "--output", str(tmp_path))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import stat
 import zipfile
 import zlib
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench import cold, peers, proxy
+from builder.paths import ROOT
 from tests.conftest import interpreter
 from tests.runs import empty
 
@@ -136,3 +139,10 @@ def test_a_peer_that_dies_ends_its_own_rounds_only(both: list[peers.Peer], tmp_p
     assert {name: len(each.ms) for name, each in run.cold.items()} == {"hello world": 3, "dies": 1}
     assert list(run.problems) == ["cold, dies"]
     assert "exit status 7" in run.problems["cold, dies"]
+
+
+def test_the_prices_in_the_documentation() -> None:
+    page = (ROOT / "docs" / "measuring.md").read_text("utf-8")
+    table = re.findall(r"^\| ([a-zA-Z][^|]*) \| ([\d.]+) \|$", page, re.MULTILINE)
+    assert [float(ms) for _, ms in table] == list(dataclasses.astuple(proxy.PRICES))
+    assert f"hello world took {proxy.HELLO_WORLD:g} ms" in page
