@@ -126,12 +126,8 @@ def positive(text: str) -> int:
 
 def _write(runs: list[results.Run], options: argparse.Namespace) -> None:
     """The results as JSON, Markdown and plots; if they are to be published, in the README, too."""
-    from bench.report import (  # matplotlib slows the forks that are timed
-        glance,
-        page,
-        plots,
-        readme,
-    )
+    # Not before: what matplotlib takes in this process slows the forks that are timed.
+    from bench.report import glance, page, plots, readme, tables
 
     publish = options.publish and not any(run.interrupted or run.problems for run in runs)
     if options.publish and not publish:

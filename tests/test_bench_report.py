@@ -58,7 +58,7 @@ def cold(name: str, total: float) -> Cold:
     if not name.startswith("TF.js"):
         shares |= {"receive": 0.07 * total, "unzip": 0.3 * total}
     if "precompiled" not in name and not name.startswith("TF.js"):
-        shares["compile"] = 0.4 * total if total < 1000 else 150
+        shares["compile"] = 0.4 * total if total < 1000 else 150.0
     shares["imports and model"] = total - sum(shares.values())
     stages = {stage: shares[stage] for stage in STAGES if stage in shares}
     return Cold(stages, total, 0.4 * total, [total] * 40)
