@@ -48,11 +48,12 @@ def read(path: Path) -> Run:
                 f"{path}: expected results of version {VERSION}, found version {number}",
                 "measure again, or use the checkout that wrote it",
             )
-        return msgspec.json.decode(content, type=_Versioned).run
+        run: Run = msgspec.json.decode(content, type=_Versioned).run
     except KeyError:
         raise BuildError(f"{path}: expected results with a version, found none", hint) from None
     except (OSError, msgspec.MsgspecError) as error:
         raise BuildError(f"{path}: expected results of a run, found: {error}", hint) from error
+    return run
 
 
 def path(run: Run, folder: Path = FOLDER) -> Path:
