@@ -21,11 +21,11 @@ from builder import (
     smoke,
 )
 from builder.console import Console, megabytes
-from builder.errors import BuildError, ModelError
+from builder.errors import BuildError
 from builder.model import Model, Normalization
 from builder.paths import BUILDER, LOCAL, REQUANTIZED
 from builder.requantize import requantize
-from builder.runtime import DEFAULT, Options, package_tag
+from builder.runtime import DEFAULT, Options, compiled, package_tag
 from builder.tflite import signature
 
 SAMPLE = BUILDER / "sample" / "espresso.jpg"
@@ -86,8 +86,11 @@ def build(wishes: Wishes, console: Console) -> Outcome:
     figures = None
     if wishes.requantize:
         chosen, figures = _int8(chosen, console)
-    targets = [_target(python, wishes, console) for python in wishes.pythons]
-    _check_operators(chosen, targets)
+    options = replace(wishes.options, needed=chosen.operators)
+    targets = [_target(python, wishes.provider, options, console) for python in wishes.pythons]
+    for target in targets:
+        if target.runtime.operators is not None:
+            compiled.check_operators(chosen.operators, target.runtime.operators)
     with files.replacing(wishes.output, "--output") as part:
         with console.step("zip") as details:
             entries = bundle.collect(targets, chosen, wishes.execution_env)
@@ -179,10 +182,10 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
     return replace(chosen, path=path, part=part, operators=frozenset(about.operators)), figures
 
 
-def _target(python: str, wishes: Wishes, console: Console) -> bundle.Target:
+def _target(python: str, provider: str, options: Options, console: Console) -> bundle.Target:
     interpreter = interpreters.find(python)
     with console.step(f"packages for Python {python}") as details:
-        packages = runtime.provider(wishes.provider)(python, wishes.options, console)
+        packages = runtime.provider(provider)(python, options, console)
         details += [f"{part.name} {part.version}" for part in packages.parts]
         details.append(packages.origin)
         if interpreter:
@@ -211,18 +214,6 @@ def default_python() -> str:
         return running
     liked = ["3.11", *reversed(stock)]
     return next((python for python in liked if interpreters.find(python)), liked[0])
-
-
-def _check_operators(chosen: Model, targets: list[bundle.Target]) -> None:
-    for target in targets:
-        known = target.runtime.operators
-        missing = sorted(chosen.operators - known) if known is not None else []
-        if missing:
-            raise ModelError(
-                f"{chosen.path.name} uses operators that the compiled interpreter lacks: "
-                + ", ".join(missing),
-                "compile one that has all: --ops all; or take --runtime wheels",
-            )
 
 
 def invoke(
