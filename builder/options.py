@@ -181,9 +181,8 @@ def check(options: argparse.Namespace) -> None:
     if _readable():
         if options.model is not None:
             _model(options.model)
-        if options.python is not None or options.kind is not None:
-            pythons(options, "3.11")
         execution_env(options)
+        pythons(options, "3.11")
     if options.check is None and options.undeploy is None:
         output(options)
 
@@ -228,7 +227,8 @@ def pythons(options: argparse.Namespace, default: str) -> tuple[str, ...]:
     """
     from builder import data
 
-    kind_python = (options.kind or "").removeprefix("python:")
+    exact = re.fullmatch(r"python:(\d+\.\d+)", options.kind or "")  # an old "python:3" is any
+    kind_python = exact[1] if exact else ""
     wanted = kind_python or default if options.python is None else options.python
     found = tuple(dict.fromkeys(each.strip() for each in wanted.split(",")))
     supported = data.pythons()
