@@ -339,7 +339,7 @@ def test_table_on_a_terminal(built: Path, tmp_path: Path) -> None:
 )
 def test_wrong_options(arguments: list[str], said: str) -> None:
     done = build_zip(*arguments)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -388,8 +388,8 @@ def test_the_log_of_a_build(colours: list[str], tmp_path: Path) -> None:
         f"✓ invoke with Python {HERE}",
         "of 36 MiB used",
         "ai-edge-litert",
-        f"wsk action create classify {output} --kind python:{HERE} --memory 256",
-        f"wsk action create classify {output} --kind python:3 --memory 256",
+        f"wsk action create classify '{output}' --kind python:{HERE} --memory 256",
+        f"wsk action create classify '{output}' --kind python:3 --memory 256",
         "warm",
     ):
         assert text in done.stderr

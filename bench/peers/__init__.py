@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench import results
-from builder import build, interpreters, smoke
+from builder import build, data, interpreters, smoke
 from builder.console import Console
 from builder.errors import BuildError
 from builder.interpreters import Interpreter
@@ -156,7 +156,7 @@ def ours(
         requantize=requantize,
         provider=provider,
         optimize=optimize,
-        execution_env=build.execution_env(KIND) if precompiled else "",
+        execution_env=data.execution_env(KIND) if precompiled else "",
         smoke=False,
         keep=False,
     )
@@ -179,7 +179,7 @@ def hello(precompiled: bool = False) -> Peer:
             start = zipfile.ZipInfo("exec")
             start.external_attr = 0o100755 << 16
             archive.writestr(start, "#!/usr/local/bin/python\n" + smoke.LAUNCHER)
-            archive.writestr("exec.env", build.execution_env(KIND))
+            archive.writestr("exec.env", data.execution_env(KIND))
         else:
             archive.writestr("__main__.py", HELLO)
     name = "hello, precompiled" if precompiled else HELLO_WORLD
