@@ -1,6 +1,5 @@
 """The build from end to end: runtime, model, zip, audit, smoke test."""
 
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -8,7 +7,18 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from builder import agreement, audit, bundle, data, interpreters, model, report, runtime, smoke
+from builder import (
+    agreement,
+    audit,
+    bundle,
+    data,
+    files,
+    interpreters,
+    model,
+    report,
+    runtime,
+    smoke,
+)
 from builder.console import Console, megabytes
 from builder.errors import BuildError, ModelError
 from builder.model import Model, Normalization
@@ -71,7 +81,7 @@ def build(wishes: Wishes, console: Console) -> Outcome:
     if wishes.requantize:
         chosen, figures = _int8(chosen, console)
     _check_operators(chosen, targets)
-    with bundle.replacing(wishes.output) as part:
+    with files.replacing(wishes.output, "--output") as part:
         with console.step("zip") as details:
             entries = bundle.collect(targets, chosen, wishes.execution_env)
             with console.progress(wishes.output.name) as advance:
@@ -93,7 +103,7 @@ def build(wishes: Wishes, console: Console) -> Outcome:
         else:
             console.note("not invoked, as --no-smoke says")
     for python in wishes.pythons if wishes.keep else ():
-        _keep(wishes.output, python)
+        _keep(wishes.output, python, console)
     return Outcome(audited, {**_about(chosen), "requantized": figures}, answers)
 
 
@@ -104,7 +114,7 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
         return chosen, None
     with console.step("int8 weights") as details:
         path = REQUANTIZED / chosen.part.sha256[:12] / chosen.settings["file"]
-        with bundle.replacing(path) as fresh:
+        with files.replacing(path) as fresh:
             fresh.write_bytes(converted.content)
         about = signature(path)
         step = about.outputs[0].scale or 1 / 256
@@ -216,14 +226,13 @@ def invoke(
     return answers
 
 
-def _keep(archive: Path, python: str) -> None:
+def _keep(archive: Path, python: str, console: Console) -> None:
     """Unpack the finished zip for `python -m action`, in one move."""
     kept = LOCAL / package_tag(python)
-    fresh = LOCAL / f"{kept.name}-{os.getpid()}"
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.unpack_archive(archive, fresh, "zip")
-    shutil.rmtree(kept, ignore_errors=True)
-    fresh.replace(kept)
+    doing = f"keeping a build for Python {python}"
+    with files.lock(kept, doing, console.note), files.scratch(kept) as fresh:
+        shutil.unpack_archive(archive, fresh, "zip")
+        files.put(fresh, kept)
 
 
 def _about(chosen: Model) -> dict[str, Any]:

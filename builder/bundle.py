@@ -7,8 +7,7 @@ import re
 import subprocess
 import tempfile
 import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ from action import __version__
 from builder import interpreters
 from builder.console import Advance
 from builder.errors import BuildError
+from builder.files import is_there, replacing
 from builder.model import Model
 from builder.paths import ACTION, BUILDER, DEFLATED, MODELS, ROOT
 from builder.runtime import Part, Runtime, package_tag
@@ -143,51 +143,18 @@ def write(
         optimize: a key of OPTIMIZE: how much is enough.
 
     Raises:
-        BuildError: the disk is full, or the file cannot be written.
+        OSError: the disk is full, or the file cannot be written.
     """
     total = sum(len(entry.content) for entry in entries)
     done = 0
-    try:
-        with target.open("wb") as file:
-            with zipfile.ZipFile(file, "w") as archive:
-                for entry in entries:
-                    _add(archive, entry, OPTIMIZE[optimize])
-                    done += len(entry.content)
-                    advance(done, total)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise _cannot_write(target, error) from error
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A path to write to; it takes `target`'s place when the block ends well, else it goes.
-
-    Raises:
-        BuildError: the folder cannot be written.
-    """
-    part = target.with_name(target.name + ".part")
-    try:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _cannot_write(target, error) from error
-        yield part
-        try:
-            part.replace(target)
-        except OSError as error:
-            raise _cannot_write(target, error) from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
-
-
-def _cannot_write(target: Path, error: OSError) -> BuildError:
-    return BuildError(
-        f"cannot write {target}: {error.strerror or error}",
-        "free some space or choose another --output; nothing half-written was left",
-    )
+    with target.open("wb") as file:
+        with zipfile.ZipFile(file, "w") as archive:
+            for entry in entries:
+                _add(archive, entry, OPTIMIZE[optimize])
+                done += len(entry.content)
+                advance(done, total)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 class _Packed:
@@ -223,14 +190,9 @@ def _deflated(content: bytes) -> bytes:
     if len(content) < _KEEP_FROM:
         return cast(bytes, deflate.deflate_compress(content, LEVEL))
     kept = DEFLATED / f"{hashlib.sha256(content).hexdigest()}-{_COMPRESSOR}"
-    if not kept.exists():
-        DEFLATED.mkdir(parents=True, exist_ok=True)
-        part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
-        try:
+    if not is_there(kept):
+        with replacing(kept) as part:
             part.write_bytes(deflate.deflate_compress(content, LEVEL))
-            part.replace(kept)
-        finally:
-            part.unlink(missing_ok=True)
     return kept.read_bytes()
 
 

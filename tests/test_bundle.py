@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from cyclonedx.model.bom import Bom
 
-from builder import build, bundle, data, interpreters
+from builder import build, bundle, data, files, interpreters
 from builder.audit import archived
 from builder.bundle import DATE, MODULES, Entry
 from builder.console import Console
@@ -74,9 +74,9 @@ def test_same_bytes_whatever_the_time_and_umask(tmp_path: Path) -> None:
 
 def test_failure_leaves_the_old_file_alone(tmp_path: Path) -> None:
     target = tmp_path / "new" / "a.zip"
-    with bundle.replacing(target) as part:
+    with files.replacing(target) as part:
         part.write_bytes(b"old")
-    with pytest.raises(RuntimeError), bundle.replacing(target) as part:
+    with pytest.raises(RuntimeError), files.replacing(target) as part:
         part.write_bytes(b"half")
         raise RuntimeError
     assert target.read_bytes() == b"old"
@@ -113,7 +113,7 @@ def test_full_disk(small_disk: Path, tmp_path: Path, colour_labels: Path) -> Non
         [*command, str(small_disk / "dist" / "a.zip")], cwd=ROOT, capture_output=True, text=True
     )
     assert full.returncode == 1
-    assert "a.zip.part: No space left on device" in full.stderr
+    assert "a.zip: No space left on device" in full.stderr
     assert "free some space" in full.stderr
     assert not list(small_disk.rglob("*.*"))
     again = subprocess.run([*command, str(tmp_path / "a.zip")], cwd=ROOT, capture_output=True)
@@ -124,7 +124,7 @@ def test_full_disk(small_disk: Path, tmp_path: Path, colour_labels: Path) -> Non
 def test_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(BuildError, match="cannot write .*a.zip"):
-        with bundle.replacing(tmp_path / "file" / "a.zip"):
+        with files.replacing(tmp_path / "file" / "a.zip"):
             pass
 
 
