@@ -8,6 +8,7 @@ killed build left behind is known as such, and removed by the next one. Standard
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -41,6 +42,15 @@ def cannot_write(path: Path, error: OSError, instead: str = "--work DIR") -> Bui
     else:
         hint = f"make it writable, {where}; nothing half-written was left"
     return BuildError(f"cannot write {path}: {error.strerror or error}", hint)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def kind_of(path: Path) -> str:

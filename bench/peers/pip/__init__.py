@@ -18,9 +18,8 @@ from bench import peers
 from bench.peers import Peer
 from builder import data
 from builder.console import Console
-from builder.download import sha256_of
 from builder.errors import BuildError, ModelError
-from builder.files import replacing
+from builder.files import replacing, sha256_of
 from builder.model import Model
 from builder.requantize import requantize
 from builder.tflite import signature

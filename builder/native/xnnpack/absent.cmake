@@ -16,7 +16,7 @@ set(absent_configs
   f32_exp f32_gelu f32_log f32_rsqrt f32_vcopysign)
 set(absent_operators)
 
-# Ops that the classifier's list (../tflite/ops.cc) does not have.
+# Ops that the classifier's list (../tflite/runtime/ops.cc) does not have.
 if(OPS STREQUAL classifier)
   list(APPEND absent_configs
     f32_abs f32_argmaxpool f32_elu f32_neg f32_rndd f32_rndne f32_rndu f32_rndz f32_sqr f32_sqrt
