@@ -139,7 +139,7 @@ def test_commands(checkout: Path, tmp_path: Path) -> None:
         for block in order:
             for command in joined(block.commands):
                 place = f"{block.page.name}:{block.line}: {command}"
-                if command.startswith("git clone") or command.startswith("cd "):
+                if command.startswith(("git clone", "cd ")):
                     continue  # the copy of the checkout is it
                 if "--serve" in command:
                     servers.append(served(command, checkout, environment))

@@ -2,35 +2,33 @@
 
 `export` makes such a file of a finished runtime, byte for byte the same wherever it was compiled;
 `provide` takes one, from the address that `prebuilt.toml` pins for a Python version, or from where
-`--runtime-from` says. It has to be of this checkout's recipe: the key inside says so. What came over
-a network has to have a known sha256, pinned or at the end of the address: `...#sha256=HEX`.
+`--runtime-from` says. It has to be of this checkout's recipe: the key inside says so. What came
+over a network has to have a known sha256, pinned or at the end of the address: `...#sha256=HEX`.
+The zip is the same, byte for byte, as with packages that were compiled here.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import shutil
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urldefrag
 
 from builder import data
-from builder.bundle import Entry, replacing, write
+from builder.bundle import Entry, write
 from builder.console import Console
-from builder.download import fetch, sha256_of
+from builder.download import fetch
 from builder.errors import BuildError
+from builder.files import replacing, sha256_of
 from builder.paths import DOWNLOADS
-from builder.runtime import Options, Runtime, compiled, package_tag
+from builder.runtime import Options, Runtime, compiled
 
 SCHEMA = 1
 FACTS = "runtime.json"
 """In the file: schema, Python, operators and the recipe's key."""
-ORIGIN = "prebuilt.txt"
-"""In the unpacked folder: where it is from, which the zip's manifest repeats."""
 
-_HOW = "without it: --runtime container or --runtime local compile the same, --runtime wheels needs none"
+_HOW = "or compile the same (--runtime container, --runtime local), or take --runtime wheels"
 
 
 def export(python: str, options: Options, target: Path, console: Console) -> str:
@@ -60,7 +58,7 @@ def export(python: str, options: Options, target: Path, console: Console) -> str
     entries += [
         Entry(path.relative_to(folder).as_posix(), path.read_bytes(), "runtime")
         for path in folder.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.name != ORIGIN
+        if path.is_file() and "__pycache__" not in path.parts and path.name != compiled.ORIGIN
     ]
     with replacing(target) as part, console.progress(target.name) as advance:
         write(sorted(entries, key=lambda entry: entry.path), part, advance, "size")
@@ -79,18 +77,18 @@ def provide(python: str, options: Options, console: Console) -> Runtime:
         raise BuildError(
             f"--runtime prebuilt: no release has compiled packages for Python {python} "
             f"with --ops {options.ops} yet",
-            f"take a file that --export-runtime made: --runtime-from FILE; {_HOW}",
+            f"take a file that --export-runtime made (--runtime-from FILE), {_HOW}",
         )
     if not options.prebuilt and pin["key"] != compiled.recipe_key():
         raise BuildError(
             f"--runtime prebuilt: the release's packages are of recipe {pin['key']}, this "
             f"checkout's is {compiled.recipe_key()}",
-            f"check out the release's tag; {_HOW}",
+            f"check out the release's tag, {_HOW}",
         )
-    if compiled.finished(python, options) and not options.prebuilt:
-        return compiled.kept(python, options, "there already, of this recipe")
-    archive, origin = _have(source, console)
-    return _installed(archive, origin, python, options)
+    if options.prebuilt or not compiled.finished(python, options):
+        archive, origin = _have(source, console)
+        compiled.keep(python, options, _contents(archive, python, options), origin, console)
+    return compiled.kept(python, options)
 
 
 def _have(source: str, console: Console) -> tuple[Path, str]:
@@ -116,8 +114,8 @@ def _have(source: str, console: Console) -> tuple[Path, str]:
     return fetch([url], sha256, target, console), f"prebuilt, from {url} (sha256 {sha256})"
 
 
-def _installed(archive: Path, origin: str, python: str, options: Options) -> Runtime:
-    """Unpack the file to where compiled runtimes are kept, if it is the one that is wanted."""
+def _contents(archive: Path, python: str, options: Options) -> dict[str, bytes]:
+    """The runtime's files in a file of a release, if it is the one that is wanted."""
     what = f"--runtime-from: {archive.name}"
     try:
         with zipfile.ZipFile(archive) as packed:
@@ -135,7 +133,7 @@ def _installed(archive: Path, origin: str, python: str, options: Options) -> Run
         wanted = [f"{k} {v!r}" for k, v in expected.items() if found.get(k) != v]
         raise BuildError(
             f"{what}: expected {', '.join(wanted) or expected}, found {', '.join(wrong) or facts}",
-            f"take the file of this checkout's own release, or of this Python; {_HOW}",
+            f"take the file of this checkout's own release and of this Python, {_HOW}",
         )
     for name in contents:
         path = PurePosixPath(name)
@@ -143,13 +141,4 @@ def _installed(archive: Path, origin: str, python: str, options: Options) -> Run
             raise BuildError(f"{what}: its entry {name!r} would be unpacked outside its folder")
     if "recipe.json" not in contents:
         raise BuildError(f"{what}: expected recipe.json in it, found none: it is not complete")
-
-    def unpack(folder: Path) -> None:
-        for name, content in contents.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        (folder / ORIGIN).write_text(origin + "\n", "utf-8")
-
-    compiled.keep(python, options, unpack)
-    return compiled.kept(python, options, origin)
+    return contents
