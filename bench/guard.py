@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import peers
-from bench.interpreters import Worker
+from bench import machine, peers
+from bench.interpreters.worker import Worker
 from builder import data, model, runtime, smoke
 from builder.build import SAMPLE
 from builder.console import Console
@@ -98,7 +98,9 @@ def run(arguments: Sequence[str]) -> int:
     provider = "local" if source == "compiled" else source
     archive = peers.ours(chosen, console, provider=provider).archive
     packages = runtime.provider(provider)(peers.PYTHON, DEFAULT, console).folder
-    print(f"{archive.name}, {chosen.path.stem}, {source} packages; {peers.machine()['machine']}")
+    where = machine.here(python.full_version)
+    print(f"{archive.name}, {chosen.path.stem}, {source} packages")
+    print(f"{where.processor}, {where.cpu.name}")
     if source == "wheels":
         print(f"nothing is compiled for Python {peers.PYTHON}: the limits are those of wheels")
     found = {**sizes(archive), "imports": len(imports(archive, python.path))}
@@ -152,11 +154,7 @@ def compare(
 def sizes(archive: Path) -> dict[str, float]:
     """The figures that the zip's directory gives."""
     size = peers.size(archive)
-    return {
-        "zip_bytes": size["zip"],
-        "unpacked_bytes": size["unpacked"],
-        "files": size["files"],
-    }
+    return {"zip_bytes": size.zip, "unpacked_bytes": size.unpacked, "files": size.files}
 
 
 def imports(archive: Path, python: str) -> list[str]:

@@ -6,8 +6,10 @@ HTTP request, the limit of 1 MiB, and HTTP from the action's answer.
 
 import base64
 import json
+import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import TextIOWrapper
 from threading import Lock
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
@@ -108,6 +110,25 @@ def http_of(answer: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
         headers.pop("content-type", None)
     content = body if isinstance(body, str) else json.dumps(body)
     return answer["statusCode"], headers, content.encode()
+
+
+def run(main: Main, port: int, raw: bool) -> int:
+    """Answer HTTP requests until Ctrl-C; returns the exit status."""
+    try:
+        serving = server(main, port, raw)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        print(f"cannot listen on port {port}: {reason}; choose another --port", file=sys.stderr)
+        return 2
+    print(f"http://{HOST}:{serving.server_port}/  (Ctrl-C stops it)", flush=True)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+    with serving:
+        try:
+            serving.serve_forever()
+        except KeyboardInterrupt:
+            print("stopped")
+    return 0
 
 
 def server(main: Main, port: int, raw: bool) -> ThreadingHTTPServer:

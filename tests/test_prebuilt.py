@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
-from builder import build, data
+from builder import build, data, options
 from builder.console import Console
-from builder.errors import BuildError
+from builder.errors import BuildError, UsageError
+from builder.paths import ROOT
 from builder.runtime import DEFAULT, Options, compiled, prebuilt
 from tests.conftest import HERE
 from tests.models import Colours
@@ -220,3 +221,24 @@ def test_the_same_zip(
     )
     build.build(wishes, console)
     assert (tmp_path / "a.zip").read_bytes() == archive.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--runtime-from", "x.zip"], "--runtime-from goes with --runtime prebuilt"),
+        (["--runtime", "wheels", "--runtime-from", "x"], "goes with --runtime prebuilt"),
+        (["--runtime", "prebuilt", "--engine", "sh"], "--engine does not go with"),
+        (["--export-runtime", "x.zip", "--model", "m"], "--model does not go with"),
+        (["--export-runtime", "x.zip", "--runtime", "local"], "--runtime does not go with"),
+        (["--export-runtime", "x.zip", "--deploy"], "--deploy does not go with"),
+        (["--export-runtime", "/"], "--export-runtime: expected the path of a file"),
+        (["--export-runtime", "tests"], "found the folder tests"),
+        (["--check", "x.zip", "--runtime-from", "y"], "--runtime-from"),
+    ],
+)
+def test_options(arguments: list[str], text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UsageError) as error:
+        options.check(options.parser().parse_args(arguments))
+    assert text in str(error.value)

@@ -63,6 +63,7 @@ class Options:
         engine: the container engine to use; empty to find one.
         engine_arguments: passed to its build command.
         prebuilt: file or address to take compiled packages from; empty for a release's.
+        needed: operators of the model: an interpreter without them is not compiled.
     """
 
     ops: str = "classifier"
@@ -70,6 +71,7 @@ class Options:
     engine: str = ""
     engine_arguments: tuple[str, ...] = ()
     prebuilt: str = ""
+    needed: frozenset[str] = frozenset()
 
 
 DEFAULT = Options()

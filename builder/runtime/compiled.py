@@ -13,15 +13,16 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from builder import files, interpreters
 from builder.console import Console
-from builder.errors import BuildError
+from builder.errors import BuildError, ModelError
 from builder.native.recipe import digest
+from builder.native.tflite.build import operators
 from builder.paths import BUILD, BUILDER, COMPILED, ROOT
 from builder.processes import logged
 from builder.runtime import Options, Part, Runtime, package_tag, wheels
@@ -61,6 +62,8 @@ def auto(python: str, options: Options, console: Console) -> Runtime:
     if engine:
         try:
             return container(python, replace(options, engine=engine), console)
+        except ModelError:
+            raise
         except BuildError as error:
             console.warn(f"{error}\n{error.hint}")
             reason, instead = f"{engine} could not build Dockerfile.builder", "mend that"
@@ -78,9 +81,11 @@ def container(python: str, options: Options, console: Console) -> Runtime:
 
     Raises:
         BuildError: no engine answers, or it failed.
+        ModelError: what it would compile lacks an operator of the model.
     """
     if finished(python, options):
         return kept(python, options)
+    _check_operators(options)
     engine = options.engine or find_engine()
     if not engine:
         raise BuildError(
@@ -105,9 +110,11 @@ def local(python: str, options: Options, console: Console) -> Runtime:
 
     Raises:
         BuildError: the machine lacks something (says what), or the build failed.
+        ModelError: what it would compile lacks an operator of the model.
     """
     if finished(python, options):
         return kept(python, options)
+    _check_operators(options)
     interpreter = interpreters.find(python)
     if (sys.platform, platform.machine()) != ("linux", "x86_64") or not shutil.which("apt-get"):
         raise BuildError(
@@ -126,9 +133,26 @@ def local(python: str, options: Options, console: Console) -> Runtime:
     if options.sources:
         command += ["--sources", str(options.sources.resolve())]
     settings = for_pip([sys.executable, "-I", "-m", "pip"], ROOT)
-    with files.lock(WORK, f"compiling in {WORK}", console.note):
-        made = _run(command, settings, "compiling on this machine", target, console, ROOT)
+    made = _run(command, settings, "compiling on this machine", target, console, ROOT)
     return _runtime(python, target, "compiled on this machine" if made else BEFORE)
+
+
+def check_operators(operators: Iterable[str], known: Iterable[str]) -> None:
+    """Whether an interpreter that knows some operators has those of a model.
+
+    Raises:
+        ModelError: it lacks some.
+    """
+    if missing := sorted(set(operators) - set(known)):
+        raise ModelError(
+            "the model uses operators that the compiled interpreter lacks: " + ", ".join(missing),
+            "compile one that has all: --ops all; or take --runtime wheels",
+        )
+
+
+def _check_operators(options: Options) -> None:
+    if options.ops == "classifier":
+        check_operators(options.needed, operators())
 
 
 def find_engine() -> str:
