@@ -1,7 +1,7 @@
 """A regression guard: `python -m bench guard` says whether the zip has become larger or slower.
 
 It builds the zip for Python 3.11, from compiled packages where they were compiled before and else
-from ready-made wheels, and compares what it finds with bench/limits.toml. No times are compared,
+from ready-made wheels, and compares what it measures with bench/limits.toml. No times are compared,
 only ratios of times that were taken in turns: a machine that is slow, or busy, is so for both.
 
 zip_bytes       of the zip
@@ -27,8 +27,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import peers
-from bench.interpreters import Worker
+from bench import machine, peers
+from bench.interpreters.worker import Worker
 from builder import data, model, runtime, smoke
 from builder.build import SAMPLE
 from builder.console import Console
@@ -56,14 +56,14 @@ class Check:
 
     Attributes:
         name: of the figure.
-        found: just now.
+        measured: just now.
         baseline: what it was when it was written down.
         limit: the most that it may be.
         floor: below it, the baseline is out of date.
     """
 
     name: str
-    found: float
+    measured: float
     baseline: float
     limit: float
     floor: float
@@ -71,13 +71,13 @@ class Check:
     @property
     def ok(self) -> bool:
         """Whether it is within its limit."""
-        return self.found <= self.limit
+        return self.measured <= self.limit
 
     def __str__(self) -> str:
         verdict = "ok" if self.ok else "too much"
-        if self.found < self.floor:
+        if self.measured < self.floor:
             verdict = "ok, far below: lower the baseline"
-        numbers = "".join(f"{_short(n):>12}" for n in (self.found, self.baseline, self.limit))
+        numbers = "".join(f"{_short(n):>12}" for n in (self.measured, self.baseline, self.limit))
         return f"{self.name:16}{numbers}   {verdict}"
 
 
@@ -99,14 +99,16 @@ def run(arguments: Sequence[str]) -> int:
     provider = "local" if source == "compiled" else source
     archive = peers.ours(chosen, console, provider=provider).archive
     packages = runtime.provider(provider)(peers.PYTHON, DEFAULT, console).folder
-    print(f"{archive.name}, {chosen.path.stem}, {source} packages; {peers.machine()['machine']}")
+    where = machine.here(python.full_version)
+    print(f"{archive.name}, {chosen.path.stem}, {source} packages")
+    print(f"{where.processor}, {where.cpu.name}")
     if source == "wheels":
         print(f"nothing is compiled for Python {peers.PYTHON}: the limits are those of wheels")
-    found = {**sizes(archive), "imports": len(imports(archive, python.path))}
+    measured = {**sizes(archive), "imports": len(imports(archive, python.path))}
     enough = compare({"warm_ratio": 0}, baseline, limits["tolerance"])[0].limit
-    found["warm_ratio"] = warm_ratio(archive, python.path, packages, enough)
-    checks = compare(found, baseline, limits["tolerance"])
-    print(f"{'':16}{'found':>12}{'baseline':>12}{'limit':>12}", *checks, sep="\n")
+    measured["warm_ratio"] = warm_ratio(archive, python.path, packages, enough)
+    checks = compare(measured, baseline, limits["tolerance"])
+    print(f"{'':16}{'measured':>12}{'baseline':>12}{'limit':>12}", *checks, sep="\n")
     if failed := [check.name for check in checks if not check.ok]:
         raise BuildError(
             f"too much: {', '.join(failed)}",
@@ -138,11 +140,11 @@ def baselines(limits: dict[str, Any], name: str, source: str) -> dict[str, float
 
 
 def compare(
-    found: dict[str, float], baseline: dict[str, float], tolerance: dict[str, dict[str, float]]
+    measured: dict[str, float], baseline: dict[str, float], tolerance: dict[str, dict[str, float]]
 ) -> list[Check]:
-    """Each figure that was found, with its baseline and limit."""
+    """Each figure that was measured, with its baseline and limit."""
     checks = []
-    for name, value in found.items():
+    for name, value in measured.items():
         allowed = tolerance[name]
         more = allowed.get("more", 0) + allowed.get("share", 0) * baseline[name]
         base = baseline[name]
@@ -153,11 +155,7 @@ def compare(
 def sizes(archive: Path) -> dict[str, float]:
     """The figures that the zip's directory gives."""
     size = peers.size(archive)
-    return {
-        "zip_bytes": size["zip"],
-        "unpacked_bytes": size["unpacked"],
-        "files": size["files"],
-    }
+    return {"zip_bytes": size.zip, "unpacked_bytes": size.unpacked, "files": size.files}
 
 
 def imports(archive: Path, python: str) -> list[str]:

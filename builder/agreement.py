@@ -51,7 +51,8 @@ def check(original: Path, converted: Path, settings: dict[str, Any], sample: Pat
     Raises:
         ModelError: they disagree, or one does not run; says on which picture and by how much.
     """
-    one, other = (_run(path, settings, sample) for path in (original, converted))
+    one = _run("original", original, settings, sample)
+    other = _run("int8", converted, settings, sample)
     step = signature(original).outputs[0].scale or 1 / 256
     probability = steps = 0.0
     for number, name in enumerate(one.pictures):
@@ -73,8 +74,8 @@ def check(original: Path, converted: Path, settings: dict[str, Any], sample: Pat
     return Agreement(len(one.pictures), probability, steps)
 
 
-def _run(path: Path, settings: dict[str, Any], sample: Path) -> trial.Outputs:
+def _run(which: str, path: Path, settings: dict[str, Any], sample: Path) -> trial.Outputs:
     try:
         return trial.run(path, settings, sample, trial.patterns(*settings["size"]))
     except ModelError as error:
-        raise ModelError(str(error), HINT) from error
+        raise ModelError(f"the {which} model does not run: {error}", HINT) from error

@@ -14,6 +14,7 @@ from builder import (
     data,
     files,
     interpreters,
+    memory,
     model,
     operators,
     report,
@@ -73,37 +74,83 @@ def build(wishes: Wishes, console: Console) -> Outcome:
     Raises:
         BuildError: any of it failed; an earlier zip at `output` is untouched.
     """
+    for python in wishes.pythons:
+        if python not in data.with_images():
+            console.warn(
+                f"no image of OpenWhisk's is known for Python {python}: "
+                f"python:{python} is a kind only where somebody added it"
+            )
     with console.step("model") as details:
         chosen = model.finer(model.resolve(wishes.model, wishes.said, console))
         details += model.describe(chosen)
     figures = None
     if wishes.requantize:
         chosen, figures = _int8(chosen, console)
-    targets = [_target(python, wishes, chosen, console) for python in wishes.pythons]
+    provider = _provider(wishes, chosen, console)
+    targets = [_target(python, provider, wishes.options, console) for python in wishes.pythons]
+    for target in targets:
+        origin = f"{provider}'s interpreter" if provider != "auto" else target.runtime.origin
+        operators.check(chosen.path.name, chosen.signature, target.runtime.operators, origin)
     with files.replacing(wishes.output, "--output") as part:
         with console.step("zip") as details:
             entries = bundle.collect(targets, chosen, wishes.execution_env)
             with console.progress(wishes.output.name) as advance:
                 bundle.write(entries, part, advance, wishes.optimize)
+            needed = memory.least(part.stat().st_size, _estimate(targets, chosen))
+            entries = _with_memory(entries, needed, part, wishes)
             details.append(f"{wishes.output.name}, {megabytes(part.stat().st_size)}")
-        with console.step("audit"):
-            audited = audit.audit(part)
-            audited.path = str(wishes.output)
-        if not audited.ok:
-            report.show_audit(audited, console)
-            hint = "several Pythons in one zip may be too many: build one zip for each"
-            raise BuildError(
-                "the zip failed its audit: " + "; ".join(problems(audited)[:3]),
-                hint if len(targets) > 1 and audited.bytes > data.zip_limit() else "",
-            )
+        audited = _audited(part, wishes, console)
         answers = {}
         if wishes.smoke:
             answers = invoke(part, wishes.pythons, chosen.sample, console)
         else:
             console.note("not invoked, as --no-smoke says")
+        if answers:
+            process = max(answer["rss"] for answer in answers.values()) * 1e6
+            measured = memory.least(part.stat().st_size, process)
+            if measured != needed:
+                _with_memory(entries, measured, part, wishes)
+                audited = _audited(part, wishes, console)
     for python in wishes.pythons if wishes.keep else ():
         _keep(wishes.output, python, console)
     return Outcome(audited, {**_about(chosen), "requantized": figures}, answers)
+
+
+def _with_memory(
+    entries: Sequence[bundle.Entry], megabytes: int, part: Path, wishes: Wishes
+) -> list[bundle.Entry]:
+    """Write the zip anew, with what the action needs of memory in its manifest."""
+    named = bundle.with_memory(entries, megabytes)
+    bundle.write(named, part, lambda done, total: None, wishes.optimize)
+    return named
+
+
+def _audited(part: Path, wishes: Wishes, console: Console) -> audit.Report:
+    """The audit of a zip that is still to be put in its place.
+
+    Raises:
+        BuildError: something is wrong with it.
+    """
+    with console.step("audit"):
+        audited = audit.audit(part)
+        audited.path = str(wishes.output)
+    if not audited.ok:
+        report.show_audit(audited, console)
+        hint = "several Pythons in one zip may be too many: build one zip for each"
+        raise BuildError(
+            "the zip failed its audit: " + "; ".join(problems(audited)[:3]),
+            hint if len(wishes.pythons) > 1 and audited.bytes > data.zip_limit() else "",
+        )
+    return audited
+
+
+def _estimate(targets: Sequence[bundle.Target], chosen: Model) -> float:
+    """Bytes that the action's process will hold, before it was ever run."""
+    sizes = [
+        [(runtime.folder / path).stat().st_size for path in runtime.owner if ".so" in path]
+        for runtime in (target.runtime for target in targets)
+    ]
+    return memory.estimate(max(sizes, key=sum), chosen.path.stat().st_size)
 
 
 def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None]:
@@ -133,24 +180,34 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
     return replace(chosen, path=path, part=part, signature=signature(path)), figures
 
 
-def _target(python: str, wishes: Wishes, chosen: Model, console: Console) -> bundle.Target:
-    """The packages for a Python, with an interpreter that has the model's operators."""
-    name, provider = chosen.path.name, wishes.provider
-    lacking = operators.missing(chosen.signature, registered.compiled(wishes.options.ops))
-    if lacking and provider == "auto":
+def _provider(wishes: Wishes, chosen: Model, console: Console) -> str:
+    """The provider to ask: not one that would compile what lacks an operator of the model.
+
+    Raises:
+        ModelError: just that one was asked for.
+    """
+    name, known = chosen.path.name, registered.compiled(wishes.options.ops)
+    if wishes.provider == "wheels":
+        return wishes.provider
+    if wishes.provider != "auto":
+        operators.check(name, chosen.signature, known, "a compiled interpreter")
+    elif lacking := operators.missing(chosen.signature, known):
         console.warn(
             f"{name} needs operators that a compiled interpreter lacks: {', '.join(lacking)}. "
             "Taking ready-made wheels, whose zip is five times the size and slower to start."
         )
-        provider = "wheels"
+        return "wheels"
+    return wishes.provider
+
+
+def _target(python: str, provider: str, options: Options, console: Console) -> bundle.Target:
     interpreter = interpreters.find(python)
     with console.step(f"packages for Python {python}") as details:
-        packages = runtime.provider(provider)(python, wishes.options, console)
+        packages = runtime.provider(provider)(python, options, console)
         details += [f"{part.name} {part.version}" for part in packages.parts]
         details.append(packages.origin)
         if interpreter:
             details.append(f"to be byte-compiled with Python {interpreter.full_version}")
-    operators.check(name, chosen.signature, packages.operators, packages.origin)
     if not interpreter:
         console.warn(
             f"no Python {python} runs here: its modules are not byte-compiled (correct, but a "
@@ -164,28 +221,17 @@ def problems(audited: audit.Report) -> list[str]:
     return [f"{check.title}: {text}" for check in audited.checks for text in check.problems]
 
 
-def execution_env(kind: str) -> str:
-    """OW_EXECUTION_ENV of the image behind a kind, as Apache OpenWhisk publishes it.
-
-    Raises:
-        BuildError: no such kind, or no image of it is known.
-    """
-    known = {name: each["execution_env"] for name, each in data.platform()["kinds"].items()}
-    found: str = known.get(kind, "")
-    if not found:
-        kinds = ", ".join(name for name, env in known.items() if env)
-        raise BuildError(
-            f"--kind: expected one of {kinds}, found {kind}",
-            "a precompiled zip must name its image's OW_EXECUTION_ENV: for another deployment pass "
-            "it with --execution-env",
-        )
-    return found
-
-
 def default_python() -> str:
-    """The running Python's version if a zip can be built for it, else 3.11."""
+    """The running Python's version if there is an image of it, else one that can be invoked here.
+
+    3.11 before the others: it is in OpenWhisk's default list of kinds.
+    """
+    stock = data.with_images()
     running = "{}.{}".format(*sys.version_info)
-    return running if running in data.pythons() else "3.11"
+    if running in stock:
+        return running
+    liked = ["3.11", *reversed(stock)]
+    return next((python for python in liked if interpreters.find(python)), liked[0])
 
 
 def invoke(

@@ -129,6 +129,20 @@ def _tagged(target: Target) -> Target:
     return replace(target, runtime=replace(runtime, parts=parts, owner=owner))
 
 
+def with_memory(entries: Sequence[Entry], megabytes: int) -> list[Entry]:
+    """The same entries with the memory that the action needs, in MB, in their manifest."""
+    changed = []
+    for entry in entries:
+        if entry.path == MANIFEST:
+            manifest = {**json.loads(entry.content), "memory": megabytes}
+            # Before the parts, which are long.
+            manifest["parts"] = manifest.pop("parts")
+            content = (json.dumps(manifest, indent=1) + "\n").encode()
+            entry = replace(entry, content=content)
+        changed.append(entry)
+    return changed
+
+
 def write(
     entries: Sequence[Entry], target: Path, advance: Advance, optimize: str = "balanced"
 ) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 from builder import data, files
 from builder.console import Console
-from builder.download import Package, fetch, from_index, sha256_of
+from builder.download import Package, fetch, from_index
 from builder.errors import DownloadError, ModelError
-from builder.paths import DOWNLOADS, MODELS
+from builder.files import sha256_of
+from builder.paths import DOWNLOADS, FETCHED
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def find(
     wanted: str | None,
     console: Console,
     catalogue: dict[str, Any] | None = None,
-    folder: Path = MODELS,
+    folder: Path = FETCHED,
 ) -> Found:
     """Have the file of the model that `--model` names.
 

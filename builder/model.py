@@ -23,7 +23,7 @@ from builder.final_activation import without
 from builder.labels import IMAGENET, Labels
 from builder.model_input import Input, Normalization
 from builder.model_output import Output
-from builder.paths import MODELS, SAMPLE, TRIMMED
+from builder.paths import FETCHED, MODELS, SAMPLE, TRIMMED
 from builder.runtime import NO_LICENCE, Part, registered
 from builder.tflite import Signature, signature
 
@@ -80,7 +80,7 @@ def resolve(
     said: Said,
     console: Console,
     known: dict[str, Any] | None = None,
-    folder: Path = MODELS,
+    folder: Path = FETCHED,
 ) -> Model:
     """Have the model that `--model` names, with labels and settings.
 

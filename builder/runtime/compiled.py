@@ -13,21 +13,25 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from builder import files, interpreters
 from builder.console import Console
 from builder.errors import BuildError
+from builder.native.recipe import digest
 from builder.paths import BUILD, BUILDER, COMPILED, ROOT
+from builder.processes import logged
 from builder.runtime import Options, Part, Runtime, package_tag, registered, wheels
 from builder.runtime.prune import select
 from builder.variables import for_pip, neutral
 
 NATIVE = BUILDER / "native"
 DOCKERFILE = ROOT / "Dockerfile.builder"
+ORIGIN = "prebuilt.txt"
+"""In a runtime that was compiled elsewhere: where it is from."""
 WORK = BUILD / "native"
 """Where `local` compiles; what did not change is not compiled again."""
 
@@ -47,14 +51,12 @@ PACKAGES = {
 
 PROBE_SECONDS = 10
 BEFORE = "compiled before, by this recipe"
-TAIL = 30
-"""How many lines of a failed build are shown."""
 
 
 def auto(python: str, options: Options, console: Console) -> Runtime:
     """A compiled runtime that is there, else one from a container engine, else wheels."""
     if finished(python, options):
-        return _runtime(python, _target(python, options), BEFORE)
+        return kept(python, options)
     engine = options.engine or find_engine()
     if engine:
         try:
@@ -78,7 +80,7 @@ def container(python: str, options: Options, console: Console) -> Runtime:
         BuildError: no engine answers, or it failed.
     """
     if finished(python, options):
-        return _runtime(python, _target(python, options), BEFORE)
+        return kept(python, options)
     engine = options.engine or find_engine()
     if not engine:
         raise BuildError(
@@ -86,7 +88,7 @@ def container(python: str, options: Options, console: Console) -> Runtime:
             "start or install one, or use --runtime local or --runtime wheels",
         )
     build = ["bud"] if Path(engine).name == "buildah" else ["build"]
-    target = _target(python, options)
+    target = folder(python, options)
     # The zip's packages are for x86_64, whatever this machine is.
     command = [engine, *build, "--platform", "linux/amd64", "-f", str(DOCKERFILE)]
     for name, value in (("PYTHON", python), ("OPS", options.ops)):
@@ -105,7 +107,7 @@ def local(python: str, options: Options, console: Console) -> Runtime:
         BuildError: the machine lacks something (says what), or the build failed.
     """
     if finished(python, options):
-        return _runtime(python, _target(python, options), BEFORE)
+        return kept(python, options)
     interpreter = interpreters.find(python)
     if (sys.platform, platform.machine()) != ("linux", "x86_64") or not shutil.which("apt-get"):
         raise BuildError(
@@ -118,14 +120,13 @@ def local(python: str, options: Options, console: Console) -> Runtime:
             f"--runtime local: expected Python {python} on this machine, found none",
             f"install it with its headers (apt install python{python}-dev), or use another runtime",
         )
-    target = _target(python, options)
-    command = [sys.executable, str(NATIVE / "packages.py"), "--build-dir", str(WORK)]
+    target = folder(python, options)
+    command = [sys.executable, "-m", "builder.native", "packages", "--build-dir", str(WORK)]
     command += ["--out", "{out}", "--python", interpreter.path, "--ops", options.ops]
     if options.sources:
         command += ["--sources", str(options.sources.resolve())]
     settings = for_pip([sys.executable, "-I", "-m", "pip"], ROOT)
-    with files.lock(WORK, f"compiling in {WORK}", console.note):
-        made = _run(command, settings, "compiling on this machine", target, console)
+    made = _run(command, settings, "compiling on this machine", target, console, ROOT)
     return _runtime(python, target, "compiled on this machine" if made else BEFORE)
 
 
@@ -146,21 +147,51 @@ def find_engine() -> str:
 def recipe_key() -> str:
     """A hash of everything that decides what is compiled: the recipe and the container's file."""
     total = hashlib.sha256(DOCKERFILE.read_bytes())
-    for path in sorted(NATIVE.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            total.update(f"\0{path.relative_to(NATIVE).as_posix()}\0".encode())
-            total.update(path.read_bytes())
+    total.update(digest(NATIVE).encode())
     return total.hexdigest()[:12]
 
 
-def _target(python: str, options: Options) -> Path:
-    """Where the finished runtime is kept."""
+def folder(python: str, options: Options) -> Path:
+    """Where the finished runtime of a Python version is kept, if there is one."""
     return COMPILED / f"{options.ops}-{recipe_key()}" / package_tag(python)
 
 
 def finished(python: str, options: Options) -> bool:
     """Whether a runtime was compiled by this recipe and is still there."""
-    return _is_whole(_target(python, options))
+    return _is_whole(folder(python, options))
+
+
+def kept(python: str, options: Options) -> Runtime:
+    """The finished runtime that is there; it was compiled here, or elsewhere by the same recipe."""
+    target = folder(python, options)
+    elsewhere = target / ORIGIN
+    origin = elsewhere.read_text("utf-8").strip() if elsewhere.exists() else BEFORE
+    return _runtime(python, target, origin)
+
+
+def keep(
+    python: str, options: Options, contents: Mapping[str, bytes], origin: str, console: Console
+) -> None:
+    """Keep a runtime that was compiled elsewhere, as if this machine had compiled it.
+
+    Args:
+        python: its version.
+        options: its operators.
+        contents: path in the runtime's folder -> content.
+        origin: where it is from.
+        console: told about waiting for another process.
+
+    Raises:
+        BuildError: it cannot be written.
+    """
+    target = folder(python, options)
+    lock = files.lock(target, "unpacking compiled packages", console.note)
+    with lock, files.scratch(target) as part:
+        for name, content in {**contents, ORIGIN: f"{origin}\n".encode()}.items():
+            path = part / "runtime" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        files.put(part / "runtime", target)
 
 
 def _is_whole(target: Path) -> bool:
@@ -168,7 +199,12 @@ def _is_whole(target: Path) -> bool:
 
 
 def _run(
-    command: Sequence[str], env: dict[str, str], title: str, target: Path, console: Console
+    command: Sequence[str],
+    env: dict[str, str],
+    title: str,
+    target: Path,
+    console: Console,
+    cwd: Path | None = None,
 ) -> bool:
     """Run a build that leaves `cpXY/` in the folder "{out}", and move that to `target`.
 
@@ -179,59 +215,27 @@ def _run(
         if _is_whole(target):
             return False
         with files.scratch(target) as out:
-            try:
-                log.parent.mkdir(parents=True, exist_ok=True)
-                file = log.open("w", buffering=1, encoding="utf-8")
-            except OSError as error:
-                raise files.cannot_write(log, error) from error
             console.note(f"{title}: this takes 5 to 20 minutes the first time; the log is {log}")
-            with file:
-                full = [word.replace("{out}", str(out)) for word in command]
-                failed, tail = _follow(full, env, file, title, console)
-            if failed:
-                raise BuildError(f"{title} failed:\n{tail}", f"the full log is {log}")
+            log.unlink(missing_ok=True)
+            full = [word.replace("{out}", str(out)) for word in command]
+            logged(full, title, log, _progress(console), cwd, env)
+            console.status("")
             files.put(out / target.name, target)
     return True
 
 
-def _follow(
-    command: Sequence[str], env: dict[str, str], log: TextIO, title: str, console: Console
-) -> tuple[int, str]:
-    """Run a build; its output goes to the log, its percentages are shown.
-
-    Returns:
-        Its exit status, and the end of its output.
-    """
-    lines: list[str] = []
+def _progress(console: Console) -> Callable[[str], None]:
+    """Shows a build's percentages, and what it waits for, of its lines."""
     began = time.monotonic()
-    try:
-        process = subprocess.Popen(
-            command,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-    except OSError as error:
-        raise BuildError(f"{title} failed: {command[0]}: {error.strerror or error}") from error
-    with process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                log.write(line)
-                lines.append(line.rstrip())
-                if match := re.search(r"\S+: (?:\d+ %|done in \d+ s)$", line.rstrip()):
-                    console.status(f"{match[0]} ({time.monotonic() - began:.0f} s)")
-                elif match := re.search(r"waiting: .*", line.rstrip()):
-                    console.status("")
-                    console.note(match[0])
-        except BaseException:
-            process.terminate()
-            raise
-    console.status("")
-    return process.returncode, "\n".join(lines[-TAIL:])
+
+    def follow(line: str) -> None:
+        if match := re.search(r"\S+: (?:\d+ %|done in \d+ s)$", line):
+            console.status(f"{match[0]} ({time.monotonic() - began:.0f} s)")
+        elif match := re.search(r"waiting: .*", line):
+            console.status("")
+            console.note(match[0])
+
+    return follow
 
 
 def _runtime(python: str, folder: Path, origin: str) -> Runtime:

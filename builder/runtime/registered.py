@@ -1,7 +1,7 @@
 """Which operators an interpreter has, and up to which version: what it registers.
 
 `registered.toml` has it for the interpreters that are taken as they are; of one that is compiled,
-tflite/ops.cc says it. Written anew, for the ai-edge-litert that is installed, by
+tflite/runtime/ops.cc says it. Written anew, for the ai-edge-litert that is installed, by
 
     python -m builder.runtime.registered
 """
@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from builder import data
+from builder.paths import BUILDER
 
 TABLE = Path(__file__).with_name("registered.toml")
-OPS = Path(__file__).parents[1] / "native" / "tflite" / "ops.cc"
+OPS = BUILDER / "native" / "tflite" / "runtime" / "ops.cc"
 UPSTREAM, WHEELS = "tensorflow", "ai-edge-litert"
 HYBRID = "FULLY_CONNECTED"
 HYBRID_SINCE = 13
