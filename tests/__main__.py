@@ -9,6 +9,7 @@ import sys
 from builder.errors import BuildError
 from builder.paths import ROOT
 from builder.tools import environment
+from builder.variables import neutral
 
 
 def main() -> int:
@@ -18,7 +19,7 @@ def main() -> int:
     except BuildError as error:
         print(f"error: {error}\n  {error.hint}", file=sys.stderr)
         return 1
-    return subprocess.call([str(python), "-m", "pytest", *sys.argv[1:]], cwd=ROOT)
+    return subprocess.call([str(python), "-m", "pytest", *sys.argv[1:]], cwd=ROOT, env=neutral())
 
 
 if __name__ == "__main__":
