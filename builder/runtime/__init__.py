@@ -1,7 +1,8 @@
 """Where the native parts come from. A provider yields packages for a Python, with provenance.
 
 `wheels` takes ready-made wheels from the package index; `local` compiles on this machine and
-`container` in a container, by the recipe in `native/`; `auto` takes the best that is to be had
+`container` in a container, by the recipe in `native/`; `prebuilt` takes what a release has
+compiled; `auto` takes the best that is to be had
 without asking for anything: a compiled runtime that is there, a container engine, or wheels.
 """
 
@@ -61,6 +62,7 @@ class Options:
         sources: folder that is searched for source archives before anything is fetched.
         engine: the container engine to use; empty to find one.
         engine_arguments: passed to its build command.
+        prebuilt: file or address to take compiled packages from; empty for a release's.
         needed: operators of the model: an interpreter without them is not compiled.
     """
 
@@ -68,6 +70,7 @@ class Options:
     sources: Path | None = None
     engine: str = ""
     engine_arguments: tuple[str, ...] = ()
+    prebuilt: str = ""
     needed: frozenset[str] = frozenset()
 
 
@@ -83,13 +86,14 @@ Provider = Callable[[str, Options, Console], Runtime]
 
 
 def provider(name: str) -> Provider:
-    """The provider that `--runtime` names: auto, container, local or wheels."""
-    from builder.runtime import compiled, wheels
+    """The provider that `--runtime` names: auto, container, local, prebuilt or wheels."""
+    from builder.runtime import compiled, prebuilt, wheels
 
     known: dict[str, Provider] = {
         "auto": compiled.auto,
         "container": compiled.container,
         "local": compiled.local,
+        "prebuilt": prebuilt.provide,
         "wheels": wheels.provide,
     }
     return known[name]
