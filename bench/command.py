@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import cost, machine, peers, results, stored, warm
+from bench.interpreters.contenders import Build
 from bench.peers import FOLDER
 from bench.run import SECTIONS, Bench, Progress, measure
 from builder.console import Console
@@ -85,6 +86,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="NAME", help="as build_zip.py takes it")
     add("--class-names", type=Path, metavar="FILE", help="build_zip.py's --labels")
     add("--runtime", default="auto", metavar="WHERE", help="as build_zip.py takes it")
+    add(
+        "--build",
+        type=build,
+        action="append",
+        default=[],
+        metavar="KERNELS[:CLASS]=DIR",
+        help="compare this build of our interpreter, too: with kernels our or xnnpack, forced to a "
+        "class of CPU (avx2 ...)",
+    )
     add("--output", type=Path, metavar="DIR", default=FOLDER / "report", help="where to write to")
     add(
         "--publish",
@@ -122,6 +132,14 @@ def positive(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, found {text}")
     return number
+
+
+def build(text: str) -> Build:
+    """A build of our interpreter, from the command line."""
+    try:
+        return Build.parsed(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _write(runs: list[results.Run], options: argparse.Namespace) -> None:
@@ -162,6 +180,8 @@ def _command(arguments: Sequence[str]) -> str:
     paths = {"--images": "DIR", "--labels": "FILE", "--class-names": "FILE", "--output": "DIR"}
     for word in arguments:
         known = "MODEL" if words[-1] == "--model" and word.endswith(".tflite") else word
+        if words[-1] == "--build":
+            known = f"{word.partition('=')[0]}=DIR"
         words.append(paths.get(words[-1], known))
     return shlex.join(word for word in words if word != "--publish")
 

@@ -1,7 +1,7 @@
 """A regression guard: `python -m bench guard` says whether the zip has become larger or slower.
 
 It builds the zip for Python 3.11, from compiled packages where they were compiled before and else
-from ready-made wheels, and compares what it finds with bench/limits.toml. No times are compared,
+from ready-made wheels, and compares what it measures with bench/limits.toml. No times are compared,
 only ratios of times that were taken in turns: a machine that is slow, or busy, is so for both.
 
 zip_bytes       of the zip
@@ -55,14 +55,14 @@ class Check:
 
     Attributes:
         name: of the figure.
-        found: just now.
+        measured: just now.
         baseline: what it was when it was written down.
         limit: the most that it may be.
         floor: below it, the baseline is out of date.
     """
 
     name: str
-    found: float
+    measured: float
     baseline: float
     limit: float
     floor: float
@@ -70,13 +70,13 @@ class Check:
     @property
     def ok(self) -> bool:
         """Whether it is within its limit."""
-        return self.found <= self.limit
+        return self.measured <= self.limit
 
     def __str__(self) -> str:
         verdict = "ok" if self.ok else "too much"
-        if self.found < self.floor:
+        if self.measured < self.floor:
             verdict = "ok, far below: lower the baseline"
-        numbers = "".join(f"{_short(n):>12}" for n in (self.found, self.baseline, self.limit))
+        numbers = "".join(f"{_short(n):>12}" for n in (self.measured, self.baseline, self.limit))
         return f"{self.name:16}{numbers}   {verdict}"
 
 
@@ -103,11 +103,11 @@ def run(arguments: Sequence[str]) -> int:
     print(f"{where.processor}, {where.cpu.name}")
     if source == "wheels":
         print(f"nothing is compiled for Python {peers.PYTHON}: the limits are those of wheels")
-    found = {**sizes(archive), "imports": len(imports(archive, python.path))}
+    measured = {**sizes(archive), "imports": len(imports(archive, python.path))}
     enough = compare({"warm_ratio": 0}, baseline, limits["tolerance"])[0].limit
-    found["warm_ratio"] = warm_ratio(archive, python.path, packages, enough)
-    checks = compare(found, baseline, limits["tolerance"])
-    print(f"{'':16}{'found':>12}{'baseline':>12}{'limit':>12}", *checks, sep="\n")
+    measured["warm_ratio"] = warm_ratio(archive, python.path, packages, enough)
+    checks = compare(measured, baseline, limits["tolerance"])
+    print(f"{'':16}{'measured':>12}{'baseline':>12}{'limit':>12}", *checks, sep="\n")
     if failed := [check.name for check in checks if not check.ok]:
         raise BuildError(
             f"too much: {', '.join(failed)}",
@@ -139,11 +139,11 @@ def baselines(limits: dict[str, Any], name: str, source: str) -> dict[str, float
 
 
 def compare(
-    found: dict[str, float], baseline: dict[str, float], tolerance: dict[str, dict[str, float]]
+    measured: dict[str, float], baseline: dict[str, float], tolerance: dict[str, dict[str, float]]
 ) -> list[Check]:
-    """Each figure that was found, with its baseline and limit."""
+    """Each figure that was measured, with its baseline and limit."""
     checks = []
-    for name, value in found.items():
+    for name, value in measured.items():
         allowed = tolerance[name]
         more = allowed.get("more", 0) + allowed.get("share", 0) * baseline[name]
         base = baseline[name]

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.machine import CLASSES
 from bench.peers import OURS, PYTHON, Peer, pip
-from bench.results import Run
+from bench.results import OUR, XNNPACK, Run
 from builder import runtime
 from builder.console import Console
 from builder.errors import BuildError
@@ -43,8 +44,45 @@ class Contender:
         return ", ".join(filter(None, [self.interpreter, self.network, kernels, self.forced]))
 
 
+@dataclass(frozen=True)
+class Build:
+    """A build of our interpreter that is made to be compared, and that no user gets.
+
+    Attributes:
+        kernels: whose it has: OUR or XNNPACK.
+        forced: slug of the class of CPU that it takes this one for; empty if it looks itself.
+        packages: folder with tflite_runtime and numpy, as a runtime has them.
+    """
+
+    kernels: str
+    forced: str
+    packages: Path
+
+    @classmethod
+    def parsed(cls, text: str) -> Build:
+        """From KERNELS[:CLASS]=DIR of the command line; raises ValueError."""
+        what, _, folder = text.partition("=")
+        kernels, _, forced = what.partition(":")
+        known = {"our": OUR, "xnnpack": XNNPACK}
+        slugs = [each.slug for each in CLASSES]
+        if kernels not in known or (forced and forced not in slugs):
+            raise ValueError(
+                f"expected {' or '.join(known)}, then perhaps a colon and one of "
+                f"{', '.join(slugs)}, then =DIR; found {text}"
+            )
+        if not (Path(folder) / "tflite_runtime").is_dir():
+            raise ValueError(f"expected a folder with tflite_runtime, found {folder or 'none'}")
+        return cls(known[kernels], forced, Path(folder).resolve())
+
+
 def contenders(
-    chosen: Model, ours: Peer, peers: Sequence[Peer], provider: str, console: Console, run: Run
+    chosen: Model,
+    ours: Peer,
+    peers: Sequence[Peer],
+    builds: Sequence[Build],
+    provider: str,
+    console: Console,
+    run: Run,
 ) -> Iterator[Contender]:
     """Ours first, then those of the peers that could be made.
 
@@ -52,6 +90,7 @@ def contenders(
         chosen: the model, as it was found.
         ours: our zip: what it ships is that model, or an int8 one made of it.
         peers: among them the zips that pip made.
+        builds: further builds of our interpreter.
         provider: where our native parts come from.
         console: shows what is fetched and compiled.
         run: its `problems` get what could not be made.
@@ -62,8 +101,13 @@ def contenders(
     packages = runtime.provider(provider)(PYTHON, runtime.DEFAULT, console)
     known = (pip.TFLITE_RUNTIME, pip.AI_EDGE_LITERT)
     [part] = [part for part in packages.parts if part.name in known]
+    name = f"{OURS}: {part.name} {part.version}"
     for network, model in networks.items():
-        yield Contender(f"{OURS}: {part.name} {part.version}", network, packages.folder, model)
+        yield Contender(name, network, packages.folder, model)
+    first, *_ = networks
+    for build in builds:
+        forced = next((each.name for each in CLASSES if each.slug == build.forced), "")
+        yield Contender(name, first, build.packages, shipped, build.kernels, forced)
     made = {peer.name: peer for peer in peers}
     for package in known:
         if peer := made.get(pip.named(package)):
