@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import cost, machine, peers, results, stored, warm
-from bench.interpreters.contenders import Build
+from bench.interpreters.contenders import COMPILED
 from bench.peers import FOLDER
 from bench.run import SECTIONS, Bench, Progress, measure
 from builder.console import Console
@@ -86,15 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="NAME", help="as build_zip.py takes it")
     add("--class-names", type=Path, metavar="FILE", help="build_zip.py's --labels")
     add("--runtime", default="auto", metavar="WHERE", help="as build_zip.py takes it")
-    add(
-        "--build",
-        type=build,
-        action="append",
-        default=[],
-        metavar="KERNELS[:CLASS]=DIR",
-        help="compare this build of our interpreter, too: with kernels our or xnnpack, forced to a "
-        "class of CPU (avx2 ...)",
-    )
+    add("--variants", type=Path, metavar="DIR", default=COMPILED, help="see docs/measuring.md")
     add("--output", type=Path, metavar="DIR", default=FOLDER / "report", help="where to write to")
     add(
         "--publish",
@@ -134,14 +126,6 @@ def positive(text: str) -> int:
     return number
 
 
-def build(text: str) -> Build:
-    """A build of our interpreter, from the command line."""
-    try:
-        return Build.parsed(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
 def _write(runs: list[results.Run], options: argparse.Namespace) -> None:
     """The results as JSON, Markdown and plots; if they are to be published, in the README, too."""
     # Not before: what matplotlib takes in this process slows the forks that are timed.
@@ -177,11 +161,10 @@ def _write(runs: list[results.Run], options: argparse.Namespace) -> None:
 def _command(arguments: Sequence[str]) -> str:
     """The command line for a reader: with the names of files and folders left to them."""
     words = ["python", "-m", "bench"]
-    paths = {"--images": "DIR", "--labels": "FILE", "--class-names": "FILE", "--output": "DIR"}
+    paths = {"--images": "DIR", "--labels": "FILE", "--class-names": "FILE"}
+    paths |= {"--output": "DIR", "--variants": "DIR"}
     for word in arguments:
         known = "MODEL" if words[-1] == "--model" and word.endswith(".tflite") else word
-        if words[-1] == "--build":
-            known = f"{word.partition('=')[0]}=DIR"
         words.append(paths.get(words[-1], known))
     return shlex.join(word for word in words if word != "--publish")
 

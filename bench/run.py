@@ -158,7 +158,7 @@ def _cold(bench: Bench) -> None:
 def _inference(bench: Bench, chosen: Model, ours: Peer) -> None:
     options, run = bench.options, bench.run
     compared = contenders(
-        chosen, ours, bench.peers, options.build, options.runtime, bench.console, run
+        chosen, ours, bench.peers, options.variants, options.runtime, bench.console, run
     )
     python = peers.interpreter().path
     measure_interpreters([*compared], python, options.inferences, run, bench.progress)

@@ -166,7 +166,7 @@ def bare(peer: Peer, console: Console, provider: str) -> Worker:
     """The interpreter of our zip with our zip's network, and nothing else."""
     packages = runtime.provider(provider)(PYTHON, runtime.DEFAULT, console).folder
     [network] = peer.unpacked().glob("model/*.tflite")
-    return Worker(BARE, peer.interpreter, packages, network)
+    return Worker(BARE, peer.interpreter, [packages], network)
 
 
 def pictures(folder: Path | None, labels: Path | None) -> Pictures:

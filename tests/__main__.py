@@ -13,6 +13,7 @@ import sys
 from builder.errors import BuildError
 from builder.paths import ROOT
 from builder.tools import environment
+from builder.variables import neutral
 
 MOST = 4
 """So many processes at most: each holds a browser and some running functions."""
@@ -31,10 +32,10 @@ def main(arguments: list[str]) -> int:
     processes = min(os.cpu_count() or 1, MOST)
     told = any(argument.startswith(("-n", "-m", "-p")) for argument in arguments)
     if told or processes == 1:
-        return subprocess.call([*pytest, *arguments], cwd=ROOT)
+        return subprocess.call([*pytest, *arguments], cwd=ROOT, env=neutral())
     beside = ["-n", str(processes), "--dist", "loadfile", "-m", "not alone"]
     statuses = [
-        subprocess.call([*pytest, *options, *arguments], cwd=ROOT)
+        subprocess.call([*pytest, *options, *arguments], cwd=ROOT, env=neutral())
         for options in (beside, ["-m", "alone"])
     ]
     ran = [status for status in statuses if status != NO_TESTS]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import peers
+from bench import machine, peers
 from bench.command import _command
-from bench.interpreters import measure
-from bench.interpreters.contenders import Build, Contender
+from bench.interpreters import contenders, measure
+from bench.interpreters.contenders import Contender, Variant
 from bench.interpreters.worker import Worker
 from bench.results import OUR, XNNPACK
 from builder.errors import BuildError
@@ -64,9 +64,9 @@ def lives(folder: Path, inferences: int) -> Path:
 
 def test_one_that_dies_ends_its_own_rounds_only(packages: Path, tmp_path: Path) -> None:
     compared = [
-        Contender("good", "s8 x s8", packages, lives(tmp_path, 99)),
-        Contender("dies", "s8 x s8", packages, lives(tmp_path, 2), OUR, "AVX2 without VNNI"),
-        Contender("never starts", "s8 x s8", packages, lives(tmp_path, -1)),
+        Contender("good", "s8 x s8", (packages,), lives(tmp_path, 99)),
+        Contender("dies", "s8 x s8", (packages,), lives(tmp_path, 2), OUR, "AVX2 without VNNI"),
+        Contender("never starts", "s8 x s8", (packages,), lives(tmp_path, -1)),
     ]
     run = empty()
     measure.measure(compared, interpreter(peers.PYTHON), 4, run, lambda _: None)
@@ -88,7 +88,7 @@ def test_an_interrupt_keeps_what_was_measured(packages: Path, tmp_path: Path) ->
             raise KeyboardInterrupt
 
     run = empty()
-    compared = [Contender("good", "s8 x s8", packages, lives(tmp_path, 99))]
+    compared = [Contender("good", "s8 x s8", (packages,), lives(tmp_path, 99))]
     with pytest.raises(KeyboardInterrupt):
         measure.measure(compared, interpreter(peers.PYTHON), 9, run, interrupt)
     assert [len(each.ms) for each in run.inference] == [2]
@@ -98,21 +98,38 @@ def test_what_a_worker_died_of_is_said(packages: Path, tmp_path: Path) -> None:
     model = tmp_path / "not.tflite"
     model.write_text("no number")
     with pytest.raises(BuildError, match=r"(?s)bad: expected to load not\.tflite.*ValueError"):
-        Worker("bad", interpreter(peers.PYTHON), packages, model)
+        Worker("bad", interpreter(peers.PYTHON), [packages], model)
 
 
-def test_builds_from_the_command_line(packages: Path) -> None:
-    build = Build.parsed(f"xnnpack:avx2={packages}")
-    assert build == Build(XNNPACK, "avx2", packages)
-    assert Build.parsed(f"our={packages}") == Build(OUR, "", packages)
-    for wrong in (f"theirs={packages}", f"our:avx3={packages}", "our:avx2", "our=/none"):
-        with pytest.raises(ValueError, match="expected .*found"):
-            Build.parsed(wrong)
+def test_variants_that_were_compiled(tmp_path: Path) -> None:
+    for name in ("avx2", "xnnpack-avx2", "something-else"):
+        (tmp_path / "cp311" / name / "tflite_runtime").mkdir(parents=True)
+    (tmp_path / "cp311" / "xnnpack").mkdir()  # not whole
+    newer, same = (machine.cpu_class(has) for has in (("AVX2", "AVX512-VNNI"), ("AVX2",)))
+    compared = dict(contenders.variants(tmp_path, newer))
+    assert compared == {
+        Variant(OUR, "avx2"): tmp_path / "cp311" / "avx2",
+        Variant(XNNPACK, "avx2"): tmp_path / "cp311" / "xnnpack-avx2",
+    }
+    assert not dict(contenders.variants(tmp_path, same))
+    assert not dict(contenders.variants(tmp_path / "none", newer))
+
+
+def test_a_variant_comes_before_the_packages(packages: Path, tmp_path: Path) -> None:
+    """What it brings is taken from it, the rest from the packages."""
+    variant = tmp_path / "variant" / "tflite_runtime"
+    variant.mkdir(parents=True)
+    dies = FAKE.replace("self.left < 0", "True")
+    (variant / "interpreter.py").write_text(dies)
+    model = lives(tmp_path, 99)
+    Worker("shipped", interpreter(peers.PYTHON), [packages], model).__exit__(None, None, None)
+    with pytest.raises(BuildError, match="exit status 7"):
+        Worker("variant", interpreter(peers.PYTHON), [variant.parent, packages], model)
 
 
 def test_no_folder_of_this_machine_is_published() -> None:
-    command = _command(["--model", "/x/a.tflite", "--build", "our:avx2=/home/me", "--publish"])
-    assert command == "python -m bench --model MODEL --build our:avx2=DIR"
+    command = _command(["--model", "/x/a.tflite", "--variants", "/home/me", "--publish"])
+    assert command == "python -m bench --model MODEL --variants DIR"
 
 
 @pytest.mark.parametrize("command", [["bench.interpreters"], ["bench", "interpreters"]])

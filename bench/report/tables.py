@@ -178,7 +178,8 @@ def inference(run: Run) -> str:
         row = [each.interpreter, each.network, kernels, *ratios, text.ms(median), *spread]
         rows.append([*row, f"{len(each.ms):,}"])
     head = ["", "types", "kernels", f"to {OURS}", "to XNNPACK's own", "median", "10 %", "90 %"]
-    return table([*head, "inferences"], rows, left=3)
+    without = "" if own else "XNNPACK's own kernels were not compiled, so they are not compared."
+    return "\n\n".join(filter(None, [table([*head, "inferences"], rows, left=3), without]))
 
 
 def top_1(warm: Warm) -> str:
