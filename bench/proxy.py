@@ -16,6 +16,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder import data
+
 MB = 1e6
 
 
@@ -34,16 +36,16 @@ class Costs:
         write: per MB of all files.
     """
 
-    request: float = 9.0
-    file: float = 0.6
-    body: float = 3.0
-    json: float = 8.7
-    base64: float = 1.3
-    inflate: float = 7.3
-    write: float = 1.9
+    request: float
+    file: float
+    body: float
+    json: float
+    base64: float
+    inflate: float
+    write: float
 
 
-PRICES = Costs()
+PRICES = Costs(**data.platform()["proxy"])
 """On the real proxy; a file's and a request's are from an earlier fit to many zips."""
 HELLO_WORLD = 209.0
 """Milliseconds of a cold start of hello world, all in all, where the prices are from."""

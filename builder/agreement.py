@@ -1,7 +1,6 @@
 """Does a converted model still say what the original says? Both run, on the same pictures."""
 
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,17 +115,16 @@ def _steps(one: NDArray[Any], other: NDArray[Any], step: float) -> float:
 
 
 def _load(which: str, path: Path, settings: dict[str, Any]) -> Classifier:
-    with tempfile.TemporaryDirectory() as folder:
-        mine = {**settings, "file": str(path.resolve())}
-        Path(folder, "model.json").write_text(json.dumps(mine), "utf-8")
-        try:
-            model = Classifier(folder)
-            model.output(np.zeros((model.height, model.width, model.channels), np.uint8))
-            return model
-        except (RuntimeError, ValueError) as error:
-            raise ModelError(
-                f"{path.name}: the {which} model does not run: {error}", HINT
-            ) from error
+    files = {
+        "model/model.json": json.dumps({**settings, "file": path.name}).encode(),
+        f"model/{path.name}": path.read_bytes(),
+    }
+    try:
+        model = Classifier(files.__getitem__)
+        model.output(np.zeros((model.height, model.width, model.channels), np.uint8))
+        return model
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(f"{path.name}: the {which} model does not run: {error}", HINT) from error
 
 
 def _generated(height: int, width: int, channels: int) -> dict[str, NDArray[np.uint8]]:

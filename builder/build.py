@@ -8,13 +8,25 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from builder import agreement, audit, bundle, data, interpreters, model, report, runtime, smoke
+from builder import (
+    agreement,
+    audit,
+    bundle,
+    data,
+    interpreters,
+    model,
+    plan,
+    report,
+    runtime,
+    smoke,
+)
+from builder.archive import replacing, write
 from builder.console import Console, megabytes
 from builder.errors import BuildError, ModelError
 from builder.model import Model, Normalization
 from builder.paths import BUILDER, LOCAL, REQUANTIZED
 from builder.requantize import requantize
-from builder.runtime import DEFAULT, Options, package_tag
+from builder.runtime import DEFAULT, Options
 from builder.tflite import signature
 
 SAMPLE = BUILDER / "sample" / "espresso.jpg"
@@ -34,7 +46,7 @@ class Wishes:
     provider: str = "auto"
     options: Options = DEFAULT
     optimize: str = "balanced"
-    """What to store and what to deflate, a key of `bundle.OPTIMIZE`."""
+    """Memory against time at a cold start, a key of `plan.MEMORY`."""
     execution_env: str = ""
     """OW_EXECUTION_ENV of the image that a precompiled zip is for; empty for a portable one."""
     smoke: bool = True
@@ -48,11 +60,13 @@ class Outcome:
 
     Attributes:
         audit: of the zip.
+        plan: which of its files are deflated.
         model: its model's settings.
         smoke: per Python version the answer for the sample picture, where it was asked.
     """
 
     audit: audit.Report
+    plan: list[plan.File]
     model: dict[str, Any]
     smoke: dict[str, dict[str, Any]]
 
@@ -71,11 +85,13 @@ def build(wishes: Wishes, console: Console) -> Outcome:
     if wishes.requantize:
         chosen, figures = _int8(chosen, console)
     _check_operators(chosen, targets)
-    with bundle.replacing(wishes.output) as part:
+    with replacing(wishes.output) as part:
         with console.step("zip") as details:
             entries = bundle.collect(targets, chosen, wishes.execution_env)
+            planned = plan.plan(entries, wishes.optimize)
+            deflated = {file.path for file in planned if file.deflated}
             with console.progress(wishes.output.name) as advance:
-                bundle.write(entries, part, advance, wishes.optimize)
+                write(entries, lambda entry: entry.path in deflated, part, advance)
             details.append(f"{wishes.output.name}, {megabytes(part.stat().st_size)}")
         with console.step("audit"):
             audited = audit.audit(part)
@@ -94,7 +110,7 @@ def build(wishes: Wishes, console: Console) -> Outcome:
             console.note("not invoked, as --no-smoke says")
     for python in wishes.pythons if wishes.keep else ():
         _keep(wishes.output, python)
-    return Outcome(audited, {**_about(chosen), "requantized": figures}, answers)
+    return Outcome(audited, planned, {**_about(chosen), "requantized": figures}, answers)
 
 
 def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None]:
@@ -104,7 +120,7 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
         return chosen, None
     with console.step("int8 weights") as details:
         path = REQUANTIZED / chosen.part.sha256[:12] / chosen.settings["file"]
-        with bundle.replacing(path) as fresh:
+        with replacing(path) as fresh:
             fresh.write_bytes(converted.content)
         about = signature(path)
         step = about.outputs[0].scale or 1 / 256
@@ -218,7 +234,7 @@ def invoke(
 
 def _keep(archive: Path, python: str) -> None:
     """Unpack the finished zip for `python -m action`, in one move."""
-    kept = LOCAL / package_tag(python)
+    kept = LOCAL / python
     fresh = LOCAL / f"{kept.name}-{os.getpid()}"
     shutil.rmtree(fresh, ignore_errors=True)
     shutil.unpack_archive(archive, fresh, "zip")

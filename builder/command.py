@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--python",
         metavar="X.Y[,X.Y...]",
-        help="Python of the kind to deploy on, 3.10 to 3.13, or several in one zip "
+        help="Python of the kind to deploy on, as 3.11, or several in one zip "
         "(default: this one's, else 3.11)",
     )
     add("--model", metavar="NAME|PATH", help="a model of model/catalogue.toml, or a .tflite file")
@@ -75,8 +75,9 @@ def parser() -> argparse.ArgumentParser:
         "--optimize",
         choices=("size", "balanced", "cold"),
         default="balanced",
-        help="deflate every file, all but the model, or next to none: a larger zip takes more of "
-        "the action's memory, and what is stored starts faster (default: balanced)",
+        help="which files are deflated: all that shrink, those that start faster for it, or a "
+        "balance of both, since each MB of zip takes some 3.5 of the action's memory (default: "
+        "balanced)",
     )
     add("--engine", metavar="NAME", default="", help="docker, podman or buildah (default: found)")
     add(
@@ -195,12 +196,13 @@ def _run(options: argparse.Namespace) -> int:
         keep=not options.no_keep,
     )
     outcome = build.build(wishes, console)
+    report.show_plan(outcome.plan, console)
     report.show_audit(outcome.audit, console)
     if outcome.smoke:
         report.show_answer(outcome.smoke, build.SAMPLE, console)
     report.show_commands(options.output, outcome.audit, console)
     if options.json:
-        print(report.as_json(outcome.audit, console, outcome.smoke, outcome.model))
+        print(report.as_json(outcome.audit, console, outcome.smoke, outcome.model, outcome.plan))
     return 0
 
 

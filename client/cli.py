@@ -13,6 +13,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
+from action import packed
 from action.activation import Handler, start
 from action.packages import Unfit, use
 from action.request import DEFAULT_TOP_K, ActionError, Options, Request, parse_options
@@ -135,13 +136,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _start() -> Handler | str:
     """The handler of the last build for this Python, or why there is none."""
-    built = sorted(path.name for path in BUILT.glob("cp*/lib/cp*"))
+    running = "{}.{}".format(*sys.version_info)
+    folders = [path.parent.name for path in BUILT.glob(f"*/{packed.NAME}")]
+    built = [name for name in folders if name.replace(".", "").isdigit()]
     if not built:
         return "nothing is built yet: run  python build_zip.py"
-    tag = "cp{}{}".format(*sys.version_info)
-    if tag not in built:
-        running = "{}.{}".format(*sys.version_info)
-        version = f"{built[-1][2]}.{built[-1][3:]}"
+    if running not in built:
+        version = max(built, key=lambda version: [*map(int, version.split("."))])
         return (
             f"the last build is for Python {version}, this is {running}: run  "
             f"python{version} -m action  or  python build_zip.py --python {running}"
@@ -149,8 +150,7 @@ def _start() -> Handler | str:
     # The interpreter's own chatter ("INFO: ...") is for logs, not for a terminal.
     with silenced():
         try:
-            use(str(BUILT / tag), own=False)
-            return start(str(BUILT / tag))
+            return start(use(str(BUILT / running), own=False).read)
         except Unfit as error:
             return str(error)
         except Exception as error:

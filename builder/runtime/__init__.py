@@ -29,6 +29,8 @@ class Part:
     """Compiled by this project: its libraries are held to its own gates."""
     linked: tuple[Part, ...] = ()
     """What is statically linked into it."""
+    python: str = ""
+    """The Python version that it is for, as "3.11"; empty for what is for each."""
 
 
 @dataclass(frozen=True)

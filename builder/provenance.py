@@ -1,0 +1,106 @@
+"""Where everything in the zip is from: the manifest, the licences, the parts that are our own."""
+
+import ast
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from builder.archive import Entry
+from builder.paths import ACTION, MODELS, ROOT
+from builder.runtime import Part
+
+SCHEMA = 2
+MANIFEST = "manifest.json"
+LICENCES = "LICENSES.txt"
+SBOM = "sbom.cdx.json"
+
+
+def own_part() -> Part:
+    """The function itself."""
+    licence = (ROOT / "LICENSE").read_text("utf-8")
+    return Part("action", _version(), "this project", "", "Apache-2.0", (("action", licence),))
+
+
+def _version() -> str:
+    """`action.__version__`: read, not imported, since `action/` is what ships and no library."""
+    tree = ast.parse((ACTION / "__init__.py").read_bytes())
+    [value] = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__"
+    ]
+    return str(ast.literal_eval(value))
+
+
+def labels_part() -> Part:
+    """The class names."""
+    labels = MODELS / "labels.txt"
+    text = (MODELS / "labels.LICENSE.txt").read_text("utf-8")
+    return Part(
+        "labels",
+        "",
+        "class names and settings of the model; ImageNet's come from timm 1.0.31",
+        hashlib.sha256(labels.read_bytes()).hexdigest(),
+        "Apache-2.0",
+        (("labels", text),),
+    )
+
+
+def licences(parts: Sequence[Part]) -> str:
+    """All licence texts, each once, under the titles that it applies to."""
+    titles: dict[str, list[str]] = {}
+    for part in parts:
+        for title, text in [text for each in (part, *part.linked) for text in each.licence_texts]:
+            of = titles.setdefault(text.strip(), [])
+            of += [title] if title not in of else []
+    summary = dict.fromkeys(
+        f"{each.name} {each.version}".strip() + f": {each.licence}\n"
+        for part in parts
+        for each in (part, *part.linked)
+    )
+    rule = "=" * 79
+    texts = (f"\n{rule}\n{', '.join(names)}\n{rule}\n\n{text}\n" for text, names in titles.items())
+    return "".join(summary) + "".join(texts)
+
+
+def manifest(
+    pythons: Sequence[str],
+    bytecode: bool,
+    parts: Sequence[Part],
+    entries: Sequence[Entry],
+    execution_env: str,
+) -> bytes:
+    """What is in the zip, for the audit: each file's part and sha256.
+
+    Args:
+        pythons: versions that the zip is for.
+        bytecode: whether the modules are byte-compiled.
+        parts: of the zip.
+        entries: its files.
+        execution_env: OW_EXECUTION_ENV of the image that a precompiled zip is for, or empty.
+    """
+    described: dict[str, Any] = {
+        "schema": SCHEMA,
+        "python": list(pythons),
+        "bytecode": bytecode,
+        "executionEnv": execution_env,
+        "parts": [
+            {
+                "name": part.name,
+                "version": part.version,
+                **({"python": part.python} if part.python else {}),
+                "source": part.source,
+                "sha256": part.sha256,
+                "licence": part.licence,
+                "compiled": part.compiled,
+                "files": {
+                    entry.path: hashlib.sha256(entry.content).hexdigest()
+                    for entry in sorted(entries, key=lambda entry: entry.path)
+                    if (entry.part, entry.python) == (part.name, part.python)
+                },
+            }
+            for part in parts
+        ],
+    }
+    return json.dumps(described, separators=(",", ":")).encode()
