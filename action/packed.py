@@ -7,7 +7,8 @@ this start does not ask for stays as it is. So all that can wait until Python ru
 
 Modules and the model are used from memory. A shared library has to be a file, for the dynamic
 loader: one in the folder that it has in the zip, where it finds the libraries beside it. An
-anonymous file (`memfd_create`) takes as long to write, 0.35 ms per MB, but stays in memory for good.
+anonymous file (`memfd_create`) takes as long to write, 0.35 ms per MB, and stays in memory for
+good, where the kernel can let go of this one.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
-"""A zip as a file: written in a fixed form, so that equal contents have equal bytes, and read back.
+"""A zip as a file: written in a fixed form, and read back.
 
-What the platform and Python themselves read are files of the zip. All else is in `packed.zip`, a zip
-that is stored in it, which `action/packed.py` reads.
+Equal contents have equal bytes. What the platform and Python themselves read are files of the zip.
+All else is in `packed.zip`, a zip that is stored in it, which `action/packed.py` reads.
 """
 
 import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import cast
 
 import deflate
 
-from builder.errors import BuildError
+from builder.files import is_there, replacing
 from builder.paths import DEFLATED
 
 PACKED = "packed.zip"
@@ -85,7 +84,7 @@ def write(
         advance: told the bytes done and the total.
 
     Raises:
-        BuildError: the disk is full, or the file cannot be written.
+        OSError: the disk is full, or the file cannot be written.
     """
     entries = sorted(entries, key=lambda entry: entry.path)
     total = sum(len(entry.content) for entry in entries)
@@ -107,36 +106,10 @@ def write(
         buffer = io.BytesIO()
         fill(buffer, inside)
         outside.append(Entry(PACKED, buffer.getvalue(), "", outside=True))
-    try:
-        with target.open("wb") as file:
-            fill(file, sorted(outside, key=lambda entry: entry.path))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise _cannot_write(target, error) from error
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """A path to write to; it takes `target`'s place when the block ends well, else it goes.
-
-    Raises:
-        BuildError: the folder cannot be written.
-    """
-    part = target.with_name(target.name + ".part")
-    try:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise _cannot_write(target, error) from error
-        yield part
-        try:
-            part.replace(target)
-        except OSError as error:
-            raise _cannot_write(target, error) from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
+    with target.open("wb") as file:
+        fill(file, sorted(outside, key=lambda entry: entry.path))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def deflated(content: bytes) -> bytes:
@@ -144,14 +117,9 @@ def deflated(content: bytes) -> bytes:
     if len(content) < _KEEP_FROM:
         return cast(bytes, deflate.deflate_compress(content, LEVEL))
     kept = DEFLATED / f"{hashlib.sha256(content).hexdigest()}-{_COMPRESSOR}"
-    if not kept.exists():
-        DEFLATED.mkdir(parents=True, exist_ok=True)
-        part = kept.with_name(f"{kept.name}.{os.getpid()}.part")
-        try:
+    if not is_there(kept):
+        with replacing(kept) as part:
             part.write_bytes(deflate.deflate_compress(content, LEVEL))
-            part.replace(kept)
-        finally:
-            part.unlink(missing_ok=True)
     return kept.read_bytes()
 
 
@@ -176,13 +144,6 @@ def _files(content: bytes) -> tuple[dict[str, bytes], list[zipfile.ZipInfo]]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = [name for name in archive.namelist() if not name.endswith("/")]
         return {name: archive.read(name) for name in names}, archive.infolist()
-
-
-def _cannot_write(target: Path, error: OSError) -> BuildError:
-    return BuildError(
-        f"cannot write {target}: {error.strerror or error}",
-        "free some space or choose another --output; nothing half-written was left",
-    )
 
 
 class _Compressed:

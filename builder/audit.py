@@ -13,7 +13,7 @@ from typing import Any
 
 from builder import archive, data, elf, modules
 from builder.archive import DATE, MODE, PACKED
-from builder.bundle import MODEL_SETTINGS
+from builder.bundle import FIRST, MODEL_SETTINGS
 from builder.errors import BuildError
 from builder.provenance import LICENCES, MANIFEST, SCHEMA
 
@@ -152,12 +152,20 @@ def _entries(contents: archive.Contents, precompiled: bool) -> Iterator[str]:
                 yield f"{name}: expected mode {expected:o}, found {mode:o}"
         if info.date_time != DATE:
             yield f"{name}: expected the date {DATE[0]}-01-01, found {info.date_time}"
+        if name not in contents.outside and _belongs_outside(name):
+            yield f"{name}: expected in the zip itself, found in {PACKED}"
         if info.extra or info.comment:
             yield f"{name}: expected neither extra fields nor a comment"
     for name, why in (_FORBIDDEN if precompiled else {**_FORBIDDEN, **_PRECOMPILED}).items():
         if any(entry == name or (name[-1] == "/" and entry.startswith(name)) for entry in names):
             yield f"{name}: must not be there ({why})"
     yield f"={len(contents.outside)} files, {len(names)} with those in {PACKED}"
+
+
+def _belongs_outside(name: str) -> bool:
+    """Whether the platform reads a file, or Python before it can read others."""
+    first = {f"action/{each}" for each in FIRST}
+    return ("/" not in name and name in {"__main__.py", *_PRECOMPILED, "exec.env"}) or name in first
 
 
 def _against_manifest(files: dict[str, bytes], manifest: dict[str, Any]) -> Iterator[str]:
@@ -353,7 +361,8 @@ def _model(files: dict[str, bytes]) -> Iterator[str]:
 
 def _sizes(contents: archive.Contents, manifest: dict[str, Any], size: int) -> list[PartSize]:
     """What each part costs; the zips' directories count with the entries that they list."""
-    owner, titles = {}, {}
+    owner: dict[str, str] = {}
+    titles: dict[str, str] = {}
     for part in manifest["parts"]:
         title = (
             f"{part['name']} (Python {part['python']})"

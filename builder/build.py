@@ -1,6 +1,5 @@
 """The build from end to end: runtime, model, zip, audit, smoke test."""
 
-import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from builder import (
     audit,
     bundle,
     data,
+    files,
     interpreters,
     model,
     plan,
@@ -20,7 +20,7 @@ from builder import (
     runtime,
     smoke,
 )
-from builder.archive import replacing, write
+from builder.archive import write
 from builder.console import Console, megabytes
 from builder.errors import BuildError, ModelError
 from builder.model import Model, Normalization
@@ -85,11 +85,11 @@ def build(wishes: Wishes, console: Console) -> Outcome:
     if wishes.requantize:
         chosen, figures = _int8(chosen, console)
     _check_operators(chosen, targets)
-    with replacing(wishes.output) as part:
+    with files.replacing(wishes.output, "--output") as part:
         with console.step("zip") as details:
             entries = bundle.collect(targets, chosen, wishes.execution_env)
             planned = plan.plan(entries, wishes.optimize)
-            deflated = {file.path for file in planned if file.deflated}
+            deflated = {each.path for each in planned if each.deflated}
             with console.progress(wishes.output.name) as advance:
                 write(entries, lambda entry: entry.path in deflated, part, advance)
             details.append(f"{wishes.output.name}, {megabytes(part.stat().st_size)}")
@@ -109,7 +109,7 @@ def build(wishes: Wishes, console: Console) -> Outcome:
         else:
             console.note("not invoked, as --no-smoke says")
     for python in wishes.pythons if wishes.keep else ():
-        _keep(wishes.output, python)
+        _keep(wishes.output, python, console)
     return Outcome(audited, planned, {**_about(chosen), "requantized": figures}, answers)
 
 
@@ -120,7 +120,7 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
         return chosen, None
     with console.step("int8 weights") as details:
         path = REQUANTIZED / chosen.part.sha256[:12] / chosen.settings["file"]
-        with replacing(path) as fresh:
+        with files.replacing(path) as fresh:
             fresh.write_bytes(converted.content)
         about = signature(path)
         step = about.outputs[0].scale or 1 / 256
@@ -232,14 +232,13 @@ def invoke(
     return answers
 
 
-def _keep(archive: Path, python: str) -> None:
+def _keep(archive: Path, python: str, console: Console) -> None:
     """Unpack the finished zip for `python -m action`, in one move."""
     kept = LOCAL / python
-    fresh = LOCAL / f"{kept.name}-{os.getpid()}"
-    shutil.rmtree(fresh, ignore_errors=True)
-    shutil.unpack_archive(archive, fresh, "zip")
-    shutil.rmtree(kept, ignore_errors=True)
-    fresh.replace(kept)
+    doing = f"keeping a build for Python {python}"
+    with files.lock(kept, doing, console.note), files.scratch(kept) as fresh:
+        shutil.unpack_archive(archive, fresh, "zip")
+        files.put(fresh, kept)
 
 
 def _about(chosen: Model) -> dict[str, Any]:

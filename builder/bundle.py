@@ -20,7 +20,7 @@ DATE = (1980, 1, 1, 0, 0, 0)
 
 _PRECOMPILED = ("launcher.py",)
 """Of `action/`: what stands for the runtime's own launcher in a precompiled zip."""
-_FIRST = ("__init__.py", "packages.py", "packed.py")
+FIRST = ("__init__.py", "packages.py", "packed.py")
 """Of `action/`: what is imported before it can be from `packed.zip`."""
 _INTERPRETERS = ("tflite-runtime", "ai-edge-litert")
 """The parts with TensorFlow Lite's interpreter, which a start needs after numpy."""
@@ -108,7 +108,7 @@ def _own_files(execution_env: str) -> Iterator[Entry]:
     main = "main__.py" if execution_env else "__main__.py"
     for path in _shipped(bool(execution_env)):
         name = main if path.name == "__main__.py" else f"action/{path.name}"
-        outside = path.name in ("__main__.py", *_FIRST)
+        outside = path.name in ("__main__.py", *FIRST)
         yield Entry(name, path.read_bytes(), "action", outside=outside)
     if execution_env:
         yield Entry("exec", EXEC.encode(), "action", mode=0o755, outside=True)
@@ -126,7 +126,7 @@ def _package_files(target: Target, precompiled: bool, weights: str) -> Iterator[
     runtime, python = target.runtime, target.runtime.python
     lib, index = modules.folder(python), modules.Index()
     codes = _codes(target, precompiled)
-    for name in _FIRST if target.interpreter else ():
+    for name in FIRST if target.interpreter else ():
         stem = name.removesuffix(".py")
         cached = f"action/__pycache__/{stem}.cpython-{python.replace('.', '')}.pyc"
         yield Entry(cached, codes.pop(f"action/{name}")[1], "action", outside=True)
@@ -172,6 +172,6 @@ def _codes(target: Target, precompiled: bool) -> dict[str, tuple[str, bytes]]:
     if target.interpreter:
         contents = compiled(target.interpreter, work)
     else:
-        first = {f"action/{name}" for name in _FIRST}
+        first = {f"action/{name}" for name in FIRST}
         contents = {name: path.read_bytes() for path, name in work if name not in first}
     return {path: (name, contents[name]) for path, name in shown.items() if name in contents}

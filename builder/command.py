@@ -13,6 +13,11 @@ from builder.errors import BuildError
 from builder.paths import BUILDER, ROOT, ZIP
 from builder.tools import environment
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from builder.deploy import command as deployment
+
+MEMORY = 256
 INSIDE = "CLASSIFY_TOOLS"
 """Set for the process that runs in the tool environment."""
 
@@ -100,6 +105,40 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="only check a zip that is there, invoke it, and report",
     )
+    add(
+        "--deploy",
+        metavar="NAME",
+        nargs="?",
+        const="classify",
+        help="deploy the zip to OpenWhisk, for one of its kinds, invoke it there and print its "
+        "address; what is there under NAME is updated (default: classify)",
+    )
+    add(
+        "--undeploy",
+        metavar="NAME",
+        nargs="?",
+        const="classify",
+        help="only delete the action NAME",
+    )
+    add(
+        "--platform",
+        choices=("openwhisk", "digitalocean"),
+        help="where --deploy deploys to; DigitalOcean's Functions by doctl (default: openwhisk)",
+    )
+    add("--apihost", metavar="HOST", help="OpenWhisk's API host (default: that of ~/.wskprops)")
+    add("--auth", metavar="KEY", help="key for it (default: that of ~/.wskprops)")
+    add("--insecure", action="store_true", help="do not verify the API host's certificate")
+    add(
+        "--web",
+        choices=("true", "raw", "no"),
+        help="with --deploy: whether anybody may invoke it over the web, and with which form of "
+        "parameters (default: as it is; true for a new action)",
+    )
+    add(
+        "--web-secure",
+        metavar="SECRET",
+        help="with --deploy: clients have to send it as X-Require-Whisk-Auth",
+    )
     add("--no-smoke", action="store_true", help="do not invoke the zip")
     add("--no-keep", action="store_true", help="leave python -m action with its earlier build")
     add("--json", action="store_true", help="print the report as JSON on standard output")
@@ -146,11 +185,17 @@ def _inside(python: Path, arguments: list[str]) -> int:
 def _run(options: argparse.Namespace) -> int:
     from builder import audit, build, data, report
     from builder.console import Console
+    from builder.deploy import command as deployment
     from builder.model import Normalization
     from builder.runtime import Options
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(options.quiet)
+    asked = _deployment(options)
+    if asked and options.undeploy is not None:
+        deployment.undeploy(asked, console)
+        return 0
+    target = deployment.Target(asked, console) if asked else None
     if options.check:
         checked = audit.audit(options.check)
         report.show_audit(checked, console)
@@ -159,14 +204,23 @@ def _run(options: argparse.Namespace) -> int:
             answers = build.invoke(options.check, checked.pythons, "", console)
         if answers:
             report.show_answer(answers, build.SAMPLE, console)
+        deployed = None
+        if target and checked.ok:
+            kind = target.kind(checked.pythons, options.kind)
+            answer = answers.get(kind.python)
+            deployed = target.deploy(options.check, kind, MEMORY, build.SAMPLE, answer)
+            deployment.show(deployed, console)
         if options.json:
-            print(report.as_json(checked, console, answers, {}))
+            print(report.as_json(checked, console, answers, {}, (), deployment.as_json(deployed)))
         for problem in build.problems(checked) if options.quiet else ():
             print(f"error: {problem}", file=sys.stderr)
         return 0 if checked.ok else 1
     execution_env = _execution_env(options)
     kind_python = (options.kind or "").removeprefix("python:")
     wanted = options.python or kind_python or build.default_python()
+    if target and not options.python and not kind_python:
+        others = [python for python in reversed(data.pythons()) if python != wanted]
+        wanted = target.kind([wanted, *others]).python
     pythons = tuple(dict.fromkeys(wanted.split(",")))
     if execution_env and len(pythons) > 1:
         raise BuildError(f"--precompiled: expected one --python, found {wanted}")
@@ -176,6 +230,8 @@ def _run(options: argparse.Namespace) -> int:
         if python not in data.pythons():
             known = ", ".join(data.pythons())
             raise BuildError(f"--python: expected one or more of {known}, found {python}")
+    if target:
+        target.kind(pythons, options.kind)  # or an error, before anything is built
     if options.sources and not options.sources.is_dir():
         raise BuildError(f"--sources: expected a folder, found {options.sources}")
     if options.output.is_dir():
@@ -201,9 +257,50 @@ def _run(options: argparse.Namespace) -> int:
     if outcome.smoke:
         report.show_answer(outcome.smoke, build.SAMPLE, console)
     report.show_commands(options.output, outcome.audit, console)
+    deployed = None
+    if target:
+        kind = target.kind(pythons, options.kind)
+        answer = outcome.smoke.get(kind.python)
+        deployed = target.deploy(options.output, kind, MEMORY, build.SAMPLE, answer)
+        deployment.show(deployed, console)
     if options.json:
-        print(report.as_json(outcome.audit, console, outcome.smoke, outcome.model, outcome.plan))
+        about = deployment.as_json(deployed)
+        print(
+            report.as_json(
+                outcome.audit, console, outcome.smoke, outcome.model, outcome.plan, about
+            )
+        )
     return 0
+
+
+def _deployment(options: argparse.Namespace) -> deployment.Asked | None:
+    """What the options say of a deployment; None if none is asked for."""
+    from builder.deploy import command as deployment
+
+    names = {
+        "--platform": options.platform,
+        "--apihost": options.apihost,
+        "--auth": options.auth,
+        "--insecure": options.insecure or None,
+        "--web": options.web,
+        "--web-secure": options.web_secure,
+    }
+    given = [name for name, value in names.items() if value is not None]
+    if options.deploy is None and options.undeploy is None:
+        if given:
+            raise BuildError(f"{given[0]} goes with --deploy or --undeploy")
+        return None
+    if options.deploy is not None and options.undeploy is not None:
+        raise BuildError("expected either --deploy or --undeploy")
+    return deployment.Asked(
+        options.deploy if options.undeploy is None else options.undeploy,
+        options.platform or "openwhisk",
+        options.apihost or "",
+        options.auth or "",
+        options.insecure,
+        options.web,
+        options.web_secure,
+    )
 
 
 def _execution_env(options: argparse.Namespace) -> str:

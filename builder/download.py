@@ -1,12 +1,12 @@
 """Fetch files and prove that they are the pinned ones: by address, or from the package index.
 
 A file appears under its name only when it is complete and its sha256 is right; until then it is
-`NAME.part`, which a later attempt within the same run resumes and a failed run removes.
+a file of another name beside it, which a later attempt within the same run resumes.
 """
 
 import hashlib
+import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -14,12 +14,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent, shorten
 
 import requests
 import truststore
 
+from builder import files
 from builder.console import Advance, Console
 from builder.errors import DownloadError
+from builder.files import tail
+from builder.variables import for_pip
 
 ATTEMPTS = 4
 TIMEOUT_SECONDS = (8, 20)
@@ -68,37 +72,29 @@ def fetch(
 
     Raises:
         DownloadError: no address delivered; says for each why.
+        BuildError: `target` cannot be written.
         ValueError: `sha256` is not a sha256: nothing is downloaded unpinned.
     """
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise ValueError(f"a download needs a sha256 of 64 hex digits, found {sha256!r}")
-    if target.exists():
+    if files.is_there(target):
         if sha256_of(target) == sha256:
             return target
         console.note(f"{target.name} is not the pinned file: fetching it again")
     reasons = []
-    part = target.with_name(target.name + ".part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(target) as part:
         for url in urls:
             reason = _from(url, sha256, part, console, pause)
             if not reason:
-                part.replace(target)
                 return target
             reasons.append(f"{url}: {reason}")
-    except OSError as error:
-        raise DownloadError(
-            f"cannot write {part}: {error.strerror or error}", "free some space, or mend the folder"
-        ) from error
-    finally:
-        part.unlink(missing_ok=True)
-    raise DownloadError("could not download " + "\n  or ".join(reasons))
+        raise DownloadError("could not download " + "\n  or ".join(reasons))
 
 
 def _from(url: str, sha256: str, part: Path, console: Console, pause: float) -> str:
     """Download `url` to `part`; the reason why it failed, empty if the file is right."""
     reason = ""
-    part.unlink(missing_ok=True)
+    os.truncate(part, 0)
     with console.progress(url.rpartition("/")[2]) as advance:
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -122,13 +118,13 @@ def _from(url: str, sha256: str, part: Path, console: Console, pause: float) -> 
 
 def _transfer(url: str, part: Path, advance: Advance) -> None:
     """One request: append what `part` lacks. Raises when the body ends early."""
-    have = part.stat().st_size if part.exists() else 0
+    have = part.stat().st_size
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
         if response.status_code == 416:  # what we have is not a beginning of this file
-            part.unlink(missing_ok=True)
+            os.truncate(part, 0)
             raise requests.ConnectionError("the server refused to resume")
         if response.status_code in _AGAIN:
             raise requests.HTTPError(f"HTTP status {response.status_code}")
@@ -165,7 +161,8 @@ def _brief(error: requests.RequestException) -> str:
         return "the host name could not be resolved"
     if "Connection refused" in text:
         return "connection refused"
-    return text.splitlines()[0][:200] if text else type(error).__name__
+    first = text.partition("\n")[0]
+    return shorten(first, 200, placeholder=" ...") if first else type(error).__name__
 
 
 def from_index(
@@ -189,30 +186,36 @@ def from_index(
 
     Raises:
         DownloadError: pip failed; its last lines are quoted.
+        BuildError: `folder` cannot be written.
     """
     paths = [folder / package.file for package in packages]
-    missing = [
-        package
-        for package, path in zip(packages, paths, strict=True)
-        if not path.exists() or sha256_of(path) != package.sha256
-    ]
-    if not missing:
+    if not _missing(packages, folder):
         return paths
-    folder.mkdir(parents=True, exist_ok=True)
-    scratch = folder / "pip.part"
-    shutil.rmtree(scratch, ignore_errors=True)  # a killed run's
-    scratch.mkdir()
-    try:
-        _pip_download(missing, scratch, console, python, platforms)
-        for package in missing:
-            got = scratch / package.file
-            if not got.exists() or sha256_of(got) != package.sha256:
-                found = ", ".join(sorted(p.name for p in scratch.iterdir())) or "nothing"
-                raise DownloadError(f"expected {package.file} from the index, found {found}")
-            got.replace(folder / package.file)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    names = ", ".join(package.name for package in packages)
+    with files.lock(folder / "pip", f"fetching {names}", console.note):
+        missing = _missing(packages, folder)  # another process may have fetched some
+        if missing:
+            with files.scratch(folder / "pip") as scratch:
+                _pip_download(missing, scratch, console, python, platforms)
+                for package in missing:
+                    got = scratch / package.file
+                    if not got.exists() or sha256_of(got) != package.sha256:
+                        found = ", ".join(sorted(p.name for p in scratch.iterdir())) or "nothing"
+                        raise DownloadError(
+                            f"expected {package.file} from the index, found {found}"
+                        )
+                    got.replace(folder / package.file)
     return paths
+
+
+def _missing(packages: Sequence[Package], folder: Path) -> list[Package]:
+    """The packages whose file is not in `folder`, or is another one than the pinned."""
+    return [
+        package
+        for package in packages
+        if not files.is_there(folder / package.file)
+        or sha256_of(folder / package.file) != package.sha256
+    ]
 
 
 def _pip_download(
@@ -226,7 +229,8 @@ def _pip_download(
     wanted.write_text(
         "".join(f"{p.name}=={p.version} --hash=sha256:{p.sha256}\n" for p in packages)
     )
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
+    pip = [sys.executable, "-I", "-m", "pip"]
+    command = [*pip, "download", "--no-deps", "--require-hashes"]
     command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "raw"]
     if python:
         command += ["--only-binary", ":all:", "--implementation", "cp", "--python-version", python]
@@ -237,14 +241,22 @@ def _pip_download(
         command += ["--no-binary", ":all:", "--no-build-isolation"]
     command += ["--dest", str(scratch), "-r", str(wanted)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
-    ) as pip:
-        assert pip.stdout is not None
-        log = _follow(iter(pip.stdout.readline, ""), console)
-    if pip.returncode:
+        command,
+        env=for_pip(pip, scratch),
+        cwd=scratch,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        log = _follow(iter(process.stdout.readline, ""), console)
+    if process.returncode:
         names = ", ".join(package.name for package in packages)
+        errors = [line for line in log if line.startswith(("ERROR", "error"))] or log
         raise DownloadError(
-            f"the package index did not deliver {names}:\n  " + "\n  ".join(log[-8:]),
+            f"the package index did not deliver {names}:\n" + indent(tail("\n".join(errors)), "  "),
             "check the network and pip's settings (pip config list), then run this again",
         )
 

@@ -5,13 +5,14 @@ import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from builder import data
+from builder import data, files
 from builder.console import Console, megabytes
 from builder.download import Package, fetch, from_index, sha256_of
 from builder.errors import DownloadError, ModelError
-from builder.paths import DOWNLOADS, MODELS
+from builder.paths import DOWNLOADS, FETCHED, MODELS
 from builder.runtime import Part
 from builder.tflite import Signature, Tensor, signature
 
@@ -54,7 +55,7 @@ def resolve(
     console: Console,
     normalization: Normalization | None = None,
     catalogue: dict[str, Any] | None = None,
-    folder: Path = MODELS,
+    folder: Path = FETCHED,
 ) -> Model:
     """Have the model that `--model` names, with labels and settings.
 
@@ -104,18 +105,24 @@ def _default(known: dict[str, Any], folder: Path, console: Console) -> tuple[str
 def _fetch(name: str, entry: dict[str, Any], folder: Path, console: Console) -> Path:
     """Have the catalogue's model `name` in `folder`, and prove that it is the pinned one."""
     target: Path = folder / entry["file"]
-    how = (
-        f"to use {name} all the same: put the file with sha256 {entry['sha256']} at "
-        f"{folder.name}/{entry['file']}, or pass any copy with --model PATH"
-    )
-    if target.exists():
-        found = sha256_of(target)
-        if found == entry["sha256"]:
-            return target
+    if not files.is_there(target):
+        with files.lock(target, f"fetching {name}", console.note):
+            if not files.is_there(target):
+                return _fetch_anew(name, entry, target, console)
+    found = sha256_of(target)
+    if found != entry["sha256"]:
         raise ModelError(
             f"{folder.name}/{target.name}: expected sha256 {entry['sha256']}, found {found}",
-            f"delete it to fetch {name} anew, or use it as it is with --model {target}",
+            f"delete it to fetch {name} anew, or use it as it is with --model {quote(str(target))}",
         )
+    return target
+
+
+def _fetch_anew(name: str, entry: dict[str, Any], target: Path, console: Console) -> Path:
+    how = (
+        f"to use {name} all the same: put the file with sha256 {entry['sha256']} at "
+        f"{target.parent.name}/{target.name}, or pass any copy with --model PATH"
+    )
     reasons = []
     for source in entry["sources"]:
         try:
@@ -138,21 +145,16 @@ def _download(source: dict[str, str], console: Console) -> Path:
 
 def _take(archive: Path, member: str, sha256: str, target: Path) -> None:
     """Move the model out of the downloaded file to `target`, if it has the right sha256."""
-    part = target.with_name(target.name + ".part")
-    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        part.write_bytes(_member(archive, member) if member else archive.read_bytes())
-        found = sha256_of(part)
-        if found != sha256:
-            raise DownloadError(
-                f"{member or archive.name}: expected sha256 {sha256}, found {found}"
-            )
-        part.replace(target)
-    except OSError as error:
-        raise ModelError(f"cannot write {target}: {error.strerror or error}") from error
+        with files.replacing(target) as part:
+            part.write_bytes(_member(archive, member) if member else archive.read_bytes())
+            found = sha256_of(part)
+            if found != sha256:
+                raise DownloadError(
+                    f"{member or archive.name}: expected sha256 {sha256}, found {found}"
+                )
     finally:
-        part.unlink(missing_ok=True)
-        archive.unlink()
+        archive.unlink(missing_ok=True)
 
 
 def _member(archive: Path, member: str) -> bytes:

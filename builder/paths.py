@@ -8,15 +8,24 @@ ACTION = ROOT / "action"
 BUILDER = ROOT / "builder"
 MODELS = ROOT / "model"
 
-BUILD = ROOT / "build"
+WORK_VARIABLE = "CLASSIFY_WORK"
+"""How `--work DIR` reaches the processes of a build."""
+_MOVED = os.environ.get(WORK_VARIABLE)
+WORK = Path(_MOVED).resolve() if _MOVED else ROOT
+"""Everything that a build writes is below this folder, but for COMPILED of an unmoved one."""
+
+BUILD = WORK / "build"
 DOWNLOADS = BUILD / "downloads"
 RUNTIMES = BUILD / "runtimes"
 DEFLATED = BUILD / "deflated"
 REQUANTIZED = BUILD / "requantized"
-COMPILED = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "classify-zip")
-"""Finished compiled runtimes, by a hash of their recipe: for all checkouts of this user."""
 LOCAL = BUILD / "local"
 """Per Python version the last zip that passed, unpacked, for `python -m action`."""
+FETCHED = WORK / "model"
+"""The catalogue's models, once they were fetched."""
+_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "classify-zip")
+COMPILED = WORK / "compiled" if _MOVED else _CACHE
+"""Finished compiled runtimes, by a hash of their recipe: for all checkouts of this user."""
 
-DIST = ROOT / "dist"
+DIST = WORK / "dist"
 ZIP = DIST / "classify.zip"

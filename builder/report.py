@@ -1,7 +1,7 @@
 """Tell the user what came out: the table of parts, the checks, the answer, what to type next."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -130,6 +130,7 @@ def as_json(
     smoke: dict[str, dict[str, Any]],
     model: dict[str, Any],
     plan: Sequence[File] = (),
+    deployment: Mapping[str, Any] | None = None,
 ) -> str:
     """The whole report for machines."""
     path = Path(report.path)
@@ -150,6 +151,7 @@ def as_json(
             "steps": console.seconds,
             "notes": console.notes,
             "executionEnv": report.execution_env,
+            "deployment": deployment,
             "commands": commands(path, report.pythons, bool(report.execution_env)),
         },
         indent=2,

@@ -2,98 +2,264 @@
 
 `build_zip.py` runs on a bare Python; what it needs is installed from a hash-pinned requirements
 file into a virtual environment under `build/`, named after a hash of that file and of the Python.
+It is ready when all that was asked for could be imported from it; until then it is made anew.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from builder import files
 from builder.errors import BuildError
+from builder.files import Say
 from builder.paths import BUILD
+from builder.variables import for_pip, neutral
 
 MINIMUM = (3, 10)
+READY = "ready"
+"""The file that marks an environment as whole."""
+
+_FORM = 2
+"""Of these environments; another number makes all of them anew."""
+
+_IMPORT_ALL = """\
+import importlib, importlib.metadata, re, sys
+for name in sorted(sys.argv[1:], key=lambda name: name != "setuptools"):  # else pip is in its way
+    found = importlib.metadata.distribution(name)
+    if not str(found.locate_file("")).startswith(sys.prefix):
+        sys.exit(f"{name}: expected in {sys.prefix}, found in {found.locate_file('')}")
+    tops = {str(path).split("/")[0].split(".")[0] for path in found.files or () if path.suffix in
+            (".py", ".so", ".pyd")}
+    for top in sorted(top for top in tops if re.match(r"[A-Za-z]\\w*$", top)):
+        if top not in ("setup", "tests", "test", "docs", "examples"):
+            importlib.import_module(top)
+"""
 
 
-def environment(name: str, requirements: Path, base: str = sys.executable) -> Path:
+def _print(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+SAY: Say = _print
+"""Prints a line of progress on standard error."""
+
+
+def environment(
+    name: str,
+    requirements: Path,
+    base: str = sys.executable,
+    folder: Path = BUILD,
+    say: Say = SAY,
+) -> Path:
     """The interpreter of the environment that holds `requirements`; makes it if it is not there.
 
     Args:
         name: what the environment is for, part of its folder's name.
-        requirements: a pip requirements file in which every line has hashes.
+        requirements: a pip requirements file in which every line has hashes; beside it is the
+            `.in` file that it was made from.
         base: the interpreter to make it with; by default the running one.
+        folder: where environments are kept.
+        say: told what is going on.
 
     Raises:
-        BuildError: this Python is too old, has no venv or pip, or pip failed.
+        BuildError: this Python is too old, has no venv or pip, pip failed, or the folder cannot be
+            written.
     """
     if sys.version_info < MINIMUM:
         raise BuildError(
             "expected Python {}.{} or newer, found {}.{}".format(*MINIMUM, *sys.version_info),
             "run this command with a newer interpreter, for example python3.11",
         )
-    folder = BUILD / f"{name}-{_key(requirements, base)}"
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    ready = folder / "ready"
-    if ready.exists() and python.exists():
+    home = folder / f"{name}-{_key(requirements, base, folder)}"
+    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if _is_ready(home, python):
         return python
-    print(f"preparing {folder.name} (once; from {requirements.name}) ...", file=sys.stderr)
-    shutil.rmtree(folder, ignore_errors=True)
-    pip = _create(folder, python, base)
-    done = subprocess.run(
-        [*pip, "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-        + ["--no-deps", "--require-hashes", "--no-warn-script-location", "-r", str(requirements)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if done.returncode:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise BuildError(
-            f"pip could not install {requirements.name}:\n{_tail(done.stdout)}",
-            "check the network and pip's settings (pip config list), then run this again",
-        )
-    ready.touch()
+    with files.lock(home, f"preparing {home.name}", say):
+        if _is_ready(home, python):  # the one that we waited for made it
+            return python
+        say(f"preparing {home.name} (once; from {requirements.name}) ...")
+        try:
+            files.remove(home)
+            home.mkdir()
+            pip = _create(home, python, base, say)
+            installed = _install(pip, requirements, home, say)
+            _try_imports(python, sorted(installed & _asked_for(requirements)), home, say)
+            (home / READY).touch()
+        except BaseException as error:
+            shutil.rmtree(home, ignore_errors=True)
+            if isinstance(error, OSError):
+                raise files.cannot_write(home, error) from error
+            raise
     return python
 
 
-def _create(folder: Path, python: Path, base: str) -> list[str]:
+def not_ready(python: Path) -> None:
+    """Have the environment of this interpreter made anew the next time that it is asked for."""
+    (python.parent.parent / READY).unlink(missing_ok=True)
+
+
+def _is_ready(home: Path, python: Path) -> bool:
+    return (home / READY).exists() and python.exists()
+
+
+def _create(home: Path, python: Path, base: str, say: Say) -> list[str]:
     """Make the environment and return the command of a pip that installs into it."""
-    try:
-        venv = subprocess.run(
-            [base, "-m", "venv", str(folder)],
+    with _seconds("making a virtual environment", say):
+        made = _run([base, "-I", "-m", "venv", str(home)], home)
+        if made.returncode == 0:
+            return [str(python), "-I", "-m", "pip"]
+        # Debian's python3 without python3-venv: no ensurepip, but perhaps a pip of its own, which
+        # may be among the user's packages: so not with -I.
+        bare = _run([base, "-I", "-m", "venv", "--clear", "--without-pip", str(home)], home)
+        own = _run([sys.executable, "-m", "pip", "--version"], home)
+    if bare.returncode == 0 and own.returncode == 0:
+        return [sys.executable, "-m", "pip", "--python", str(python)]
+    version = "{}.{}".format(*sys.version_info)
+    raise BuildError(
+        f"this Python ({base}) cannot make a virtual environment with pip:\n"
+        + files.tail(made.stdout or bare.stdout, 6),
+        f"install its venv module (Debian, Ubuntu: apt install python{version}-venv)",
+    )
+
+
+def _install(pip: Sequence[str], requirements: Path, home: Path, say: Say) -> set[str]:
+    """Install all of a requirements file with pip; returns the names of what it took."""
+    command = [*pip, "install", "--no-input", "--disable-pip-version-check", "--no-deps"]
+    command += ["--require-hashes", "--no-warn-script-location", "--progress-bar", "off"]
+    output: list[str] = []
+    names: set[str] = set()
+    with (
+        _seconds("fetching packages", say) as doing,
+        subprocess.Popen(
+            [*command, "-r", str(requirements)],
+            env=for_pip(pip, home),
+            cwd=home,
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        )
-        if venv.returncode == 0:
-            return [str(python), "-m", "pip"]
-        # Debian's python3 without python3-venv: no ensurepip, but perhaps a pip of its own.
-        subprocess.run(
-            [base, "-m", "venv", "--without-pip", str(folder)],
-            check=True,
-            capture_output=True,
-        )
-        subprocess.run([sys.executable, "-m", "pip", "--version"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        version = "{}.{}".format(*sys.version_info)
+            errors="replace",
+        ) as process,
+    ):
+        assert process.stdout is not None
+        for line in process.stdout:
+            output.append(line)
+            if match := re.match(r"Collecting ([\w.-]+?)==", line):
+                names.add(match[1].lower())
+                doing(f"fetching packages: {match[1]}, number {len(names)}")
+            elif line.startswith("Installing collected packages"):
+                doing(f"installing {len(names)} packages")
+    if process.returncode:
         raise BuildError(
-            f"this Python ({base}) cannot make a virtual environment with pip: {error}",
-            f"install its venv module (Debian, Ubuntu: apt install python{version}-venv)",
-        ) from error
-    return [sys.executable, "-m", "pip", "--python", str(python)]
+            f"pip could not install {requirements.name}:\n{files.tail(''.join(output))}",
+            "check the network and pip's settings (pip config list), then run this again",
+        )
+    return names
 
 
-def _key(requirements: Path, base: str) -> str:
-    what = [sys.version, sysconfig.get_platform(), base, str(BUILD)]
+def _try_imports(python: Path, names: Sequence[str], home: Path, say: Say) -> None:
+    """Import packages, from the environment and nowhere else.
+
+    Raises:
+        BuildError: something is not there, or does not import.
+    """
+    with _seconds("trying what was installed", say):
+        done = _run([str(python), "-I", "-c", _IMPORT_ALL, *names], home)
+    if done.returncode:
+        raise BuildError(
+            f"what pip installed does not work:\n{files.tail(done.stdout)}",
+            "check pip's settings (pip config list) and the disk, then run this again",
+        )
+
+
+def _asked_for(requirements: Path) -> set[str]:
+    """The names in the `.in` file that a requirements file was made from, and in what it includes.
+
+    Empty if there is no such file.
+    """
+    names: set[str] = set()
+    source = requirements.with_suffix(".in")
+    for line in source.read_text("utf-8").splitlines() if source.exists() else ():
+        if include := re.match(r"-r (\S+)", line):
+            names |= _asked_for(source.parent / include[1])
+        elif name := re.match(r"[A-Za-z][\w.-]*", line):
+            names.add(name[0].lower())
+    return names
+
+
+@contextmanager
+def _seconds(title: str, say: Say) -> Iterator[Say]:
+    """Say what is going on, and again while it lasts; what is yielded takes a new title.
+
+    On a terminal one line counts the seconds; elsewhere there is a new line every five.
+    """
+    drawn = say is SAY and sys.stderr.isatty()
+    every = 0.5 if drawn else 5.0
+    began = time.monotonic()
+    over = threading.Event()
+
+    def show() -> None:
+        text = f"    {title}" + f" ({time.monotonic() - began:.0f} s)" * (
+            began + 1 < time.monotonic()
+        )
+        if not drawn:
+            say(text)
+            return
+        words = text if len(text) < shutil.get_terminal_size().columns else "    working"
+        print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
+
+    def repeat() -> None:
+        while not over.wait(every):
+            show()
+
+    def doing(text: str) -> None:
+        nonlocal title
+        changed = text.partition(":")[0] != title.partition(":")[0]
+        title = text
+        if changed or drawn:
+            show()
+
+    show()
+    clock = threading.Thread(target=repeat, daemon=True)
+    clock.start()
+    try:
+        yield doing
+    finally:
+        over.set()
+        clock.join()
+        if drawn:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _run(command: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in a neutral environment and an empty-handed folder; its output is stdout."""
+    try:
+        return subprocess.run(
+            command,
+            env=neutral(),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        return subprocess.CompletedProcess(command, 127, f"{command[0]}: {error.strerror}", "")
+
+
+def _key(requirements: Path, base: str, folder: Path) -> str:
+    what = [sys.version, sysconfig.get_platform(), base, str(folder), str(_FORM)]
     digest = hashlib.sha256("\n".join(what).encode() + requirements.read_bytes())
     return digest.hexdigest()[:12]
-
-
-def _tail(text: str, lines: int = 15) -> str:
-    return "\n".join(text.strip().splitlines()[-lines:])

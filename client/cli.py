@@ -19,7 +19,9 @@ from action.packages import Unfit, use
 from action.request import DEFAULT_TOP_K, ActionError, Options, Request, parse_options
 from action.response import Timings, failure
 
-BUILT = Path(__file__).resolve().parent.parent / "build" / "local"
+WORK = os.environ.get("CLASSIFY_WORK") or Path(__file__).resolve().parent.parent
+"""As `build_zip.py --work` has it."""
+BUILT = Path(WORK) / "build" / "local"
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 MANY = 5
 """From so many pictures on, a terminal shows a progress bar."""

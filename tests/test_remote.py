@@ -22,7 +22,6 @@ import pytest
 
 from action.request import MAX_IMAGE_BYTES
 from builder.paths import ROOT
-from builder.runtime import package_tag
 from client import cli, remote
 from tests.conftest import HERE, encoded, interpreter, plain
 from tests.models import Colours
@@ -133,7 +132,7 @@ def test_a_folder_by_the_local_server(colour_zip: Callable[..., Path], tmp_path:
     for name in ("here", "there"):
         for package in ("action", "client"):
             shutil.copytree(ROOT / package, tmp_path / name / package)
-    build = tmp_path / "there" / "build" / "local" / package_tag(HERE)
+    build = tmp_path / "there" / "build" / "local" / HERE
     shutil.unpack_archive(colour_zip(Colours("uint8")), build)
     folder = tmp_path / "some pictures"
     folder.mkdir()

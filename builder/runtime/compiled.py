@@ -16,14 +16,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from builder import interpreters
+from builder import files, interpreters
 from builder.console import Console
 from builder.errors import BuildError
 from builder.paths import BUILD, BUILDER, COMPILED, ROOT
 from builder.runtime import Options, Part, Runtime, package_tag, wheels
 from builder.runtime.prune import select
+from builder.variables import for_pip, neutral
 
 NATIVE = BUILDER / "native"
 DOCKERFILE = ROOT / "Dockerfile.builder"
@@ -45,6 +46,7 @@ PACKAGES = {
 """Package -> its name, and the source that it is made of."""
 
 PROBE_SECONDS = 10
+BEFORE = "compiled before, by this recipe"
 TAIL = 30
 """How many lines of a failed build are shown."""
 
@@ -52,7 +54,7 @@ TAIL = 30
 def auto(python: str, options: Options, console: Console) -> Runtime:
     """A compiled runtime that is there, else one from a container engine, else wheels."""
     if finished(python, options):
-        return _runtime(python, _target(python, options), "compiled before, by this recipe")
+        return _runtime(python, _target(python, options), BEFORE)
     engine = options.engine or find_engine()
     if engine:
         try:
@@ -76,7 +78,7 @@ def container(python: str, options: Options, console: Console) -> Runtime:
         BuildError: no engine answers, or it failed.
     """
     if finished(python, options):
-        return _runtime(python, _target(python, options), "compiled before, by this recipe")
+        return _runtime(python, _target(python, options), BEFORE)
     engine = options.engine or find_engine()
     if not engine:
         raise BuildError(
@@ -85,19 +87,15 @@ def container(python: str, options: Options, console: Console) -> Runtime:
         )
     build = ["bud"] if Path(engine).name == "buildah" else ["build"]
     target = _target(python, options)
-    command = [engine, *build, "-f", str(DOCKERFILE)]
+    # The zip's packages are for x86_64, whatever this machine is.
+    command = [engine, *build, "--platform", "linux/amd64", "-f", str(DOCKERFILE)]
     for name, value in (("PYTHON", python), ("OPS", options.ops)):
         command += ["--build-arg", f"{name}={value}"]
     if options.sources:
         command += ["--build-context", f"sources={options.sources.resolve()}"]
-    command += [
-        *options.engine_arguments,
-        "--output",
-        f"type=local,dest={_part(target)}",
-        str(ROOT),
-    ]
-    _run(command, f"compiling in a container ({engine})", target, console)
-    return _runtime(python, target, f"compiled with {engine}")
+    command += [*options.engine_arguments, "--output", "type=local,dest={out}", str(ROOT)]
+    made = _run(command, neutral(), f"compiling in a container ({engine})", target, console)
+    return _runtime(python, target, f"compiled with {engine}" if made else BEFORE)
 
 
 def local(python: str, options: Options, console: Console) -> Runtime:
@@ -107,7 +105,7 @@ def local(python: str, options: Options, console: Console) -> Runtime:
         BuildError: the machine lacks something (says what), or the build failed.
     """
     if finished(python, options):
-        return _runtime(python, _target(python, options), "compiled before, by this recipe")
+        return _runtime(python, _target(python, options), BEFORE)
     interpreter = interpreters.find(python)
     if (sys.platform, platform.machine()) != ("linux", "x86_64") or not shutil.which("apt-get"):
         raise BuildError(
@@ -122,11 +120,13 @@ def local(python: str, options: Options, console: Console) -> Runtime:
         )
     target = _target(python, options)
     command = [sys.executable, str(NATIVE / "packages.py"), "--build-dir", str(WORK)]
-    command += ["--out", str(_part(target)), "--python", interpreter.path, "--ops", options.ops]
+    command += ["--out", "{out}", "--python", interpreter.path, "--ops", options.ops]
     if options.sources:
         command += ["--sources", str(options.sources.resolve())]
-    _run(command, "compiling on this machine", target, console)
-    return _runtime(python, target, "compiled on this machine")
+    settings = for_pip([sys.executable, "-I", "-m", "pip"], ROOT)
+    with files.lock(WORK, f"compiling in {WORK}", console.note):
+        made = _run(command, settings, "compiling on this machine", target, console)
+    return _runtime(python, target, "compiled on this machine" if made else BEFORE)
 
 
 def find_engine() -> str:
@@ -158,59 +158,80 @@ def _target(python: str, options: Options) -> Path:
     return COMPILED / f"{options.ops}-{recipe_key()}" / package_tag(python)
 
 
-def _part(target: Path) -> Path:
-    return target.parent / f"{target.name}.part"
-
-
 def finished(python: str, options: Options) -> bool:
     """Whether a runtime was compiled by this recipe and is still there."""
-    return (_target(python, options) / "recipe.json").exists()
+    return _is_whole(_target(python, options))
 
 
-def _run(command: Sequence[str], title: str, target: Path, console: Console) -> None:
-    """Run a build that leaves `cpXY/` in the part folder, and move that to `target`.
+def _is_whole(target: Path) -> bool:
+    return (target / "recipe.json").exists()
 
-    Its output goes to a file; its percentages become a progress bar.
+
+def _run(
+    command: Sequence[str], env: dict[str, str], title: str, target: Path, console: Console
+) -> bool:
+    """Run a build that leaves `cpXY/` in the folder "{out}", and move that to `target`.
+
+    Waits while another process does the same, and takes what that one made: False is returned.
     """
-    part = _part(target)
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     log = BUILD / "logs" / f"compiled-{target.parent.name}-{target.name}.txt"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    console.note(f"{title}: this takes 5 to 20 minutes the first time; the log is {log}")
+    with files.lock(target, title, console.note):
+        if _is_whole(target):
+            return False
+        with files.scratch(target) as out:
+            try:
+                log.parent.mkdir(parents=True, exist_ok=True)
+                file = log.open("w", buffering=1, encoding="utf-8")
+            except OSError as error:
+                raise files.cannot_write(log, error) from error
+            console.note(f"{title}: this takes 5 to 20 minutes the first time; the log is {log}")
+            with file:
+                full = [word.replace("{out}", str(out)) for word in command]
+                failed, tail = _follow(full, env, file, title, console)
+            if failed:
+                raise BuildError(f"{title} failed:\n{tail}", f"the full log is {log}")
+            files.put(out / target.name, target)
+    return True
+
+
+def _follow(
+    command: Sequence[str], env: dict[str, str], log: TextIO, title: str, console: Console
+) -> tuple[int, str]:
+    """Run a build; its output goes to the log, its percentages are shown.
+
+    Returns:
+        Its exit status, and the end of its output.
+    """
     lines: list[str] = []
     began = time.monotonic()
     try:
-        with (
-            log.open("w", buffering=1, encoding="utf-8") as file,
-            subprocess.Popen(
-                command,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-            ) as process,
-        ):
-            assert process.stdout is not None
-            try:
-                for line in process.stdout:
-                    file.write(line)
-                    lines.append(line.rstrip())
-                    if match := re.search(r"\S+: (?:\d+ %|done in \d+ s)$", line.rstrip()):
-                        console.status(f"{match[0]} ({time.monotonic() - began:.0f} s)")
-            except BaseException:
-                process.terminate()
-                raise
-        console.status("")
-        if process.returncode:
-            tail = "\n".join(lines[-TAIL:])
-            raise BuildError(f"{title} failed:\n{tail}", f"the full log is {log}")
-        shutil.rmtree(target, ignore_errors=True)
-        (part / target.name).replace(target)
+        process = subprocess.Popen(
+            command,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
     except OSError as error:
-        raise BuildError(f"{title} failed: {error}", f"the log is {log}") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        raise BuildError(f"{title} failed: {command[0]}: {error.strerror or error}") from error
+    with process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                log.write(line)
+                lines.append(line.rstrip())
+                if match := re.search(r"\S+: (?:\d+ %|done in \d+ s)$", line.rstrip()):
+                    console.status(f"{match[0]} ({time.monotonic() - began:.0f} s)")
+                elif match := re.search(r"waiting: .*", line.rstrip()):
+                    console.status("")
+                    console.note(match[0])
+        except BaseException:
+            process.terminate()
+            raise
+    console.status("")
+    return process.returncode, "\n".join(lines[-TAIL:])
 
 
 def _runtime(python: str, folder: Path, origin: str) -> Runtime:

@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-import shutil
 import zipfile
 from pathlib import Path
 
-from builder import data
+from builder import data, files
 from builder.console import Console
 from builder.download import Package, from_index
 from builder.errors import DownloadError
@@ -24,15 +23,18 @@ def provide(python: str, options: Options, console: Console) -> Runtime:
     folder = RUNTIMES / f"wheels-{python}-{_key(packages)}"
     wheels = from_index(packages, DOWNLOADS, console, python, data.pins()["wheels"]["platforms"])
     index = folder / "owner.json"
-    owner: dict[str, str] = {}
-    if index.exists():
-        owner = json.loads(index.read_text())
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-        for package, wheel in zip(packages, wheels, strict=True):
-            for path in unpack(wheel, folder / "packages", package.name):
-                owner[path] = package.name
-        index.write_text(json.dumps(owner, indent=0, sort_keys=True))
+    with files.lock(folder, f"unpacking the wheels for Python {python}", console.note):
+        if not index.exists():
+            with files.scratch(folder) as fresh:
+                owner = {
+                    path: package.name
+                    for package, wheel in zip(packages, wheels, strict=True)
+                    for path in unpack(wheel, fresh / "packages", package.name)
+                }
+                text = json.dumps(owner, indent=0, sort_keys=True)
+                (fresh / index.name).write_text(text, "utf-8")
+                files.put(fresh, folder)
+    owner = json.loads(index.read_text("utf-8"))
     parts = tuple(_part(package, wheel) for package, wheel in zip(packages, wheels, strict=True))
     return Runtime(python, folder / "packages", parts, owner, "ready-made wheels")
 

@@ -17,10 +17,10 @@ from pathlib import Path
 from bench import peers
 from bench.peers import Peer
 from builder import data
-from builder.bundle import replacing
 from builder.console import Console
 from builder.download import sha256_of
 from builder.errors import BuildError, ModelError
+from builder.files import replacing
 from builder.model import Model
 from builder.requantize import requantize
 from builder.tflite import signature
