@@ -1,15 +1,18 @@
 """Import of what the zip carries: from a few streams of code in place of a hundred files.
 
 OpenWhisk's unzip takes about 0.6 ms for each file, and Python searches folders for each module. So
-`packed.zip` has all modules of a Python version in three files of `lib/X.Y/`:
+`packed.zip` has all modules for a Python version in a few files of `lib/X.Y/`:
 
-index.json    "modules": a module's name -> [is it a package, its source's name in tracebacks,
-              which stream, offset in it, length]; "libraries": an extension module's name -> its
-              file, and the libraries that it loads from beside itself; "ahead": what to inflate
-              in a thread; "magic": of Python's code files, in hexadecimal, or empty if the
-              streams have sources instead of code
-start.code    the code objects, marshalled, of what each start imports
-later.code    those of all other modules
+index.json       "modules": a module's name -> [is it a package, its source's name in tracebacks,
+                 which stream, offset in it, length]; "libraries": an extension module's name -> its
+                 file, and what else it loads; "ahead": what to inflate in a thread; "magic": of
+                 Python's code files, in hexadecimal, or empty if the streams have sources
+PART.code        the stream of those modules of a part that each start imports: the code objects,
+                 marshalled
+PART.later.code  that of its other modules
+
+`zipimport` takes 81 ms of CPU time for what this takes 68 (it opens and inflates each module by
+itself), and finds no extension modules.
 """
 
 from __future__ import annotations

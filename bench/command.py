@@ -17,12 +17,14 @@ from typing import Any
 from bench import cold, cost, interpreters, peers, report, scaling, warm
 from bench.cgroup import NoQuota
 from bench.peers import FOLDER, Peer, everybody, pip
-from builder import agreement, audit, data, model, runtime
+from builder import agreement, audit, data, model
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError
 from builder.model import Model
 from builder.paths import ROOT
+from builder.runtime import DEFAULT
+from builder.runtime.providers import PROVIDERS
 
 SECTIONS = ("size", "warm", "cold", "inference", "scaling")
 WARM, COLD, INFERENCES = 1000, 40, 200
@@ -165,7 +167,7 @@ def _size(peer: Peer) -> dict[str, Any]:
 
 def _interpreters(this: Run) -> dict[str, Path]:
     """What they are called, with versions, and the folders with their packages."""
-    packages = runtime.provider(this.options.runtime)(peers.PYTHON, runtime.DEFAULT, this.console)
+    packages = PROVIDERS[this.options.runtime](peers.PYTHON, DEFAULT, this.console)
     known = (pip.TFLITE_RUNTIME, pip.AI_EDGE_LITERT)
     [mine] = [part for part in packages.parts if part.name in known]
     theirs = {

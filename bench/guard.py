@@ -29,11 +29,12 @@ from typing import Any
 
 from bench import peers
 from bench.interpreters import Worker
-from builder import data, model, runtime, smoke
+from builder import data, model, smoke
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError
 from builder.runtime import DEFAULT, compiled
+from builder.runtime.providers import PROVIDERS
 
 LIMITS = Path(__file__).with_name("limits.toml")
 TRIES = 3
@@ -97,7 +98,7 @@ def run(arguments: Sequence[str]) -> int:
     baseline = baselines(limits, chosen.path.stem, source)
     provider = "local" if source == "compiled" else source
     archive = peers.ours(chosen, console, provider=provider).archive
-    packages = runtime.provider(provider)(peers.PYTHON, DEFAULT, console).folder
+    packages = PROVIDERS[provider](peers.PYTHON, DEFAULT, console).folder
     print(f"{archive.name}, {chosen.path.stem}, {source} packages; {peers.machine()['machine']}")
     if source == "wheels":
         print(f"nothing is compiled for Python {peers.PYTHON}: the limits are those of wheels")

@@ -21,10 +21,12 @@ from typing import Any
 
 from bench.interpreters import Worker
 from bench.peers import PYTHON, Peer, line, memory, shuffled
-from builder import runtime, smoke
+from builder import smoke
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError
+from builder.runtime import DEFAULT
+from builder.runtime.providers import PROVIDERS
 
 BARE = "bare interpreter"
 SHARE = 100.0
@@ -146,7 +148,7 @@ def _every(action: smoke.Action, content: bytes, pictures: Sequence[str]) -> int
 
 def bare(peer: Peer, console: Console, provider: str) -> Worker:
     """The interpreter of our zip with our zip's network, and nothing else."""
-    packages = runtime.provider(provider)(PYTHON, runtime.DEFAULT, console).folder
+    packages = PROVIDERS[provider](PYTHON, DEFAULT, console).folder
     [network] = peer.unpacked().glob("model/*.tflite")
     return Worker(BARE, peer.interpreter, packages, network)
 

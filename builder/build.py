@@ -17,7 +17,6 @@ from builder import (
     model,
     plan,
     report,
-    runtime,
     smoke,
 )
 from builder.archive import write
@@ -27,6 +26,7 @@ from builder.model import Model, Normalization
 from builder.paths import BUILDER, LOCAL, REQUANTIZED
 from builder.requantize import requantize
 from builder.runtime import DEFAULT, Options
+from builder.runtime.providers import PROVIDERS
 from builder.tflite import signature
 
 SAMPLE = BUILDER / "sample" / "espresso.jpg"
@@ -145,7 +145,7 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
 def _target(python: str, wishes: Wishes, console: Console) -> bundle.Target:
     interpreter = interpreters.find(python)
     with console.step(f"packages for Python {python}") as details:
-        packages = runtime.provider(wishes.provider)(python, wishes.options, console)
+        packages = PROVIDERS[wishes.provider](python, wishes.options, console)
         details += [f"{part.name} {part.version}" for part in packages.parts]
         details.append(packages.origin)
         if interpreter:

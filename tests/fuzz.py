@@ -64,15 +64,16 @@ def main() -> int:
 
 def _prepare(arguments: list[str]) -> int:
     """Make the model and the corpus, then fuzz in a process that has the zip's packages."""
-    from builder import build, model, runtime
+    from builder import build, model
     from builder.console import Console
     from builder.runtime import DEFAULT, compiled
+    from builder.runtime.providers import PROVIDERS
     from tests.models import COLOURS, Colours
 
     console = Console(quiet=True)
     version = build.default_python()
     provider = "local" if compiled.finished(version, DEFAULT) else "wheels"
-    packages = runtime.provider(provider)(version, DEFAULT, console).folder
+    packages = PROVIDERS[provider](version, DEFAULT, console).folder
     print(f"packages: {provider}, Python {version}", flush=True)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         folder = Path(scratch)

@@ -114,11 +114,12 @@ def test_the_test_sees_what_it_forbids(tmp_path: Path) -> None:
     """On a small tree with one fault of each kind."""
     files = {
         "action/__init__.py": "",
-        "action/one.py": "from action import two\nfrom builder.data import pins",
+        "action/one.py": "from action import two\nfrom builder.errors import BuildError",
         "action/two.py": "def late():\n    from .three import three",
         "action/three.py": "if TYPE_CHECKING:\n    import action.one as first",
         "client/__init__.py": "from action.two import late",
         "builder/data.py": "import json\nimport client",
+        "builder/errors.py": "",
         "bench/tool.py": "import action.one, builder.data, client",
     }
     for name, text in files.items():
@@ -127,5 +128,5 @@ def test_the_test_sees_what_it_forbids(tmp_path: Path) -> None:
         path.write_text(text)
     edges = graph(tmp_path)
     assert edges["action.two"] == {"action.three"}
-    assert upward(edges) == ["action.one imports builder.data", "builder.data imports client"]
+    assert upward(edges) == ["action.one imports builder.errors", "builder.data imports client"]
     assert circles(edges) == ["action.one <-> action.three <-> action.two"]

@@ -7,11 +7,8 @@ without asking for anything: a compiled runtime that is there, a container engin
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-
-from builder.console import Console
 
 
 @dataclass(frozen=True)
@@ -77,19 +74,3 @@ DEFAULT = Options()
 def package_tag(python: str) -> str:
     """What names a Python version in paths: "3.11" -> "cp311"."""
     return "cp" + python.replace(".", "")
-
-
-Provider = Callable[[str, Options, Console], Runtime]
-
-
-def provider(name: str) -> Provider:
-    """The provider that `--runtime` names: auto, container, local or wheels."""
-    from builder.runtime import compiled, wheels
-
-    known: dict[str, Provider] = {
-        "auto": compiled.auto,
-        "container": compiled.container,
-        "local": compiled.local,
-        "wheels": wheels.provide,
-    }
-    return known[name]

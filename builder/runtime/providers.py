@@ -1,0 +1,17 @@
+"""The providers by the names that `--runtime` has for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from builder.console import Console
+from builder.runtime import Options, Runtime, compiled, wheels
+
+Provider = Callable[[str, Options, Console], Runtime]
+
+PROVIDERS: dict[str, Provider] = {
+    "auto": compiled.auto,
+    "container": compiled.container,
+    "local": compiled.local,
+    "wheels": wheels.provide,
+}
