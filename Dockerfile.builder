@@ -21,15 +21,26 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends ca-certificates g++ gcc libc6-dev nasm patch \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /recipe
-COPY builder/native/sources.toml builder/native/tools.txt ./
-COPY builder/native/steps.py builder/native/sources.py ./
-COPY builder/native/backend backend/
+# What the three commands share, then for each what it needs: a change of numpy's, say, leaves the
+# layers of the libraries as they are.
+COPY builder/__init__.py builder/errors.py builder/files.py builder/paths.py \
+    builder/processes.py builder/tools.py builder/variables.py builder/
+COPY builder/native/__init__.py builder/native/__main__.py builder/native/debian.py \
+    builder/native/fetch.py builder/native/recipe.py builder/native/requirements.txt \
+    builder/native/sources.py builder/native/steps.py builder/native/target.py \
+    builder/native/toolchain.py builder/native/exports.map builder/native/
+COPY builder/native/backend builder/native/backend/
+COPY builder/native/numpy/pins.toml builder/native/numpy/
+COPY builder/native/pillow/pins.toml builder/native/pillow/
+COPY builder/native/tflite/pins.toml builder/native/tflite/
+COPY builder/native/xnnpack/pins.toml builder/native/xnnpack/
 ARG JOBS=2
 RUN --mount=type=bind,from=sources,target=/sources \
-    python3 sources.py --build-dir /build --sources /sources --jobs "${JOBS}"
-COPY builder/native/patches/xnnpack.patch patches/
-COPY builder/native/libraries.py ./
-RUN python3 libraries.py --build-dir /build --jobs "${JOBS}"
+    python3 -m builder.native fetch --build-dir /build --sources /sources --jobs "${JOBS}"
+COPY builder/native/pillow/__init__.py builder/native/pillow/codecs.py builder/native/pillow/
+COPY builder/native/xnnpack/__init__.py builder/native/xnnpack/build.py builder/native/xnnpack/
+COPY builder/native/xnnpack/patches builder/native/xnnpack/patches/
+RUN python3 -m builder.native libraries --build-dir /build --jobs "${JOBS}"
 
 FROM ${BASE} AS packages
 # hadolint ignore=DL3008
@@ -38,10 +49,12 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=libraries /build /build
 WORKDIR /recipe
-COPY builder/native ./
+COPY builder/__init__.py builder/errors.py builder/files.py builder/paths.py \
+    builder/processes.py builder/tools.py builder/variables.py builder/
+COPY builder/native builder/native/
 ARG JOBS=2
 ARG OPS=classifier
-RUN python3 packages.py --build-dir /build --out /out --ops "${OPS}" --jobs "${JOBS}"
+RUN python3 -m builder.native packages --build-dir /build --out /out --ops "${OPS}" --jobs "${JOBS}"
 
 FROM scratch
 COPY --from=packages /out /

@@ -64,10 +64,10 @@ class Handler:
     def _over_http(
         self, params: dict[str, Any], timings: Timings
     ) -> tuple[Answer, list[Answer], str]:
-        from action import web  # 0.3 ms, which plain invocations do not need
+        from action import web, web_request  # 0.3 ms, which plain invocations do not need
 
         try:
-            params = web.translated(params)
+            params = web_request.translated(params)
             answer = web.answer(params, self.pipeline, timings)
         except Exception as error:
             answer = web.reply(getattr(error, "status", 500), failure(error))

@@ -92,9 +92,18 @@ def decode(data: bytes, width: int, height: int, channels: int, crop: float) -> 
             f"{name}: too large to decode in this action's memory; send it smaller"
         ) from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken data
-        reason = str(error).split("\n")[0][:100] or type(error).__name__
-        raise ImageError(f"broken {name}: {reason}") from None
+        raise ImageError(f"broken {name}: {_cause(error)}") from None
     return Decoded(pixels, name, *size)
+
+
+def _cause(error: Exception) -> str:
+    """In the client's words what a decoder, in its own, finds wrong."""
+    text = str(error).lower()
+    if isinstance(error, EOFError) or "truncat" in text:
+        return "the file ends before the picture does; send it whole"
+    if "support" in text:
+        return "of a kind that cannot be read here; save it anew, as JPEG or PNG"
+    return "its data is damaged; send it again, or save it anew"
 
 
 def _pixels(
@@ -110,6 +119,8 @@ def _pixels(
     else:
         cost.check_rows(picture, name)
         picture.load()
+        if name == "BMP" and picture.mode == "RGBA" and not picture.getbbox():
+            picture.putalpha(255)  # no transparency, but a byte that nobody filled
         loaded = picture
     orientation = _orientation(picture.info.get("exif", b""))
     size = (height, width) if orientation in _SIDEWAYS else (width, height)
@@ -239,5 +250,10 @@ def _on_white(small: Image.Image) -> Image.Image:
     if small.mode not in ("RGBA", "LA"):
         return small
     rgba = small.convert("RGBA")
+    if not rgba.getbbox():
+        raise ImageError(
+            "nothing to see: expected a picture, found one that is transparent wherever the model "
+            "looks; put it on a background"
+        )
     white = Image.new("RGBA", rgba.size, "white")
     return Image.alpha_composite(white, rgba)

@@ -21,14 +21,13 @@ import statistics
 import subprocess
 import tempfile
 import time
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import peers
-from bench.interpreters import Worker
+from bench import machine, peers
+from bench.interpreters.worker import Worker
 from builder import data, model, smoke
 from builder.build import SAMPLE
 from builder.console import Console
@@ -99,7 +98,9 @@ def run(arguments: Sequence[str]) -> int:
     provider = "local" if source == "compiled" else source
     archive = peers.ours(chosen, console, provider=provider).archive
     packages = PROVIDERS[provider](peers.PYTHON, DEFAULT, console).folder
-    print(f"{archive.name}, {chosen.path.stem}, {source} packages; {peers.machine()['machine']}")
+    where = machine.here(python.full_version)
+    print(f"{archive.name}, {chosen.path.stem}, {source} packages")
+    print(f"{where.processor}, {where.cpu.name}")
     if source == "wheels":
         print(f"nothing is compiled for Python {peers.PYTHON}: the limits are those of wheels")
     found = {**sizes(archive), "imports": len(imports(archive, python.path))}
@@ -153,11 +154,7 @@ def compare(
 def sizes(archive: Path) -> dict[str, float]:
     """The figures that the zip's directory gives."""
     size = peers.size(archive)
-    return {
-        "zip_bytes": size["zip"],
-        "unpacked_bytes": size["unpacked"],
-        "files": size["files"],
-    }
+    return {"zip_bytes": size.zip, "unpacked_bytes": size.unpacked, "files": size.files}
 
 
 def imports(archive: Path, python: str) -> list[str]:
@@ -201,7 +198,9 @@ def warm_ratio(archive: Path, python: str, packages: Path, enough: float) -> flo
         with (
             smoke.launched(archive, python) as action,
             tempfile.TemporaryDirectory(prefix="bare-") as scratch,
-            Worker("bare interpreter", python, packages, _network(archive, scratch)) as bare,
+            Worker(
+                "bare interpreter", python, packages, peers.network(archive, Path(scratch))
+            ) as bare,
         ):
             for _ in range(ROUNDS):
                 began = time.perf_counter()
@@ -214,13 +213,6 @@ def warm_ratio(archive: Path, python: str, packages: Path, enough: float) -> flo
         if least <= enough:
             break
     return least
-
-
-def _network(archive: Path, folder: str) -> Path:
-    """The model of a zip, unpacked into a folder."""
-    with zipfile.ZipFile(archive) as zipped:
-        [name] = [name for name in zipped.namelist() if name.endswith(".tflite")]
-        return Path(zipped.extract(name, folder))
 
 
 def _quartile(times: list[float]) -> float:

@@ -13,7 +13,7 @@ from action.classifier import Classifier
 from action.picture import decode
 from builder.errors import ModelError
 from builder.requantize import HINT
-from client.cli import silenced
+from client.quiet import silenced
 
 PROBABILITY = 0.02
 """How far the likeliest class's probability may move where the model is sure."""

@@ -59,6 +59,8 @@ class Report:
     pythons: list[str] = field(default_factory=list)
     bytecode: bool = False
     execution_env: str = ""
+    memory: int = 0
+    """What the action needs, in MB, as its manifest says; 0 if it does not."""
     checks: list[Check] = field(default_factory=list)
     parts: list[PartSize] = field(default_factory=list)
 
@@ -90,6 +92,7 @@ def audit(path: Path) -> Report:
     report.pythons = manifest["python"]
     report.bytecode = bool(manifest.get("bytecode"))
     report.execution_env = str(manifest.get("executionEnv", ""))
+    report.memory = manifest.get("memory", 0)
     for title, look in (
         ("size", lambda: _size(len(content))),
         ("entries", lambda: _entries(contents, bool(manifest.get("executionEnv")))),
@@ -121,6 +124,8 @@ def _manifest(files: dict[str, bytes]) -> dict[str, Any]:
             texts += [part[name] for name in ("name", "version", "source", "sha256", "licence")]
             texts += [text for pair in part["files"].items() for text in pair]
             part["compiled"] = bool(part["compiled"])
+        if type(manifest.get("memory", 0)) is not int:
+            return empty
     except (KeyError, ValueError, TypeError, AttributeError):
         return empty
     formed = manifest.get("schema") == SCHEMA and all(isinstance(text, str) for text in texts)

@@ -9,23 +9,26 @@ from typing import Any
 
 from builder import (
     agreement,
+    archive,
     audit,
     bundle,
     data,
     files,
     interpreters,
+    memory,
     model,
     plan,
+    provenance,
     report,
     smoke,
 )
-from builder.archive import write
-from builder.console import Console, megabytes
-from builder.errors import BuildError, ModelError
+from builder.archive import Entry
+from builder.console import Advance, Console, megabytes
+from builder.errors import BuildError
 from builder.model import Model, Normalization
 from builder.paths import BUILDER, LOCAL, REQUANTIZED
 from builder.requantize import requantize
-from builder.runtime import DEFAULT, Options
+from builder.runtime import DEFAULT, Options, compiled
 from builder.runtime.providers import PROVIDERS
 from builder.tflite import signature
 
@@ -77,40 +80,91 @@ def build(wishes: Wishes, console: Console) -> Outcome:
     Raises:
         BuildError: any of it failed; an earlier zip at `output` is untouched.
     """
-    targets = [_target(python, wishes, console) for python in wishes.pythons]
+    for python in wishes.pythons:
+        if python not in data.with_images():
+            console.warn(
+                f"no image of OpenWhisk's is known for Python {python}: "
+                f"python:{python} is a kind only where somebody added it"
+            )
     with console.step("model") as details:
         chosen = model.resolve(wishes.model, wishes.labels, console, wishes.normalization)
         details += model.describe(chosen)
     figures = None
     if wishes.requantize:
         chosen, figures = _int8(chosen, console)
-    _check_operators(chosen, targets)
+    options = replace(wishes.options, needed=chosen.operators)
+    targets = [_target(python, wishes.provider, options, console) for python in wishes.pythons]
+    for target in targets:
+        if target.runtime.operators is not None:
+            compiled.check_operators(chosen.operators, target.runtime.operators)
     with files.replacing(wishes.output, "--output") as part:
         with console.step("zip") as details:
             entries = bundle.collect(targets, chosen, wishes.execution_env)
             planned = plan.plan(entries, wishes.optimize)
-            deflated = {each.path for each in planned if each.deflated}
             with console.progress(wishes.output.name) as advance:
-                write(entries, lambda entry: entry.path in deflated, part, advance)
+                _write(entries, planned, part, advance)
+            needed = memory.least(part.stat().st_size, _estimate(targets, chosen))
+            entries = _with_memory(entries, planned, needed, part)
             details.append(f"{wishes.output.name}, {megabytes(part.stat().st_size)}")
-        with console.step("audit"):
-            audited = audit.audit(part)
-            audited.path = str(wishes.output)
-        if not audited.ok:
-            report.show_audit(audited, console)
-            hint = "several Pythons in one zip may be too many: build one zip for each"
-            raise BuildError(
-                "the zip failed its audit: " + "; ".join(problems(audited)[:3]),
-                hint if len(targets) > 1 and audited.bytes > data.zip_limit() else "",
-            )
+        audited = _audited(part, wishes, console)
         answers = {}
         if wishes.smoke:
             answers = invoke(part, wishes.pythons, chosen.sample, console)
         else:
             console.note("not invoked, as --no-smoke says")
+        if answers:
+            process = max(answer["rss"] for answer in answers.values()) * 1e6
+            measured = memory.least(part.stat().st_size, process)
+            if measured != needed:
+                _with_memory(entries, planned, measured, part)
+                audited = _audited(part, wishes, console)
     for python in wishes.pythons if wishes.keep else ():
         _keep(wishes.output, python, console)
     return Outcome(audited, planned, {**_about(chosen), "requantized": figures}, answers)
+
+
+def _write(
+    entries: Sequence[Entry], planned: Sequence[plan.File], part: Path, advance: Advance
+) -> None:
+    deflated = {file.path for file in planned if file.deflated}
+    archive.write(entries, lambda entry: entry.path in deflated, part, advance)
+
+
+def _with_memory(
+    entries: Sequence[Entry], planned: Sequence[plan.File], megabytes: int, part: Path
+) -> list[Entry]:
+    """Write the zip anew, with what the action needs of memory in its manifest."""
+    named = provenance.with_memory(entries, megabytes)
+    _write(named, planned, part, lambda done, total: None)
+    return named
+
+
+def _audited(part: Path, wishes: Wishes, console: Console) -> audit.Report:
+    """The audit of a zip that is still to be put in its place.
+
+    Raises:
+        BuildError: something is wrong with it.
+    """
+    with console.step("audit"):
+        audited = audit.audit(part)
+        audited.path = str(wishes.output)
+    if not audited.ok:
+        report.show_audit(audited, console)
+        hint = "several Pythons in one zip may be too many: build one zip for each"
+        raise BuildError(
+            "the zip failed its audit: " + "; ".join(problems(audited)[:3]),
+            hint if len(wishes.pythons) > 1 and audited.bytes > data.zip_limit() else "",
+        )
+    return audited
+
+
+def _estimate(targets: Sequence[bundle.Target], chosen: Model) -> float:
+    """Bytes that the action's process will hold, before it was ever run."""
+    sizes = [
+        [(runtime.folder / path).stat().st_size for path in runtime.owner if ".so" in path]
+        for runtime in (target.runtime for target in targets)
+    ]
+    return memory.estimate(max(sizes, key=sum), chosen.path.stat().st_size)
 
 
 def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None]:
@@ -142,10 +196,10 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
     return replace(chosen, path=path, part=part, operators=frozenset(about.operators)), figures
 
 
-def _target(python: str, wishes: Wishes, console: Console) -> bundle.Target:
+def _target(python: str, provider: str, options: Options, console: Console) -> bundle.Target:
     interpreter = interpreters.find(python)
     with console.step(f"packages for Python {python}") as details:
-        packages = PROVIDERS[wishes.provider](python, wishes.options, console)
+        packages = PROVIDERS[provider](python, options, console)
         details += [f"{part.name} {part.version}" for part in packages.parts]
         details.append(packages.origin)
         if interpreter:
@@ -163,40 +217,17 @@ def problems(audited: audit.Report) -> list[str]:
     return [f"{check.title}: {text}" for check in audited.checks for text in check.problems]
 
 
-def execution_env(kind: str) -> str:
-    """OW_EXECUTION_ENV of the image behind a kind, as Apache OpenWhisk publishes it.
-
-    Raises:
-        BuildError: no such kind, or no image of it is known.
-    """
-    known = {name: each["execution_env"] for name, each in data.platform()["kinds"].items()}
-    found: str = known.get(kind, "")
-    if not found:
-        kinds = ", ".join(name for name, env in known.items() if env)
-        raise BuildError(
-            f"--kind: expected one of {kinds}, found {kind}",
-            "a precompiled zip must name its image's OW_EXECUTION_ENV: for another deployment pass "
-            "it with --execution-env",
-        )
-    return found
-
-
 def default_python() -> str:
-    """The running Python's version if a zip can be built for it, else 3.11."""
+    """The running Python's version if there is an image of it, else one that can be invoked here.
+
+    3.11 before the others: it is in OpenWhisk's default list of kinds.
+    """
+    stock = data.with_images()
     running = "{}.{}".format(*sys.version_info)
-    return running if running in data.pythons() else "3.11"
-
-
-def _check_operators(chosen: Model, targets: list[bundle.Target]) -> None:
-    for target in targets:
-        known = target.runtime.operators
-        missing = sorted(chosen.operators - known) if known is not None else []
-        if missing:
-            raise ModelError(
-                f"{chosen.path.name} uses operators that the compiled interpreter lacks: "
-                + ", ".join(missing),
-                "compile one that has all: --ops all; or take --runtime wheels",
-            )
+    if running in stock:
+        return running
+    liked = ["3.11", *reversed(stock)]
+    return next((python for python in liked if interpreters.find(python)), liked[0])
 
 
 def invoke(

@@ -3,14 +3,12 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from builder import modules, provenance
+from builder import modules, provenance, shipped
 from builder.archive import Entry
 from builder.bytecode import compiled
 from builder.interpreters import Interpreter
 from builder.model import Model
-from builder.paths import ACTION
 from builder.runtime import Runtime
 from builder.sbom import sbom
 
@@ -18,8 +16,6 @@ MODEL_SETTINGS = "model/model.json"
 DATE = (1980, 1, 1, 0, 0, 0)
 """Of the bill of materials: the same for equal zips."""
 
-_PRECOMPILED = ("launcher.py",)
-"""Of `action/`: what stands for the runtime's own launcher in a precompiled zip."""
 FIRST = ("__init__.py", "packages.py", "packed.py")
 """Of `action/`: what is imported before it can be from `packed.zip`."""
 _INTERPRETERS = ("tflite-runtime", "ai-edge-litert")
@@ -93,20 +89,13 @@ def collect(targets: Sequence[Target], model: Model, execution_env: str = "") ->
     return [*entries, Entry(provenance.MANIFEST, manifest, "action")]
 
 
-def _shipped(precompiled: bool) -> list[Path]:
-    """The files of `action/` that ship."""
-    left_out = () if precompiled else _PRECOMPILED
-    files = sorted(path for path in ACTION.iterdir() if path.is_file() and path.suffix != ".pyc")
-    return [path for path in files if path.name not in left_out]
-
-
 def _own_files(execution_env: str) -> Iterator[Entry]:
     """Our sources as they are; for a precompiled zip, what the runtime would make of them.
 
     Those that are in `packed.zip` are for tracebacks, and for who wants to read them.
     """
     main = "main__.py" if execution_env else "__main__.py"
-    for path in _shipped(bool(execution_env)):
+    for path in shipped.files(bool(execution_env)):
         name = main if path.name == "__main__.py" else f"action/{path.name}"
         outside = path.name in ("__main__.py", *FIRST)
         yield Entry(name, path.read_bytes(), "action", outside=outside)
@@ -163,7 +152,7 @@ def _codes(target: Target, precompiled: bool) -> dict[str, tuple[str, bytes]]:
     Of the source, if there is no interpreter to compile with.
     """
     runtime = target.runtime
-    own = [path for path in _shipped(precompiled) if path.suffix == ".py"]
+    own = [path for path in shipped.files(precompiled) if path.suffix == ".py"]
     work = [(path, f"action/{path.name}") for path in own if path.name != "__main__.py"]
     shown = {name: name for _, name in work}
     for path in sorted(path for path in runtime.owner if path.endswith(".py")):

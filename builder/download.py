@@ -4,7 +4,6 @@ A file appears under its name only when it is complete and its sha256 is right; 
 a file of another name beside it, which a later attempt within the same run resumes.
 """
 
-import hashlib
 import os
 import re
 import subprocess
@@ -22,7 +21,7 @@ import truststore
 from builder import files
 from builder.console import Advance, Console
 from builder.errors import DownloadError
-from builder.files import tail
+from builder.files import sha256_of, tail
 from builder.variables import for_pip
 
 ATTEMPTS = 4
@@ -46,15 +45,6 @@ class Package:
 
 class _Stop(Exception):
     """The address will not deliver, however often it is asked."""
-
-
-def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def fetch(

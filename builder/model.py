@@ -10,8 +10,9 @@ from typing import Any
 
 from builder import data, files
 from builder.console import Console, megabytes
-from builder.download import Package, fetch, from_index, sha256_of
+from builder.download import Package, fetch, from_index
 from builder.errors import DownloadError, ModelError
+from builder.files import sha256_of
 from builder.paths import DOWNLOADS, FETCHED, MODELS
 from builder.runtime import Part
 from builder.tflite import Signature, Tensor, signature

@@ -1,13 +1,14 @@
 """Where everything in the zip is from: the manifest, the licences, the parts that are our own."""
 
-import ast
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+from builder import shipped
 from builder.archive import Entry
-from builder.paths import ACTION, MODELS, ROOT
+from builder.paths import MODELS, ROOT
 from builder.runtime import Part
 
 SCHEMA = 2
@@ -19,18 +20,8 @@ SBOM = "sbom.cdx.json"
 def own_part() -> Part:
     """The function itself."""
     licence = (ROOT / "LICENSE").read_text("utf-8")
-    return Part("action", _version(), "this project", "", "Apache-2.0", (("action", licence),))
-
-
-def _version() -> str:
-    """`action.__version__`: read, not imported, since `action/` is what ships and no library."""
-    tree = ast.parse((ACTION / "__init__.py").read_bytes())
-    [value] = [
-        node.value
-        for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__version__"
-    ]
-    return str(ast.literal_eval(value))
+    version = shipped.constant("__init__.py", "__version__")
+    return Part("action", version, "this project", "", "Apache-2.0", (("action", licence),))
 
 
 def labels_part() -> Part:
@@ -103,4 +94,21 @@ def manifest(
             for part in parts
         ],
     }
-    return json.dumps(described, separators=(",", ":")).encode()
+    return _packed(described)
+
+
+def with_memory(entries: Sequence[Entry], megabytes: int) -> list[Entry]:
+    """The same entries with the memory that the action needs, in MB, in their manifest."""
+    changed = []
+    for entry in entries:
+        if entry.path == MANIFEST:
+            described = {**json.loads(entry.content), "memory": megabytes}
+            entry = replace(entry, content=_packed(described))
+        changed.append(entry)
+    return changed
+
+
+def _packed(described: dict[str, Any]) -> bytes:
+    # The parts last, which are long.
+    ordered = sorted(described.items(), key=lambda item: item[0] == "parts")
+    return json.dumps(dict(ordered), separators=(",", ":")).encode()

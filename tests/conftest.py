@@ -131,6 +131,14 @@ def shared_images() -> Path:
     return SHARED / "images"
 
 
+@pytest.fixture
+def cases() -> Path:
+    """Inputs as they were reported, which the checkout may have beside it."""
+    if not (SHARED / "cases").is_dir():
+        pytest.skip("no reported inputs beside the checkout")
+    return SHARED / "cases"
+
+
 def interpreter(python: str = HERE) -> str:
     """Path of a CPython; skips where there is none."""
     found = interpreters.find(python)

@@ -10,6 +10,7 @@ import json
 import platform
 import re
 import subprocess
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -540,3 +541,65 @@ def test_the_libraries_are_stripped_and_hold_no_debug_information(
     for name, content in libraries.items():
         assert b".debug_info" not in content, name
         assert b".symtab" not in content, name
+
+
+def test_nothing_is_compiled_that_lacks_an_operator_of_the_model(
+    console: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Said before minutes of work, also by `auto`, which would have gone on with wheels."""
+    monkeypatch.setattr(compiled, "COMPILED", tmp_path / "runtimes")
+    monkeypatch.setattr(compiled, "BUILD", tmp_path)
+    path = engine(tmp_path, f"touch {tmp_path}/ran; exit 1")
+    options = Options(engine=path, needed=frozenset({"CONV_2D", "CUMSUM"}))
+    for provide in (compiled.container, compiled.local, compiled.auto):
+        with pytest.raises(ModelError, match="the compiled interpreter lacks: CUMSUM"):
+            provide("3.11", options, console)
+    assert not (tmp_path / "ran").exists()
+    assert not (tmp_path / "runtimes").exists()
+
+
+def test_what_the_container_is_for(
+    console: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On any host the packages are for x86_64."""
+    monkeypatch.setattr(compiled, "COMPILED", tmp_path / "runtimes")
+    monkeypatch.setattr(compiled, "BUILD", tmp_path)
+    path = engine(tmp_path, 'for word; do echo "$word"; done; exit 1')
+    with pytest.raises(BuildError) as caught:
+        compiled.container("3.12", Options(engine=path), console)
+    words = str(caught.value).splitlines()
+    assert words[words.index("--platform") + 1] == "linux/amd64"
+
+
+def test_two_builds_compile_once(
+    console: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of two with a cold cache the second waits, says for what, and takes what the first made."""
+    monkeypatch.setattr(compiled, "COMPILED", tmp_path / "runtimes")
+    monkeypatch.setattr(compiled, "BUILD", tmp_path)
+    monkeypatch.setattr(compiled, "_runtime", lambda python, target, origin: (target, origin))
+    script = (
+        f"echo ran >> {tmp_path}/ran\nfor word; do last=$word; case $word in type=*) out=$word;; "
+        "esac; done\nfolder=${out#type=local,dest=}/cp312\nsleep 0.5\nmkdir $folder\n"
+        "echo '{}' > $folder/recipe.json"
+    )
+    options = Options(engine=engine(tmp_path, script))
+    made: list[Any] = []
+    consoles = [Console(quiet=True), Console(quiet=True)]
+
+    def build_one(mine: Console) -> None:
+        made.append(compiled.container("3.12", options, mine))
+
+    threads = [threading.Thread(target=build_one, args=[mine]) for mine in consoles]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / "ran").read_text() == "ran\n"
+    assert sorted(origin for _, origin in made)[0] == compiled.BEFORE
+    assert (made[0][0] / "recipe.json").exists()
+    notes = [note for mine in consoles for note in mine.notes]
+    assert any(
+        "waiting: process" in note and "is compiling in a container" in note for note in notes
+    )
+    assert [path.name for path in made[0][0].parent.iterdir()] == ["cp312"]

@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
+import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from builder import data
-from builder.runtime.compiled import DOCKERFILE, NATIVE, recipe_key
+from builder.errors import BuildError
+from builder.native import recipe
+from builder.native.debian import Archive
+from builder.native.fetch import Fetcher
+from builder.native.sources import PACKAGES, pins
+from builder.native.steps import HERE, Builder
+from builder.native.tflite.build import operators
+from builder.native.toolchain import Toolchain
+from builder.paths import ROOT
+from builder.runtime import compiled
+from builder.runtime.compiled import DOCKERFILE, recipe_key
 from builder.tflite import OPERATORS
 
-FETCH = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-import sources, steps
-sources.pins = lambda: {"it": {"file": "it.tar.gz", "sha256": sys.argv[4], "sha1": "0" * 40}}
-builder = steps.Builder(Path(sys.argv[2]), 1)
-try:
-    print(sources.Sources(builder, [Path(sys.argv[3])]).fetch("it"))
-except steps.RecipeError as error:
-    sys.exit(str(error))
-"""
 
-
-def fetch(folder: Path, given: Path, sha256: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", FETCH, str(NATIVE), str(folder), str(given), sha256]
-    return subprocess.run(command, capture_output=True, text=True)
+def fetch(folder: Path, given: Path, sha256: str) -> Path:
+    builder = Builder(folder, 1)
+    fetcher = Fetcher(Toolchain(builder), Archive(builder, ["trixie"]), [given])
+    return fetcher.fetch("it", {"file": "it.tar.gz", "sha256": sha256, "sha1": "0" * 40})
 
 
 def test_a_given_source_is_found_by_its_hash(tmp_path: Path) -> None:
@@ -39,27 +38,25 @@ def test_a_given_source_is_found_by_its_hash(tmp_path: Path) -> None:
     (given / "another name.bin").write_bytes(b"the source")
     (given / "it.tar.gz").write_bytes(b"not the source")
     digest = hashlib.sha256(b"the source").hexdigest()
-    done = fetch(tmp_path / "build", tmp_path / "given", digest)
-    assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip()).read_bytes() == b"the source"
+    path = fetch(tmp_path / "build", tmp_path / "given", digest)
+    assert path.read_bytes() == b"the source"
 
 
 def test_a_source_that_is_nowhere(tmp_path: Path) -> None:
     (tmp_path / "given").mkdir()
     digest = "f" * 64
-    done = fetch(tmp_path / "build", tmp_path / "given", digest)
-    assert done.returncode == 1
-    assert f"it.tar.gz is nowhere to be found (sha256 {digest})" in done.stderr
-    assert "no file there has this sha256" in done.stderr
-    assert "Debian's snapshot service" in done.stderr
-    assert "--sources DIR" in done.stderr
+    with pytest.raises(BuildError) as caught:
+        fetch(tmp_path / "build", tmp_path / "given", digest)
+    assert f"it.tar.gz is nowhere to be found (sha256 {digest})" in str(caught.value)
+    assert "no file there has this sha256" in str(caught.value)
+    assert "Debian's snapshot service" in str(caught.value)
+    assert "--sources DIR" in caught.value.hint
     assert not list((tmp_path / "build").rglob("*.part"))
 
 
 def test_every_source_is_pinned() -> None:
-    sources = data.read(NATIVE / "sources.toml")
-    assert {"tensorflow", "xnnpack", "numpy", "pillow", "libjpeg-turbo"} <= set(sources)
-    for name, pin in sources.items():
+    assert {"tensorflow", "xnnpack", "numpy", "pillow", "libjpeg-turbo"} <= set(pins())
+    for name, pin in pins().items():
         assert len(pin["sha256"]) == 64, name
         assert pin["licence"]
         assert pin["package"] in ("tflite_runtime", "numpy", "PIL")
@@ -67,33 +64,183 @@ def test_every_source_is_pinned() -> None:
 
 
 def test_every_patch_belongs_to_a_source_and_stays_in_it() -> None:
-    for patch in (NATIVE / "patches").iterdir():
-        assert patch.suffix == ".patch"
-        assert patch.stem in data.read(NATIVE / "sources.toml")
-        for line in patch.read_text("utf-8").splitlines():
+    named = {
+        HERE / pin["folder"] / "patches" / patch
+        for pin in pins().values()
+        for patch in pin.get("patches", ())
+    }
+    assert named == set(HERE.glob("*/patches/*"))
+    for patch in named:
+        text = patch.read_text("utf-8")
+        assert re.match(r"\w", text), f"{patch.name}: expected a head that says why"
+        for line in text.splitlines():
             if line.startswith(("--- ", "+++ ")):
                 assert line[4:].startswith(("a/", "b/", "/dev/null")), f"{patch.name}: {line}"
 
 
 def test_the_operators_are_tflites() -> None:
-    sys.path.insert(0, str(NATIVE))
-    try:
-        packages = importlib.import_module("packages")
-    finally:
-        sys.path.remove(str(NATIVE))
-    names = packages.operators()
+    names = operators()
     assert set(names) <= set(OPERATORS.values())
     assert {"CONV_2D", "DEPTHWISE_CONV_2D", "SOFTMAX", "HARD_SWISH", "CONCATENATION"} <= set(names)
 
 
-def test_the_key_covers_the_whole_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from builder.runtime import compiled
+def test_every_folder_of_the_recipe_is_a_package() -> None:
+    folders = {path.parent.name for path in HERE.glob("*/build.py")}
+    assert folders == set(PACKAGES)
+    for folder in folders:
+        assert (HERE / folder / "pins.toml").exists()
 
+
+def test_the_key_covers_the_dockerfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = recipe_key()
     copy = tmp_path / "Dockerfile.builder"
     copy.write_bytes(DOCKERFILE.read_bytes() + b"\n")
     monkeypatch.setattr(compiled, "DOCKERFILE", copy)
     assert recipe_key() != before
+
+
+CHANGES = {
+    ".py": "CHANGED = 1\n",
+    ".toml": "[changed]\n",
+    ".txt": "changed\n",
+    ".patch": "+changed\n",
+}
+"""What is added to a file of the recipe to change its meaning; any byte does to the others."""
+COMMENTS = {
+    ".py": "# a comment\n",
+    ".toml": "# a comment\n",
+    ".txt": "# a comment\n",
+}
+RECIPE = sorted(path for path in HERE.rglob("*") if path.is_file() and path.suffix != ".pyc")
+
+
+COMPILED = {"xnnpack", "codecs", "tflite", "numpy", "wrapper", "pillow"}
+STEPS = {
+    "numpy/build.py": {"numpy", "wrapper"},
+    "numpy/patches": {"src/numpy", "numpy", "wrapper"},
+    "numpy": set(),
+    "pillow/codecs.py": {"codecs", "pillow"},
+    "pillow/patches": {"src/pillow", "pillow"},
+    "pillow/ships.txt": set(),
+    "pillow": {"pillow"},
+    "tflite/patches": {"src/tensorflow", "tflite", "wrapper"},
+    "tflite/wrapper": {"wrapper"},
+    "tflite/ships.txt": set(),
+    "tflite": {"tflite", "wrapper"},
+    "xnnpack/absent": {"wrapper"},
+    "xnnpack/build.py": {"xnnpack", "wrapper"},
+    "xnnpack/patches": {"src/xnnpack", "xnnpack", "tflite", "wrapper"},
+    "exports.map": {"wrapper", "pillow"},
+    "export.py": set(),
+    "target.py": set(),
+    "recipe.py": set(),
+    "requirements.txt": COMPILED,
+    "toolchain.py": COMPILED,
+    "backend": set(),
+}
+"""How the path of a file of the recipe begins -> the steps that a change of it runs again. Pins do
+by what they pin; all others that are not named here concern every step."""
+INERT = ("pins.toml", "__init__.py")
+"""Names of files that no step takes as a whole."""
+KEYS = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from builder.native import steps, toolchain
+keys = {}
+def step(self, name, inputs, work):
+    keys[name] = " ".join([name, *inputs])
+    return keys[name]
+steps.Builder.step = step
+toolchain.Toolchain.compiler = "c++ 12"
+from builder.native import recipe, export, sources, target
+tools = toolchain.Toolchain(steps.Builder(Path(sys.argv[1], "build"), 1))
+python = target.Python("python", "3.11.2", "cp311", "include", ".so")
+export.build(tools, sources.Sources(tools, []), python, "classifier")
+keys["key"] = recipe.digest(recipe.HERE)
+print(json.dumps({name.removeprefix("cp311/"): key for name, key in keys.items()}))
+"""
+
+
+def keys(checkout: Path) -> dict[str, str]:
+    """The key of each step, and of the whole recipe as `key`."""
+    command = [sys.executable, "-I", "-B", "-c", KEYS, str(checkout)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    answer: dict[str, str] = json.loads(done.stdout)
+    return answer
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the builder, to be edited."""
+    folder = tmp_path_factory.mktemp("checkout")
+    left_out = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "builder", folder / "builder", ignore=left_out)
+    return folder
+
+
+@pytest.mark.parametrize("path", RECIPE, ids=lambda path: path.relative_to(HERE).as_posix())
+def test_what_a_change_compiles_again(path: Path, checkout: Path) -> None:
+    """A change of a file: its package's steps and the whole's key; a comment: nothing."""
+    name = path.relative_to(HERE).as_posix()
+    edited = checkout / "builder" / "native" / name
+    before = keys(checkout)
+    text = edited.read_text("utf-8")
+    kind = "" if path.name == "CMakeLists.txt" else path.suffix
+    try:
+        if kind in COMMENTS:
+            edited.write_text(f"{text}\n{COMMENTS[kind]}\n", "utf-8")
+            assert keys(checkout) == before, "a comment must not change a key"
+        if kind == ".patch":
+            edited.write_text(f"A comment.\n{text}", "utf-8")
+            assert keys(checkout) == before, "a patch's head must not change a key"
+        edited.write_text(text + CHANGES.get(kind, "\n"), "utf-8")
+        after = keys(checkout)
+    finally:
+        edited.write_text(text, "utf-8")
+    changed = {step for step in before if after[step] != before[step]}
+    if name in recipe.WITHOUT_EFFECT:
+        assert changed == set()
+    else:
+        assert "key" in changed
+        every = set(before) - {"key"}
+        expected = next((STEPS[start] for start in STEPS if name.startswith(start)), every)
+        assert changed - {"key"} == (set() if path.name in INERT else expected)
+
+
+@pytest.mark.parametrize(
+    ("source", "steps"),
+    [
+        ("numpy", {"src/numpy", "numpy", "wrapper"}),
+        ("pillow", {"src/pillow", "pillow"}),
+        ("zlib", {"src/zlib", "pillow"}),
+        ("libwebp", {"src/libwebp", "codecs", "pillow"}),
+        ("pybind11", {"src/pybind11", "wrapper"}),
+        ("fxdiv", {"src/fxdiv", "xnnpack", "wrapper"}),
+    ],
+)
+def test_what_another_file_of_a_source_compiles_again(
+    source: str, steps: set[str], checkout: Path
+) -> None:
+    before = keys(checkout)
+    file = checkout / "builder" / "native" / pins()[source]["folder"] / "pins.toml"
+    text = file.read_text("utf-8")
+    try:
+        file.write_text(text.replace(pins()[source]["sha256"], "0" * 64), "utf-8")
+        after = keys(checkout)
+    finally:
+        file.write_text(text, "utf-8")
+    assert {step for step in before if after[step] != before[step]} == {*steps, "key"}
+
+
+def test_what_python_means(tmp_path: Path) -> None:
+    """Comments, docstrings and empty lines do not; strings with a # in them do."""
+    path = tmp_path / "step.py"
+    path.write_text(
+        'A = "#1"  # one\n\nB = f"{A} # two"\n\ndef c():\n    """Text."""\n    return A\n'
+    )
+    assert recipe.meaning(path) == b'A = "#1"\nB = f"{A} # two"\ndef c():\n    return A'
 
 
 def test_dockerfile_is_clean() -> None:
@@ -103,3 +250,56 @@ def test_dockerfile_is_clean() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_each_layer_of_the_container_has_what_its_command_imports(tmp_path: Path) -> None:
+    """Every command of the recipe loads from what the Dockerfile has copied until then."""
+    commands = re.findall(
+        r"^(FROM|COPY|RUN) ((?:.*\\\n)*.*)", DOCKERFILE.read_text("utf-8"), re.MULTILINE
+    )
+    layer = tmp_path
+    tried = []
+    for number, (instruction, rest) in enumerate(commands):
+        words = rest.replace("\\\n", " ").split()
+        if instruction == "FROM":
+            layer = tmp_path / str(number)
+        elif instruction == "COPY" and not words[0].startswith("--"):
+            *files, target = words
+            (layer / target).mkdir(parents=True, exist_ok=True)
+            for file in files:
+                if (ROOT / file).is_dir():
+                    shutil.copytree(ROOT / file, layer / target, dirs_exist_ok=True)
+                else:
+                    shutil.copy(ROOT / file, layer / target)
+        elif instruction == "RUN" and "builder.native" in words:
+            command = words[words.index("builder.native") + 1]
+            done = subprocess.run(
+                [sys.executable, "-I", "-c", IMPORTS, str(layer), command],
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, f"{command}: {done.stderr}"
+            tried.append(command)
+    assert tried == ["fetch", "libraries", "packages"]
+
+
+IMPORTS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from builder.native import __main__, steps, sources
+from builder.errors import BuildError
+def step(self, name, inputs, work):
+    return name
+steps.Builder.step = step
+class Stop(Exception): pass
+from builder.native.fetch import Fetcher
+Fetcher.fetch = lambda self, name, pin: None
+from builder.native.toolchain import Toolchain
+Toolchain.run = lambda *args: ""
+options = [sys.argv[2], "--build-dir", sys.argv[1] + "/build"]
+if sys.argv[2] == "packages":
+    import builder.native.export
+    sys.exit()
+sys.exit(__main__.run(__main__.parser().parse_args(options)))
+"""

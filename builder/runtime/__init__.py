@@ -60,12 +60,14 @@ class Options:
         sources: folder that is searched for source archives before anything is fetched.
         engine: the container engine to use; empty to find one.
         engine_arguments: passed to its build command.
+        needed: operators of the model: an interpreter without them is not compiled.
     """
 
     ops: str = "classifier"
     sources: Path | None = None
     engine: str = ""
     engine_arguments: tuple[str, ...] = ()
+    needed: frozenset[str] = frozenset()
 
 
 DEFAULT = Options()

@@ -13,15 +13,18 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from builder import files, interpreters
 from builder.console import Console
-from builder.errors import BuildError
+from builder.errors import BuildError, ModelError
+from builder.native.recipe import digest
+from builder.native.tflite.build import operators
 from builder.paths import BUILD, BUILDER, COMPILED, ROOT
+from builder.processes import logged
 from builder.runtime import Options, Part, Runtime, package_tag, wheels
 from builder.runtime.prune import select
 from builder.variables import for_pip, neutral
@@ -47,8 +50,6 @@ PACKAGES = {
 
 PROBE_SECONDS = 10
 BEFORE = "compiled before, by this recipe"
-TAIL = 30
-"""How many lines of a failed build are shown."""
 
 
 def auto(python: str, options: Options, console: Console) -> Runtime:
@@ -59,6 +60,8 @@ def auto(python: str, options: Options, console: Console) -> Runtime:
     if engine:
         try:
             return container(python, replace(options, engine=engine), console)
+        except ModelError:
+            raise
         except BuildError as error:
             console.warn(f"{error}\n{error.hint}")
             reason, instead = f"{engine} could not build Dockerfile.builder", "mend that"
@@ -76,9 +79,11 @@ def container(python: str, options: Options, console: Console) -> Runtime:
 
     Raises:
         BuildError: no engine answers, or it failed.
+        ModelError: what it would compile lacks an operator of the model.
     """
     if finished(python, options):
         return _runtime(python, _target(python, options), BEFORE)
+    _check_operators(options)
     engine = options.engine or find_engine()
     if not engine:
         raise BuildError(
@@ -103,9 +108,11 @@ def local(python: str, options: Options, console: Console) -> Runtime:
 
     Raises:
         BuildError: the machine lacks something (says what), or the build failed.
+        ModelError: what it would compile lacks an operator of the model.
     """
     if finished(python, options):
         return _runtime(python, _target(python, options), BEFORE)
+    _check_operators(options)
     interpreter = interpreters.find(python)
     if (sys.platform, platform.machine()) != ("linux", "x86_64") or not shutil.which("apt-get"):
         raise BuildError(
@@ -119,14 +126,31 @@ def local(python: str, options: Options, console: Console) -> Runtime:
             f"install it with its headers (apt install python{python}-dev), or use another runtime",
         )
     target = _target(python, options)
-    command = [sys.executable, str(NATIVE / "packages.py"), "--build-dir", str(WORK)]
+    command = [sys.executable, "-m", "builder.native", "packages", "--build-dir", str(WORK)]
     command += ["--out", "{out}", "--python", interpreter.path, "--ops", options.ops]
     if options.sources:
         command += ["--sources", str(options.sources.resolve())]
     settings = for_pip([sys.executable, "-I", "-m", "pip"], ROOT)
-    with files.lock(WORK, f"compiling in {WORK}", console.note):
-        made = _run(command, settings, "compiling on this machine", target, console)
+    made = _run(command, settings, "compiling on this machine", target, console, ROOT)
     return _runtime(python, target, "compiled on this machine" if made else BEFORE)
+
+
+def check_operators(operators: Iterable[str], known: Iterable[str]) -> None:
+    """Whether an interpreter that knows some operators has those of a model.
+
+    Raises:
+        ModelError: it lacks some.
+    """
+    if missing := sorted(set(operators) - set(known)):
+        raise ModelError(
+            "the model uses operators that the compiled interpreter lacks: " + ", ".join(missing),
+            "compile one that has all: --ops all; or take --runtime wheels",
+        )
+
+
+def _check_operators(options: Options) -> None:
+    if options.ops == "classifier":
+        check_operators(options.needed, operators())
 
 
 def find_engine() -> str:
@@ -146,10 +170,7 @@ def find_engine() -> str:
 def recipe_key() -> str:
     """A hash of everything that decides what is compiled: the recipe and the container's file."""
     total = hashlib.sha256(DOCKERFILE.read_bytes())
-    for path in sorted(NATIVE.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
-            total.update(f"\0{path.relative_to(NATIVE).as_posix()}\0".encode())
-            total.update(path.read_bytes())
+    total.update(digest(NATIVE).encode())
     return total.hexdigest()[:12]
 
 
@@ -168,7 +189,12 @@ def _is_whole(target: Path) -> bool:
 
 
 def _run(
-    command: Sequence[str], env: dict[str, str], title: str, target: Path, console: Console
+    command: Sequence[str],
+    env: dict[str, str],
+    title: str,
+    target: Path,
+    console: Console,
+    cwd: Path | None = None,
 ) -> bool:
     """Run a build that leaves `cpXY/` in the folder "{out}", and move that to `target`.
 
@@ -179,59 +205,27 @@ def _run(
         if _is_whole(target):
             return False
         with files.scratch(target) as out:
-            try:
-                log.parent.mkdir(parents=True, exist_ok=True)
-                file = log.open("w", buffering=1, encoding="utf-8")
-            except OSError as error:
-                raise files.cannot_write(log, error) from error
             console.note(f"{title}: this takes 5 to 20 minutes the first time; the log is {log}")
-            with file:
-                full = [word.replace("{out}", str(out)) for word in command]
-                failed, tail = _follow(full, env, file, title, console)
-            if failed:
-                raise BuildError(f"{title} failed:\n{tail}", f"the full log is {log}")
+            log.unlink(missing_ok=True)
+            full = [word.replace("{out}", str(out)) for word in command]
+            logged(full, title, log, _progress(console), cwd, env)
+            console.status("")
             files.put(out / target.name, target)
     return True
 
 
-def _follow(
-    command: Sequence[str], env: dict[str, str], log: TextIO, title: str, console: Console
-) -> tuple[int, str]:
-    """Run a build; its output goes to the log, its percentages are shown.
-
-    Returns:
-        Its exit status, and the end of its output.
-    """
-    lines: list[str] = []
+def _progress(console: Console) -> Callable[[str], None]:
+    """Shows a build's percentages, and what it waits for, of its lines."""
     began = time.monotonic()
-    try:
-        process = subprocess.Popen(
-            command,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-    except OSError as error:
-        raise BuildError(f"{title} failed: {command[0]}: {error.strerror or error}") from error
-    with process:
-        assert process.stdout is not None
-        try:
-            for line in process.stdout:
-                log.write(line)
-                lines.append(line.rstrip())
-                if match := re.search(r"\S+: (?:\d+ %|done in \d+ s)$", line.rstrip()):
-                    console.status(f"{match[0]} ({time.monotonic() - began:.0f} s)")
-                elif match := re.search(r"waiting: .*", line.rstrip()):
-                    console.status("")
-                    console.note(match[0])
-        except BaseException:
-            process.terminate()
-            raise
-    console.status("")
-    return process.returncode, "\n".join(lines[-TAIL:])
+
+    def follow(line: str) -> None:
+        if match := re.search(r"\S+: (?:\d+ %|done in \d+ s)$", line):
+            console.status(f"{match[0]} ({time.monotonic() - began:.0f} s)")
+        elif match := re.search(r"waiting: .*", line):
+            console.status("")
+            console.note(match[0])
+
+    return follow
 
 
 def _runtime(python: str, folder: Path, origin: str) -> Runtime:

@@ -1,0 +1,1 @@
+"""numpy, cut down to arrays, data types and ufuncs."""

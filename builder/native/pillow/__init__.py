@@ -1,0 +1,1 @@
+"""Pillow with JPEG, PNG and WebP linked in."""

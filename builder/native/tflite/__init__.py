@@ -1,0 +1,1 @@
+"""TensorFlow Lite: the interpreter of models, and the Python module around it."""

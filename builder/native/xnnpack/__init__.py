@@ -1,0 +1,1 @@
+"""XNNPACK: the kernels that run nearly every op."""

@@ -1,0 +1,48 @@
+"""XNNPACK and all that it needs, as static libraries; the same for every Python."""
+
+from pathlib import Path
+
+from builder.native.recipe import digest
+from builder.native.sources import Sources
+from builder.native.toolchain import C_FLAGS, FLAGS, Toolchain
+
+OPTIONS = {
+    "CMAKE_C_FLAGS_RELEASE": "-O2 -DNDEBUG",
+    "CMAKE_CXX_FLAGS_RELEASE": "-O2 -DNDEBUG",
+    "XNNPACK_LIBRARY_TYPE": "static",
+    "XNNPACK_BUILD_TESTS": "OFF",
+    "XNNPACK_BUILD_BENCHMARKS": "OFF",
+    "XNNPACK_BUILD_ALL_MICROKERNELS": "OFF",
+    # No model of ours is sparse, and none computes in half precision.
+    "XNNPACK_ENABLE_SPARSE": "OFF",
+    "XNNPACK_ENABLE_AVX512FP16": "OFF",
+}
+DEPENDENCIES = ("cpuinfo", "pthreadpool", "fp16", "fxdiv")
+
+
+def library(toolchain: Toolchain) -> Path:
+    """The folder below which the static libraries are."""
+    return toolchain.builder.folder / "xnnpack"
+
+
+def build(toolchain: Toolchain, sources: Sources) -> str:
+    """Build it; returns the key of the result.
+
+    Raises:
+        BuildError: a source is not to be had, or does not compile.
+    """
+    inputs = [sources.unpack(name) for name in ("xnnpack", *DEPENDENCIES)]
+    options = {
+        **OPTIONS,
+        "CMAKE_C_FLAGS": f"{C_FLAGS} {toolchain.flags}",
+        "CMAKE_ASM_FLAGS": f"{C_FLAGS} {toolchain.flags}",
+        "CMAKE_CXX_FLAGS": f"{FLAGS} -fvisibility-inlines-hidden -fno-exceptions -fno-rtti"
+        f" {toolchain.flags}",
+        **{f"{name.upper()}_SOURCE_DIR": str(sources.folder / name) for name in DEPENDENCIES},
+    }
+    inputs += [*toolchain.inputs, toolchain.portable(options), digest(Path(__file__))]
+
+    def work(folder: Path) -> None:
+        toolchain.cmake(sources.folder / "xnnpack", folder, "xnnpack", options)
+
+    return toolchain.builder.step("xnnpack", inputs, work)
