@@ -16,8 +16,8 @@ MODEL_SETTINGS = "model/model.json"
 DATE = (1980, 1, 1, 0, 0, 0)
 """Of the bill of materials: the same for equal zips."""
 
-FIRST = ("__init__.py", "packages.py", "packed.py")
-"""Of `action/`: what is imported before it can be from `packed.zip`."""
+FIRST = ("__init__.py", "packages.py", "packed.py", "launcher.py")
+"""Of `action/`: what has to be there before `packed.zip` is open, or should that fail."""
 _INTERPRETERS = ("tflite-runtime", "ai-edge-litert")
 """The parts with TensorFlow Lite's interpreter, which a start needs after numpy."""
 
@@ -116,6 +116,8 @@ def _package_files(target: Target, precompiled: bool, weights: str) -> Iterator[
     lib, index = modules.folder(python), modules.Index()
     codes = _codes(target, precompiled)
     for name in FIRST if target.interpreter else ():
+        if f"action/{name}" not in codes:
+            continue
         stem = name.removesuffix(".py")
         cached = f"action/__pycache__/{stem}.cpython-{python.replace('.', '')}.pyc"
         yield Entry(cached, codes.pop(f"action/{name}")[1], "action", outside=True)

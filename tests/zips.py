@@ -9,7 +9,7 @@ from pathlib import Path
 from builder.archive import DATE, PACKED
 
 Files = dict[str, bytes]
-OUTSIDE = ("action/__init__.py", "action/packages.py", "action/packed.py")
+OUTSIDE = ("action/__init__.py", "action/packages.py", "action/packed.py", "action/launcher.py")
 INSIDE = ("LICENSES.txt", "manifest.json", "sbom.cdx.json")
 
 
