@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import cost, machine, peers, results, stored, warm
+from bench.interpreters.contenders import COMPILED
 from bench.peers import FOLDER
 from bench.run import SECTIONS, Bench, Progress, measure
 from builder.console import Console
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="NAME", help="as build_zip.py takes it")
     add("--class-names", type=Path, metavar="FILE", help="build_zip.py's --labels")
     add("--runtime", default="auto", metavar="WHERE", help="as build_zip.py takes it")
+    add("--variants", type=Path, metavar="DIR", default=COMPILED, help="see docs/measuring.md")
     add("--output", type=Path, metavar="DIR", default=FOLDER / "report", help="where to write to")
     add(
         "--publish",
@@ -159,7 +161,8 @@ def _write(runs: list[results.Run], options: argparse.Namespace) -> None:
 def _command(arguments: Sequence[str]) -> str:
     """The command line for a reader: with the names of files and folders left to them."""
     words = ["python", "-m", "bench"]
-    paths = {"--images": "DIR", "--labels": "FILE", "--class-names": "FILE", "--output": "DIR"}
+    paths = {"--images": "DIR", "--labels": "FILE", "--class-names": "FILE"}
+    paths |= {"--output": "DIR", "--variants": "DIR"}
     for word in arguments:
         known = "MODEL" if words[-1] == "--model" and word.endswith(".tflite") else word
         words.append(paths.get(words[-1], known))

@@ -156,12 +156,12 @@ def _cold(bench: Bench) -> None:
 
 
 def _inference(bench: Bench, chosen: Model, ours: Peer) -> None:
+    options, run = bench.options, bench.run
     compared = contenders(
-        chosen, ours, bench.peers, bench.options.runtime, bench.console, bench.run
+        chosen, ours, bench.peers, options.variants, options.runtime, bench.console, run
     )
     python = peers.interpreter().path
-    count = bench.options.inferences
-    measure_interpreters([*compared], python, count, bench.run, bench.progress)
+    measure_interpreters([*compared], python, options.inferences, run, bench.progress)
 
 
 def _scaling(bench: Bench) -> None:

@@ -67,12 +67,12 @@ def runs(folder: Path = FOLDER) -> list[Run]:
     Raises:
         BuildError: a file cannot be read, or holds a run of another class than its name says.
     """
-    found = []
+    stored = []
     for each in CLASSES:
         file = folder / f"{each.slug}.json"
         if file.exists():
             run = read(file)
             if run.machine.cpu != each:
                 raise BuildError(f"{file}: expected a run on {each.name}, found {run.machine}")
-            found.append(run)
-    return found
+            stored.append(run)
+    return stored

@@ -168,7 +168,7 @@ def bare(peer: Peer, console: Console, provider: str) -> Worker:
     """The interpreter of our zip with our zip's network, and nothing else."""
     packages = PROVIDERS[provider](PYTHON, DEFAULT, console).folder
     model = network(peer.archive, peer.unpacked())
-    return Worker(BARE, peer.interpreter, packages, model)
+    return Worker(BARE, peer.interpreter, [packages], model)
 
 
 def pictures(folder: Path | None, labels: Path | None) -> Pictures:

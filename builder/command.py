@@ -122,6 +122,8 @@ def _run(options: argparse.Namespace) -> int:
         if options.json:
             _print_json({"ok": True, "undeployed": asked.name})
         return 0
+    if options.export_runtime is not None:
+        return _export(options, console)
     target = deployment.Target(asked, console) if asked else None
     if options.check:
         return _check(options, target, console)
@@ -180,6 +182,24 @@ def _check(options: argparse.Namespace, target: deployment.Target | None, consol
     return 0 if checked.ok and not str(failed) else 1
 
 
+def _export(options: argparse.Namespace, console: Console) -> int:
+    """Write compiled packages to a file; returns the exit status."""
+    from builder import build
+    from builder.runtime import Options, prebuilt
+
+    path = command_line.exported(options)
+    pythons = command_line.pythons(options, build.default_python())
+    if len(pythons) > 1:
+        raise UsageError(f"--export-runtime: expected one --python, found {options.python}")
+    with console.step(f"compiled packages for Python {pythons[0]}") as details:
+        ops = Options(options.ops or "classifier")
+        sha256 = prebuilt.export(pythons[0], ops, path, console)
+        details.append(f"{path}, sha256 {sha256}")
+    if options.json:
+        _print_json({"ok": True, "runtime": str(path), "sha256": sha256, "python": pythons[0]})
+    return 0
+
+
 def _wishes(
     options: argparse.Namespace, target: deployment.Target | None, console: Console
 ) -> build.Wishes:
@@ -215,6 +235,7 @@ def _wishes(
             options.sources,
             options.engine or "",
             tuple(options.engine_arg),
+            options.runtime_from or "",
         ),
         optimize=options.optimize or "balanced",
         execution_env=command_line.execution_env(options),

@@ -41,6 +41,12 @@ def catalogue() -> dict[str, Any]:
     return read(MODELS / "catalogue.toml")
 
 
+@cache
+def prebuilt() -> dict[str, Any]:
+    """Per Python version the compiled packages that a release has published: `prebuilt.toml`."""
+    return read(BUILDER / "runtime" / "prebuilt.toml")
+
+
 def zip_limit() -> int:
     """Largest zip that OpenWhisk takes, in bytes."""
     limit: int = platform()["limits"]["zip_bytes"]

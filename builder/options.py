@@ -21,6 +21,7 @@ from builder.paths import ZIP
 
 _BUILDING = (
     *("python", "model", "labels", "mean", "std", "no_requantize", "runtime", "ops"),
+    *("runtime_from", "export_runtime"),
     *("precompiled", "kind", "execution_env", "optimize", "engine", "engine_arg", "sources"),
     *("output", "no_keep"),
 )
@@ -29,6 +30,8 @@ _DEPLOYING = ("platform", "apihost", "auth", "insecure", "web", "web_secure")
 """What says where and how one is deployed."""
 _COMPILING = ("ops", "engine", "engine_arg", "sources")
 """What ready-made wheels have no use for."""
+_EXPORTING = ("python", "ops", "export_runtime", "work", "json", "quiet")
+"""What an export of compiled packages has a use for."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,9 +69,21 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--runtime",
-        choices=("auto", "container", "local", "wheels"),
-        help="where the native parts come from: compiled in a container or on this machine, or "
-        "ready-made wheels (default: auto, the best that is to be had)",
+        choices=("auto", "container", "local", "prebuilt", "wheels"),
+        help="where the native parts come from: compiled in a container, on this machine or for a "
+        "release, or ready-made wheels (default: auto, the best that is to be had)",
+    )
+    add(
+        "--runtime-from",
+        metavar="FILE|URL",
+        help="with --runtime prebuilt: the file that --export-runtime made, or its address with "
+        "#sha256=HEX behind it, in place of the release's",
+    )
+    add(
+        "--export-runtime",
+        metavar="FILE",
+        help="only write the compiled packages of a Python version to a file, for --runtime-from; "
+        "they have to be compiled before",
     )
     add(
         "--ops",
@@ -184,7 +199,9 @@ def check(options: argparse.Namespace) -> None:
             _model(options.model)
         execution_env(options)
         pythons(options, "3.11")
-    if options.check is None and options.undeploy is None:
+    if options.export_runtime is not None:
+        exported(options)
+    elif options.check is None and options.undeploy is None:
         output(options)
 
 
@@ -199,25 +216,35 @@ def output(options: argparse.Namespace) -> Path:
     path = ZIP if given is None else Path(given)
     if given is None and options.work is not None:
         path = options.work / "dist" / ZIP.name
-    kind = files.kind_of(path)
-    if given is not None and (not given or given.endswith(("/", os.sep)) or path.name == ""):
-        raise UsageError(f"--output: expected the path of a file, found {given!r}")
-    if kind not in ("", "file"):
-        raise UsageError(
-            f"--output: expected a file, found the {kind} {path}", "choose another path"
-        )
+    _writable("--output", path, given, "--work DIR" if given is None else "--output")
     inputs = (("--model", options.model), ("--labels", options.labels))
     for name, value in inputs:
-        if kind == "file" and value and Path(value).exists() and path.samefile(value):
+        if path.exists() and value and Path(value).exists() and path.samefile(value):
             raise UsageError(f"--output: expected another file than {name}, found {path} for both")
+    return path
+
+
+def exported(options: argparse.Namespace) -> Path:
+    """Where compiled packages are written to; checked, and raises, as `output`."""
+    path = Path(options.export_runtime)
+    _writable("--export-runtime", path, options.export_runtime, "--export-runtime")
+    return path
+
+
+def _writable(option: str, path: Path, given: str | None, instead: str) -> None:
+    kind = files.kind_of(path)
+    if given is not None and (not given or given.endswith(("/", os.sep)) or path.name == ""):
+        raise UsageError(f"{option}: expected the path of a file, found {given!r}")
+    if kind not in ("", "file"):
+        raise UsageError(
+            f"{option}: expected a file, found the {kind} {path}", "choose another path"
+        )
     folder = next(each for each in path.absolute().parents if files.kind_of(each))
-    instead = "--work DIR" if given is None else "--output"
     try:
         with tempfile.TemporaryFile(dir=os.path.realpath(folder)):
             pass
     except OSError as error:
         raise files.cannot_write(path, error, instead) from error
-    return path
 
 
 def pythons(options: argparse.Namespace, default: str) -> tuple[str, ...]:
@@ -295,6 +322,13 @@ def _together(options: argparse.Namespace) -> None:
         _refuse(options, openwhisks, "--platform digitalocean, where doctl decides")
     if options.runtime == "wheels":
         _refuse(options, _COMPILING, "--runtime wheels, which compiles nothing")
+    if options.runtime == "prebuilt":
+        _refuse(options, _COMPILING[1:], "--runtime prebuilt, which compiles nothing")
+    elif options.runtime_from is not None:
+        raise UsageError("--runtime-from goes with --runtime prebuilt")
+    if options.export_runtime is not None:
+        others = [name for name in vars(options) if name not in _EXPORTING]
+        _refuse(options, others, "--export-runtime, which only writes what was compiled before")
     if options.runtime == "local":
         _refuse(options, ("engine", "engine_arg"), "--runtime local, which needs no container")
     if not options.precompiled and (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from builder import build, data, interpreters, smoke
+from builder import build, data, files, interpreters, smoke
 from builder.console import Console
 from builder.paths import ROOT
 from tests.models import COLOURS, Colours
@@ -41,8 +43,13 @@ def imagenet_model() -> str:
 
 @pytest.fixture(scope="session")
 def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Callable[..., Path]:
-    """Builds a zip, once per set of wishes; skips where the Python for it is not there."""
-    made: dict[tuple[str | bool, ...], Path] = {}
+    """Builds a zip, once per set of wishes; skips where the Python for it is not there.
+
+    Once for all processes that run the tests side by side, too.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
 
     def make(
         python: str = HERE,
@@ -52,11 +59,19 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
         execution_env: str = "",
         requantize: bool = True,
     ) -> Path:
-        wanted = (python, model, labels, provider, execution_env, requantize)
         for version in python.split(","):
             interpreter(version)
-        if wanted not in made:
-            output = tmp_path_factory.mktemp(f"zip-{python}-") / "classify.zip"
+        inputs = [
+            Path(path).read_bytes() if Path(path).is_file() else path.encode()
+            for path in (model, labels)
+        ]
+        digest = hashlib.sha256(repr((python, provider, execution_env, requantize)).encode())
+        for each in inputs:
+            digest.update(hashlib.sha256(each).digest())
+        output = shared / f"zip-{python}-{digest.hexdigest()[:12]}" / "classify.zip"
+        with files.lock(output, "building a zip", console.note):
+            if output.exists():
+                return output
             wishes = build.Wishes(
                 tuple(python.split(",")),
                 output,
@@ -68,8 +83,7 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
                 keep=False,
             )
             build.build(wishes, console)
-            made[wanted] = output
-        return made[wanted]
+        return output
 
     return make
 

@@ -23,6 +23,7 @@ from typing import Any
 from builder.errors import BuildError
 from builder.paths import BUILD, ROOT
 from builder.tools import environment
+from builder.variables import neutral
 
 SECONDS = 2.0
 MEGABYTES = 128
@@ -59,7 +60,7 @@ def main() -> int:
     except BuildError as error:
         print(f"error: {error}\n  {error.hint}", file=sys.stderr)
         return 1
-    return subprocess.call([str(python), "-m", "tests.fuzz", *arguments], cwd=ROOT)
+    return subprocess.call([str(python), "-m", "tests.fuzz", *arguments], cwd=ROOT, env=neutral())
 
 
 def _prepare(arguments: list[str]) -> int:

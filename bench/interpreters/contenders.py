@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.machine import CLASSES, CpuClass
 from bench.peers import OURS, PYTHON, Peer, pip
 from bench.peers import network as model_in
-from bench.results import Run
+from bench.results import OUR, XNNPACK, Run
 from builder.console import Console
 from builder.errors import BuildError
 from builder.model import Model
-from builder.runtime import DEFAULT
+from builder.paths import BUILD
+from builder.runtime import DEFAULT, package_tag
 from builder.runtime.providers import PROVIDERS
 
 INT8, UINT8, MIXED = "s8 x s8", "u8 x u8", "u8 x s8"
@@ -26,14 +28,14 @@ class Contender:
     Attributes:
         interpreter: its name and version.
         network: types of activations and weights.
-        packages: folder with the interpreter and numpy.
+        packages: folders with the interpreter and numpy, in the order of the path.
         model: a .tflite or an .onnx.
         kernels, forced: as in `results.Inference`.
     """
 
     interpreter: str
     network: str
-    packages: Path
+    packages: tuple[Path, ...]
     model: Path
     kernels: str = ""
     forced: str = ""
@@ -45,8 +47,52 @@ class Contender:
         return ", ".join(filter(None, [self.interpreter, self.network, kernels, self.forced]))
 
 
+@dataclass(frozen=True)
+class Variant:
+    """A build of our interpreter that is made to be compared, and that no user gets.
+
+    Attributes:
+        kernels: whose it has: OUR or XNNPACK.
+        forced: slug of the class of CPU that it takes this one for; empty if it looks itself.
+    """
+
+    kernels: str
+    forced: str = ""
+
+
+VARIANTS = {
+    "xnnpack": Variant(XNNPACK),
+    "avx2": Variant(OUR, "avx2"),
+    "xnnpack-avx2": Variant(XNNPACK, "avx2"),
+}
+"""By the names that `python -m builder.native variants` gives them."""
+COMPILED = BUILD / "variants"
+"""Where docs/measuring.md has them compiled to."""
+
+
+def variants(folder: Path, cpu: CpuClass) -> Iterator[tuple[Variant, Path]]:
+    """Those that were compiled, each with what goes on the path before a runtime's packages.
+
+    What is forced to the class that this machine is of is left out: it is what is shipped.
+
+    Args:
+        folder: the `--out` of that command; may be missing.
+        cpu: the class of this machine's CPU.
+    """
+    for name, variant in VARIANTS.items():
+        path = folder / package_tag(PYTHON) / name
+        if (path / "tflite_runtime").is_dir() and variant.forced != cpu.slug:
+            yield variant, path
+
+
 def contenders(
-    chosen: Model, ours: Peer, peers: Sequence[Peer], provider: str, console: Console, run: Run
+    chosen: Model,
+    ours: Peer,
+    peers: Sequence[Peer],
+    compiled: Path,
+    provider: str,
+    console: Console,
+    run: Run,
 ) -> Iterator[Contender]:
     """Ours first, then those of the peers that could be made.
 
@@ -54,6 +100,7 @@ def contenders(
         chosen: the model, as it was found.
         ours: our zip: what it ships is that model, or an int8 one made of it.
         peers: among them the zips that pip made.
+        compiled: folder with variants of our interpreter; may be missing.
         provider: where our native parts come from.
         console: shows what is fetched and compiled.
         run: its `problems` get what could not be made.
@@ -64,14 +111,20 @@ def contenders(
     packages = PROVIDERS[provider](PYTHON, DEFAULT, console)
     known = (pip.TFLITE_RUNTIME, pip.AI_EDGE_LITERT)
     [part] = [part for part in packages.parts if part.name in known]
+    name = f"{OURS}: {part.name} {part.version}"
     for network, model in networks.items():
-        yield Contender(f"{OURS}: {part.name} {part.version}", network, packages.folder, model)
+        yield Contender(name, network, (packages.folder,), model)
+    first, *_ = networks
+    for variant, path in variants(compiled, run.machine.cpu):
+        forced = next((each.name for each in CLASSES if each.slug == variant.forced), "")
+        both = (path, packages.folder)
+        yield Contender(name, first, both, shipped, variant.kernels, forced)
     made = {peer.name: peer for peer in peers}
     for package in known:
         if peer := made.get(pip.named(package)):
             name = f"{peer.name} {peer.versions[package]}"
             for network, model in networks.items():
-                yield Contender(name, network, peer.unpacked(), model)
+                yield Contender(name, network, (peer.unpacked(),), model)
     if peer := made.get(pip.named(pip.ONNXRUNTIME)):
         name = f"{peer.name} {peer.versions[pip.ONNXRUNTIME]}"
         try:
@@ -79,5 +132,5 @@ def contenders(
         except BuildError as error:
             run.problems[f"inference, {name}"] = str(error)
             return
-        yield Contender(name, MIXED, peer.unpacked(), unsigned.mixed)
-        yield Contender(name, UINT8, peer.unpacked(), unsigned.both)
+        yield Contender(name, MIXED, (peer.unpacked(),), unsigned.mixed)
+        yield Contender(name, UINT8, (peer.unpacked(),), unsigned.both)

@@ -1,9 +1,9 @@
 """One interpreter in a process of its own: loads a model, answers each line with a time.
 
-`python -I -S process.py PACKAGES MODEL`: for each line on standard input, one inference of the same
-picture in one thread; prints its milliseconds. The first line of output names the interpreter.
-MODEL is a .tflite or an .onnx; PACKAGES a folder with tflite_runtime, ai_edge_litert or
-onnxruntime, and numpy.
+`python -I -S process.py MODEL PACKAGES...`: for each line on standard input, one inference of the
+same picture in one thread; prints its milliseconds. The first line of output names the interpreter.
+MODEL is a .tflite or an .onnx; PACKAGES are folders with tflite_runtime, ai_edge_litert or
+onnxruntime, and numpy, in the order of the path.
 """
 
 import sys
@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-sys.path.insert(0, sys.argv[1])
+sys.path = [*sys.argv[2:], *sys.path]
 
-import numpy as np
+import numpy as np  # noqa: E402 (the path has to be there first)
 
 
 def picture(shape: Any, dtype: Any) -> Any:
@@ -48,7 +48,7 @@ def onnx(path: str) -> tuple[str, Callable[[], object]]:
     return "onnxruntime", lambda: session.run(None, feed)
 
 
-name, infer = (onnx if sys.argv[2].endswith(".onnx") else tflite)(sys.argv[2])
+name, infer = (onnx if sys.argv[1].endswith(".onnx") else tflite)(sys.argv[1])
 for _ in range(3):
     infer()
 print(name, flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,13 +17,13 @@ _PROCESS = Path(__file__).with_name("process.py")
 class Worker:
     """An interpreter with a model loaded and run a few times; a context manager that ends it."""
 
-    def __init__(self, name: str, python: str, packages: Path, model: Path) -> None:
+    def __init__(self, name: str, python: str, packages: Sequence[Path], model: Path) -> None:
         """Start it.
 
         Args:
             name: in errors.
             python: path of the CPython that runs it.
-            packages: folder with the interpreter and numpy.
+            packages: folders with the interpreter and numpy, in the order of the path.
             model: a .tflite or an .onnx.
 
         Raises:
@@ -31,7 +32,7 @@ class Worker:
         self.name = name
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by __exit__)
         self._process = subprocess.Popen(
-            [python, "-I", "-S", str(_PROCESS), str(packages), str(model)],
+            [python, "-I", "-S", str(_PROCESS), str(model), *map(str, packages)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -128,12 +128,12 @@ def line(picture: bytes, details: bool = False) -> bytes:
 
 def interpreter() -> Interpreter:
     """The CPython that runs the peers; raises BuildError if there is none."""
-    found = interpreters.find(PYTHON)
-    if found is None or not found.runs_zips:
+    python = interpreters.find(PYTHON)
+    if python is None or not python.runs_zips:
         raise BuildError(
             f"expected Python {PYTHON} on linux-x86_64, found none", "install it, then run again"
         )
-    return found
+    return python
 
 
 def ours(

@@ -36,8 +36,8 @@ def quota(run: Run) -> str:
     ]
     parts = [table(["", "cores", "median", "p90", "mean", "init"], rows)] if rows else []
     if problem := run.scaling.quota_problem:
-        said = "Not all could be measured here: " if rows else f"{MISSING} It could not be done: "
-        parts.append(text.paragraph(f"{said}{problem}"))
+        before = "Not all could be measured here: " if rows else f"{MISSING} It could not be done: "
+        parts.append(text.paragraph(f"{before}{problem}"))
     return "\n\n".join(parts)
 
 

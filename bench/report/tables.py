@@ -132,21 +132,21 @@ def cold(run: Run) -> str:
 
 def _beside_cold(run: Run) -> list[str]:
     """What the table of cold starts does not say."""
-    said = [pulled(run)]
+    notes = [pulled(run)]
     if run.pace:
-        said.append(
+        notes.append(
             f"What is priced (receive, unzip) was taken times {run.pace:.2f}: so many times does "
             "hello world take here what it takes where the prices are from."
         )
     precompiled = run.cold.get(PRECOMPILED)
     if run.import_numpy and precompiled:
-        said.append(
+        notes.append(
             f"From the start of its process until it is ready, {PRECOMPILED}, takes "
             f"{ratio(precompiled.start, run.import_numpy)} what `python -I -S -c 'import numpy'` "
             f"takes with numpy as pip installs it ({text.ms(precompiled.start)} ms to "
             f"{text.ms(run.import_numpy)} ms)."
         )
-    return [text.paragraph(each) for each in said if each]
+    return [text.paragraph(each) for each in notes if each]
 
 
 def pulled(run: Run) -> str:
@@ -178,7 +178,8 @@ def inference(run: Run) -> str:
         row = [each.interpreter, each.network, kernels, *ratios, text.ms(median), *spread]
         rows.append([*row, f"{len(each.ms):,}"])
     head = ["", "types", "kernels", f"to {OURS}", "to XNNPACK's own", "median", "10 %", "90 %"]
-    return table([*head, "inferences"], rows, left=3)
+    without = "" if own else "XNNPACK's own kernels were not compiled, so they are not compared."
+    return "\n\n".join(filter(None, [table([*head, "inferences"], rows, left=3), without]))
 
 
 def top_1(warm: Warm) -> str:

@@ -1,7 +1,8 @@
 """Where the native parts come from. A provider yields packages for a Python, with provenance.
 
 `wheels` takes ready-made wheels from the package index; `local` compiles on this machine and
-`container` in a container, by the recipe in `native/`; `auto` takes the best that is to be had
+`container` in a container, by the recipe in `native/`; `prebuilt` takes what a release has
+compiled; `auto` takes the best that is to be had
 without asking for anything: a compiled runtime that is there, a container engine, or wheels.
 """
 
@@ -60,6 +61,7 @@ class Options:
         sources: folder that is searched for source archives before anything is fetched.
         engine: the container engine to use; empty to find one.
         engine_arguments: passed to its build command.
+        prebuilt: file or address to take compiled packages from; empty for a release's.
         needed: operators of the model: an interpreter without them is not compiled.
     """
 
@@ -67,6 +69,7 @@ class Options:
     sources: Path | None = None
     engine: str = ""
     engine_arguments: tuple[str, ...] = ()
+    prebuilt: str = ""
     needed: frozenset[str] = frozenset()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from builder.console import Console
-from builder.runtime import Options, Runtime, compiled, wheels
+from builder.runtime import Options, Runtime, compiled, prebuilt, wheels
 
 Provider = Callable[[str, Options, Console], Runtime]
 
@@ -13,5 +13,6 @@ PROVIDERS: dict[str, Provider] = {
     "auto": compiled.auto,
     "container": compiled.container,
     "local": compiled.local,
+    "prebuilt": prebuilt.provide,
     "wheels": wheels.provide,
 }

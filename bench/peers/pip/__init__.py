@@ -90,9 +90,9 @@ def onnx_files(model: Model, console: Console) -> dict[str, bytes]:
     int8, _ = _converted(model, console)
     tensors = signature(int8)
     [source], [sink] = tensors.inputs, tensors.outputs
-    quantization = {  # of the int8 network; uint8 is 128 more
-        "input": [source.scale, source.zero_point + 128],
-        "output": [sink.scale, sink.zero_point + 128],
+    quantization = {
+        name: [tensor.scale, tensor.zero_point + (128 if tensor.dtype == "int8" else 0)]
+        for name, tensor in (("input", source), ("output", sink))
     }
     return {
         "model.onnx": onnx_unsigned(model, console).mixed.read_bytes(),

@@ -88,9 +88,9 @@ def _installed(backend: str, node: Path) -> Path:
 def _output(command: Sequence[str | Path], folder: Path | None = None) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
-        said = (done.stdout + done.stderr).strip()[-500:]
+        output = (done.stdout + done.stderr).strip()[-500:]
         raise BuildError(
-            f"{Path(command[0]).name} {' '.join(map(str, command[1:4]))} failed: {said}",
+            f"{Path(command[0]).name} {' '.join(map(str, command[1:4]))} failed: {output}",
             "check the network and npm's settings (npm config list), then run this again",
         )
     return done.stdout
