@@ -64,7 +64,7 @@ def collect(targets: Sequence[Target], model: Model, execution_env: str = "") ->
         for target in targets
         for part in target.runtime.parts
     ]
-    parts = [provenance.own_part(), *packages, model.part, provenance.labels_part()]
+    parts = [provenance.own_part(), *packages, model.part, model.labels_part]
     settings = json.dumps(model.settings, ensure_ascii=False, separators=(",", ":")).encode()
     weights = Entry(f"model/{model.settings['file']}", model.path.read_bytes(), model.part.name)
     entries = [

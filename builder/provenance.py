@@ -8,7 +8,7 @@ from typing import Any
 
 from builder import shipped
 from builder.archive import Entry
-from builder.paths import MODELS, ROOT
+from builder.paths import ROOT
 from builder.runtime import Part
 
 SCHEMA = 2
@@ -22,20 +22,6 @@ def own_part() -> Part:
     licence = (ROOT / "LICENSE").read_text("utf-8")
     version = shipped.constant("__init__.py", "__version__")
     return Part("action", version, "this project", "", "Apache-2.0", (("action", licence),))
-
-
-def labels_part() -> Part:
-    """The class names."""
-    labels = MODELS / "labels.txt"
-    text = (MODELS / "labels.LICENSE.txt").read_text("utf-8")
-    return Part(
-        "labels",
-        "",
-        "class names and settings of the model; ImageNet's come from timm 1.0.31",
-        hashlib.sha256(labels.read_bytes()).hexdigest(),
-        "Apache-2.0",
-        (("labels", text),),
-    )
 
 
 def licences(parts: Sequence[Part]) -> str:
