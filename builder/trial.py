@@ -38,7 +38,8 @@ with open(os.path.join(folder, "model.json"), encoding="utf-8") as file:
 
 
 def read(name):
-    path = settings["file"] if name.endswith(settings["file"]) else os.path.join(folder, "model.json")
+    own = name == "model/model.json"
+    path = os.path.join(folder, "model.json") if own else settings["file"]
     with open(path, "rb") as file:
         return file.read()
 
