@@ -44,6 +44,15 @@ def show_audit(report: Report, console: Console) -> None:
             console.text(f"    and {len(check.problems) - 20} more")
 
 
+def show_card(report: Report, console: Console) -> None:
+    """What was decided about the model when the zip was built."""
+    if report.card:
+        console.text()
+        console.text("The model:")
+    for title, text in report.card.items():
+        console.text(f"    {title}: {text}")
+
+
 def show_answer(answers: dict[str, dict[str, Any]], sample: Path, console: Console) -> None:
     """The zip's answer for the sample picture, and its times under each Python."""
     console.text()
@@ -134,6 +143,7 @@ def as_values(
         "python": report.pythons,
         "bytecode": report.bytecode,
         "model": model,
+        "card": report.card,
         "parts": [asdict(part) for part in report.parts],
         "checks": [asdict(check) for check in report.checks],
         "smoke": smoke,
