@@ -31,10 +31,10 @@ if hasattr(sys.stdin, "_CHUNK_SIZE"):  # how CPython names it
 from action.packages import failing, use  # noqa: E402  (the path has to be there first)
 
 try:
-    packed = use(HERE)
+    use(HERE)
     from action.activation import start
 
-    _handle = start(packed.read)
+    _handle = start(HERE)
 except Exception as error:
     _handle = failing(error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from time import perf_counter
 
 from action.packages import over_http
@@ -10,17 +11,16 @@ from action.response import Timings, failure, rss_mb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
     from action.response import Answer
 
 
-def start(read: Callable[[str], bytes]) -> Handler:
-    """Load the model, once per container; the packages are in use already.
+def start(root: str) -> Handler:
+    """Load the model in `root`, once per container.
 
     Args:
-        read: gives the content of a file of the zip, by its name there.
+        root: folder with `model/`; its packages are in use already.
 
     Returns:
         The function that answers activations.
@@ -28,18 +28,18 @@ def start(read: Callable[[str], bytes]) -> Handler:
     Raises:
         Exception: of any kind: the packages or the model cannot be loaded.
     """
-    return Handler(read)
+    return Handler(os.path.join(root, "model"))
 
 
 class Handler:
     """Answers activations with a model that is loaded."""
 
-    def __init__(self, read: Callable[[str], bytes]) -> None:
-        """Import the packages and load the model; `read` as for `start`."""
+    def __init__(self, model: str) -> None:
+        """Import the packages and load the model in folder `model`."""
         began = perf_counter()
         from action.pipeline import Pipeline  # numpy, Pillow, the interpreter: a part of init
 
-        self.pipeline = Pipeline(read)
+        self.pipeline = Pipeline(model)
         self._init_ms = round((perf_counter() - began) * 1000, 3)
         self._start = "cold"
 
