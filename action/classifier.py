@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 
 import numpy as np
 
@@ -48,14 +47,13 @@ class Classifier:
         crop: side of the central square to look at, as a share of the shorter side.
     """
 
-    def __init__(self, folder: str) -> None:
-        """Load `model.json` and the model it names from `folder`.
+    def __init__(self, read: Callable[[str], bytes]) -> None:
+        """Load `model/model.json` and the model that it names; `read` gives a file's content.
 
         It does not run it: that would take as long as the first activation, which is already
         waiting, saves by it or longer.
         """
-        with open(os.path.join(folder, "model.json"), encoding="utf-8") as file:
-            settings: dict[str, Any] = json.load(file)
+        settings: dict[str, Any] = json.loads(read("model/model.json"))
         self.name: str = settings["name"]
         self.labels: list[str] = settings["labels"]
         self.background: int = settings.get("background", -1)
@@ -64,8 +62,8 @@ class Classifier:
         self.crop: float = settings["crop"]
         self.height, self.width, self.channels = settings["size"]
         self._activation: str = settings["activation"]
-        path = os.path.join(folder, settings["file"])
-        self._interpreter = tflite.Interpreter(model_path=path, num_threads=1)
+        content = read(f"model/{settings['file']}")
+        self._interpreter = tflite.Interpreter(model_content=content, num_threads=1)
         self._interpreter.allocate_tensors()
         source = self._interpreter.get_input_details()[0]
         sink = self._interpreter.get_output_details()[0]

@@ -66,15 +66,16 @@ def main() -> int:
 
 def _prepare(arguments: list[str]) -> int:
     """Make the model and the corpus, then fuzz in a process that has the zip's packages."""
-    from builder import build, model, runtime
+    from builder import build, model
     from builder.console import Console
     from builder.runtime import DEFAULT, compiled
+    from builder.runtime.providers import PROVIDERS
     from tests.models import COLOURS, Colours
 
     console = Console(quiet=True)
     version = build.default_python()
     provider = "local" if compiled.finished(version, DEFAULT) else "wheels"
-    packages = runtime.provider(provider)(version, DEFAULT, console).folder
+    packages = PROVIDERS[provider](version, DEFAULT, console).folder
     print(f"packages: {provider}, Python {version}", flush=True)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         folder = Path(scratch)
@@ -126,7 +127,7 @@ def _fuzz(options: argparse.Namespace) -> None:
     # As if whoever sends it had got the checksums right, and nobody looks at the log.
     stream = PngImagePlugin.ChunkStream
     stream.crc = stream.crc_skip  # type: ignore[method-assign]
-    answer = activation.start(str(options.prepared))
+    answer = activation.start(lambda name: Path(options.prepared, name).read_bytes())
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
     sound = answer({"image": _sound(options.prepared)})
     assert "results" in sound
