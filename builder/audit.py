@@ -79,6 +79,8 @@ class Report:
     execution_env: str = ""
     memory: int = 0
     """What the action needs, in MB, as its manifest says; 0 if it does not."""
+    card: dict[str, str] = field(default_factory=dict)
+    """What was decided about the model, and why: a line per question."""
     checks: list[Check] = field(default_factory=list)
     parts: list[PartSize] = field(default_factory=list)
 
@@ -112,6 +114,7 @@ def audit(path: Path) -> Report:
     report.execution_env = manifest["executionEnv"]
     report.memory = manifest["memory"]
     known = [python for python in report.pythons if python in data.pythons()]
+    report.card = _card(files)
     for title, look in (
         ("size", lambda: _size(len(content))),
         ("form", lambda: _form(contents)),
@@ -442,6 +445,14 @@ def _model(files: dict[str, bytes]) -> Problems:
     if model[4:8] != b"TFL3":
         yield f"model/{settings['file']} is not a TFLite model"
     return f"{settings.get('name')}, {classes} classes"
+
+
+def _card(files: dict[str, bytes]) -> dict[str, str]:
+    """The model's card; empty if the zip has none."""
+    card = _settings(files).get("card")
+    if not isinstance(card, dict):
+        return {}
+    return {_printable(str(title)): _printable(str(text)) for title, text in card.items()}
 
 
 def _sizes(contents: archive.Contents, manifest: dict[str, Any], size: int) -> list[PartSize]:
