@@ -21,8 +21,8 @@ import pytest
 from builder import build, interpreters
 from builder.build import SAMPLE
 from builder.console import Console
+from builder.model import Said
 from builder.paths import ROOT
-from builder.runtime import package_tag
 from client.printing import Table
 from tests.conftest import HERE, PYTHONS, encoded, interpreter, plain
 from tests.models import COLOURS, Colours
@@ -57,10 +57,10 @@ def built(tmp_path_factory: pytest.TempPathFactory, colours: list[str]) -> Path:
     for name in ("action", "client"):
         shutil.copytree(ROOT / name, folder / name)
     wishes = build.Wishes(
-        (HERE,), folder / "a.zip", colours[1], Path(colours[3]), keep=False, provider="wheels"
+        (HERE,), folder / "a.zip", colours[1], Said(Path(colours[3])), keep=False, provider="wheels"
     )
     build.build(wishes, Console(quiet=True))
-    shutil.unpack_archive(folder / "a.zip", folder / "build" / "local" / package_tag(HERE))
+    shutil.unpack_archive(folder / "a.zip", folder / "build" / "local" / HERE)
     return folder
 
 
@@ -216,7 +216,7 @@ def test_as_csv(built: Path, tmp_path: Path) -> None:
 
 def test_the_table_hides_what_says_nothing() -> None:
     results = [
-        {"className": "background", "probability": 0.5},
+        {"className": "background", "probability": 0.5, "background": True},
         {"className": "panda", "probability": 0.4},
         {"className": "bear", "probability": 0.0005},
         {"className": "cat", "probability": 0.0004},
@@ -339,7 +339,7 @@ def test_table_on_a_terminal(built: Path, tmp_path: Path) -> None:
 )
 def test_wrong_options(arguments: list[str], said: str) -> None:
     done = build_zip(*arguments)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -388,8 +388,8 @@ def test_the_log_of_a_build(colours: list[str], tmp_path: Path) -> None:
         f"✓ invoke with Python {HERE}",
         "of 36 MiB used",
         "ai-edge-litert",
-        f"wsk action create classify {output} --kind python:{HERE} --memory 256",
-        f"wsk action create classify {output} --kind python:3 --memory 256",
+        f"wsk action create classify '{output}' --kind python:{HERE} --memory 256",
+        f"wsk action create classify '{output}' --kind python:3 --memory 256",
         "warm",
     ):
         assert text in done.stderr

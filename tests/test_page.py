@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import subprocess
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
 from builder import smoke
+from builder.archive import read
 from builder.build import SAMPLE
 from builder.paths import ACTION
 from client.serve import Incoming, params_of
@@ -144,9 +144,10 @@ def visit(browser: Browser, address: str) -> Iterator[Visit]:
 
 
 def test_it_ships_small(zip_path: Path) -> None:
-    with zipfile.ZipFile(zip_path) as archive:
-        assert archive.getinfo("action/page.html").compress_size <= MAX_DEFLATED
-        assert archive.read("action/page.html") == (ACTION / "page.html").read_bytes()
+    contents = read(zip_path)
+    [info] = [each for each in contents.infos if each.filename == "action/page.html"]
+    assert info.compress_size <= MAX_DEFLATED
+    assert contents.files["action/page.html"] == (ACTION / "page.html").read_bytes()
 
 
 @pytest.mark.parametrize("kind", ["zip_path", "precompiled_path"])
@@ -317,13 +318,16 @@ def test_a_late_answer_is_ignored(visit: Visit) -> None:
 def answered(names: list[tuple[str, float]], start: str = "warm") -> str:
     """The function's answer, with these classes."""
     timings = {"decode": 1, "classify": 2, "total": 3, "init": 400}
-    results = [{"className": name, "probability": share} for name, share in names]
+    results = [
+        {"className": name, "probability": share, "background": name == "background"}
+        for name, share in names
+    ]
     return json.dumps({"results": results, "details": {"timings": timings, "start": start}})
 
 
 def show(visit: Visit, answer: str) -> None:
     """The page with this answer, whatever the picture."""
-    visit.page.route("**/*?topK*", lambda route: route.fulfill(status=200, body=answer))
+    visit.page.route("**/*details=true", lambda route: route.fulfill(status=200, body=answer))
     visit.choose(SAMPLE.read_bytes())
     expect(visit.status).to_have_class("found")
 
@@ -374,7 +378,7 @@ def test_names_from_right_to_left(visit: Visit) -> None:
 def test_several_pictures(visit: Visit) -> None:
     """Each has its own answer, in order; one that fails does not keep the others from it."""
     held: list[Route] = []
-    visit.page.route("**/*?topK*", lambda route: held.append(route))
+    visit.page.route("**/*details=true", lambda route: held.append(route))
     files: Any = [
         {"name": f"{number}.png", "mimeType": "image/png", "buffer": encoded(plain(colour))}
         for number, colour in enumerate(("red", "lime", "blue", "white"))
@@ -403,7 +407,7 @@ def test_several_pictures(visit: Visit) -> None:
         expect(visit.status).to_contain_text(text)
         expect(tiles.nth(at)).to_have_attribute("aria-current", "true")
         assert visit.page.locator(".strip [aria-current=true]").count() == 1
-    visit.page.unroute("**/*?topK*")
+    visit.page.unroute("**/*details=true")
     visit.choose(SAMPLE.read_bytes())
     visit.sees("espresso")
     expect(tiles.first).to_be_hidden()

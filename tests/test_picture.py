@@ -75,25 +75,16 @@ def test_png_modes(mode: str, colour: Any, expected: tuple[int, int, int]) -> No
     [
         ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
         ("YCbCr", (128, 128, 128), (128, 128, 128)),
-        ("HSV", (0, 255, 255), (255, 0, 0)),
-        ("LAB", (128, 128, 128), (119, 119, 119)),
         ("RGBX", (*ORANGE, 7), ORANGE),
-        ("RGBa", (0, 0, 0, 1), (255, 255, 255)),
-        ("La", (0, 1), (255, 255, 255)),
-        ("PA", 0, (0, 0, 0)),
-        ("I", 200, (200, 200, 200)),
-        ("I", 51400, (200, 200, 200)),
-        ("I;16L", 51400, (200, 200, 200)),
-        ("I;16B", 51400, (200, 200, 200)),
-        ("F", 0.5, (127, 127, 127)),
-        ("F", 90.0, (90, 90, 90)),
-        ("F", float("nan"), (0, 0, 0)),
+        ("I;16", 51400, (200, 200, 200)),
     ],
 )
-def test_every_other_mode_of_pillow(mode: str, colour: Any, expected: tuple[int, ...]) -> None:
-    """Modes that a decoder may hand out; made here, since no encoder of ours writes them all."""
+def test_modes_that_no_encoder_of_ours_writes(
+    mode: str, colour: Any, expected: tuple[int, ...]
+) -> None:
+    """But a decoder of the five formats may hand out."""
     picture = Image.new(mode, (40, 40))
-    picture.paste(colour, (0, 0, 40, 40)) if mode not in ("PA",) else picture.putalpha(255)
+    picture.paste(colour, (0, 0, 40, 40))
     small = picture_module._on_white(picture_module._plain(picture).resize((8, 8))).convert("RGB")
     assert np.abs(np.asarray(small).astype(int) - expected).max() <= 2, small.getpixel((0, 0))
 
