@@ -57,7 +57,7 @@ class Pipeline:
         decoded = picture.decode(data, model.width, model.height, model.channels, model.crop)
         between = perf_counter()
         timings.decode += between - began
-        ranked = model.rank(decoded.pixels, options.top_k, options.threshold)
+        ranked = model.rank(decoded.pixels, options.top_k, options.threshold, options.asked)
         timings.classify += perf_counter() - between
         answer: Answer = {"results": response.results(ranked, options.details)}
         if options.details:

@@ -55,11 +55,15 @@ class TooLargeError(ImageError):
 
 
 class Options:
-    """How to answer: at most `top_k` classes, each with at least `threshold` probability."""
+    """How to answer: at most `top_k` classes, each with at least `threshold` probability.
 
-    __slots__ = ("details", "threshold", "top_k")
+    Classes with a probability of 0 count only where so many were asked for (`asked`).
+    """
 
-    def __init__(self, top_k: int, threshold: float, details: bool) -> None:
+    __slots__ = ("asked", "details", "threshold", "top_k")
+
+    def __init__(self, top_k: int, threshold: float, details: bool, asked: bool = True) -> None:
+        self.asked = asked
         self.top_k = top_k
         self.threshold = threshold
         self.details = details
@@ -99,6 +103,7 @@ def parse(params: Any, classes: int) -> Request:
         params.get("threshold", 0.0),
         params.get("details", False),
         classes,
+        asked="topK" in params,
     )
     if ("image" in params) == ("images" in params):
         found = "both" if "image" in params else "neither"
@@ -120,8 +125,13 @@ def parse(params: Any, classes: int) -> Request:
     return Request(images, True, options)
 
 
-def parse_options(top_k: Any, threshold: Any, details: Any, classes: int) -> Options:
-    """Check the options of a request; raises RequestError with what was expected and found."""
+def parse_options(
+    top_k: Any, threshold: Any, details: Any, classes: int, asked: bool = True
+) -> Options:
+    """Check the options of a request; raises RequestError with what was expected and found.
+
+    `asked` is whether `top_k` is the client's own.
+    """
     if isinstance(top_k, float) and top_k.is_integer():
         top_k = int(top_k)  # JSON knows one kind of number: some write 5 as 5.0
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= classes:
@@ -133,7 +143,7 @@ def parse_options(top_k: Any, threshold: Any, details: Any, classes: int) -> Opt
         raise RequestError(f"threshold: expected a number from 0 to 1, found {_shown(threshold)}")
     if not isinstance(details, bool):
         raise RequestError(f"details: expected true or false, found {_shown(details)}")
-    return Options(top_k, float(threshold), details)
+    return Options(top_k, float(threshold), details, asked)
 
 
 def image_bytes(value: Any) -> bytes:

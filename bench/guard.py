@@ -40,6 +40,7 @@ from builder import data, model, runtime, smoke
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError
+from builder.model import NOTHING
 from builder.runtime import DEFAULT, compiled
 
 LIMITS = Path(__file__).with_name("limits.toml")
@@ -99,7 +100,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     console = Console(quiet=True)
     python = peers.interpreter()
-    chosen = model.resolve(options.model, None, console)
+    chosen = model.resolve(options.model, NOTHING, console)
     source = "compiled" if compiled.finished(peers.PYTHON, DEFAULT) else "wheels"
     limits = data.read(LIMITS)
     baseline = baselines(limits, chosen.path.stem, source)

@@ -16,19 +16,19 @@ from builder import (
     interpreters,
     memory,
     model,
+    operators,
     report,
     runtime,
     smoke,
 )
 from builder.console import Console, megabytes
 from builder.errors import BuildError
-from builder.model import Model, Normalization
-from builder.paths import BUILDER, LOCAL, REQUANTIZED
+from builder.model import NOTHING, Model, Said
+from builder.paths import LOCAL, REQUANTIZED
+from builder.paths import SAMPLE as SAMPLE
 from builder.requantize import requantize
-from builder.runtime import DEFAULT, Options, compiled, package_tag
+from builder.runtime import DEFAULT, Options, package_tag, registered
 from builder.tflite import signature
-
-SAMPLE = BUILDER / "sample" / "espresso.jpg"
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,8 @@ class Wishes:
     pythons: tuple[str, ...]
     output: Path
     model: str | None = None
-    labels: Path | None = None
-    normalization: Normalization | None = None
+    said: Said = NOTHING
+    """What is said of the model."""
     requantize: bool = True
     """Whether a uint8 model is converted to int8."""
     provider: str = "auto"
@@ -81,16 +81,16 @@ def build(wishes: Wishes, console: Console) -> Outcome:
                 f"python:{python} is a kind only where somebody added it"
             )
     with console.step("model") as details:
-        chosen = model.resolve(wishes.model, wishes.labels, console, wishes.normalization)
+        chosen = model.finer(model.resolve(wishes.model, wishes.said, console))
         details += model.describe(chosen)
     figures = None
     if wishes.requantize:
         chosen, figures = _int8(chosen, console)
-    options = replace(wishes.options, needed=chosen.operators)
-    targets = [_target(python, wishes.provider, options, console) for python in wishes.pythons]
+    provider = _provider(wishes, chosen, console)
+    targets = [_target(python, provider, wishes.options, console) for python in wishes.pythons]
     for target in targets:
-        if target.runtime.operators is not None:
-            compiled.check_operators(chosen.operators, target.runtime.operators)
+        origin = f"{provider}'s interpreter" if provider != "auto" else target.runtime.origin
+        operators.check(chosen.path.name, chosen.signature, target.runtime.operators, origin)
     with files.replacing(wishes.output, "--output") as part:
         with console.step("zip") as details:
             entries = bundle.collect(targets, chosen, wishes.execution_env)
@@ -162,9 +162,7 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
         path = REQUANTIZED / chosen.part.sha256[:12] / chosen.settings["file"]
         with files.replacing(path) as fresh:
             fresh.write_bytes(converted.content)
-        about = signature(path)
-        step = about.outputs[0].scale or 1 / 256
-        agreed = agreement.check(chosen.path, path, chosen.settings, step, SAMPLE)
+        agreed = agreement.check(chosen.path, path, chosen.settings, SAMPLE)
         exact = converted.channels - converted.rescaled
         details += [
             f"{exact:,} of {converted.channels:,} channels exact, {converted.rescaled:,} rescaled, "
@@ -179,7 +177,27 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
         "largestWeightError": round(converted.error, 6),
         "agreement": asdict(agreed),
     }
-    return replace(chosen, path=path, part=part, operators=frozenset(about.operators)), figures
+    return replace(chosen, path=path, part=part, signature=signature(path)), figures
+
+
+def _provider(wishes: Wishes, chosen: Model, console: Console) -> str:
+    """The provider to ask: not one that would compile what lacks an operator of the model.
+
+    Raises:
+        ModelError: just that one was asked for.
+    """
+    name, known = chosen.path.name, registered.compiled(wishes.options.ops)
+    if wishes.provider == "wheels":
+        return wishes.provider
+    if wishes.provider != "auto":
+        operators.check(name, chosen.signature, known, "a compiled interpreter")
+    elif lacking := operators.missing(chosen.signature, known):
+        console.warn(
+            f"{name} needs operators that a compiled interpreter lacks: {', '.join(lacking)}. "
+            "Taking ready-made wheels, whose zip is five times the size and slower to start."
+        )
+        return "wheels"
+    return wishes.provider
 
 
 def _target(python: str, provider: str, options: Options, console: Console) -> bundle.Target:

@@ -21,7 +21,7 @@ from builder.console import Advance
 from builder.errors import BuildError
 from builder.files import is_there, replacing
 from builder.model import Model
-from builder.paths import ACTION, BUILDER, DEFLATED, MODELS, ROOT
+from builder.paths import ACTION, BUILDER, DEFLATED, ROOT
 from builder.runtime import Part, Runtime, package_tag
 from builder.sbom import sbom
 
@@ -106,7 +106,7 @@ def collect(targets: Sequence[Target], model: Model, execution_env: str = "") ->
     """
     targets = [_tagged(target) for target in targets] if len(targets) > 1 else targets
     packages = [part for target in targets for part in target.runtime.parts]
-    parts = [_own_part(), *packages, model.part, _labels_part()]
+    parts = [_own_part(), *packages, model.part, model.labels_part]
     settings = json.dumps(model.settings, ensure_ascii=False, separators=(",", ":"))
     entries = [
         *_action_files(execution_env),
@@ -326,19 +326,6 @@ def _compile(
 def _own_part() -> Part:
     licence = (ROOT / "LICENSE").read_text("utf-8")
     return Part("action", __version__, "this project", "", "Apache-2.0", (("action", licence),))
-
-
-def _labels_part() -> Part:
-    labels = MODELS / "labels.txt"
-    text = (MODELS / "labels.LICENSE.txt").read_text("utf-8")
-    return Part(
-        "labels",
-        "",
-        "class names and settings of the model; ImageNet's come from timm 1.0.31",
-        hashlib.sha256(labels.read_bytes()).hexdigest(),
-        "Apache-2.0",
-        (("labels", text),),
-    )
 
 
 def _licences(parts: list[Part]) -> str:

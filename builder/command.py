@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from builder import build
     from builder.console import Console
     from builder.deploy import command as deployment
+    from builder.model import Said
 
 INSIDE = "CLASSIFY_TOOLS"
 """Set for the process that runs in the tool environment."""
@@ -202,7 +203,6 @@ def _wishes(
 ) -> build.Wishes:
     """What is asked of the build."""
     from builder import build, data
-    from builder.model import Normalization
     from builder.runtime import Options
 
     default = build.default_python()
@@ -216,15 +216,11 @@ def _wishes(
             console.note(f"this Python is {running}: building for {pythons[0]} (--python)")
     if target:
         target.kind(pythons, options.kind)  # or an error, before anything is built
-    normalization = None
-    if options.mean is not None:
-        normalization = Normalization((options.mean,), (options.std,))
     return build.Wishes(
         pythons=pythons,
         output=command_line.output(options),
         model=options.model,
-        labels=options.labels,
-        normalization=normalization,
+        said=_said(options),
         requantize=not options.no_requantize,
         provider=options.runtime or "auto",
         options=Options(
@@ -238,6 +234,21 @@ def _wishes(
         execution_env=command_line.execution_env(options),
         smoke=not options.no_smoke,
         keep=not options.no_keep,
+    )
+
+
+def _said(options: argparse.Namespace) -> Said:
+    """What the options say of the model."""
+    from builder.model import Said
+    from builder.model_input import Normalization
+
+    return Said(
+        labels=options.labels,
+        normalization=Normalization(options.mean, options.std) if options.mean else None,
+        layout=options.layout or "",
+        output=options.output_kind or "",
+        background={"yes": True, "no": False}.get(options.background),
+        locale=options.locale or "",
     )
 
 

@@ -13,14 +13,15 @@ import shutil
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from builder import files
 from builder.errors import BuildError, UsageError
 from builder.paths import ZIP
 
 _BUILDING = (
-    *("python", "model", "labels", "mean", "std", "no_requantize", "runtime", "ops"),
+    *("python", "model", "labels", "locale", "background", "mean", "std", "layout"),
+    *("output_kind", "no_requantize", "runtime", "ops"),
     *("runtime_from", "export_runtime"),
     *("precompiled", "kind", "execution_env", "optimize", "engine", "engine_arg", "sources"),
     *("output", "no_keep"),
@@ -28,6 +29,9 @@ _BUILDING = (
 """What says how a zip is built."""
 _DEPLOYING = ("platform", "apihost", "auth", "insecure", "web", "web_secure")
 """What says where and how one is deployed."""
+OUTPUT_KINDS = ("probabilities", "logits", "scores")
+"""Words after --output that are no path: `model_output.KINDS`, which only the tool's environment
+can import."""
 _COMPILING = ("ops", "engine", "engine_arg", "sources")
 """What ready-made wheels have no use for."""
 _EXPORTING = ("python", "ops", "export_runtime", "work", "json", "quiet")
@@ -54,14 +58,31 @@ def parser() -> argparse.ArgumentParser:
         "one's if OpenWhisk has an image of it, else 3.11)",
     )
     add("--model", metavar="NAME|PATH", help="a model of model/catalogue.toml, or a .tflite file")
-    add("--labels", metavar="PATH", type=Path, help="class names, one per line")
+    add(
+        "--labels",
+        metavar="PATH",
+        type=Path,
+        help="class names: text with one per line, numbered or not, JSON or CSV",
+    )
+    add("--locale", metavar="XX", help="of the labels inside the model, if it has several")
+    add(
+        "--background",
+        choices=("yes", "no"),
+        help="whether class 0 stands for none of the others (default: what its name says)",
+    )
     add(
         "--mean",
-        metavar="N",
-        type=float,
-        help="of the model's input: a pixel enters as (pixel - mean) / std",
+        metavar="N[,N,N]",
+        type=_numbers_of,
+        help="of the model's input, one number or one per channel: a pixel of 0..255 enters as "
+        "(pixel - mean) / std (default: what the model's file says)",
     )
-    add("--std", metavar="N", type=float, help="see --mean")
+    add("--std", metavar="N[,N,N]", type=_numbers_of, help="see --mean")
+    add(
+        "--layout",
+        choices=("nhwc", "nchw"),
+        help="of the model's input: channels last or first (default: what its shape says)",
+    )
     add(
         "--no-requantize",
         action="store_true",
@@ -128,7 +149,14 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         help="folder that is searched for source archives, by sha256, before any is fetched",
     )
-    add("--output", metavar="PATH", help="default: dist/classify.zip")
+    add(
+        "--output",
+        metavar="PATH|KIND",
+        action=_Output,
+        help="the zip (default: dist/classify.zip); or, as one of the words probabilities, logits "
+        "and scores, what the model's output is (default: what the model says and does). May be "
+        "given twice; a zip of such a name is ./logits",
+    )
     add(
         "--work",
         metavar="DIR",
@@ -180,7 +208,23 @@ def parser() -> argparse.ArgumentParser:
     add("--no-keep", action="store_true", help="leave python -m action with its earlier build")
     add("--json", action="store_true", help="print the report as JSON on standard output")
     add("--quiet", action="store_true", help="print warnings and errors only")
+    usage.set_defaults(output_kind=None)
     return usage
+
+
+class _Output(argparse.Action):
+    """`--output`: a path, or one of the words that say what the model's output is."""
+
+    def __call__(self, usage: Any, namespace: Any, value: Any, option: str | None = None) -> None:
+        setattr(namespace, "output_kind" if value in OUTPUT_KINDS else "output", value)
+
+
+def _numbers_of(text: str) -> tuple[float, ...]:
+    """The numbers of --mean and --std."""
+    numbers = tuple(float(part) for part in text.split(","))
+    if len(numbers) not in (1, 3):
+        raise argparse.ArgumentTypeError(f"expected one number or three, found {text!r}")
+    return numbers
 
 
 def check(options: argparse.Namespace) -> None:
@@ -353,16 +397,18 @@ def _together(options: argparse.Namespace) -> None:
 def _numbers(options: argparse.Namespace) -> None:
     if (options.mean is None) != (options.std is None):
         raise UsageError("--mean and --std go together")
-    if options.mean is not None and not math.isfinite(options.mean):
-        raise UsageError(f"--mean: expected a number, found {options.mean}")
-    if options.std is not None and not (options.std > 0 and math.isfinite(options.std)):
-        raise UsageError(f"--std: expected a number above 0, found {options.std}")
+    for number in options.mean or ():
+        if not math.isfinite(number):
+            raise UsageError(f"--mean: expected a number, found {number}")
+    for number in options.std or ():
+        if not (number > 0 and math.isfinite(number)):
+            raise UsageError(f"--std: expected a number above 0, found {number}")
 
 
 def _paths(options: argparse.Namespace) -> None:
     if options.labels is not None and files.kind_of(options.labels) != "file":
         raise UsageError(
-            "--labels: expected a UTF-8 text file with a class name per line, found "
+            "--labels: expected a file with a class name per line, JSON or CSV, found "
             + _what_is_at(options.labels)
         )
     if options.sources is not None and not options.sources.is_dir():
@@ -397,7 +443,7 @@ def _what_is_at(path: Path) -> str:
 def _given(options: argparse.Namespace, names: Iterable[str]) -> list[str]:
     """Those of the options that are on the command line, as they are typed."""
     given = [name for name in names if getattr(options, name) not in (None, False, [])]
-    return ["--" + name.replace("_", "-") for name in given]
+    return ["--" + name.removesuffix("_kind").replace("_", "-") for name in given]
 
 
 def _refuse(options: argparse.Namespace, names: Iterable[str], other: str) -> None:

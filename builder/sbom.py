@@ -12,7 +12,7 @@ from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 
-from builder.runtime import Part
+from builder.runtime import NO_LICENCE, Part
 
 
 def sbom(parts: Sequence[Part], date: tuple[int, int, int, int, int, int]) -> bytes:
@@ -49,6 +49,9 @@ def _component(
     if part.name.startswith("model "):
         kind = ComponentType.MACHINE_LEARNING_MODEL
     hashes = [HashType(alg=HashAlgorithm.SHA_256, content=part.sha256)] if part.sha256 else []
+    licences = []
+    if part.licence != NO_LICENCE:
+        licences = [LicenseFactory().make_from_string(part.licence)]
     return Component(
         name=part.name,
         type=kind,
@@ -56,6 +59,6 @@ def _component(
         version=part.version or None,
         description=part.source,
         hashes=hashes,
-        licenses=[LicenseFactory().make_from_string(part.licence)],
+        licenses=licences,
         components=[_component(linked, within=f"{reference}/") for linked in part.linked],
     )

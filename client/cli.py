@@ -161,7 +161,9 @@ def _format(options: argparse.Namespace, names: list[str]) -> Callable[[dict[str
 def _chosen(parser: argparse.ArgumentParser, options: argparse.Namespace, classes: int) -> Options:
     top = min(DEFAULT_TOP_K, classes) if options.top is None else options.top
     try:
-        return parse_options(top, options.threshold, options.details, classes)
+        return parse_options(
+            top, options.threshold, options.details, classes, asked=options.top is not None
+        )
     except ActionError as error:
         parser.error(str(error).replace("topK", "--top").replace("threshold", "--threshold"))
 

@@ -110,7 +110,8 @@ class Endpoint:
             sent = {"sent": {"format": "PNG", **size, "of": len(data)}}
             data = made.data
         picture = image_bytes(data)
-        query = {"topK": options.top_k, "threshold": options.threshold}
+        top_k = {"topK": options.top_k} if options.asked else {}
+        query = {**top_k, "threshold": options.threshold}
         details = {"details": "true"} if options.details else {}
         headers = {"content-type": _content_type(picture)}
         answer = self._ask("POST", picture, {**query, **details}, headers)

@@ -16,6 +16,8 @@ from PIL import Image
 
 from builder import build, data, files, interpreters, smoke
 from builder.console import Console
+from builder.model import Said
+from builder.model_input import Normalization
 from builder.paths import ROOT
 from builder.runtime import package_tag
 from tests.models import COLOURS, Colours
@@ -26,6 +28,7 @@ PYTHONS = data.pythons()
 HERE = build.default_python()
 IMAGE = "registry.example/python:1"
 """OW_EXECUTION_ENV of a deployment of one's own."""
+PLUS_MINUS_ONE = Normalization((127.5,), (127.5,))
 PANDA = "giant panda, panda, panda bear, coon bear, Ailuropoda melanoleuca"
 
 Ask = Callable[..., Any]
@@ -59,6 +62,7 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
         provider: str = "wheels",
         execution_env: str = "",
         requantize: bool = True,
+        normalization: Normalization | None = None,
     ) -> Path:
         for version in python.split(","):
             interpreter(version)
@@ -66,7 +70,8 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
             Path(path).read_bytes() if Path(path).is_file() else path.encode()
             for path in (model, labels)
         ]
-        digest = hashlib.sha256(repr((python, provider, execution_env, requantize)).encode())
+        wanted = (python, provider, execution_env, requantize, normalization)
+        digest = hashlib.sha256(repr(wanted).encode())
         for each in inputs:
             digest.update(hashlib.sha256(each).digest())
         output = shared / f"zip-{python}-{digest.hexdigest()[:12]}" / "classify.zip"
@@ -77,7 +82,7 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
                 tuple(python.split(",")),
                 output,
                 model or None,
-                Path(labels) if labels else None,
+                Said(Path(labels) if labels else None, normalization),
                 requantize=requantize,
                 provider=provider,
                 execution_env=execution_env,
@@ -133,7 +138,9 @@ def colour_zip(
 
     def make(want: Colours) -> Path:
         path = tmp_path_factory.getbasetemp() / f"colours-{abs(hash(want))}.tflite"
-        return make_zip(HERE, str(want.write(path)), str(colour_labels))
+        scaled = PLUS_MINUS_ONE if want.dtype == "float32" else None
+        model = str(want.write(path))
+        return make_zip(HERE, model, str(colour_labels), normalization=scaled)
 
     return make
 

@@ -307,13 +307,21 @@ def test_without_an_interpreter_for_it(
 ) -> None:
     """No Python of that version here: the zip has sources, still answers, and it is said aloud."""
     from builder import interpreters, smoke
-    from tests.conftest import base64_of, encoded, interpreter, plain
+    from builder.model import Said
+    from tests.conftest import PLUS_MINUS_ONE, base64_of, encoded, interpreter, plain
 
     path = interpreter(HERE)
     monkeypatch.setattr(interpreters, "find", lambda version: None)
     model = Colours().write(tmp_path / "m.tflite")
     output = tmp_path / "a.zip"
-    wishes = build.Wishes((HERE,), output, str(model), colour_labels, provider="wheels", keep=False)
+    wishes = build.Wishes(
+        (HERE,),
+        output,
+        str(model),
+        Said(colour_labels, PLUS_MINUS_ONE),
+        provider="wheels",
+        keep=False,
+    )
     outcome = build.build(wishes, console)
     assert outcome.smoke == {}
     said = capsys.readouterr().err

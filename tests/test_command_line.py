@@ -21,6 +21,7 @@ import pytest
 from builder import build, interpreters
 from builder.build import SAMPLE
 from builder.console import Console
+from builder.model import Said
 from builder.paths import ROOT
 from builder.runtime import package_tag
 from client.printing import Table
@@ -57,7 +58,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, colours: list[str]) -> Path:
     for name in ("action", "client"):
         shutil.copytree(ROOT / name, folder / name)
     wishes = build.Wishes(
-        (HERE,), folder / "a.zip", colours[1], Path(colours[3]), keep=False, provider="wheels"
+        (HERE,), folder / "a.zip", colours[1], Said(Path(colours[3])), keep=False, provider="wheels"
     )
     build.build(wishes, Console(quiet=True))
     shutil.unpack_archive(folder / "a.zip", folder / "build" / "local" / package_tag(HERE))
@@ -216,7 +217,7 @@ def test_as_csv(built: Path, tmp_path: Path) -> None:
 
 def test_the_table_hides_what_says_nothing() -> None:
     results = [
-        {"className": "background", "probability": 0.5},
+        {"className": "background", "probability": 0.5, "background": True},
         {"className": "panda", "probability": 0.4},
         {"className": "bear", "probability": 0.0005},
         {"className": "cat", "probability": 0.0004},

@@ -24,11 +24,13 @@ from builder import audit, build, bundle, interpreters, smoke
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError, ModelError
+from builder.model import Said
 from builder.paths import ROOT
 from builder.runtime import DEFAULT, Options, compiled
 from tests import networks
 from tests.conftest import (
     MOBILENET,
+    PLUS_MINUS_ONE,
     PYTHONS,
     base64_of,
     encoded,
@@ -428,9 +430,14 @@ def test_what_the_start_imports(
 def test_an_operator_that_is_not_in(tmp_path: Path, console: Console, colour_labels: Path) -> None:
     model = Colours(operator="CUMSUM").write(tmp_path / "m.tflite")
     wishes = build.Wishes(
-        (PYTHON,), tmp_path / "a.zip", str(model), colour_labels, provider="local", keep=False
+        (PYTHON,),
+        tmp_path / "a.zip",
+        str(model),
+        Said(colour_labels, PLUS_MINUS_ONE),
+        provider="local",
+        keep=False,
     )
-    with pytest.raises(ModelError, match="the compiled interpreter lacks: CUMSUM") as caught:
+    with pytest.raises(ModelError, match="lacks: CUMSUM version 2") as caught:
         build.build(wishes, console)
     assert "--ops all" in caught.value.hint
     assert not (tmp_path / "a.zip").exists()
@@ -542,21 +549,6 @@ def test_the_libraries_are_stripped_and_hold_no_debug_information(
             content = archive.read(name)
             assert b".debug_info" not in content, name
             assert b".symtab" not in content, name
-
-
-def test_nothing_is_compiled_that_lacks_an_operator_of_the_model(
-    console: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Said before minutes of work, also by `auto`, which would have gone on with wheels."""
-    monkeypatch.setattr(compiled, "COMPILED", tmp_path / "runtimes")
-    monkeypatch.setattr(compiled, "BUILD", tmp_path)
-    path = engine(tmp_path, f"touch {tmp_path}/ran; exit 1")
-    options = Options(engine=path, needed=frozenset({"CONV_2D", "CUMSUM"}))
-    for provide in (compiled.container, compiled.local, compiled.auto):
-        with pytest.raises(ModelError, match="the compiled interpreter lacks: CUMSUM"):
-            provide("3.11", options, console)
-    assert not (tmp_path / "ran").exists()
-    assert not (tmp_path / "runtimes").exists()
 
 
 def test_what_the_container_is_for(

@@ -15,6 +15,7 @@ import pytest
 from builder import build, data, options
 from builder.console import Console
 from builder.errors import BuildError, UsageError
+from builder.model import Said
 from builder.paths import ROOT
 from builder.runtime import DEFAULT, Options, compiled, prebuilt
 from tests.conftest import HERE
@@ -213,7 +214,7 @@ def test_the_same_zip(
         (PYTHON,),
         tmp_path / "a.zip",
         str(model),
-        colour_labels,
+        Said(colour_labels),
         provider="prebuilt",
         options=Options(prebuilt=str(exported)),
         smoke=False,

@@ -13,6 +13,7 @@ from bench.peers import pip
 from builder import bundle, interpreters, model, smoke
 from builder.build import SAMPLE
 from builder.console import Console
+from builder.model import NOTHING
 from builder.runtime import Part, Runtime
 from tests.conftest import base64_of
 
@@ -31,7 +32,7 @@ def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: 
     owner = {path.relative_to(folder).as_posix(): pip.TFLITE_RUNTIME for path in files}
     version = pip.versions(pip.TFLITE_RUNTIME)[pip.TFLITE_RUNTIME]
     part = Part(pip.TFLITE_RUNTIME, version, "the package index", "?", "?", ())
-    chosen = model.resolve(imagenet_model, None, console)
+    chosen = model.resolve(imagenet_model, NOTHING, console)
     runtime = Runtime(python, folder, (part,), owner, "a test")
     archive = tmp_path / "a.zip"
     bundle.write(

@@ -22,7 +22,8 @@ from builder.build import SAMPLE
 from builder.bundle import MODULES
 from builder.console import Console
 from builder.errors import BuildError
-from builder.model import Normalization
+from builder.model import Said
+from builder.model_input import Normalization
 from builder.runtime import package_tag
 from tests.conftest import HERE, PANDA, PYTHONS, SHARED, base64_of, encoded, interpreter, plain
 from tests.models import COLOURS, Colours
@@ -255,9 +256,8 @@ def test_mean_and_std_per_channel(tmp_path: Path, console: Console, colour_label
     model = Colours("float32").write(tmp_path / "m.tflite")
     output = tmp_path / "a.zip"
     scaled = Normalization((0.0, 0.0, 0.0), (255.0, 127.5, 255.0))
-    wishes = build.Wishes(
-        (HERE,), output, str(model), colour_labels, scaled, provider="wheels", keep=False
-    )
+    said = Said(colour_labels, scaled, output="logits")
+    wishes = build.Wishes((HERE,), output, str(model), said, provider="wheels", keep=False)
     build.build(wishes, console)
     with smoke.launched(output, interpreter()) as running:
         answer = running.run({"image": base64_of(encoded(plain("#ffff00")))})

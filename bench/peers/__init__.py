@@ -21,7 +21,7 @@ from builder import build, data, interpreters, smoke
 from builder.console import Console
 from builder.errors import BuildError
 from builder.interpreters import Interpreter
-from builder.model import Model
+from builder.model import Model, Said
 from builder.paths import BUILD
 from builder.tools import environment
 
@@ -152,7 +152,7 @@ def ours(
         (PYTHON,),
         output,
         model=str(chosen.path),
-        labels=labels,
+        said=Said(labels=labels),
         requantize=requantize,
         provider=provider,
         optimize=optimize,

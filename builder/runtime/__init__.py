@@ -9,10 +9,13 @@ without asking for anything: a compiled runtime that is there, a container engin
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.console import Console
+
+NO_LICENCE = "not stated"
+"""Of a part that the user brought: we claim nothing about it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Runtime:
         parts: the packages in it, with provenance.
         owner: path in `folder` (with slashes) -> name of the part it belongs to.
         origin: which provider it is from, and why, for the build's log.
-        operators: TFLite's builtin operators that its interpreter has; None if all.
+        operators: the highest version that its interpreter has of each of TFLite's builtin
+            operators.
     """
 
     python: str
@@ -50,7 +54,7 @@ class Runtime:
     parts: tuple[Part, ...]
     owner: dict[str, str]
     origin: str
-    operators: frozenset[str] | None = None
+    operators: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,6 @@ class Options:
         engine: the container engine to use; empty to find one.
         engine_arguments: passed to its build command.
         prebuilt: file or address to take compiled packages from; empty for a release's.
-        needed: operators of the model: an interpreter without them is not compiled.
     """
 
     ops: str = "classifier"
@@ -71,7 +74,6 @@ class Options:
     engine: str = ""
     engine_arguments: tuple[str, ...] = ()
     prebuilt: str = ""
-    needed: frozenset[str] = frozenset()
 
 
 DEFAULT = Options()

@@ -13,19 +13,18 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from builder import files, interpreters
 from builder.console import Console
-from builder.errors import BuildError, ModelError
+from builder.errors import BuildError
 from builder.native.recipe import digest
-from builder.native.tflite.build import operators
 from builder.paths import BUILD, BUILDER, COMPILED, ROOT
 from builder.processes import logged
-from builder.runtime import Options, Part, Runtime, package_tag, wheels
+from builder.runtime import Options, Part, Runtime, package_tag, registered, wheels
 from builder.runtime.prune import select
 from builder.variables import for_pip, neutral
 
@@ -62,8 +61,6 @@ def auto(python: str, options: Options, console: Console) -> Runtime:
     if engine:
         try:
             return container(python, replace(options, engine=engine), console)
-        except ModelError:
-            raise
         except BuildError as error:
             console.warn(f"{error}\n{error.hint}")
             reason, instead = f"{engine} could not build Dockerfile.builder", "mend that"
@@ -81,11 +78,9 @@ def container(python: str, options: Options, console: Console) -> Runtime:
 
     Raises:
         BuildError: no engine answers, or it failed.
-        ModelError: what it would compile lacks an operator of the model.
     """
     if finished(python, options):
         return kept(python, options)
-    _check_operators(options)
     engine = options.engine or find_engine()
     if not engine:
         raise BuildError(
@@ -110,11 +105,9 @@ def local(python: str, options: Options, console: Console) -> Runtime:
 
     Raises:
         BuildError: the machine lacks something (says what), or the build failed.
-        ModelError: what it would compile lacks an operator of the model.
     """
     if finished(python, options):
         return kept(python, options)
-    _check_operators(options)
     interpreter = interpreters.find(python)
     if (sys.platform, platform.machine()) != ("linux", "x86_64") or not shutil.which("apt-get"):
         raise BuildError(
@@ -135,24 +128,6 @@ def local(python: str, options: Options, console: Console) -> Runtime:
     settings = for_pip([sys.executable, "-I", "-m", "pip"], ROOT)
     made = _run(command, settings, "compiling on this machine", target, console, ROOT)
     return _runtime(python, target, "compiled on this machine" if made else BEFORE)
-
-
-def check_operators(operators: Iterable[str], known: Iterable[str]) -> None:
-    """Whether an interpreter that knows some operators has those of a model.
-
-    Raises:
-        ModelError: it lacks some.
-    """
-    if missing := sorted(set(operators) - set(known)):
-        raise ModelError(
-            "the model uses operators that the compiled interpreter lacks: " + ", ".join(missing),
-            "compile one that has all: --ops all; or take --runtime wheels",
-        )
-
-
-def _check_operators(options: Options) -> None:
-    if options.ops == "classifier":
-        check_operators(options.needed, operators())
 
 
 def find_engine() -> str:
@@ -284,7 +259,7 @@ def _runtime(python: str, folder: Path, origin: str) -> Runtime:
             if path.is_file() and "__pycache__" not in path.parts
         ]
         owner |= dict.fromkeys(select(name, files), name)
-    operators = frozenset(recipe["operators"]) if recipe["operators"] else None
+    operators = registered.compiled("classifier" if recipe["operators"] else "all")
     return Runtime(python, folder, tuple(parts), owner, origin, operators)
 
 

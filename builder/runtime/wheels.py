@@ -10,7 +10,7 @@ from builder.console import Console
 from builder.download import Package, from_index
 from builder.errors import DownloadError
 from builder.paths import DOWNLOADS, RUNTIMES
-from builder.runtime import Options, Part, Runtime, package_tag, prune
+from builder.runtime import Options, Part, Runtime, package_tag, prune, registered
 
 
 def provide(python: str, options: Options, console: Console) -> Runtime:
@@ -36,7 +36,9 @@ def provide(python: str, options: Options, console: Console) -> Runtime:
                 files.put(fresh, folder)
     owner = json.loads(index.read_text("utf-8"))
     parts = tuple(_part(package, wheel) for package, wheel in zip(packages, wheels, strict=True))
-    return Runtime(python, folder / "packages", parts, owner, "ready-made wheels")
+    return Runtime(
+        python, folder / "packages", parts, owner, "ready-made wheels", registered.wheels()
+    )
 
 
 def unpack(wheel: Path, folder: Path, package: str) -> list[str]:

@@ -39,7 +39,7 @@ def peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) -> Pee
     node = _node()
     console.note(f"{NAMES[backend]}: node_modules, and {model.path.name} as a graph model")
     installed = _installed(backend, node)
-    network = convert(model.path, model.settings["softmax"])
+    network = convert(model.path, model.settings["activation"] == "softmax")
     settings = {key: model.settings[key] for key in ("mean", "std", "labels")}
     settings |= {"backend": backend, "size": signature(model.path).inputs[0].shape[1:3]}
     output = FOLDER / f"tfjs-{backend}.zip"
