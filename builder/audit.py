@@ -61,6 +61,8 @@ class Report:
     execution_env: str = ""
     memory: int = 0
     """What the action needs, in MB, as its manifest says; 0 if it does not."""
+    card: dict[str, str] = field(default_factory=dict)
+    """What was decided about the model, and why: a line per question."""
     checks: list[Check] = field(default_factory=list)
     parts: list[PartSize] = field(default_factory=list)
 
@@ -93,6 +95,7 @@ def audit(path: Path) -> Report:
     report.bytecode = bool(manifest.get("bytecode"))
     report.execution_env = str(manifest.get("executionEnv", ""))
     report.memory = manifest.get("memory", 0)
+    report.card = _card(files)
     for title, look in (
         ("size", lambda: _size(len(content))),
         ("entries", lambda: _entries(contents, bool(manifest.get("executionEnv")))),
@@ -362,6 +365,15 @@ def _model(files: dict[str, bytes]) -> Iterator[str]:
     if model[4:8] != b"TFL3":
         yield f"model/{settings['file']} is not a TFLite model"
     yield f"={settings['name']}, {classes} classes"
+
+
+def _card(files: dict[str, bytes]) -> dict[str, str]:
+    """The model's card; empty if the zip has none."""
+    try:
+        card = json.loads(files[MODEL_SETTINGS])["card"]
+        return {str(title): str(text) for title, text in card.items()}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
 
 
 def _sizes(contents: archive.Contents, manifest: dict[str, Any], size: int) -> list[PartSize]:
