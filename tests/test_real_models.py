@@ -7,7 +7,6 @@ licences let everybody use them: zlib (Silicon Labs' Machine Learning Toolkit) a
 from __future__ import annotations
 
 import io
-import json
 import math
 import zipfile
 from collections.abc import Callable
@@ -161,8 +160,7 @@ def resolved(name: str, folder: Path, console: Console) -> tuple[Model, Model]:
 
 def classifier(found: Model) -> Classifier:
     """The function's classifier with a model."""
-    settings = json.dumps(found.settings).encode()
-    return Classifier(lambda name: settings if name.endswith(".json") else found.path.read_bytes())
+    return Classifier(found.settings, str(found.path))
 
 
 def reference(path: Path, values: Pixels) -> Pixels:
