@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from time import perf_counter
 
 from action.packages import over_http
@@ -13,14 +12,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from action.packed import Packed
     from action.response import Answer
 
 
-def start(root: str) -> Handler:
-    """Load the model in `root`, once per container.
+def start(files: Packed) -> Handler:
+    """Load the model, once per container; the packages are in use already.
 
     Args:
-        root: folder with `model/`; its packages are in use already.
+        files: of the zip.
 
     Returns:
         The function that answers activations.
@@ -28,18 +28,18 @@ def start(root: str) -> Handler:
     Raises:
         Exception: of any kind: the packages or the model cannot be loaded.
     """
-    return Handler(os.path.join(root, "model"))
+    return Handler(files)
 
 
 class Handler:
     """Answers activations with a model that is loaded."""
 
-    def __init__(self, model: str) -> None:
-        """Import the packages and load the model in folder `model`."""
+    def __init__(self, files: Packed) -> None:
+        """Import the packages and load the model."""
         began = perf_counter()
         from action.pipeline import Pipeline  # numpy, Pillow, the interpreter: a part of init
 
-        self.pipeline = Pipeline(model)
+        self.pipeline = Pipeline(files)
         self._init_ms = round((perf_counter() - began) * 1000, 3)
         self._start = "cold"
 

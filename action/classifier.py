@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-
 import numpy as np
 
 try:
@@ -48,14 +45,12 @@ class Classifier:
         crop: side of the central square to look at, as a share of the shorter side.
     """
 
-    def __init__(self, folder: str) -> None:
-        """Load `model.json` and the model it names from `folder`.
+    def __init__(self, settings: dict[str, Any], path: str) -> None:
+        """Load the model at `path`, of which `settings` are what `model.json` holds.
 
         It does not run it: that would take as long as the first activation, which is already
         waiting, saves by it or longer.
         """
-        with open(os.path.join(folder, "model.json"), encoding="utf-8") as file:
-            settings: dict[str, Any] = json.load(file)
         self.name: str = settings["name"]
         self.labels: list[str] = settings["labels"]
         self.background: int = settings.get("background", -1)
@@ -64,7 +59,6 @@ class Classifier:
         self.crop: float = settings["crop"]
         self.height, self.width, self.channels = settings["size"]
         self._activation: str = settings["activation"]
-        path = os.path.join(folder, settings["file"])
         self._interpreter = tflite.Interpreter(model_path=path, num_threads=1)
         self._interpreter.allocate_tensors()
         source = self._interpreter.get_input_details()[0]

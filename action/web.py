@@ -108,8 +108,10 @@ def _page(params: dict[str, Any]) -> Answer | None:
 def _page_file() -> tuple[str, str]:
     """The page beside this module, if it is there, and the policy that lets just its code run."""
     try:
-        with open(os.path.join(action.__path__[0], "page.html"), encoding="utf-8") as file:
-            text = file.read()
+        # From where this module is: a checkout, or `packed.zip` (PEP 302).
+        loader: Any = globals()["__loader__"]
+        path = os.path.join(os.path.dirname(__file__), "page.html")
+        text = loader.get_data(path).decode()
     except OSError:
         return "", ""
     allowed = "".join(f"{tag}-src {_hashes(text, tag)}; " for tag in ("script", "style"))

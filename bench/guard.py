@@ -24,7 +24,6 @@ import statistics
 import subprocess
 import tempfile
 import time
-import zipfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -36,12 +35,13 @@ from bench.interpreters.contenders import COMPILED, variants
 from bench.interpreters.worker import Worker
 from bench.machine import CpuClass
 from bench.results import OUR, XNNPACK
-from builder import data, model, runtime, smoke
+from builder import data, model, smoke
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError
 from builder.model import NOTHING
 from builder.runtime import DEFAULT, compiled
+from builder.runtime.providers import PROVIDERS
 
 LIMITS = Path(__file__).with_name("limits.toml")
 TRIES = 3
@@ -106,7 +106,7 @@ def run(arguments: Sequence[str]) -> int:
     baseline = baselines(limits, chosen.path.stem, source)
     provider = "local" if source == "compiled" else source
     archive = peers.ours(chosen, console, provider=provider).archive
-    packages = runtime.provider(provider)(peers.PYTHON, DEFAULT, console).folder
+    packages = PROVIDERS[provider](peers.PYTHON, DEFAULT, console).folder
     where = machine.here(python.full_version)
     print(f"{archive.name}, {chosen.path.stem}, {source} packages")
     print(f"{where.processor}, {where.cpu.name}")
@@ -214,7 +214,9 @@ def warm_ratio(archive: Path, python: str, packages: Path, enough: float) -> flo
         with (
             smoke.launched(archive, python) as action,
             tempfile.TemporaryDirectory(prefix="bare-") as scratch,
-            Worker("bare interpreter", python, [packages], _network(archive, scratch)) as bare,
+            Worker(
+                "bare interpreter", python, [packages], peers.network(archive, Path(scratch))
+            ) as bare,
         ):
             for _ in range(ROUNDS):
                 began = time.perf_counter()
@@ -269,7 +271,7 @@ def kernels_ratio(
         times: tuple[list[float], list[float]] = ([], [])
         with ExitStack() as running:
             scratch = running.enter_context(tempfile.TemporaryDirectory(prefix="kernels-"))
-            network = _network(archive, scratch)
+            network = peers.network(archive, Path(scratch))
             workers = [
                 running.enter_context(Worker(name, python, [*before, packages], network))
                 for name, before in zip((OUR, XNNPACK), pair, strict=True)
@@ -282,13 +284,6 @@ def kernels_ratio(
         if least <= enough:
             break
     return least
-
-
-def _network(archive: Path, folder: str) -> Path:
-    """The model of a zip, unpacked into a folder."""
-    with zipfile.ZipFile(archive) as zipped:
-        [name] = [name for name in zipped.namelist() if name.endswith(".tflite")]
-        return Path(zipped.extract(name, folder))
 
 
 def _quartile(times: list[float]) -> float:

@@ -20,11 +20,13 @@ from pathlib import Path
 
 from bench import results
 from bench.interpreters.worker import Worker
-from bench.peers import PYTHON, Peer, line, memory, shuffled
-from builder import runtime, smoke
+from bench.peers import PYTHON, Peer, line, memory, network, shuffled
+from builder import smoke
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError
+from builder.runtime import DEFAULT
+from builder.runtime.providers import PROVIDERS
 
 BARE = "bare interpreter"
 SHARE = 100.0
@@ -164,9 +166,9 @@ def _every(action: smoke.Action, content: bytes, pictures: Sequence[str]) -> int
 
 def bare(peer: Peer, console: Console, provider: str) -> Worker:
     """The interpreter of our zip with our zip's network, and nothing else."""
-    packages = runtime.provider(provider)(PYTHON, runtime.DEFAULT, console).folder
-    [network] = peer.unpacked().glob("model/*.tflite")
-    return Worker(BARE, peer.interpreter, [packages], network)
+    packages = PROVIDERS[provider](PYTHON, DEFAULT, console).folder
+    model = network(peer.archive, peer.unpacked())
+    return Worker(BARE, peer.interpreter, [packages], model)
 
 
 def pictures(folder: Path | None, labels: Path | None) -> Pictures:

@@ -3,12 +3,13 @@
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from builder import (
     agreement,
+    archive,
     audit,
     bundle,
     data,
@@ -17,18 +18,20 @@ from builder import (
     memory,
     model,
     operators,
+    plan,
+    provenance,
     report,
-    runtime,
     smoke,
 )
-from builder.console import Console, megabytes
+from builder.archive import Entry
+from builder.console import Advance, Console, megabytes
 from builder.errors import BuildError
 from builder.model import NOTHING, Model, Said
 from builder.paths import LOCAL, REQUANTIZED
 from builder.paths import SAMPLE as SAMPLE
 from builder.requantize import requantize
-from builder.runtime import DEFAULT, Options, package_tag, registered
-from builder.tflite import signature
+from builder.runtime import DEFAULT, Options, registered
+from builder.runtime.providers import PROVIDERS
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Wishes:
     provider: str = "auto"
     options: Options = DEFAULT
     optimize: str = "balanced"
-    """What to store and what to deflate, a key of `bundle.OPTIMIZE`."""
+    """Memory against time at a cold start, a key of `plan.MEMORY`."""
     execution_env: str = ""
     """OW_EXECUTION_ENV of the image that a precompiled zip is for; empty for a portable one."""
     smoke: bool = True
@@ -59,11 +62,13 @@ class Outcome:
 
     Attributes:
         audit: of the zip.
+        plan: which of its files are deflated.
         model: its model's settings.
         smoke: per Python version the answer for the sample picture, where it was asked.
     """
 
     audit: audit.Report
+    plan: list[plan.File]
     model: dict[str, Any]
     smoke: dict[str, dict[str, Any]]
 
@@ -94,10 +99,11 @@ def build(wishes: Wishes, console: Console) -> Outcome:
     with files.replacing(wishes.output, "--output") as part:
         with console.step("zip") as details:
             entries = bundle.collect(targets, chosen, wishes.execution_env)
+            planned = plan.plan(entries, wishes.optimize)
             with console.progress(wishes.output.name) as advance:
-                bundle.write(entries, part, advance, wishes.optimize)
+                _write(entries, planned, part, advance)
             needed = memory.least(part.stat().st_size, _estimate(targets, chosen))
-            entries = _with_memory(entries, needed, part, wishes)
+            entries = _with_memory(entries, planned, needed, part)
             details.append(f"{wishes.output.name}, {megabytes(part.stat().st_size)}")
         audited = _audited(part, wishes, console)
         answers = {}
@@ -109,19 +115,26 @@ def build(wishes: Wishes, console: Console) -> Outcome:
             process = max(answer["rss"] for answer in answers.values()) * 1e6
             measured = memory.least(part.stat().st_size, process)
             if measured != needed:
-                _with_memory(entries, measured, part, wishes)
+                _with_memory(entries, planned, measured, part)
                 audited = _audited(part, wishes, console)
     for python in wishes.pythons if wishes.keep else ():
         _keep(wishes.output, python, console)
-    return Outcome(audited, {**_about(chosen), "requantized": figures}, answers)
+    return Outcome(audited, planned, {**_about(chosen), "requantized": figures}, answers)
+
+
+def _write(
+    entries: Sequence[Entry], planned: Sequence[plan.File], part: Path, advance: Advance
+) -> None:
+    deflated = {file.path for file in planned if file.deflated}
+    archive.write(entries, lambda entry: entry.path in deflated, part, advance)
 
 
 def _with_memory(
-    entries: Sequence[bundle.Entry], megabytes: int, part: Path, wishes: Wishes
-) -> list[bundle.Entry]:
+    entries: Sequence[Entry], planned: Sequence[plan.File], megabytes: int, part: Path
+) -> list[Entry]:
     """Write the zip anew, with what the action needs of memory in its manifest."""
-    named = bundle.with_memory(entries, megabytes)
-    bundle.write(named, part, lambda done, total: None, wishes.optimize)
+    named = provenance.with_memory(entries, megabytes)
+    _write(named, planned, part, lambda done, total: None)
     return named
 
 
@@ -170,14 +183,13 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
             f"agrees with the original on {agreed.pictures} pictures (largest probability "
             f"difference {agreed.probability:.3f})",
         ]
-    part = replace(chosen.part, source=f"{chosen.part.source}, converted to int8")
     figures = {
         "channels": converted.channels,
         "rescaled": converted.rescaled,
         "largestWeightError": round(converted.error, 6),
         "agreement": asdict(agreed),
     }
-    return replace(chosen, path=path, part=part, signature=signature(path)), figures
+    return model.replaced(chosen, path, "converted to int8"), figures
 
 
 def _provider(wishes: Wishes, chosen: Model, console: Console) -> str:
@@ -203,7 +215,7 @@ def _provider(wishes: Wishes, chosen: Model, console: Console) -> str:
 def _target(python: str, provider: str, options: Options, console: Console) -> bundle.Target:
     interpreter = interpreters.find(python)
     with console.step(f"packages for Python {python}") as details:
-        packages = runtime.provider(provider)(python, options, console)
+        packages = PROVIDERS[provider](python, options, console)
         details += [f"{part.name} {part.version}" for part in packages.parts]
         details.append(packages.origin)
         if interpreter:
@@ -269,7 +281,7 @@ def invoke(
 
 def _keep(archive: Path, python: str, console: Console) -> None:
     """Unpack the finished zip for `python -m action`, in one move."""
-    kept = LOCAL / package_tag(python)
+    kept = LOCAL / python
     doing = f"keeping a build for Python {python}"
     with files.lock(kept, doing, console.note), files.scratch(kept) as fresh:
         shutil.unpack_archive(archive, fresh, "zip")

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from builder import options as command_line
@@ -129,6 +130,7 @@ def _run(options: argparse.Namespace) -> int:
         return _check(options, target, console)
     wishes = _wishes(options, target, console)
     outcome = build.build(wishes, console)
+    report.show_plan(outcome.plan, console)
     report.show_audit(outcome.audit, console)
     if outcome.smoke:
         report.show_answer(outcome.smoke, build.SAMPLE, console)
@@ -142,7 +144,8 @@ def _run(options: argparse.Namespace) -> int:
         deployment.show(deployed, console)
     if options.json:
         shown = deployment.as_json(deployed)
-        _print_json(report.as_values(outcome.audit, console, outcome.smoke, outcome.model, shown))
+        values = report.as_values(outcome.audit, console, outcome.smoke, outcome.model, shown)
+        _print_json({**values, "plan": [asdict(file) for file in outcome.plan]})
     return 0
 
 
@@ -153,6 +156,7 @@ def _check(options: argparse.Namespace, target: deployment.Target | None, consol
 
     checked = audit.audit(options.check)
     report.show_audit(checked, console)
+    report.show_card(checked, console)
     answers = {}
     failed = BuildError("")
     try:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from action.picture_cost import MEMORY as PICTURE
+from builder import shipped
 
+PICTURE: int = shipped.constant("picture_cost.py", "MEMORY")
+"""Bytes that the costliest picture takes."""
 PROXY = 12_000_000
 """Bytes of OpenWhisk's proxy beside the action, apart from what it keeps of the zip."""
 PROXY_PER_BYTE = 4.0

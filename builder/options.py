@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--python",
         metavar="X.Y[,X.Y...]",
-        help="Python of the kind to deploy on, 3.10 to 3.13, or several in one zip (default: this "
+        help="Python of the kind to deploy on, as 3.11, or several in one zip (default: this "
         "one's if OpenWhisk has an image of it, else 3.11)",
     )
     add("--model", metavar="NAME|PATH", help="a model of model/catalogue.toml, or a .tflite file")
@@ -132,8 +132,9 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--optimize",
         choices=("size", "balanced", "cold"),
-        help="deflate every file, all but the model, or next to none: a larger zip takes more of "
-        "the action's memory, and what is stored starts faster (default: balanced)",
+        help="which files are deflated: all that shrink, those that start faster for it, or a "
+        "balance of both, since each MB of zip takes some 3.5 of the action's memory (default: "
+        "balanced)",
     )
     add("--engine", metavar="NAME", help="docker, podman or buildah (default: found)")
     add(

@@ -1,7 +1,7 @@
 """Tell the user what came out: the table of parts, the checks, the answer, what to type next."""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +10,10 @@ from typing import Any
 from builder import data
 from builder.audit import Report
 from builder.console import Console
+from builder.plan import File
+
+PLANNED = 8
+"""How many files the plan shows."""
 
 
 def show_audit(report: Report, console: Console) -> None:
@@ -42,6 +46,33 @@ def show_audit(report: Report, console: Console) -> None:
             console.text(f"    {problem}")
         if len(check.problems) > 20:
             console.text(f"    and {len(check.problems) - 20} more")
+
+
+def show_card(report: Report, console: Console) -> None:
+    """What was decided about the model when the zip was built."""
+    if report.card:
+        console.text()
+        console.text("The model:")
+    for title, text in report.card.items():
+        console.text(f"    {title}: {text}")
+
+
+def show_plan(plan: Sequence[File], console: Console) -> None:
+    """What becomes of the largest files, and what that costs a cold start."""
+    rows = [
+        (
+            file.path if len(file.path) <= 40 else f"...{file.path[-37:]}",
+            f"{file.bytes:,}",
+            "deflated" if file.deflated else "stored",
+            f"{file.zipped:,}",
+            f"{file.ms:.1f}",
+        )
+        for file in sorted(plan, key=lambda file: -file.ms)[:PLANNED]
+    ]
+    total = [sum(getattr(file, name) for file in plan) for name in ("bytes", "zipped", "ms")]
+    rows.append((f"all {len(plan)} files", f"{total[0]:,}", "", f"{total[1]:,}", f"{total[2]:.1f}"))
+    console.table("Plan", ("file", "bytes", "", "in the zip", "ms at a cold start"), rows)
+    console.text()
 
 
 def show_answer(answers: dict[str, dict[str, Any]], sample: Path, console: Console) -> None:
@@ -134,6 +165,7 @@ def as_values(
         "python": report.pythons,
         "bytecode": report.bytecode,
         "model": model,
+        "card": report.card,
         "parts": [asdict(part) for part in report.parts],
         "checks": [asdict(check) for check in report.checks],
         "smoke": smoke,

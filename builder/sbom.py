@@ -39,13 +39,14 @@ def sbom(parts: Sequence[Part], date: tuple[int, int, int, int, int, int]) -> by
     )
     bom.register_dependency(root, components)
     writer = make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6)
-    return (writer.output_as_string(indent=1) + "\n").encode()
+    return (writer.output_as_string()).encode()
 
 
 def _component(
     part: Part, kind: ComponentType = ComponentType.LIBRARY, within: str = ""
 ) -> Component:
-    reference = f"{within}{part.name}@{part.version}"
+    python = f"python{part.python}/" if part.python and not within else ""
+    reference = f"{within}{python}{part.name}@{part.version}"
     if part.name.startswith("model "):
         kind = ComponentType.MACHINE_LEARNING_MODEL
     hashes = [HashType(alg=HashAlgorithm.SHA_256, content=part.sha256)] if part.sha256 else []

@@ -5,6 +5,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from action import packed
 from action.activation import Handler, start
 from action.packages import Unfit, use
 from client.quiet import silenced
@@ -12,26 +13,25 @@ from client.quiet import silenced
 WORK = os.environ.get("CLASSIFY_WORK") or Path(__file__).resolve().parent.parent
 """As `build_zip.py --work` has it."""
 BUILT = Path(WORK) / "build" / "local"
-_TAG = "cp{}{}".format(*sys.version_info)
+_RUNNING = "{}.{}".format(*sys.version_info)
 
 
 def handler() -> Handler | str:
     """The handler of the last build for this Python, or why there is none."""
-    built = sorted(path.name for path in BUILT.glob("cp*/lib/cp*"))
+    folders = [path.parent.name for path in BUILT.glob(f"*/{packed.NAME}")]
+    built = [name for name in folders if name.replace(".", "").isdigit()]
     if not built:
         return "nothing is built yet: run  python build_zip.py"
-    if _TAG not in built:
-        running = "{}.{}".format(*sys.version_info)
-        version = f"{built[-1][2]}.{built[-1][3:]}"
+    if _RUNNING not in built:
+        version = max(built, key=lambda version: [*map(int, version.split("."))])
         return (
-            f"the last build is for Python {version}, this is {running}: run  "
-            f"python{version} -m action  or  python build_zip.py --python {running}"
+            f"the last build is for Python {version}, this is {_RUNNING}: run  "
+            f"python{version} -m action  or  python build_zip.py --python {_RUNNING}"
         )
     # The interpreter's own chatter ("INFO: ...") is for logs, not for a terminal.
     with silenced():
         try:
-            use(str(BUILT / _TAG), own=False)
-            return start(str(BUILT / _TAG))
+            return start(use(str(BUILT / _RUNNING), own=False))
         except Unfit as error:
             return str(error)
         except Exception as error:
@@ -40,6 +40,6 @@ def handler() -> Handler | str:
 
 def use_packages() -> None:
     """Import Pillow and numpy from the last build, if there is one that runs here."""
-    if (BUILT / _TAG / "lib" / _TAG).is_dir() and not sys.modules.keys() & {"PIL", "numpy"}:
+    if (BUILT / _RUNNING / packed.NAME).exists() and not sys.modules.keys() & {"PIL", "numpy"}:
         with suppress(Unfit, OSError, ValueError):  # who needs them says what is missing
-            use(str(BUILT / _TAG), own=False)
+            use(str(BUILT / _RUNNING), own=False)

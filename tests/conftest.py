@@ -19,7 +19,6 @@ from builder.console import Console
 from builder.model import Said
 from builder.model_input import Normalization
 from builder.paths import ROOT
-from builder.runtime import package_tag
 from tests.models import COLOURS, Colours
 
 SHARED = ROOT.parent / "shared"
@@ -119,7 +118,7 @@ def installed(zip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("installed")
     for name in ("action", "client"):
         shutil.copytree(ROOT / name, folder / name)
-    shutil.unpack_archive(zip_path, folder / "build" / "local" / package_tag(HERE))
+    shutil.unpack_archive(zip_path, folder / "build" / "local" / HERE)
     return folder
 
 

@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from action.packed import Packed
 from builder.errors import BuildError
 from builder.model import Said
 from builder.paths import BUILD, ROOT
@@ -66,15 +67,16 @@ def main() -> int:
 
 def _prepare(arguments: list[str]) -> int:
     """Make the model and the corpus, then fuzz in a process that has the zip's packages."""
-    from builder import build, model, runtime
+    from builder import build, model
     from builder.console import Console
     from builder.runtime import DEFAULT, compiled
+    from builder.runtime.providers import PROVIDERS
     from tests.models import COLOURS, Colours
 
     console = Console(quiet=True)
     version = build.default_python()
     provider = "local" if compiled.finished(version, DEFAULT) else "wheels"
-    packages = runtime.provider(provider)(version, DEFAULT, console).folder
+    packages = PROVIDERS[provider](version, DEFAULT, console).folder
     print(f"packages: {provider}, Python {version}", flush=True)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         folder = Path(scratch)
@@ -93,6 +95,19 @@ def _prepare(arguments: list[str]) -> int:
         return min(1, abs(subprocess.call(
             command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(packages)}
         )))  # fmt: skip
+
+
+class _Folder(Packed):
+    """The files of a zip in a folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def read(self, name: str) -> bytes:
+        return Path(self._folder, name).read_bytes()
+
+    def extracted(self, name: str) -> str:
+        return os.path.join(self._folder, name)
 
 
 def _write_corpus(folder: Path) -> None:
@@ -126,7 +141,7 @@ def _fuzz(options: argparse.Namespace) -> None:
     # As if whoever sends it had got the checksums right, and nobody looks at the log.
     stream = PngImagePlugin.ChunkStream
     stream.crc = stream.crc_skip  # type: ignore[method-assign]
-    answer = activation.start(str(options.prepared))
+    answer = activation.start(_Folder(options.prepared))
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
     sound = answer({"image": _sound(options.prepared)})
     assert "results" in sound

@@ -23,7 +23,6 @@ from builder.build import SAMPLE
 from builder.console import Console
 from builder.model import Said
 from builder.paths import ROOT
-from builder.runtime import package_tag
 from client.printing import Table
 from tests.conftest import HERE, PYTHONS, encoded, interpreter, plain
 from tests.models import COLOURS, Colours
@@ -61,7 +60,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, colours: list[str]) -> Path:
         (HERE,), folder / "a.zip", colours[1], Said(Path(colours[3])), keep=False, provider="wheels"
     )
     build.build(wishes, Console(quiet=True))
-    shutil.unpack_archive(folder / "a.zip", folder / "build" / "local" / package_tag(HERE))
+    shutil.unpack_archive(folder / "a.zip", folder / "build" / "local" / HERE)
     return folder
 
 

@@ -11,7 +11,6 @@ import platform
 import re
 import subprocess
 import threading
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from builder import audit, build, bundle, interpreters, smoke
+from builder import audit, build, interpreters, provenance, smoke
+from builder.archive import read
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError, ModelError
@@ -445,9 +445,9 @@ def test_an_operator_that_is_not_in(tmp_path: Path, console: Console, colour_lab
 
 @needs_one
 def test_licences_of_all_that_is_linked_in(make_compiled: Make, imagenet_model: str) -> None:
-    with zipfile.ZipFile(make_compiled(PYTHON, imagenet_model)) as archive:
-        licences = archive.read(bundle.LICENCES).decode()
-        bom = json.loads(archive.read(bundle.SBOM))
+    files = read(make_compiled(PYTHON, imagenet_model)).files
+    licences = files[provenance.LICENCES].decode()
+    bom = json.loads(files[provenance.SBOM])
     linked = {
         inner["name"]
         for component in bom["components"]
@@ -542,13 +542,12 @@ def test_how_small_the_compiled_zip_is_against_pip(
 def test_the_libraries_are_stripped_and_hold_no_debug_information(
     make_compiled: Make, imagenet_model: str
 ) -> None:
-    with zipfile.ZipFile(make_compiled(PYTHON, imagenet_model)) as archive:
-        libraries = [name for name in archive.namelist() if name.endswith(".so")]
-        assert libraries
-        for name in libraries:
-            content = archive.read(name)
-            assert b".debug_info" not in content, name
-            assert b".symtab" not in content, name
+    files = read(make_compiled(PYTHON, imagenet_model)).files
+    libraries = {name: content for name, content in files.items() if name.endswith(".so")}
+    assert libraries
+    for name, content in libraries.items():
+        assert b".debug_info" not in content, name
+        assert b".symtab" not in content, name
 
 
 def test_what_the_container_is_for(

@@ -26,7 +26,6 @@ from PIL import Image
 from action.request import MAX_IMAGE_BYTES, Options
 from builder.build import SAMPLE
 from builder.paths import ROOT
-from builder.runtime import package_tag
 from client import batch, cli, remote
 from tests.conftest import HERE, encoded, interpreter, plain
 from tests.models import Colours
@@ -139,7 +138,7 @@ def test_a_folder_by_the_local_server(colour_zip: Callable[..., Path], tmp_path:
     for name in ("here", "there"):
         for package in ("action", "client"):
             shutil.copytree(ROOT / package, tmp_path / name / package)
-    build = tmp_path / "there" / "build" / "local" / package_tag(HERE)
+    build = tmp_path / "there" / "build" / "local" / HERE
     shutil.unpack_archive(colour_zip(Colours("uint8")), build)
     folder = tmp_path / "some pictures"
     folder.mkdir()
@@ -553,7 +552,7 @@ def test_two_thousand_pictures(colour_zip: Callable[..., Path], tmp_path: Path) 
     """50 of them large; the server is busy at times, is killed and started again."""
     for package in ("action", "client"):
         shutil.copytree(ROOT / package, tmp_path / package)
-    build = tmp_path / "build" / "local" / package_tag(HERE)
+    build = tmp_path / "build" / "local" / HERE
     shutil.unpack_archive(colour_zip(Colours("uint8")), build)
     (tmp_path / "faulty.py").write_text(FAULTY)
     folder = tmp_path / "pictures"

@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,11 @@ from hypothesis import strategies as st
 
 from action.web import MAX_PAYLOAD
 from builder import smoke
+from builder.archive import read
 from builder.build import SAMPLE
 from builder.paths import ROOT
 from client.serve import Incoming, Refusal, params_of
+from tests import zips
 from tests.conftest import HERE, PYTHONS, base64_of, encoded, interpreter, plain
 
 PICTURE = SAMPLE.read_bytes()
@@ -261,20 +262,16 @@ def test_get_head_options_and_others(action: smoke.Action, raw: bool) -> None:
 PAGE = "<!doctype html><style>b{}</style><script>let a='<b>'</script><style>\ni{}\n</style>ä"
 
 
-def with_file(zip_path: Path, target: Path, name: str, content: str | None) -> Path:
+def with_file(zip_path: Path, target: Path, name: str, content: bytes | None) -> Path:
     """The zip with another content of a file, or without it."""
-    with zipfile.ZipFile(zip_path) as whole, zipfile.ZipFile(target, "w") as changed:
-        for member in whole.namelist():
-            if member != name:
-                changed.writestr(member, whole.read(member))
-        if content is not None:
-            changed.writestr(name, content)
-    return target
+    files = read(zip_path).files
+    del files[name]
+    return zips.write(files if content is None else {**files, name: content}, target)
 
 
 @both
 def test_the_page(zip_path: Path, tmp_path: Path, raw: bool) -> None:
-    archive = with_file(zip_path, tmp_path / "a.zip", "action/page.html", PAGE)
+    archive = with_file(zip_path, tmp_path / "a.zip", "action/page.html", PAGE.encode())
     html = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
     with smoke.launched(archive, interpreter()) as running:
         answer = running.run(params_of(Incoming("GET", "/", html), raw))
@@ -312,19 +309,17 @@ def test_a_function_that_could_not_start(zip_path: Path, tmp_path: Path) -> None
         assert answer == running.run({"image": ESPRESSO})
         assert answer["error"].startswith("the function could not start: FileNotFoundError;")
         log = running.log()
-    assert log.count("start failed: FileNotFoundError: [Errno 2] No such file") == 2
+    assert log.count("start failed: FileNotFoundError: model/model.json is not in packed.zip") == 2
     assert "Traceback" in log
 
 
 def test_an_internal_error(zip_path: Path, tmp_path: Path) -> None:
     """What no one foresaw: 500, and the text stays in the log."""
-    broken = with_file(zip_path, tmp_path / "a.zip", "action/page.html", PAGE)
+    broken = with_file(zip_path, tmp_path / "a.zip", "action/page.html", b"\xff")
     with smoke.launched(broken, interpreter()) as running:
         params = params_of(Incoming("POST", "/", JPEG, PICTURE))
         answer = running.run({**params, "__ow_path": "/topK/1", "topK": {}})
         assert checked(answer)[0] == 200  # an option in the path counts more
-        page = Path(f"/proc/{running.pid}/cwd").resolve() / "action" / "page.html"
-        page.write_bytes(b"\xff")
         html = {"accept": "text/html"}
         assert ask(running, False, b"", html, method="GET")[0] == 500
         assert "UnicodeDecodeError" in running.log()

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from bench.machine import CLASSES, CpuClass
 from bench.peers import OURS, PYTHON, Peer, pip
+from bench.peers import network as model_in
 from bench.results import OUR, XNNPACK, Run
-from builder import runtime
 from builder.console import Console
 from builder.errors import BuildError
 from builder.model import Model
 from builder.paths import BUILD
-from builder.runtime import package_tag
+from builder.runtime import DEFAULT, package_tag
+from builder.runtime.providers import PROVIDERS
 
 INT8, UINT8, MIXED = "s8 x s8", "u8 x u8", "u8 x s8"
 """Activations by weights: signed or unsigned bytes."""
@@ -104,10 +105,10 @@ def contenders(
         console: shows what is fetched and compiled.
         run: its `problems` get what could not be made.
     """
-    [shipped] = ours.unpacked().glob("model/*.tflite")
+    shipped = model_in(ours.archive, ours.unpacked())
     converted = shipped.read_bytes() != chosen.path.read_bytes()
     networks = {INT8: shipped, UINT8: chosen.path} if converted else {"as it is": shipped}
-    packages = runtime.provider(provider)(PYTHON, runtime.DEFAULT, console)
+    packages = PROVIDERS[provider](PYTHON, DEFAULT, console)
     known = (pip.TFLITE_RUNTIME, pip.AI_EDGE_LITERT)
     [part] = [part for part in packages.parts if part.name in known]
     name = f"{OURS}: {part.name} {part.version}"

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from bench import results
 from builder import build, data, interpreters, smoke
+from builder.archive import read
 from builder.console import Console
 from builder.errors import BuildError
 from builder.interpreters import Interpreter
@@ -81,6 +82,16 @@ def _unpacked(archive: Path, _written: int) -> Path:
     atexit.register(folder.cleanup)
     smoke.unpack(archive, Path(folder.name) / "bin")
     return Path(folder.name) / "bin"
+
+
+def network(archive: Path, folder: Path) -> Path:
+    """The model of a zip, unpacked into a folder."""
+    [name, content] = next(
+        each for each in read(archive).files.items() if each[0].endswith(".tflite")
+    )
+    path = folder / name.rpartition("/")[2]
+    path.write_bytes(content)
+    return path
 
 
 def size(archive: Path) -> results.Size:

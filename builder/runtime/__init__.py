@@ -8,11 +8,8 @@ without asking for anything: a compiled runtime that is there, a container engin
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-
-from builder.console import Console
 
 NO_LICENCE = "not stated"
 """Of a part that the user brought: we claim nothing about it."""
@@ -33,6 +30,8 @@ class Part:
     """Compiled by this project: its libraries are held to its own gates."""
     linked: tuple[Part, ...] = ()
     """What is statically linked into it."""
+    python: str = ""
+    """The Python version that it is for, as "3.11"; empty for what is for each."""
 
 
 @dataclass(frozen=True)
@@ -82,20 +81,3 @@ DEFAULT = Options()
 def package_tag(python: str) -> str:
     """What names a Python version in paths: "3.11" -> "cp311"."""
     return "cp" + python.replace(".", "")
-
-
-Provider = Callable[[str, Options, Console], Runtime]
-
-
-def provider(name: str) -> Provider:
-    """The provider that `--runtime` names: auto, container, local, prebuilt or wheels."""
-    from builder.runtime import compiled, prebuilt, wheels
-
-    known: dict[str, Provider] = {
-        "auto": compiled.auto,
-        "container": compiled.container,
-        "local": compiled.local,
-        "prebuilt": prebuilt.provide,
-        "wheels": wheels.provide,
-    }
-    return known[name]

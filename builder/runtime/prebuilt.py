@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urldefrag
 
 from builder import data
-from builder.bundle import Entry, write
+from builder.archive import Entry, write
 from builder.console import Console
 from builder.download import fetch
 from builder.errors import BuildError
@@ -54,14 +54,14 @@ def export(python: str, options: Options, target: Path, console: Console) -> str
         )
     folder = compiled.folder(python, options)
     facts = {"schema": SCHEMA, "python": python, "ops": options.ops, "key": compiled.recipe_key()}
-    entries = [Entry(FACTS, (json.dumps(facts, indent=1) + "\n").encode(), "runtime")]
+    entries = [Entry(FACTS, (json.dumps(facts, indent=1) + "\n").encode(), "", outside=True)]
     entries += [
-        Entry(path.relative_to(folder).as_posix(), path.read_bytes(), "runtime")
+        Entry(path.relative_to(folder).as_posix(), path.read_bytes(), "", outside=True)
         for path in folder.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and path.name != compiled.ORIGIN
     ]
     with replacing(target) as part, console.progress(target.name) as advance:
-        write(sorted(entries, key=lambda entry: entry.path), part, advance, "size")
+        write(entries, lambda entry: True, part, advance)
     return sha256_of(target)
 
 
