@@ -111,6 +111,7 @@ def _write_corpus(folder: Path) -> None:
         {"image": image, "topK": 2, "threshold": 0.1, "details": True},
         {"images": [image, f"data:image/gif;base64,{image}", "*", 7]},
         {"image": image.replace("/", "_").replace("+", "-"), "__ow_path": "", "other": None},
+        {"image": image.replace("+", " ")},
     )):  # fmt: skip
         (folder / f"params {number}").write_text(json.dumps(params))
 
@@ -123,6 +124,8 @@ def _fuzz(options: argparse.Namespace) -> None:
         from action import activation, picture
         from action.request import ImageError
     from PIL import PngImagePlugin
+
+    from tests import hostile
 
     # As if whoever sends it had got the checksums right, and nobody looks at the log.
     stream = PngImagePlugin.ChunkStream
@@ -141,6 +144,7 @@ def _fuzz(options: argparse.Namespace) -> None:
                 found = picture.decode(data, 32, 32, 3, 0.875)
             except ImageError as error:
                 assert len(str(error)) < 300, error
+                assert hostile.ERRORS.fullmatch(str(error)), error
             else:
                 assert found.pixels.shape == (32, 32, 3)
         seconds = time.process_time() - began
