@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,7 @@ def classifier(folder: Path, want: Small, **settings: Any) -> Classifier:
         "labels": [f"name {n}" for n in range(max(want.outputs, 2))],
         **settings,
     }
-    (folder / "model.json").write_text(json.dumps(about))
-    return Classifier(lambda name: (folder / name.removeprefix("model/")).read_bytes())
+    return Classifier(about, str(folder / "m.tflite"))
 
 
 def test_zero_probabilities_only_where_so_many_are_asked_for(tmp_path: Path) -> None:
