@@ -22,7 +22,6 @@ from typing import Any
 
 from action.packed import Packed
 from builder.errors import BuildError
-from builder.model import Said
 from builder.paths import BUILD, ROOT
 from builder.tools import environment
 from builder.variables import neutral
@@ -84,7 +83,7 @@ def _prepare(arguments: list[str]) -> int:
         labels = folder / "labels.txt"
         labels.write_text("\n".join(COLOURS))
         path = Colours("uint8", size=32).write(folder / "model" / "colours.tflite")
-        found = model.resolve(str(path), Said(labels), console)
+        found = model.resolve(str(path), model.Said(labels), console)
         if found.path != path:
             shutil.copy(found.path, folder / "model")
         (folder / "model" / "model.json").write_text(json.dumps(found.settings))
