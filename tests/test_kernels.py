@@ -40,7 +40,7 @@ def test_kernels_agree_with_plain_c_and_stay_in_bounds(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
-GEMM = "qs8-qc8w-gemm-8x16c4-avx2-maddubs.c"
+GEMM = "qs8-qc8w-gemm-4x16c4-avx2-maddubs.c"
 PACK = "qs8-qc8w-packw-x16c4-avx2-maddubs.c"
 DWCONV = "qs8-qc8w-dwconv-32c-avx2-madd.c"
 
