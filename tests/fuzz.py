@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from action.packed import Packed
 from builder.errors import BuildError
 from builder.model import Said
 from builder.paths import BUILD, ROOT
@@ -96,6 +97,19 @@ def _prepare(arguments: list[str]) -> int:
         )))  # fmt: skip
 
 
+class _Folder(Packed):
+    """The files of a zip in a folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def read(self, name: str) -> bytes:
+        return Path(self._folder, name).read_bytes()
+
+    def extracted(self, name: str) -> str:
+        return os.path.join(self._folder, name)
+
+
 def _write_corpus(folder: Path) -> None:
     from tests import hostile
     from tests.conftest import base64_of
@@ -127,7 +141,7 @@ def _fuzz(options: argparse.Namespace) -> None:
     # As if whoever sends it had got the checksums right, and nobody looks at the log.
     stream = PngImagePlugin.ChunkStream
     stream.crc = stream.crc_skip  # type: ignore[method-assign]
-    answer = activation.start(lambda name: Path(options.prepared, name).read_bytes())
+    answer = activation.start(_Folder(options.prepared))
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
     sound = answer({"image": _sound(options.prepared)})
     assert "results" in sound
