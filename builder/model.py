@@ -199,7 +199,8 @@ def _labels(
             f"{name} has {classes} classes and no labels"
             + (f" (it carries {others}, which nothing says are labels)" if others else "")
             + (f"; {about.metadata.problem}" if about.metadata.problem else ""),
-            "pass their names with --labels FILE",
+            "pass their names with --labels FILE; but if it gives an embedding, a vector that is "
+            "compared with others, it is no classifier",
         )
     named = labels.fit(content, origin, classes, said.background)
     return named, replace(part, sha256=hashlib.sha256(content).hexdigest())

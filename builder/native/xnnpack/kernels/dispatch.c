@@ -3,7 +3,7 @@
 // XNNPACK asks for its tables of kernels through functions (xnn_init_*_config); the linker's --wrap
 // puts those of this file between. XNNPACK's own choice for the CPU is looked at, and nothing else:
 //
-//   GEMM, IGEMM     3x8c8 for AVX2                       -> 8x16c4, vpmaddubsw
+//   GEMM, IGEMM     3x8c8 for AVX2                       -> 4x16c4, vpmaddubsw
 //   depthwise       9p16c, 25p16c for AVX2               -> 9p32c, 25p32c, vpmaddwd
 //
 // so CPUs with VNNI, with AVX512 and without AVX2 keep XNNPACK's.
@@ -78,15 +78,15 @@ static void init_gemm(void) {
   }
   struct gemm_fused_ukernels ours = {0};
   ours.gemm[1 - 1] =
-      xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_8x16c4_avx2_maddubs);
-  ours.gemm[8 - 1] =
-      xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_8x16c4_avx2_maddubs);
+      xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_4x16c4_avx2_maddubs);
+  ours.gemm[4 - 1] =
+      xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_4x16c4_avx2_maddubs);
   ours.igemm[1 - 1] =
       xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_1x16c4_avx2_maddubs);
-  ours.igemm[8 - 1] =
-      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_8x16c4_avx2_maddubs);
+  ours.igemm[4 - 1] =
+      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_4x16c4_avx2_maddubs);
   gemm_config.minmax = ours;
-  gemm_config.mr = 8;
+  gemm_config.mr = 4;
   gemm_config.nr = 16;
   gemm_config.log2_kr = 2;
   gemm_config.log2_sr = 0;
