@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -103,10 +104,19 @@ ENGINE = """\
 # In the place of a container engine: as slow, with the same result in the folder it is told.
 for word; do case $word in type=local,dest=*) out=${{word#type=local,dest=}};; esac; done
 echo ran >> {ran}
-sleep 2
+for _ in $(seq 2000); do test -e {go} && break; sleep 0.2; done
 mkdir -p "$out/{tag}"
 cp -r {runtime}/. "$out/{tag}/" && exit 0
 """
+
+
+def follow(build: subprocess.Popen[str], waits: list[str], go: Path) -> None:
+    """Read what a build says; once one waits for the other, that one may go on."""
+    assert build.stdout is not None
+    for line in build.stdout:
+        if "waiting: process" in line:
+            waits.append(line)
+            go.touch()
 
 
 def test_two_checkouts_with_a_cold_cache(model: list[str], downloads: Path, tmp_path: Path) -> None:
@@ -119,7 +129,9 @@ def test_two_checkouts_with_a_cold_cache(model: list[str], downloads: Path, tmp_
         pytest.skip(f"nothing compiled for Python {HERE}")
     engine = tmp_path / "docker"
     runtime = max(made, key=lambda path: path.stat().st_mtime).parent
-    text = ENGINE.format(ran=tmp_path / "ran", tag=package_tag(HERE), runtime=runtime)
+    text = ENGINE.format(
+        ran=tmp_path / "ran", go=tmp_path / "go", tag=package_tag(HERE), runtime=runtime
+    )
     engine.write_text(text)
     engine.chmod(0o755)
     builds = []
@@ -127,10 +139,17 @@ def test_two_checkouts_with_a_cold_cache(model: list[str], downloads: Path, tmp_
         root = checkout(tmp_path / name)
         options = [*model, "--runtime", "container", "--engine", str(engine)]
         builds.append(start(options, tmp_path / f"{name}.zip", root, tmp_path / "cache"))
-    said = [process.communicate(timeout=500)[0] for process in builds]
-    assert [process.returncode for process in builds] == [0, 0], said
+    waits: list[str] = []
+    lines = [
+        threading.Thread(target=follow, args=[each, waits, tmp_path / "go"]) for each in builds
+    ]
+    for thread in lines:
+        thread.start()
+    for thread in lines:
+        thread.join(500)
+    assert [process.wait() for process in builds] == [0, 0], waits
     assert (tmp_path / "ran").read_text() == "ran\n"
-    assert any("is compiling in a container" in each for each in said)
+    assert [line for line in waits if "is compiling in a container" in line]
     assert names(tmp_path / "one.zip") == names(tmp_path / "two.zip")
     assert not list(leftovers(tmp_path))
 
