@@ -162,9 +162,9 @@ def _preparation(
         shift = (-np.array(mean) / np.array(std)).astype(np.float32)
         return lambda image: image * factor + shift
     scale, zero_point = source["quantization"]
-    limits = np.iinfo(dtype)
+    lowest = -128 if dtype == np.int8 else 0
     real = (np.arange(256.0)[:, np.newaxis] - np.array(mean)) / np.array(std)
-    stored = np.clip(np.rint(real / scale + zero_point), limits.min, limits.max).astype(dtype)
+    stored = np.clip(np.rint(real / scale + zero_point), lowest, lowest + 255).astype(dtype)
     if (stored != stored[:, :1]).any():
         return lambda image: stored[image, np.arange(image.shape[2])]
     table = stored[:, 0].tobytes()

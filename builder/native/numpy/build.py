@@ -18,8 +18,9 @@ OPTIONS = (
     *("--prefix=/", "-Dpython.purelibdir=/", "-Dpython.platlibdir=/", "-Dpython.bytecompile=-1"),
     *("--buildtype=plain", "-Db_ndebug=true"),
 )
-FRONT = HERE / "numpy" / "front.py"
-"""Takes the place of the package's `__init__.py`."""
+FOLDER = HERE / "numpy"
+OWN = {"__init__.py": FOLDER / "front.py", "_core/__init__.py": FOLDER / "core.py"}
+"""Modules of the package that ours take the place of."""
 
 
 def build(toolchain: Toolchain, sources: Sources, python: Python) -> tuple[str, Path]:
@@ -31,7 +32,7 @@ def build(toolchain: Toolchain, sources: Sources, python: Python) -> tuple[str, 
     inputs = [sources.unpack("numpy"), *toolchain.inputs, LINK, *python.inputs]
     inputs += [digest(Path(__file__))]
     name = f"{python.tag}/numpy"
-    source = sources.folder / "numpy"
+    source = sources.path("numpy")
 
     def work(folder: Path) -> None:
         meson = [str(toolchain.python), str(source / "vendored-meson" / "meson" / "meson.py")]
