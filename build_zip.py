@@ -3,6 +3,7 @@
 Any older Python can read this file too, to say so; the command line is builder/command.py.
 """
 
+import os
 import sys
 
 if sys.version_info < (3, 10):  # noqa: UP036
@@ -10,7 +11,10 @@ if sys.version_info < (3, 10):  # noqa: UP036
     sys.stderr.write(text.format(*sys.version_info))
     sys.exit(2)
 
-from builder.command import main
+# Python's -P and -I, or PYTHONSAFEPATH, leave out the folder of this file.
+sys.path[:0] = [os.path.dirname(os.path.abspath(__file__))]
+
+from builder.command import main  # noqa: E402 (the path has to be there first)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -2,7 +2,7 @@
 
 import sys
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if sys.version_info < (3, 10) and sys.argv[:1] in (["-m"], ["-c"]):  # of Python 2: -c
     # Here, since an older Python may not read __main__.py. In a zip, packages.py says it.

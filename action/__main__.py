@@ -31,10 +31,10 @@ if hasattr(sys.stdin, "_CHUNK_SIZE"):  # how CPython names it
 from action.packages import failing, use  # noqa: E402  (the path has to be there first)
 
 try:
-    use(HERE)
+    packed = use(HERE)
     from action.activation import start
 
-    _handle = start(HERE)
+    _handle = start(packed.read)
 except Exception as error:
     _handle = failing(error)
 

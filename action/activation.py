@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from time import perf_counter
 
 from action.packages import over_http
@@ -11,16 +10,17 @@ from action.response import Timings, failure, rss_mb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from action.response import Answer
 
 
-def start(root: str) -> Handler:
-    """Load the model in `root`, once per container.
+def start(read: Callable[[str], bytes]) -> Handler:
+    """Load the model, once per container; the packages are in use already.
 
     Args:
-        root: folder with `model/`; its packages are in use already.
+        read: gives the content of a file of the zip, by its name there.
 
     Returns:
         The function that answers activations.
@@ -28,18 +28,18 @@ def start(root: str) -> Handler:
     Raises:
         Exception: of any kind: the packages or the model cannot be loaded.
     """
-    return Handler(os.path.join(root, "model"))
+    return Handler(read)
 
 
 class Handler:
     """Answers activations with a model that is loaded."""
 
-    def __init__(self, model: str) -> None:
-        """Import the packages and load the model in folder `model`."""
+    def __init__(self, read: Callable[[str], bytes]) -> None:
+        """Import the packages and load the model; `read` as for `start`."""
         began = perf_counter()
         from action.pipeline import Pipeline  # numpy, Pillow, the interpreter: a part of init
 
-        self.pipeline = Pipeline(model)
+        self.pipeline = Pipeline(read)
         self._init_ms = round((perf_counter() - began) * 1000, 3)
         self._start = "cold"
 
@@ -64,10 +64,10 @@ class Handler:
     def _over_http(
         self, params: dict[str, Any], timings: Timings
     ) -> tuple[Answer, list[Answer], str]:
-        from action import web  # 0.3 ms, which plain invocations do not need
+        from action import web, web_request  # 0.3 ms, which plain invocations do not need
 
         try:
-            params = web.translated(params)
+            params = web_request.translated(params)
             answer = web.answer(params, self.pipeline, timings)
         except Exception as error:
             answer = web.reply(getattr(error, "status", 500), failure(error))

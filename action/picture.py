@@ -9,6 +9,7 @@ from struct import unpack_from
 
 import numpy as np
 from PIL import Image
+from PIL.Image import Transpose as Turn
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
@@ -31,14 +32,9 @@ pixels; scaled down further by that, it would show."""
 _ORIENTATION = 0x0112
 """EXIF's tag (CIPA DC-008, section 4.6.4), and what puts a picture of each value upright."""
 _UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+    2: Turn.FLIP_LEFT_RIGHT, 3: Turn.ROTATE_180, 4: Turn.FLIP_TOP_BOTTOM, 5: Turn.TRANSPOSE,
+    6: Turn.ROTATE_270, 7: Turn.TRANSVERSE, 8: Turn.ROTATE_90,
+}  # fmt: skip
 _SIDEWAYS = (5, 6, 7, 8)
 _INTEGERS = {1: "B", 3: "H", 4: "I"}
 """TIFF's types of whole numbers, in the letters of `struct`."""
@@ -92,9 +88,18 @@ def decode(data: bytes, width: int, height: int, channels: int, crop: float) -> 
             f"{name}: too large to decode in this action's memory; send it smaller"
         ) from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken data
-        reason = str(error).split("\n")[0][:100] or type(error).__name__
-        raise ImageError(f"broken {name}: {reason}") from None
+        raise ImageError(f"broken {name}: {_cause(error)}") from None
     return Decoded(pixels, name, *size)
+
+
+def _cause(error: Exception) -> str:
+    """In the client's words what a decoder, in its own, finds wrong."""
+    text = str(error).lower()
+    if isinstance(error, EOFError) or "truncat" in text:
+        return "the file ends before the picture does; send it whole"
+    if "support" in text:
+        return "of a kind that cannot be read here; save it anew, as JPEG or PNG"
+    return "its data is damaged; send it again, or save it anew"
 
 
 def _pixels(
@@ -110,6 +115,8 @@ def _pixels(
     else:
         cost.check_rows(picture, name)
         picture.load()
+        if name == "BMP" and picture.mode == "RGBA" and not picture.getbbox():
+            picture.putalpha(255)  # no transparency, but a byte that nobody filled
         loaded = picture
     orientation = _orientation(picture.info.get("exif", b""))
     size = (height, width) if orientation in _SIDEWAYS else (width, height)
@@ -149,13 +156,13 @@ def _load_webp(picture: WebPImageFile, data: bytes, scale: float) -> Image.Image
 
 
 def _square(picture: Image.Image, size: tuple[int, int], crop: float) -> Image.Image:
-    """The central square of `crop` times the shorter side in this size: L, RGB, RGBA or LA."""
+    """The central square of `crop` times the shorter side in this size: L, RGB or RGBA."""
     width, height = picture.size
     side = crop * min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
     right, bottom = left + side, top + side
     as_it_is = picture.mode in ("L", "RGB") and not picture.has_transparency_data
-    if as_it_is or width * height <= _WHOLE or picture.mode in ("I", "F"):
+    if as_it_is or width * height <= _WHOLE:
         box = (left, top, right, bottom)
         return _plain(picture).resize(size, Image.Resampling.BILINEAR, box=box)
     # What has to be converted is, a strip of rows at a time, and made narrow. To make it low is the
@@ -166,8 +173,8 @@ def _square(picture: Image.Image, size: tuple[int, int], crop: float) -> Image.I
     narrow = None
     for row in range(first, last, strip):
         part = _plain(picture.crop((first_column, row, last_column, min(row + strip, last))))
-        if part.mode in ("RGBA", "LA"):
-            part = part.convert(part.mode.replace("A", "a"))  # premultiplied
+        if part.mode == "RGBA":
+            part = part.convert("RGBa")  # premultiplied
         box = (left, 0, right, part.height)
         part = part.resize((size[0], part.height), Image.Resampling.BILINEAR, box=box)
         narrow = narrow or Image.new(part.mode, (size[0], last - first))
@@ -175,7 +182,7 @@ def _square(picture: Image.Image, size: tuple[int, int], crop: float) -> Image.I
     assert narrow
     box = (0, top, size[0], bottom)
     small = narrow.resize(size, Image.Resampling.BILINEAR, box=box)
-    return small.convert(small.mode.upper()) if small.mode in ("RGBa", "La") else small
+    return small.convert("RGBA") if small.mode == "RGBa" else small
 
 
 def _around(start: float, end: float, length: int, size: int) -> tuple[float, float, int, int]:
@@ -211,11 +218,9 @@ def _orientation(exif: Any) -> int:
 
 
 def _plain(picture: Image.Image) -> Image.Image:
-    """The picture in a mode that can be resized: L, RGB, RGBA or LA, 8 bits per channel."""
-    if picture.mode.startswith("I") or picture.mode == "F":
-        return _eight_bits(picture)
-    if picture.mode in ("RGBa", "La"):
-        return picture.convert(picture.mode.upper())
+    """The picture in a mode that can be resized, of 8 bits per channel: L, RGB or RGBA."""
+    if picture.mode == "I;16":  # Pillow itself would cut off what is above 255
+        return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     if picture.has_transparency_data:
         return picture.convert("RGBA")
     if picture.mode in ("L", "RGB"):
@@ -223,21 +228,12 @@ def _plain(picture: Image.Image) -> Image.Image:
     return picture.convert("L" if picture.mode == "1" else "RGB")
 
 
-def _eight_bits(picture: Image.Image) -> Image.Image:
-    """16-bit grey (also what Pillow keeps in 32 bits) -> L. A float picture counts as 0..1."""
-    values = np.asarray(picture)
-    if picture.mode == "F":
-        brightest = np.fmax.reduce(values, axis=None, initial=0.0)
-        values = values * 255.0 if brightest <= 1.0 else values
-    elif picture.mode != "I" or values.max(initial=0) > 255:
-        values = values >> 8
-    # Unlike `clip`, these take the number of a number and a NaN.
-    return Image.fromarray(np.fmin(np.fmax(values, 0), 255).astype(np.uint8))
-
-
 def _on_white(small: Image.Image) -> Image.Image:
-    if small.mode not in ("RGBA", "LA"):
+    if small.mode != "RGBA":
         return small
-    rgba = small.convert("RGBA")
-    white = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(white, rgba)
+    if not small.getbbox():
+        raise ImageError(
+            "nothing to see: expected a picture, found one that is transparent wherever the model "
+            "looks; put it on a background"
+        )
+    return Image.alpha_composite(Image.new("RGBA", small.size, "white"), small)

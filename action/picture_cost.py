@@ -29,25 +29,17 @@ MAX_READS = 20_000
 """How often Pillow may read from a file: twice or three times per segment, chunk or block. Some
 of them it joins, each to all before it."""
 
-_STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2}
-"""Bytes that Pillow takes per pixel, by mode: those not named here take 4."""
-_ALIGNMENT = 4
-"""Of Pillow's rows, in bytes."""
-_POINTER = 8
-"""Bytes in which Pillow keeps where a row begins."""
-_MORE_ROWS = 4
-"""What the decoders of rows take on top: the row before (PNG's filters), this one, a spare one."""
-_RUNS, _SKIPPED_ROWS = 7, 256
-"""A BMP in runs is decoded by Python, copied, and takes 0.1 us per pixel: counted as bytes per
-pixel. One of its steps may pass over 255 rows."""
-_COEFFICIENT = 2
-"""Bytes of one coefficient of a JPEG (libjpeg's JCOEF)."""
-_LOSSLESS = 4
-"""Bytes per pixel in which libwebp decodes lossless data and transparency, at any scale."""
-_WEBP = 16
-"""Bytes per pixel with Pillow's own WebP decoder: two canvases, a copy and the picture."""
-_TABLES = 8_000_000
-"""Bytes for a WebP's tables on top of MEMORY, which is about its pixels."""
+# In bytes:
+_STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2}  # a pixel, by Pillow's mode; of others it is 4
+_ALIGNMENT, _POINTER = 4, 8  # of Pillow's rows, and where it keeps where one begins
+_COEFFICIENT = 2  # one of a JPEG (libjpeg's JCOEF)
+_LOSSLESS = 4  # a pixel in libwebp, if lossless or transparent, whatever the scale
+_WEBP = 16  # a pixel with Pillow's own WebP decoder: two canvases, a copy and the picture
+_TABLES = 8_000_000  # of a WebP, on top of MEMORY, which is about its pixels
+# In rows, or bytes per pixel:
+_MORE_ROWS = 4  # of decoders: PNG's filters need the row before, this one, and one to spare
+_RUNS, _SKIPPED_ROWS = 7, 256  # a BMP in runs: Python decodes it (0.1 us per pixel), and copies;
+# one step of it may pass over 255 rows
 
 
 class BoundedFile(io.BytesIO):
@@ -89,10 +81,8 @@ def check_rows(picture: ImageFile, name: str) -> None:
 def check_jpeg(picture: JpegImageFile, size: tuple[int, int], data: bytes) -> None:
     """Raise TooLargeError if decoding a JPEG takes over MEMORY, or MAX_SCANS.
 
-    Args:
-        picture: the JPEG, read up to its first scan's data, at the scale it is to be decoded at.
-        size: of the whole picture, in pixels.
-        data: the file's bytes.
+    It was read up to its first scan, and set to the scale it is to be decoded at; `size` is that of
+    the whole picture in pixels, `data` the file's bytes.
     """
     # Before the first scan's data is its header: marker, length, number of components, 2 bytes for
     # each, 3 more (ITU T.81, B.2.3). It names all components, if there is but one scan.
@@ -119,11 +109,7 @@ def check_jpeg(picture: JpegImageFile, size: tuple[int, int], data: bytes) -> No
 def check_webp(size: tuple[int, int], scaled: tuple[int, int], data: bytes, alpha: bool) -> None:
     """Raise TooLargeError if decoding a WebP takes over MEMORY by our own addition to Pillow.
 
-    Args:
-        size: of the picture, in pixels.
-        scaled: what it is decoded to, in pixels.
-        data: the file's bytes.
-        alpha: whether it has transparency.
+    Sizes are in pixels: that of the picture, and what it is scaled to while it is decoded.
     """
     lossy = data[12:16] == b"VP8 "
     needed = 4 * scaled[0] * scaled[1] + (0 if lossy else _LOSSLESS * size[0] * size[1])

@@ -11,6 +11,7 @@ from action.request import image_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from action.request import Options, Request
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
 class Pipeline:
     """From the pictures of a request to an answer, with a model that is loaded."""
 
-    def __init__(self, model: str) -> None:
-        """Load the model in folder `model`."""
-        self.classifier = Classifier(model)
+    def __init__(self, read: Callable[[str], bytes]) -> None:
+        """Load the model; `read` gives the content of a file of the zip."""
+        self.classifier = Classifier(read)
 
     def answer(self, request: Request, timings: Timings) -> Answer:
         """Classify pictures; of several, one that fails gives an `error` in its place.
@@ -57,7 +58,7 @@ class Pipeline:
         decoded = picture.decode(data, model.width, model.height, model.channels, model.crop)
         between = perf_counter()
         timings.decode += between - began
-        ranked = model.rank(decoded.pixels, options.top_k, options.threshold)
+        ranked = model.rank(decoded.pixels, options.top_k, options.threshold, options.asked)
         timings.classify += perf_counter() - between
         answer: Answer = {"results": response.results(ranked, options.details)}
         if options.details:

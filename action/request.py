@@ -17,6 +17,8 @@ MAX_IMAGES = 100
 DEFAULT_TOP_K = 3
 
 _NAMES = ("image", "images", "topK", "threshold", "details")
+_PICTURE = "image: expected the picture, as base64 or a data: URL"
+_WHITE_SPACE = b" \t\r\n\v\f"
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
@@ -53,11 +55,15 @@ class TooLargeError(ImageError):
 
 
 class Options:
-    """How to answer: at most `top_k` classes, each with at least `threshold` probability."""
+    """How to answer: at most `top_k` classes, each with at least `threshold` probability.
 
-    __slots__ = ("details", "threshold", "top_k")
+    Classes with a probability of 0 count only where so many were asked for (`asked`).
+    """
 
-    def __init__(self, top_k: int, threshold: float, details: bool) -> None:
+    __slots__ = ("asked", "details", "threshold", "top_k")
+
+    def __init__(self, top_k: int, threshold: float, details: bool, asked: bool = True) -> None:
+        self.asked = asked
         self.top_k = top_k
         self.threshold = threshold
         self.details = details
@@ -97,6 +103,7 @@ def parse(params: Any, classes: int) -> Request:
         params.get("threshold", 0.0),
         params.get("details", False),
         classes,
+        asked="topK" in params,
     )
     if ("image" in params) == ("images" in params):
         found = "both" if "image" in params else "neither"
@@ -118,8 +125,13 @@ def parse(params: Any, classes: int) -> Request:
     return Request(images, True, options)
 
 
-def parse_options(top_k: Any, threshold: Any, details: Any, classes: int) -> Options:
-    """Check the options of a request; raises RequestError with what was expected and found."""
+def parse_options(
+    top_k: Any, threshold: Any, details: Any, classes: int, asked: bool = True
+) -> Options:
+    """Check the options of a request; raises RequestError with what was expected and found.
+
+    `asked` is whether `top_k` is the client's own.
+    """
     if isinstance(top_k, float) and top_k.is_integer():
         top_k = int(top_k)  # JSON knows one kind of number: some write 5 as 5.0
     if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= classes:
@@ -131,25 +143,31 @@ def parse_options(top_k: Any, threshold: Any, details: Any, classes: int) -> Opt
         raise RequestError(f"threshold: expected a number from 0 to 1, found {_shown(threshold)}")
     if not isinstance(details, bool):
         raise RequestError(f"details: expected true or false, found {_shown(details)}")
-    return Options(top_k, float(threshold), details)
+    return Options(top_k, float(threshold), details, asked)
 
 
 def image_bytes(value: Any) -> bytes:
     """The picture in one `image` value.
 
     Args:
-        value: base64 text (white space, the URL-safe alphabet and missing padding are fine), or a
-            `data:` URL with base64 data; the bytes themselves are taken as well.
+        value: base64 text (as for `decoded`), or a `data:` URL with base64 data; the bytes
+            themselves are taken as well.
 
     Raises:
-        RequestError: not a string, not base64, or empty.
+        RequestError: not a string, a URL of another kind, not base64, or empty.
         TooLargeError: more than MAX_IMAGE_BYTES.
     """
     if isinstance(value, bytes):
         return _sized(value)
     if not isinstance(value, str):
         raise RequestError(f"image: expected a string of base64 data, found {_kind(value)}")
-    text = _data_of_url(value) if value[:5].lower() == "data:" else value
+    start = value[:20].lstrip().lower()
+    if "://" in start:
+        raise RequestError(
+            f"{_PICTURE}, found the URL {value[:60]!r}: this function fetches nothing, send the "
+            "picture itself"
+        )
+    text = _data_of_url(value) if start.startswith("data:") else value
     if len(text) > MAX_IMAGE_BYTES * 3 // 2:  # 4/3 for base64, the rest for line breaks
         raise TooLargeError(_too_large(len(text) * 3 // 4))
     return _sized(decoded(text))
@@ -169,24 +187,67 @@ def _too_large(size: int) -> str:
 
 
 def decoded(text: str) -> bytes:
-    """What base64 `text` stands for, as lenient as `image_bytes`; raises RequestError."""
+    """What base64 `text` stands for (RFC 4648, sections 4 and 5), to the last character.
+
+    White space, the URL-safe alphabet and no padding at all are fine. So is a "+" that a form has
+    made a space of, where it can be told from white space.
+
+    Raises:
+        RequestError: it is not base64.
+    """
     try:
         data = binascii.a2b_base64(text)  # at full speed, but silent about what it passes over
-        if data and len(data) == len(text) // 4 * 3 - text.count("=", -2):  # that is, nothing
+        whole = len(text) // 4 * 3 - text.count("=", -2)
+        if data and len(text) % 4 == 0 and len(data) == whole:  # that is, nothing
             return data
     except ValueError:
         pass
     try:
-        plain = text.encode("ascii").translate(_URL_SAFE, b" \t\r\n\v\f")
+        plain = text.encode("ascii")
+        if b" " in plain.strip():
+            plain = _with_plus(plain.strip(b"\t\r\n\v\f").lstrip())
+        plain = plain.translate(_URL_SAFE, _WHITE_SPACE)
         packed = plain.rstrip(b"=")
         left = packed.translate(None, _ALPHABET)
-        if left or len(plain) - len(packed) > 2:
-            raise ValueError(f"character {chr(left[0] if left else plain[-1])!r}")
+        if left:
+            raise ValueError(f"character {chr(left[0])!r}")
+        padding = len(plain) - len(packed)
+        if len(packed) % 4 == 1 or padding not in (0, -len(packed) % 4):
+            raise ValueError(f"{len(packed)} characters and {padding} of padding: it is not whole")
         return binascii.a2b_base64(packed + b"=" * (-len(packed) % 4))
     except ValueError as error:
         raise RequestError(
             f"image: expected base64 data, found text that is not base64 ({_reason(error)})"
         ) from None
+
+
+def _with_plus(text: bytes) -> bytes:
+    """Base64 with each space a "+" again, if it was a form that made it one.
+
+    Then no "+" is left, and the length is one that base64 has. White space stands between lines of
+    one length.
+
+    Raises:
+        ValueError: it cannot be told.
+    """
+    if any(kept in text for kept in (b"+", b"-", b"_")):
+        return text
+    inner = text.rstrip()
+    *lines, last = map(len, inner.split())
+    white = len(inner.translate(None, _WHITE_SPACE))
+    plus = white + inner.count(b" ")
+    # Padded base64 is of whole groups of four; else a group of one is what cannot be.
+    wrong = (1, 2, 3) if inner.endswith(b"=") else (1,)
+    may_be_white = white % 4 not in wrong
+    if plus % 4 in wrong:
+        return text
+    if may_be_white and len({*lines}) == 1 and last <= lines[0]:  # like lines, at least
+        if len(lines) > 1 or inner != text or b"\n " in text or (plus % 4 and not white % 4):
+            return text
+        if plus % 4 or not white % 4:
+            raise ValueError("a space: a '+' that a form lost? Send it as %2B")
+    ends = (plus + len(text) - len(inner)) % 4 == 0  # in a "+", or in white space
+    return (text if ends else inner).replace(b" ", b"+")
 
 
 def _data_of_url(url: str) -> str:
@@ -212,7 +273,7 @@ def _refuse_misspelt(name: str) -> None:
 def _reason(error: Exception) -> str:
     if isinstance(error, UnicodeEncodeError):
         return f"character {error.object[error.start]!r} at position {error.start}"
-    return str(error).lower()
+    return str(error)
 
 
 def _shown(value: Any) -> str:

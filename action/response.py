@@ -47,6 +47,8 @@ def results(ranked: list[Ranked], details: bool) -> list[Answer]:
     answer: list[Answer] = []
     for item in ranked:
         entry: Answer = {"className": item.label, "probability": item.score}
+        if item.background:  # for those who show answers to people: this class means none
+            entry["background"] = True
         if details:
             entry["classIndex"] = item.position
             if item.wordnet_id:

@@ -1,4 +1,8 @@
-"""`python -m bench` measures everything; `python -m bench guard` holds ratios against limits."""
+"""`python -m bench` measures everything; its other commands are COMMANDS. Standard library only.
+
+Each runs in an environment that has what it needs, made at the first call: from a plain shell, a
+plain Python is enough.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +17,23 @@ from builder.paths import BUILDER, ROOT
 from builder.tools import environment
 
 INSIDE = "CLASSIFY_BENCH"
+COMMANDS = {
+    "": "bench.command",
+    "cold": "bench.cold_command",
+    "interpreters": "bench.interpreters.command",
+    "guard": "bench.guard",
+}
+"""What comes first on the command line, and the module whose `run` takes the rest of it."""
 
 
 def main(arguments: list[str]) -> int:
     """Run the command line in an environment that has what it needs; returns the exit status."""
-    guard = arguments[:1] == ["guard"]
+    name = arguments[0] if arguments[:1] and arguments[0] in COMMANDS else ""
     try:
         if os.environ.get(INSIDE) != str(ROOT):
-            _inside(arguments, guard)
-        if guard:
-            status: int = importlib.import_module("bench.guard").run(arguments[1:])
-        else:
-            status = importlib.import_module("bench.command").run(arguments)
+            _inside(arguments, name)
+        rest = arguments[1:] if name else arguments
+        status: int = importlib.import_module(COMMANDS[name]).run(rest)
     except BuildError as error:
         print(f"error: {error}", *filter(None, [error.hint]), sep="\n  ", file=sys.stderr)
         return 1
@@ -33,8 +42,9 @@ def main(arguments: list[str]) -> int:
     return status
 
 
-def _inside(arguments: list[str], guard: bool) -> NoReturn:
+def _inside(arguments: list[str], name: str) -> NoReturn:
     """Go on in the environment that is needed, as this process: Ctrl-C reaches it."""
+    guard = name == "guard"  # what it needs is there where zips are built
     folder = BUILDER if guard else Path(__file__).parent
     python = environment("tools" if guard else "bench", folder / "requirements.txt")
     sys.stderr.flush()

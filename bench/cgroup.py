@@ -112,25 +112,25 @@ def _upwards(point: Path, root: str, own: str) -> tuple[Path, ...]:
 
 
 @contextmanager
-def limited(found: Hierarchy | None = None) -> Iterator[Group]:
+def limited(groups: Hierarchy | None = None) -> Iterator[Group]:
     """A new group, which is removed in the end, with all processes that are left in it.
 
     Args:
-        found: where to make it; by default as this process's own files say.
+        groups: where to make it; by default as this process's own files say.
 
     Raises:
         NoQuota: this machine has no such groups, or lets us make none.
     """
-    if found is None and (_PROC / "cgroup").exists():
+    if groups is None and (_PROC / "cgroup").exists():
         texts = [(_PROC / name).read_text() for name in ("mountinfo", "cgroup")]
-        found = hierarchy(*texts)
-    if found is None:
+        groups = hierarchy(*texts)
+    if groups is None:
         raise NoQuota("no writable cgroup with CPU quota: none is mounted")
     reasons = []
-    for parent in found.folders:
+    for parent in groups.folders:
         with ExitStack() as undo:
             scratch = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="group-")))
-            group = Group(found.version, parent / f"classify-bench-{os.getpid()}", scratch)
+            group = Group(groups.version, parent / f"classify-bench-{os.getpid()}", scratch)
             try:
                 _make(group, undo)
             except OSError as error:

@@ -38,9 +38,8 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from bench import proxy
+from bench import proxy, results
 from bench.peers import Peer, line, shuffled
 from builder import smoke
 from builder.errors import BuildError
@@ -53,15 +52,16 @@ _ACKNOWLEDGE_JS = "require('fs').writeSync(3, '{\"ok\": true}\\n');\n"
 
 
 @dataclass
-class Cold:
+class Series:
     """What one peer did; all times in ms, one per round and in the rounds' order.
 
     Attributes:
-        priced: what the proxy takes, before it is scaled by `pace`.
+        process: from the start of an interpreter with the same flags that does nothing to its
+            acknowledgement; peers with the same flags share these, since what differs between them
+            would be chance.
+        priced: what the proxy takes, before it is scaled by `proxy.pace`; None for a custom image.
         stages: by name, those that are measured, without what comes from `start` and `process`.
         start: from the start of the process to its acknowledgement.
-        process: the same of an interpreter with the same flags that does nothing; peers with the
-            same flags share these, since what differs between them would be chance.
     """
 
     process: list[float]
@@ -73,26 +73,25 @@ class Cold:
         """Milliseconds of all that is really run, as the sum of the stages' medians."""
         return statistics.median(self.start) + sum(map(statistics.median, self.stages.values()))
 
-    def found(self, pace: float) -> dict[str, Any]:
-        """As the results have it: medians, and `ms` in all per round; see `proxy.pace`."""
+    def result(self, pace: float) -> results.Cold:
+        """As it is stored, with what is priced at this pace."""
         medians = {name: statistics.median(times) for name, times in self.stages.items()}
         start = statistics.median(self.start)
         medians["process"] = statistics.median(self.process)
         medians["imports and model"] = start - medians["process"]
+        priced = 0.0
         if self.priced:
             medians["receive"] = self.priced.receive * pace
             medians["unzip"] = self.priced.unzip * pace
+            priced = medians["receive"] + medians["unzip"]
         stages = {name: round(medians[name], 3) for name in STAGES if name in medians}
-        fixed = medians.get("receive", 0.0) + medians.get("unzip", 0.0)
-        return {
-            "stages": stages,
-            "total": round(sum(stages.values()), 3),
-            "start": round(start, 3),
-            "ms": [
-                round(fixed + sum(times), 3)
-                for times in zip(self.start, *self.stages.values(), strict=False)
-            ],
-        }
+        rounds = zip(self.start, *self.stages.values(), strict=False)
+        return results.Cold(
+            stages=stages,
+            total=round(sum(stages.values()), 3),
+            start=round(start, 3),
+            ms=[round(priced + sum(times), 3) for times in rounds],
+        )
 
 
 def measure(
@@ -101,11 +100,14 @@ def measure(
     python: str,
     count: int,
     content: bytes,
-    found: dict[str, Any],
+    run: results.Run,
     progress: Callable[[str], None],
     numpy: Path | None = None,
 ) -> None:
-    """Fill `found["cold"]` with the stages by peer; up to an interrupt, if there is one.
+    """Fill the run's `cold`, `pace` and `import_numpy`; up to an interrupt, if there is one.
+
+    A peer that dies, or answers with an error, takes no part in further rounds; what it did until
+    then stays, and the run's `problems` say so.
 
     Args:
         hello: hello world, portable: what the proxy's prices are scaled by.
@@ -113,7 +115,7 @@ def measure(
         python: what compiles zips and starts them: a CPython with what the stock image has.
         count: cold starts of each.
         content: the picture of the first activation.
-        found: the results; `found["ready"]` gets the ms until numpy is imported.
+        run: the results.
         progress: told what is going on.
         numpy: folder with a numpy, to compare the time that its import takes.
     """
@@ -121,7 +123,7 @@ def measure(
         bare = _Bare(Path(scratch), python)
         everybody = [hello, *peers]
         series = {
-            peer.name: Cold(bare.times(peer), None if peer.image else proxy.spent(peer.archive))
+            peer.name: Series(bare.times(peer), None if peer.image else proxy.spent(peer.archive))
             for peer in everybody
         }
         ready: list[float] = []
@@ -135,21 +137,24 @@ def measure(
                 for peer in shuffled(everybody, number):
                     progress(f"cold: round {number + 1} of {count}, {peer.name}")
                     os.sync()  # what the one before has written is not for this one to wait for
-                    _once(peer, python, bare.command(peer)[0], packed, series[peer.name])
-                    bare.start(peer)
+                    try:
+                        _once(peer, python, bare.command(peer)[0], packed, series[peer.name])
+                        bare.start(peer)
+                    except BuildError as error:
+                        run.problems[f"cold, {peer.name}"] = str(error)
+                        everybody.remove(peer)
                 if numpy:
                     ready.append(_start(with_numpy, python))
         finally:
             if (reference := series[hello.name]).start:
-                pace = proxy.pace(hello.archive, reference.measured())
-                found["pace"] = round(pace, 4)
-                found["cold"] = {
-                    name: each.found(pace)
+                run.pace = round(proxy.pace(hello.archive, reference.measured()), 4)
+                run.cold = {
+                    name: each.result(run.pace)
                     for name, each in series.items()
                     if each.start and each.process
                 }
             if ready:
-                found["ready"] = {"import numpy": round(statistics.median(ready), 3)}
+                run.import_numpy = round(statistics.median(ready), 3)
 
 
 class _Bare:
@@ -182,7 +187,7 @@ class _Bare:
         return interpreter, " ".join(first.split()[1:])
 
 
-def _once(peer: Peer, python: str, interpreter: str, packed: bytes, series: Cold) -> None:
+def _once(peer: Peer, python: str, interpreter: str, packed: bytes, series: Series) -> None:
     """One cold start: of the files of a custom image, or else of the zip."""
     times: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="cold-") as scratch, ExitStack() as running:

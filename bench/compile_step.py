@@ -21,7 +21,7 @@ source, target, launcher = map(Path, sys.argv[1:])
 (source / "exec__.py").write_bytes(launcher.read_bytes())
 shutil.move(source, target)
 sys.path.append(str(target))
-found = importlib.util.find_spec("main__")
-assert found
-assert found.origin
-ast.parse(Path(found.origin).read_text("utf-8"))
+module = importlib.util.find_spec("main__")
+assert module
+assert module.origin
+ast.parse(Path(module.origin).read_text("utf-8"))

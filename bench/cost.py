@@ -84,8 +84,8 @@ NUMBERS = {
 
 def presets() -> dict[str, Prices]:
     """The platforms of prices.toml, by their names there."""
-    found = data.read(Path(__file__).with_name("prices.toml"))
-    return {name: Prices(**values) for name, values in found.items()}
+    tables = data.read(Path(__file__).with_name("prices.toml"))
+    return {name: Prices(**values) for name, values in tables.items()}
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -93,15 +93,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "prices", "of your own platform, in place of the article's; without them, only presets"
     )
-    for name, about in NUMBERS.items():
+    for name, meaning in NUMBERS.items():
         option = f"--price-{name.replace('_', '-')}"
         positive = name in ("gb_second", "step")
-        group.add_argument(option, type=_above_zero if positive else _number, help=about)
+        group.add_argument(option, type=_above_zero if positive else _number, help=meaning)
     group.add_argument("--price-memory", type=int, choices=SIZES, help=f"in MB ({MEMORY})")
 
 
 def given(options: argparse.Namespace) -> dict[str, float | None]:
-    """The `prices` of the results: what `add_options` found, by name; None where not given."""
+    """The `prices` of the results: what `add_options` read, by name; None where not given."""
     return {name: getattr(options, f"price_{name}") for name in (*NUMBERS, "memory")}
 
 
@@ -116,9 +116,8 @@ def lists(prices: dict[str, Any]) -> list[Prices]:
     if not own:
         return list(known.values())
     note = "Given on the command line; what was not is the article's."
-    title = "your own prices"
-    mine = dataclasses.replace(known["article"], **own, title=title, source="", date="", note=note)
-    return [mine, *known.values()]
+    article = dataclasses.replace(known["article"], title="your own prices", source="", date="")
+    return [dataclasses.replace(article, note=note, **own), *known.values()]
 
 
 def least(peak: float) -> int | None:

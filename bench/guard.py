@@ -1,7 +1,7 @@
 """A regression guard: `python -m bench guard` says whether the zip has become larger or slower.
 
 It builds the zip for Python 3.11, from compiled packages where they were compiled before and else
-from ready-made wheels, and compares what it finds with bench/limits.toml. No times are compared,
+from ready-made wheels, and compares what it measures with bench/limits.toml. No times are compared,
 only ratios of times that were taken in turns: a machine that is slow, or busy, is so for both.
 
 zip_bytes       of the zip
@@ -12,6 +12,9 @@ imports         modules that are loaded when the action is ready, without those 
 warm_ratio      a warm activation with the sample picture, from the line on standard input to its
                 answer, by one inference of the interpreter alone; of both the lower quartile,
                 since what else the machine does only adds, and the least of up to three tries
+kernels_ratio   one inference with our own kernels by one with XNNPACK's own, as on a CPU with AVX2
+                and no VNNI, taken likewise; where `python -m builder.native variants` compiled
+                what this takes (docs/measuring.md)
 """
 
 from __future__ import annotations
@@ -21,19 +24,24 @@ import statistics
 import subprocess
 import tempfile
 import time
-import zipfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import peers
-from bench.interpreters import Worker
-from builder import data, model, runtime, smoke
+from bench import machine, peers
+from bench.interpreters.contenders import COMPILED, variants
+from bench.interpreters.worker import Worker
+from bench.machine import CpuClass
+from bench.results import OUR, XNNPACK
+from builder import data, model, smoke
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError
+from builder.model import NOTHING
 from builder.runtime import DEFAULT, compiled
+from builder.runtime.providers import PROVIDERS
 
 LIMITS = Path(__file__).with_name("limits.toml")
 TRIES = 3
@@ -55,14 +63,14 @@ class Check:
 
     Attributes:
         name: of the figure.
-        found: just now.
+        measured: just now.
         baseline: what it was when it was written down.
         limit: the most that it may be.
         floor: below it, the baseline is out of date.
     """
 
     name: str
-    found: float
+    measured: float
     baseline: float
     limit: float
     floor: float
@@ -70,13 +78,13 @@ class Check:
     @property
     def ok(self) -> bool:
         """Whether it is within its limit."""
-        return self.found <= self.limit
+        return self.measured <= self.limit
 
     def __str__(self) -> str:
         verdict = "ok" if self.ok else "too much"
-        if self.found < self.floor:
+        if self.measured < self.floor:
             verdict = "ok, far below: lower the baseline"
-        numbers = "".join(f"{_short(n):>12}" for n in (self.found, self.baseline, self.limit))
+        numbers = "".join(f"{_short(n):>12}" for n in (self.measured, self.baseline, self.limit))
         return f"{self.name:16}{numbers}   {verdict}"
 
 
@@ -88,24 +96,34 @@ def run(arguments: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", help="as build_zip.py takes it")
+    parser.add_argument("--variants", type=Path, default=COMPILED, help="folder with them")
     options = parser.parse_args(arguments)
     console = Console(quiet=True)
     python = peers.interpreter()
-    chosen = model.resolve(options.model, None, console)
+    chosen = model.resolve(options.model, NOTHING, console)
     source = "compiled" if compiled.finished(peers.PYTHON, DEFAULT) else "wheels"
     limits = data.read(LIMITS)
     baseline = baselines(limits, chosen.path.stem, source)
     provider = "local" if source == "compiled" else source
     archive = peers.ours(chosen, console, provider=provider).archive
-    packages = runtime.provider(provider)(peers.PYTHON, DEFAULT, console).folder
-    print(f"{archive.name}, {chosen.path.stem}, {source} packages; {peers.machine()['machine']}")
+    packages = PROVIDERS[provider](peers.PYTHON, DEFAULT, console).folder
+    where = machine.here(python.full_version)
+    print(f"{archive.name}, {chosen.path.stem}, {source} packages")
+    print(f"{where.processor}, {where.cpu.name}")
     if source == "wheels":
         print(f"nothing is compiled for Python {peers.PYTHON}: the limits are those of wheels")
-    found = {**sizes(archive), "imports": len(imports(archive, python.path))}
+    measured = {**sizes(archive), "imports": len(imports(archive, python.path))}
     enough = compare({"warm_ratio": 0}, baseline, limits["tolerance"])[0].limit
-    found["warm_ratio"] = warm_ratio(archive, python.path, packages, enough)
-    checks = compare(found, baseline, limits["tolerance"])
-    print(f"{'':16}{'found':>12}{'baseline':>12}{'limit':>12}", *checks, sep="\n")
+    measured["warm_ratio"] = warm_ratio(archive, python.path, packages, enough)
+    if "kernels_ratio" in baseline:
+        enough = compare({"kernels_ratio": 0}, baseline, limits["tolerance"])[0].limit
+        if pair := kernels(options.variants, where.cpu):
+            ratio = kernels_ratio(archive, python.path, packages, pair, enough)
+            measured["kernels_ratio"] = ratio
+        else:
+            print("kernels_ratio is not measured: there are no variants for this CPU, see --help")
+    checks = compare(measured, baseline, limits["tolerance"])
+    print(f"{'':16}{'measured':>12}{'baseline':>12}{'limit':>12}", *checks, sep="\n")
     if failed := [check.name for check in checks if not check.ok]:
         raise BuildError(
             f"too much: {', '.join(failed)}",
@@ -137,11 +155,11 @@ def baselines(limits: dict[str, Any], name: str, source: str) -> dict[str, float
 
 
 def compare(
-    found: dict[str, float], baseline: dict[str, float], tolerance: dict[str, dict[str, float]]
+    measured: dict[str, float], baseline: dict[str, float], tolerance: dict[str, dict[str, float]]
 ) -> list[Check]:
-    """Each figure that was found, with its baseline and limit."""
+    """Each figure that was measured, with its baseline and limit."""
     checks = []
-    for name, value in found.items():
+    for name, value in measured.items():
         allowed = tolerance[name]
         more = allowed.get("more", 0) + allowed.get("share", 0) * baseline[name]
         base = baseline[name]
@@ -152,11 +170,7 @@ def compare(
 def sizes(archive: Path) -> dict[str, float]:
     """The figures that the zip's directory gives."""
     size = peers.size(archive)
-    return {
-        "zip_bytes": size["zip"],
-        "unpacked_bytes": size["unpacked"],
-        "files": size["files"],
-    }
+    return {"zip_bytes": size.zip, "unpacked_bytes": size.unpacked, "files": size.files}
 
 
 def imports(archive: Path, python: str) -> list[str]:
@@ -200,7 +214,9 @@ def warm_ratio(archive: Path, python: str, packages: Path, enough: float) -> flo
         with (
             smoke.launched(archive, python) as action,
             tempfile.TemporaryDirectory(prefix="bare-") as scratch,
-            Worker("bare interpreter", python, packages, _network(archive, scratch)) as bare,
+            Worker(
+                "bare interpreter", python, [packages], peers.network(archive, Path(scratch))
+            ) as bare,
         ):
             for _ in range(ROUNDS):
                 began = time.perf_counter()
@@ -215,11 +231,59 @@ def warm_ratio(archive: Path, python: str, packages: Path, enough: float) -> flo
     return least
 
 
-def _network(archive: Path, folder: str) -> Path:
-    """The model of a zip, unpacked into a folder."""
-    with zipfile.ZipFile(archive) as zipped:
-        [name] = [name for name in zipped.namelist() if name.endswith(".tflite")]
-        return Path(zipped.extract(name, folder))
+def kernels(folder: Path, cpu: CpuClass) -> tuple[list[Path], list[Path]] | None:
+    """What comes before the packages for our own kernels and for XNNPACK's own; None without.
+
+    Both are as on a CPU with AVX2 and no VNNI: what is shipped, and XNNPACK's, where this is one.
+
+    Args:
+        folder: with variants; may be missing.
+        cpu: the class of this machine's CPU.
+    """
+    compiled = {(each.kernels, each.forced): path for each, path in variants(folder, cpu)}
+    if cpu.slug == "avx2":
+        theirs = compiled.get((XNNPACK, ""))
+        return ([], [theirs]) if theirs else None
+    pair = [compiled[key] for key in ((OUR, "avx2"), (XNNPACK, "avx2")) if key in compiled]
+    if cpu.slug == "older" or len(pair) < 2:
+        return None
+    return [pair[0]], [pair[1]]
+
+
+def kernels_ratio(
+    archive: Path,
+    python: str,
+    packages: Path,
+    pair: tuple[list[Path], list[Path]],
+    enough: float,
+) -> float:
+    """One inference of a zip's model with our own kernels by one with XNNPACK's own.
+
+    Args:
+        archive: the zip.
+        python: path of what runs both.
+        packages: folder with numpy, and with what is shipped.
+        pair: as `kernels` returns it.
+        enough: with a ratio of at most this there is no further try.
+    """
+    least = float("inf")
+    for _ in range(TRIES):
+        times: tuple[list[float], list[float]] = ([], [])
+        with ExitStack() as running:
+            scratch = running.enter_context(tempfile.TemporaryDirectory(prefix="kernels-"))
+            network = peers.network(archive, Path(scratch))
+            workers = [
+                running.enter_context(Worker(name, python, [*before, packages], network))
+                for name, before in zip((OUR, XNNPACK), pair, strict=True)
+            ]
+            for _ in range(ROUNDS):
+                for worker, taken in zip(workers, times, strict=True):
+                    taken.append(worker.inference())
+        ours, theirs = map(_quartile, times)
+        least = min(least, ours / theirs)
+        if least <= enough:
+            break
+    return least
 
 
 def _quartile(times: list[float]) -> float:

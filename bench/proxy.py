@@ -16,7 +16,10 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder import data
+
 MB = 1e6
+_MS: dict[str, float] = data.platform()["proxy"]
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,13 @@ class Costs:
         write: per MB of all files.
     """
 
-    request: float = 9.0
-    file: float = 0.6
-    body: float = 3.0
-    json: float = 8.7
-    base64: float = 1.3
-    inflate: float = 7.3
-    write: float = 1.9
+    request: float = _MS["request"]
+    file: float = _MS["file"]
+    body: float = _MS["body"]
+    json: float = _MS["json"]
+    base64: float = _MS["base64"]
+    inflate: float = _MS["inflate"]
+    write: float = _MS["write"]
 
 
 PRICES = Costs()

@@ -1,8 +1,8 @@
 """How the peers scale: with containers, with the share of a CPU, with the size of the picture.
 
-Each function fills a dict that it is given as it goes, so that what was measured before a Ctrl-C
-is kept, and takes a `progress`, which is told in a few words what comes next. What is compared
-takes turns, so that what else the machine does hits all alike.
+Each function fills a `Scaling` that it is given as it goes, so that what was measured before a
+Ctrl-C, or before a peer fails, is kept, and takes a `progress`, which is told in a few words what
+comes next. What is compared takes turns, so that what else the machine does hits all alike.
 """
 
 from __future__ import annotations
@@ -15,20 +15,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 from bench import cgroup
 from bench.peers import Peer, line, memory
+from bench.results import AtSize, Scaling, Throughput, UnderQuota
 from builder import smoke
 from builder.build import SAMPLE
 from builder.errors import BuildError
 
 Progress = Callable[[str], None]
-Found = dict[str, list[list[Any]]]
-"""Peer's name -> rows, in JSON's types."""
 
 QUOTAS = (0.25, 0.5, 1.0)
 """Cores: what platforms that scale CPU with memory give to small, middle and large functions."""
@@ -43,7 +41,7 @@ LEAST = 10
 def processes(
     peers: Sequence[Peer],
     picture: bytes,
-    found: Found,
+    scaling: Scaling,
     progress: Progress,
     seconds: float = 2,
     rounds: int = 3,
@@ -57,8 +55,7 @@ def processes(
     Args:
         peers: what is compared.
         picture: the file that each activation sends.
-        found: gets rows of [containers, activations per second of all together (median)], for 1, 2,
-            4 ... containers up to the cores.
+        scaling: its `processes` get medians for 1, 2, 4 ... containers up to the cores.
         progress: see above.
         seconds: how long each container is kept busy, each time.
         rounds: how often, in turns.
@@ -74,9 +71,11 @@ def processes(
         for count in counts:
             for peer in peers:
                 progress(f"throughput {turn + 1}/{rounds}: {count} x {peer.name}")
-                mine = rates[peer.name]
-                mine.setdefault(count, []).append(_throughput(peer, picture, count, seconds))
-                found[peer.name] = [[n, statistics.median(each)] for n, each in mine.items()]
+                by_count = rates[peer.name]
+                by_count.setdefault(count, []).append(_throughput(peer, picture, count, seconds))
+                scaling.processes[peer.name] = [
+                    Throughput(number, statistics.median(each)) for number, each in by_count.items()
+                ]
 
 
 def _throughput(peer: Peer, picture: bytes, count: int, seconds: float) -> float:
@@ -102,7 +101,7 @@ def _throughput(peer: Peer, picture: bytes, count: int, seconds: float) -> float
 def quota(
     peers: Sequence[Peer],
     picture: bytes,
-    found: Found,
+    scaling: Scaling,
     progress: Progress,
     seconds: float = 2,
     starts: int = 5,
@@ -119,8 +118,8 @@ def quota(
     Args:
         peers: what is compared.
         picture: the file that each activation sends.
-        found: gets rows of [cores, {"init", "median", "mean", "p90"}], all in ms; `init` is the
-            median from the start of the process to its acknowledgement, under the quota too.
+        scaling: its `quota` gets them by share; `init` is the median from the start of the process
+            to its acknowledgement, under the quota too.
         progress: see above.
         seconds: of activations after each start, and at least LEAST of them.
         starts: how often each is started with each share, in turns.
@@ -148,31 +147,31 @@ def quota(
                     with inside.launched() as action:
                         inits.setdefault((peer.name, share), []).append(action.init_seconds)
                         _activation(peer, action, packed)  # the first is slower
-                        mine: list[float] = []
-                        while sum(mine) < seconds or len(mine) < LEAST:
-                            mine.append(_activation(peer, action, packed))
-                    warm += mine
-                    found[peer.name] = [
-                        [each, _summary(inits[peer.name, each], times[peer.name, each])]
+                        turn_times: list[float] = []
+                        while sum(turn_times) < seconds or len(turn_times) < LEAST:
+                            turn_times.append(_activation(peer, action, packed))
+                    warm += turn_times
+                    scaling.quota[peer.name] = [
+                        _under_quota(each, inits[peer.name, each], times[peer.name, each])
                         for each in shares
-                        if (peer.name, each) in times
+                        if times.get((peer.name, each))
                     ]
 
 
-def _summary(inits: list[float], warm: list[float]) -> dict[str, float]:
-    """Milliseconds, from seconds."""
-    values = {
-        "init": statistics.median(inits),
-        "median": statistics.median(warm),
-        "mean": statistics.fmean(warm),
-        "p90": statistics.quantiles(warm, n=10)[-1],
-    }
-    return {name: value * 1000 for name, value in values.items()}
+def _under_quota(cores: float, inits: list[float], warm: list[float]) -> UnderQuota:
+    """Of seconds."""
+    return UnderQuota(
+        cores=cores,
+        median=statistics.median(warm) * 1000,
+        p90=statistics.quantiles(warm, n=10)[-1] * 1000,
+        mean=statistics.fmean(warm) * 1000,
+        init=statistics.median(inits) * 1000,
+    )
 
 
 def megapixels(
     peers: Sequence[Peer],
-    found: Found,
+    scaling: Scaling,
     progress: Progress,
     activations: int = 15,
     sizes: Sequence[tuple[int, int]] = SIZES,
@@ -181,8 +180,7 @@ def megapixels(
 
     Args:
         peers: what is compared; each starts anew for each picture.
-        found: gets rows of [megapixels, bytes of the picture, median in ms, peak memory of the
-            process in bytes]; where a peer fails the latter two are None and its reason follows.
+        scaling: its `megapixels` get them by size, with the reason where a peer fails.
         progress: see above.
         activations: with each picture.
         sizes: (width, height) of the pictures.
@@ -194,16 +192,16 @@ def megapixels(
         packed = line(picture)
         for peer in peers:
             progress(f"{area:.1f} megapixels: {peer.name}")
-            row = [round(area, 1), len(picture)]
+            row = AtSize(round(area, 1), len(picture))
             try:
                 with peer.launched() as action:
                     _activation(peer, action, packed)  # the first is slower
                     times = [_activation(peer, action, packed) for _ in range(activations)]
-                    measured = [statistics.median(times) * 1000, memory(action.pid)["peak"]]
+                    row.median = statistics.median(times) * 1000
+                    row.peak = memory(action.pid).peak
             except BuildError as error:
-                found.setdefault(peer.name, []).append([*row, None, None, str(error)])
-            else:
-                found.setdefault(peer.name, []).append([*row, *measured])
+                row.problem = str(error)
+            scaling.megapixels.setdefault(peer.name, []).append(row)
 
 
 def _activation(peer: Peer, action: smoke.Action, packed: bytes) -> float:

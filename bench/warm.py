@@ -14,17 +14,19 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from bench.interpreters import Worker
-from bench.peers import PYTHON, Peer, line, memory, shuffled
-from builder import runtime, smoke
+from bench import results
+from bench.interpreters.worker import Worker
+from bench.peers import PYTHON, Peer, line, memory, network, shuffled
+from builder import smoke
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError
+from builder.runtime import DEFAULT
+from builder.runtime.providers import PROVIDERS
 
 BARE = "bare interpreter"
 SHARE = 100.0
@@ -60,16 +62,16 @@ class Series:
     stages: dict[str, list[float]] = field(default_factory=dict)
     right: dict[str, bool] = field(default_factory=dict)
 
-    def found(self) -> dict[str, Any]:
-        """As the results have it."""
+    def result(self) -> results.Warm:
+        """As it is stored."""
         stages = {stage: statistics.median(ms) for stage, ms in self.stages.items()}
         stages.pop("init", None)
-        return {
-            "ms": [round(ms, 3) for ms in self.ms],
-            "stages": {stage: round(ms, 3) for stage, ms in stages.items()},
-            "right": sum(self.right.values()) if self.right else None,
-            "labelled": len(self.right),
-        }
+        return results.Warm(
+            ms=[round(ms, 3) for ms in self.ms],
+            stages={stage: round(ms, 3) for stage, ms in stages.items()},
+            right=sum(self.right.values()) if self.right else None,
+            labelled=len(self.right),
+        )
 
 
 def measure(
@@ -77,44 +79,62 @@ def measure(
     bare: Worker,
     pictures: Pictures,
     count: int,
-    found: dict[str, Any],
+    run: results.Run,
     progress: Callable[[str], None],
 ) -> None:
-    """Fill `found["warm"]` with times and hits, and `found["memory"]` with bytes, by peer.
+    """Fill the run's `warm` and `memory`.
 
-    What was measured up to an interrupt is filled in as well.
+    What was measured up to an interrupt is filled in as well. A peer that dies, or answers with an
+    error, takes no part in further rounds; what it did until then stays, and the run's `problems`
+    say so.
 
     Args:
         peers: who answers.
         bare: an interpreter with our network.
         pictures: sent one after the other, as often as it takes.
         count: rounds, so activations of each peer that is fast enough to be in all.
-        found: the results.
+        run: the results.
         progress: told what is going on.
     """
     names = list(pictures.contents)
     series = {BARE: Series(), **{peer.name: Series() for peer in peers}}
-    kept: dict[str, Any] = {}
+    actions: dict[str, smoke.Action] = {}
+    alone: Worker | None = bare
+
+    def failed(name: str, error: BuildError) -> None:
+        run.problems[f"warm, {name}"] = str(error)
+        actions.pop(name, None)
+
     with ExitStack() as running:
-        actions = {}
-        for peer in peers:
-            progress(f"starting {peer.name}")
-            actions[peer.name] = running.enter_context(peer.launched())
-            series[peer.name].every = _every(actions[peer.name], pictures.contents[names[0]], names)
         try:
+            for peer in peers:
+                progress(f"starting {peer.name}")
+                try:
+                    actions[peer.name] = running.enter_context(peer.launched())
+                    first = pictures.contents[names[0]]
+                    series[peer.name].every = _every(actions[peer.name], first, names)
+                except BuildError as error:
+                    failed(peer.name, error)
             for number in range(count):
                 progress(f"warm: round {number + 1} of {count}")
-                name = names[number % len(names)]
-                series[BARE].ms.append(bare.inference())
-                for peer in shuffled(peers, number):
-                    each = series[peer.name]
-                    if number % each.every == 0:
-                        once(actions[peer.name], name, pictures, each)
-            for peer in peers:
-                kept[peer.name] = memory(actions[peer.name].pid)
+                picture = names[number % len(names)]
+                if alone:
+                    try:
+                        series[BARE].ms.append(alone.inference())
+                    except BuildError as error:
+                        failed(BARE, error)
+                        alone = None
+                for name in shuffled(list(actions), number):
+                    if number % series[name].every == 0:
+                        try:
+                            once(actions[name], picture, pictures, series[name])
+                        except BuildError as error:
+                            failed(name, error)
         finally:
-            found["warm"] = {name: each.found() for name, each in series.items() if each.ms}
-            found["memory"] = kept
+            for name, action in actions.items():
+                with suppress(OSError, KeyError):  # one that has just ended has no memory
+                    run.memory[name] = memory(action.pid)
+            run.warm = {name: each.result() for name, each in series.items() if each.ms}
 
 
 def once(action: smoke.Action, name: str, pictures: Pictures, series: Series) -> None:
@@ -146,9 +166,9 @@ def _every(action: smoke.Action, content: bytes, pictures: Sequence[str]) -> int
 
 def bare(peer: Peer, console: Console, provider: str) -> Worker:
     """The interpreter of our zip with our zip's network, and nothing else."""
-    packages = runtime.provider(provider)(PYTHON, runtime.DEFAULT, console).folder
-    [network] = peer.unpacked().glob("model/*.tflite")
-    return Worker(BARE, peer.interpreter, packages, network)
+    packages = PROVIDERS[provider](PYTHON, DEFAULT, console).folder
+    model = network(peer.archive, peer.unpacked())
+    return Worker(BARE, peer.interpreter, [packages], model)
 
 
 def pictures(folder: Path | None, labels: Path | None) -> Pictures:

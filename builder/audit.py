@@ -2,7 +2,6 @@
 
 import ast
 import hashlib
-import io
 import json
 import re
 import stat
@@ -12,13 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder import data, elf
-from builder.bundle import DATE, LICENCES, MANIFEST, MODE, MODEL_SETTINGS, MODULES, SCHEMA
+from builder import archive, data, elf, modules
+from builder.archive import DATE, MODE, PACKED
+from builder.bundle import FIRST, MODEL_SETTINGS
 from builder.errors import BuildError
-from builder.runtime import package_tag
+from builder.provenance import LICENCES, MANIFEST, SCHEMA
 
-# The first two bytes of a code file's magic number (CPython, Lib/importlib/_bootstrap_external.py).
-PYC_MAGIC = {"3.10": 3439, "3.11": 3495, "3.12": 3531, "3.13": 3571}
 _UNCHECKED_HASH = 1
 _FORBIDDEN = {
     "requirements.txt": "the runtime would run pip at every cold start",
@@ -61,6 +59,8 @@ class Report:
     pythons: list[str] = field(default_factory=list)
     bytecode: bool = False
     execution_env: str = ""
+    memory: int = 0
+    """What the action needs, in MB, as its manifest says; 0 if it does not."""
     checks: list[Check] = field(default_factory=list)
     parts: list[PartSize] = field(default_factory=list)
 
@@ -78,34 +78,32 @@ def audit(path: Path) -> Report:
     """
     try:
         content = path.read_bytes()
+        contents = archive.read(path)
     except OSError as error:
         raise BuildError(f"cannot read {path}: {error.strerror or error}") from error
-    report = Report(str(path), len(content), hashlib.sha256(content).hexdigest())
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = archive.namelist()
-            files = {name: archive.read(name) for name in names if not name.endswith("/")}
-            infos = archive.infolist()
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise BuildError(
             f"{path.name} is not a complete zip of {len(content)} bytes: {error}",
             "build it again: python build_zip.py",
         ) from error
+    files = contents.files
+    report = Report(str(path), len(content), hashlib.sha256(content).hexdigest())
     manifest = _manifest(files)
     report.pythons = manifest["python"]
     report.bytecode = bool(manifest.get("bytecode"))
     report.execution_env = str(manifest.get("executionEnv", ""))
+    report.memory = manifest.get("memory", 0)
     for title, look in (
         ("size", lambda: _size(len(content))),
-        ("entries", lambda: _entries(infos, bool(manifest.get("executionEnv")))),
+        ("entries", lambda: _entries(contents, bool(manifest.get("executionEnv")))),
         ("manifest", lambda: _against_manifest(files, manifest)),
-        ("entry point", lambda: _entry_point(files, infos, report.execution_env)),
+        ("entry point", lambda: _entry_point(files, contents.infos, report.execution_env)),
         ("code files", lambda: _code_files(files, report.pythons)),
         ("native parts", lambda: _native_parts(files, manifest)),
         ("model", lambda: _model(files)),
     ):
         report.checks.append(_check(title, look))
-    report.parts = _sizes(infos, manifest)
+    report.parts = _sizes(contents, manifest, len(content))
     return report
 
 
@@ -126,6 +124,8 @@ def _manifest(files: dict[str, bytes]) -> dict[str, Any]:
             texts += [part[name] for name in ("name", "version", "source", "sha256", "licence")]
             texts += [text for pair in part["files"].items() for text in pair]
             part["compiled"] = bool(part["compiled"])
+        if type(manifest.get("memory", 0)) is not int:
+            return empty
     except (KeyError, ValueError, TypeError, AttributeError):
         return empty
     formed = manifest.get("schema") == SCHEMA and all(isinstance(text, str) for text in texts)
@@ -139,11 +139,11 @@ def _size(size: int) -> Iterator[str]:
     yield f"={size} of {limit} bytes"
 
 
-def _entries(infos: list[zipfile.ZipInfo], precompiled: bool) -> Iterator[str]:
-    names = [info.filename for info in infos]
+def _entries(contents: archive.Contents, precompiled: bool) -> Iterator[str]:
+    names = [info.filename for info in contents.infos]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"{name}: more than once"
-    for info in infos:
+    for info in contents.infos:
         name, mode = info.filename, info.external_attr >> 16
         if stat.S_ISLNK(mode):
             yield f"{name}: a symbolic link"
@@ -157,10 +157,20 @@ def _entries(infos: list[zipfile.ZipInfo], precompiled: bool) -> Iterator[str]:
                 yield f"{name}: expected mode {expected:o}, found {mode:o}"
         if info.date_time != DATE:
             yield f"{name}: expected the date {DATE[0]}-01-01, found {info.date_time}"
+        if name not in contents.outside and _belongs_outside(name):
+            yield f"{name}: expected in the zip itself, found in {PACKED}"
+        if info.extra or info.comment:
+            yield f"{name}: expected neither extra fields nor a comment"
     for name, why in (_FORBIDDEN if precompiled else {**_FORBIDDEN, **_PRECOMPILED}).items():
         if any(entry == name or (name[-1] == "/" and entry.startswith(name)) for entry in names):
             yield f"{name}: must not be there ({why})"
-    yield f"={len(names)} files"
+    yield f"={len(contents.outside)} files, {len(names)} with those in {PACKED}"
+
+
+def _belongs_outside(name: str) -> bool:
+    """Whether the platform reads a file, or Python before it can read others."""
+    first = {f"action/{each}" for each in FIRST}
+    return ("/" not in name and name in {"__main__.py", *_PRECOMPILED, "exec.env"}) or name in first
 
 
 def _against_manifest(files: dict[str, bytes], manifest: dict[str, Any]) -> Iterator[str]:
@@ -188,7 +198,7 @@ def _against_manifest(files: dict[str, bytes], manifest: dict[str, Any]) -> Iter
     for python in manifest["python"]:
         if python not in supported:
             yield f"expected Python {', '.join(supported)}, found {python}"
-        elif not any(name.startswith(f"lib/{package_tag(python)}/") for name in files):
+        elif not any(name.startswith(modules.folder(python)) for name in files):
             yield f"no packages for Python {python}"
     yield f"={len(manifest['parts'])} parts, {len(listed)} files, Python " + ", ".join(
         manifest["python"]
@@ -227,44 +237,53 @@ def _entry_point(
 
 
 def _code_files(files: dict[str, bytes], pythons: list[str]) -> Iterator[str]:
-    modules = 0
-    for name, content in files.items():
-        if not name.endswith((".pyc", MODULES)):
+    magics = {python: data.platform()["kinds"][f"python:{python}"]["magic"] for python in pythons}
+    total = 0
+    compiled = False
+    for python in pythons:
+        try:
+            magic, names = modules.read(files, python)
+        except ValueError as error:
+            yield str(error)
             continue
-        python = _python_of(name, pythons)
-        magic, flags = int.from_bytes(content[:2], "little"), int.from_bytes(content[4:8], "little")
-        if python is None:
+        total += len(names)
+        compiled |= bool(magic)
+        if magic not in (0, magics[python]):
+            yield (
+                f"{modules.folder(python)}: not the code of Python {python} (magic number {magic})"
+            )
+    for name, content in files.items():
+        if name.startswith("lib/") and _python_of(name, pythons) is None:
             yield f"{name}: for none of the zip's Python versions ({', '.join(pythons)})"
-        elif magic != PYC_MAGIC[python]:
-            yield f"{name}: not the code of Python {python} (magic number {magic})"
-        elif name.endswith(MODULES):
-            try:
-                modules += len(archived(content))
-            except ValueError as error:
-                yield f"{name}: its index does not read: {error}"
+        if not name.endswith(".pyc"):
+            continue
+        python_of_code = _python_of(name, pythons)
+        magic, flags = int.from_bytes(content[:2], "little"), int.from_bytes(content[4:8], "little")
+        if python_of_code is None:
+            yield f"{name}: for none of the zip's Python versions ({', '.join(pythons)})"
+        elif magic != magics[python_of_code]:
+            yield f"{name}: not the code of Python {python_of_code} (magic number {magic})"
         elif flags != _UNCHECKED_HASH:
             yield f"{name}: would be stale after unzipping: not an unchecked-hash code file"
-    yield f"={modules} modules in archives" if modules else "=none: modules ship as sources"
-
-
-def archived(content: bytes) -> list[str]:
-    """The names of the modules in an archive of `action/packages.py`; raises ValueError."""
-    length = int.from_bytes(content[4:8], "little")
-    return list(json.loads(content[8 : 8 + length]))
+    yield f"={total} modules in {PACKED}, " + ("byte-compiled" if compiled else "as sources")
 
 
 def _python_of(name: str, pythons: list[str]) -> str | None:
     for python in pythons:
-        tag = package_tag(python)
-        if name.startswith(f"lib/{tag}/") or name.endswith(f".{tag.replace('cp', 'cpython-')}.pyc"):
+        if name.startswith(modules.folder(python)) or name.endswith(f".{_cached(python)}.pyc"):
             return python
     return None
+
+
+def _cached(python: str) -> str:
+    """How CPython names a version in files: "3.11" -> "cpython-311"."""
+    return "cpython-" + python.replace(".", "")
 
 
 def _native_parts(files: dict[str, bytes], manifest: dict[str, Any]) -> Iterator[str]:
     pythons = manifest["python"]
     ours = {name for part in manifest["parts"] if part["compiled"] for name in part["files"]}
-    binaries = [name for name in files if re.search(r"\.so(\.[\d.]+)?$", name)]
+    binaries = [name for name in files if modules.is_library(name)]
     newest: dict[str, str] = {}
     for name in binaries:
         python = _python_of(name, pythons)
@@ -272,7 +291,7 @@ def _native_parts(files: dict[str, bytes], manifest: dict[str, Any]) -> Iterator
             yield f"{name}: for none of the zip's Python versions ({', '.join(pythons)})"
             continue
         tag = re.search(r"\.(cpython-\d+|abi3|cp\d+)[.-]", name)
-        if tag and tag[1] not in ("abi3", package_tag(python).replace("cp", "cpython-")):
+        if tag and tag[1] not in ("abi3", _cached(python)):
             yield f"{name}: built for {tag[1]}, in the folder of Python {python}"
         try:
             library = elf.read(files[name])
@@ -345,20 +364,30 @@ def _model(files: dict[str, bytes]) -> Iterator[str]:
     yield f"={settings['name']}, {classes} classes"
 
 
-def _sizes(infos: list[zipfile.ZipInfo], manifest: dict[str, Any]) -> list[PartSize]:
-    """What each part costs; the zip's directory counts with the entries it lists."""
-    parts = {part["name"]: part for part in manifest["parts"]}
-    owner = {name: part["name"] for part in parts.values() for name in part["files"]}
-    totals: dict[str, list[int]] = {name: [0, 0, 0] for name in parts}
-    for info in infos:
+def _sizes(contents: archive.Contents, manifest: dict[str, Any], size: int) -> list[PartSize]:
+    """What each part costs; the zips' directories count with the entries that they list."""
+    owner: dict[str, str] = {}
+    titles: dict[str, str] = {}
+    for part in manifest["parts"]:
+        title = (
+            f"{part['name']} (Python {part['python']})"
+            if len(manifest["python"]) > 1 and part.get("python")
+            else part["name"]
+        )
+        titles[title] = part["version"]
+        owner |= dict.fromkeys(part["files"], title)
+    totals: dict[str, list[int]] = {title: [0, 0, 0] for title in titles}
+    for info in contents.infos:
         default = "action" if info.filename == MANIFEST else "not in the manifest"
         total = totals.setdefault(owner.get(info.filename, default), [0, 0, 0])
         # Local header 30 bytes, central header 46, the name in both (APPNOTE.TXT 4.3).
         headers = 76 + 2 * len(info.filename.encode())
         for position, value in enumerate((1, info.file_size, info.compress_size + headers)):
             total[position] += value
+    # What is left is the end of each zip, and the entry of the one in the other.
+    totals.setdefault("action", [0, 0, 0])[2] += size - sum(total[2] for total in totals.values())
     return [
-        PartSize(name, parts.get(name, {}).get("version", ""), *total)
-        for name, total in totals.items()
+        PartSize(title, titles.get(title, ""), *total)
+        for title, total in totals.items()
         if total[0]
     ]

@@ -9,25 +9,30 @@ from typing import Any
 
 from builder import (
     agreement,
+    archive,
     audit,
     bundle,
     data,
     files,
     interpreters,
+    memory,
     model,
+    operators,
+    plan,
+    provenance,
     report,
-    runtime,
     smoke,
 )
-from builder.console import Console, megabytes
-from builder.errors import BuildError, ModelError
-from builder.model import Model, Normalization
-from builder.paths import BUILDER, LOCAL, REQUANTIZED
+from builder.archive import Entry
+from builder.console import Advance, Console, megabytes
+from builder.errors import BuildError
+from builder.model import NOTHING, Model, Said
+from builder.paths import LOCAL, REQUANTIZED
+from builder.paths import SAMPLE as SAMPLE
 from builder.requantize import requantize
-from builder.runtime import DEFAULT, Options, package_tag
+from builder.runtime import DEFAULT, Options, registered
+from builder.runtime.providers import PROVIDERS
 from builder.tflite import signature
-
-SAMPLE = BUILDER / "sample" / "espresso.jpg"
 
 
 @dataclass(frozen=True)
@@ -37,14 +42,14 @@ class Wishes:
     pythons: tuple[str, ...]
     output: Path
     model: str | None = None
-    labels: Path | None = None
-    normalization: Normalization | None = None
+    said: Said = NOTHING
+    """What is said of the model."""
     requantize: bool = True
     """Whether a uint8 model is converted to int8."""
     provider: str = "auto"
     options: Options = DEFAULT
     optimize: str = "balanced"
-    """What to store and what to deflate, a key of `bundle.OPTIMIZE`."""
+    """Memory against time at a cold start, a key of `plan.MEMORY`."""
     execution_env: str = ""
     """OW_EXECUTION_ENV of the image that a precompiled zip is for; empty for a portable one."""
     smoke: bool = True
@@ -58,11 +63,13 @@ class Outcome:
 
     Attributes:
         audit: of the zip.
+        plan: which of its files are deflated.
         model: its model's settings.
         smoke: per Python version the answer for the sample picture, where it was asked.
     """
 
     audit: audit.Report
+    plan: list[plan.File]
     model: dict[str, Any]
     smoke: dict[str, dict[str, Any]]
 
@@ -73,38 +80,91 @@ def build(wishes: Wishes, console: Console) -> Outcome:
     Raises:
         BuildError: any of it failed; an earlier zip at `output` is untouched.
     """
-    targets = [_target(python, wishes, console) for python in wishes.pythons]
+    for python in wishes.pythons:
+        if python not in data.with_images():
+            console.warn(
+                f"no image of OpenWhisk's is known for Python {python}: "
+                f"python:{python} is a kind only where somebody added it"
+            )
     with console.step("model") as details:
-        chosen = model.resolve(wishes.model, wishes.labels, console, wishes.normalization)
+        chosen = model.finer(model.resolve(wishes.model, wishes.said, console))
         details += model.describe(chosen)
     figures = None
     if wishes.requantize:
         chosen, figures = _int8(chosen, console)
-    _check_operators(chosen, targets)
+    provider = _provider(wishes, chosen, console)
+    targets = [_target(python, provider, wishes.options, console) for python in wishes.pythons]
+    for target in targets:
+        origin = f"{provider}'s interpreter" if provider != "auto" else target.runtime.origin
+        operators.check(chosen.path.name, chosen.signature, target.runtime.operators, origin)
     with files.replacing(wishes.output, "--output") as part:
         with console.step("zip") as details:
             entries = bundle.collect(targets, chosen, wishes.execution_env)
+            planned = plan.plan(entries, wishes.optimize)
             with console.progress(wishes.output.name) as advance:
-                bundle.write(entries, part, advance, wishes.optimize)
+                _write(entries, planned, part, advance)
+            needed = memory.least(part.stat().st_size, _estimate(targets, chosen))
+            entries = _with_memory(entries, planned, needed, part)
             details.append(f"{wishes.output.name}, {megabytes(part.stat().st_size)}")
-        with console.step("audit"):
-            audited = audit.audit(part)
-            audited.path = str(wishes.output)
-        if not audited.ok:
-            report.show_audit(audited, console)
-            hint = "several Pythons in one zip may be too many: build one zip for each"
-            raise BuildError(
-                "the zip failed its audit: " + "; ".join(problems(audited)[:3]),
-                hint if len(targets) > 1 and audited.bytes > data.zip_limit() else "",
-            )
+        audited = _audited(part, wishes, console)
         answers = {}
         if wishes.smoke:
             answers = invoke(part, wishes.pythons, chosen.sample, console)
         else:
             console.note("not invoked, as --no-smoke says")
+        if answers:
+            process = max(answer["rss"] for answer in answers.values()) * 1e6
+            measured = memory.least(part.stat().st_size, process)
+            if measured != needed:
+                _with_memory(entries, planned, measured, part)
+                audited = _audited(part, wishes, console)
     for python in wishes.pythons if wishes.keep else ():
         _keep(wishes.output, python, console)
-    return Outcome(audited, {**_about(chosen), "requantized": figures}, answers)
+    return Outcome(audited, planned, {**_about(chosen), "requantized": figures}, answers)
+
+
+def _write(
+    entries: Sequence[Entry], planned: Sequence[plan.File], part: Path, advance: Advance
+) -> None:
+    deflated = {file.path for file in planned if file.deflated}
+    archive.write(entries, lambda entry: entry.path in deflated, part, advance)
+
+
+def _with_memory(
+    entries: Sequence[Entry], planned: Sequence[plan.File], megabytes: int, part: Path
+) -> list[Entry]:
+    """Write the zip anew, with what the action needs of memory in its manifest."""
+    named = provenance.with_memory(entries, megabytes)
+    _write(named, planned, part, lambda done, total: None)
+    return named
+
+
+def _audited(part: Path, wishes: Wishes, console: Console) -> audit.Report:
+    """The audit of a zip that is still to be put in its place.
+
+    Raises:
+        BuildError: something is wrong with it.
+    """
+    with console.step("audit"):
+        audited = audit.audit(part)
+        audited.path = str(wishes.output)
+    if not audited.ok:
+        report.show_audit(audited, console)
+        hint = "several Pythons in one zip may be too many: build one zip for each"
+        raise BuildError(
+            "the zip failed its audit: " + "; ".join(problems(audited)[:3]),
+            hint if len(wishes.pythons) > 1 and audited.bytes > data.zip_limit() else "",
+        )
+    return audited
+
+
+def _estimate(targets: Sequence[bundle.Target], chosen: Model) -> float:
+    """Bytes that the action's process will hold, before it was ever run."""
+    sizes = [
+        [(runtime.folder / path).stat().st_size for path in runtime.owner if ".so" in path]
+        for runtime in (target.runtime for target in targets)
+    ]
+    return memory.estimate(max(sizes, key=sum), chosen.path.stat().st_size)
 
 
 def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None]:
@@ -116,9 +176,7 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
         path = REQUANTIZED / chosen.part.sha256[:12] / chosen.settings["file"]
         with files.replacing(path) as fresh:
             fresh.write_bytes(converted.content)
-        about = signature(path)
-        step = about.outputs[0].scale or 1 / 256
-        agreed = agreement.check(chosen.path, path, chosen.settings, step, SAMPLE)
+        agreed = agreement.check(chosen.path, path, chosen.settings, SAMPLE)
         exact = converted.channels - converted.rescaled
         details += [
             f"{exact:,} of {converted.channels:,} channels exact, {converted.rescaled:,} rescaled, "
@@ -133,13 +191,33 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
         "largestWeightError": round(converted.error, 6),
         "agreement": asdict(agreed),
     }
-    return replace(chosen, path=path, part=part, operators=frozenset(about.operators)), figures
+    return replace(chosen, path=path, part=part, signature=signature(path)), figures
 
 
-def _target(python: str, wishes: Wishes, console: Console) -> bundle.Target:
+def _provider(wishes: Wishes, chosen: Model, console: Console) -> str:
+    """The provider to ask: not one that would compile what lacks an operator of the model.
+
+    Raises:
+        ModelError: just that one was asked for.
+    """
+    name, known = chosen.path.name, registered.compiled(wishes.options.ops)
+    if wishes.provider == "wheels":
+        return wishes.provider
+    if wishes.provider != "auto":
+        operators.check(name, chosen.signature, known, "a compiled interpreter")
+    elif lacking := operators.missing(chosen.signature, known):
+        console.warn(
+            f"{name} needs operators that a compiled interpreter lacks: {', '.join(lacking)}. "
+            "Taking ready-made wheels, whose zip is five times the size and slower to start."
+        )
+        return "wheels"
+    return wishes.provider
+
+
+def _target(python: str, provider: str, options: Options, console: Console) -> bundle.Target:
     interpreter = interpreters.find(python)
     with console.step(f"packages for Python {python}") as details:
-        packages = runtime.provider(wishes.provider)(python, wishes.options, console)
+        packages = PROVIDERS[provider](python, options, console)
         details += [f"{part.name} {part.version}" for part in packages.parts]
         details.append(packages.origin)
         if interpreter:
@@ -157,40 +235,17 @@ def problems(audited: audit.Report) -> list[str]:
     return [f"{check.title}: {text}" for check in audited.checks for text in check.problems]
 
 
-def execution_env(kind: str) -> str:
-    """OW_EXECUTION_ENV of the image behind a kind, as Apache OpenWhisk publishes it.
-
-    Raises:
-        BuildError: no such kind, or no image of it is known.
-    """
-    known = {name: each["execution_env"] for name, each in data.platform()["kinds"].items()}
-    found: str = known.get(kind, "")
-    if not found:
-        kinds = ", ".join(name for name, env in known.items() if env)
-        raise BuildError(
-            f"--kind: expected one of {kinds}, found {kind}",
-            "a precompiled zip must name its image's OW_EXECUTION_ENV: for another deployment pass "
-            "it with --execution-env",
-        )
-    return found
-
-
 def default_python() -> str:
-    """The running Python's version if a zip can be built for it, else 3.11."""
+    """The running Python's version if there is an image of it, else one that can be invoked here.
+
+    3.11 before the others: it is in OpenWhisk's default list of kinds.
+    """
+    stock = data.with_images()
     running = "{}.{}".format(*sys.version_info)
-    return running if running in data.pythons() else "3.11"
-
-
-def _check_operators(chosen: Model, targets: list[bundle.Target]) -> None:
-    for target in targets:
-        known = target.runtime.operators
-        missing = sorted(chosen.operators - known) if known is not None else []
-        if missing:
-            raise ModelError(
-                f"{chosen.path.name} uses operators that the compiled interpreter lacks: "
-                + ", ".join(missing),
-                "compile one that has all: --ops all; or take --runtime wheels",
-            )
+    if running in stock:
+        return running
+    liked = ["3.11", *reversed(stock)]
+    return next((python for python in liked if interpreters.find(python)), liked[0])
 
 
 def invoke(
@@ -228,7 +283,7 @@ def invoke(
 
 def _keep(archive: Path, python: str, console: Console) -> None:
     """Unpack the finished zip for `python -m action`, in one move."""
-    kept = LOCAL / package_tag(python)
+    kept = LOCAL / python
     doing = f"keeping a build for Python {python}"
     with files.lock(kept, doing, console.note), files.scratch(kept) as fresh:
         shutil.unpack_archive(archive, fresh, "zip")

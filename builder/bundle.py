@@ -1,60 +1,25 @@
-"""Put the zip together: choose files, byte-compile, write them in a fixed form, with a manifest."""
+"""What goes into the zip: our own files, packages, the model, and where all of it is from."""
 
-import hashlib
 import json
-import os
-import re
-import subprocess
-import tempfile
-import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, cast
 
-import deflate
-
-from action import __version__
-from builder import interpreters
-from builder.console import Advance
-from builder.errors import BuildError
-from builder.files import is_there, replacing
+from builder import modules, provenance, shipped
+from builder.archive import Entry
+from builder.bytecode import compiled
+from builder.interpreters import Interpreter
 from builder.model import Model
-from builder.paths import ACTION, BUILDER, DEFLATED, MODELS, ROOT
-from builder.runtime import Part, Runtime, package_tag
+from builder.runtime import Runtime
 from builder.sbom import sbom
 
-SCHEMA = 1
-MANIFEST = "manifest.json"
-LICENCES = "LICENSES.txt"
-SBOM = "sbom.cdx.json"
 MODEL_SETTINGS = "model/model.json"
-MODULES = ".modules"
-"""What the archives of modules end in; `action/packages.py` says what is in them."""
 DATE = (1980, 1, 1, 0, 0, 0)
-MODE = 0o644
-LEVEL = 12
-"""libdeflate's best; a pinned version of it gives the same bytes on every host."""
+"""Of the bill of materials: the same for equal zips."""
 
-OPTIMIZE = {"size": 1.0, "balanced": 0.5, "cold": 0.1}
-"""What a file must shrink to, as a share of its size, to be deflated; the others are stored.
-
-At a cold start OpenWhisk takes 10 ms per MB of zip and 9 ms more per MB to inflate: a file that
-shrinks to more than a tenth starts faster stored. But each MB of zip is some 3.5 MB of the action's
-memory, and has to be sent to each host. "balanced" stores the model only, which shrinks by a third:
-25 ms for 1.6 MB of zip. All else shrinks by half and more, and would bring 22 ms for 3 MB.
-"""
-
-_COMPRESSOR = f"deflate-{version('deflate')}-{LEVEL}"
-_KEEP_FROM = 1 << 18
-_CODE = 16
-"""Where the code begins in a code file (PEP 552)."""
-
-_PRECOMPILED = ("launcher.py",)
-"""Of `action/`: what stands for the runtime's own launcher in a precompiled zip."""
-_FIRST = ("__init__.py", "packages.py")
-"""Of `action/`: what is imported before there are archives to import from."""
+FIRST = ("__init__.py", "packages.py", "packed.py", "launcher.py")
+"""Of `action/`: what has to be there before `packed.zip` is open, or should that fail."""
+_INTERPRETERS = ("tflite-runtime", "ai-edge-litert")
+"""The parts with TensorFlow Lite's interpreter, which a start needs after numpy."""
 
 EXEC = """\
 #!/usr/local/bin/python -ISB
@@ -72,16 +37,6 @@ serve(main)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One file of the zip: its path, content, and the part that it belongs to."""
-
-    path: str
-    content: bytes
-    part: str
-    mode: int = MODE
-
-
-@dataclass(frozen=True)
 class Target:
     """Packages for one Python version, and a CPython of it to byte-compile with.
 
@@ -89,11 +44,11 @@ class Target:
     """
 
     runtime: Runtime
-    interpreter: interpreters.Interpreter | None
+    interpreter: Interpreter | None
 
 
 def collect(targets: Sequence[Target], model: Model, execution_env: str = "") -> list[Entry]:
-    """Everything that goes into the zip, manifest included, sorted by path.
+    """Everything that goes into the zip, manifest included.
 
     Args:
         targets: one per Python version; the function chooses when it starts.
@@ -104,268 +59,110 @@ def collect(targets: Sequence[Target], model: Model, execution_env: str = "") ->
     Raises:
         BuildError: something does not compile.
     """
-    targets = [_tagged(target) for target in targets] if len(targets) > 1 else targets
-    packages = [part for target in targets for part in target.runtime.parts]
-    parts = [_own_part(), *packages, model.part, _labels_part()]
-    settings = json.dumps(model.settings, ensure_ascii=False, separators=(",", ":"))
-    entries = [
-        *_action_files(execution_env),
-        *(entry for target in targets for entry in _package_files(target, bool(execution_env))),
-        Entry(f"model/{model.settings['file']}", model.path.read_bytes(), model.part.name),
-        Entry(MODEL_SETTINGS, settings.encode(), "labels"),
-        Entry(LICENCES, _licences(parts).encode(), "action"),
-        Entry(SBOM, sbom(parts, DATE), "action"),
+    packages = [
+        replace(part, python=target.runtime.python)
+        for target in targets
+        for part in target.runtime.parts
     ]
-    entries.append(Entry(MANIFEST, _manifest(targets, parts, entries, execution_env), "action"))
-    return sorted(entries, key=lambda entry: entry.path)
+    parts = [provenance.own_part(), *packages, model.part, model.labels_part]
+    settings = json.dumps(model.settings, ensure_ascii=False, separators=(",", ":")).encode()
+    weights = Entry(f"model/{model.settings['file']}", model.path.read_bytes(), model.part.name)
+    entries = [
+        *_own_files(execution_env),
+        *(
+            entry
+            for target in targets
+            for entry in _package_files(target, bool(execution_env), weights.path)
+        ),
+        replace(weights, when="ahead"),
+        Entry(MODEL_SETTINGS, settings, "labels", when="start"),
+        Entry(provenance.LICENCES, provenance.licences(parts).encode(), "action"),
+        Entry(provenance.SBOM, sbom(parts, DATE), "action"),
+    ]
+    manifest = provenance.manifest(
+        [target.runtime.python for target in targets],
+        all(target.interpreter for target in targets),
+        parts,
+        entries,
+        execution_env,
+    )
+    return [*entries, Entry(provenance.MANIFEST, manifest, "action")]
 
 
-def _tagged(target: Target) -> Target:
-    """The same with the Python version in the names of its parts, which tells them apart."""
-    runtime = target.runtime
-    tag = package_tag(runtime.python)
-    parts = tuple(replace(part, name=f"{part.name} {tag}") for part in runtime.parts)
-    owner = {path: f"{part} {tag}" for path, part in runtime.owner.items()}
-    return replace(target, runtime=replace(runtime, parts=parts, owner=owner))
+def _own_files(execution_env: str) -> Iterator[Entry]:
+    """Our sources as they are; for a precompiled zip, what the runtime would make of them.
 
-
-def write(
-    entries: Sequence[Entry], target: Path, advance: Advance, optimize: str = "balanced"
-) -> None:
-    """Write the zip: same entries, same bytes, on any host and at any time.
-
-    Order, dates, modes and compression are fixed; a file that does not shrink enough is stored.
-
-    Args:
-        entries: the files, in order.
-        target: the file to write.
-        advance: told the bytes done and the total.
-        optimize: a key of OPTIMIZE: how much is enough.
-
-    Raises:
-        OSError: the disk is full, or the file cannot be written.
+    Those that are in `packed.zip` are for tracebacks, and for who wants to read them.
     """
-    total = sum(len(entry.content) for entry in entries)
-    done = 0
-    with target.open("wb") as file:
-        with zipfile.ZipFile(file, "w") as archive:
-            for entry in entries:
-                _add(archive, entry, OPTIMIZE[optimize])
-                done += len(entry.content)
-                advance(done, total)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-class _Packed:
-    """Data that is compressed already, in the place of zlib's compressor in `zipfile`."""
-
-    def __init__(self, packed: bytes) -> None:
-        self._packed = packed
-
-    def compress(self, data: bytes) -> bytes:
-        return b""
-
-    def flush(self) -> bytes:
-        return self._packed
-
-
-def _add(archive: zipfile.ZipFile, entry: Entry, share: float) -> None:
-    info = zipfile.ZipInfo(entry.path, DATE)
-    info.create_system = 3  # Unix, so that the modes count, on Windows too
-    info.external_attr = (0o100000 | entry.mode) << 16
-    info.file_size = len(entry.content)
-    packed = _deflated(entry.content)
-    if len(packed) < share * len(entry.content):
-        info.compress_type = zipfile.ZIP_DEFLATED
-    with archive.open(info, "w") as file:
-        if info.compress_type == zipfile.ZIP_DEFLATED:
-            # zipfile has no public way to choose the compressor; the audit reads every byte back.
-            file._compressor = _Packed(packed)  # type: ignore[attr-defined]
-        file.write(entry.content)
-
-
-def _deflated(content: bytes) -> bytes:
-    """The content compressed; that of large files is kept, since most builds change none."""
-    if len(content) < _KEEP_FROM:
-        return cast(bytes, deflate.deflate_compress(content, LEVEL))
-    kept = DEFLATED / f"{hashlib.sha256(content).hexdigest()}-{_COMPRESSOR}"
-    if not is_there(kept):
-        with replacing(kept) as part:
-            part.write_bytes(deflate.deflate_compress(content, LEVEL))
-    return kept.read_bytes()
-
-
-def _shipped(precompiled: bool) -> list[Path]:
-    """The files of `action/` that ship."""
-    left_out = () if precompiled else _PRECOMPILED
-    files = sorted(path for path in ACTION.iterdir() if path.is_file() and path.suffix != ".pyc")
-    return [path for path in files if path.name not in left_out]
-
-
-def _action_files(execution_env: str) -> list[Entry]:
-    """Our sources as they are; for a precompiled zip, what the runtime would make of them."""
     main = "main__.py" if execution_env else "__main__.py"
-    entries = [
-        Entry(
-            main if path.name == "__main__.py" else f"action/{path.name}",
-            path.read_bytes(),
-            "action",
-        )
-        for path in _shipped(bool(execution_env))
-    ]
+    for path in shipped.files(bool(execution_env)):
+        name = main if path.name == "__main__.py" else f"action/{path.name}"
+        outside = path.name in ("__main__.py", *FIRST)
+        yield Entry(name, path.read_bytes(), "action", outside=outside)
     if execution_env:
-        entries.append(Entry("exec", EXEC.encode(), "action", 0o755))
-        entries.append(Entry("exec.env", execution_env.encode(), "action"))
-    return entries
+        yield Entry("exec", EXEC.encode(), "action", mode=0o755, outside=True)
+        yield Entry("exec.env", execution_env.encode(), "action", outside=True)
 
 
-def _package_files(target: Target, precompiled: bool) -> list[Entry]:
-    """Packages and our own modules for one Python: modules in archives, the other files as is.
-
-    Without an interpreter to compile with, the packages' sources.
-    """
-    runtime = target.runtime
-    tag = package_tag(runtime.python)
-    lib = f"lib/{tag}/"
-    sources = {path for path in runtime.owner if path.endswith(".py") and target.interpreter}
-    entries = [
-        Entry(lib + path, (runtime.folder / path).read_bytes(), part)
-        for path, part in sorted(runtime.owner.items())
-        if path not in sources
-    ]
-    if not target.interpreter:
-        return entries
-    own = [path for path in _shipped(precompiled) if path.suffix == ".py"]
-    work = [(path, f"action/{path.name}") for path in own if path.name != "__main__.py"]
-    work += [(runtime.folder / path, lib + path) for path in sorted(sources)]
-    codes = _compile(target.interpreter, work)
-    for name in _FIRST:
-        stem = name.removesuffix(".py")
-        cached = f"action/__pycache__/{stem}.{tag.replace('cp', 'cpython-')}.pyc"
-        entries.append(Entry(cached, codes.pop(f"action/{name}"), "action"))
-    for part in dict.fromkeys(["action", *runtime.owner.values()]):
-        mine = {
-            shown.removeprefix(lib): (shown, code)
-            for shown, code in codes.items()
-            if runtime.owner.get(shown.removeprefix(lib), "action") == part
-        }
-        natives = [path for path, owner in runtime.owner.items() if owner == part]
-        natives = [path for path in natives if path.endswith(".so")]
-        name = re.sub(r"[^\w.-]", "-", part.removesuffix(f" {tag}"))
-        entries.append(Entry(f"{lib}{name}{MODULES}", _archive(mine, natives), part))
-    return entries
-
-
-def _archive(modules: dict[str, tuple[str, bytes]], natives: list[str]) -> bytes:
-    """Modules as `action/packages.py` reads them.
+def _package_files(target: Target, precompiled: bool, weights: str) -> Iterator[Entry]:
+    """Libraries, and the modules of the packages and of our own, for one Python version.
 
     Args:
-        modules: path from the import root -> (name in tracebacks, content of the code file).
-        natives: paths of extension modules.
+        target: the packages.
+        precompiled: whether our launcher ships.
+        weights: path of the model.
     """
-    index: dict[str, Any] = {}
-    codes = b""
-    for path, (shown, content) in sorted(modules.items()):
-        name = path.removesuffix(".py").replace("/", ".")
-        package = name.endswith(".__init__")
-        code = content[_CODE:]
-        index[name.removesuffix(".__init__")] = [package, shown, len(codes), len(code)]
-        codes += code
-    for path in sorted(natives):
-        folder, _, file = path.rpartition("/")
-        index[f"{folder}/{file.partition('.')[0]}".replace("/", ".").lstrip(".")] = path
-    packed = json.dumps(index, separators=(",", ":")).encode()
-    magic = next(iter(modules.values()))[1][:4]
-    return magic + len(packed).to_bytes(4, "little") + packed + codes
+    runtime, python = target.runtime, target.runtime.python
+    lib, index = modules.folder(python), modules.Index()
+    codes = _codes(target, precompiled)
+    for name in FIRST if target.interpreter else ():
+        if f"action/{name}" not in codes:
+            continue
+        stem = name.removesuffix(".py")
+        cached = f"action/__pycache__/{stem}.cpython-{python.replace('.', '')}.pyc"
+        yield Entry(cached, codes.pop(f"action/{name}")[1], "action", outside=True)
+    add = index.add_modules if target.interpreter else index.add_sources
+    for part in dict.fromkeys(["action", *runtime.owner.values()]):
+        of = {p: code for p, code in codes.items() if runtime.owner.get(p, "action") == part}
+        for name, content in add(part, of).items():
+            when = "later" if name.endswith(".later.code") else "start"
+            version = "" if part == "action" else python
+            yield Entry(lib + name, content, part, version, when=when)
+    ahead = []
+    for path, part in sorted(runtime.owner.items()):
+        if path in codes:
+            continue
+        when = "start"
+        if modules.is_extension(path):
+            beside = [
+                other
+                for other, owner in sorted(runtime.owner.items())
+                if owner == part and modules.is_library(other) and not modules.is_extension(other)
+            ]
+            name = index.add_library(path, beside)
+            when = "start" if name in modules.at_start() else "later"
+        if part in _INTERPRETERS:
+            ahead.append(lib + path)
+            when = "ahead"
+        yield Entry(lib + path, (runtime.folder / path).read_bytes(), part, python, when=when)
+    yield Entry(lib + modules.INDEX, index.content([*ahead, weights]), "action", when="start")
 
 
-def _compile(
-    interpreter: interpreters.Interpreter, files: list[tuple[Path, str]]
-) -> dict[str, bytes]:
-    """Byte-compile (source, its name in tracebacks); returns the code file of each name."""
-    with tempfile.TemporaryDirectory() as scratch:
-        targets = [Path(scratch) / f"{number}.pyc" for number in range(len(files))]
-        work = [
-            [str(source), str(target), shown]
-            for (source, shown), target in zip(files, targets, strict=True)
-        ]
-        script = (BUILDER / "compile_all.py").read_text("utf-8")
-        done = subprocess.run(
-            # Tracebacks name the line, not the columns: their tables are a sixth of all code.
-            [interpreter.path, "-s", "-S", "-X", "no_debug_ranges", "-c", script],
-            input=json.dumps(work),
-            # Python 3.10 writes a set of strings in hash order. Not with -I, which would ignore
-            # the seed; nothing else is in the environment, nor in the folder.
-            env={"PYTHONHASHSEED": "0"},
-            cwd=scratch,
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode:
-            raise BuildError(f"byte-compiling failed: {done.stderr.strip()}")
-        return {
-            shown: target.read_bytes() for (_, shown), target in zip(files, targets, strict=True)
-        }
+def _codes(target: Target, precompiled: bool) -> dict[str, tuple[str, bytes]]:
+    """Modules by path from the import root: name in tracebacks, content of the code file.
 
-
-def _own_part() -> Part:
-    licence = (ROOT / "LICENSE").read_text("utf-8")
-    return Part("action", __version__, "this project", "", "Apache-2.0", (("action", licence),))
-
-
-def _labels_part() -> Part:
-    labels = MODELS / "labels.txt"
-    text = (MODELS / "labels.LICENSE.txt").read_text("utf-8")
-    return Part(
-        "labels",
-        "",
-        "class names and settings of the model; ImageNet's come from timm 1.0.31",
-        hashlib.sha256(labels.read_bytes()).hexdigest(),
-        "Apache-2.0",
-        (("labels", text),),
-    )
-
-
-def _licences(parts: list[Part]) -> str:
-    """All licence texts, each once, under the titles that it applies to."""
-    titles: dict[str, list[str]] = {}
-    for part in parts:
-        for title, text in [text for each in (part, *part.linked) for text in each.licence_texts]:
-            titles.setdefault(text.strip(), []).append(title)
-    summary = "".join(
-        f"{each.name} {each.version}".strip() + f": {each.licence}\n"
-        for part in parts
-        for each in (part, *part.linked)
-    )
-    rule = "=" * 79
-    texts = (f"\n{rule}\n{', '.join(names)}\n{rule}\n\n{text}\n" for text, names in titles.items())
-    return summary + "".join(texts)
-
-
-def _manifest(
-    targets: Sequence[Target], parts: list[Part], entries: list[Entry], execution_env: str
-) -> bytes:
-    manifest: dict[str, Any] = {
-        "schema": SCHEMA,
-        "python": [target.runtime.python for target in targets],
-        "bytecode": all(target.interpreter for target in targets),
-        "executionEnv": execution_env,
-        "parts": [
-            {
-                "name": part.name,
-                "version": part.version,
-                "source": part.source,
-                "sha256": part.sha256,
-                "licence": part.licence,
-                "compiled": part.compiled,
-                "files": {
-                    entry.path: hashlib.sha256(entry.content).hexdigest()
-                    for entry in sorted(entries, key=lambda entry: entry.path)
-                    if entry.part == part.name
-                },
-            }
-            for part in parts
-        ],
-    }
-    return (json.dumps(manifest, indent=1) + "\n").encode()
+    Of the source, if there is no interpreter to compile with.
+    """
+    runtime = target.runtime
+    own = [path for path in shipped.files(precompiled) if path.suffix == ".py"]
+    work = [(path, f"action/{path.name}") for path in own if path.name != "__main__.py"]
+    shown = {name: name for _, name in work}
+    for path in sorted(path for path in runtime.owner if path.endswith(".py")):
+        shown[path] = modules.folder(runtime.python) + path
+        work.append((runtime.folder / path, shown[path]))
+    if target.interpreter:
+        contents = compiled(target.interpreter, work)
+    else:
+        first = {f"action/{name}" for name in FIRST}
+        contents = {name: path.read_bytes() for path, name in work if name not in first}
+    return {path: (name, contents[name]) for path, name in shown.items() if name in contents}

@@ -1,179 +1,94 @@
-"""The command line of `build_zip.py`: read, and run in the tool's environment."""
+"""The command line of `build_zip.py`: read, checked, and run in the tool's environment.
+
+Exit status: 0; 1 if something failed; 2 for a wrong call; 130 if it was stopped. With --json, each
+of them prints JSON.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
-from builder.errors import BuildError
-from builder.paths import BUILDER, ROOT, ZIP
-from builder.tools import environment
+from builder import options as command_line
+from builder import tools
+from builder.errors import BuildError, UsageError
+from builder.paths import BUILD, BUILDER, ROOT, WORK_VARIABLE
+from builder.variables import neutral
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from builder import build
+    from builder.console import Console
     from builder.deploy import command as deployment
+    from builder.model import Said
 
-MEMORY = 256
 INSIDE = "CLASSIFY_TOOLS"
 """Set for the process that runs in the tool environment."""
-
-
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    usage = argparse.ArgumentParser(
-        prog="build_zip.py",
-        description="Build, check and invoke a zip that classifies pictures on OpenWhisk's stock "
-        "Python runtime.",
-    )
-    add = usage.add_argument
-    add(
-        "--python",
-        metavar="X.Y[,X.Y...]",
-        help="Python of the kind to deploy on, 3.10 to 3.13, or several in one zip "
-        "(default: this one's, else 3.11)",
-    )
-    add("--model", metavar="NAME|PATH", help="a model of model/catalogue.toml, or a .tflite file")
-    add("--labels", metavar="PATH", type=Path, help="class names, one per line")
-    add(
-        "--mean",
-        metavar="N",
-        type=float,
-        help="of the model's input: a pixel enters as (pixel - mean) / std",
-    )
-    add("--std", metavar="N", type=float, help="see --mean")
-    add(
-        "--no-requantize",
-        action="store_true",
-        help="ship a uint8 model as it is, not converted to int8",
-    )
-    add(
-        "--runtime",
-        choices=("auto", "container", "local", "wheels"),
-        default="auto",
-        help="where the native parts come from: compiled in a container or on this machine, or "
-        "ready-made wheels (default: auto, the best that is to be had)",
-    )
-    add(
-        "--ops",
-        choices=("classifier", "all"),
-        default="classifier",
-        help="operators of a compiled interpreter: those of image classifiers, or all of TFLite's",
-    )
-    add(
-        "--precompiled",
-        action="store_true",
-        help="a zip that skips the runtime's own compile step at each cold start; for exactly one "
-        "kind (--kind) or deployment (--execution-env)",
-    )
-    add("--kind", metavar="python:X.Y", help="with --precompiled: the kind to deploy on")
-    add(
-        "--execution-env",
-        metavar="STRING",
-        help="with --precompiled: what OW_EXECUTION_ENV is in the deployment's image, if it is not "
-        "Apache's",
-    )
-    add(
-        "--optimize",
-        choices=("size", "balanced", "cold"),
-        default="balanced",
-        help="deflate every file, all but the model, or next to none: a larger zip takes more of "
-        "the action's memory, and what is stored starts faster (default: balanced)",
-    )
-    add("--engine", metavar="NAME", default="", help="docker, podman or buildah (default: found)")
-    add(
-        "--engine-arg",
-        metavar="ARG",
-        action="append",
-        default=[],
-        help="passed to the engine's build command; may be repeated (--engine-arg=--no-cache)",
-    )
-    add(
-        "--sources",
-        metavar="DIR",
-        type=Path,
-        help="folder that is searched for source archives, by sha256, before any is fetched",
-    )
-    add("--output", metavar="PATH", type=Path, default=ZIP, help="default: dist/classify.zip")
-    add(
-        "--check",
-        metavar="ZIP",
-        type=Path,
-        help="only check a zip that is there, invoke it, and report",
-    )
-    add(
-        "--deploy",
-        metavar="NAME",
-        nargs="?",
-        const="classify",
-        help="deploy the zip to OpenWhisk, for one of its kinds, invoke it there and print its "
-        "address; what is there under NAME is updated (default: classify)",
-    )
-    add(
-        "--undeploy",
-        metavar="NAME",
-        nargs="?",
-        const="classify",
-        help="only delete the action NAME",
-    )
-    add(
-        "--platform",
-        choices=("openwhisk", "digitalocean"),
-        help="where --deploy deploys to; DigitalOcean's Functions by doctl (default: openwhisk)",
-    )
-    add("--apihost", metavar="HOST", help="OpenWhisk's API host (default: that of ~/.wskprops)")
-    add("--auth", metavar="KEY", help="key for it (default: that of ~/.wskprops)")
-    add("--insecure", action="store_true", help="do not verify the API host's certificate")
-    add(
-        "--web",
-        choices=("true", "raw", "no"),
-        help="with --deploy: whether anybody may invoke it over the web, and with which form of "
-        "parameters (default: as it is; true for a new action)",
-    )
-    add(
-        "--web-secure",
-        metavar="SECRET",
-        help="with --deploy: clients have to send it as X-Require-Whisk-Auth",
-    )
-    add("--no-smoke", action="store_true", help="do not invoke the zip")
-    add("--no-keep", action="store_true", help="leave python -m action with its earlier build")
-    add("--json", action="store_true", help="print the report as JSON on standard output")
-    add("--quiet", action="store_true", help="print warnings and errors only")
-    return usage
+_AGAIN = "CLASSIFY_TOOLS_AGAIN"
+"""Set when that environment had to be made anew."""
 
 
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
-    usage = parser()
-    options = usage.parse_args(arguments)
-    if (options.mean is None) != (options.std is None):
-        usage.error("--mean and --std go together")
-    if options.std is not None and not options.std > 0:
-        usage.error(f"--std: expected a number above 0, found {options.std}")
     try:
-        if os.environ.get(INSIDE) != str(BUILDER):
-            return _inside(environment("tools", BUILDER / "requirements.txt"), arguments)
-        return _run(options)
+        return _main(arguments)
+    except UsageError as error:
+        usage = "usage: python build_zip.py [OPTION...], see --help"
+        return _failed(2, str(error), f"{error.hint}\n  {usage}".lstrip(), arguments)
     except BuildError as error:
-        print(f"error: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"  {error.hint}", file=sys.stderr)
-        return 1
+        return _failed(1, str(error), error.hint, arguments)
     except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _failed(1, str(error), "", arguments)
     except KeyboardInterrupt:
-        print("stopped; no zip was written", file=sys.stderr)
-        return 130
+        return _failed(130, "stopped; no zip was written", "", arguments)
 
 
-def _inside(python: Path, arguments: list[str]) -> int:
-    """Run the command again, in the tool environment."""
+def _failed(status: int, error: str, hint: str, arguments: list[str]) -> int:
+    print(error if status == 130 else f"error: {error}", file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)
+    if "--json" in arguments:
+        _print_json({"ok": False, "status": status, "error": error, "hint": hint})
+    return status
+
+
+def _print_json(value: object) -> None:
+    # What cannot be UTF-8 (a name of odd bytes) is escaped, as all else may be.
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+    sys.stdout.flush()
+
+
+def _main(arguments: list[str]) -> int:
+    options = command_line.parser().parse_args(arguments)
+    command_line.check(options)
+    if os.environ.get(INSIDE) == str(BUILDER):
+        try:
+            return _run(options)
+        except ImportError as error:
+            return _again(error, arguments)
+    folder = BUILD
+    variables = {**neutral(), INSIDE: str(BUILDER)}
+    if options.work is not None:
+        work = options.work.resolve()
+        folder = work / "build"
+        variables[WORK_VARIABLE] = str(work)
+    requirements = BUILDER / "requirements.txt"
+    say = (lambda text: None) if options.quiet else tools.SAY
+    return _run_as(
+        tools.environment("tools", requirements, folder=folder, say=say), arguments, variables
+    )
+
+
+def _run_as(python: Path | str, arguments: list[str], variables: dict[str, str]) -> int:
+    """Run the command again, by another interpreter."""
     command = [str(python), str(ROOT / "build_zip.py"), *arguments]
-    variables = {**os.environ, INSIDE: str(BUILDER)}
     if os.name == "posix":
         sys.stdout.flush()
         sys.stderr.flush()
@@ -181,114 +96,171 @@ def _inside(python: Path, arguments: list[str]) -> int:
     return subprocess.run(command, env=variables).returncode
 
 
+def _again(error: ImportError, arguments: list[str]) -> int:
+    """Make the tool environment anew, once: a package of it does not import any more."""
+    tools.not_ready(Path(sys.executable))
+    if os.environ.get(_AGAIN):
+        raise BuildError(
+            f"the tool's environment does not work, though it was made anew: {error}",
+            f"remove {Path(sys.executable).parent.parent} and run this again",
+        ) from error
+    print(f"a package of the tool's environment does not import: {error}", file=sys.stderr)
+    variables = {name: value for name, value in os.environ.items() if name != INSIDE}
+    base: str = getattr(sys, "_base_executable", sys.executable)
+    return _run_as(base, arguments, {**variables, _AGAIN: "1"})
+
+
 def _run(options: argparse.Namespace) -> int:
-    from builder import audit, build, data, report
+    from builder import build, report
     from builder.console import Console
     from builder.deploy import command as deployment
-    from builder.model import Normalization
-    from builder.runtime import Options
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console(options.quiet)
     asked = _deployment(options)
     if asked and options.undeploy is not None:
         deployment.undeploy(asked, console)
+        if options.json:
+            _print_json({"ok": True, "undeployed": asked.name})
         return 0
+    if options.export_runtime is not None:
+        return _export(options, console)
     target = deployment.Target(asked, console) if asked else None
     if options.check:
-        checked = audit.audit(options.check)
-        report.show_audit(checked, console)
-        answers = {}
-        if checked.ok and not options.no_smoke:
-            answers = build.invoke(options.check, checked.pythons, "", console)
-        if answers:
-            report.show_answer(answers, build.SAMPLE, console)
-        deployed = None
-        if target and checked.ok:
-            kind = target.kind(checked.pythons, options.kind)
-            answer = answers.get(kind.python)
-            deployed = target.deploy(options.check, kind, MEMORY, build.SAMPLE, answer)
-            deployment.show(deployed, console)
-        if options.json:
-            print(report.as_json(checked, console, answers, {}, deployment.as_json(deployed)))
-        for problem in build.problems(checked) if options.quiet else ():
-            print(f"error: {problem}", file=sys.stderr)
-        return 0 if checked.ok else 1
-    execution_env = _execution_env(options)
-    kind_python = (options.kind or "").removeprefix("python:")
-    wanted = options.python or kind_python or build.default_python()
-    if target and not options.python and not kind_python:
-        others = [python for python in reversed(data.pythons()) if python != wanted]
-        wanted = target.kind([wanted, *others]).python
-    pythons = tuple(dict.fromkeys(wanted.split(",")))
-    if execution_env and len(pythons) > 1:
-        raise BuildError(f"--precompiled: expected one --python, found {wanted}")
-    if kind_python and pythons != (kind_python,):
-        raise BuildError(f"--kind {options.kind} runs Python {kind_python}, --python says {wanted}")
-    for python in pythons:
-        if python not in data.pythons():
-            known = ", ".join(data.pythons())
-            raise BuildError(f"--python: expected one or more of {known}, found {python}")
-    if target:
-        target.kind(pythons, options.kind)  # or an error, before anything is built
-    if options.sources and not options.sources.is_dir():
-        raise BuildError(f"--sources: expected a folder, found {options.sources}")
-    if options.output.is_dir():
-        raise BuildError(f"--output: expected a file, found the folder {options.output}")
-    mean_std = options.mean is not None and Normalization((options.mean,), (options.std,))
-    wishes = build.Wishes(
-        pythons=pythons,
-        output=options.output,
-        model=options.model,
-        labels=options.labels,
-        normalization=mean_std or None,
-        requantize=not options.no_requantize,
-        provider=options.runtime,
-        options=Options(options.ops, options.sources, options.engine, tuple(options.engine_arg)),
-        optimize=options.optimize,
-        execution_env=execution_env,
-        smoke=not options.no_smoke,
-        keep=not options.no_keep,
-    )
+        return _check(options, target, console)
+    wishes = _wishes(options, target, console)
     outcome = build.build(wishes, console)
+    report.show_plan(outcome.plan, console)
     report.show_audit(outcome.audit, console)
     if outcome.smoke:
         report.show_answer(outcome.smoke, build.SAMPLE, console)
-    report.show_commands(options.output, outcome.audit, console)
+    report.show_commands(wishes.output, outcome.audit, console)
     deployed = None
     if target:
-        kind = target.kind(pythons, options.kind)
+        kind = target.kind(wishes.pythons, options.kind)
+        memory = outcome.audit.memory
         answer = outcome.smoke.get(kind.python)
-        deployed = target.deploy(options.output, kind, MEMORY, build.SAMPLE, answer)
+        deployed = target.deploy(wishes.output, kind, memory, build.SAMPLE, answer)
         deployment.show(deployed, console)
     if options.json:
-        print(
-            report.as_json(
-                outcome.audit, console, outcome.smoke, outcome.model, deployment.as_json(deployed)
-            )
-        )
+        shown = deployment.as_json(deployed)
+        values = report.as_values(outcome.audit, console, outcome.smoke, outcome.model, shown)
+        _print_json({**values, "plan": [asdict(file) for file in outcome.plan]})
     return 0
+
+
+def _check(options: argparse.Namespace, target: deployment.Target | None, console: Console) -> int:
+    """Check a zip that is there, and perhaps deploy it; returns the exit status."""
+    from builder import audit, build, report
+    from builder.deploy import command as deployment
+
+    checked = audit.audit(options.check)
+    report.show_audit(checked, console)
+    answers = {}
+    failed = BuildError("")
+    try:
+        if checked.ok and not options.no_smoke:
+            answers = build.invoke(options.check, checked.pythons, "", console)
+    except BuildError as error:
+        failed = error
+        print(f"error: {error}", file=sys.stderr)
+    if answers:
+        report.show_answer(answers, build.SAMPLE, console)
+    deployed = None
+    if target and checked.ok and not str(failed):
+        kind = target.kind(checked.pythons, options.kind)
+        memory = checked.memory or report.DEFAULT_MEMORY
+        answer = answers.get(kind.python)
+        deployed = target.deploy(options.check, kind, memory, build.SAMPLE, answer)
+        deployment.show(deployed, console)
+    if options.json:
+        values = report.as_values(checked, console, answers, {}, deployment.as_json(deployed))
+        if str(failed):
+            values |= {"ok": False, "status": 1, "error": str(failed), "hint": failed.hint}
+        _print_json(values)
+    for problem in build.problems(checked) if options.quiet else ():
+        print(f"error: {problem}", file=sys.stderr)
+    return 0 if checked.ok and not str(failed) else 1
+
+
+def _export(options: argparse.Namespace, console: Console) -> int:
+    """Write compiled packages to a file; returns the exit status."""
+    from builder import build
+    from builder.runtime import Options, prebuilt
+
+    path = command_line.exported(options)
+    pythons = command_line.pythons(options, build.default_python())
+    if len(pythons) > 1:
+        raise UsageError(f"--export-runtime: expected one --python, found {options.python}")
+    with console.step(f"compiled packages for Python {pythons[0]}") as details:
+        ops = Options(options.ops or "classifier")
+        sha256 = prebuilt.export(pythons[0], ops, path, console)
+        details.append(f"{path}, sha256 {sha256}")
+    if options.json:
+        _print_json({"ok": True, "runtime": str(path), "sha256": sha256, "python": pythons[0]})
+    return 0
+
+
+def _wishes(
+    options: argparse.Namespace, target: deployment.Target | None, console: Console
+) -> build.Wishes:
+    """What is asked of the build."""
+    from builder import build, data
+    from builder.runtime import Options
+
+    default = build.default_python()
+    pythons = command_line.pythons(options, default)
+    if options.python is None and options.kind is None:
+        if target:
+            others = [python for python in reversed(data.pythons()) if python != default]
+            pythons = (target.kind([default, *others]).python,)
+        running = "{}.{}".format(*sys.version_info)
+        if running not in pythons:
+            console.note(f"this Python is {running}: building for {pythons[0]} (--python)")
+    if target:
+        target.kind(pythons, options.kind)  # or an error, before anything is built
+    return build.Wishes(
+        pythons=pythons,
+        output=command_line.output(options),
+        model=options.model,
+        said=_said(options),
+        requantize=not options.no_requantize,
+        provider=options.runtime or "auto",
+        options=Options(
+            options.ops or "classifier",
+            options.sources,
+            options.engine or "",
+            tuple(options.engine_arg),
+            options.runtime_from or "",
+        ),
+        optimize=options.optimize or "balanced",
+        execution_env=command_line.execution_env(options),
+        smoke=not options.no_smoke,
+        keep=not options.no_keep,
+    )
+
+
+def _said(options: argparse.Namespace) -> Said:
+    """What the options say of the model."""
+    from builder.model import Said
+    from builder.model_input import Normalization
+
+    return Said(
+        labels=options.labels,
+        normalization=Normalization(options.mean, options.std) if options.mean else None,
+        layout=options.layout or "",
+        output=options.output_kind or "",
+        background={"yes": True, "no": False}.get(options.background),
+        locale=options.locale or "",
+    )
 
 
 def _deployment(options: argparse.Namespace) -> deployment.Asked | None:
     """What the options say of a deployment; None if none is asked for."""
     from builder.deploy import command as deployment
 
-    names = {
-        "--platform": options.platform,
-        "--apihost": options.apihost,
-        "--auth": options.auth,
-        "--insecure": options.insecure or None,
-        "--web": options.web,
-        "--web-secure": options.web_secure,
-    }
-    given = [name for name, value in names.items() if value is not None]
     if options.deploy is None and options.undeploy is None:
-        if given:
-            raise BuildError(f"{given[0]} goes with --deploy or --undeploy")
         return None
-    if options.deploy is not None and options.undeploy is not None:
-        raise BuildError("expected either --deploy or --undeploy")
     return deployment.Asked(
         options.deploy if options.undeploy is None else options.undeploy,
         options.platform or "openwhisk",
@@ -298,27 +270,3 @@ def _deployment(options: argparse.Namespace) -> deployment.Asked | None:
         options.web,
         options.web_secure,
     )
-
-
-def _execution_env(options: argparse.Namespace) -> str:
-    """What a precompiled zip names as its environment; empty for a portable one."""
-    from builder import build
-
-    if not options.precompiled:
-        if options.kind or options.execution_env:
-            raise BuildError(
-                "--kind and --execution-env go with --precompiled",
-                "a portable zip is for a Python (--python); its kind is named when it is deployed",
-            )
-        return ""
-    if options.execution_env:
-        if options.execution_env != options.execution_env.strip():
-            raise BuildError("--execution-env: expected no white space around it")
-        return str(options.execution_env)
-    if not options.kind:
-        raise BuildError(
-            "--precompiled: expected the --kind to deploy on, found none",
-            "for example --kind python:3.11; for another deployment than Apache's image, "
-            "--execution-env with its OW_EXECUTION_ENV",
-        )
-    return build.execution_env(options.kind)

@@ -10,7 +10,10 @@ from builder.paths import BUILDER, MODELS
 if sys.version_info >= (3, 11):
     import tomllib
 else:
-    import tomli as tomllib
+    try:
+        import tomli as tomllib
+    except ImportError:  # before the tool's environment is there: pip brings one
+        from pip._vendor import tomli as tomllib
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -38,10 +41,30 @@ def catalogue() -> dict[str, Any]:
     return read(MODELS / "catalogue.toml")
 
 
+@cache
+def prebuilt() -> dict[str, Any]:
+    """Per Python version the compiled packages that a release has published: `prebuilt.toml`."""
+    return read(BUILDER / "runtime" / "prebuilt.toml")
+
+
 def zip_limit() -> int:
     """Largest zip that OpenWhisk takes, in bytes."""
     limit: int = platform()["limits"]["zip_bytes"]
     return limit
+
+
+def execution_env(kind: str) -> str:
+    """OW_EXECUTION_ENV of the image behind a kind, as Apache publishes it; empty if none is known.
+
+    A precompiled zip has to name it.
+    """
+    found: str = platform()["kinds"].get(kind, {}).get("execution_env", "")
+    return found
+
+
+def with_images() -> list[str]:
+    """The Python versions of which Apache publishes an image, oldest first."""
+    return [python for python in pythons() if platform()["kinds"][f"python:{python}"]["image"]]
 
 
 def pythons() -> list[str]:

@@ -19,6 +19,10 @@ class BuildError(Exception):
         self.hint = hint
 
 
+class UsageError(BuildError):
+    """The command line asks for what cannot be: exit status 2."""
+
+
 class DownloadError(BuildError):
     """A file could not be had, or is not the one that was pinned."""
 

@@ -176,13 +176,15 @@ def put(folder: Path, target: Path) -> None:
 
 
 @contextmanager
-def lock(target: Path, doing: str, say: Say) -> Iterator[None]:
+def lock(target: Path, doing: str, say: Say, inherited: bool = False) -> Iterator[None]:
     """Hold the lock for making `target`; waits while another process holds it, and says so.
 
     Args:
         target: what is made; the lock is `.NAME.lock` beside it, and goes when it is released.
         doing: what is done meanwhile, for those that wait: "fetching numpy".
         say: told about the waiting.
+        inherited: whether processes that are started with `close_fds=False` hold it as well: it is
+            released when the last of them has ended, should this one be killed.
 
     Raises:
         BuildError: the folder cannot be written.
@@ -202,11 +204,12 @@ def lock(target: Path, doing: str, say: Say) -> Iterator[None]:
                 os.close(descriptor)
                 descriptor = -1
         os.truncate(descriptor, 0)
+        os.set_inheritable(descriptor, inherited)
         os.write(descriptor, f"process {os.getpid()} is {doing}\n".encode())
     except OSError as error:
         if descriptor >= 0:
             os.close(descriptor)
-        raise cannot_write(path, error) from error
+        raise cannot_write(target, error) from error
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """Find a CPython of a given version on this machine."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -9,9 +10,11 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from builder.variables import neutral
+
 _PROBE = (
-    "import sys, platform, sysconfig; print(platform.python_implementation(), "
-    "platform.python_version(), sysconfig.get_platform())"
+    "import json, sys, platform, sysconfig; print(json.dumps([platform.python_implementation(), "
+    "sys.executable, platform.python_version(), sysconfig.get_platform()]))"
 )
 
 
@@ -55,9 +58,14 @@ def _candidates(version: str) -> Iterator[str]:
 def _probe(path: str) -> Interpreter | None:
     try:
         done = subprocess.run(
-            [path, "-I", "-S", "-c", _PROBE], capture_output=True, text=True, timeout=20
+            [path, "-I", "-S", "-c", _PROBE],
+            env=neutral(),
+            capture_output=True,
+            text=True,
+            timeout=20,
         )
-        kind, full_version, platform = done.stdout.split()
+        # Its own word for where it is: `path` may be a shim that needs an environment.
+        kind, executable, full_version, platform = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
-    return Interpreter(path, full_version, platform) if kind == "CPython" else None
+    return Interpreter(executable, full_version, platform) if kind == "CPython" else None

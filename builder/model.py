@@ -1,26 +1,57 @@
-"""The model that goes into the zip: from the catalogue or from the user, with labels, checked."""
+"""The model that goes into the zip: found, read, tried, and all that was decided about it.
 
+The story in order: `catalogue` finds the file, `tflite` reads it, `model_input` decides how a
+picture enters, `trial` runs it, `model_output` decides what its output means, `labels` gives the
+classes their names. Each decision is by evidence: what the user says, what the file says, what the
+model does. Where that does not suffice, nothing is guessed: a ModelError says which option does.
+"""
+
+from __future__ import annotations
+
+import hashlib
 import re
-import tarfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
-from builder import data, files
+from builder import catalogue, labels, model_input, model_output, operators, trial
+from builder.catalogue import Found
 from builder.console import Console, megabytes
-from builder.download import Package, fetch, from_index
-from builder.errors import DownloadError, ModelError
-from builder.files import sha256_of
-from builder.paths import DOWNLOADS, FETCHED, MODELS
-from builder.runtime import Part
-from builder.tflite import Signature, Tensor, signature
+from builder.errors import ModelError
+from builder.files import replacing
+from builder.final_activation import without
+from builder.labels import IMAGENET, Labels
+from builder.model_input import Input, Normalization
+from builder.model_output import Output
+from builder.paths import FETCHED, MODELS, SAMPLE, TRIMMED
+from builder.runtime import NO_LICENCE, Part, registered
+from builder.tflite import Signature, signature
 
 DEFAULT_CROP = 0.875
-DTYPES = ("uint8", "int8", "float32")
-_BACKGROUND = ("background", "dummy", "???")
-_IMAGENET_CLASSES = (1000, 1001)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the user says of a model, which counts more than all else.
+
+    Attributes:
+        labels: a file with class names; None for the model's own or the catalogue's.
+        normalization: of the input's pixels.
+        layout: "nhwc" or "nchw"; empty for what the file says.
+        output: one of `model_output.KINDS`; empty for what the file says, or the model does.
+        background: whether class 0 is a background class; None for what the labels say.
+        locale: of the labels inside the model; empty for none in particular.
+    """
+
+    labels: Path | None = None
+    normalization: Normalization | None = None
+    layout: str = ""
+    output: str = ""
+    background: bool | None = None
+    locale: str = ""
+
+
+NOTHING = Said()
 
 
 @dataclass(frozen=True)
@@ -31,184 +62,186 @@ class Model:
         path: of the .tflite file.
         settings: what `action/classifier.py` reads as `model.json`.
         part: its provenance.
+        labels_part: that of its class names.
         sample: WordNet id that the sample picture must get; empty if nobody knows.
-        operators: names of the TFLite operators that it uses.
+        signature: what the file at `path` says.
     """
 
     path: Path
     settings: dict[str, Any]
     part: Part
+    labels_part: Part
     sample: str
-    operators: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """A pixel p enters the network as (p - mean) / std; one number, or one per channel."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    signature: Signature
 
 
 def resolve(
     wanted: str | None,
-    labels: Path | None,
+    said: Said,
     console: Console,
-    normalization: Normalization | None = None,
-    catalogue: dict[str, Any] | None = None,
+    known: dict[str, Any] | None = None,
     folder: Path = FETCHED,
 ) -> Model:
     """Have the model that `--model` names, with labels and settings.
 
     Args:
-        wanted: a name in the catalogue, a path, or None for the default: the catalogue's first
-            model, or, where that cannot be downloaded, its next, said aloud.
-        labels: a file with class names; None for the model's own or the catalogue's.
-        normalization: overrides what the model says of its input.
+        wanted: a name in the catalogue, a path, or None for the default.
+        said: what the user says of it.
         console: shows what is going on.
-        catalogue: another catalogue than `model/catalogue.toml`.
+        known: another catalogue than `model/catalogue.toml`.
         folder: where the catalogue's models are kept.
 
     Raises:
-        ModelError: no such model, or it and its labels do not fit.
+        ModelError: no such model, or it is no classifier, or something about it is not clear.
         DownloadError: it could not be fetched.
     """
-    known = data.catalogue() if catalogue is None else catalogue
-    if wanted is None:
-        name, path = _default(known, folder, console)
-    elif wanted in known:
-        name, path = wanted, _fetch(wanted, known[wanted], folder, console)
-    else:
-        path = Path(wanted)
-        if not path.is_file():
-            raise ModelError(
-                f"--model: expected one of {', '.join(known)} or a .tflite file, found {wanted!r}",
-                "check the name; a path is taken from the current folder",
-            )
-        digest = sha256_of(path)
-        name = next((name for name, entry in known.items() if entry["sha256"] == digest), "")
-    return _model(path, name, known.get(name, {}), labels, console, normalization)
-
-
-def _default(known: dict[str, Any], folder: Path, console: Console) -> tuple[str, Path]:
-    first, *others = known
-    try:
-        return first, _fetch(first, known[first], folder, console)
-    except DownloadError as error:
-        if not others:
-            raise
-        console.warn(f"{first} is not to be had, going on with {others[0]} instead.")
-        console.warn(str(error))
-        console.warn(error.hint)
-    return others[0], _fetch(others[0], known[others[0]], folder, console)
-
-
-def _fetch(name: str, entry: dict[str, Any], folder: Path, console: Console) -> Path:
-    """Have the catalogue's model `name` in `folder`, and prove that it is the pinned one."""
-    target: Path = folder / entry["file"]
-    if not files.is_there(target):
-        with files.lock(target, f"fetching {name}", console.note):
-            if not files.is_there(target):
-                return _fetch_anew(name, entry, target, console)
-    found = sha256_of(target)
-    if found != entry["sha256"]:
-        raise ModelError(
-            f"{folder.name}/{target.name}: expected sha256 {entry['sha256']}, found {found}",
-            f"delete it to fetch {name} anew, or use it as it is with --model {quote(str(target))}",
-        )
-    return target
-
-
-def _fetch_anew(name: str, entry: dict[str, Any], target: Path, console: Console) -> Path:
-    how = (
-        f"to use {name} all the same: put the file with sha256 {entry['sha256']} at "
-        f"{target.parent.name}/{target.name}, or pass any copy with --model PATH"
+    found = catalogue.find(wanted, console, known, folder)
+    about = signature(found.path)
+    name, entry = found.path.name, found.entry
+    source = model_input.decide(
+        name,
+        about,
+        normalization=said.normalization,
+        known=Normalization(tuple(entry["mean"]), tuple(entry["std"])) if entry else None,
+        layout=said.layout,
     )
-    reasons = []
-    for source in entry["sources"]:
-        try:
-            _take(_download(source, console), source.get("member", ""), entry["sha256"], target)
-            return target
-        except DownloadError as error:
-            reasons.append(f"  {error}")
-    raise DownloadError(f"{name} could not be downloaded:\n" + "\n".join(reasons), how)
+    count = model_output.classes(name, about)
+    named, labels_part = _labels(found, about, max(count, 2), said, console)
+    settings = _settings(found, source, named)
+    operators.check(name, about, registered.wheels(), "even the newest interpreter")
+    outputs = trial.run(found.path, settings, SAMPLE)
+    sink = model_output.decide(name, about, count, said.output, outputs)
+    settings["activation"] = sink.activation
+    settings["card"] = _card(about, source, sink, named)
+    for note in named.notes:
+        console.note(f"labels: {note}")
+    return Model(
+        path=found.path,
+        settings=settings,
+        part=_part(found, settings["name"]),
+        labels_part=labels_part,
+        sample=entry.get("sample", "") if said.labels is None else "",
+        signature=about,
+    )
 
 
-def _download(source: dict[str, str], console: Console) -> Path:
-    if "index" in source:
-        name, _, version = source["index"].partition("==")
-        package = Package(name, version, source["file"], source["sha256"])
-        return from_index([package], DOWNLOADS, console)[0]
-    # Kept under its hash: two addresses may serve different files under one name.
-    target = DOWNLOADS / f"{source['sha256'][:12]}-{source['url'].rpartition('/')[2]}"
-    return fetch([source["url"]], source["sha256"], target, console)
-
-
-def _take(archive: Path, member: str, sha256: str, target: Path) -> None:
-    """Move the model out of the downloaded file to `target`, if it has the right sha256."""
-    try:
-        with files.replacing(target) as part:
-            part.write_bytes(_member(archive, member) if member else archive.read_bytes())
-            found = sha256_of(part)
-            if found != sha256:
-                raise DownloadError(
-                    f"{member or archive.name}: expected sha256 {sha256}, found {found}"
-                )
-    finally:
-        archive.unlink(missing_ok=True)
-
-
-def _member(archive: Path, member: str) -> bytes:
-    try:
-        with tarfile.open(archive) as tar:
-            for info in tar:
-                if info.isfile() and ("/" + info.name).endswith("/" + member):
-                    file = tar.extractfile(info)
-                    assert file is not None
-                    return file.read()
-    except (tarfile.TarError, EOFError) as error:
-        raise DownloadError(f"{archive.name} is not a tar archive") from error
-    raise DownloadError(f"{archive.name} holds no {member}")
-
-
-def _model(
-    path: Path,
-    name: str,
-    entry: dict[str, Any],
-    labels: Path | None,
-    console: Console,
-    normalization: Normalization | None,
-) -> Model:
-    about = signature(path)
-    classes = check_signature(path.name, about)
-    names, wordnet_ids = _labels(path, about, classes, labels, entry, console)
-    if normalization is None and entry:
-        normalization = Normalization(tuple(entry["mean"]), tuple(entry["std"]))
-    if normalization is None:
-        normalization = _normalization(path.name, about, console)
-    if not about.probabilities:
-        console.note(f"{path.name} ends without a softmax: the function applies one")
+def _settings(found: Found, source: Input, named: Labels) -> dict[str, Any]:
+    entry = found.entry
+    file = re.sub(r"[^\w.-]", "_", found.path.name, flags=re.ASCII)
     settings: dict[str, Any] = {
-        "name": name or path.stem,
-        "file": entry["file"] if entry else re.sub(r"[^\w.-]", "_", path.name, flags=re.ASCII),
+        "name": found.name or found.path.stem,
+        "file": entry["file"] if entry else file,
         "crop": entry.get("crop", DEFAULT_CROP),
-        "mean": list(normalization.mean),
-        "std": list(normalization.std),
-        "softmax": not about.probabilities,
-        "labels": names,
+        "size": [source.height, source.width, source.channels],
+        "layout": source.layout,
+        "mean": list(source.normalization.mean),
+        "std": list(source.normalization.std),
+        "activation": "",
+        "labels": named.names,
     }
-    if any(wordnet_ids):
-        settings["wordnetIds"] = wordnet_ids
-    part = Part(
-        name=f"model {settings['name']}",
+    if named.background is not None:
+        settings["background"] = named.background
+    if named.wordnet_ids:
+        settings["wordnetIds"] = named.wordnet_ids
+    return settings
+
+
+def finer(chosen: Model) -> Model:
+    """The model without its last activation, where that is quantized: the function does it."""
+    if chosen.settings["activation"]:
+        return chosen
+    made = without(chosen.path.read_bytes(), chosen.path.name, chosen.signature)
+    if made is None:
+        return chosen
+    content, activation = made
+    path = TRIMMED / f"{chosen.part.sha256[:12]}-{activation}" / chosen.path.name
+    with replacing(path) as fresh:
+        fresh.write_bytes(content)
+    card = dict(chosen.settings["card"])
+    card["output"] += f"; the function does the {activation}, in float: its own knows 256 steps"
+    return replace(
+        chosen,
+        path=path,
+        part=replace(chosen.part, source=f"{chosen.part.source}, without its last {activation}"),
+        settings={**chosen.settings, "activation": activation, "card": card},
+        signature=signature(path),
+    )
+
+
+def _labels(
+    found: Found, about: Signature, classes: int, said: Said, console: Console
+) -> tuple[Labels, Part]:
+    """Class names and WordNet ids, and their provenance.
+
+    Given, the catalogue's, the model's own, or ImageNet's.
+    """
+    name = found.path.name
+    ours = MODELS / found.entry.get("labels", "labels.txt")
+    if said.labels is not None:
+        try:
+            content = said.labels.read_bytes()
+        except OSError as error:
+            raise ModelError(
+                f"--labels: cannot read {said.labels}: {error.strerror or error}",
+                "expected a file with a class name per line",
+            ) from error
+        origin, part = said.labels.name, _labels_part(f"{said.labels.name} (given with --labels)")
+    elif found.entry:
+        content, origin, part = ours.read_bytes(), ours.name, _our_labels_part()
+    elif own := labels.inside(about.metadata, name, said.locale):
+        content, origin = own[1], f"{own[0]} inside {name}"
+        part = _labels_part(origin)
+    elif said.locale:
+        raise ModelError(f"--locale {said.locale}: {name} carries no labels", labels.HINT)
+    elif classes in (IMAGENET, IMAGENET + 1):
+        console.note(f"labels: ImageNet's, since {name} has {classes} classes (--labels)")
+        content, origin, part = ours.read_bytes(), ours.name, _our_labels_part()
+    else:
+        others = ", ".join(sorted(about.metadata.archive)[:5])
+        raise ModelError(
+            f"{name} has {classes} classes and no labels"
+            + (f" (it carries {others}, which nothing says are labels)" if others else "")
+            + (f"; {about.metadata.problem}" if about.metadata.problem else ""),
+            "pass their names with --labels FILE",
+        )
+    named = labels.fit(content, origin, classes, said.background)
+    return named, replace(part, sha256=hashlib.sha256(content).hexdigest())
+
+
+def _labels_part(source: str) -> Part:
+    return Part("labels", "", source, "", NO_LICENCE, ())
+
+
+def _our_labels_part() -> Part:
+    text = (MODELS / "labels.LICENSE.txt").read_text("utf-8")
+    source = "class names and settings of the model; ImageNet's come from timm 1.0.31"
+    return Part("labels", "", source, "", "Apache-2.0", (("labels", text),))
+
+
+def _card(about: Signature, source: Input, sink: Output, named: Labels) -> dict[str, str]:
+    """What was decided and why, a line for each question."""
+    names, background = named.names, named.background
+    around = f"{names[0]!r} to {names[-1]!r}"
+    has = "no background class" if background is None else f"class {background} is background"
+    operators = ", ".join(f"{name} {about.versions[name]}" for name in sorted(about.versions))
+    return {
+        "input": source.card,
+        "output": sink.card,
+        "labels": f"{len(names)} from {named.origin}: {around}; {has}",
+        "operators": operators,
+    }
+
+
+def _part(found: Found, name: str) -> Part:
+    entry = found.entry
+    return Part(
+        name=f"model {name}",
         version=entry.get("title", ""),
-        source=_origin(entry) if entry else f"{path.name} (given with --model)",
-        sha256=sha256_of(path),
-        licence=entry.get("licence", "as its owner says"),
+        source=_origin(entry) if entry else f"{found.path.name} (given with --model)",
+        sha256=found.sha256,
+        licence=entry.get("licence", NO_LICENCE),
         licence_texts=(),
     )
-    sample = entry.get("sample", "") if labels is None else ""
-    return Model(path, settings, part, sample, frozenset(about.operators))
 
 
 def _origin(entry: dict[str, Any]) -> str:
@@ -216,174 +249,12 @@ def _origin(entry: dict[str, Any]) -> str:
     return source.get("url") or f"{source['file']} (package index)"
 
 
-def check_signature(name: str, about: Signature) -> int:
-    """Check that a model takes one picture and gives one score per class.
-
-    Returns:
-        The number of classes.
-
-    Raises:
-        ModelError: it does not; names what was expected and found.
-    """
-    if about.custom:
-        raise ModelError(
-            f"{name} uses operators that are not built into TFLite: {', '.join(about.custom)}",
-            "convert the model with builtin operators only",
-        )
-    if len(about.inputs) != 1 or len(about.outputs) != 1:
-        raise ModelError(
-            f"{name}: expected one input (a picture) and one output (a score per class), "
-            f"found {len(about.inputs)} and {len(about.outputs)}",
-            "this looks like another kind of model, a detector for instance",
-        )
-    source, sink = about.inputs[0], about.outputs[0]
-    if len(source.shape) != 4 or source.shape[3] not in (1, 3) or min(source.shape[1:3]) < 1:
-        raise ModelError(
-            f"{name}: expected an input of shape [1, height, width, 3 or 1], found {source}"
-        )
-    if source.shape[0] not in (1, -1) or sink.shape[:1] not in ((1,), (-1,)):
-        raise ModelError(
-            f"{name}: expected a batch of 1 picture, found input {source} and output {sink}"
-        )
-    scores = [size for size in sink.shape[1:] if size != 1]
-    if len(sink.shape) < 2 or len(scores) != 1 or scores[0] < 2:
-        raise ModelError(
-            f"{name}: expected an output of shape [1, classes], found {sink}",
-            "this looks like another kind of model, a segmenter for instance",
-        )
-    for tensor in (source, sink):
-        _check_dtype(name, tensor)
-    return scores[0]
-
-
-def _check_dtype(name: str, tensor: Tensor) -> None:
-    if tensor.dtype not in DTYPES:
-        raise ModelError(
-            f"{name}: expected tensors of {', '.join(DTYPES)}, found {tensor.name}: {tensor}"
-        )
-    if tensor.dtype != "float32" and tensor.scale <= 0:
-        raise ModelError(
-            f"{name}: expected a scale and a zero point for {tensor.name} ({tensor}), found none",
-            "convert the model with quantized inputs and outputs, or with float ones",
-        )
-
-
-def _normalization(name: str, about: Signature, console: Console) -> Normalization:
-    """From the metadata; else the bytes as they are (quantized), or -1..1 (float)."""
-    source = about.inputs[0]
-    channels = source.shape[3]
-    if about.mean and len(about.mean) == len(about.std) and len(about.mean) in (1, channels):
-        found = Normalization(about.mean, about.std)
-        if _uses_range(found, source):
-            return found
-        console.note(f"{name}: the metadata's mean and std do not fit its input: not used")
-    if source.dtype == "float32":
-        console.note(f"{name} does not say how its input is scaled: taking -1..1 (--mean, --std)")
-        return Normalization((127.5,), (127.5,))
-    low = 0 if source.dtype == "uint8" else -128
-    return Normalization(((source.zero_point - low) * 1.0,), (1 / source.scale,))
-
-
-def _uses_range(found: Normalization, source: Tensor) -> bool:
-    """Whether at least a quarter of the 256 pixel values stay apart in a quantized input."""
-    if min(found.std) <= 0:
-        return False
-    if source.dtype == "float32":
-        return True
-    step = 1 / (found.std[0] * source.scale)
-    offset = source.zero_point - found.mean[0] * step
-    low = 0 if source.dtype == "uint8" else -128
-    values = {min(max(round(p * step + offset), low), low + 255) for p in range(256)}
-    return len(values) >= 64
-
-
-def _labels(
-    path: Path,
-    about: Signature,
-    classes: int,
-    given: Path | None,
-    entry: dict[str, Any],
-    console: Console,
-) -> tuple[list[str], list[str]]:
-    """Class names and WordNet ids: given, the catalogue's, the model's own, or ImageNet's."""
-    if given is not None:
-        try:
-            return fit_labels(parse_labels(given.read_text("utf-8-sig")), classes, str(given))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ModelError(
-                f"--labels: expected a UTF-8 text file with a class name per line, found {given}: "
-                f"{error}"
-            ) from error
-    if entry:
-        text = (MODELS / entry["labels"]).read_text("utf-8")
-        return fit_labels(parse_labels(text), classes, entry["labels"])
-    for name, text in about.label_files.items():
-        console.note(f"labels: {name}, embedded in {path.name}")
-        return fit_labels(parse_labels(text), classes, f"{path.name}/{name}")
-    if classes in _IMAGENET_CLASSES:
-        console.note(f"labels: ImageNet's, since {path.name} has {classes} classes (--labels)")
-        text = (MODELS / "labels.txt").read_text("utf-8")
-        return fit_labels(parse_labels(text), classes, "labels.txt")
-    raise ModelError(
-        f"{path.name} has {classes} classes and no labels", "pass their names with --labels FILE"
-    )
-
-
-def parse_labels(text: str) -> list[tuple[str, str]]:
-    """(WordNet id or "", class name) per non-empty line of a labels file.
-
-    Lines are plain names, `n01440764 name`, or `0 name` (also `0: name`, `0,name`) where the
-    numbers count up from 0 or 1.
-    """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    numbered = [re.fullmatch(r"(\d+)\s*[\s:,;]\s*(\S.*)", line) for line in lines]
-    if all(numbered):
-        pairs = sorted((int(match[1]), match[2]) for match in numbered if match)
-        if [number for number, _ in pairs] in (
-            list(range(len(pairs))),
-            list(range(1, len(pairs) + 1)),
-        ):
-            lines = [name for _, name in pairs]
-    synsets = [re.fullmatch(r"(n\d{8})\s+(\S.*)", line) for line in lines]
-    if lines and all(
-        match or line in _BACKGROUND for match, line in zip(synsets, lines, strict=True)
-    ):
-        return [
-            (match[1], match[2]) if match else ("", line)
-            for match, line in zip(synsets, lines, strict=True)
-        ]
-    return [("", line) for line in lines]
-
-
-def fit_labels(
-    labels: Sequence[tuple[str, str]], classes: int, origin: str
-) -> tuple[list[str], list[str]]:
-    """Class names and WordNet ids, one per class of the model.
-
-    A model may have a background class that the labels lack (it comes first), or the reverse.
-
-    Raises:
-        ModelError: the counts differ otherwise; names both.
-    """
-    pairs = list(labels)
-    if len(pairs) == classes - 1:
-        pairs.insert(0, ("", "background"))
-    elif len(pairs) == classes + 1 and pairs[0][1].lower() in _BACKGROUND:
-        del pairs[0]
-    if len(pairs) != classes:
-        raise ModelError(
-            f"labels: expected {classes} names (one per class of the model) or {classes - 1} "
-            f"(without background), found {len(labels)} in {origin}",
-            "pass the labels that the model was trained with: --labels FILE, one name per line",
-        )
-    return [name for _, name in pairs], [wordnet_id for wordnet_id, _ in pairs]
-
-
 def describe(model: Model) -> list[str]:
-    """Lines for the build's log."""
+    """Lines for the build's log: what it is, and the model's card."""
     size = megabytes(model.path.stat().st_size)
     settings = model.settings
     return [
         f"{settings['name']} {model.part.version}".strip(),
-        f"{len(settings['labels'])} classes, {size}, sha256 {model.part.sha256}",
+        f"{size}, sha256 {model.part.sha256}",
+        *(f"{title}: {text}" for title, text in settings["card"].items()),
     ]

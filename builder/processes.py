@@ -46,6 +46,7 @@ def logged(
                 stderr=subprocess.STDOUT,
                 text=True,
                 errors="replace",
+                close_fds=False,  # a compiler that outlives us goes on holding our lock
             ) as process,
         ):
             assert process.stdout is not None

@@ -1,7 +1,7 @@
 """Tell the user what came out: the table of parts, the checks, the answer, what to type next."""
 
-import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -10,13 +10,17 @@ from typing import Any
 from builder import data
 from builder.audit import Report
 from builder.console import Console
+from builder.plan import File
+
+PLANNED = 8
+"""How many files the plan shows."""
 
 
 def show_audit(report: Report, console: Console) -> None:
     """The table of parts and the outcome of each check."""
     rows = [
         (
-            f"{part.name} {part.version}".strip()[:29],
+            f"{part.name} {part.version}".strip(),
             str(part.files),
             f"{part.unpacked:,}",
             f"{part.packed:,}",
@@ -32,6 +36,8 @@ def show_audit(report: Report, console: Console) -> None:
         f"{report.bytes / 2**20:.2f} of {limit / 2**20:.0f} MiB used "
         f"({100 * report.bytes / limit:.0f} %): OpenWhisk takes 48 MiB of base64"
     )
+    if report.memory:
+        console.text(f"{report.memory} MB of memory needed: process, proxy, zip, a large picture")
     console.text()
     for check in report.checks:
         mark = "✗" if check.problems else "✓"
@@ -40,6 +46,24 @@ def show_audit(report: Report, console: Console) -> None:
             console.text(f"    {problem}")
         if len(check.problems) > 20:
             console.text(f"    and {len(check.problems) - 20} more")
+
+
+def show_plan(plan: Sequence[File], console: Console) -> None:
+    """What becomes of the largest files, and what that costs a cold start."""
+    rows = [
+        (
+            file.path if len(file.path) <= 40 else f"...{file.path[-37:]}",
+            f"{file.bytes:,}",
+            "deflated" if file.deflated else "stored",
+            f"{file.zipped:,}",
+            f"{file.ms:.1f}",
+        )
+        for file in sorted(plan, key=lambda file: -file.ms)[:PLANNED]
+    ]
+    total = [sum(getattr(file, name) for file in plan) for name in ("bytes", "zipped", "ms")]
+    rows.append((f"all {len(plan)} files", f"{total[0]:,}", "", f"{total[1]:,}", f"{total[2]:.1f}"))
+    console.table("Plan", ("file", "bytes", "", "in the zip", "ms at a cold start"), rows)
+    console.text()
 
 
 def show_answer(answers: dict[str, dict[str, Any]], sample: Path, console: Console) -> None:
@@ -80,15 +104,27 @@ def describe_nodes(nodes: dict[str, Any]) -> str:
     return f"{text}; not {', '.join(named)}" + (f" ({'; '.join(why)})" if why else "")
 
 
-def commands(path: Path, pythons: list[str], precompiled: bool = False) -> list[str]:
+DEFAULT_MEMORY = 256
+"""MB for a zip whose manifest does not say what it needs: OpenWhisk's own default."""
+
+
+def commands(
+    path: Path, pythons: list[str], precompiled: bool = False, memory: int = DEFAULT_MEMORY
+) -> list[str]:
     """The `wsk` lines that create the action: by exact kind, and as older deployments call it.
 
     Not the latter for a precompiled zip, which fits no more than one image.
     """
     with suppress(ValueError):
         path = path.resolve().relative_to(Path.cwd())
+    text = shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
     kinds = [f"python:{python}" for python in pythons] + ([] if precompiled else ["python:3"])
-    return [f"wsk action create classify {path} --kind {kind} --memory 256" for kind in kinds]
+    return [f"wsk action create classify {text} --kind {kind} --memory {memory}" for kind in kinds]
+
+
+def _commands(path: Path, report: Report) -> list[str]:
+    memory = report.memory or DEFAULT_MEMORY
+    return commands(path, report.pythons, bool(report.execution_env), memory)
 
 
 def show_commands(path: Path, report: Report, console: Console) -> None:
@@ -98,38 +134,35 @@ def show_commands(path: Path, report: Report, console: Console) -> None:
         console.text(f"To deploy it where OW_EXECUTION_ENV is {report.execution_env}:")
     else:
         console.text("To deploy it (the last line is for deployments that know no exact kinds):")
-    for command in commands(path, report.pythons, bool(report.execution_env)):
-        console.text(f"    {command}")
+    for command in _commands(path, report):
+        console.command(command)
 
 
-def as_json(
+def as_values(
     report: Report,
     console: Console,
     smoke: dict[str, dict[str, Any]],
     model: dict[str, Any],
     deployment: Mapping[str, Any] | None = None,
-) -> str:
+) -> dict[str, Any]:
     """The whole report for machines."""
     path = Path(report.path)
-    return json.dumps(
-        {
-            "ok": report.ok,
-            "zip": report.path,
-            "bytes": report.bytes,
-            "limit": data.zip_limit(),
-            "sha256": report.sha256,
-            "python": report.pythons,
-            "bytecode": report.bytecode,
-            "model": model,
-            "parts": [asdict(part) for part in report.parts],
-            "checks": [asdict(check) for check in report.checks],
-            "smoke": smoke,
-            "steps": console.seconds,
-            "notes": console.notes,
-            "executionEnv": report.execution_env,
-            "deployment": deployment,
-            "commands": commands(path, report.pythons, bool(report.execution_env)),
-        },
-        indent=2,
-        ensure_ascii=False,
-    )
+    return {
+        "ok": report.ok,
+        "zip": report.path,
+        "bytes": report.bytes,
+        "limit": data.zip_limit(),
+        "sha256": report.sha256,
+        "python": report.pythons,
+        "bytecode": report.bytecode,
+        "model": model,
+        "parts": [asdict(part) for part in report.parts],
+        "checks": [asdict(check) for check in report.checks],
+        "smoke": smoke,
+        "steps": console.seconds,
+        "notes": console.notes,
+        "executionEnv": report.execution_env,
+        "deployment": deployment,
+        "memory": report.memory or DEFAULT_MEMORY,
+        "commands": _commands(path, report),
+    }

@@ -16,13 +16,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from builder.errors import ModelError
-from builder.tflite import OPERATORS, TYPES
+from builder.tflite import OPERATORS, TYPES, packed
 
 HINT = "--no-requantize ships the model as it is"
 LIMIT = 127
@@ -90,11 +89,7 @@ def requantize(content: bytes, name: str) -> Requantized | None:
             f"{name} is a broken TFLite model ({len(content)} bytes): {error}",
             "fetch or convert it again",
         ) from error
-    builder = flatbuffers.Builder(len(content))
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return Requantized(
-        bytes(builder.Output()), converter.channels, converter.rescaled, converter.error
-    )
+    return Requantized(packed(model), converter.channels, converter.rescaled, converter.error)
 
 
 def _kind(model: Any, operator: Any) -> str:
@@ -111,15 +106,6 @@ def _has_uint8_weights(model: Any, graph: Any) -> bool:
     )
 
 
-class _Buffer(schema.BufferT):  # type: ignore[misc]
-    """A buffer that is aligned as the schema demands (force_align: 16), which Pack() is not."""
-
-    def Pack(self, builder: flatbuffers.Builder) -> int:
-        if self.data is not None:
-            builder.Prep(16, len(self.data))
-        return int(super().Pack(builder))
-
-
 class _Converter:
     """Converts a model's one graph in place.
 
@@ -134,7 +120,6 @@ class _Converter:
         self._roles: dict[int, dict[Any, int]] = {}
         self._weighted: dict[tuple[int, int | None], tuple[int, _Array, _Array]] = {}
         self._at = name  # where we are, for messages
-        model.buffers = [_Buffer(b.data, b.offset, b.size) for b in model.buffers]
 
     def run(self) -> None:
         """Convert everything."""
@@ -303,7 +288,7 @@ class _Converter:
                 quantizedDimension=axis,
             )
         if data is not None:
-            self._model.buffers.append(_Buffer(np.frombuffer(data.tobytes(), np.uint8)))
+            self._model.buffers.append(schema.BufferT(np.frombuffer(data.tobytes(), np.uint8)))
             tensor.buffer = len(self._model.buffers) - 1
         if roles:
             self._graph.tensors.append(tensor)

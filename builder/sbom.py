@@ -13,7 +13,7 @@ from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 
-from builder.runtime import Part
+from builder.runtime import NO_LICENCE, Part
 
 
 def sbom(parts: Sequence[Part], date: tuple[int, int, int, int, int, int]) -> bytes:
@@ -40,16 +40,20 @@ def sbom(parts: Sequence[Part], date: tuple[int, int, int, int, int, int]) -> by
     )
     bom.register_dependency(root, components)
     writer = make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6)
-    return (writer.output_as_string(indent=1) + "\n").encode()
+    return (writer.output_as_string()).encode()
 
 
 def _component(
     part: Part, kind: ComponentType = ComponentType.LIBRARY, within: str = ""
 ) -> Component:
-    reference = f"{within}{part.name}@{part.version}"
+    python = f"python{part.python}/" if part.python and not within else ""
+    reference = f"{within}{python}{part.name}@{part.version}"
     if part.name.startswith("model "):
         kind = ComponentType.MACHINE_LEARNING_MODEL
     hashes = [HashType(alg=HashAlgorithm.SHA_256, content=part.sha256)] if part.sha256 else []
+    licences = []
+    if part.licence != NO_LICENCE:
+        licences = [LicenseFactory().make_from_string(part.licence)]
     return Component(
         name=part.name,
         type=kind,
@@ -59,6 +63,6 @@ def _component(
         purl=PackageURL.from_string(part.purl) if part.purl else None,
         cpe=part.cpe or None,
         hashes=hashes,
-        licenses=[LicenseFactory().make_from_string(part.licence)],
+        licenses=licences,
         components=[_component(linked, within=f"{reference}/") for linked in part.linked],
     )

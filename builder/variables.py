@@ -52,6 +52,10 @@ _PIP_KEPT = {
 """Of pip's settings: how a package is reached, not where it goes or which one it is."""
 
 
+_TO_ASK = {f"PIP_{name}": "0" for name in ("QUIET", "VERBOSE", "USER", "GLOBAL", "SITE")}
+"""What a pip.conf may say for all commands, and would change what `pip config list` lists."""
+
+
 def neutral(variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment (by default ours) without what decides where Python or a compiler looks."""
     return {
@@ -89,9 +93,8 @@ def _from_files(
     if file == os.devnull:  # how pip is told to read none
         return {}
     asked = subprocess.run(
-        # as often as a file may say "quiet"
-        [*pip, "config", "list", "-v", "-v", "-v", "--disable-pip-version-check"],
-        env={**variables, **({"PIP_CONFIG_FILE": file} if file else {})},
+        [*pip, "config", "list", "--disable-pip-version-check"],
+        env={**variables, **_TO_ASK, **({"PIP_CONFIG_FILE": file} if file else {})},
         cwd=cwd,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

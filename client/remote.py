@@ -9,14 +9,9 @@ import random
 import socket
 import ssl
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import suppress
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse, IncompleteRead
-from threading import Thread
-from typing import Any, TypeVar
+from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlencode, urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler
@@ -24,35 +19,41 @@ from urllib.request import Request as HttpRequest
 
 from action.request import ActionError, Options, image_bytes
 from action.web import MAX_PAYLOAD
+from client.shrink import smaller
 
 TRIES = 5
-DELAY = 0.5
+DELAY = 1.0
 """Seconds before the second try, or half of them; twice as many before each one after."""
 LONGEST = 60.0
 """Who asks to wait for more seconds is not asked again."""
 TIMEOUT = 60.0
 """Seconds of silence, while connecting or answering."""
+SHORT_TIMEOUT = 10.0
+"""The same, once the function is out of reach."""
+SHARE = 0.74
+"""Of a request's bytes, how many a picture may have: as base64 it takes 4/3 of them, and the
+headers are in there too."""
 
 _PASSING = (429, 502, 503, 504)
-_MOST = 16 * 1024 * 1024
-_STARTS = {
-    b"\xff\xd8\xff": "jpeg",
-    b"\x89PNG": "png",
-    b"RIFF": "webp",
-    b"GIF8": "gif",
-    b"BM": "bmp",
-}
-
-T = TypeVar("T")
-R = TypeVar("R")
+_OF_THE_PICTURE = (400, 413, 415, 422)
+"""Statuses with which the platform, too, refuses a picture, and would refuse it again."""
+_LARGEST_ANSWER = 16 * 1024 * 1024
 
 
 class RemoteError(ActionError):
-    """The endpoint did not answer, or not as this function does."""
+    """The endpoint refuses the picture, or the URL or the secret cannot be right."""
+
+
+class UndeliveredError(RemoteError):
+    """The function was not reached: nothing answers, or something else does."""
 
 
 class Endpoint:
-    """A deployed web action; may be used from several threads."""
+    """A deployed web action; may be used from several threads.
+
+    Attributes:
+        classes: how many the model has, once `introduce` has been called.
+    """
 
     def __init__(self, url: str, secret: str = "") -> None:
         """Check `url`, and the `secret` of an action with `--web-secure`; raises RemoteError."""
@@ -67,6 +68,10 @@ class Endpoint:
             name = "--url" if " " in url else "--secret"
             raise RemoteError(f"{name}: expected ASCII characters without white space")
         self._url, self._query = parts._replace(query="", fragment="").geturl(), parts.query
+        self.classes = 0
+        self._largest = int(MAX_PAYLOAD * SHARE)
+        self._reached = False
+        self._lost = False
         self._headers = {"accept": "application/json"}
         if secret:
             self._headers["x-require-whisk-auth"] = secret
@@ -76,27 +81,44 @@ class Endpoint:
         for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler()):
             self._opener.add_handler(handler)
 
-    def classes(self) -> int:
-        """How many classes the model has, by which the function is known; raises RemoteError."""
+    def introduce(self) -> None:
+        """Ask which function this is, and what it takes; raises RemoteError."""
         answer = self._ask("GET", None, {}, {})
         if not isinstance(answer.get("classes"), int):
             raise RemoteError(f"{self._url}: this answers, but is not the function: no 'classes'")
-        return int(answer["classes"])
+        self.classes = int(answer["classes"])
+        limits = answer.get("limits")
+        largest = limits.get("payloadBytes") if isinstance(limits, dict) else None
+        if isinstance(largest, int) and largest > 0:
+            self._largest = int(largest * SHARE)
 
     def classify(self, data: bytes, options: Options) -> dict[str, Any]:
-        """The answer for one picture; raises ActionError with the endpoint's words, or ours."""
+        """The answer for one picture.
+
+        One that is too large for a request is made smaller before, and `sent` in the answer says
+        what was sent: `format`, `width`, `height` in pixels, `bytes`, and of how many (`of`).
+
+        Raises:
+            ActionError: the picture is refused, in the endpoint's words or ours.
+            UnableError: it is too large, and cannot be made smaller here.
+            UndeliveredError: the function was not reached.
+        """
+        sent = {}
+        if len(data) > self._largest:
+            made = smaller(data, self._largest)
+            size = {"width": made.side, "height": made.side, "bytes": len(made.data)}
+            sent = {"sent": {"format": "PNG", **size, "of": len(data)}}
+            data = made.data
         picture = image_bytes(data)
-        kind = next(
-            (f"image/{kind}" for start, kind in _STARTS.items() if data.startswith(start)), ""
-        )
-        query = {"topK": options.top_k, "threshold": options.threshold}
+        top_k = {"topK": options.top_k} if options.asked else {}
+        query = {**top_k, "threshold": options.threshold}
         details = {"details": "true"} if options.details else {}
-        headers = {"content-type": kind or "application/octet-stream"}
+        headers = {"content-type": _content_type(picture)}
         answer = self._ask("POST", picture, {**query, **details}, headers)
         results = answer.get("results")
         if not isinstance(results, list) or not all(map(_is_result, results)):
-            raise RemoteError(f"expected 'results', found {json.dumps(answer)[:100]}")
-        return answer
+            raise UndeliveredError(f"expected 'results', found {json.dumps(answer)[:100]}")
+        return {**answer, **sent}
 
     def _ask(
         self, method: str, body: bytes | None, query: dict[str, Any], headers: dict[str, str]
@@ -104,75 +126,92 @@ class Endpoint:
         """The JSON object that is answered, after some tries; raises RemoteError for all else."""
         queries = "&".join(filter(None, (self._query, urlencode(query))))
         url = f"{self._url}?{queries}" if queries else self._url
-        for tried in range(1, TRIES + 1):
+        # One picture waits for a server that is started anew; the others need not, too.
+        tries = 1 if self._lost else TRIES
+        for tried in range(1, tries + 1):
             delay = DELAY * 2 ** (tried - 1) * random.uniform(0.5, 1)
             # A new one each time: the handler of proxies changes it.
             request = HttpRequest(url, body, {**self._headers, **headers}, method=method)
+            timeout = min(TIMEOUT, SHORT_TIMEOUT) if self._lost else TIMEOUT
             try:
-                with self._opener.open(request, timeout=TIMEOUT) as reply:
-                    content = reply.read(_MOST)
+                with self._opener.open(request, timeout=timeout) as reply:
+                    content = reply.read(_LARGEST_ANSWER)
                     if reply.length:
                         raise IncompleteRead(content, reply.length)
             except (OSError, HTTPException) as error:
-                said, lasts = _unreachable(error.reason if isinstance(error, URLError) else error)
+                reason = error.reason if isinstance(error, URLError) else error
+                trouble, lasts = _unreachable(reason, timeout)
                 if body and len(body) > MAX_PAYLOAD * 3 // 4:  # some hang up on what is too large
-                    said, lasts = f"{said}; OpenWhisk takes pictures of up to about 780 KB", True
-                if lasts:
-                    raise RemoteError(f"{self._url}: {said}") from None
+                    text = f"{trouble}; OpenWhisk takes pictures of up to about 780 KB"
+                    raise RemoteError(f"{self._url}: {text}") from None
+                if lasts or (isinstance(reason, ConnectionRefusedError) and not self._reached):
+                    self._lost = True
+                    raise UndeliveredError(f"{self._url}: {trouble}") from None
             else:
+                self._reached = True
                 if reply.status not in _PASSING:
-                    return _object(self._url, reply, content)
-                said = f"HTTP status {reply.status}"
-                asked = _retry_after(reply.headers.get("retry-after"))
-                delay = delay if asked is None else asked
+                    self._lost = False
+                    return self._object(reply, content)
+                trouble = f"HTTP status {reply.status}"
+                wanted = _retry_after(reply.headers.get("retry-after"))
+                delay = delay if wanted is None else wanted
                 if delay > LONGEST:
-                    raise RemoteError(f"{self._url}: {said}; it asks to wait for {delay:.0f} s")
-            if tried < TRIES:
+                    text = f"{trouble}; it asks to wait for {delay:.0f} s"
+                    raise UndeliveredError(f"{self._url}: {text}")
+            if tried < tries:
                 time.sleep(delay)
-        raise RemoteError(f"{self._url}: {said}; gave up after {TRIES} tries")
+        self._lost = True
+        gave_up = f"; gave up after {tries} tries" if tries > 1 else ""
+        raise UndeliveredError(f"{self._url}: {trouble}{gave_up}")
+
+    def _object(self, reply: HTTPResponse, content: bytes) -> dict[str, Any]:
+        """The JSON object in a reply; raises RemoteError with the text of one that is an error."""
+        status, url = reply.status, self._url
+        if 300 <= status < 400:
+            target = str(reply.headers.get("location"))[:200]
+            raise UndeliveredError(f"{url}: expected the function, found a redirect to {target}")
+        try:
+            answer = json.loads(content)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict) or (status >= 400 and "error" not in answer):
+            kind = str(reply.headers.get("content-type"))[:60]
+            what = f"expected the function's JSON, found {kind} with HTTP status {status}"
+        elif "error" not in answer:
+            return answer
+        elif "code" not in answer and status not in _CAUSES:
+            raise RemoteError(str(answer["error"])[:500])  # the function's own words
+        else:
+            # The platform's own errors have a code, and are short of words.
+            what = f"{str(answer['error'])[:500]} (HTTP status {status})"
+            if status in _OF_THE_PICTURE:
+                raise RemoteError(what)
+        cause = _CAUSES.get(status, "is it the function's address?")
+        if status == 401 and "x-require-whisk-auth" in self._headers:
+            cause = "the secret is not the one that the action was created with (--web-secure)"
+        if status in _OF_THE_PICTURE:
+            raise RemoteError(f"{url}: {what}")
+        raise UndeliveredError(f"{url}: {what}; {cause}")
 
 
-def in_order(function: Callable[[T], R], items: Sequence[T], jobs: int) -> Iterator[R]:
-    """`function` of each item, in order, from up to `jobs` threads at a time."""
-    futures: list[Future[R]] = [Future() for _ in items]
-    waiting = deque(zip(items, futures, strict=True))
-
-    def work() -> None:
-        with suppress(IndexError):  # when none is left
-            while True:
-                item, future = waiting.popleft()
-                try:
-                    future.set_result(function(item))
-                except BaseException as error:
-                    future.set_exception(error)
-
-    for _ in range(min(jobs, len(items))):
-        # Not an executor, which at Ctrl-C would wait for the requests that are under way.
-        Thread(target=work, daemon=True).start()
-    for future in futures:
-        yield future.result()
+_CAUSES = {
+    401: "the action was created with --web-secure: give its secret by --secret, or in the "
+    "environment as CLASSIFY_SECRET",
+    403: "who asks is not let in: is --secret missing or wrong, or does a gateway want a key?",
+    404: "no web action has this address: is the name in the URL right, and was the action created "
+    "with --web true?",
+}
+"""Likely causes, by HTTP status."""
 
 
-def _object(url: str, reply: HTTPResponse, content: bytes) -> dict[str, Any]:
-    """The JSON object in a reply; raises RemoteError with the text of one that is an error."""
-    if 300 <= reply.status < 400:
-        target = str(reply.headers.get("location"))[:200]
-        raise RemoteError(f"{url}: expected the function, found a redirect to {target}")
+def _content_type(picture: bytes) -> str:
+    """As the function will see it; deployments take every image/... for binary content."""
     try:
-        answer = json.loads(content)
-    except (ValueError, RecursionError):
-        answer = None
-    if not isinstance(answer, dict) or (reply.status >= 400 and "error" not in answer):
-        kind = str(reply.headers.get("content-type"))[:60]
-        raise RemoteError(
-            f"{url}: expected the function's JSON, found {kind} with HTTP status {reply.status}; "
-            "is it the function's address?"
-        )
-    if "error" in answer:
-        # The platform's own errors have a code, and are short of words.
-        status = f" (HTTP status {reply.status})" if "code" in answer else ""
-        raise RemoteError(f"{str(answer['error'])[:500]}{status}")
-    return answer
+        from action.picture_format import sniff  # needs Pillow
+
+        return f"image/{sniff(picture).lower()}"
+    except (ImportError, ActionError):
+        return "application/octet-stream"  # which the function looks into, too
 
 
 def _is_result(each: Any) -> bool:
@@ -180,13 +219,13 @@ def _is_result(each: Any) -> bool:
     return number and isinstance(each.get("className"), str)
 
 
-def _unreachable(reason: object) -> tuple[str, bool]:
+def _unreachable(reason: object, timeout: float) -> tuple[str, bool]:
     """Why there is no answer, and whether trying again would not help, or take minutes."""
     if isinstance(reason, ssl.SSLError):
         why = getattr(reason, "verify_message", "") or reason.reason or reason
         return f"no secure connection: {why}", True
     if isinstance(reason, TimeoutError):
-        return f"no answer within {TIMEOUT:.0f} s", True
+        return f"no answer within {timeout:.0f} s", True
     if isinstance(reason, socket.gaierror):
         return f"the host is not known: {reason.strerror}", reason.errno != socket.EAI_AGAIN
     text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__

@@ -6,16 +6,19 @@ HTTP request, the limit of 1 MiB, and HTTP from the action's answer.
 
 import base64
 import json
+import sys
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import TextIOWrapper
 from threading import Lock
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, unquote
 
 from action.web import MAX_PAYLOAD
+from client import media_type
 
 HOST = "127.0.0.1"
-_FORM = "application/x-www-form-urlencoded"
+_RESERVED = {f"__ow_{name}" for name in ("method", "headers", "path", "user", "query", "body")}
 _DISCARDED = 64 * 1024 * 1024
 """So much of a body that is too large is read: who still sends would not see the answer."""
 
@@ -50,21 +53,26 @@ def params_of(request: Incoming, raw: bool = False) -> dict[str, Any]:
         Refusal: OpenWhisk would not invoke the action.
     """
     path, _, query = request.target.partition("?")
+    given = request.headers.get("content-type")
+    kind = media_type.parse(given or "")
+    headers = dict(request.headers)
+    if request.body:
+        headers["content-type"] = kind.header
     system: dict[str, Any] = {
         "__ow_method": request.method.lower(),
-        "__ow_headers": request.headers,
+        "__ow_headers": headers,
         "__ow_path": "" if path == "/" else path,
     }
     if len(request.body) > MAX_PAYLOAD:
         raise _too_large(len(request.body))
-    body = _body(request, raw)
+    body = _body(request.body, kind, raw) if request.body or given else None
     if raw:
         params = {**system, "__ow_query": query, "__ow_body": "" if body is None else body}
     else:
         fields = dict(parse_qsl(query, keep_blank_values=True))
         fields.update(body if isinstance(body, dict) else {})
-        if any(name.startswith("__ow_") for name in fields):
-            raise Refusal(400, "names that start with __ow_ are OpenWhisk's own")
+        if reserved := sorted(_RESERVED & fields.keys()):
+            raise Refusal(400, f"{reserved[0]} is OpenWhisk's own")
         params = {**system, **fields}
         if body is not None and not isinstance(body, dict):
             params["__ow_body"] = body
@@ -74,24 +82,18 @@ def params_of(request: Incoming, raw: bool = False) -> dict[str, Any]:
     return params
 
 
-def _body(request: Incoming, raw: bool) -> Any:
-    """The body as a JSON value; None if there is none."""
-    content_type = request.headers.get("content-type", "").lower()
-    kind = content_type.partition(";")[0].strip()
-    is_json = kind == "application/json"
-    if not request.body:
-        return None
-    if not raw and (is_json or kind.endswith("+json")):
+def _body(content: bytes, kind: media_type.MediaType, raw: bool) -> Any:
+    """The body as a JSON value; None if there is none (the controller's `WebActions.scala`)."""
+    if kind.is_json and not raw:
         try:
-            return json.loads(request.body)
+            return json.loads(content) if content else None
         except (ValueError, RecursionError) as error:
             raise Refusal(400, f"the body is not JSON: {error}") from None
-    if not raw and kind == _FORM:
-        return dict(parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True))
-    text_like = kind.startswith("text/") or kind.endswith("+json") or kind == _FORM
-    if text_like or ("charset=" in content_type and not is_json):
-        return request.body.decode("utf-8", "replace")
-    return base64.b64encode(request.body).decode()
+    if kind.value == media_type.FORM and not raw:
+        return dict(parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True))
+    if kind.binary or kind.value == media_type.JSON:
+        return base64.b64encode(content).decode()
+    return content.decode("utf-8", "replace")
 
 
 def _too_large(size: int) -> Refusal:
@@ -108,6 +110,25 @@ def http_of(answer: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
         headers.pop("content-type", None)
     content = body if isinstance(body, str) else json.dumps(body)
     return answer["statusCode"], headers, content.encode()
+
+
+def run(main: Main, port: int, raw: bool) -> int:
+    """Answer HTTP requests until Ctrl-C; returns the exit status."""
+    try:
+        serving = server(main, port, raw)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        print(f"cannot listen on port {port}: {reason}; choose another --port", file=sys.stderr)
+        return 2
+    print(f"http://{HOST}:{serving.server_port}/  (Ctrl-C stops it)", flush=True)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
+    with serving:
+        try:
+            serving.serve_forever()
+        except KeyboardInterrupt:
+            print("stopped")
+    return 0
 
 
 def server(main: Main, port: int, raw: bool) -> ThreadingHTTPServer:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,10 +14,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from builder import build, data, interpreters, smoke
+from builder import build, data, files, interpreters, smoke
 from builder.console import Console
+from builder.model import Said
+from builder.model_input import Normalization
 from builder.paths import ROOT
-from builder.runtime import package_tag
 from tests.models import COLOURS, Colours
 
 SHARED = ROOT.parent / "shared"
@@ -24,6 +27,7 @@ PYTHONS = data.pythons()
 HERE = build.default_python()
 IMAGE = "registry.example/python:1"
 """OW_EXECUTION_ENV of a deployment of one's own."""
+PLUS_MINUS_ONE = Normalization((127.5,), (127.5,))
 PANDA = "giant panda, panda, panda bear, coon bear, Ailuropoda melanoleuca"
 
 Ask = Callable[..., Any]
@@ -42,8 +46,13 @@ def imagenet_model() -> str:
 
 @pytest.fixture(scope="session")
 def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Callable[..., Path]:
-    """Builds a zip, once per set of wishes; skips where the Python for it is not there."""
-    made: dict[tuple[str | bool, ...], Path] = {}
+    """Builds a zip, once per set of wishes; skips where the Python for it is not there.
+
+    Once for all processes that run the tests side by side, too.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
 
     def make(
         python: str = HERE,
@@ -52,25 +61,34 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
         provider: str = "wheels",
         execution_env: str = "",
         requantize: bool = True,
+        normalization: Normalization | None = None,
     ) -> Path:
-        wanted = (python, model, labels, provider, execution_env, requantize)
         for version in python.split(","):
             interpreter(version)
-        if wanted not in made:
-            output = tmp_path_factory.mktemp(f"zip-{python}-") / "classify.zip"
+        inputs = [
+            Path(path).read_bytes() if Path(path).is_file() else path.encode()
+            for path in (model, labels)
+        ]
+        wanted = (python, provider, execution_env, requantize, normalization)
+        digest = hashlib.sha256(repr(wanted).encode())
+        for each in inputs:
+            digest.update(hashlib.sha256(each).digest())
+        output = shared / f"zip-{python}-{digest.hexdigest()[:12]}" / "classify.zip"
+        with files.lock(output, "building a zip", console.note):
+            if output.exists():
+                return output
             wishes = build.Wishes(
                 tuple(python.split(",")),
                 output,
                 model or None,
-                Path(labels) if labels else None,
+                Said(Path(labels) if labels else None, normalization),
                 requantize=requantize,
                 provider=provider,
                 execution_env=execution_env,
                 keep=False,
             )
             build.build(wishes, console)
-            made[wanted] = output
-        return made[wanted]
+        return output
 
     return make
 
@@ -100,7 +118,7 @@ def installed(zip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("installed")
     for name in ("action", "client"):
         shutil.copytree(ROOT / name, folder / name)
-    shutil.unpack_archive(zip_path, folder / "build" / "local" / package_tag(HERE))
+    shutil.unpack_archive(zip_path, folder / "build" / "local" / HERE)
     return folder
 
 
@@ -119,7 +137,9 @@ def colour_zip(
 
     def make(want: Colours) -> Path:
         path = tmp_path_factory.getbasetemp() / f"colours-{abs(hash(want))}.tflite"
-        return make_zip(HERE, str(want.write(path)), str(colour_labels))
+        scaled = PLUS_MINUS_ONE if want.dtype == "float32" else None
+        model = str(want.write(path))
+        return make_zip(HERE, model, str(colour_labels), normalization=scaled)
 
     return make
 
@@ -130,6 +150,14 @@ def shared_images() -> Path:
     if not (SHARED / "images" / "labels.tsv").exists():
         pytest.skip("no labelled pictures beside the checkout")
     return SHARED / "images"
+
+
+@pytest.fixture
+def cases() -> Path:
+    """Inputs as they were reported, which the checkout may have beside it."""
+    if not (SHARED / "cases").is_dir():
+        pytest.skip("no reported inputs beside the checkout")
+    return SHARED / "cases"
 
 
 def interpreter(python: str = HERE) -> str:

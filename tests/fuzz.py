@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import BuildError
+from builder.model import Said
 from builder.paths import BUILD, ROOT
 from builder.tools import environment
+from builder.variables import neutral
 
 SECONDS = 2.0
 MEGABYTES = 128
@@ -59,20 +61,21 @@ def main() -> int:
     except BuildError as error:
         print(f"error: {error}\n  {error.hint}", file=sys.stderr)
         return 1
-    return subprocess.call([str(python), "-m", "tests.fuzz", *arguments], cwd=ROOT)
+    return subprocess.call([str(python), "-m", "tests.fuzz", *arguments], cwd=ROOT, env=neutral())
 
 
 def _prepare(arguments: list[str]) -> int:
     """Make the model and the corpus, then fuzz in a process that has the zip's packages."""
-    from builder import build, model, runtime
+    from builder import build, model
     from builder.console import Console
     from builder.runtime import DEFAULT, compiled
+    from builder.runtime.providers import PROVIDERS
     from tests.models import COLOURS, Colours
 
     console = Console(quiet=True)
     version = build.default_python()
     provider = "local" if compiled.finished(version, DEFAULT) else "wheels"
-    packages = runtime.provider(provider)(version, DEFAULT, console).folder
+    packages = PROVIDERS[provider](version, DEFAULT, console).folder
     print(f"packages: {provider}, Python {version}", flush=True)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         folder = Path(scratch)
@@ -80,7 +83,7 @@ def _prepare(arguments: list[str]) -> int:
         labels = folder / "labels.txt"
         labels.write_text("\n".join(COLOURS))
         path = Colours("uint8", size=32).write(folder / "model" / "colours.tflite")
-        found = model.resolve(str(path), labels, console)
+        found = model.resolve(str(path), Said(labels), console)
         if found.path != path:
             shutil.copy(found.path, folder / "model")
         (folder / "model" / "model.json").write_text(json.dumps(found.settings))
@@ -124,7 +127,7 @@ def _fuzz(options: argparse.Namespace) -> None:
     # As if whoever sends it had got the checksums right, and nobody looks at the log.
     stream = PngImagePlugin.ChunkStream
     stream.crc = stream.crc_skip  # type: ignore[method-assign]
-    answer = activation.start(str(options.prepared))
+    answer = activation.start(lambda name: Path(options.prepared, name).read_bytes())
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
     sound = answer({"image": _sound(options.prepared)})
     assert "results" in sound

@@ -15,7 +15,10 @@ TYPES = {
     "uint8": schema.TensorType.UINT8,
     "int8": schema.TensorType.INT8,
     "int32": schema.TensorType.INT32,
+    "int16": schema.TensorType.INT16,
+    "int64": schema.TensorType.INT64,
     "float32": schema.TensorType.FLOAT32,
+    "float16": schema.TensorType.FLOAT16,
 }
 SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
 

@@ -9,36 +9,37 @@ import shutil
 import struct
 import subprocess
 import sys
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from builder import data, elf
-from builder.audit import PYC_MAGIC, _built_well, archived, audit
+from builder import data, elf, modules
+from builder.archive import read
+from builder.audit import _built_well, audit
 from builder.build import problems
-from builder.bundle import DATE
 from builder.errors import BuildError
 from builder.paths import ROOT
-from builder.runtime import package_tag
 from tests.conftest import HERE, IMAGE, PYTHONS, interpreter
+from tests.zips import Files, write
 
-Files = dict[str, bytes]
-LIB = f"lib/{package_tag(HERE)}"
+LIB = modules.folder(HERE)
+INDEX = LIB + modules.INDEX
 
 
 @pytest.fixture(scope="module")
 def files(zip_path: Path) -> Files:
-    """The good zip's files; the large ones are left out of the manifest and of the copy."""
-    with zipfile.ZipFile(zip_path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+    """The good zip's files, those in `packed.zip` among them."""
+    return read(zip_path).files
 
 
 def small(files: Files) -> Files:
     """A copy without the large libraries, its manifest told so: quick to write."""
-    kept = {n: c for n, c in files.items() if len(c) < 300_000 or n.endswith(".tflite")}
-    return listed({n: c for n, c in kept.items() if ".so" not in n})
+    kept = {n: c for n, c in files.items() if not modules.is_library(n)}
+    index = json.loads(kept[INDEX])
+    index["libraries"] = {}
+    index["ahead"] = [name for name in index["ahead"] if name in kept]
+    return listed({**kept, INDEX: json.dumps(index).encode()})
 
 
 def listed(files: Files) -> Files:
@@ -52,15 +53,9 @@ def listed(files: Files) -> Files:
     return {**rest, "manifest.json": json.dumps(manifest).encode()}
 
 
-def write(files: Files, path: Path, mode: int = 0o100644, executable: int = 0) -> Path:
-    """Write a zip, all files with one mode, but for `exec`."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            info = zipfile.ZipInfo(name, DATE)
-            info.create_system = 3
-            info.external_attr = (executable if name == "exec" and executable else mode) << 16
-            archive.writestr(info, content)
-    return path
+def magic(python: str) -> int:
+    number: int = data.platform()["kinds"][f"python:{python}"]["magic"]
+    return number
 
 
 def found(files: Files, tmp_path: Path) -> list[str]:
@@ -74,7 +69,7 @@ def test_what_we_build_passes(
     report = audit(make_zip(python, imagenet_model))
     assert problems(report) == []
     assert report.pythons == [python]
-    assert report.bytes == sum(part.packed for part in report.parts) + 22  # the end record
+    assert report.bytes == sum(part.packed for part in report.parts)
     assert {part.name for part in report.parts} >= {"action", "numpy", "pillow", "ai-edge-litert"}
 
 
@@ -86,7 +81,7 @@ def test_the_small_copy_passes(files: Files, tmp_path: Path) -> None:
 def test_magic_numbers_are_those_of_the_interpreters(python: str) -> None:
     code = "import importlib.util; print(importlib.util.MAGIC_NUMBER[:2].hex())"
     done = subprocess.run([interpreter(python), "-c", code], capture_output=True, text=True)
-    assert int.from_bytes(bytes.fromhex(done.stdout.strip()), "little") == PYC_MAGIC[python]
+    assert int.from_bytes(bytes.fromhex(done.stdout.strip()), "little") == magic(python)
 
 
 @pytest.mark.parametrize(
@@ -127,37 +122,39 @@ def test_stale_and_foreign_code_files(files: Files, tmp_path: Path) -> None:
     dated = files[name][:4] + bytes(12) + files[name][16:]
     changed = listed({**small(files), name: dated})
     assert any(f"{name}: would be stale after unzipping" in p for p in found(changed, tmp_path))
-    other = next(magic for python, magic in PYC_MAGIC.items() if python != HERE)
-    for each in (name, f"{LIB}/action.modules"):
-        foreign = struct.pack("<H", other) + files[each][2:]
-        changed = listed({**small(files), each: foreign})
-        said = f"code files: {each}: not the code of Python {HERE} (magic number {other})"
-        assert said in found(changed, tmp_path)
-    elsewhere = listed({**small(files), "lib/cp27/a.modules": files[f"{LIB}/action.modules"]})
-    assert any("a.modules: for none of the zip's Python v" in p for p in found(elsewhere, tmp_path))
+    other = next(magic(python) for python in PYTHONS if python != HERE)
+    foreign = struct.pack("<H", other) + files[name][2:]
+    said = f"code files: {name}: not the code of Python {HERE} (magic number {other})"
+    assert said in found(listed({**small(files), name: foreign}), tmp_path)
+    index = {**json.loads(small(files)[INDEX]), "magic": struct.pack("<H", other).hex() + "0d0a"}
+    said = f"code files: {LIB}: not the code of Python {HERE} (magic number {other})"
+    changed = listed({**small(files), INDEX: json.dumps(index).encode()})
+    assert said in found(changed, tmp_path)
+    elsewhere = listed({**small(files), "lib/2.7/a.code": b""})
+    assert any("a.code: for none of the zip's Python v" in p for p in found(elsewhere, tmp_path))
 
 
-@pytest.mark.parametrize("length", [4, 8, 100])
-def test_archive_that_is_cut_short(files: Files, tmp_path: Path, length: int) -> None:
-    name = f"{LIB}/action.modules"
-    changed = listed({**small(files), name: files[name][:length]})
-    said = f"code files: {name}: its index does not read"
-    assert any(problem.startswith(said) for problem in found(changed, tmp_path))
-
-
-def test_archive_lists_its_modules(files: Files) -> None:
-    names = archived(files[f"{LIB}/action.modules"])
-    assert {"action.activation", "action.picture"} <= set(names)
-    assert names == sorted(names)
+@pytest.mark.parametrize("length", [0, 4, 100])
+def test_index_and_code_that_are_cut_short(files: Files, tmp_path: Path, length: int) -> None:
+    good = small(files)
+    for name, said in ((INDEX, f"{INDEX} does not read"), (f"{LIB}numpy.code", "is not whole")):
+        changed = listed({**good, name: good[name][:length]})
+        assert any(
+            problem.startswith("code files: ") and said in problem
+            for problem in found(changed, tmp_path)
+        )
+    less = listed({name: content for name, content in good.items() if name != f"{LIB}numpy.code"})
+    said = f"code files: {INDEX} names {LIB}numpy.code, which is not there"
+    assert said in found(less, tmp_path)
 
 
 def test_native_parts(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     library, content = next(
-        (n, c) for n, c in files.items() if n.startswith(f"{LIB}/PIL/_webp") and ".so" in n
+        (n, c) for n, c in files.items() if n.startswith(f"{LIB}PIL/_webp") and ".so" in n
     )
     alone = listed({**small(files), library: content})
     assert any("needs libwebp-" in problem for problem in found(alone, tmp_path))
-    renamed = library.replace(package_tag(HERE).replace("cp", "cpython-"), "cpython-39")
+    renamed = library.replace(f"cpython-{HERE.replace('.', '')}", "cpython-39")
     wrong = listed({**small(files), renamed: content})
     assert any("built for cpython-39" in problem for problem in found(wrong, tmp_path))
     arm = content[:18] + struct.pack("<H", 183) + content[20:]
@@ -173,7 +170,7 @@ def test_native_parts(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_gates_for_what_is_compiled_here(files: Files, tmp_path: Path) -> None:
     """A wheel's library, passed off as compiled here: each gate names what it finds."""
     library, content = next(
-        (n, c) for n, c in files.items() if n.startswith(f"{LIB}/PIL/_webp") and ".so" in n
+        (n, c) for n, c in files.items() if n.startswith(f"{LIB}PIL/_webp") and ".so" in n
     )
     changed = listed({**small(files), library: content})
     manifest = json.loads(changed["manifest.json"])
@@ -228,8 +225,7 @@ def test_entry_point(files: Files, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def precompiled(precompiled_path: Path) -> Files:
     """A small copy of a precompiled zip, of which the audit finds nothing wrong."""
-    with zipfile.ZipFile(precompiled_path) as archive:
-        return small({name: archive.read(name) for name in archive.namelist()})
+    return small(read(precompiled_path).files)
 
 
 def test_what_a_precompiled_zip_needs(precompiled: Files, tmp_path: Path) -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from bench import peers, warm
+from bench import peers, stored, warm
+from bench.interpreters.worker import Worker
+from bench.results import Run
 from builder.build import SAMPLE
 from builder.errors import BuildError
 from builder.paths import ROOT
 from tests.conftest import interpreter
+from tests.runs import empty
 
 SLOW = "import time\ndef main(params):\n  time.sleep(0.21)\n  return {}\n"
 NAMES = [
@@ -58,50 +59,71 @@ def report(tmp_path_factory: pytest.TempPathFactory, imagenet_model: str) -> Pat
     return folder
 
 
-def results(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "results.json").read_text("utf-8"))
-    return found
+def results(folder: Path) -> Run:
+    [run] = stored.runs(folder / "results")
+    return run
 
 
 def test_everybody_answers_right(report: Path) -> None:
-    found = results(report)["peers"]
-    assert list(found) == NAMES
-    for name, each in found.items():
-        assert each["problem"] == "", name
-        assert each["answer"]["className"] == "espresso"
-        assert each["versions"]
+    peers_ = results(report).peers
+    assert list(peers_) == NAMES
+    for name, each in peers_.items():
+        assert each.problem == "", name
+        assert each.answer and each.answer.class_name == "espresso"
+        assert each.versions
 
 
 def test_every_section_has_everybody(report: Path) -> None:
-    found = results(report)
-    assert list(found["size"]) == list(found["memory"]) == NAMES
-    assert list(found["warm"]) == ["bare interpreter", *NAMES]
-    assert list(found["cold"]) == ["hello world", "hello, precompiled", *NAMES]
-    assert len(found["warm"]["this zip"]["ms"]) == 4
-    assert found["size"]["pip: ai-edge-litert"]["over"] > 0 == found["size"]["this zip"]["over"]
+    run = results(report)
+    assert list(run.size) == list(run.memory) == NAMES
+    assert list(run.warm) == ["bare interpreter", *NAMES]
+    assert list(run.cold) == ["hello world", "hello, precompiled", *NAMES]
+    assert len(run.warm["this zip"].ms) == 4
+    assert run.size["pip: ai-edge-litert"].over > 0 == run.size["this zip"].over
     for name in NAMES:
-        memory = found["memory"][name]
-        assert memory["peak"] >= memory["resident"] > memory["private"] > 1e6
-        image = found["peers"][name]["image"]
-        assert ("unzip" in found["cold"][name]["stages"]) == (not image)
-    assert {len(each["ms"]) for each in found["inference"].values()} == {2}
-    assert found["scaling"].keys() >= {"processes", "megapixels"}
-    assert found["about"]["interrupted"] is False
+        memory = run.memory[name]
+        assert memory.peak >= memory.resident > memory.private > 1e6
+        assert ("unzip" in run.cold[name].stages) == (not run.peers[name].image)
+    assert run.scaling.processes and run.scaling.megapixels
+    assert run.scaling.quota or run.scaling.quota_problem
+    assert not run.interrupted and not run.problems
+
+
+def test_every_interpreter_runs_the_model(report: Path) -> None:
+    inference = results(report).inference
+    compared = {(each.interpreter.rpartition(" ")[0], each.network) for each in inference}
+    ours, signed, unsigned = inference[0].interpreter.rpartition(" ")[0], "s8 x s8", "u8 x u8"
+    assert ours.startswith("this zip: ")
+    for name in (ours, "pip: tflite-runtime", "pip: ai-edge-litert"):
+        assert {(name, signed), (name, unsigned)} <= compared
+    assert {("pip: onnxruntime", "u8 x s8"), ("pip: onnxruntime", unsigned)} <= compared
+    assert {len(each.ms) for each in inference} == {2}
 
 
 def test_what_is_written(report: Path) -> None:
     tables = (report / "RESULTS.md").read_text("utf-8")
     assert all(name in tables for name in NAMES)
-    for plot in ("warm", "cold", "size"):
-        assert (report / f"{plot}.svg").read_text("utf-8").startswith("<?xml")
-        assert (report / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
+    folder = report / results(report).machine.cpu.slug
+    for plot in ("glance", "warm", "cold", "size"):
+        assert (folder / f"{plot}.svg").read_text("utf-8").startswith("<?xml")
+        assert (folder / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_written_anew_from_the_results(report: Path, tmp_path: Path) -> None:
-    bench("--from", str(report / "results.json"), "--output", str(tmp_path))
-    for path in report.iterdir():
-        if path.suffix != ".png":
-            assert (tmp_path / path.name).read_text("utf-8") == path.read_text("utf-8"), path.name
+    [path] = (report / "results").iterdir()
+    bench("--from", str(path), "--output", str(tmp_path))
+    for path in report.rglob("*.*"):
+        again = tmp_path / path.relative_to(report)
+        assert again.read_bytes() == path.read_bytes(), path.name
+
+
+def test_prices_of_ones_own_for_what_is_stored(report: Path, tmp_path: Path) -> None:
+    [path] = (report / "results").iterdir()
+    prices = ["--price-gb-second", "0.00002", "--price-step", "1"]
+    bench("--from", str(path), "--output", str(tmp_path), *prices)
+    costs = (tmp_path / "RESULTS.md").read_text("utf-8").partition("### What it costs")[2]
+    assert "$0.00002 per GB-s" in costs
+    assert results(tmp_path).warm == results(report).warm
 
 
 def test_ctrl_c_keeps_what_was_measured(report: Path, tmp_path: Path, imagenet_model: str) -> None:
@@ -114,11 +136,24 @@ def test_ctrl_c_keeps_what_was_measured(report: Path, tmp_path: Path, imagenet_m
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all that it started, too
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
-    found = results(tmp_path)
-    assert found["about"]["interrupted"] is True
-    assert found["warm"]["this zip"]["ms"]
-    assert "cold" not in found
+    run = results(tmp_path)
+    assert run.interrupted
+    assert run.warm["this zip"].ms
+    assert not run.cold
     assert (tmp_path / "RESULTS.md").exists()
+
+
+class Dying(Worker):
+    """A bare interpreter that dies after some inferences."""
+
+    def __init__(self, inferences: int) -> None:
+        self.left = inferences
+
+    def inference(self) -> float:
+        self.left -= 1
+        if self.left < 0:
+            raise BuildError("it died")
+        return 1.0
 
 
 class TestWarm:
@@ -131,6 +166,34 @@ class TestWarm:
         with slow.launched() as action, peers.hello().launched() as quick:
             assert warm._every(action, b"", ["a", "b"]) == 3
             assert warm._every(quick, b"", ["a", "b"]) == 1
+
+    def test_a_peer_that_dies_sits_out(self, tmp_path: Path) -> None:
+        """What it did until then stays, the others and the bare interpreter go on."""
+        source = (
+            "count = 0\ndef main(params):\n  global count\n  count += 1\n"
+            "  if count > 5:\n    import os\n    os._exit(7)\n  return {'results': [{}]}\n"
+        )
+        archives = {}
+        for name in ("dies", "lives"):
+            archives[name] = tmp_path / f"{name}.zip"
+            with zipfile.ZipFile(archives[name], "w") as zipped:
+                zipped.writestr(
+                    "__main__.py", source.replace("5", "999" if name == "lives" else "5")
+                )
+        python = interpreter(peers.PYTHON)
+        both = [peers.Peer(name, path, python) for name, path in archives.items()]
+        run, sent = empty(), warm.Pictures({"a": b""}, {})
+        bare = Dying(2)
+        warm.measure(both, bare, sent, 6, run, lambda _: None)
+        # Three activations each, to learn how slow it is, come before the rounds.
+        assert {name: len(each.ms) for name, each in run.warm.items()} == {
+            "bare interpreter": 2,
+            "dies": 2,
+            "lives": 6,
+        }
+        assert list(run.problems) == ["warm, bare interpreter", "warm, dies"]
+        assert "exit status 7" in run.problems["warm, dies"]
+        assert list(run.memory) == ["lives"]
 
     def test_a_folder_without_pictures(self, tmp_path: Path) -> None:
         with pytest.raises(BuildError, match="expected a folder with JPEGs, found none"):
@@ -166,4 +229,4 @@ def test_counts_are_at_least_one() -> None:
 def test_no_such_results(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text("[]")
-    assert "expected results that" in bench("--from", str(path), status=1)
+    assert "expected results of a run" in bench("--from", str(path), status=1)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 import stat
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench import cold, peers, proxy
+from builder.paths import ROOT
 from tests.conftest import interpreter
+from tests.runs import empty
 
 SKIP_COMPILE = "hello, precompiled"
 
@@ -80,38 +83,66 @@ def test_unzip_keeps_permissions(some_zip: Path, tmp_path: Path) -> None:
 
 def test_medians() -> None:
     stages = {"first run": [1.0, 3.0], "compile": [100.0, 100.0]}
-    each = cold.Cold([20.0, 40.0], proxy.Spent(5, 7), stages, [50.0, 50.0])
+    each = cold.Series([20.0, 40.0], proxy.Spent(5, 7), stages, [50.0, 50.0])
     assert each.measured() == 152
-    found = each.found(pace=2)
-    assert list(found["stages"].items()) == [
+    result = each.result(pace=2)
+    assert list(result.stages.items()) == [
         *[("receive", 10), ("unzip", 14), ("compile", 100), ("process", 30)],
         *[("imports and model", 20), ("first run", 2)],
     ]
-    assert (found["total"], found["start"], found["ms"]) == (176, 50, [175, 177])
+    assert (result.total, result.start, result.ms) == (176, 50, [175, 177])
 
 
 def test_stages(both: list[peers.Peer]) -> None:
-    found: dict[str, Any] = {}
-    cold.measure(both[0], both[1:], peers.image(), 2, b"no picture", found, lambda _: None)
-    assert list(found["cold"]) == [peer.name for peer in both]
-    for name, each in found["cold"].items():
+    run = empty()
+    cold.measure(both[0], both[1:], peers.image(), 2, b"no picture", run, lambda _: None)
+    assert list(run.cold) == [peer.name for peer in both]
+    for name, each in run.cold.items():
         stages = [stage for stage in cold.STAGES if stage != "compile" or name != SKIP_COMPILE]
-        assert list(each["stages"]) == stages
-        assert each["total"] == pytest.approx(sum(each["stages"].values()))
-        assert each["start"] > each["stages"]["process"] > 1
-        assert len(each["ms"]) == 2
-    hello = found["cold"][both[0].name]["stages"]
-    assert hello["receive"] == pytest.approx(proxy.PRICES.request * found["pace"], rel=0.01)
-    assert hello["unzip"] == pytest.approx(proxy.PRICES.file * found["pace"], rel=0.01)
+        assert list(each.stages) == stages
+        assert each.total == pytest.approx(sum(each.stages.values()))
+        assert each.start > each.stages["process"] > 1
+        assert len(each.ms) == 2
+    assert run.pace and not run.problems
+    hello = run.cold[peers.HELLO_WORLD].stages
+    assert hello["receive"] == pytest.approx(proxy.PRICES.request * run.pace, rel=0.01)
+    assert hello["unzip"] == pytest.approx(proxy.PRICES.file * run.pace, rel=0.01)
 
 
 def test_an_interrupt_keeps_what_was_measured(both: list[peers.Peer]) -> None:
-    found: dict[str, Any] = {}
+    run = empty()
 
     def interrupt(text: str) -> None:
         if text.startswith("cold: round 2"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        cold.measure(both[0], both[1:], peers.image(), 3, b"no picture", found, interrupt)
-    assert [len(each["ms"]) for each in found["cold"].values()] == [1, 1]
+        cold.measure(both[0], both[1:], peers.image(), 3, b"no picture", run, interrupt)
+    assert [len(each.ms) for each in run.cold.values()] == [1, 1]
+
+
+def test_a_peer_that_dies_ends_its_own_rounds_only(both: list[peers.Peer], tmp_path: Path) -> None:
+    """Its second start fails; the others go on, and what it did until then stays."""
+    path = tmp_path / "dies.zip"
+    source = (
+        "import os\n"
+        f"known = {str(tmp_path / 'started')!r}\n"
+        "if os.path.exists(known):\n    os._exit(7)\n"
+        "open(known, 'w').close()\n"
+        "def main(params): return {}\n"
+    )
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("__main__.py", source)
+    dies = peers.Peer("dies", path, both[0].interpreter)
+    run = empty()
+    cold.measure(both[0], [dies], peers.image(), 3, b"no picture", run, lambda _: None)
+    assert {name: len(each.ms) for name, each in run.cold.items()} == {"hello world": 3, "dies": 1}
+    assert list(run.problems) == ["cold, dies"]
+    assert "exit status 7" in run.problems["cold, dies"]
+
+
+def test_the_prices_in_the_documentation() -> None:
+    page = (ROOT / "docs" / "measuring.md").read_text("utf-8")
+    table = re.findall(r"^\| ([a-zA-Z][^|]*) \| ([\d.]+) \|$", page, re.MULTILINE)
+    assert [float(ms) for _, ms in table] == list(dataclasses.astuple(proxy.PRICES))
+    assert f"hello world took {proxy.HELLO_WORLD:g} ms" in page

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import guard, peers
+from bench import guard, machine, peers
 from builder import data
 from builder.console import Console
 from builder.errors import BuildError
@@ -19,6 +19,7 @@ from builder.runtime import DEFAULT, wheels
 from tests.conftest import interpreter
 
 FIGURES = {"zip_bytes", "unpacked_bytes", "files", "imports", "warm_ratio"}
+COMPILED = {*FIGURES, "kernels_ratio"}  # wheels have no kernels of ours
 TOLERANCE = {"zip_bytes": {"share": 0.02}, "files": {"more": 0.0}, "imports": {"more": 3.0}}
 BASELINE = {"zip_bytes": 1000.0, "files": 25.0, "imports": 100.0}
 
@@ -69,16 +70,17 @@ def test_against_the_limit(name: str, found: float, ok: bool, low: bool) -> None
 def test_the_limits_are_complete() -> None:
     limits = data.read(guard.LIMITS)
     tolerance = limits.pop("tolerance")
-    assert tolerance.keys() == FIGURES
+    assert tolerance.keys() == COMPILED
     for allowed in tolerance.values():
         assert allowed.keys() <= {"more", "share"} and len(allowed) == 1
         assert all(value >= 0 for value in allowed.values())
     assert limits.keys() == data.catalogue().keys()
     for model in limits.values():
         assert model.keys() == {"compiled", "wheels"}
-        for baseline in model.values():
+        for source, baseline in model.items():
             assert isinstance(baseline.pop("measured"), datetime.date)
-            assert baseline.keys() == FIGURES
+            assert FIGURES <= baseline.keys() <= (COMPILED if source == "compiled" else FIGURES)
+            assert 0 < baseline.pop("kernels_ratio", 0.5) < 1
             assert all(value > 1 for value in baseline.values())
             assert baseline["zip_bytes"] < data.zip_limit()
 
@@ -86,7 +88,7 @@ def test_the_limits_are_complete() -> None:
 def test_which_limits() -> None:
     limits = data.read(guard.LIMITS)
     found = guard.baselines(limits, "mobilenet_v1_1.0_224_quant", "compiled")
-    assert found.keys() == FIGURES
+    assert FIGURES <= found.keys() <= COMPILED
     assert found != guard.baselines(limits, "efficientnet_lite0", "compiled")
     with pytest.raises(BuildError, match="expected one of mobilenet_v1, .*, found flowers"):
         guard.baselines(limits, "flowers", "compiled")
@@ -134,6 +136,43 @@ def test_a_slower_warm_path_is_found(archive: Path, imagenet_model: str, tmp_pat
     baseline = guard.baselines(limits, Path(imagenet_model).stem, "wheels")
     [check] = guard.compare({"warm_ratio": found}, baseline, limits["tolerance"])
     assert not check.ok, check
+
+
+@pytest.mark.parametrize(
+    ("instructions", "compiled", "expected"),
+    [
+        (["AVX2"], ["avx2", "xnnpack"], ([], ["xnnpack"])),
+        (["AVX2"], ["avx2", "xnnpack-avx2"], None),
+        (["AVX2", "AVX512-VNNI"], ["avx2", "xnnpack-avx2"], (["avx2"], ["xnnpack-avx2"])),
+        (["AVX2", "AVX-VNNI"], ["avx2", "xnnpack"], None),
+        ([], ["avx2", "xnnpack", "xnnpack-avx2"], None),
+    ],
+)
+def test_whose_kernels_are_compared(
+    tmp_path: Path,
+    instructions: list[str],
+    compiled: list[str],
+    expected: tuple[list[str], list[str]] | None,
+) -> None:
+    for name in compiled:
+        (tmp_path / "cp311" / name / "tflite_runtime").mkdir(parents=True)
+    pair = guard.kernels(tmp_path, machine.cpu_class(instructions))
+    names = pair and tuple([path.name for path in paths] for paths in pair)
+    assert names == expected
+
+
+def test_slower_kernels_are_found(archive: Path, tmp_path: Path) -> None:
+    """The same kernels, and a variant of them that does all twice."""
+    packages = wheels.provide(peers.PYTHON, DEFAULT, Console(quiet=True)).folder
+    shutil.copytree(packages / "ai_edge_litert", tmp_path / "ai_edge_litert")
+    path = tmp_path / "ai_edge_litert" / "interpreter.py"
+    twice = "\n_once = Interpreter.invoke\n\ndef _twice(self):\n  _once(self)\n  _once(self)\n"
+    path.write_text(path.read_text("utf-8") + twice + "\nInterpreter.invoke = _twice\n")
+    python, anything = interpreter(peers.PYTHON), float("inf")
+    slower: tuple[list[Path], list[Path]] = ([tmp_path], [])
+    assert guard.kernels_ratio(archive, python, packages, slower, anything) > 1.4
+    same: tuple[list[Path], list[Path]] = ([], [])
+    assert guard.kernels_ratio(archive, python, packages, same, enough=1.1) < 1.4
 
 
 def test_from_end_to_end(

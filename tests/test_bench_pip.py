@@ -17,6 +17,8 @@ from builder import data, model, smoke
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import ModelError
+from builder.model import NOTHING, Said
+from builder.model_input import Normalization
 from builder.runtime.wheels import pinned
 from tests.conftest import base64_of, encoded, interpreter
 from tests.models import Colours
@@ -30,7 +32,7 @@ Make = Callable[[model.Model, Console], Peer]
 @pytest.fixture(scope="module")
 def made(imagenet_model: str, console: Console) -> dict[str, Peer]:
     interpreter(peers.PYTHON)
-    chosen = model.resolve(imagenet_model, None, console)
+    chosen = model.resolve(imagenet_model, NOTHING, console)
     makers: tuple[Make, ...] = (pip.tflite_runtime, pip.ai_edge_litert, pip.onnxruntime)
     return dict(zip(NAMES, (make(chosen, console) for make in makers), strict=True))
 
@@ -76,8 +78,8 @@ def test_pixels_are_scaled(
     console: Console,
 ) -> None:
     network = Colours(dtype=dtype).write(tmp_path / "colours.tflite")
-    scaled = model.Normalization((0.0, 10.0, 20.0), (127.5, 127.5, 127.5))
-    chosen = model.resolve(str(network), colour_labels, console, scaled)
+    scaled = Normalization((0.0, 10.0, 20.0), (127.5, 127.5, 127.5))
+    chosen = model.resolve(str(network), Said(colour_labels, scaled), console)
     files = pip.onnx_files(chosen, console) if name == "onnxruntime" else pip.tflite_files(chosen)
     folder = tmp_path / "action"
     smoke.unpack(made[name].archive, folder)
@@ -116,7 +118,7 @@ def test_sizes(made: dict[str, Peer]) -> None:
 
 def test_kept_between_runs(made: dict[str, Peer], imagenet_model: str, console: Console) -> None:
     before = made["onnxruntime"].archive.stat()
-    again = pip.onnxruntime(model.resolve(imagenet_model, None, console), console)
+    again = pip.onnxruntime(model.resolve(imagenet_model, NOTHING, console), console)
     assert again == made["onnxruntime"]
     assert again.archive.stat().st_mtime_ns == before.st_mtime_ns
 
@@ -126,7 +128,7 @@ def test_float_models_are_refused(
     make: Make, tmp_path: Path, colour_labels: Path, console: Console
 ) -> None:
     network = Colours(dtype="float32").write(tmp_path / "colours.tflite")
-    chosen = model.resolve(str(network), colour_labels, console)
+    chosen = model.resolve(str(network), Said(colour_labels), console)
     with pytest.raises(ModelError, match=r"expected quantized tensors .* found .*float32"):
         make(chosen, console)
 

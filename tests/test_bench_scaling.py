@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import zipfile
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import pytest
 
 from bench import cgroup, peers, scaling
 from bench.peers import Peer
+from bench.results import Scaling
 from builder.errors import BuildError
 from tests.conftest import interpreter
 from tests.models import Colours
@@ -61,21 +61,20 @@ def folder() -> Path:
 
 
 def test_throughput_per_number_of_containers(make: Callable[[str, str], Peer]) -> None:
-    found: scaling.Found = {}
+    found = Scaling()
     said: list[str] = []
     both = [make("hello", peers.HELLO), make("busy", BUSY)]
     scaling.processes(both, PICTURE, found, said.append, seconds=0.2, rounds=2, cores=3)
-    assert [count for count, _ in found["hello"]] == [1, 2, 3]
-    assert [count for count, _ in found["busy"]] == [1, 2, 3]
-    assert all(rate > 200 for _, rate in found["hello"])
-    assert 0 < found["busy"][0][1] <= 50  # one process, 20 ms of CPU each
-    assert all(rate <= 50 * count for count, rate in found["busy"])
+    hello, busy = (found.processes[name] for name in ("hello", "busy"))
+    assert [each.processes for each in hello] == [each.processes for each in busy] == [1, 2, 3]
+    assert all(each.per_second > 200 for each in hello)
+    assert 0 < busy[0].per_second <= 50  # one process, 20 ms of CPU each
+    assert all(each.per_second <= 50 * each.processes for each in busy)
     assert len(said) == 2 * 3 * 2
-    json.dumps(found)
 
 
 def test_what_was_measured_before_an_interrupt_is_kept(make: Callable[[str, str], Peer]) -> None:
-    found: scaling.Found = {}
+    found = Scaling()
     turns: list[str] = []
 
     def stop(text: str) -> None:
@@ -86,13 +85,13 @@ def test_what_was_measured_before_an_interrupt_is_kept(make: Callable[[str, str]
     with pytest.raises(KeyboardInterrupt):
         hello = make("hello", peers.HELLO)
         scaling.processes([hello], PICTURE, found, stop, seconds=0.1, rounds=1, cores=2)
-    assert [count for count, _ in found["hello"]] == [1]
+    assert [each.processes for each in found.processes["hello"]] == [1]
 
 
 def test_a_peer_that_fails_is_not_timed(make: Callable[[str, str], Peer]) -> None:
     wrong = make("wrong", 'def main(params): return {"error": "no such picture"}\n')
     with pytest.raises(BuildError, match="wrong: expected an answer, found .*no such picture"):
-        scaling.processes([wrong], PICTURE, {}, silent, seconds=0.1, rounds=1, cores=1)
+        scaling.processes([wrong], PICTURE, Scaling(), silent, seconds=0.1, rounds=1, cores=1)
 
 
 # Quota.
@@ -102,19 +101,18 @@ def test_a_peer_that_fails_is_not_timed(make: Callable[[str, str], Peer]) -> Non
 def test_half_the_quota_takes_twice_as_long(make: Callable[[str, str], Peer]) -> None:
     shares = (0.2, 0.4)
     for _ in range(3):  # on a busy machine the larger share may not be to be had
-        found: scaling.Found = {}
+        found = Scaling()
         busy = make("busy", BUSY)
         scaling.quota([busy], PICTURE, found, silent, seconds=1, starts=2, shares=shares)
-        assert [share for share, _ in found["busy"]] == [0.2, 0.4]
-        small, large = (row for _, row in found["busy"])
-        assert small.keys() == large.keys() == {"init", "median", "mean", "p90"}
-        assert small["mean"] > 80  # 20 ms by 0.2, less what the first period lends
-        assert small["p90"] >= small["median"] >= 20
-        if 1.5 < small["mean"] / large["mean"] < 2.7:
+        small, large = found.quota["busy"]
+        assert [small.cores, large.cores] == [0.2, 0.4]
+        assert small.init > 0
+        assert small.mean > 80  # 20 ms by 0.2, less what the first period lends
+        assert small.p90 >= small.median >= 20
+        if 1.5 < small.mean / large.mean < 2.7:
             break
     else:
         pytest.fail(f"expected about twice the time, found {found}")
-    json.dumps(found)
 
 
 def test_the_start_is_under_the_quota(make: Callable[[str, str], Peer], folder: Path) -> None:
@@ -139,7 +137,7 @@ def test_the_group_is_removed(
 
     def measure() -> None:
         hello = make("hello", peers.HELLO)
-        scaling.quota([hello], PICTURE, {}, progress, seconds=0.01, starts=1, shares=(1,))
+        scaling.quota([hello], PICTURE, Scaling(), progress, seconds=0.01, starts=1, shares=(1,))
 
     if end:
         with pytest.raises(type(end)):
@@ -226,18 +224,18 @@ def test_by_size_of_the_picture(
 ) -> None:
     ours = Peer("this zip", colour_zip(Colours()), interpreter())
     dies = make("dies", "import os\ndef main(params): os._exit(3)\n")
-    found: scaling.Found = {}
+    found = Scaling()
     sizes = ((500, 375), (2000, 1500))
     scaling.megapixels([ours, dies], found, silent, activations=5, sizes=sizes)
-    assert [(area, size <= scaling.PAYLOAD) for area, size, *_ in found["this zip"]] == [
-        (0.2, True),
-        (3.0, True),
-    ]
-    small, large = found["this zip"]
-    assert 0 < small[2] < large[2] < 10_000
-    assert 5e6 < small[3] < 1e9
-    for mine, others in zip(found["this zip"], found["dies"], strict=True):
-        assert len(mine) == 4
-        assert others[:4] == [*mine[:2], None, None]
-        assert "exit status 3" in others[4]
-    json.dumps(found)
+    ours_rows, dead_rows = (found.megapixels[name] for name in ("this zip", "dies"))
+    assert [each.megapixels for each in ours_rows] == [0.2, 3.0]
+    assert all(each.bytes <= scaling.PAYLOAD for each in ours_rows)
+    small, large = ours_rows
+    assert small.median is not None and large.median is not None and small.peak is not None
+    assert 0 < small.median < large.median < 10_000
+    assert 5e6 < small.peak < 1e9
+    for each, other in zip(ours_rows, dead_rows, strict=True):
+        assert each.problem == ""
+        assert (other.megapixels, other.bytes) == (each.megapixels, each.bytes)
+        assert other.median is None and other.peak is None
+        assert "exit status 3" in other.problem

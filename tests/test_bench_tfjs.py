@@ -22,9 +22,10 @@ from builder import model
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import ModelError
+from builder.model import NOTHING, Said
 from builder.tflite import signature
 from tests import networks
-from tests.conftest import base64_of, encoded
+from tests.conftest import PLUS_MINUS_ONE, base64_of, encoded
 from tests.models import COLOURS, Colours
 from tests.quantized import Network, Value
 
@@ -114,7 +115,8 @@ def test_converted(
     path = write(tmp_path / "network.tflite")
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(LABELS))
-    chosen = model.resolve(str(path), labels, console)
+    scaled = PLUS_MINUS_ONE if signature(path).inputs[0].dtype == "float32" else None
+    chosen = model.resolve(str(path), Said(labels, scaled), console)
     side = signature(path).inputs[0].shape[1]
     random = np.random.default_rng(7)
     answers = set()
@@ -147,7 +149,7 @@ def test_softmax_is_applied_where_the_network_has_none(tmp_path: Path, console: 
     path = Colours(dtype="uint8").write(tmp_path / "colours.tflite")
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(COLOURS))
-    chosen = model.resolve(str(path), labels, console)
+    chosen = model.resolve(str(path), Said(labels, output="logits"), console)
     green = encoded(Image.new("RGB", (40, 30), (0, 255, 0)), "JPEG", quality=100, subsampling=0)
     with tfjs.peer(chosen, "cpu", console).launched() as action:
         first = action.run({"image": base64_of(green)})["results"][0]
@@ -157,7 +159,7 @@ def test_softmax_is_applied_where_the_network_has_none(tmp_path: Path, console: 
 
 @pytest.mark.parametrize("backend", ["wasm", "cpu"])
 def test_sample(backend: Any, imagenet_model: str, console: Console) -> None:
-    chosen = model.resolve(imagenet_model, None, console)
+    chosen = model.resolve(imagenet_model, NOTHING, console)
     peer = tfjs.peer(chosen, backend, console)
     assert peer.image
     assert peer.versions.keys() > {"node", "@jsquash/jpeg", f"@tensorflow/tfjs-backend-{backend}"}
@@ -189,7 +191,7 @@ def test_memory_does_not_grow(tmp_path: Path, console: Console) -> None:
     path = networks.write(tmp_path / "network.tflite")
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(LABELS))
-    chosen = model.resolve(str(path), labels, console)
+    chosen = model.resolve(str(path), Said(labels, PLUS_MINUS_ONE), console)
     picture = Image.open(SAMPLE).convert("RGB").resize((500, 375))
     sample = {"image": base64_of(encoded(picture, "JPEG"))}
     with tfjs.peer(chosen, "wasm", console).launched() as action:

@@ -18,24 +18,28 @@ from pathlib import Path
 import pytest
 from cyclonedx.model.bom import Bom
 
-from builder import build, bundle, data, files, interpreters
-from builder.audit import archived
-from builder.bundle import DATE, MODULES, Entry
+from action.packed import Packed
+from builder import archive, build, data, files, interpreters, modules
+from builder.archive import DATE, Entry
+from builder.bytecode import compiled
 from builder.console import Console
 from builder.errors import BuildError
 from builder.paths import ACTION, ROOT
-from builder.runtime import package_tag
 from builder.runtime.prune import PRUNE, apply
 from tests.conftest import HERE, IMAGE, PYTHONS
 from tests.models import Colours
 
-CACHED = package_tag(HERE).replace("cp", "cpython-")
+CACHED = f"cpython-{HERE.replace('.', '')}"
 ENTRIES = [
-    Entry("__main__.py", b"def main(params): return params\n", "action"),
-    Entry("empty", b"", "action"),
-    Entry("large", bytes(range(256)) * 4000, "action"),
     Entry("noise", bytes((i * i * 7919 >> 7) % 256 for i in range(5000)), "action"),
+    Entry("__main__.py", b"def main(params): return params\n", "action", outside=True),
+    Entry("empty", b"", "action", outside=True),
+    Entry("large", bytes(range(256)) * 4000, "action"),
 ]
+
+
+def write(entries: list[Entry], target: Path) -> None:
+    archive.write(entries, lambda entry: entry.path == "large", target, ignore)
 
 
 def ignore(done: int, total: int | None) -> None:
@@ -43,30 +47,67 @@ def ignore(done: int, total: int | None) -> None:
 
 
 def test_what_is_written_can_be_read(tmp_path: Path) -> None:
-    bundle.write(ENTRIES, tmp_path / "a.zip", ignore)
-    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
-        assert archive.testzip() is None
-        assert {name: archive.read(name) for name in archive.namelist()} == {
-            entry.path: entry.content for entry in ENTRIES
-        }
-        assert archive.getinfo("large").compress_size < 5000
-        assert archive.getinfo("empty").compress_type == zipfile.ZIP_STORED
-        for info in archive.infolist():
-            assert info.date_time == DATE
-            assert stat.S_IMODE(info.external_attr >> 16) == 0o644
+    write(ENTRIES, tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "a.zip") as outer:
+        assert outer.testzip() is None
+        assert outer.namelist() == ["__main__.py", "empty", "packed.zip"]
+        assert outer.getinfo("packed.zip").compress_type == zipfile.ZIP_STORED
+    contents = archive.read(tmp_path / "a.zip")
+    assert contents.files == {entry.path: entry.content for entry in ENTRIES}
+    assert contents.outside == ["__main__.py", "empty", "packed.zip"]
+    infos = {info.filename: info for info in contents.infos}
+    assert infos.keys() == contents.files.keys()
+    assert infos["large"].compress_size < 5000
+    for info in contents.infos:
+        how = zipfile.ZIP_DEFLATED if info.filename == "large" else zipfile.ZIP_STORED
+        assert info.compress_type == how
+        assert info.date_time == DATE
+        assert stat.S_IMODE(info.external_attr >> 16) == 0o644
     if not shutil.which("unzip"):
         return
     listed = subprocess.run(["unzip", "-tq", str(tmp_path / "a.zip")], capture_output=True)
     assert listed.returncode == 0, listed.stdout
 
 
+def test_the_function_reads_what_is_written(tmp_path: Path) -> None:
+    """By its own few lines, whether it reads ahead or not, and as a file."""
+    write(ENTRIES, tmp_path / "a.zip")
+    shutil.unpack_archive(tmp_path / "a.zip", tmp_path)
+    packed = Packed(str(tmp_path))
+    contents = {entry.path: entry.content for entry in ENTRIES if not entry.outside}
+    assert packed.names.keys() == contents.keys()
+    assert {name: packed.read(name) for name in contents} == contents
+    packed.read_ahead(["large", "nothing", "noise"])
+    assert packed.read("noise") == contents["noise"]
+    with pytest.raises(FileNotFoundError, match=r"nothing is not in packed\.zip"):
+        packed.read("nothing")
+    for _ in range(2):
+        assert packed.read("large") == contents["large"]
+        assert Path(packed.extracted("large")).read_bytes() == contents["large"]
+    (tmp_path / "large").write_bytes(b"half of it")
+    assert Path(packed.extracted("large")).read_bytes() == contents["large"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "__main__.py", "a.zip", "empty", "large", "packed.zip",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("share", [0.0, 0.0001, 0.5, 0.9, 0.999])
+def test_a_packed_zip_that_is_cut_short(tmp_path: Path, share: float) -> None:
+    write(ENTRIES, tmp_path / "a.zip")
+    with zipfile.ZipFile(tmp_path / "a.zip") as outer:
+        content = outer.read("packed.zip")
+    (tmp_path / "packed.zip").write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(ValueError, match="not whole"):
+        Packed(str(tmp_path))
+
+
 def test_same_bytes_whatever_the_time_and_umask(tmp_path: Path) -> None:
     first = tmp_path / "first.zip"
-    bundle.write(ENTRIES, first, ignore)
+    write(ENTRIES, first)
     old = os.umask(0o077)
     try:
         time.sleep(2.1)  # zip dates count in steps of two seconds
-        bundle.write(ENTRIES, tmp_path / "second.zip", ignore)
+        write(ENTRIES[::-1], tmp_path / "second.zip")
     finally:
         os.umask(old)
     assert first.read_bytes() == (tmp_path / "second.zip").read_bytes()
@@ -130,70 +171,79 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_what_is_in(zip_path: Path) -> None:
     assert zip_path.stat().st_size <= 31_000_000
-    with zipfile.ZipFile(zip_path) as archive:
-        names = archive.namelist()
-        manifest = json.loads(archive.read("manifest.json"))
-        licences = archive.read("LICENSES.txt").decode()
-    assert names == sorted(names)
-    assert "__main__.py" in names
+    contents = archive.read(zip_path)
+    names = [info.filename for info in contents.infos]
+    manifest = json.loads(contents.files["manifest.json"])
+    licences = contents.files["LICENSES.txt"].decode()
+    assert contents.outside == sorted(contents.outside)
+    assert set(contents.outside) == {
+        *("__main__.py", "packed.zip"),
+        *(f"action/{name}.py" for name in FIRST),
+        *(f"action/__pycache__/{name}.{CACHED}.pyc" for name in FIRST),
+    }
     assert not [name for name in names if "/cli." in name or "tests/" in name or "f2py" in name]
-    assert {name for name in names if not name.startswith(("lib/", "model/"))} == {
-        *("__main__.py", "manifest.json", "LICENSES.txt", "sbom.cdx.json"),
-        *(f"action/{name}" for name in own_modules() - {"launcher.py"}),
+    assert set(names) - set(contents.outside) == {
+        *(name for name in names if name.startswith(("lib/", "model/"))),
+        *("manifest.json", "LICENSES.txt", "sbom.cdx.json"),
+        *(f"action/{name}.py" for name in own_modules()),
         *(f"action/{path.name}" for path in ACTION.glob("*.html")),
-        *(f"action/__pycache__/{name}.{CACHED}.pyc" for name in ("__init__", "packages")),
     }
     parts = {part["name"]: part for part in manifest["parts"]}
     for name in ("ai-edge-litert", "numpy", "pillow"):
         assert parts[name]["version"]
+        assert parts[name]["python"] == HERE
         assert re.fullmatch("[0-9a-f]{64}", parts[name]["sha256"])
         assert parts[name]["licence"] in licences
     for text in ("Apache License", "OpenBLAS", "LIBJPEG", "Permission is hereby granted"):
         assert text in licences
 
 
+FIRST = {"__init__", "packages", "packed"}
+"""Modules of `action/` that are imported before others can be, and ship beside `packed.zip`."""
+
+
 def own_modules() -> set[str]:
-    """The files of `action/` that may ship in it."""
-    return {path.name for path in ACTION.glob("*.py")} - {"__main__.py"}
+    """The modules of `action/` that may ship in `packed.zip`."""
+    return {path.stem for path in ACTION.glob("*.py")} - {"__main__", "launcher"} - FIRST
 
 
 def test_what_is_in_a_precompiled_zip(zip_path: Path, precompiled_path: Path) -> None:
     """What the portable zip has, with what the runtime would have made of it."""
-    with zipfile.ZipFile(zip_path) as one, zipfile.ZipFile(precompiled_path) as other:
-        names, more = set(one.namelist()), set(other.namelist())
-        assert names - more == {"__main__.py"}
-        assert more - names == {"main__.py", "exec", "exec.env", "action/launcher.py"}
-        assert other.read("main__.py") == one.read("__main__.py")
-        differing = {n for n in names & more if one.read(n) != other.read(n)}
-        assert differing == {"manifest.json", f"lib/{package_tag(HERE)}/action.modules"}
-        assert other.read("exec.env") == IMAGE.encode()
-        assert json.loads(other.read("manifest.json"))["executionEnv"] == IMAGE
-        own = set(archived(other.read(f"lib/{package_tag(HERE)}/action.modules")))
-    in_place = {"__init__.py", "packages.py"}
-    assert own == {f"action.{name[:-3]}" for name in own_modules() - in_place}
+    one, other = archive.read(zip_path), archive.read(precompiled_path)
+    names, more = one.files.keys(), other.files.keys()
+    assert names - more == {"__main__.py"}
+    launcher = {"action/launcher.py", f"action/__pycache__/launcher.{CACHED}.pyc"}
+    assert more - names == {"main__.py", "exec", "exec.env"} | launcher
+    assert launcher < set(other.outside)
+    assert other.files["main__.py"] == one.files["__main__.py"]
+    differing = {n for n in names & more if one.files[n] != other.files[n]}
+    assert differing == {"manifest.json"}
+    assert other.files["exec.env"] == IMAGE.encode()
+    assert json.loads(other.files["manifest.json"])["executionEnv"] == IMAGE
+    own = {name for name in modules.read(other.files, HERE)[1] if name.startswith("action.")}
+    assert own == {f"action.{name}" for name in own_modules()}
 
 
-def test_modules_ship_in_archives(zip_path: Path) -> None:
-    """One per package, with all its modules; nothing else that Python would compile again."""
-    lib = f"lib/{package_tag(HERE)}/"
-    with zipfile.ZipFile(zip_path) as archive:
-        names = [name for name in archive.namelist() if name.startswith(lib)]
-        modules = {
-            name.removeprefix(lib).removesuffix(MODULES): set(archived(archive.read(name)))
-            for name in names
-            if name.endswith(MODULES)
-        }
-    assert set(modules) == {"action", "ai-edge-litert", "numpy", "pillow"}
-    assert {"numpy", "numpy._core.multiarray", "numpy._core._multiarray_umath"} <= modules["numpy"]
-    assert {"PIL", "PIL.JpegImagePlugin", "PIL._imaging"} <= modules["pillow"]
-    assert [name for name in names if name.endswith((".py", ".pyc"))] == []
+def test_modules_ship_as_code(zip_path: Path) -> None:
+    """All of each package's; and nothing that Python would compile again."""
+    contents = archive.read(zip_path).files
+    lib = modules.folder(HERE)
+    names = set(modules.read(contents, HERE)[1])
+    assert {"numpy", "numpy._core.multiarray", "numpy._core._multiarray_umath"} <= names
+    assert {"PIL", "PIL.JpegImagePlugin", "PIL._imaging", "action.activation"} <= names
+    streams = {name.removeprefix(lib) for name in contents if name.endswith(".code")}
+    packages = ("action", "ai-edge-litert", "numpy", "pillow")
+    assert {stream.partition(".")[0] for stream in streams} == set(packages)
+    assert [
+        name for name in contents if name.startswith(lib) and name.endswith((".py", ".pyc"))
+    ] == []
 
 
 def test_bill_of_materials(zip_path: Path) -> None:
     """The maintained library reads it back, with the manifest's parts, versions and hashes."""
-    with zipfile.ZipFile(zip_path) as archive:
-        manifest = json.loads(archive.read("manifest.json"))
-        bom = Bom.from_json(json.loads(archive.read("sbom.cdx.json")))  # type: ignore[attr-defined]
+    contents = archive.read(zip_path).files
+    manifest = json.loads(contents["manifest.json"])
+    bom = Bom.from_json(json.loads(contents["sbom.cdx.json"]))  # type: ignore[attr-defined]
     found = {c.name: (c.version or "", {h.content for h in c.hashes}) for c in bom.components}
     assert found == {
         part["name"]: (part["version"], {part["sha256"]}) for part in manifest["parts"][1:]
@@ -204,12 +254,10 @@ def test_bill_of_materials(zip_path: Path) -> None:
 def test_no_path_of_this_machine(zip_path: Path) -> None:
     """The code files name files as they are in the zip."""
     home = str(ROOT).encode()
-    with zipfile.ZipFile(zip_path) as archive:
-        for name in archive.namelist():
-            content = archive.read(name)
-            if not name.endswith((".so", ".tflite")) and ".so." not in name:
-                assert home not in content, name
-                assert b"/tmp/" not in content or name.startswith("lib/"), name
+    for name, content in archive.read(zip_path).files.items():
+        if not name.endswith((".so", ".tflite")) and ".so." not in name:
+            assert home not in content, name
+            assert b"/tmp/" not in content or name.startswith("lib/"), name
 
 
 def test_the_removal_lists_are_alive() -> None:
@@ -253,9 +301,8 @@ def test_code_files_are_the_same_each_time(
         keep=False,
     )
     build.build(wishes, console)
-    with zipfile.ZipFile(first) as one, zipfile.ZipFile(tmp_path / "again.zip") as other:
-        differing = [n for n in one.namelist() if one.read(n) != other.read(n)]
-    assert differing == []
+    one, other = archive.read(first).files, archive.read(tmp_path / "again.zip").files
+    assert [name for name in one if one[name] != other[name]] == []
     assert (tmp_path / "again.zip").read_bytes() == first.read_bytes()
 
 
@@ -307,21 +354,31 @@ def test_without_an_interpreter_for_it(
 ) -> None:
     """No Python of that version here: the zip has sources, still answers, and it is said aloud."""
     from builder import interpreters, smoke
-    from tests.conftest import base64_of, encoded, interpreter, plain
+    from builder.model import Said
+    from tests.conftest import PLUS_MINUS_ONE, base64_of, encoded, interpreter, plain
 
     path = interpreter(HERE)
     monkeypatch.setattr(interpreters, "find", lambda version: None)
     model = Colours().write(tmp_path / "m.tflite")
     output = tmp_path / "a.zip"
-    wishes = build.Wishes((HERE,), output, str(model), colour_labels, provider="wheels", keep=False)
+    wishes = build.Wishes(
+        (HERE,),
+        output,
+        str(model),
+        Said(colour_labels, PLUS_MINUS_ONE),
+        provider="wheels",
+        keep=False,
+    )
     outcome = build.build(wishes, console)
     assert outcome.smoke == {}
     said = capsys.readouterr().err
     assert f"no Python {HERE} runs here: its modules are not byte-compiled" in said
     assert "not invoked" in said
-    names = zipfile.ZipFile(output).namelist()
-    assert not [name for name in names if name.endswith((".pyc", MODULES))]
-    assert f"lib/{package_tag(HERE)}/numpy/__init__.py" in names
+    contents = archive.read(output).files
+    assert not [name for name in contents if name.endswith(".pyc")]
+    magic, names = modules.read(contents, HERE)
+    assert magic == 0
+    assert {"numpy", "action.activation"} <= set(names)
     with smoke.launched(output, path) as running:
         answer = running.run({"image": base64_of(encoded(plain("red")))})
     assert answer["results"][0]["className"] == "red"
@@ -339,7 +396,7 @@ def test_docstrings_go_and_assertions_stay(tmp_path: Path, python: str) -> None:
         "def g():\n    f'not {1} docstring'\n"
         "try:\n    assert False, 'stays'\nexcept AssertionError as error:\n    said = error\n"
     )
-    codes = bundle._compile(found, [(source, "lib/m.py")])
+    codes = compiled(found, [(source, "lib/m.py")])
     (tmp_path / "m.pyc").write_bytes(codes["lib/m.py"])
     source.unlink()
     said = subprocess.run(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -18,8 +21,9 @@ import pytest
 from builder import build, interpreters
 from builder.build import SAMPLE
 from builder.console import Console
+from builder.model import Said
 from builder.paths import ROOT
-from builder.runtime import package_tag
+from client.printing import Table
 from tests.conftest import HERE, PYTHONS, encoded, interpreter, plain
 from tests.models import COLOURS, Colours
 
@@ -53,10 +57,10 @@ def built(tmp_path_factory: pytest.TempPathFactory, colours: list[str]) -> Path:
     for name in ("action", "client"):
         shutil.copytree(ROOT / name, folder / name)
     wishes = build.Wishes(
-        (HERE,), folder / "a.zip", colours[1], Path(colours[3]), keep=False, provider="wheels"
+        (HERE,), folder / "a.zip", colours[1], Said(Path(colours[3])), keep=False, provider="wheels"
     )
     build.build(wishes, Console(quiet=True))
-    shutil.unpack_archive(folder / "a.zip", folder / "build" / "local" / package_tag(HERE))
+    shutil.unpack_archive(folder / "a.zip", folder / "build" / "local" / HERE)
     return folder
 
 
@@ -134,6 +138,126 @@ def test_standard_input_threshold_and_details(built: Path) -> None:
     assert answer["results"] == []
     assert answer["details"]["image"]["bytes"] == len(red)
     assert classify(built, "-", stdin=b"").returncode == 1
+
+
+NAMES = (
+    "a.jfif",
+    "b.JPE",
+    "c.Jpeg",
+    "esc\x1b[31m.jpg",
+    "new\nline.png",
+    "right\u202eto.png",
+    "日本.webp",
+)
+"""Of pictures; the endings need not say the format."""
+
+
+def test_names_of_all_kinds(built: Path, tmp_path: Path) -> None:
+    """Nothing that is printed controls a terminal or breaks a line, and JSON has the true names."""
+    folder = tmp_path / "p.jpg"
+    folder.mkdir()
+    names = [os.fsencode(name) for name in NAMES] + [b"bytes\xff.png"]
+    for name in names:
+        (folder / os.fsdecode(name)).write_bytes(encoded(plain("red")))
+    (folder / "._a.jpg").write_bytes(b"what macOS leaves")
+    done = classify(built, str(tmp_path))
+    assert done.returncode == 0, done.stdout
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {os.fsencode(Path(a["file"]).name) for a in answers} == set(names)
+    assert done.stdout.replace("\n", "").isprintable()
+    for options in ([], ["--json"], ["--csv"], ["--details"]):
+        _, shown = on_a_terminal(built, str(folder), *options)
+        text = re.sub(r"\r\[[#.]+\] \d/8|\r\x1b\[K", "", shown)
+        assert text.replace("\r\n", "").isprintable(), options
+        assert text.count("red") >= 8
+    kept = tmp_path / "kept"
+    for had in ("", "8 were in"):
+        done = classify(
+            built, str(folder), "--output", str(kept), "--quiet" if not had else "--top=1"
+        )
+        assert (done.returncode, had in done.stderr) == (0, True)
+        assert len(kept.read_bytes().splitlines()) == 8
+    done = classify(built, str(folder / "none\x1b[2J.png"), "--output", str(tmp_path / "k\x1b"))
+    assert done.returncode == 1
+    assert done.stderr.replace("\n", "").isprintable()
+    assert "\x1b" not in classify(built, "--none\x1b[2J").stderr
+
+
+def test_each_picture_once(built: Path, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "p")
+    done = classify(built, str(folder), str(folder / "more"), str(folder / "0.png"))
+    assert len(done.stdout.splitlines()) == 6
+    assert "6 pictures: 6 answered, 0 failed; " in done.stderr
+
+
+def test_as_csv(built: Path, tmp_path: Path) -> None:
+    names = ('say "red", twice.png', "new\nline.png", "bytes\udcff.png")
+    for name in names:
+        (tmp_path / name).write_bytes(encoded(plain("red")))
+    command = [
+        interpreter(HERE),
+        "-m",
+        "action",
+        "--csv",
+        *(str(tmp_path / name) for name in names),
+    ]
+    done = subprocess.run([*command, "none.png"], cwd=built, capture_output=True)
+    assert done.returncode == 1
+    text = done.stdout.decode("utf-8", "surrogateescape")
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert rows[0] == ["file", "class", "probability", "error"]
+    assert rows[1][:2] == [str(tmp_path / names[0]), "red"]
+    assert 0.5 < float(rows[1][2]) < 1
+    assert {row[0] for row in rows[1:-1]} == {str(tmp_path / name) for name in names}
+    assert rows[-1][0] == "none.png"
+    assert "No such file" in rows[-1][3]
+    assert classify(built, "x.png", "--csv", "--json").returncode == 2
+
+
+def test_the_table_hides_what_says_nothing() -> None:
+    results = [
+        {"className": "background", "probability": 0.5, "background": True},
+        {"className": "panda", "probability": 0.4},
+        {"className": "bear", "probability": 0.0005},
+        {"className": "cat", "probability": 0.0004},
+        {"className": "dog", "probability": 0.0},
+    ]
+    shown = Table(["a"]).lines({"file": "a", "results": results}).splitlines()
+    assert [line.split("%")[1].strip() for line in shown] == ["panda", "bear"]
+    assert "no class reaches 0.1 %" in Table(["a"]).lines({"file": "a", "results": results[3:]})
+
+
+def test_who_reads_no_further(built: Path, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "p")
+    for options in ("", "--csv", "--output kept.jsonl 2>&1", "--serve --port 0"):
+        names = "" if "--serve" in options else f"'{folder}' none1.png none2.png"
+        command = f"'{interpreter(HERE)}' -m action {names} {options} | head -1"
+        if "--serve" in options:
+            command = f"timeout -s INT 4 {command}"
+        done = subprocess.run(
+            ["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}}"],
+            cwd=built, capture_output=True, text=True,
+        )  # fmt: skip
+        # The last answer may have been written before the reader left.
+        assert re.fullmatch(r"(8 pictures: 6 answered, 2 failed; .*\n)?", done.stderr), options
+        first, status = done.stdout.splitlines()
+        assert status in ("0", "1", "141", "124"), first
+
+
+def test_what_cannot_be_written(built: Path) -> None:
+    command = f"'{interpreter(HERE)}' -m action '{SAMPLE}'"
+    for redirection, status, expected in (
+        (">/dev/full", 2, "the answers cannot be written: No space left on device\n"),
+        ("--output /dev/full", 2, "--output /dev/full: expected a file"),
+        ("--output none/a", 2, "--output none/a: cannot be written: No such file"),
+        (">&-", 0, ""),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", f"{command} {redirection}"], cwd=built, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout) == (status, "")
+        assert done.stderr.startswith(expected)
+        assert len(done.stderr.splitlines()) == (expected != "")
 
 
 def test_usage_errors(built: Path) -> None:
@@ -215,7 +339,7 @@ def test_table_on_a_terminal(built: Path, tmp_path: Path) -> None:
 )
 def test_wrong_options(arguments: list[str], said: str) -> None:
     done = build_zip(*arguments)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -264,8 +388,8 @@ def test_the_log_of_a_build(colours: list[str], tmp_path: Path) -> None:
         f"✓ invoke with Python {HERE}",
         "of 36 MiB used",
         "ai-edge-litert",
-        f"wsk action create classify {output} --kind python:{HERE} --memory 256",
-        f"wsk action create classify {output} --kind python:3 --memory 256",
+        f"wsk action create classify '{output}' --kind python:{HERE} --memory 256",
+        f"wsk action create classify '{output}' --kind python:3 --memory 256",
         "warm",
     ):
         assert text in done.stderr

@@ -10,7 +10,7 @@ import json
 import platform
 import re
 import subprocess
-import zipfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,15 +19,18 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from builder import audit, build, bundle, interpreters, smoke
+from builder import audit, build, interpreters, provenance, smoke
+from builder.archive import read
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError, ModelError
+from builder.model import Said
 from builder.paths import ROOT
 from builder.runtime import DEFAULT, Options, compiled
 from tests import networks
 from tests.conftest import (
     MOBILENET,
+    PLUS_MINUS_ONE,
     PYTHONS,
     base64_of,
     encoded,
@@ -427,9 +430,14 @@ def test_what_the_start_imports(
 def test_an_operator_that_is_not_in(tmp_path: Path, console: Console, colour_labels: Path) -> None:
     model = Colours(operator="CUMSUM").write(tmp_path / "m.tflite")
     wishes = build.Wishes(
-        (PYTHON,), tmp_path / "a.zip", str(model), colour_labels, provider="local", keep=False
+        (PYTHON,),
+        tmp_path / "a.zip",
+        str(model),
+        Said(colour_labels, PLUS_MINUS_ONE),
+        provider="local",
+        keep=False,
     )
-    with pytest.raises(ModelError, match="the compiled interpreter lacks: CUMSUM") as caught:
+    with pytest.raises(ModelError, match="lacks: CUMSUM version 2") as caught:
         build.build(wishes, console)
     assert "--ops all" in caught.value.hint
     assert not (tmp_path / "a.zip").exists()
@@ -437,9 +445,9 @@ def test_an_operator_that_is_not_in(tmp_path: Path, console: Console, colour_lab
 
 @needs_one
 def test_licences_of_all_that_is_linked_in(make_compiled: Make, imagenet_model: str) -> None:
-    with zipfile.ZipFile(make_compiled(PYTHON, imagenet_model)) as archive:
-        licences = archive.read(bundle.LICENCES).decode()
-        bom = json.loads(archive.read(bundle.SBOM))
+    files = read(make_compiled(PYTHON, imagenet_model)).files
+    licences = files[provenance.LICENCES].decode()
+    bom = json.loads(files[provenance.SBOM])
     linked = {
         inner["name"]
         for component in bom["components"]
@@ -534,10 +542,56 @@ def test_how_small_the_compiled_zip_is_against_pip(
 def test_the_libraries_are_stripped_and_hold_no_debug_information(
     make_compiled: Make, imagenet_model: str
 ) -> None:
-    with zipfile.ZipFile(make_compiled(PYTHON, imagenet_model)) as archive:
-        libraries = [name for name in archive.namelist() if name.endswith(".so")]
-        assert libraries
-        for name in libraries:
-            content = archive.read(name)
-            assert b".debug_info" not in content, name
-            assert b".symtab" not in content, name
+    files = read(make_compiled(PYTHON, imagenet_model)).files
+    libraries = {name: content for name, content in files.items() if name.endswith(".so")}
+    assert libraries
+    for name, content in libraries.items():
+        assert b".debug_info" not in content, name
+        assert b".symtab" not in content, name
+
+
+def test_what_the_container_is_for(
+    console: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On any host the packages are for x86_64."""
+    monkeypatch.setattr(compiled, "COMPILED", tmp_path / "runtimes")
+    monkeypatch.setattr(compiled, "BUILD", tmp_path)
+    path = engine(tmp_path, 'for word; do echo "$word"; done; exit 1')
+    with pytest.raises(BuildError) as caught:
+        compiled.container("3.12", Options(engine=path), console)
+    words = str(caught.value).splitlines()
+    assert words[words.index("--platform") + 1] == "linux/amd64"
+
+
+def test_two_builds_compile_once(
+    console: Console, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of two with a cold cache the second waits, says for what, and takes what the first made."""
+    monkeypatch.setattr(compiled, "COMPILED", tmp_path / "runtimes")
+    monkeypatch.setattr(compiled, "BUILD", tmp_path)
+    monkeypatch.setattr(compiled, "_runtime", lambda python, target, origin: (target, origin))
+    script = (
+        f"echo ran >> {tmp_path}/ran\nfor word; do last=$word; case $word in type=*) out=$word;; "
+        "esac; done\nfolder=${out#type=local,dest=}/cp312\nsleep 0.5\nmkdir $folder\n"
+        "echo '{}' > $folder/recipe.json"
+    )
+    options = Options(engine=engine(tmp_path, script))
+    made: list[Any] = []
+    consoles = [Console(quiet=True), Console(quiet=True)]
+
+    def build_one(mine: Console) -> None:
+        made.append(compiled.container("3.12", options, mine))
+
+    threads = [threading.Thread(target=build_one, args=[mine]) for mine in consoles]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / "ran").read_text() == "ran\n"
+    assert sorted(origin for _, origin in made)[0] == compiled.BEFORE
+    assert (made[0][0] / "recipe.json").exists()
+    notes = [note for mine in consoles for note in mine.notes]
+    assert any(
+        "waiting: process" in note and "is compiling in a container" in note for note in notes
+    )
+    assert [path.name for path in made[0][0].parent.iterdir()] == ["cp312"]

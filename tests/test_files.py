@@ -265,3 +265,35 @@ def test_the_end_of_a_programs_output() -> None:
     assert files.tail(text) == "first\nworse\nbad"
     assert files.tail(text, 2) == "worse\nbad"
     assert files.tail("") == ""
+
+
+def test_a_lock_outlives_its_owner_in_what_it_started(tmp_path: Path) -> None:
+    """A compiler that goes on when its build was killed is waited for as well."""
+    target = tmp_path / "it"
+    script = (
+        "import subprocess\n"
+        "with files.lock(target, 'testing', print, inherited=True):\n"
+        "    child = subprocess.Popen(['sleep', '60'], close_fds=False)\n"
+        "    Path(sys.argv[1] + '.pid').write_text(str(child.pid))\n"
+        "    print('ready', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    took = threading.Event()
+
+    def wait() -> None:
+        with files.lock(target, "waiting", lambda text: None):
+            took.set()
+
+    waiting = threading.Thread(target=wait)
+    command = [sys.executable, "-c", PRELUDE + script, str(target)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as owner:
+        assert owner.stdout is not None
+        assert owner.stdout.readline() == "ready\n"
+        child = int(target.with_name("it.pid").read_text())
+        owner.kill()
+        owner.wait()
+        waiting.start()
+        assert not took.wait(0.3)
+        os.kill(child, signal.SIGKILL)
+        waiting.join(20)
+    assert took.is_set()

@@ -1,49 +1,34 @@
-"""The model: from the catalogue or the user, its signature, its settings, and what is refused."""
+"""What is decided about a model, by whom, and what is refused with the way out."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import tarfile
+import json
+import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from builder import data, model
+from builder import model, trial
 from builder.console import Console
-from builder.errors import DownloadError, ModelError
-from builder.model import Normalization, resolve
+from builder.errors import ModelError
+from builder.model import NOTHING, Model, Said, resolve
+from builder.model_input import Normalization
 from builder.tflite import signature
-from tests.models import Colours
-from tests.server import File, serving
+from tests.graphs import Graph, Value
+from tests.heads import SIDE, Small
+from tests.models import COLOURS, Colours
 
 MODEL = Colours(dtype="uint8")
-
-
-def digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def tar_of(name: str, content: bytes) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz") as archive:
-        info = tarfile.TarInfo(name)
-        info.size = len(content)
-        archive.addfile(info, io.BytesIO(content))
-    return file.getvalue()
-
-
-@pytest.fixture
-def content(tmp_path: Path) -> bytes:
-    return MODEL.write(tmp_path / "source.tflite").read_bytes()
-
-
-@pytest.fixture(autouse=True)
-def own_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(model, "DOWNLOADS", tmp_path / "downloads")
-    return tmp_path / "downloads"
+ZERO_TO_ONE = Normalization((0.0,), (255.0,))
+WAY_OUT = "--mean 127.5 --std 127.5"
+Tail = Callable[[Graph, Value], Value]
 
 
 @pytest.fixture
@@ -53,200 +38,618 @@ def labels(tmp_path: Path) -> Path:
     return path
 
 
-def entry(content: bytes, *sources: dict[str, str], file: str = "first.tflite") -> dict[str, Any]:
-    return {
-        "title": "a test model",
-        "file": file,
-        "sha256": digest(content),
-        "licence": "CC0-1.0",
-        "labels": "labels.txt",
-        "mean": [0.0],
-        "std": [255.0],
-        "crop": 0.875,
-        "sources": list(sources),
-    }
+def dense(
+    path: Path,
+    head: Callable[[Graph], tuple[Value, Value]] | None = None,
+    tail: Tail | None = None,
+    outputs: int = 3,
+) -> Path:
+    """A float32 model: what `head` makes of its input, means, a dense layer (4 x - 2), `tail`."""
+    graph = Graph()
+    if head is None:
+        source = x = graph.tensor((1, SIDE, SIDE, 3), "float32", name="picture")
+    else:
+        source, x = head(graph)
+    means = graph.tensor((1, 3), "float32")
+    axes = graph.integers(1, 2)
+    x = graph.operator("MEAN", [x, axes], means, schema.ReducerOptionsT(), 2)
+    weights = graph.constant((4 * np.eye(3, dtype=np.float32))[:outputs])
+    bias = graph.constant(np.full(outputs, -2, np.float32))
+    logits = graph.tensor((1, outputs), "float32")
+    x = graph.operator(
+        "FULLY_CONNECTED", [x, weights, bias], logits, schema.FullyConnectedOptionsT()
+    )
+    path.write_bytes(graph.file([source], [tail(graph, x) if tail else x]))
+    return path
 
 
-def archive(server_url: str, name: str, packed: bytes) -> dict[str, str]:
-    return {"url": f"{server_url}/{name}", "sha256": digest(packed), "member": "a/first.tflite"}
+def apply(
+    graph: Graph, kind: str, x: list[Value], shape: tuple[int, ...], options: Any = None
+) -> Value:
+    """An operator with a float32 output."""
+    return graph.operator(kind, x, graph.tensor(shape, "float32"), options, 1)
 
 
-def test_from_the_second_mirror(
-    content: bytes, tmp_path: Path, labels: Path, console: Console
+def softmax(graph: Graph, x: Value) -> Value:
+    return apply(graph, "SOFTMAX", [x], x.shape, schema.SoftmaxOptionsT(beta=1.0))
+
+
+def answers(found: Model) -> dict[str, np.ndarray[Any, Any]]:
+    """Picture -> scores."""
+    outputs = trial.run(found.path, found.settings)
+    return dict(zip(outputs.pictures, outputs.scores, strict=True))
+
+
+# The input's range
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_the_range_of_quantized_inputs(
+    dtype: str, tmp_path: Path, labels: Path, console: Console
 ) -> None:
-    packed = tar_of("./a/first.tflite", content)
-    with serving({"/m.tgz": File(packed, cut_at=[500])}) as server:
-        sources = archive(server.url, "gone.tgz", packed), archive(server.url, "m.tgz", packed)
-        known = {"first": entry(content, *sources)}
-        found = resolve("first", labels, console, catalogue=known, folder=tmp_path / "model")
-        assert found.path.read_bytes() == content
-        requests = len(server.requests)
-        resolve("first", labels, console, catalogue=known, folder=tmp_path / "model")
-        assert len(server.requests) == requests
-    assert found.settings["labels"] == ["red", "green", "blue"]
-    assert found.part.sha256 == digest(content)
-    assert not list((tmp_path / "downloads").iterdir())  # the archive is not needed any more
+    path = Colours(dtype=dtype, softmax=True).write(tmp_path / "my model.tflite")
+    found = resolve(str(path), Said(labels), console)
+    assert found.settings["mean"] == [0.0]
+    assert found.settings["std"] == pytest.approx([255.0])
+    assert found.settings["file"] == "my_model.tflite"
+    assert found.settings["activation"] == ""
+    assert "its scale and zero point hold 0..1" in found.settings["card"]["input"]
+    given_ = Normalization((1.0,), (2.0,))
+    assert resolve(str(path), Said(labels, given_), console).settings["mean"] == [1.0]
 
 
-@pytest.mark.parametrize("fault", ["other member", "wrong model", "not an archive", "wrong hash"])
-def test_an_archive_that_is_not_what_it_should_be(
-    fault: str, content: bytes, tmp_path: Path, labels: Path, console: Console
+def test_a_float_input_that_nothing_says_the_range_of(
+    tmp_path: Path, labels: Path, console: Console
 ) -> None:
-    packed = tar_of("other.tflite" if fault == "other member" else "a/first.tflite", content)
-    packed = b"no tar" if fault == "not an archive" else packed
-    with serving({"/m.tgz": File(packed)}) as server:
-        source = archive(server.url, "m.tgz", b"x" if fault == "wrong hash" else packed)
-        known = {"first": entry(content, source)}
-        if fault == "wrong model":
-            known["first"]["sha256"] = digest(b"another")
-        with pytest.raises(DownloadError) as caught:
-            resolve("first", labels, console, catalogue=known, folder=tmp_path / "model")
-    said = {
-        "other member": "holds no a/first.tflite",
-        "wrong model": f"expected sha256 {digest(b'another')}, found {digest(content)}",
-        "not an archive": "is not a tar archive",
-        "wrong hash": f"expected sha256 {digest(b'x')}, found {digest(packed)}",
-    }
-    assert said[fault] in str(caught.value)
-    assert "--model PATH" in caught.value.hint
-    assert not list((tmp_path / "model").glob("*"))
+    path = str(dense(tmp_path / "m.tflite", tail=softmax))
+    with pytest.raises(ModelError, match="m.tflite does not say how its input .* is scaled") as no:
+        resolve(path, Said(labels), console)
+    assert WAY_OUT in no.value.hint and "--mean A,B,C" in no.value.hint
+    with pytest.raises(ModelError, match="--mean: expected one number or 3"):
+        resolve(path, Said(labels, Normalization((1.0, 2.0), (1.0,))), console)
+    means = Normalization((0.0, 255.0, 0.0), (255.0, 255.0, 255.0))
+    white = answers(resolve(path, Said(labels, means), console))["white"]
+    assert white[0] == white[2] == pytest.approx(np.exp(2) / (2 * np.exp(2) + np.exp(-2)), abs=1e-4)
 
 
-def test_default_falls_back_and_says_so(
-    content: bytes,
+def quantize_first(scale: float, zero_point: int) -> Callable[[Graph], tuple[Value, Value]]:
+    """A float input that is quantized and dequantized at once."""
+
+    def head(graph: Graph) -> tuple[Value, Value]:
+        shape = (1, SIDE, SIDE, 3)
+        source = graph.tensor(shape, "float32")
+        stored = graph.tensor(shape, "int8", scale, zero_point)
+        stored = graph.operator("QUANTIZE", [source], stored, schema.QuantizeOptionsT())
+        return source, graph.operator("DEQUANTIZE", [stored], graph.tensor(shape, "float32"), None)
+
+    return head
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point", "mean", "std"),
+    [
+        (1.0, -128, [0.0], [1.0]),
+        (1 / 255, -128, [0.0], [255.0]),
+        (1 / 127.5, -1, [127.5], [127.5]),
+        (0.00775, 0, [127.5], [127.5]),  # as pictures at hand had it, not quite -1..1
+        (0.0186584, -14, [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
+    ],
+)
+def test_a_first_operator_that_quantizes_says_the_range(
+    scale: float,
+    zero_point: int,
+    mean: list[float],
+    std: list[float],
     tmp_path: Path,
     labels: Path,
     console: Console,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Nobody asked for the first by name, so the next will do; by name it is an error."""
-    packed = tar_of("a/first.tflite", content)
-    with serving({"/m.tgz": File(packed)}) as server:
-        known = {
-            "first": entry(b"x", archive(server.url, "gone.tgz", packed)),
-            "spare": entry(content, archive(server.url, "m.tgz", packed), file="spare.tflite"),
-        }
-        found = resolve(None, labels, console, catalogue=known, folder=tmp_path / "model")
-        assert found.settings["name"] == "spare"
-        said = capsys.readouterr().err
-        assert "first is not to be had, going on with spare" in said
-        assert "HTTP status 404" in said
-        assert "--model PATH" in said
-        with pytest.raises(DownloadError, match="HTTP status 404"):
-            resolve("first", None, console, catalogue=known, folder=tmp_path / "model")
+    path = dense(tmp_path / "m.tflite", quantize_first(scale, zero_point), softmax)
+    found = resolve(str(path), Said(labels), console)
+    assert found.settings["mean"] == pytest.approx(mean)
+    assert found.settings["std"] == pytest.approx(std)
+    assert "its first operator, QUANTIZE" in found.settings["card"]["input"]
 
 
-def test_a_file_that_is_not_the_pinned_one_is_kept(
-    content: bytes, tmp_path: Path, console: Console
-) -> None:
-    mine = tmp_path / "first.tflite"
-    mine.write_bytes(b"mine")
-    known = {"first": entry(content, {"url": "http://127.0.0.1:9/x", "sha256": digest(b"")})}
-    with pytest.raises(ModelError, match=f"found {digest(b'mine')}") as caught:
-        resolve(None, None, console, catalogue=known, folder=tmp_path)
-    assert "--model" in caught.value.hint
-    assert mine.read_bytes() == b"mine"
+def test_an_unusual_range_is_not_guessed(tmp_path: Path, labels: Path, console: Console) -> None:
+    path = dense(tmp_path / "m.tflite", quantize_first(0.05, 3), softmax)
+    with pytest.raises(ModelError, match="QUANTIZE, holds -6.55..6.2") as caught:
+        resolve(str(path), Said(labels), console)
+    assert WAY_OUT in caught.value.hint
 
 
-def test_the_catalogue_is_complete() -> None:
-    known = data.catalogue()
-    assert list(known)[0] == "mobilenet_v1"
-    for name, about in known.items():
-        assert len(about["sha256"]) == 64, name
-        assert about["licence"] and about["labels"] and about["sample"].startswith("n")
-        for source in about["sources"]:
-            assert len(source["sha256"]) == 64
-            assert source.get("url", "https://").startswith(("https://", "http://"))
+def arithmetic(*steps: tuple[str, Any]) -> Callable[[Graph], tuple[Value, Value]]:
+    """An input that goes through operators with constants."""
 
+    def head(graph: Graph) -> tuple[Value, Value]:
+        source = x = graph.tensor((1, SIDE, SIDE, 3), "float32")
+        for kind, value in steps:
+            constant = graph.constant(np.array(value, np.float32))
+            options = getattr(schema, f"{kind.capitalize()}OptionsT")()
+            x = apply(graph, kind, [x, constant], source.shape, options)
+        return source, x
 
-def test_a_copy_of_a_catalogue_model_is_known_by_its_hash(
-    content: bytes, tmp_path: Path, labels: Path, console: Console
-) -> None:
-    known = {"first": entry(content, archive("http://127.0.0.1:9", "m.tgz", b""))}
-    copy = tmp_path / "copy of it.tflite"
-    copy.write_bytes(content)
-    found = resolve(str(copy), labels, console, catalogue=known)
-    assert found.settings["name"] == "first"
-    assert found.settings["std"] == [255.0]
+    return head
 
 
 @pytest.mark.parametrize(
-    ("dtype", "expected"),
+    ("steps", "std"),
     [
-        ("uint8", Normalization((0.0,), (255.0,))),
-        ("int8", Normalization((0.0,), (255.0,))),
-        ("float32", Normalization((127.5,), (127.5,))),
+        ([("MUL", 1 / 127.5), ("SUB", 1.0)], 1.0),
+        ([("MUL", 1 / 255)], 1.0),
+        ([("DIV", 255.0)], 1.0),
+        ([("SUB", 127.5), ("DIV", 127.5)], 1.0),
+        ([("MUL", 2.0), ("ADD", -1.0)], 255.0),
+        ([("SUB", [0.485, 0.456, 0.406]), ("DIV", [0.229, 0.224, 0.225])], 255.0),
     ],
 )
-def test_a_model_without_metadata(
-    dtype: str, expected: Normalization, tmp_path: Path, labels: Path, console: Console
+def test_first_operators_that_rescale_say_the_range(
+    steps: list[tuple[str, Any]], std: float, tmp_path: Path, labels: Path, console: Console
 ) -> None:
-    path = Colours(dtype=dtype, softmax=True).write(tmp_path / "my model.tflite")
-    found = resolve(str(path), labels, console)
-    assert found.settings["mean"] == pytest.approx(expected.mean)
-    assert found.settings["std"] == pytest.approx(expected.std)
-    assert found.settings["file"] == "my_model.tflite"
-    assert not found.settings["softmax"]
-    given = Normalization((1.0,), (2.0,))
-    assert resolve(str(path), labels, console, given).settings["mean"] == [1.0]
+    path = dense(tmp_path / "m.tflite", arithmetic(*steps), softmax)
+    found = resolve(str(path), Said(labels), console)
+    assert (found.settings["mean"], found.settings["std"]) == ([0.0], [std])
 
 
-def test_labels_embedded_in_the_model(tmp_path: Path, console: Console) -> None:
-    path = MODEL.write(tmp_path / "m.tflite")
-    with zipfile.ZipFile(path, "a") as appended:
-        appended.writestr("labels.txt", "rot\ngrün\nblau\n")
-    assert resolve(str(path), None, console).settings["labels"] == ["rot", "grün", "blau"]
+@pytest.mark.parametrize("steps", [[("MUL", 7.0)], [("SUB", [103.9, 116.8, 123.7])]])
+def test_first_operators_that_say_no_usual_range(
+    steps: list[tuple[str, Any]], tmp_path: Path, labels: Path, console: Console
+) -> None:
+    path = dense(tmp_path / "m.tflite", arithmetic(*steps), softmax)
+    with pytest.raises(ModelError, match=f"found its first operators, {steps[0][0]} "):
+        resolve(str(path), Said(labels), console)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32"])
+def test_integers_behind_a_cast_are_pixels(
+    dtype: str, tmp_path: Path, labels: Path, console: Console
+) -> None:
+    def head(graph: Graph) -> tuple[Value, Value]:
+        source = graph.tensor((1, SIDE, SIDE, 3), dtype)
+        x = apply(graph, "CAST", [source], source.shape, schema.CastOptionsT())
+        scale = graph.constant(np.array(1 / 255, np.float32))
+        return source, apply(graph, "MUL", [x, scale], source.shape, schema.MulOptionsT())
+
+    found = resolve(str(dense(tmp_path / "m.tflite", head, softmax)), Said(labels), console)
+    assert (found.settings["mean"], found.settings["std"]) == ([0.0], [1.0])
+    red = answers(found)["red"]
+    assert red[0] == pytest.approx(np.exp(2) / (np.exp(2) + 2 * np.exp(-2)), abs=1e-4)
+
+
+# The input's layout
+
+
+def reshaped(*shape: int) -> Callable[[Graph], tuple[Value, Value]]:
+    """An input of any shape, which becomes a picture as it lies."""
+
+    def head(graph: Graph) -> tuple[Value, Value]:
+        source = graph.tensor(shape, "float32")
+        picture = (1, SIDE, SIDE, 3)
+        options = schema.ReshapeOptionsT(newShape=np.array(picture, np.int32))
+        return source, apply(graph, "RESHAPE", [source, graph.integers(*picture)], picture, options)
+
+    return head
 
 
 @pytest.mark.parametrize(
-    ("want", "said"),
+    ("shape", "size", "layout"),
     [
-        (MODEL.but(outputs=2), "one output (a score per class), found 1 and 2"),
-        (MODEL.but(channels=4), "[1, height, width, 3 or 1], found uint8 [1, 8, 8, 4]"),
-        (MODEL.but(channels=1), "expected an output of shape [1, classes], found uint8 [1, 1]"),
-        (MODEL.but(batch=2), "a batch of 1 picture, found input uint8 [2, 8, 8, 3]"),
-        (MODEL.but(dtype="int32"), "expected tensors of uint8, int8, float32, found picture: int"),
-        (MODEL.but(custom="FlexConv"), "operators that are not built into TFLite: FlexConv"),
+        ((1, 8, 8, 3), [8, 8, 3], "nhwc"),
+        ((8, 8, 3), [8, 8, 3], "nhwc"),
+        ((1, 3, 8, 8), [8, 8, 3], "nchw"),
+        ((3, 8, 8), [8, 8, 3], "nchw"),
+        ((1, 1, 12, 16), [12, 16, 1], "nchw"),
+        ((1, 12, 16, 1), [12, 16, 1], "nhwc"),
+        ((1, 12, 16), [12, 16, 1], "nhwc"),
+        ((12, 16), [12, 16, 1], "nhwc"),
     ],
 )
-def test_a_signature_that_is_no_classifier(
-    want: Colours, said: str, tmp_path: Path, labels: Path, console: Console
+def test_shapes_of_the_input(
+    shape: tuple[int, ...],
+    size: list[int],
+    layout: str,
+    tmp_path: Path,
+    labels: Path,
+    console: Console,
 ) -> None:
-    path = want.write(tmp_path / "m.tflite")
-    with pytest.raises(ModelError) as caught:
-        resolve(str(path), labels, console)
-    assert said in str(caught.value)
+    path = dense(tmp_path / "m.tflite", reshaped(*shape), softmax)
+    found = resolve(str(path), Said(labels, ZERO_TO_ONE), console)
+    assert (found.settings["size"], found.settings["layout"]) == (size, layout)
 
 
-def test_not_a_model(tmp_path: Path, labels: Path, console: Console, content: bytes) -> None:
+def test_a_layout_that_is_not_clear(tmp_path: Path, labels: Path, console: Console) -> None:
+    path = str(dense(tmp_path / "m.tflite", reshaped(1, 1, 64, 3), softmax))
+    with pytest.raises(ModelError, match="may be read as height, width, channels or") as caught:
+        resolve(path, Said(labels, ZERO_TO_ONE), console)
+    assert "--layout nhwc" in caught.value.hint
+    found = resolve(path, Said(labels, ZERO_TO_ONE, layout="nhwc"), console)
+    assert found.settings["size"] == [1, 64, 3]
+    found = resolve(path, Said(labels, ZERO_TO_ONE, layout="nchw"), console)
+    assert found.settings["size"] == [64, 3, 1]
+    with pytest.raises(ModelError, match="--layout nchw: expected 3 or 1 channels, found"):
+        path = str(dense(tmp_path / "m.tflite", tail=softmax))
+        resolve(path, Said(labels, ZERO_TO_ONE, layout="nchw"), console)
+
+
+# What the output means
+
+
+def sliced(graph: Graph, x: Value) -> Value:
+    """Probabilities of 4 classes, of which the first is left out."""
+    paddings = graph.constant(np.array([[0, 0], [1, 0]], np.int32))
+    x = softmax(graph, apply(graph, "PAD", [x, paddings], (1, 4), schema.PadOptionsT()))
+    begin, size = graph.integers(0, 1), graph.integers(1, 3)
+    return apply(graph, "SLICE", [x, begin, size], (1, 3), schema.SliceOptionsT())
+
+
+def decomposed(graph: Graph, x: Value) -> Value:
+    powers = apply(graph, "EXP", [x], x.shape, schema.ExpOptionsT())
+    total = apply(
+        graph, "SUM", [powers, graph.integers(1)], (1, 1), schema.ReducerOptionsT(keepDims=True)
+    )
+    return apply(graph, "DIV", [powers, total], x.shape, schema.DivOptionsT())
+
+
+def reshape(graph: Graph, x: Value) -> Value:
+    shape = (1, 1, 1, 3)
+    return apply(graph, "RESHAPE", [x, graph.integers(*shape)], shape, schema.ReshapeOptionsT())
+
+
+def maximum(graph: Graph, x: Value) -> Value:
+    small = graph.constant(np.array(1e-9, np.float32))
+    return apply(graph, "MAXIMUM", [x, small], x.shape, schema.MaximumMinimumOptionsT())
+
+
+def concatenated(graph: Graph, x: Value) -> Value:
+    options = schema.SliceOptionsT()
+    parts = [
+        apply(graph, "SLICE", [x, graph.integers(0, n), graph.integers(1, 1)], (1, 1), options)
+        for n in range(3)
+    ]
+    return apply(graph, "CONCATENATION", parts, (1, 3), schema.ConcatenationOptionsT(axis=1))
+
+
+def behind(first: Tail, *others: Tail) -> Tail:
+    def tail(graph: Graph, x: Value) -> Value:
+        for each in (first, *others):
+            x = each(graph, x)
+        return x
+
+    return tail
+
+
+def logistic(graph: Graph, x: Value) -> Value:
+    return apply(graph, "LOGISTIC", [x], x.shape)
+
+
+def log_softmax(graph: Graph, x: Value) -> Value:
+    return apply(graph, "LOG_SOFTMAX", [x], x.shape, schema.LogSoftmaxOptionsT())
+
+
+PLAIN = {"red": [2, -2, -2], "white": [2, 2, 2]}
+
+
+def expected(kind: str, logits: list[int]) -> Any:
+    values = np.array(logits, float)
+    if kind == "sigmoid":
+        return 1 / (1 + np.exp(-values))
+    if kind == "sliced":
+        values = np.append(values, 0)
+    return (np.exp(values) / np.exp(values).sum())[:3]
+
+
+@pytest.mark.parametrize(
+    ("tail", "kind", "activation"),
+    [
+        (softmax, "softmax", ""),
+        (behind(softmax, reshape), "softmax", ""),
+        (behind(softmax, maximum), "softmax", ""),
+        (behind(softmax, concatenated), "softmax", ""),
+        (sliced, "sliced", ""),
+        (decomposed, "softmax", ""),
+        (behind(decomposed, reshape), "softmax", ""),
+        (behind(decomposed, concatenated), "softmax", ""),
+        (behind(decomposed, maximum), "softmax", ""),
+        (log_softmax, "softmax", "softmax"),
+        (None, "softmax", "softmax"),
+        (reshape, "softmax", "softmax"),
+        (logistic, "sigmoid", ""),
+        (behind(logistic, concatenated), "sigmoid", ""),
+    ],
+)
+def test_last_operators(
+    tail: Tail | None, kind: str, activation: str, tmp_path: Path, labels: Path, console: Console
+) -> None:
+    path = dense(tmp_path / "m.tflite", tail=tail)
+    found = resolve(str(path), Said(labels, ZERO_TO_ONE), console)
+    assert found.settings["activation"] == activation
+    scores = answers(found)
+    for picture, logits in PLAIN.items():
+        assert scores[picture] == pytest.approx(expected(kind, logits), abs=1e-5)
+
+
+def times(factor: float) -> Tail:
+    def tail(graph: Graph, x: Value) -> Value:
+        constant = graph.constant(np.array(factor, np.float32))
+        return apply(graph, "MUL", [x, constant], x.shape, schema.MulOptionsT())
+
+    return tail
+
+
+def test_evidence_that_contradicts_itself(tmp_path: Path, labels: Path, console: Console) -> None:
+    path = dense(tmp_path / "m.tflite", tail=behind(softmax, times(100)))
+    with pytest.raises(ModelError, match="found percentages: .* add up to 100"):
+        resolve(str(path), Said(labels, ZERO_TO_ONE), console)
+
+    def nearly(graph: Graph, x: Value) -> Value:
+        weights = graph.constant(np.eye(3, dtype=np.float32) / 10)
+        bias = graph.constant(np.full(3, 0.5, np.float32))
+        options = schema.FullyConnectedOptionsT()
+        return apply(graph, "FULLY_CONNECTED", [x, weights, bias], (1, 3), options)
+
+    path = dense(tmp_path / "m.tflite", tail=nearly)
+    with pytest.raises(ModelError, match="as for logits, but its outputs are within 0..1") as no:
+        resolve(str(path), Said(labels, ZERO_TO_ONE), console)
+    assert "--output probabilities, --output logits or --output scores" in no.value.hint
+    for kind, activation in (("logits", "softmax"), ("scores", ""), ("probabilities", "")):
+        found = resolve(str(path), Said(labels, ZERO_TO_ONE, output=kind), console)
+        assert found.settings["activation"] == activation
+        assert "--output" in found.settings["card"]["output"]
+
+
+def test_outputs_that_are_no_numbers(tmp_path: Path, labels: Path, console: Console) -> None:
+    """EXP overflows where pixels enter as 0..255, of which nothing is said but by the user."""
+    path = dense(tmp_path / "m.tflite", tail=decomposed)
+    said = Said(labels, Normalization((0.0,), (1.0,)))
+    with pytest.raises(ModelError, match=r"found NaN or infinity for \d+ of 15 pictures") as no:
+        resolve(str(path), said, console)
+    assert "--mean, --std" in no.value.hint
+
+
+def test_outputs_that_are_always_the_same(tmp_path: Path, labels: Path, console: Console) -> None:
+    path = dense(tmp_path / "m.tflite", tail=behind(times(0.0), softmax))
+    with pytest.raises(ModelError, match="the same for all 15 pictures"):
+        resolve(str(path), Said(labels, ZERO_TO_ONE), console)
+
+
+def test_one_score_of_two_classes(tmp_path: Path, labels: Path, console: Console) -> None:
+    labels.write_text("red\nother\n")
+    path = dense(tmp_path / "m.tflite", tail=logistic, outputs=1)
+    found = resolve(str(path), Said(labels, ZERO_TO_ONE), console)
+    assert found.settings["labels"] == ["red", "other"]
+    share = 1 / (1 + np.exp(-2))
+    assert answers(found)["red"] == pytest.approx([share, 1 - share], abs=1e-6)
+    assert answers(found)["blue"] == pytest.approx([1 - share, share], abs=1e-6)
+    path = dense(tmp_path / "m.tflite", outputs=1)
+    with pytest.raises(ModelError, match="found one number that may be any") as caught:
+        resolve(str(path), Said(labels, ZERO_TO_ONE), console)
+    assert "a regression" in caught.value.hint and "--output logits" in caught.value.hint
+    found = resolve(str(path), Said(labels, ZERO_TO_ONE, output="logits"), console)
+    assert answers(found)["red"] == pytest.approx([share, 1 - share], abs=1e-6)
+    labels.write_text("a\nb\nc\n")
+    with pytest.raises(ModelError, match="expected 2 names, .*, found 3"):
+        resolve(str(path), Said(labels, ZERO_TO_ONE), console)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    want=st.builds(
+        Small,
+        weights=st.sampled_from(["uint8", "int8", "float32", "float16"]),
+        channels=st.sampled_from([3, 1]),
+        layout=st.sampled_from(["nhwc", "nchw", "hwc"]),
+        head=st.sampled_from(["softmax", "logits", "sigmoid", "decomposed"]),
+        outputs=st.sampled_from([1, 2, 3, 1001]),
+        seed=st.integers(0, 3),
+    )
+)
+def test_the_answer_is_what_numpy_says(
+    want: Small, tmp_path_factory: pytest.TempPathFactory, console: Console
+) -> None:
+    """Or the model is refused, with the way out, where it is not clear what its numbers mean."""
+    folder = tmp_path_factory.mktemp("small")
+    names = folder / "labels.txt"
+    names.write_text("\n".join(f"name {n}" for n in range(max(want.outputs, 2))))
+    said = Said(names, None if want.quantized else ZERO_TO_ONE)
+    try:
+        found = model.finer(resolve(str(want.write(folder / "m.tflite")), said, console))
+    except ModelError as error:
+        assert (want.outputs == 1 and want.head != "sigmoid") or want.head == "logits"
+        assert error.hint
+        return
+    scores = answers(found)
+    tolerance = 0.02 if want.quantized else 1e-5
+    for name, picture in trial.pictures(SIDE, SIDE, want.channels).items():
+        assert scores[name] == pytest.approx(want.answer(picture), abs=tolerance)
+
+
+# What is no classifier
+
+
+def other(
+    inputs: list[tuple[int, ...]],
+    outputs: list[tuple[int, ...]],
+    kind: str = "RESHAPE",
+    dtype: str = "float32",
+    names: tuple[str, ...] = (),
+    custom: str = "",
+) -> Callable[[Path], Path]:
+    """A model of any inputs and outputs, which does not run."""
+
+    def write(path: Path) -> Path:
+        graph = Graph()
+        sources = [graph.tensor(shape, dtype) for shape in inputs]
+        sinks = []
+        for number, shape in enumerate(outputs):
+            name = names[number] if names else ""
+            output = graph.tensor(shape, "float32", name=name)
+            sinks.append(graph.operator(kind, sources[:1], output, custom=custom))
+        path.write_bytes(graph.file(sources, sinks))
+        return path
+
+    return write
+
+
+PICTURE = (1, 96, 96, 3)
+BOXES = [(1, 10, 4), (1, 10), (1, 10), (1,)]
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (other([PICTURE], BOXES), "found 4.*: a detector, which gives boxes"),
+        (other([PICTURE], [(1, 896, 16), (1, 896, 1)], names=("boxes", "")), "detector"),
+        (
+            other([PICTURE], BOXES, "CUSTOM", custom="TFLite_Detection_PostProcess"),
+            "TFLite_Detection_PostProcess.*a detector",
+        ),
+        (other([PICTURE], [(1, 3)], "CUSTOM", custom="edgetpu-custom-op"), "for Edge TPUs"),
+        (other([PICTURE], [(1, 3)], "CUSTOM", custom="FlexErf"), "without SELECT_TF_OPS"),
+        (other([PICTURE], [(1, 3)], "CUSTOM", custom="Own"), "builtin operators only"),
+        (other([PICTURE], [(1, 96, 96, 21)]), "a segmenter"),
+        (other([PICTURE], [PICTURE]), "an image for an image"),
+        (other([PICTURE], [(1, 1, 17, 3)]), "poses"),
+        (other([PICTURE], [(1, 84, 8400)]), "a detector"),
+        (other([PICTURE], [(1, 468, 3)]), "landmarks"),
+        (other([PICTURE], [(1, 24, 40)]), "a sequence"),
+        (other([PICTURE], [(1, 128)], "L2_NORMALIZATION"), "an embedding"),
+        (other([PICTURE], [(1, 5), (1, 2)]), "one with several answers"),
+        (other([PICTURE], [(1,)], "ARG_MAX"), "the number of a class, by ARG_MAX"),
+        (other([PICTURE, (1, 4)], [(1, 3)]), "expected one input, a picture, found 2"),
+        (other([(1, 15600)], [(1, 3)]), "a vector enters, such as sound"),
+        (other([(15600,)], [(1, 3)]), "a vector enters"),
+        (other([(1, 15600, 1)], [(1, 3)]), "one row of 15600 pixels"),
+        (other([(1, 96, 96, 4)], [(1, 3)]), "4 channels are no RGB or grey picture"),
+        (other([(1, 98, 40, 2)], [(1, 3)]), "2 channels are no RGB"),
+        (other([(1, 8, 96, 96, 3)], [(1, 3)]), "expected an input of shape"),
+        (other([(8, 96, 96, 3)], [(8, 3)]), "a batch of 1 picture, found 8"),
+        (other([(1, -1, -1, 3)], [(1, 3)]), "expected an input of a fixed size, found"),
+        (MODEL.but(custom="FlexConv"), "operator that is not built into TFLite: FlexConv"),
+        (MODEL.but(outputs=2), "expected one output, a score per class, found 2"),
+        (MODEL.but(channels=4), "expected an input of shape"),
+        (MODEL.but(batch=2), "a batch of 1 picture, found 2"),
+        (MODEL.but(dtype="int32"), "does not say how its input"),
+    ],
+)
+def test_named_for_what_it_is(
+    write: Any, said: str, tmp_path: Path, labels: Path, console: Console
+) -> None:
     path = tmp_path / "m.tflite"
-    for broken in (b"", b"\x1c\0\0\0TFL3", b"PK\x03\x04" + bytes(50), content[: len(content) // 2]):
+    (write.write if isinstance(write, Colours) else write)(path)
+    scaled = None if write == MODEL.but(dtype="int32") else ZERO_TO_ONE
+    with pytest.raises(ModelError) as caught:
+        resolve(str(path), Said(labels, scaled), console)
+    text = f"{caught.value} / {caught.value.hint}"
+    assert re.search(said, text), text
+    assert caught.value.hint
+
+
+def test_not_a_model(tmp_path: Path, labels: Path, console: Console) -> None:
+    content = MODEL.write(tmp_path / "m.tflite").read_bytes()
+    path = tmp_path / "m.tflite"
+    cuts = [content[: len(content) * part // 8] for part in range(1, 8)]
+    for broken in (b"", b"\x1c\0\0\0TFL3", b"PK\x03\x04" + bytes(50), content[:-1], *cuts):
         path.write_bytes(broken)
-        with pytest.raises(ModelError, match=r"m\.tflite is (not a|a broken) TFLite model"):
-            resolve(str(path), labels, console)
+        with pytest.raises(ModelError, match=r"m\.tflite is (not a|a broken) TFLite model") as no:
+            resolve(str(path), Said(labels), console)
+        assert no.value.hint
+        assert "unpack" not in str(no.value) and "buffer" not in str(no.value)
     with pytest.raises(ModelError, match="mobilenet_v1, efficientnet_lite0 or a .tflite file"):
-        resolve("mobilnet_v1", labels, console)
+        resolve("mobilnet_v1", Said(labels), console)
+
+
+# Labels
 
 
 def test_labels_that_do_not_fit(tmp_path: Path, labels: Path, console: Console) -> None:
     path = str(MODEL.write(tmp_path / "m.tflite"))
     with pytest.raises(ModelError, match="has 3 classes and no labels"):
-        resolve(path, None, console)
+        resolve(path, NOTHING, console)
     labels.write_text("one\ntwo\nthree\nfour\nfive")
-    with pytest.raises(ModelError, match=r"expected 3 names .* or 2 .*, found 5 in "):
-        resolve(path, labels, console)
-    labels.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ModelError, match="--labels: expected a UTF-8 text file"):
-        resolve(path, labels, console)
-    with pytest.raises(ModelError, match="--labels: expected a UTF-8 text file"):
-        resolve(path, tmp_path / "none.txt", console)
+    with pytest.raises(ModelError, match=r"expected 3 names, .*, found 5 \(lines 1 to 5"):
+        resolve(path, Said(labels), console)
+    with pytest.raises(ModelError, match="--labels: cannot read .*none.txt"):
+        resolve(path, Said(tmp_path / "none.txt"), console)
+    with pytest.raises(ModelError, match="--locale de: m.tflite carries no labels"):
+        resolve(path, Said(locale="de"), console)
+
+
+def test_labels_inside_the_model(tmp_path: Path, console: Console) -> None:
+    path = MODEL.write(tmp_path / "m.tflite")
+    with zipfile.ZipFile(path, "a") as appended:
+        appended.writestr("notes.txt", "made on a Tuesday\nwith care\nby hand\n")
+    with pytest.raises(ModelError, match="it carries notes.txt, which nothing says are labels"):
+        resolve(str(path), NOTHING, console)
+    with zipfile.ZipFile(path, "a") as appended:
+        appended.writestr("score_calibration.txt", "0.9,0.5\n0.1,0.2\n0.3,0.4\n")
+        appended.writestr("labels.txt", "rot\ngrün\nblau\n")
+    found = resolve(str(path), NOTHING, console)
+    assert found.settings["labels"] == ["rot", "grün", "blau"]
+    assert found.labels_part.source == "labels.txt inside m.tflite"
+    assert found.labels_part.licence == "not stated"
 
 
 def test_metadata_of_the_real_thing(console: Console) -> None:
     """EfficientNet-Lite0 carries normalization and labels as TFLite metadata."""
-    path = resolve("efficientnet_lite0", None, console).path
-    about = signature(path)
-    assert (about.mean, about.std) == ((127.0,), (128.0,))
-    assert len(about.label_files["labels_without_background.txt"].splitlines()) == 1000
-    assert about.probabilities
-    assert not about.custom
+    path = resolve("efficientnet_lite0", NOTHING, console).path
+    metadata = signature(path).metadata
+    assert (metadata.mean, metadata.std) == ((127.0,), (128.0,))
+    assert (metadata.low, metadata.high) == ((0.0,), (255.0,))
+    assert [file.kind for file in metadata.files] == ["labels of an axis"]
+    name = metadata.files[0].name
+    assert name == "labels_without_background.txt"
+    assert len(metadata.archive[name].splitlines()) == 1000
+
+
+# What a model becomes
+
+
+def test_the_card(tmp_path: Path, labels: Path, console: Console) -> None:
+    path = MODEL.but(softmax=True).write(tmp_path / "m.tflite")
+    card = model.finer(resolve(str(path), Said(labels), console)).settings["card"]
+    assert card == {
+        "input": "8 x 8 RGB, channels last, uint8; pixels enter as 0..1 (its scale and zero point "
+        "hold 0..1)",
+        "output": "probabilities of 3 classes, as they are (its last operator is SOFTMAX); the "
+        "function does the softmax, in float: its own knows 256 steps",
+        "labels": "3 from labels.txt (lines of text): 'red' to 'blue'; no background class",
+        "operators": "MEAN 2, SOFTMAX 2",
+    }
+    json.dumps(card)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_a_quantized_softmax_is_done_in_float(
+    dtype: str, tmp_path: Path, labels: Path, console: Console
+) -> None:
+    """Same order where it was not a tie, and more than 256 steps."""
+    path = Small(dtype, head="softmax", outputs=30, seed=5).write(tmp_path / "m.tflite")
+    labels.write_text("\n".join(f"name {n}" for n in range(30)))
+    before = resolve(str(path), Said(labels), console)
+    after = model.finer(before)
+    assert after.settings["activation"] == "softmax"
+    assert [operator.name for operator in after.signature.operators][-1] == "FULLY_CONNECTED"
+    assert (tmp_path / "m.tflite").read_bytes() == before.path.read_bytes()
+    coarse, fine = answers(before), answers(after)
+    for picture in coarse:
+        assert fine[picture] == pytest.approx(coarse[picture], abs=0.5 / 256 + 1e-6)
+        order = np.argsort(-fine[picture], kind="stable")
+        assert (np.diff(coarse[picture][order]) <= 0).all()
+    assert model.finer(after) is after
+
+
+def test_a_float_softmax_stays(tmp_path: Path, labels: Path, console: Console) -> None:
+    found = resolve(
+        str(dense(tmp_path / "m.tflite", tail=softmax)), Said(labels, ZERO_TO_ONE), console
+    )
+    assert model.finer(found) is found
+
+
+def test_provenance(tmp_path: Path, labels: Path, console: Console) -> None:
+    path = MODEL.write(tmp_path / "m.tflite")
+    found = resolve(str(path), Said(labels), console)
+    assert found.part.source == "m.tflite (given with --model)"
+    assert found.labels_part.source == "labels.txt (given with --labels)"
+    assert found.part.licence == found.labels_part.licence == "not stated"
+    assert not found.labels_part.licence_texts
+    assert tuple(found.settings["labels"]) == COLOURS

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,16 +18,16 @@ from typing import Any
 import pytest
 
 from action.packages import Unfit, failing, use
+from action.packed import Packed
 from builder import smoke
 from builder.build import SAMPLE
-from builder.bundle import MODULES
 from builder.console import Console
 from builder.paths import ACTION
-from builder.runtime import DEFAULT, package_tag, wheels
+from builder.runtime import DEFAULT, wheels
+from tests import zips
 from tests.conftest import HERE, base64_of, interpreter
 
-TAG = package_tag(HERE)
-LIB = f"lib/{TAG}"
+LIB = f"lib/{HERE}"
 ESPRESSO = base64_of(SAMPLE)
 
 
@@ -62,14 +65,31 @@ def running(folder: Path) -> Iterator[smoke.Action]:
 
 
 @contextmanager
-def changed(file: Path, content: bytes | None) -> Iterator[None]:
-    """A file with another content, or gone, within the block."""
+def changed(file: Path, change: bytes | Callable[[bytes], bytes]) -> Iterator[None]:
+    """A file with another content within the block."""
     kept = file.read_bytes()
     try:
-        file.unlink() if content is None else file.write_bytes(content)
+        file.write_bytes(change if isinstance(change, bytes) else change(kept))
         yield
     finally:
         file.write_bytes(kept)
+
+
+def without_model(content: bytes) -> bytes:
+    """A `packed.zip` without the model."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as whole, zipfile.ZipFile(packed, "w") as less:
+        for name in whole.namelist():
+            if not name.endswith(".tflite"):
+                less.writestr(name, whole.read(name))
+    return packed.getvalue()
+
+
+def packed(folder: Path, files: zips.Files) -> None:
+    """Put files into a `packed.zip` of a folder."""
+    with zipfile.ZipFile(folder / "packed.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
 
 
 def python(folder: Path, code: str, *more: str) -> subprocess.CompletedProcess[str]:
@@ -102,20 +122,20 @@ def about(folder: Path, *names: str) -> dict[str, Any]:
 
 
 def test_what_a_module_says_of_itself(portable: Path) -> None:
-    native = next((portable / LIB / "PIL").glob("_imaging.*so"))
+    [native] = [n for n in Packed(str(portable)).names if n.startswith(f"{LIB}/PIL/_imaging.")]
     found = about(portable, "PIL.Image", "PIL", "PIL._imaging", "action.request", "action")
     file = f"{LIB}/PIL/Image.py"
     module = ["PIL.Image", "PIL", file, 0, "PIL.Image", "PIL", file, True, None]
-    assert found["PIL.Image"] == [*module, "Archives", True]
+    assert found["PIL.Image"] == [*module, "Importer", True]
     file = f"{LIB}/PIL/__init__.py"
     package = ["PIL", "PIL", file, [], "PIL", "PIL", file, True, []]
-    assert found["PIL"] == [*package, "Archives", True]
-    file = str(native)
+    assert found["PIL"] == [*package, "Importer", True]
+    file = str(portable / native)
     extension = ["PIL._imaging", "PIL", file, 0, "PIL._imaging", "PIL", file, True, None]
     assert found["PIL._imaging"] == [*extension, "ExtensionFileLoader", True]
     file = "action/request.py"
     own = ["action.request", "action", file, 0, "action.request", "action", file, True, None]
-    assert found["action.request"] == [*own, "Archives", True]
+    assert found["action.request"] == [*own, "Importer", True]
     folder = str(portable / "action")
     assert found["action"][:4] == ["action", "action", f"{folder}/__init__.py", [folder]]
 
@@ -131,17 +151,15 @@ def test_traceback_through_an_archived_module(portable: Path, console: Console) 
 
 def test_traceback_through_our_own_modules(unpacked: Path) -> None:
     """The sources ship, and are found: the log shows lines of them."""
-    model = next((unpacked / "model").glob("*.tflite"))
-    with changed(model, None), running(unpacked) as action:
+    with changed(unpacked / "packed.zip", without_model), running(unpacked) as action:
         answer = action.run({"image": ESPRESSO})
         log = action.log()
-    assert answer["error"] == "the function could not start: ValueError; its log says why"
-    assert "\nstart failed: ValueError: Could not open" in log
+    assert answer["error"] == "the function could not start: FileNotFoundError; its log says why"
+    assert "\nstart failed: FileNotFoundError: model/" in log
     found = re.search(r'File "action/classifier\.py", line (\d+), in __init__\n +(.+)\n', log)
     assert found, log
     line = (ACTION / "classifier.py").read_text("utf-8").splitlines()[int(found[1]) - 1]
     assert found[2].strip() == line.strip()
-    assert re.search(rf'File "{LIB}/ai_edge_litert/interpreter\.py", line \d+, in __init__\n', log)
 
 
 @pytest.mark.parametrize("name", ["PIL.NoSuchPlugin", "numpy.no.such", "action.nothing", "nothing"])
@@ -171,8 +189,7 @@ def test_other_packages_neither_shadow_nor_complete_ours(portable: Path, tmp_pat
 
 
 def test_another_python(tmp_path: Path) -> None:
-    for tag in ("cp39", "cp399"):
-        (tmp_path / "lib" / tag).mkdir(parents=True)
+    packed(tmp_path, {"lib/3.99/index.json": b"{}", "lib/3.9/index.json": b"{}"})
     with pytest.raises(Unfit) as caught:
         use(str(tmp_path))
     assert str(caught.value) == (
@@ -182,7 +199,7 @@ def test_another_python(tmp_path: Path) -> None:
 
 
 def test_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / LIB).mkdir(parents=True)
+    packed(tmp_path, {f"{LIB}/index.json": b"{}"})
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(Unfit, match=r"^built for linux x86_64, this machine is darwin "):
         use(str(tmp_path))
@@ -190,8 +207,7 @@ def test_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_nothing_is_in_use_of_what_is_unfit(tmp_path: Path) -> None:
     before = [*sys.path], [*sys.meta_path]
-    (tmp_path / LIB).mkdir(parents=True)
-    (tmp_path / LIB / f"a{MODULES}").write_bytes(b"\0\0\0\0\xff\0\0\0{")
+    packed(tmp_path, {f"{LIB}/index.json": b"{"})
     with pytest.raises(ValueError, match="Expecting"):
         use(str(tmp_path))
     assert ([*sys.path], [*sys.meta_path]) == before
@@ -211,20 +227,53 @@ def test_why_nothing_can_be_answered(capfd: pytest.CaptureFixture[str]) -> None:
     assert log.endswith("start failed: KeyError: 'é'\nstart failed: no\n")
 
 
-ARCHIVES = ("action", "ai-edge-litert", "numpy", "pillow")
-
-
 @pytest.mark.parametrize("share", [0.0, 0.0001, 0.02, 0.5, 0.999])
-@pytest.mark.parametrize("name", ARCHIVES)
-def test_truncated_archive(unpacked: Path, name: str, share: float) -> None:
+def test_truncated(unpacked: Path, share: float) -> None:
     """As a full disk may leave it: each activation is answered with what is wrong."""
-    archive = unpacked / LIB / f"{name}{MODULES}"
-    content = archive.read_bytes()
-    with changed(archive, content[: int(len(content) * share)]), running(unpacked) as action:
+    content = (unpacked / "packed.zip").read_bytes()
+    with changed(unpacked / "packed.zip", content[: int(len(content) * share)]):
+        assert_fails(unpacked, "ValueError: packed.zip is not whole")
+    with running(unpacked) as action:
+        assert action.run({"image": ESPRESSO})["results"]
+
+
+@pytest.mark.parametrize("name", ["numpy.code", "index.json", "PIL/_imaging", "model", "settings"])
+def test_broken_data(unpacked: Path, name: str) -> None:
+    """Deflated data that does not inflate, of whatever kind, and in whichever thread."""
+    path = unpacked / "packed.zip"
+    content = bytearray(path.read_bytes())
+    packed = Packed(str(unpacked))
+    names = {"model": "model/", "settings": "model/model.json"}
+    start = names.get(name, f"{LIB}/{name}")
+    member = next(each for each in packed.names if each.startswith(start))
+    offset, length, deflated, _ = packed.names[member]
+    assert deflated
+    content[offset] = 0xFF  # a kind of block that there is not
+    with changed(path, bytes(content)):
+        for library in (unpacked / "lib").rglob("*.so*"):
+            library.unlink()
+        assert_fails(unpacked, f"{member} in packed.zip is not whole")
+    assert length
+
+
+def assert_fails(folder: Path, said: str) -> None:
+    with running(folder) as action:
         answers = [action.run({"image": ESPRESSO}) for _ in range(2)]
         log = action.log()
     assert answers[0]["error"].startswith("the function could not start: ")
     assert answers[1] == answers[0]
     assert "Traceback" in log
-    with running(unpacked) as action:
-        assert action.run({"image": ESPRESSO})["results"]
+    assert said in log
+
+
+def test_a_folder_that_cannot_be_written(unpacked: Path, tmp_path: Path) -> None:
+    """A library has to be a file: the log says which, and why it could not be."""
+    folder = tmp_path / "a"
+    shutil.copytree(unpacked, folder, ignore=shutil.ignore_patterns("*.so*"))
+    shutil.rmtree(folder / "lib", ignore_errors=True)
+    (folder / "lib").write_text("in the way")
+    with running(folder) as action:
+        answer = action.run({"image": ESPRESSO})
+        log = action.log()
+    assert answer["error"].startswith("the function could not start: ")
+    assert f"'{folder}/lib" in log

@@ -21,6 +21,7 @@ from builder import agreement, build, model
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import ModelError
+from builder.model import NOTHING, Said
 from builder.paths import ROOT
 from builder.requantize import HINT, requantize
 from builder.tflite import OPERATORS, signature
@@ -262,7 +263,7 @@ def test_the_file_is_whole() -> None:
 
 
 def test_what_goes_as_it_is(tmp_path: Path, console: Console) -> None:
-    path = model.resolve("efficientnet_lite0", None, console).path
+    path = model.resolve("efficientnet_lite0", NOTHING, console).path
     assert requantize(path.read_bytes(), path.name) is None
     for dtype in ("float32", "int8", "uint8"):
         content = Colours(dtype, softmax=True).write(tmp_path / "m.tflite").read_bytes()
@@ -415,7 +416,8 @@ SETTINGS = {
     "crop": 0.875,
     "mean": [128.0],
     "std": [128.0],
-    "softmax": False,
+    "activation": "",
+    "size": [16, 16, 3],
     "labels": [f"class {number}" for number in range(10)],
 }
 
@@ -428,19 +430,19 @@ def test_a_wrong_conversion_does_not_pass(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("old.tflite", "new.tflite", "wrong.tflite", "bad.tflite")]
     paths[0].write_bytes(network.content())
     paths[1].write_bytes(result)
-    agreed = agreement.check(paths[0], paths[1], SETTINGS, 1 / 256, SAMPLE)
+    agreed = agreement.check(paths[0], paths[1], SETTINGS, SAMPLE)
     assert agreed.pictures == 9
-    assert agreed == agreement.check(paths[0], paths[1], SETTINGS, 1 / 256, SAMPLE)
+    assert agreed == agreement.check(paths[0], paths[1], SETTINGS, SAMPLE)
     bias = parsed(result).subgraphs[0].operators[2].inputs[2]
     data = constant(parsed(result), bias).tobytes()
     at = result.index(data)
     paths[2].write_bytes(result[:at] + data[::-1] + result[at + len(data) :])
     with pytest.raises(ModelError, match=r"disagrees on the picture .*expected class \d") as caught:
-        agreement.check(paths[0], paths[2], SETTINGS, 1 / 256, SAMPLE)
+        agreement.check(paths[0], paths[2], SETTINGS, SAMPLE)
     assert caught.value.hint == HINT
     paths[3].write_bytes(result[: len(result) // 2])
     with pytest.raises(ModelError, match="the int8 model does not run"):
-        agreement.check(paths[0], paths[3], SETTINGS, 1 / 256, SAMPLE)
+        agreement.check(paths[0], paths[3], SETTINGS, SAMPLE)
 
 
 def test_the_real_mobilenet(tmp_path: Path, console: Console) -> None:
@@ -453,10 +455,10 @@ def test_the_real_mobilenet(tmp_path: Path, console: Console) -> None:
     (tmp_path / "m.tflite").write_bytes(found.content)
     source = signature(tmp_path / "m.tflite").inputs[0]
     assert (source.dtype, source.zero_point) == ("int8", 0)
-    about = model.resolve(str(MOBILENET), None, console).settings
+    about = model.resolve(str(MOBILENET), NOTHING, console).settings
     steps = (np.arange(256) - about["mean"][0]) / about["std"][0] / source.scale
     assert (np.rint(steps) + source.zero_point == np.arange(-128, 128)).all()
-    agreed = agreement.check(MOBILENET, tmp_path / "m.tflite", about, 1 / 256, SAMPLE)
+    agreed = agreement.check(MOBILENET, tmp_path / "m.tflite", about, SAMPLE)
     assert agreed.probability <= 0.06 and agreed.steps <= 0.1
 
 
@@ -470,7 +472,7 @@ def test_a_zip_with_and_without(tmp_path: Path, console: Console) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(f"class {number}" for number in range(10)))
     wishes = build.Wishes(
-        (HERE,), tmp_path / "a.zip", str(path), labels, provider="wheels", keep=False
+        (HERE,), tmp_path / "a.zip", str(path), Said(labels), provider="wheels", keep=False
     )
     outcome = build.build(wishes, console)
     figures = outcome.model["requantized"]

@@ -14,7 +14,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
-from builder import bundle, data
+from builder import data, provenance
 from builder.native.pins import pins
 from builder.runtime import Part
 from builder.sbom import sbom
@@ -93,7 +93,7 @@ def test_that_the_schema_finds_what_is_wrong() -> None:
 
 def test_of_a_zip(make_zip: Callable[..., Path], imagenet_model: str) -> None:
     with zipfile.ZipFile(make_zip(PYTHONS[0], imagenet_model)) as archive:
-        text = archive.read(bundle.SBOM).decode()
+        text = archive.read(provenance.SBOM).decode()
     assert problems(text) == ""
     for component in components(json.loads(text)):
         if component["type"] == "library" and component["name"] != "labels":

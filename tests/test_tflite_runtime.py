@@ -11,8 +11,10 @@ import pytest
 
 from bench.peers import pip
 from builder import bundle, interpreters, model, smoke
+from builder.archive import write
 from builder.build import SAMPLE
 from builder.console import Console
+from builder.model import NOTHING
 from builder.runtime import Part, Runtime
 from tests.conftest import base64_of
 
@@ -31,13 +33,12 @@ def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: 
     owner = {path.relative_to(folder).as_posix(): pip.TFLITE_RUNTIME for path in files}
     version = pip.versions(pip.TFLITE_RUNTIME)[pip.TFLITE_RUNTIME]
     part = Part(pip.TFLITE_RUNTIME, version, "the package index", "?", "?", ())
-    chosen = model.resolve(imagenet_model, None, console)
+    chosen = model.resolve(imagenet_model, NOTHING, console)
     runtime = Runtime(python, folder, (part,), owner, "a test")
-    archive = tmp_path / "a.zip"
-    bundle.write(
-        bundle.collect([bundle.Target(runtime, found)], chosen), archive, lambda done, total: None
-    )
-    with smoke.launched(archive, found.path) as running:
+    path = tmp_path / "a.zip"
+    entries = bundle.collect([bundle.Target(runtime, found)], chosen)
+    write(entries, lambda entry: True, path, lambda done, total: None)
+    with smoke.launched(path, found.path) as running:
         answer = running.run({"image": base64_of(SAMPLE), "details": True})
     assert answer["details"]["model"]["interpreter"] == "tflite_runtime"
     assert answer["results"][0]["className"] == "espresso"

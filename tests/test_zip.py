@@ -7,7 +7,6 @@ import math
 import os
 import re
 import subprocess
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder import build, data, interpreters, smoke
-from builder.audit import archived
+from builder import build, data, interpreters, modules, smoke
+from builder.archive import read
 from builder.build import SAMPLE
-from builder.bundle import MODULES
 from builder.console import Console
 from builder.errors import BuildError
-from builder.model import Normalization
-from builder.runtime import package_tag
+from builder.model import Said
+from builder.model_input import Normalization
+from tests import zips
 from tests.conftest import HERE, PANDA, PYTHONS, SHARED, base64_of, encoded, interpreter, plain
 from tests.models import COLOURS, Colours
 
@@ -208,14 +207,12 @@ def test_another_python_than_it_was_built_for(zip_path: Path) -> None:
 
 
 def test_a_zip_without_its_model_says_so(zip_path: Path, tmp_path: Path) -> None:
-    broken = tmp_path / "broken.zip"
-    with zipfile.ZipFile(zip_path) as whole, zipfile.ZipFile(broken, "w") as rest:
-        for name in whole.namelist():
-            if not name.endswith(".tflite"):
-                rest.writestr(name, whole.read(name))
+    files = read(zip_path).files
+    less = {name: content for name, content in files.items() if not name.endswith(".tflite")}
+    broken = zips.write(less, tmp_path / "broken.zip")
     with smoke.launched(broken, interpreter()) as running:
         answer = running.run({"image": ESPRESSO})
-    assert answer["error"] == "the function could not start: ValueError; its log says why"
+    assert answer["error"] == "the function could not start: FileNotFoundError; its log says why"
 
 
 @pytest.mark.parametrize(
@@ -255,9 +252,8 @@ def test_mean_and_std_per_channel(tmp_path: Path, console: Console, colour_label
     model = Colours("float32").write(tmp_path / "m.tflite")
     output = tmp_path / "a.zip"
     scaled = Normalization((0.0, 0.0, 0.0), (255.0, 127.5, 255.0))
-    wishes = build.Wishes(
-        (HERE,), output, str(model), colour_labels, scaled, provider="wheels", keep=False
-    )
+    said = Said(colour_labels, scaled, output="logits")
+    wishes = build.Wishes((HERE,), output, str(model), said, provider="wheels", keep=False)
     build.build(wishes, console)
     with smoke.launched(output, interpreter()) as running:
         answer = running.run({"image": base64_of(encoded(plain("#ffff00")))})
@@ -275,22 +271,19 @@ def test_every_module_that_ships_imports(
     assert_all_import(make_zip(python, imagenet_model), python, tmp_path)
 
 
-def assert_all_import(archive: Path, python: str, folder: Path, least: int = 80) -> None:
+def assert_all_import(path: Path, python: str, folder: Path, least: int = 80) -> None:
     """Import each module of a zip in a clean interpreter, with nothing but the zip's packages."""
-    path = interpreter(python)
-    smoke.unpack(archive, folder)
-    lib = f"lib/{package_tag(python)}/"
-    modules, natives = set(), set()
-    with zipfile.ZipFile(archive) as zipped:
-        for name in zipped.namelist():
-            if name.startswith(lib) and name.endswith(MODULES):
-                modules |= set(archived(zipped.read(name)))
-            elif name.startswith(lib) and name.endswith(".so") and ".libs/" not in name:
-                natives.add(name.removeprefix(lib).partition(".")[0].replace("/", "."))
-    assert natives <= modules
-    assert len(modules) > least
-    modules -= {"ai_edge_litert.libpywrap_litert_common"}  # a plain library beside the module
-    modules = {name for name in modules if ".libs." not in name}
+    smoke.unpack(path, folder)
+    lib = modules.folder(python)
+    files = read(path).files
+    names = set(modules.read(files, python)[1])
+    natives = {
+        name.removeprefix(lib).partition(".")[0].replace("/", ".")
+        for name in files
+        if name.startswith(lib) and modules.is_extension(name)
+    }
+    assert natives <= names
+    assert len(names) > least
     code = (
         "import importlib, json, sys; sys.path.insert(0, sys.argv[1]); bad = {}\n"
         "from action.packages import use; use(sys.argv[1])\n"
@@ -300,8 +293,8 @@ def assert_all_import(archive: Path, python: str, folder: Path, least: int = 80)
         "print(json.dumps(bad))"
     )
     done = subprocess.run(
-        [path, "-I", "-S", "-B", "-W", "ignore", "-c", code, str(folder)],
-        input=json.dumps(sorted(modules)),
+        [interpreter(python), "-I", "-S", "-B", "-W", "ignore", "-c", code, str(folder)],
+        input=json.dumps(sorted(names)),
         capture_output=True,
         text=True,
         env={},

@@ -5,8 +5,6 @@ from __future__ import annotations
 import atexit
 import base64
 import json
-import os
-import platform
 import random
 import re
 import tempfile
@@ -16,13 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from builder import build, interpreters, smoke
+from bench import results
+from builder import build, data, interpreters, smoke
+from builder.archive import read
 from builder.console import Console
 from builder.errors import BuildError
 from builder.interpreters import Interpreter
-from builder.model import Model
+from builder.model import Model, Said
 from builder.paths import BUILD
 from builder.tools import environment
 
@@ -35,7 +35,12 @@ OURS = "this zip"
 PRECOMPILED = f"{OURS}, precompiled"
 OPTIMIZE = "--optimize"
 """In the names of our zips that are packed otherwise; warm they are all the same."""
+HELLO_WORLD = "hello world"
+"""A cold start's ratios are to it."""
 HELLO = 'def main(params): return {"greeting": "Hello"}\n'
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -79,19 +84,29 @@ def _unpacked(archive: Path, _written: int) -> Path:
     return Path(folder.name) / "bin"
 
 
-def size(archive: Path) -> dict[str, int]:
-    """`files` in a zip, and the bytes `unpacked` and of the `zip` itself."""
+def network(archive: Path, folder: Path) -> Path:
+    """The model of a zip, unpacked into a folder."""
+    [name, content] = next(
+        each for each in read(archive).files.items() if each[0].endswith(".tflite")
+    )
+    path = folder / name.rpartition("/")[2]
+    path.write_bytes(content)
+    return path
+
+
+def size(archive: Path) -> results.Size:
+    """Of a zip."""
     with zipfile.ZipFile(archive) as zipped:
         files = [info for info in zipped.infolist() if not info.is_dir()]
     unpacked = sum(info.file_size for info in files)
-    return {"files": len(files), "unpacked": unpacked, "zip": archive.stat().st_size}
+    return results.Size(zip=archive.stat().st_size, unpacked=unpacked, files=len(files))
 
 
-def memory(pid: int) -> dict[str, int]:
-    """Bytes of a process: `resident` and `private` now, and `peak` resident so far."""
+def memory(pid: int) -> results.Memory:
+    """Of a process now, and its peak so far."""
     now = _kilobytes(f"/proc/{pid}/smaps_rollup")
     peak = _kilobytes(f"/proc/{pid}/status")["VmHWM"]
-    return {"resident": now["Rss"], "private": now["Anonymous"], "peak": peak}
+    return results.Memory(resident=now["Rss"], private=now["Anonymous"], peak=peak)
 
 
 def _kilobytes(path: str) -> dict[str, int]:
@@ -100,7 +115,7 @@ def _kilobytes(path: str) -> dict[str, int]:
     return {each[0][:-1]: int(each[1]) * 1024 for each in fields if each[2:] == ["kB"]}
 
 
-def shuffled(peers: Sequence[Peer], number: int) -> list[Peer]:
+def shuffled(peers: Sequence[T], number: int) -> list[T]:
     """The order of a round: another in each, so that nobody always comes after the same."""
     return random.Random(number).sample(peers, len(peers))
 
@@ -113,12 +128,12 @@ def line(picture: bytes, details: bool = False) -> bytes:
 
 def interpreter() -> Interpreter:
     """The CPython that runs the peers; raises BuildError if there is none."""
-    found = interpreters.find(PYTHON)
-    if found is None or not found.runs_zips:
+    python = interpreters.find(PYTHON)
+    if python is None or not python.runs_zips:
         raise BuildError(
             f"expected Python {PYTHON} on linux-x86_64, found none", "install it, then run again"
         )
-    return found
+    return python
 
 
 def ours(
@@ -148,11 +163,11 @@ def ours(
         (PYTHON,),
         output,
         model=str(chosen.path),
-        labels=labels,
+        said=Said(labels=labels),
         requantize=requantize,
         provider=provider,
         optimize=optimize,
-        execution_env=build.execution_env(KIND) if precompiled else "",
+        execution_env=data.execution_env(KIND) if precompiled else "",
         smoke=False,
         keep=False,
     )
@@ -175,27 +190,13 @@ def hello(precompiled: bool = False) -> Peer:
             start = zipfile.ZipInfo("exec")
             start.external_attr = 0o100755 << 16
             archive.writestr(start, "#!/usr/local/bin/python\n" + smoke.LAUNCHER)
-            archive.writestr("exec.env", build.execution_env(KIND))
+            archive.writestr("exec.env", data.execution_env(KIND))
         else:
             archive.writestr("__main__.py", HELLO)
-    name = "hello, precompiled" if precompiled else "hello world"
+    name = "hello, precompiled" if precompiled else HELLO_WORLD
     return Peer(name, output, interpreter().path)
 
 
 def image() -> str:
     """The peers' CPython as the stock image has it: with virtualenv, without what a zip brings."""
     return str(environment("image", HERE / "image.txt", interpreter().path))
-
-
-def machine() -> dict[str, Any]:
-    """What all this runs on: `machine`, its `memory` in bytes, `system`, `python`."""
-    processor = platform.processor()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            processor = line.partition(":")[2].strip()
-    return {
-        "machine": f"{platform.machine()}, {processor}, {os.cpu_count()} cores",
-        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
-        "python": interpreter().full_version,
-    }

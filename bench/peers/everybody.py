@@ -24,17 +24,17 @@ def makers(
         provider: where our native parts come from.
         variants: whether to make our zip with other options, too.
     """
-    mine = partial(ours, chosen, console, labels=labels, provider=provider)
-    found: dict[str, Callable[[], Peer]] = {
-        OURS: mine,
-        PRECOMPILED: partial(mine, precompiled=True),
+    this_zip = partial(ours, chosen, console, labels=labels, provider=provider)
+    zips: dict[str, Callable[[], Peer]] = {
+        OURS: this_zip,
+        PRECOMPILED: partial(this_zip, precompiled=True),
     }
     if variants:
         if requantize(chosen.path.read_bytes(), chosen.path.name):
-            found[f"{OURS}, uint8"] = partial(mine, requantize=False)
+            zips[f"{OURS}, uint8"] = partial(this_zip, requantize=False)
         for how in ("size", "cold"):
-            found[f"{OURS}, {OPTIMIZE} {how}"] = partial(mine, optimize=how)
-    return found | {
+            zips[f"{OURS}, {OPTIMIZE} {how}"] = partial(this_zip, optimize=how)
+    return zips | {
         pip.named(pip.TFLITE_RUNTIME): partial(pip.tflite_runtime, chosen, console),
         pip.named(pip.AI_EDGE_LITERT): partial(pip.ai_edge_litert, chosen, console),
         pip.named(pip.ONNXRUNTIME): partial(pip.onnxruntime, chosen, console),

@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from builder import files
 from builder.errors import BuildError, exit_status
 from builder.native.sources import Sources
 from builder.native.steps import Builder, say
@@ -37,6 +38,13 @@ def parser() -> argparse.ArgumentParser:
         "--ops", choices=OPS, default=OPS[0], help="which TFLite ops (classifier)"
     )
     return usage
+
+
+def main(options: argparse.Namespace) -> int:
+    """Run a command; one at a time works in a build folder."""
+    doing = f"compiling in {options.build_dir}"
+    with files.lock(options.build_dir, doing, say, inherited=True):
+        return run(options)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -74,4 +82,4 @@ def run(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     options = parser().parse_args()
-    sys.exit(exit_status(lambda: run(options)))
+    sys.exit(exit_status(lambda: main(options)))

@@ -1,17 +1,18 @@
 """Where the native parts come from. A provider yields packages for a Python, with provenance.
 
 `wheels` takes ready-made wheels from the package index; `local` compiles on this machine and
-`container` in a container, by the recipe in `native/`; `auto` takes the best that is to be had
+`container` in a container, by the recipe in `native/`; `prebuilt` takes what a release has
+compiled; `auto` takes the best that is to be had
 without asking for anything: a compiled runtime that is there, a container engine, or wheels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder.console import Console
+NO_LICENCE = "not stated"
+"""Of a part that the user brought: we claim nothing about it."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Part:
     """What it is, for tools that look for known vulnerabilities: its package URL."""
     cpe: str = ""
     """The same in the words of the National Vulnerability Database."""
+    python: str = ""
+    """The Python version that it is for, as "3.11"; empty for what is for each."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class Runtime:
         parts: the packages in it, with provenance.
         owner: path in `folder` (with slashes) -> name of the part it belongs to.
         origin: which provider it is from, and why, for the build's log.
-        operators: TFLite's builtin operators that its interpreter has; None if all.
+        operators: the highest version that its interpreter has of each of TFLite's builtin
+            operators.
     """
 
     python: str
@@ -53,7 +57,7 @@ class Runtime:
     parts: tuple[Part, ...]
     owner: dict[str, str]
     origin: str
-    operators: frozenset[str] | None = None
+    operators: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,14 @@ class Options:
         sources: folder that is searched for source archives before anything is fetched.
         engine: the container engine to use; empty to find one.
         engine_arguments: passed to its build command.
+        prebuilt: file or address to take compiled packages from; empty for a release's.
     """
 
     ops: str = "classifier"
     sources: Path | None = None
     engine: str = ""
     engine_arguments: tuple[str, ...] = ()
+    prebuilt: str = ""
 
 
 DEFAULT = Options()
@@ -79,19 +85,3 @@ DEFAULT = Options()
 def package_tag(python: str) -> str:
     """What names a Python version in paths: "3.11" -> "cp311"."""
     return "cp" + python.replace(".", "")
-
-
-Provider = Callable[[str, Options, Console], Runtime]
-
-
-def provider(name: str) -> Provider:
-    """The provider that `--runtime` names: auto, container, local or wheels."""
-    from builder.runtime import compiled, wheels
-
-    known: dict[str, Provider] = {
-        "auto": compiled.auto,
-        "container": compiled.container,
-        "local": compiled.local,
-        "wheels": wheels.provide,
-    }
-    return known[name]

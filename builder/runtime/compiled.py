@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,12 +23,14 @@ from builder.errors import BuildError
 from builder.native.recipe import digest
 from builder.paths import BUILD, BUILDER, COMPILED, ROOT
 from builder.processes import logged
-from builder.runtime import Options, Part, Runtime, package_tag, wheels
+from builder.runtime import Options, Part, Runtime, package_tag, registered, wheels
 from builder.runtime.prune import select
 from builder.variables import for_pip, neutral
 
 NATIVE = BUILDER / "native"
 DOCKERFILE = ROOT / "Dockerfile.builder"
+ORIGIN = "prebuilt.txt"
+"""In a runtime that was compiled elsewhere: where it is from."""
 WORK = BUILD / "native"
 """Where `local` compiles; what did not change is not compiled again."""
 
@@ -53,7 +55,7 @@ BEFORE = "compiled before, by this recipe"
 def auto(python: str, options: Options, console: Console) -> Runtime:
     """A compiled runtime that is there, else one from a container engine, else wheels."""
     if finished(python, options):
-        return _runtime(python, _target(python, options), BEFORE)
+        return kept(python, options)
     engine = options.engine or find_engine()
     if engine:
         try:
@@ -77,7 +79,7 @@ def container(python: str, options: Options, console: Console) -> Runtime:
         BuildError: no engine answers, or it failed.
     """
     if finished(python, options):
-        return _runtime(python, _target(python, options), BEFORE)
+        return kept(python, options)
     engine = options.engine or find_engine()
     if not engine:
         raise BuildError(
@@ -85,7 +87,7 @@ def container(python: str, options: Options, console: Console) -> Runtime:
             "start or install one, or use --runtime local or --runtime wheels",
         )
     build = ["bud"] if Path(engine).name == "buildah" else ["build"]
-    target = _target(python, options)
+    target = folder(python, options)
     # The zip's packages are for x86_64, whatever this machine is.
     command = [engine, *build, "--platform", "linux/amd64", "-f", str(DOCKERFILE)]
     for name, value in (("PYTHON", python), ("OPS", options.ops)):
@@ -104,7 +106,7 @@ def local(python: str, options: Options, console: Console) -> Runtime:
         BuildError: the machine lacks something (says what), or the build failed.
     """
     if finished(python, options):
-        return _runtime(python, _target(python, options), BEFORE)
+        return kept(python, options)
     interpreter = interpreters.find(python)
     if (sys.platform, platform.machine()) != ("linux", "x86_64") or not shutil.which("apt-get"):
         raise BuildError(
@@ -117,14 +119,13 @@ def local(python: str, options: Options, console: Console) -> Runtime:
             f"--runtime local: expected Python {python} on this machine, found none",
             f"install it with its headers (apt install python{python}-dev), or use another runtime",
         )
-    target = _target(python, options)
+    target = folder(python, options)
     command = [sys.executable, "-m", "builder.native", "packages", "--build-dir", str(WORK)]
     command += ["--out", "{out}", "--python", interpreter.path, "--ops", options.ops]
     if options.sources:
         command += ["--sources", str(options.sources.resolve())]
     settings = for_pip([sys.executable, "-I", "-m", "pip"], ROOT)
-    with files.lock(WORK, f"compiling in {WORK}", console.note):
-        made = _run(command, settings, "compiling on this machine", target, console, ROOT)
+    made = _run(command, settings, "compiling on this machine", target, console, ROOT)
     return _runtime(python, target, "compiled on this machine" if made else BEFORE)
 
 
@@ -149,14 +150,47 @@ def recipe_key() -> str:
     return total.hexdigest()[:12]
 
 
-def _target(python: str, options: Options) -> Path:
-    """Where the finished runtime is kept."""
+def folder(python: str, options: Options) -> Path:
+    """Where the finished runtime of a Python version is kept, if there is one."""
     return COMPILED / f"{options.ops}-{recipe_key()}" / package_tag(python)
 
 
 def finished(python: str, options: Options) -> bool:
     """Whether a runtime was compiled by this recipe and is still there."""
-    return _is_whole(_target(python, options))
+    return _is_whole(folder(python, options))
+
+
+def kept(python: str, options: Options) -> Runtime:
+    """The finished runtime that is there; it was compiled here, or elsewhere by the same recipe."""
+    target = folder(python, options)
+    elsewhere = target / ORIGIN
+    origin = elsewhere.read_text("utf-8").strip() if elsewhere.exists() else BEFORE
+    return _runtime(python, target, origin)
+
+
+def keep(
+    python: str, options: Options, contents: Mapping[str, bytes], origin: str, console: Console
+) -> None:
+    """Keep a runtime that was compiled elsewhere, as if this machine had compiled it.
+
+    Args:
+        python: its version.
+        options: its operators.
+        contents: path in the runtime's folder -> content.
+        origin: where it is from.
+        console: told about waiting for another process.
+
+    Raises:
+        BuildError: it cannot be written.
+    """
+    target = folder(python, options)
+    lock = files.lock(target, "unpacking compiled packages", console.note)
+    with lock, files.scratch(target) as part:
+        for name, content in {**contents, ORIGIN: f"{origin}\n".encode()}.items():
+            path = part / "runtime" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        files.put(part / "runtime", target)
 
 
 def _is_whole(target: Path) -> bool:
@@ -224,7 +258,7 @@ def _runtime(python: str, folder: Path, origin: str) -> Runtime:
             if path.is_file() and "__pycache__" not in path.parts
         ]
         owner |= dict.fromkeys(select(name, files), name)
-    operators = frozenset(recipe["operators"]) if recipe["operators"] else None
+    operators = registered.compiled("classifier" if recipe["operators"] else "all")
     return Runtime(python, folder, tuple(parts), owner, origin, operators)
 
 

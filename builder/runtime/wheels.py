@@ -10,7 +10,7 @@ from builder.console import Console
 from builder.download import Package, from_index
 from builder.errors import DownloadError
 from builder.paths import DOWNLOADS, RUNTIMES
-from builder.runtime import Options, Part, Runtime, package_tag, prune
+from builder.runtime import Options, Part, Runtime, prune, registered
 
 
 def provide(python: str, options: Options, console: Console) -> Runtime:
@@ -20,7 +20,7 @@ def provide(python: str, options: Options, console: Console) -> Runtime:
         DownloadError: the index does not deliver the pinned wheels, or one is not a wheel.
     """
     packages = pinned(python)
-    folder = RUNTIMES / f"wheels-{package_tag(python)}-{_key(packages)}"
+    folder = RUNTIMES / f"wheels-{python}-{_key(packages)}"
     wheels = from_index(packages, DOWNLOADS, console, python, data.pins()["wheels"]["platforms"])
     index = folder / "owner.json"
     with files.lock(folder, f"unpacking the wheels for Python {python}", console.note):
@@ -36,7 +36,9 @@ def provide(python: str, options: Options, console: Console) -> Runtime:
                 files.put(fresh, folder)
     owner = json.loads(index.read_text("utf-8"))
     parts = tuple(_part(package, wheel) for package, wheel in zip(packages, wheels, strict=True))
-    return Runtime(python, folder / "packages", parts, owner, "ready-made wheels")
+    return Runtime(
+        python, folder / "packages", parts, owner, "ready-made wheels", registered.wheels()
+    )
 
 
 def unpack(wheel: Path, folder: Path, package: str) -> list[str]:

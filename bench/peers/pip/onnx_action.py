@@ -11,7 +11,7 @@ from PIL import Image
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 with open(os.path.join(HERE, "model.json"), encoding="utf-8") as file:
-    about = json.load(file)
+    settings = json.load(file)
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = options.inter_op_num_threads = 1
 session = onnxruntime.InferenceSession(os.path.join(HERE, "model.onnx"), options)
@@ -20,8 +20,8 @@ dtype = np.dtype(source.type.removeprefix("tensor(").removesuffix(")"))
 height, width = source.shape[1:3]
 
 # What each pixel value is in the quantized input, for red, green and blue.
-mean, std = np.array(about["mean"]), np.array(about["std"])
-scale, zero_point = about["input"]
+mean, std = np.array(settings["mean"]), np.array(settings["std"])
+scale, zero_point = settings["input"]
 limits = np.iinfo(dtype)
 values = np.rint((np.arange(256)[:, np.newaxis] - mean) / std / scale + zero_point)
 table = np.clip(values, limits.min, limits.max).astype(dtype).view(np.uint8)
@@ -33,14 +33,14 @@ def main(params: dict[str, str]) -> dict[str, object]:
     data = base64.b64decode(params["image"])
     image = Image.open(io.BytesIO(data)).convert("RGB").resize((width, height)).point(table)
     pixels = np.asarray(image)[np.newaxis].view(dtype)
-    scale, zero_point = about["output"]
+    scale, zero_point = settings["output"]
     [output] = session.run(None, {source.name: pixels})
     scores = (output[0].astype(np.float32) - zero_point) * scale
     best = scores.argsort()[::-1][:3]
     return {
         "results": [
             {
-                "className": about["labels"][i],
+                "className": settings["labels"][i],
                 "probability": float(scores[i]),
                 "classIndex": int(i),
             }

@@ -15,7 +15,7 @@ except ModuleNotFoundError:
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 with open(os.path.join(HERE, "model.json"), encoding="utf-8") as file:
-    about = json.load(file)
+    settings = json.load(file)
 interpreter = Interpreter(os.path.join(HERE, "model.tflite"), num_threads=1)
 interpreter.allocate_tensors()
 source = interpreter.get_input_details()[0]
@@ -23,7 +23,7 @@ sink = interpreter.get_output_details()[0]
 height, width = map(int, source["shape"][1:3])
 
 # What each pixel value is in the quantized input, for red, green and blue.
-mean, std = np.array(about["mean"]), np.array(about["std"])
+mean, std = np.array(settings["mean"]), np.array(settings["std"])
 scale, zero_point = source["quantization"]
 limits = np.iinfo(source["dtype"])
 values = np.rint((np.arange(256)[:, np.newaxis] - mean) / std / scale + zero_point)
@@ -43,7 +43,7 @@ def main(params: dict[str, str]) -> dict[str, object]:
     return {
         "results": [
             {
-                "className": about["labels"][i],
+                "className": settings["labels"][i],
                 "probability": float(scores[i]),
                 "classIndex": int(i),
             }

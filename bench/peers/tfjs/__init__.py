@@ -39,7 +39,7 @@ def peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) -> Pee
     node = _node()
     console.note(f"{NAMES[backend]}: node_modules, and {model.path.name} as a graph model")
     installed = _installed(backend, node)
-    network = convert(model.path, model.settings["softmax"])
+    network = convert(model.path, model.settings["activation"] == "softmax")
     settings = {key: model.settings[key] for key in ("mean", "std", "labels")}
     settings |= {"backend": backend, "size": signature(model.path).inputs[0].shape[1:3]}
     output = FOLDER / f"tfjs-{backend}.zip"
@@ -88,9 +88,9 @@ def _installed(backend: str, node: Path) -> Path:
 def _output(command: Sequence[str | Path], folder: Path | None = None) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
-        said = (done.stdout + done.stderr).strip()[-500:]
+        output = (done.stdout + done.stderr).strip()[-500:]
         raise BuildError(
-            f"{Path(command[0]).name} {' '.join(map(str, command[1:4]))} failed: {said}",
+            f"{Path(command[0]).name} {' '.join(map(str, command[1:4]))} failed: {output}",
             "check the network and npm's settings (npm config list), then run this again",
         )
     return done.stdout

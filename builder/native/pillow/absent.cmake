@@ -33,7 +33,17 @@ set(absent_webp
   WebPMuxSetChunk WebPMuxSetImage WebPNewInternal WebPPictureAlloc WebPPictureFree
   WebPPictureInitInternal WebPValidateConfig)
 
-foreach(kind object status webp)
+# JPEGs of 12 or 16 bits and lossless ones, which Pillow has never let through.
+set(absent_jpeg
+  j12init_1pass_quantizer j12init_2pass_quantizer j12init_color_deconverter
+  j12init_d_coef_controller j12init_d_diff_controller j12init_d_main_controller
+  j12init_d_post_controller j12init_inverse_dct j12init_lossless_decompressor
+  j12init_merged_upsampler j12init_upsampler
+  j16init_color_deconverter j16init_d_diff_controller j16init_d_main_controller
+  j16init_d_post_controller j16init_lossless_decompressor j16init_upsampler
+  jinit_d_diff_controller jinit_lhuff_decoder jinit_lossless_decompressor)
+
+foreach(kind object status webp jpeg)
   foreach(symbol IN LISTS absent_${kind})
     list(APPEND ABSENT -Wl,--wrap=${symbol} -Wl,--defsym=__wrap_${symbol}=absent_${kind})
   endforeach()

@@ -10,62 +10,43 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib import pyplot
 
-from bench import report
+from bench import results
+from bench.report import text
+from bench.report.select import charted, deployable, without_variants
+from bench.report.style import COLOURS, GREY
 from builder import data
 
-COLOURS = ("#4477aa", "#66ccee", "#ee6677", "#ccbb44", "#228833", "#aa3377")
-"""Told apart by colour-blind readers, too (Paul Tol's "bright" scheme)."""
-GREY = "#444444"
 
-_STYLE = {
-    "backend": "agg",
-    "svg.fonttype": "none",  # text stays text
-    "svg.hashsalt": "bench",  # or else the names within differ from run to run
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.axisbelow": True,
-    "axes.grid.axis": "x",
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "ytick.major.size": 0,
-}
-mpl.rcParams.update(_STYLE)
-
-
-def draw(found: dict[str, Any], folder: Path) -> list[Path]:
+def draw(run: results.Run, folder: Path) -> list[Path]:
     """Draw what was measured, without variants and the peers that answered wrongly.
 
     Args:
-        found: the stored results, of which any part may be missing.
+        run: of which any part may be missing.
         folder: for warm, cold and size, each as SVG and PNG.
 
     Returns:
         The files; those of a part that was not measured are not made.
     """
-    found = report.without_variants(report.charted(found))
-    about = found.get("about", {})
-    note = ", ".join(about[key] for key in ("machine", "date") if key in about)
+    run = without_variants(charted(run))
+    note = f"{run.machine.processor}, {run.machine.cpu.name}, {run.date}"
     files = []
-    if warm := {name: each["ms"] for name, each in found.get("warm", {}).items() if each["ms"]}:
-        files += distributions(warm, report.PLOTS["warm"], note, folder / "warm")
-    if cold := found.get("cold"):
+    if warm := {name: each.ms for name, each in run.warm.items() if each.ms}:
+        files += distributions(warm, "Warm activations", note, folder / "warm")
+    if cold := run.cold:
         files += stacked(
-            {name: each["stages"] for name, each in cold.items()},
+            {name: each.stages for name, each in cold.items()},
             {
-                name: f"{report.shown_ms(each['total'])} ms"
-                + (", image not counted" if image else "")
+                name: f"{text.ms(each.total)} ms"
+                + (", image not counted" if name in run.peers and run.peers[name].image else "")
                 for name, each in cold.items()
-                for image in [found.get("peers", {}).get(name, {}).get("image")]
             },
-            f"{report.PLOTS['cold']}, medians, emulated",
+            "Cold start by stage, medians, emulated",
             note,
             folder / "cold",
         )
-    if size := found.get("size"):
-        marks = {name: report.deployable(found, name) for name in size}
-        files += sizes(size, marks, report.PLOTS["size"], note, folder / "size")
+    if run.size:
+        marks = {name: deployable(run, name) for name in run.size}
+        files += sizes(run.size, marks, "Size of what is deployed", note, folder / "size")
     return files
 
 
@@ -95,10 +76,10 @@ def distributions(series: dict[str, list[float]], title: str, note: str, stem: P
             )["bodies"]
             body.set(facecolor=COLOURS[1], edgecolor="none", alpha=1)
         middle = statistics.median(logs)
-        ends = [report.percentile(logs, percent) for percent in (10, 90)]
+        ends = [text.percentile(logs, percent) for percent in (10, 90)]
         axes.plot(ends, [position] * 2, color=COLOURS[0], linewidth=2, solid_capstyle="butt")
         axes.plot(middle, position, "o", color="white", markeredgecolor=COLOURS[0], markersize=5)
-        _behind(axes, f"{report.shown_ms(10**middle)} ms", max(logs), position)
+        _behind(axes, f"{text.ms(10**middle)} ms", max(logs), position)
     values = [math.log10(ms) for times in series.values() for ms in times]
     low, high = min(values), max(values)
     steps = [
@@ -139,7 +120,7 @@ def stacked(
         _behind(axes, ends[name], left, position)
         # All values below the bar: within it, those of narrow parts would overlap.
         axes.annotate(
-            "   ".join(f"{part} {report.shown_ms(value)}" for part, value in values.items()),
+            "   ".join(f"{part} {text.ms(value)}" for part, value in values.items()),
             (0, position + 0.24),
             (3, -2),
             textcoords="offset points",
@@ -158,12 +139,12 @@ def stacked(
 
 
 def sizes(
-    found: dict[str, dict[str, float]], marks: dict[str, str], title: str, note: str, stem: Path
+    rows: dict[str, results.Size], marks: dict[str, str], title: str, note: str, stem: Path
 ) -> list[Path]:
     """Draw two bars per row, packed and unpacked, and the platform's limit.
 
     Args:
-        found: row -> `zip` and `unpacked` in bytes; the first row is on top.
+        rows: row -> size; the first row is on top.
         marks: row -> what to write behind its upper bar.
         title: above the plot.
         note: below the title, smaller.
@@ -172,26 +153,25 @@ def sizes(
     Returns:
         The files: SVG and PNG.
     """
-    figure, axes = _rows(len(found), 0.7)
-    kinds = {"zip": (COLOURS[0], "as a zip", -0.19), "unpacked": (COLOURS[1], "unpacked", 0.19)}
-    for position, (name, size) in enumerate(found.items()):
-        for kind, (colour, _, offset) in kinds.items():
-            axes.barh(position + offset, size[kind] / 1e6, 0.36, color=colour)
-            mark = f", {marks[name]}" if kind == "zip" and marks[name] else ""
-            text = f"{size[kind] / 1e6:.1f} MB{mark}"
-            _behind(axes, text, size[kind] / 1e6, position + offset, size=9)
+    figure, axes = _rows(len(rows), 0.7)
+    kinds = {COLOURS[0]: "as a zip", COLOURS[1]: "unpacked"}
+    for position, (name, size) in enumerate(rows.items()):
+        mark = f", {marks[name]}" if marks[name] else ""
+        bars = ((size.zip, -0.19, mark), (size.unpacked, 0.19, ""))
+        for colour, (value, offset, behind) in zip(kinds, bars, strict=True):
+            axes.barh(position + offset, value / 1e6, 0.36, color=colour)
+            label = f"{value / 1e6:.1f} MB{behind}"
+            _behind(axes, label, value / 1e6, position + offset, size=9)
     limit = data.zip_limit()
     axes.axvline(limit / 1e6, color=COLOURS[2], linestyle="--", zorder=2)
-    axes.set_xlim(
-        0, 1.2 * max(limit, *(max(s["zip"], s["unpacked"]) for s in found.values())) / 1e6
-    )
+    widest = max(limit, *(max(each.zip, each.unpacked) for each in rows.values()))
+    axes.set_xlim(0, 1.2 * widest / 1e6)
     axes.set_xlabel("MB")
-    handles = [pyplot.Rectangle((0, 0), 1, 1, color=colour) for colour, _, _ in kinds.values()]
+    handles = [pyplot.Rectangle((0, 0), 1, 1, color=colour) for colour in kinds]
     handles.append(mpl.lines.Line2D([], [], color=COLOURS[2], linestyle="--"))
-    names = [said for _, said, _ in kinds.values()]
-    names.append(f"OpenWhisk's limit for zips, {limit / 2**20:.0f} MiB")
+    names = [*kinds.values(), f"OpenWhisk's limit for zips, {limit / 2**20:.0f} MiB"]
     figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
-    return _finished(figure, axes, list(found), title, note, stem)
+    return _finished(figure, axes, list(rows), title, note, stem)
 
 
 def _rows(count: int, height: float) -> tuple[Any, Any]:
@@ -200,9 +180,9 @@ def _rows(count: int, height: float) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _behind(axes: Any, text: str, x: float, y: float, size: float = 10) -> None:
+def _behind(axes: Any, label: str, x: float, y: float, size: float = 10) -> None:
     axes.annotate(
-        text,
+        label,
         (x, y),
         (5, 0),
         textcoords="offset points",

@@ -1,0 +1,1 @@
+"""One inference: the model alone, one thread, in every interpreter that one could deploy."""

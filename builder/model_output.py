@@ -1,0 +1,323 @@
+"""What a model's output means: probabilities, independent scores or logits; or no class at all.
+
+Decided by what the user says, else by what the file says (its last operators), else by what the
+model does (its outputs for some pictures). A model that gives anything else than one score per
+class is named for what it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from builder.errors import ModelError
+from builder.tflite import Operator, Signature, Tensor
+from builder.trial import Outputs
+
+KINDS = ("probabilities", "logits", "scores")
+_DTYPES = ("float32", "float16", "uint8", "int8", "int16")
+SAME_ORDER = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+"""Operators that hand scores on as they are, up to quantization, in their order."""
+_PASS_ON = (*SAME_ORDER, "CAST", "TRANSPOSE")
+_CHOOSE = (
+    *("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "UNPACK", "GATHER", "GATHER_ND"),
+    *("CONCATENATION", "PACK", "PAD", "MAXIMUM", "MINIMUM", "REDUCE_MAX"),
+)
+"""Operators that choose among scores or join them: probabilities stay what they are."""
+_LINEAR = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "BATCH_MATMUL")
+_DETECTOR = "TFLite_Detection_PostProcess"
+_EDGE_TPU = "edgetpu-custom-op"
+_NEAR = 0.02
+"""How far probabilities may be from 0..1, and their sum from 1, plus half a step for each class."""
+_SETTLE = "say what it is: --output probabilities, --output logits or --output scores"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the output means.
+
+    Attributes:
+        classes: how many names it needs.
+        kind: one of KINDS, of what the model itself gives.
+        activation: what the function applies to it: "softmax", "sigmoid", or nothing.
+        card: all of it in a line, with where it is from.
+    """
+
+    classes: int
+    kind: str
+    activation: str
+    card: str
+
+
+def classes(name: str, model: Signature) -> int:
+    """How many numbers the output has, if it is one per class; 1 for a score of two classes.
+
+    Raises:
+        ModelError: the model is of another kind; names it.
+    """
+    for operator in model.operators:
+        if operator.custom:
+            _refuse_custom(name, operator.name)
+    if len(model.outputs) != 1:
+        raise ModelError(
+            f"{name}: expected one output, a score per class, found {len(model.outputs)}: "
+            + ", ".join(f"{each.name} ({each})" for each in model.outputs[:6]),
+            f"this looks like another kind of model: {_of_several(model)}",
+        )
+    sink = model.outputs[0]
+    last = _last(model)
+    if last is not None and last.name in ("ARG_MAX", "ARG_MIN", "TOPK_V2"):
+        raise ModelError(
+            f"{name}: expected a score per class, found the number of a class, by {last.name}",
+            "convert the model without its last operator",
+        )
+    if sink.dtype not in _DTYPES or (sink.integer and not sink.scale):
+        what = f"{sink.name}: {sink}" + (", without a scale" if sink.integer else "")
+        raise ModelError(
+            f"{name}: expected an output of {', '.join(_DTYPES)}, integers with a scale and a zero "
+            f"point, found {what}",
+            "convert the model with float32 or quantized outputs",
+        )
+    if sink.shape[:1] not in ((1,), (-1,)) and len(sink.shape) > 1:
+        raise ModelError(
+            f"{name}: expected a batch of 1 picture, found {sink.shape[0]}: {sink.name}: {sink}",
+            "convert the model with a batch size of 1, or a free one",
+        )
+    inner = sink.shape[1:] if len(sink.shape) > 1 else sink.shape
+    sizes = [size for size in inner if size != 1]
+    if len(sizes) > 1 or any(size < 1 for size in sizes):
+        raise ModelError(
+            f"{name}: expected an output of shape [1, classes], found {sink.name}: {sink}",
+            f"this looks like another kind of model: {_of_shape(model.inputs[0], sink)}",
+        )
+    if last is not None and last.name == "L2_NORMALIZATION":
+        raise ModelError(
+            f"{name}: expected a score per class, found a vector of length 1 (its last operator is "
+            "L2_NORMALIZATION)",
+            "this is another kind of model: an embedding, which is compared with others",
+        )
+    return sizes[0] if sizes else 1
+
+
+def decide(
+    name: str,
+    model: Signature,
+    count: int,
+    wanted: str = "",
+    outputs: Outputs | None = None,
+) -> Output:
+    """Decide what the output means.
+
+    Args:
+        name: of the model, for messages.
+        model: what its file says.
+        count: what `classes` gave.
+        wanted: what the user says, one of KINDS; empty for nothing.
+        outputs: what the model gives for some pictures; None if it was not run.
+
+    Raises:
+        ModelError: it is not clear, or the evidence contradicts itself; says what was found, and
+            which option settles it.
+    """
+    if outputs is not None:
+        _check_numbers(name, outputs)
+    if wanted:
+        return _made(count, wanted, "--output")
+    said, where = _by_file(model, count)
+    if outputs is None:
+        if said and said != "linear":
+            return _made(count, said, where)
+        raise ModelError(f"{name}: {where}, and the model was not run", _SETTLE)
+    seen, how = _by_behaviour(model.outputs[0], outputs.real, count)
+    if said in ("", "linear") and seen == "embedding":
+        raise ModelError(
+            f"{name}: expected a score per class, found {how}",
+            f"this looks like another kind of model, an embedding; if not, {_SETTLE}",
+        )
+    if said == "linear":
+        if seen != "logits":
+            raise ModelError(
+                f"{name}: {where}, as for logits, but its outputs are {how}",
+                f"these contradict each other: {_SETTLE}",
+            )
+        if count == 1:
+            raise ModelError(
+                f"{name}: expected a score, found one number that may be any ({where}; {how})",
+                "this looks like another kind of model, a regression (an age, a price); if it is "
+                "the logit of two classes: --output logits",
+            )
+        return _made(count, "logits", f"{where}; {how}")
+    if said in ("probabilities", "scores") and seen not in ("probabilities", "scores"):
+        raise ModelError(
+            f"{name}: {where}, but its outputs are {how}",
+            f"these contradict each other: {_SETTLE}",
+        )
+    if said:
+        return _made(count, said, where)
+    if seen == "percentages":
+        raise ModelError(
+            f"{name}: expected probabilities, scores or logits, found {how}",
+            "convert the model without its last operator, a multiplication",
+        )
+    if count == 1 and seen == "logits":
+        raise ModelError(
+            f"{name}: expected a score from 0 to 1, found one number that may be any ({how})",
+            "this looks like another kind of model, a regression (an age, a price); if it is the "
+            "logit of two classes: --output logits",
+        )
+    return _made(count, seen, f"its outputs are {how}")
+
+
+def _made(count: int, kind: str, why: str) -> Output:
+    if count == 1:
+        if kind == "probabilities":
+            kind = "scores"
+        activation = "sigmoid" if kind == "logits" else ""
+        said = {"scores": "one score p of two classes", "logits": "one logit of two classes"}[kind]
+        text = f"{said}: the first is answered with p, the second with 1 - p ({why})"
+        if activation:
+            text = text.replace("(", "(the function applies a sigmoid; ", 1)
+        return Output(2, kind, activation, text)
+    activation = "softmax" if kind == "logits" else ""
+    said = {
+        "probabilities": f"probabilities of {count} classes, as they are",
+        "scores": f"independent scores of {count} classes, each 0..1, as they are",
+        "logits": f"logits of {count} classes, the function applies a softmax",
+    }[kind]
+    return Output(count, kind, activation, f"{said} ({why})")
+
+
+def tail(model: Signature, pass_on: tuple[str, ...]) -> list[Operator]:
+    """The operator that makes the output, last, and in front of it those that hand it on.
+
+    From the output backwards, through operators named in `pass_on`; empty if none makes it.
+    """
+    found: list[Operator] = []
+    operator = model.producer(model.outputs[0]) if model.outputs else None
+    while operator is not None:
+        found.append(operator)
+        if operator.name not in pass_on or not operator.inputs:
+            return found
+        operator = model.producer(operator.inputs[0])
+    return []
+
+
+def _last(model: Signature) -> Operator | None:
+    return next(reversed(tail(model, _PASS_ON)), None)
+
+
+def _by_file(model: Signature, count: int) -> tuple[str, str]:
+    """(kind, or "linear" for what may be any number; where it is from). Empty for not known."""
+    operator = _last(model)
+    if operator is None:
+        return "", "no operator makes its output"
+    chosen = []
+    while operator is not None and operator.name in _CHOOSE:
+        chosen.append(operator.name)
+        sources = [model.producer(each) for each in operator.inputs if each and not each.constant]
+        makers = {each.name for each in sources if each is not None}
+        operator = sources[0] if sources and len(makers) == 1 else None
+        while operator is not None and operator.name in _PASS_ON:
+            operator = model.producer(operator.inputs[0])
+    if operator is None:
+        return "", f"its last operators are {', '.join(chosen)}"
+    behind = f", behind it {', '.join(reversed(chosen))}" if chosen else ""
+    where = f"its last operator is {operator.name}{behind}"
+    if operator.name == "SOFTMAX":
+        return ("probabilities" if count > 1 else "scores"), where
+    if operator.name == "LOGISTIC":
+        return "scores", where
+    if operator.name == "LOG_SOFTMAX" and not chosen:
+        return "logits", where
+    if operator.name in _LINEAR and operator.fused == "NONE" and not chosen:
+        return "linear", where
+    return "", where
+
+
+def _check_numbers(name: str, outputs: Outputs) -> None:
+    bad = [
+        picture
+        for picture, row in zip(outputs.pictures, outputs.real, strict=True)
+        if not np.isfinite(row).all()
+    ]
+    if bad:
+        raise ModelError(
+            f"{name}: expected numbers, found NaN or infinity for {len(bad)} of "
+            f"{len(outputs.pictures)} pictures ({', '.join(bad[:4])})",
+            "the input's range may be another (--mean, --std), or the model is damaged",
+        )
+    if len(outputs.real) > 1 and (outputs.real == outputs.real[0]).all():
+        raise ModelError(
+            f"{name}: its outputs are the same for all {len(outputs.pictures)} pictures that were "
+            "tried, whatever is on them",
+            "the input's range may be another (--mean, --std), or the model is damaged",
+        )
+
+
+def _by_behaviour(sink: Tensor, real: NDArray[np.float64], count: int) -> tuple[str, str]:
+    """(kind, or "percentages" or "embedding"; how the outputs are)."""
+    step = sink.scale / 2
+    low, high = float(real.min()), float(real.max())
+    sums = real.sum(axis=1)
+    ends = f"{low:.3g}..{high:.3g}"
+    if low >= -_NEAR - step and high <= 1 + _NEAR + step:
+        if count > 1 and abs(sums - 1).max() <= _NEAR + step * count:
+            return "probabilities", f"within 0..1 and add up to 1, for {len(real)} pictures"
+        return "scores", f"within 0..1 ({ends}) and do not add up to 1, for {len(real)} pictures"
+    if count > 1 and low >= -_NEAR - step and abs(sums / 100 - 1).max() <= _NEAR:
+        return "percentages", f"percentages: {ends}, and they add up to 100"
+    lengths = np.sqrt((real**2).sum(axis=1))
+    if count > 8 and abs(lengths - 1).max() <= _NEAR:
+        return "embedding", f"vectors of length 1, for {len(real)} pictures"
+    return "logits", f"outside 0..1 ({ends})"
+
+
+# Other kinds of models
+
+
+def _refuse_custom(name: str, operator: str) -> None:
+    said = f"{name} uses an operator that is not built into TFLite: {operator}"
+    if operator == _DETECTOR:
+        raise ModelError(said, "this is another kind of model: a detector, which gives boxes")
+    if operator == _EDGE_TPU:
+        raise ModelError(
+            said, "it was compiled for Edge TPUs: take the .tflite that was given to the compiler"
+        )
+    if operator.startswith("Flex"):
+        raise ModelError(said, "convert the model without SELECT_TF_OPS (TensorFlow's operators)")
+    raise ModelError(said, "convert the model with builtin operators only")
+
+
+def _of_several(model: Signature) -> str:
+    shapes = [tensor.shape for tensor in model.outputs]
+    names = " ".join(tensor.name.lower() for tensor in model.outputs)
+    if len(shapes) > 3 and any(len(shape) == 3 and shape[-1] == 4 for shape in shapes):
+        return "a detector, which gives boxes, their classes and scores"
+    if any(len(shape) >= 3 and shape[-1] == 4 for shape in shapes) or "box" in names:
+        return "a detector, which gives boxes and scores"
+    if any(len(shape) == 4 and min(shape[1:3]) > 1 for shape in shapes):
+        return "a detector, or one of poses or outlines, which gives maps"
+    if "landmark" in names or "keypoint" in names or "score" in names:
+        return "one of landmarks"
+    return "one with several answers; convert it with the one output that has a score per class"
+
+
+def _of_shape(source: Tensor, sink: Tensor) -> str:
+    shape = sink.shape
+    if len(shape) == 4 and min(shape[1:3]) > 1:
+        if shape[3] in (1, 3) and shape[1:3] == source.shape[1:3]:
+            return "an image for an image (a mask, depth, a style)"
+        return "a segmenter, or one of poses: a score per class for each of many places"
+    if len(shape) == 4 and shape[2:] == (17, 3):
+        return "one of poses: 17 points of the body"
+    if len(shape) == 3 and shape[1] != shape[2] and max(shape[1:]) > 500:
+        return "a detector, which gives boxes: one per row or column"
+    if len(shape) == 3 and shape[2] == 4:
+        return "a detector, which gives boxes"
+    if len(shape) == 3 and shape[2] in (2, 3):
+        return "one of landmarks: points of a face, a hand or a body"
+    if len(shape) == 3:
+        return "a sequence, as for reading text, or a segmenter: a score per class for each place"
+    return "more than one score per class, as a segmenter or a detector gives"

@@ -1,0 +1,45 @@
+"""The function on this machine: the packages and the model of the last zip that was built."""
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from action import packed
+from action.activation import Handler, start
+from action.packages import Unfit, use
+from client.quiet import silenced
+
+WORK = os.environ.get("CLASSIFY_WORK") or Path(__file__).resolve().parent.parent
+"""As `build_zip.py --work` has it."""
+BUILT = Path(WORK) / "build" / "local"
+_RUNNING = "{}.{}".format(*sys.version_info)
+
+
+def handler() -> Handler | str:
+    """The handler of the last build for this Python, or why there is none."""
+    folders = [path.parent.name for path in BUILT.glob(f"*/{packed.NAME}")]
+    built = [name for name in folders if name.replace(".", "").isdigit()]
+    if not built:
+        return "nothing is built yet: run  python build_zip.py"
+    if _RUNNING not in built:
+        version = max(built, key=lambda version: [*map(int, version.split("."))])
+        return (
+            f"the last build is for Python {version}, this is {_RUNNING}: run  "
+            f"python{version} -m action  or  python build_zip.py --python {_RUNNING}"
+        )
+    # The interpreter's own chatter ("INFO: ...") is for logs, not for a terminal.
+    with silenced():
+        try:
+            return start(use(str(BUILT / _RUNNING), own=False).read)
+        except Unfit as error:
+            return str(error)
+        except Exception as error:
+            return f"the function could not start: {type(error).__name__}: {error}"
+
+
+def use_packages() -> None:
+    """Import Pillow and numpy from the last build, if there is one that runs here."""
+    if (BUILT / _RUNNING / packed.NAME).exists() and not sys.modules.keys() & {"PIL", "numpy"}:
+        with suppress(Unfit, OSError, ValueError):  # who needs them says what is missing
+            use(str(BUILT / _RUNNING), own=False)
