@@ -164,7 +164,7 @@ STEPS = {
     "xnnpack/absent": {"wrapper"},
     "xnnpack/build.py": {"xnnpack", "wrapper"},
     "xnnpack/patches": {"src/xnnpack", "xnnpack", "tflite", "wrapper"},
-    "exports.map": {"wrapper", "pillow"},
+    "exports.map": {"numpy", "wrapper", "pillow"},
     "export.py": set(),
     "target.py": set(),
     "recipe.py": set(),
@@ -174,6 +174,7 @@ STEPS = {
     "imports.py": set(),
     "standins.py": set(),
     "pins.py": set(),
+    "rules.py": set(),
     "sources.py": set(),
 }
 """How the path of a file of the recipe begins -> the steps that a change of it runs again. Pins do

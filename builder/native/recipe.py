@@ -19,7 +19,9 @@ if sys.version_info >= (3, 11):
 else:
     from pip._vendor import tomli as tomllib  # Python 3.10 has none of its own
 
-WITHOUT_EFFECT = frozenset({"__init__.py", "__main__.py", "debian.py", "fetch.py", "steps.py"})
+WITHOUT_EFFECT = frozenset(
+    {"__init__.py", "__main__.py", "debian.py", "fetch.py", "requirements.in", "steps.py"}
+)
 """Files of the recipe that cannot change what comes out: what is fetched is proved by its sha256,
 and the others order, run and report."""
 
