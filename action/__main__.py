@@ -34,7 +34,7 @@ try:
     packed = use(HERE)
     from action.activation import start
 
-    _handle = start(packed.read)
+    _handle = start(packed)
 except Exception as error:
     _handle = failing(error)
 

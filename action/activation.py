@@ -10,17 +10,17 @@ from action.response import Timings, failure, rss_mb
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
+    from action.packed import Packed
     from action.response import Answer
 
 
-def start(read: Callable[[str], bytes]) -> Handler:
+def start(files: Packed) -> Handler:
     """Load the model, once per container; the packages are in use already.
 
     Args:
-        read: gives the content of a file of the zip, by its name there.
+        files: of the zip.
 
     Returns:
         The function that answers activations.
@@ -28,18 +28,18 @@ def start(read: Callable[[str], bytes]) -> Handler:
     Raises:
         Exception: of any kind: the packages or the model cannot be loaded.
     """
-    return Handler(read)
+    return Handler(files)
 
 
 class Handler:
     """Answers activations with a model that is loaded."""
 
-    def __init__(self, read: Callable[[str], bytes]) -> None:
-        """Import the packages and load the model; `read` as for `start`."""
+    def __init__(self, files: Packed) -> None:
+        """Import the packages and load the model."""
         began = perf_counter()
         from action.pipeline import Pipeline  # numpy, Pillow, the interpreter: a part of init
 
-        self.pipeline = Pipeline(read)
+        self.pipeline = Pipeline(files)
         self._init_ms = round((perf_counter() - began) * 1000, 3)
         self._start = "cold"
 

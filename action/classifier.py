@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 
 try:
@@ -47,13 +45,12 @@ class Classifier:
         crop: side of the central square to look at, as a share of the shorter side.
     """
 
-    def __init__(self, read: Callable[[str], bytes]) -> None:
-        """Load `model/model.json` and the model that it names; `read` gives a file's content.
+    def __init__(self, settings: dict[str, Any], path: str) -> None:
+        """Load the model at `path`, of which `settings` are what `model.json` holds.
 
         It does not run it: that would take as long as the first activation, which is already
         waiting, saves by it or longer.
         """
-        settings: dict[str, Any] = json.loads(read("model/model.json"))
         self.name: str = settings["name"]
         self.labels: list[str] = settings["labels"]
         self.background: int = settings.get("background", -1)
@@ -62,8 +59,7 @@ class Classifier:
         self.crop: float = settings["crop"]
         self.height, self.width, self.channels = settings["size"]
         self._activation: str = settings["activation"]
-        content = read(f"model/{settings['file']}")
-        self._interpreter = tflite.Interpreter(model_content=content, num_threads=1)
+        self._interpreter = tflite.Interpreter(model_path=path, num_threads=1)
         self._interpreter.allocate_tensors()
         source = self._interpreter.get_input_details()[0]
         sink = self._interpreter.get_output_details()[0]

@@ -5,7 +5,7 @@ OpenWhisk's unzip takes about 0.6 ms for each file, and Python searches folders 
 
 index.json       "modules": a module's name -> [is it a package, its source's name in tracebacks,
                  which stream, offset in it, length]; "libraries": an extension module's name -> its
-                 file, and what else it loads; "ahead": what to inflate in a thread; "magic": of
+                 file, and what else it loads; "ahead": what to extract in a thread; "magic": of
                  Python's code files, in hexadecimal, or empty if the streams have sources
 PART.code        the stream of those modules of a part that each start imports: the code objects,
                  marshalled
@@ -85,7 +85,7 @@ def use(root: str, own: bool = True) -> Packed:
         own: whether the function's own modules come from there, too.
 
     Returns:
-        What else `root` has.
+        All files in `packed.zip`.
 
     Raises:
         Unfit: there are none for the running Python, or this is another kind of machine.
@@ -114,7 +114,7 @@ class Importer:
     def __init__(self, packed: Packed, folder: str, own: bool) -> None:
         """Read the index of `folder`, "lib/X.Y/"; raises OSError or ValueError."""
         index: dict[str, Any] = json.loads(packed.read(folder + "index.json"))
-        packed.read_ahead(index["ahead"])
+        packed.extract_ahead(index["ahead"])
         self._packed = packed
         self._folder = folder
         self._compiled = bool(index["magic"])

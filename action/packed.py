@@ -5,10 +5,10 @@ CPython's zlib takes 3 to 5 ms for the same MB, in a thread where there is a sec
 this start does not ask for stays as it is. So all that can wait until Python runs lies in
 `packed.zip`: an ordinary zip, stored as one file of the outer one.
 
-Modules and the model are used from memory. A shared library has to be a file, for the dynamic
-loader: one in the folder that it has in the zip, where it finds the libraries beside it. An
-anonymous file (`memfd_create`) takes as long to write, 0.35 ms per MB, and stays in memory for
-good, where the kernel can let go of this one.
+Modules are used from memory. Shared libraries and the model become files, which are mapped: in the
+folder that they have in the zip, where libraries find each other. Anonymous files (`memfd_create`)
+take as long to write, 0.35 ms per MB, but stay in memory for good, where the kernel can let go of
+these.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Packed:
         """Open `packed.zip` in a folder; raises OSError, or ValueError if it is not whole."""
         self._folder = folder
         self._file = os.open(os.path.join(folder, NAME), os.O_RDONLY)
-        self._ahead: dict[str, tuple[LockType, list[bytes | Exception]]] = {}
+        self._ahead: dict[str, tuple[LockType, list[Exception]]] = {}
         self.names: dict[str, tuple[int, int, bool, int]] = {}
         total = os.fstat(self._file).st_size
         end = os.pread(self._file, 22, max(0, total - 22))
@@ -59,49 +59,6 @@ class Packed:
             FileNotFoundError: there is no such file.
             ValueError: it is not whole.
         """
-        waiting = self._ahead.pop(name, None)
-        if waiting is None:
-            return self._inflated(name)
-        lock, result = waiting
-        lock.acquire()
-        if isinstance(result[0], Exception):
-            raise result[0]
-        return result[0]
-
-    def read_ahead(self, names: list[str]) -> None:
-        """Read files in a thread, in this order; `read` waits for those."""
-        work = []
-        for name in names:
-            lock = allocate_lock()
-            result: list[bytes | Exception] = []
-            lock.acquire()
-            self._ahead[name] = lock, result
-            work.append((name, lock, result))
-
-        def run() -> None:
-            for name, lock, result in work:
-                try:
-                    result.append(self._inflated(name))
-                except Exception as error:  # for the one who reads it
-                    result.append(error)
-                lock.release()
-
-        start_new_thread(run, ())
-
-    def extracted(self, name: str) -> str:
-        """The path of a file with the content of this one; raises as `read` does, or OSError."""
-        path = os.path.join(self._folder, name)
-        size = self.names[name][3] if name in self.names else -1
-        if not os.path.exists(path) or os.path.getsize(path) != size:
-            content = self.read(name)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            part = f"{path}.{os.getpid()}"
-            with open(part, "wb") as file:
-                file.write(content)
-            os.replace(part, path)  # another process of this folder may be at it, too
-        return path
-
-    def _inflated(self, name: str) -> bytes:
         if name not in self.names:
             raise FileNotFoundError(f"{name} is not in {NAME}")
         offset, length, deflated, size = self.names[name]
@@ -114,6 +71,49 @@ class Packed:
         if len(content) != size:
             raise ValueError(f"{name} in {NAME} is not whole: expected {size} bytes")
         return content
+
+    def extracted(self, name: str) -> str:
+        """The path of a file with the content of this one; raises as `read` does, or OSError."""
+        waiting = self._ahead.pop(name, None)
+        if waiting is None:
+            return self._extract(name)
+        lock, errors = waiting
+        lock.acquire()
+        if errors:
+            raise errors[0]
+        return os.path.join(self._folder, name)
+
+    def extract_ahead(self, names: list[str]) -> None:
+        """Extract files in a thread, in this order; `extracted` waits for those."""
+        work = []
+        for name in names:
+            lock = allocate_lock()
+            lock.acquire()
+            errors: list[Exception] = []
+            self._ahead[name] = lock, errors
+            work.append((name, lock, errors))
+
+        def run() -> None:
+            for name, lock, errors in work:
+                try:
+                    self._extract(name)
+                except Exception as error:  # for the one who waits
+                    errors.append(error)
+                lock.release()
+
+        start_new_thread(run, ())
+
+    def _extract(self, name: str) -> str:
+        path = os.path.join(self._folder, name)
+        size = self.names[name][3] if name in self.names else -1
+        if not os.path.exists(path) or os.path.getsize(path) != size:
+            content = self.read(name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            part = f"{path}.{os.getpid()}"
+            with open(part, "wb") as file:
+                file.write(content)
+            os.replace(part, path)  # another process of this folder may be at it, too
+        return path
 
 
 def _number(content: bytes, at: int, size: int = 4) -> int:

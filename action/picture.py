@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 from PIL.Image import Transpose as Turn
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.WebPImagePlugin import WebPImageFile
 
 from action import picture_cost as cost
 from action.picture_format import FORMATS, sniff
@@ -73,10 +72,11 @@ def decode(data: bytes, width: int, height: int, channels: int, crop: float) -> 
         ImageError: not a picture, an unsupported format, too many pixels, or broken.
     """
     name = sniff(data)
+    read = FORMATS[name]()
     try:
         # A BMP may be read run by run, but is refused if that would take too long.
         file = (io.BytesIO if name == "BMP" else cost.BoundedFile)(data)
-        with FORMATS[name](file) as picture:
+        with read(file) as picture:
             size = picture.size
             cost.check_pixels(*size)
             picture.decodermaxblock = len(data)  # read at once: not copied block by block
@@ -110,7 +110,7 @@ def _pixels(
     if isinstance(picture, JpegImageFile):
         _load_jpeg(picture, data, scale)
         loaded: Image.Image = picture
-    elif isinstance(picture, WebPImageFile):
+    elif name == "WebP":
         loaded = _load_webp(picture, data, scale)
     else:
         cost.check_rows(picture, name)
@@ -136,10 +136,11 @@ def _load_jpeg(picture: JpegImageFile, data: bytes, scale: float) -> None:
     picture.load()
 
 
-def _load_webp(picture: WebPImageFile, data: bytes, scale: float) -> Image.Image:
+def _load_webp(picture: ImageFile, data: bytes, scale: float) -> Image.Image:
     """Decode at 1/2, 1/3 ..., where the crop still has _WEBP_MARGIN times the model's size."""
     size = picture.size
-    get_still = getattr(picture._decoder, "get_still", None)  # our own addition to Pillow
+    decoder: Any = picture._decoder  # type: ignore[attr-defined]
+    get_still = getattr(decoder, "get_still", None)  # our own addition to Pillow
     if get_still:
         # Lossy pictures are scaled with no regard to transparency.
         alpha = picture.mode == "RGBA"

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from PIL import Image, ImageFile
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile, PngStream
-from PIL.WebPImagePlugin import WebPImageFile
 
 from action.request import UnsupportedError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Reader = type[ImageFile.ImageFile]
+
+_PASSED_OVER = ("iCCP", "iTXt", "tEXt", "zTXt")
+"""Chunks of a PNG that may expand to 64 MB, and are not looked at: colour profiles and texts."""
+
+Image.MAX_IMAGE_PIXELS = None  # picture_cost.py counts them, with an error of our own
 
 
 class _JpegFile(JpegImageFile):
@@ -19,35 +28,61 @@ class _JpegFile(JpegImageFile):
         pass
 
 
-class _GifFile(GifImageFile):
-    """The first frame: what follows it does not matter, so nothing is kept to clear it away."""
-
-    @property
-    def disposal_method(self) -> int:
-        return 0
-
-    @disposal_method.setter
-    def disposal_method(self, value: int) -> None:
-        pass
+# Each of the others is imported when the first picture of its kind comes, not at each start.
 
 
-def _passed_over(stream: PngStream, position: int, length: int) -> bytes:
-    return ImageFile._safe_read(stream.fp, length)  # type: ignore[arg-type]
+@cache
+def _png() -> Reader:
+    from PIL.PngImagePlugin import PngImageFile, PngStream
+
+    def passed_over(stream: PngStream, position: int, length: int) -> bytes:
+        return ImageFile._safe_read(stream.fp, length)  # type: ignore[arg-type]
+
+    for chunk in _PASSED_OVER:
+        setattr(PngStream, f"chunk_{chunk}", passed_over)
+    return PngImageFile
 
 
-# Colour profiles and texts may expand to 64 MB, and are not looked at.
-for _chunk in ("iCCP", "iTXt", "tEXt", "zTXt"):
-    setattr(PngStream, f"chunk_{_chunk}", _passed_over)
+@cache
+def _webp() -> Reader:
+    from PIL.WebPImagePlugin import WebPImageFile
 
-Image.MAX_IMAGE_PIXELS = None  # picture_cost.py counts them, with an error of our own
+    return WebPImageFile
 
-FORMATS: dict[str, type[ImageFile.ImageFile]] = {
-    "JPEG": _JpegFile,
-    "PNG": PngImageFile,
-    "WebP": WebPImageFile,
-    "GIF": _GifFile,
-    "BMP": BmpImageFile,
+
+@cache
+def _gif() -> Reader:
+    from PIL.GifImagePlugin import GifImageFile
+
+    class GifFile(GifImageFile):
+        """The first frame: what follows it does not matter: nothing is kept to clear it away."""
+
+        @property
+        def disposal_method(self) -> int:
+            return 0
+
+        @disposal_method.setter
+        def disposal_method(self, value: int) -> None:
+            pass
+
+    return GifFile
+
+
+@cache
+def _bmp() -> Reader:
+    from PIL.BmpImagePlugin import BmpImageFile
+
+    return BmpImageFile
+
+
+FORMATS: dict[str, Callable[[], Reader]] = {
+    "JPEG": lambda: _JpegFile,
+    "PNG": _png,
+    "WebP": _webp,
+    "GIF": _gif,
+    "BMP": _bmp,
 }
+"""What is accepted -> what imports Pillow's reader of it."""
 _ACCEPTED = ", ".join(FORMATS)
 
 # First bytes of what is accepted, and of what people send by mistake (for a better error).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from time import perf_counter
 
@@ -11,9 +12,9 @@ from action.request import image_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
+    from action.packed import Packed
     from action.request import Options, Request
     from action.response import Answer, Timings
 
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
 class Pipeline:
     """From the pictures of a request to an answer, with a model that is loaded."""
 
-    def __init__(self, read: Callable[[str], bytes]) -> None:
-        """Load the model; `read` gives the content of a file of the zip."""
-        self.classifier = Classifier(read)
+    def __init__(self, files: Packed) -> None:
+        """Load the model and its settings."""
+        settings: dict[str, Any] = json.loads(files.read("model/model.json"))
+        self.classifier = Classifier(settings, files.extracted(f"model/{settings['file']}"))
 
     def answer(self, request: Request, timings: Timings) -> Answer:
         """Classify pictures; of several, one that fails gives an `error` in its place.

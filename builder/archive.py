@@ -7,7 +7,9 @@ All else is in `packed.zip`, a zip that is stored in it, which `action/packed.py
 import hashlib
 import io
 import os
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -24,6 +26,11 @@ DATE = (1980, 1, 1, 0, 0, 0)
 MODE = 0o644
 LEVEL = 12
 """libdeflate's best; a pinned version of it gives the same bytes on every host."""
+
+MOST_UNPACKED = 1 << 29
+"""Bytes of all files of a zip that is read: many times what any of ours has."""
+_UTF8 = 0x800
+"""In an entry's flags: its name is UTF-8."""
 
 _COMPRESSOR = f"deflate-{version('deflate')}-{LEVEL}"
 _KEEP_FROM = 1 << 18
@@ -60,11 +67,13 @@ class Contents:
         files: content by path, those in `packed.zip` among them, and that not.
         infos: their entries in the directories of the two zips.
         outside: the paths of the zip's own files, with `packed.zip`.
+        foreign: where the two zips' bytes are not those that `write` would have written.
     """
 
     files: dict[str, bytes]
     infos: list[zipfile.ZipInfo]
     outside: list[str]
+    foreign: list[str]
 
 
 def write(
@@ -128,22 +137,90 @@ def read(path: Path) -> Contents:
 
     Raises:
         OSError: it cannot be read.
-        zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError: it is not a
-            complete zip, or has a `packed.zip` that is none.
+        ValueError: it is not a complete zip, or has a `packed.zip` that is none.
     """
-    files, infos = _files(path.read_bytes())
+    files, infos, foreign = _files(path.read_bytes(), "the zip")
     outside = [info.filename for info in infos]
     if PACKED in files:
-        inner, more = _files(files.pop(PACKED))
+        inner, more, also = _files(files.pop(PACKED), PACKED)
         files |= inner
         infos = [info for info in infos if info.filename != PACKED] + more
-    return Contents(files, infos, outside)
+        foreign += also
+    return Contents(files, infos, outside, foreign)
 
 
-def _files(content: bytes) -> tuple[dict[str, bytes], list[zipfile.ZipInfo]]:
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        names = [name for name in archive.namelist() if not name.endswith("/")]
-        return {name: archive.read(name) for name in names}, archive.infolist()
+def _files(content: bytes, title: str) -> tuple[dict[str, bytes], list[zipfile.ZipInfo], list[str]]:
+    """The files of a zip, its directory, and what of its bytes `write` would not have written."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            infos = archive.infolist()
+    # What Python's reader raises for bytes that are no zip is not documented.
+    except Exception as error:
+        raise ValueError(f"{title}: {error or type(error).__name__}") from error
+    total = sum(info.file_size for info in infos)
+    if total > MOST_UNPACKED:
+        raise ValueError(f"{title} unpacks to {total} bytes, expected {MOST_UNPACKED} at most")
+    files: dict[str, bytes] = {}
+    parts: list[bytes] = []
+    directory: list[bytes] = []
+    at = 0
+    for info in sorted(infos, key=lambda info: info.header_offset):
+        name = _name(info)
+        start = info.header_offset + 30 + len(name)
+        data = content[start : start + info.compress_size]
+        if not info.filename.endswith("/"):
+            files[info.filename] = _inflated(info, data, title)
+        local, central = _headers(info, name, at)
+        parts += [local, data]
+        directory.append(central)
+        at += len(local) + len(data)
+    listing = b"".join(directory)
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, *[len(infos)] * 2, len(listing), at, 0)
+    wanted = b"".join([*parts, listing, end])
+    if wanted == content:
+        return files, infos, []
+    pairs = enumerate(zip(wanted, content, strict=False))
+    where = next(
+        (at for at, (ours, found) in pairs if ours != found), min(len(wanted), len(content))
+    )
+    return files, infos, [f"{title}: a byte at {where} is none that belongs to a file or its entry"]
+
+
+def _inflated(info: zipfile.ZipInfo, data: bytes, title: str) -> bytes:
+    """The content of one file; raises ValueError if it is not whole."""
+    problem = ""
+    if info.compress_type == zipfile.ZIP_DEFLATED:
+        inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+        try:
+            data = inflater.decompress(data, info.file_size + 1)
+        except zlib.error as error:
+            problem = str(error)
+        if not inflater.eof or inflater.unused_data:
+            problem = problem or "more or less is compressed than its size says"
+    elif info.compress_type != zipfile.ZIP_STORED:
+        problem = f"compression method {info.compress_type}"
+    if not problem and (len(data) != info.file_size or zlib.crc32(data) != info.CRC):
+        problem = "its size or checksum is another"
+    if problem:
+        raise ValueError(f"{title}: {info.filename} is not whole: {problem}")
+    return data
+
+
+def _name(info: zipfile.ZipInfo) -> bytes:
+    encoding = "utf-8" if info.flag_bits & _UTF8 else "cp437"
+    return info.orig_filename.encode(encoding, "replace")
+
+
+def _headers(info: zipfile.ZipInfo, name: bytes, offset: int) -> tuple[bytes, bytes]:
+    """An entry's local and central header, as `write` has them (APPNOTE.TXT 4.3.7, 4.3.12)."""
+    flags = 0 if name.isascii() else _UTF8
+    date = (DATE[0] - 1980) << 9 | DATE[1] << 5 | DATE[2]
+    common = (flags, info.compress_type, 0, date, info.CRC, info.compress_size, info.file_size)
+    local = struct.pack("<4s5H3L2H", b"PK\3\4", 20, *common, len(name), 0)
+    central = struct.pack("<4sBB5H3L", b"PK\1\2", 20, 3, 20, *common)
+    mode = info.external_attr & 0xFFFF0000
+    central += struct.pack("<5H2L", len(name), 0, 0, 0, 0, mode, offset)
+    return local + name, central + name
 
 
 class _Compressed:

@@ -6,16 +6,16 @@ import json
 import re
 import stat
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder import archive, data, elf, modules
+from builder import archive, data, elf, modules, shipped
 from builder.archive import DATE, MODE, PACKED
 from builder.bundle import FIRST, MODEL_SETTINGS
 from builder.errors import BuildError
-from builder.provenance import LICENCES, MANIFEST, SCHEMA
+from builder.provenance import LICENCES, MANIFEST, SBOM, SCHEMA
 
 _UNCHECKED_HASH = 1
 _FORBIDDEN = {
@@ -23,10 +23,28 @@ _FORBIDDEN = {
     "virtualenv/": "the runtime would try to activate it",
     "exec__.py": "the runtime writes its own",
 }
+_AT_THE_ROOT = ("__main__.py", "main__.py", "exec", "exec.env", MANIFEST, LICENCES, SBOM)
 _PRECOMPILED = {
     "exec": "the runtime would start it in place of Python",
     "main__.py": "the runtime makes it from __main__.py",
 }
+
+
+_MANIFEST: dict[str, type] = {
+    "python": list,
+    "bytecode": bool,
+    "executionEnv": str,
+    "memory": int,
+    "parts": list,
+}
+_PART: dict[str, type] = {
+    **dict.fromkeys(("name", "version", "source", "sha256", "licence", "python"), str),
+    "compiled": bool,
+    "files": dict,
+}
+
+Problems = Generator[str, None, str]
+"""A check: it yields problems, and returns what it saw."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +79,8 @@ class Report:
     execution_env: str = ""
     memory: int = 0
     """What the action needs, in MB, as its manifest says; 0 if it does not."""
+    card: dict[str, str] = field(default_factory=dict)
+    """What was decided about the model, and why: a line per question."""
     checks: list[Check] = field(default_factory=list)
     parts: list[PartSize] = field(default_factory=list)
 
@@ -81,7 +101,7 @@ def audit(path: Path) -> Report:
         contents = archive.read(path)
     except OSError as error:
         raise BuildError(f"cannot read {path}: {error.strerror or error}") from error
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except ValueError as error:
         raise BuildError(
             f"{path.name} is not a complete zip of {len(content)} bytes: {error}",
             "build it again: python build_zip.py",
@@ -90,16 +110,19 @@ def audit(path: Path) -> Report:
     report = Report(str(path), len(content), hashlib.sha256(content).hexdigest())
     manifest = _manifest(files)
     report.pythons = manifest["python"]
-    report.bytecode = bool(manifest.get("bytecode"))
-    report.execution_env = str(manifest.get("executionEnv", ""))
-    report.memory = manifest.get("memory", 0)
+    report.bytecode = manifest["bytecode"]
+    report.execution_env = manifest["executionEnv"]
+    report.memory = manifest["memory"]
+    known = [python for python in report.pythons if python in data.pythons()]
+    report.card = _card(files)
     for title, look in (
         ("size", lambda: _size(len(content))),
-        ("entries", lambda: _entries(contents, bool(manifest.get("executionEnv")))),
+        ("form", lambda: _form(contents)),
+        ("entries", lambda: _entries(contents, bool(report.execution_env))),
         ("manifest", lambda: _against_manifest(files, manifest)),
         ("entry point", lambda: _entry_point(files, contents.infos, report.execution_env)),
-        ("code files", lambda: _code_files(files, report.pythons)),
-        ("native parts", lambda: _native_parts(files, manifest)),
+        ("code files", lambda: _code_files(files, known)),
+        ("native parts", lambda: _native_parts(files, manifest, known)),
         ("model", lambda: _model(files)),
     ):
         report.checks.append(_check(title, look))
@@ -107,39 +130,86 @@ def audit(path: Path) -> Report:
     return report
 
 
-def _check(title: str, look: Callable[[], Iterator[str]]) -> Check:
-    """Run one check: it yields problems, and last a line that starts with "=" of what it saw."""
-    lines = list(look())
-    found = next((line[1:] for line in lines if line.startswith("=")), "")
-    return Check(title, found, tuple(line for line in lines if not line.startswith("=")))
+def _check(title: str, look: Callable[[], Problems]) -> Check:
+    """Run one check: it yields problems, and returns what it saw, "" if it cannot say."""
+    problems: list[str] = []
+    lines = look()
+    while True:
+        try:
+            problems.append(_printable(next(lines)))
+        except StopIteration as end:
+            return Check(title, _printable(end.value), tuple(problems))
+
+
+def _printable(text: str) -> str:
+    """Text without what a terminal would obey, and without what is no character."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
 
 
 def _manifest(files: dict[str, bytes]) -> dict[str, Any]:
     """The zip's manifest; an empty one if it has none, or one that is not of our form."""
-    empty: dict[str, Any] = {"python": [], "parts": []}
+    empty = {"python": [], "bytecode": False, "executionEnv": "", "memory": 0, "parts": []}
     try:
-        manifest = json.loads(files[MANIFEST])
-        texts = [*manifest["python"]]
-        for part in manifest["parts"]:
-            texts += [part[name] for name in ("name", "version", "source", "sha256", "licence")]
-            texts += [text for pair in part["files"].items() for text in pair]
-            part["compiled"] = bool(part["compiled"])
-        if type(manifest.get("memory", 0)) is not int:
+        found = json.loads(files[MANIFEST], object_pairs_hook=_unique)
+        if found["schema"] != SCHEMA:
             return empty
-    except (KeyError, ValueError, TypeError, AttributeError):
+        manifest = {**empty, **found}
+        _expect(manifest, {**_MANIFEST, "schema": int})
+        for text in manifest["python"]:
+            if type(text) is not str:
+                return empty
+        for part in manifest["parts"]:
+            _expect(part, _PART)
+            _expect(part["files"], dict.fromkeys(part["files"], str))
+    except (KeyError, ValueError, TypeError, RecursionError):
         return empty
-    formed = manifest.get("schema") == SCHEMA and all(isinstance(text, str) for text in texts)
-    return manifest if formed else empty
+    return manifest
 
 
-def _size(size: int) -> Iterator[str]:
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON; raises ValueError if a key is there twice: readers differ about it."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _expect(found: Any, types: dict[str, type]) -> None:
+    """Raise TypeError unless an object has exactly these keys, with values of exactly these types.
+
+    "python" may be left out.
+    """
+    if type(found) is not dict or not types.keys() - {"python"} <= found.keys() <= types.keys():
+        raise TypeError(found)
+    if any(type(value) is not types[key] for key, value in found.items()):
+        raise TypeError(found)
+
+
+def _size(size: int) -> Problems:
     limit = data.zip_limit()
     if size > limit:
         yield f"expected at most {limit} bytes (48 MiB as base64), found {size}"
-    yield f"={size} of {limit} bytes"
+    return f"{size} of {limit} bytes"
 
 
-def _entries(contents: archive.Contents, precompiled: bool) -> Iterator[str]:
+def _form(contents: archive.Contents) -> Problems:
+    """Whether there is nothing but entries, written as we write them, and no entry but ours."""
+    yield from contents.foreign
+    settings = _settings(contents.files)
+    own = {f"action/{path.name}" for path in shipped.files(precompiled=True)}
+    allowed = {*own, *_AT_THE_ROOT, MODEL_SETTINGS, f"model/{settings.get('file')}"}
+    for name in contents.files:
+        cached = re.fullmatch(r"action/__pycache__/(\w+)\.cpython-\d+\.pyc", name)
+        expected = f"action/{cached[1]}.py" if cached else name
+        if expected not in allowed and not name.startswith("lib/"):
+            yield f"{name}: no file of this function"
+    return "nothing but entries" if not contents.foreign else ""
+
+
+def _entries(contents: archive.Contents, precompiled: bool) -> Problems:
     names = [info.filename for info in contents.infos]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"{name}: more than once"
@@ -164,7 +234,7 @@ def _entries(contents: archive.Contents, precompiled: bool) -> Iterator[str]:
     for name, why in (_FORBIDDEN if precompiled else {**_FORBIDDEN, **_PRECOMPILED}).items():
         if any(entry == name or (name[-1] == "/" and entry.startswith(name)) for entry in names):
             yield f"{name}: must not be there ({why})"
-    yield f"={len(contents.outside)} files, {len(names)} with those in {PACKED}"
+    return f"{len(contents.outside)} files, {len(names)} with those in {PACKED}"
 
 
 def _belongs_outside(name: str) -> bool:
@@ -173,13 +243,13 @@ def _belongs_outside(name: str) -> bool:
     return ("/" not in name and name in {"__main__.py", *_PRECOMPILED, "exec.env"}) or name in first
 
 
-def _against_manifest(files: dict[str, bytes], manifest: dict[str, Any]) -> Iterator[str]:
+def _against_manifest(files: dict[str, bytes], manifest: dict[str, Any]) -> Problems:
     if MANIFEST not in files:
         yield f"expected {MANIFEST}, found none: this zip is not from build_zip.py"
-        return
+        return ""
     if not manifest["parts"]:
         yield f"{MANIFEST}: expected a manifest of schema {SCHEMA}, found {files[MANIFEST][:40]!r}"
-        return
+        return ""
     listed: dict[str, str] = {}
     for part in manifest["parts"]:
         listed |= part["files"]
@@ -200,14 +270,14 @@ def _against_manifest(files: dict[str, bytes], manifest: dict[str, Any]) -> Iter
             yield f"expected Python {', '.join(supported)}, found {python}"
         elif not any(name.startswith(modules.folder(python)) for name in files):
             yield f"no packages for Python {python}"
-    yield f"={len(manifest['parts'])} parts, {len(listed)} files, Python " + ", ".join(
+    return f"{len(manifest['parts'])} parts, {len(listed)} files, Python " + ", ".join(
         manifest["python"]
     )
 
 
 def _entry_point(
     files: dict[str, bytes], infos: list[zipfile.ZipInfo], execution_env: str
-) -> Iterator[str]:
+) -> Problems:
     main, found = "__main__.py", "main(params)"
     if execution_env:
         main, found = "main__.py", f"main(params), precompiled for {execution_env}"
@@ -221,22 +291,22 @@ def _entry_point(
             yield "exec: expected its launcher, action/launcher.py, found none"
     if main not in files:
         yield f"expected {main} at the root, found none"
-        return
+        return ""
     try:
         tree = ast.parse(files[main])
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         yield f"{main} does not parse: {error}"
-        return
+        return ""
     names = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
     if "main" not in names:
         yield f"{main} defines no main(params)"
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
             yield f"{main}: a relative import fails on the platform"
-    yield f"={main}: {found}"
+    return f"{main}: {found}"
 
 
-def _code_files(files: dict[str, bytes], pythons: list[str]) -> Iterator[str]:
+def _code_files(files: dict[str, bytes], pythons: list[str]) -> Problems:
     magics = {python: data.platform()["kinds"][f"python:{python}"]["magic"] for python in pythons}
     total = 0
     compiled = False
@@ -252,6 +322,9 @@ def _code_files(files: dict[str, bytes], pythons: list[str]) -> Iterator[str]:
             yield (
                 f"{modules.folder(python)}: not the code of Python {python} (magic number {magic})"
             )
+    named = {path for python in pythons for path in modules.named(files, python)}
+    for name in sorted(name for name in files.keys() - named if name.startswith("lib/")):
+        yield f"{name}: no index names it"
     for name, content in files.items():
         if name.startswith("lib/") and _python_of(name, pythons) is None:
             yield f"{name}: for none of the zip's Python versions ({', '.join(pythons)})"
@@ -265,7 +338,7 @@ def _code_files(files: dict[str, bytes], pythons: list[str]) -> Iterator[str]:
             yield f"{name}: not the code of Python {python_of_code} (magic number {magic})"
         elif flags != _UNCHECKED_HASH:
             yield f"{name}: would be stale after unzipping: not an unchecked-hash code file"
-    yield f"={total} modules in {PACKED}, " + ("byte-compiled" if compiled else "as sources")
+    return f"{total} modules in {PACKED}, " + ("byte-compiled" if compiled else "as sources")
 
 
 def _python_of(name: str, pythons: list[str]) -> str | None:
@@ -280,8 +353,9 @@ def _cached(python: str) -> str:
     return "cpython-" + python.replace(".", "")
 
 
-def _native_parts(files: dict[str, bytes], manifest: dict[str, Any]) -> Iterator[str]:
-    pythons = manifest["python"]
+def _native_parts(
+    files: dict[str, bytes], manifest: dict[str, Any], pythons: list[str]
+) -> Problems:
     ours = {name for part in manifest["parts"] if part["compiled"] for name in part["files"]}
     binaries = [name for name in files if modules.is_library(name)]
     newest: dict[str, str] = {}
@@ -304,7 +378,7 @@ def _native_parts(files: dict[str, bytes], manifest: dict[str, Any]) -> Iterator
         for problem in _built_well(library) if name in ours else ():
             yield f"{name}: {problem}"
     needs = ", ".join(f"{family} {newest[family]}" for family in sorted(newest))
-    yield f"={len(binaries)} libraries; newest symbols needed: {needs or 'none'}"
+    return f"{len(binaries)} libraries; newest symbols needed: {needs or 'none'}"
 
 
 def _loads(
@@ -351,17 +425,34 @@ def _at_most(version: str, ceiling: str) -> bool:
     return numbers(version) <= numbers(ceiling)
 
 
-def _model(files: dict[str, bytes]) -> Iterator[str]:
+def _settings(files: dict[str, bytes]) -> dict[str, Any]:
+    """What `model.json` says; empty if there is none that reads."""
     try:
         settings = json.loads(files[MODEL_SETTINGS])
+    except (KeyError, ValueError, RecursionError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
+def _model(files: dict[str, bytes]) -> Problems:
+    settings = _settings(files)
+    try:
         model = files[f"model/{settings['file']}"]
         classes = len(settings["labels"])
     except (KeyError, ValueError, TypeError) as error:
         yield f"expected {MODEL_SETTINGS} and the model it names: {type(error).__name__} {error}"
-        return
+        return ""
     if model[4:8] != b"TFL3":
         yield f"model/{settings['file']} is not a TFLite model"
-    yield f"={settings['name']}, {classes} classes"
+    return f"{settings.get('name')}, {classes} classes"
+
+
+def _card(files: dict[str, bytes]) -> dict[str, str]:
+    """The model's card; empty if the zip has none."""
+    card = _settings(files).get("card")
+    if not isinstance(card, dict):
+        return {}
+    return {_printable(str(title)): _printable(str(text)) for title, text in card.items()}
 
 
 def _sizes(contents: archive.Contents, manifest: dict[str, Any], size: int) -> list[PartSize]:
@@ -387,7 +478,7 @@ def _sizes(contents: archive.Contents, manifest: dict[str, Any], size: int) -> l
     # What is left is the end of each zip, and the entry of the one in the other.
     totals.setdefault("action", [0, 0, 0])[2] += size - sum(total[2] for total in totals.values())
     return [
-        PartSize(title, titles.get(title, ""), *total)
+        PartSize(_printable(title), _printable(titles.get(title, "")), *total)
         for title, total in totals.items()
         if total[0]
     ]

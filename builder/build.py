@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,6 @@ from builder.paths import SAMPLE as SAMPLE
 from builder.requantize import requantize
 from builder.runtime import DEFAULT, Options, registered
 from builder.runtime.providers import PROVIDERS
-from builder.tflite import signature
 
 
 @dataclass(frozen=True)
@@ -184,14 +183,13 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
             f"agrees with the original on {agreed.pictures} pictures (largest probability "
             f"difference {agreed.probability:.3f})",
         ]
-    part = replace(chosen.part, source=f"{chosen.part.source}, converted to int8")
     figures = {
         "channels": converted.channels,
         "rescaled": converted.rescaled,
         "largestWeightError": round(converted.error, 6),
         "agreement": asdict(agreed),
     }
-    return replace(chosen, path=path, part=part, signature=signature(path)), figures
+    return model.replaced(chosen, path, "converted to int8"), figures
 
 
 def _provider(wishes: Wishes, chosen: Model, console: Console) -> str:

@@ -156,6 +156,7 @@ def _check(options: argparse.Namespace, target: deployment.Target | None, consol
 
     checked = audit.audit(options.check)
     report.show_audit(checked, console)
+    report.show_card(checked, console)
     answers = {}
     failed = BuildError("")
     try:

@@ -4,7 +4,6 @@ import io
 import re
 from dataclasses import dataclass
 
-from elftools.common.exceptions import ELFError
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
@@ -44,8 +43,9 @@ def read(content: bytes) -> Library:
     """Read a shared library; raises ValueError if the bytes are none."""
     try:
         return _read(content)
-    except (ELFError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(str(error)) from error
+    # What pyelftools raises for bytes that are none is not documented.
+    except Exception as error:
+        raise ValueError(str(error) or type(error).__name__) from error
 
 
 def _read(content: bytes) -> Library:

@@ -8,7 +8,7 @@ from builder import shipped
 
 PICTURE: int = shipped.constant("picture_cost.py", "MEMORY")
 """Bytes that the costliest picture takes."""
-PROXY = 12_000_000
+PROXY = 14_000_000
 """Bytes of OpenWhisk's proxy beside the action, apart from what it keeps of the zip."""
 PROXY_PER_BYTE = 4.0
 """Bytes that the proxy keeps per byte of the zip: the request, its JSON, base64 and the zip itself.

@@ -157,15 +157,12 @@ def finer(chosen: Model) -> Model:
     path = TRIMMED / f"{chosen.part.sha256[:12]}-{activation}" / chosen.path.name
     with replacing(path) as fresh:
         fresh.write_bytes(content)
-    card = dict(chosen.settings["card"])
-    card["output"] += f"; the function does the {activation}, in float: its own knows 256 steps"
-    return replace(
-        chosen,
-        path=path,
-        part=replace(chosen.part, source=f"{chosen.part.source}, without its last {activation}"),
-        settings={**chosen.settings, "activation": activation, "card": card},
-        signature=signature(path),
+    done = replaced(chosen, path, f"without its last {activation}")
+    done.settings["activation"] = activation
+    done.settings["card"]["output"] += (
+        f"; the function does the {activation}, in float: its own knows 256 steps"
     )
+    return done
 
 
 def _labels(
@@ -202,7 +199,8 @@ def _labels(
             f"{name} has {classes} classes and no labels"
             + (f" (it carries {others}, which nothing says are labels)" if others else "")
             + (f"; {about.metadata.problem}" if about.metadata.problem else ""),
-            "pass their names with --labels FILE",
+            "pass their names with --labels FILE; but if it gives an embedding, a vector that is "
+            "compared with others, it is no classifier",
         )
     named = labels.fit(content, origin, classes, said.background)
     return named, replace(part, sha256=hashlib.sha256(content).hexdigest())
@@ -223,13 +221,35 @@ def _card(about: Signature, source: Input, sink: Output, named: Labels) -> dict[
     names, background = named.names, named.background
     around = f"{names[0]!r} to {names[-1]!r}"
     has = "no background class" if background is None else f"class {background} is background"
-    operators = ", ".join(f"{name} {about.versions[name]}" for name in sorted(about.versions))
     return {
         "input": source.card,
         "output": sink.card,
         "labels": f"{len(names)} from {named.origin}: {around}; {has}",
-        "operators": operators,
+        "operators": _operators(about),
     }
+
+
+def _operators(about: Signature) -> str:
+    return ", ".join(f"{name} {about.versions[name]}" for name in sorted(about.versions))
+
+
+def replaced(chosen: Model, path: Path, how: str) -> Model:
+    """The model with another file for it.
+
+    Args:
+        chosen: the model.
+        path: the file that ships.
+        how: what was done to the original, for its provenance.
+    """
+    about = signature(path)
+    card = {**chosen.settings["card"], "operators": _operators(about)}
+    return replace(
+        chosen,
+        path=path,
+        part=replace(chosen.part, source=f"{chosen.part.source}, {how}"),
+        settings={**chosen.settings, "card": card},
+        signature=about,
+    )
 
 
 def _part(found: Found, name: str) -> Part:

@@ -356,7 +356,8 @@ def _usual(low: float, high: float) -> Normalization | None:
         width = float(ends.max() - starts.min())
         if max(abs(low - starts.min()), abs(high - ends.max())) <= _CLOSE * width:
             return usual
-    return None
+    # Bright pictures may have been missing, but no other range reaches so far.
+    return _RANGES["0..255"] if abs(low) <= 1 and 128 < high <= 256 else None
 
 
 def _quantized_first(model: Signature, source: Tensor) -> Tensor | None:

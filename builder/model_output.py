@@ -293,14 +293,17 @@ def _refuse_custom(name: str, operator: str) -> None:
 def _of_several(model: Signature) -> str:
     shapes = [tensor.shape for tensor in model.outputs]
     names = " ".join(tensor.name.lower() for tensor in model.outputs)
+    sizes = [abs(int(np.prod(shape))) for shape in shapes]
     if len(shapes) > 3 and any(len(shape) == 3 and shape[-1] == 4 for shape in shapes):
         return "a detector, which gives boxes, their classes and scores"
     if any(len(shape) >= 3 and shape[-1] == 4 for shape in shapes) or "box" in names:
         return "a detector, which gives boxes and scores"
+    if all(len(shape) == 3 and shape[1] == shapes[0][1] > 100 for shape in shapes):
+        return "a detector, which gives boxes and scores for many places"
     if any(len(shape) == 4 and min(shape[1:3]) > 1 for shape in shapes):
         return "a detector, or one of poses or outlines, which gives maps"
-    if "landmark" in names or "keypoint" in names or "score" in names:
-        return "one of landmarks"
+    if "landmark" in names or all(size == 1 or (size % 3 == 0 and size > 9) for size in sizes):
+        return "one of landmarks: points of a face, a hand or a body"
     return "one with several answers; convert it with the one output that has a score per class"
 
 

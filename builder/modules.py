@@ -126,7 +126,7 @@ def read(files: Mapping[str, bytes], python: str) -> tuple[int, list[str]]:
             path = f"{where}{stream}.code"
             needed[path] = max(needed.get(path, 0), offset + length)
         names = [*index["modules"], *index["libraries"]]
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{where}{INDEX} does not read: {type(error).__name__} {error}") from error
     for path, least in needed.items():
         if path not in files:
@@ -134,3 +134,18 @@ def read(files: Mapping[str, bytes], python: str) -> tuple[int, list[str]]:
         if len(files[path]) < least:
             raise ValueError(f"{path} is not whole: expected {least} bytes")
     return magic, names
+
+
+def named(files: Mapping[str, bytes], python: str) -> set[str]:
+    """The paths that belong to a Python version: its index, and what that names; none if it has not
+    one that reads.
+    """
+    try:
+        read(files, python)
+    except ValueError:
+        return set()
+    where = folder(python)
+    index = json.loads(files[where + INDEX])
+    paths = {f"{where}{path}" for paths in index["libraries"].values() for path in paths}
+    streams = {f"{where}{module[2]}.code" for module in index["modules"].values()}
+    return {where + INDEX, *paths, *streams}

@@ -48,6 +48,15 @@ def show_audit(report: Report, console: Console) -> None:
             console.text(f"    and {len(check.problems) - 20} more")
 
 
+def show_card(report: Report, console: Console) -> None:
+    """What was decided about the model when the zip was built."""
+    if report.card:
+        console.text()
+        console.text("The model:")
+    for title, text in report.card.items():
+        console.text(f"    {title}: {text}")
+
+
 def show_plan(plan: Sequence[File], console: Console) -> None:
     """What becomes of the largest files, and what that costs a cold start."""
     rows = [
@@ -156,6 +165,7 @@ def as_values(
         "python": report.pythons,
         "bytecode": report.bytecode,
         "model": model,
+        "card": report.card,
         "parts": [asdict(part) for part in report.parts],
         "checks": [asdict(check) for check in report.checks],
         "smoke": smoke,

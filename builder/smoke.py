@@ -19,9 +19,11 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from builder.errors import SmokeError
+from builder.files import tail
 
 TIMEOUT_SECONDS = 60.0
 
@@ -116,7 +118,7 @@ class Action:
             stdin.write(line + b"\n")
             stdin.flush()
         except BrokenPipeError:
-            raise SmokeError(f"the action died\n{self.log()[-2000:]}") from None
+            raise SmokeError(f"the action died\n{tail(self.log())}") from None
         return self._read()
 
     def log(self) -> str:
@@ -144,17 +146,20 @@ class Action:
             while b"\n" not in self._buffer:
                 if not ready.select(max(0.0, deadline - time.monotonic())):
                     self._process.kill()
-                    raise SmokeError(f"no answer in {TIMEOUT_SECONDS:.0f} s\n{self.log()[-2000:]}")
+                    raise SmokeError(f"no answer in {TIMEOUT_SECONDS:.0f} s\n{tail(self.log())}")
                 chunk = self._answers.read(1 << 16)
                 if not chunk:
                     self._process.wait(5)
                     raise SmokeError(
                         f"the action died (exit status {self._process.returncode})\n"
-                        f"{self.log()[-2000:]}"
+                        f"{tail(self.log())}"
                     )
                 self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
-        return json.loads(line)
+        try:
+            return json.loads(line)
+        except ValueError as error:
+            raise SmokeError(f"the answer is no JSON: {error}\n{tail(self.log())}") from error
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -227,17 +232,31 @@ def check(archive: Path, interpreter: str, sample: Path, expected: str) -> dict[
         log = action.log()
         init = action.init_seconds
     first = answers[0]
-    if "error" in first or not first.get("results"):
-        raise SmokeError(f"the sample picture got {json.dumps(first)}\n{log[-2000:]}")
-    found = first["results"][0]
-    if expected and found.get("wordnetId") != expected:
-        raise SmokeError(f"the sample picture must be {expected}, found {json.dumps(found)}")
-    return {
-        "results": first["results"],
-        "init": init,
-        "first": seconds[0],
-        "warm": statistics.median(seconds[1:]),
-        "rss": answers[-1]["details"]["memory"]["rss"],
-        "nodes": first["details"]["model"]["nodes"],
-        "log": log,
-    }
+    for number, answer in enumerate(answers, 1):
+        which = f"activation {number} of {len(answers)}"
+        if not isinstance(answer, dict) or "error" in answer or not answer.get("results"):
+            raise SmokeError(f"{which}: the sample picture got {_brief(answer)}\n{tail(log)}")
+        found = answer["results"][0]
+        if expected and found.get("wordnetId") != expected:
+            raise SmokeError(f"{which}: the sample picture must be {expected}, found {found}")
+        if answer["results"] != first["results"]:
+            raise SmokeError(
+                f"{which}: the same picture must get the same answer, found "
+                f"{_brief(first['results'])} at first and then {_brief(answer['results'])}"
+            )
+    try:
+        return {
+            "results": first["results"],
+            "init": init,
+            "first": seconds[0],
+            "warm": statistics.median(seconds[1:]),
+            "rss": max(answer["details"]["memory"]["rss"] for answer in answers),
+            "nodes": first["details"]["model"]["nodes"],
+            "log": log,
+        }
+    except (KeyError, TypeError) as error:
+        raise SmokeError(f"the answers lack a detail that was asked for: {error}") from error
+
+
+def _brief(answer: Any) -> str:
+    return shorten(json.dumps(answer, ensure_ascii=False), 500, placeholder=" ...")

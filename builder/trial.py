@@ -35,16 +35,7 @@ from action.picture import decode
 folder = sys.argv[2]
 with open(os.path.join(folder, "model.json"), encoding="utf-8") as file:
     settings = json.load(file)
-
-
-def read(name):
-    own = name == "model/model.json"
-    path = os.path.join(folder, "model.json") if own else settings["file"]
-    with open(path, "rb") as file:
-        return file.read()
-
-
-model = Classifier(read)
+model = Classifier(settings, settings["file"])
 pictures = list(np.load(os.path.join(folder, "pictures.npy")))
 for path in sys.argv[3:]:
     with open(path, "rb") as file:

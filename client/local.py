@@ -31,7 +31,7 @@ def handler() -> Handler | str:
     # The interpreter's own chatter ("INFO: ...") is for logs, not for a terminal.
     with silenced():
         try:
-            return start(use(str(BUILT / _RUNNING), own=False).read)
+            return start(use(str(BUILT / _RUNNING), own=False))
         except Unfit as error:
             return str(error)
         except Exception as error:

@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from action.packed import Packed
 from builder.errors import BuildError
-from builder.model import Said
 from builder.paths import BUILD, ROOT
 from builder.tools import environment
 from builder.variables import neutral
@@ -83,7 +83,7 @@ def _prepare(arguments: list[str]) -> int:
         labels = folder / "labels.txt"
         labels.write_text("\n".join(COLOURS))
         path = Colours("uint8", size=32).write(folder / "model" / "colours.tflite")
-        found = model.resolve(str(path), Said(labels), console)
+        found = model.resolve(str(path), model.Said(labels), console)
         if found.path != path:
             shutil.copy(found.path, folder / "model")
         (folder / "model" / "model.json").write_text(json.dumps(found.settings))
@@ -94,6 +94,19 @@ def _prepare(arguments: list[str]) -> int:
         return min(1, abs(subprocess.call(
             command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(packages)}
         )))  # fmt: skip
+
+
+class _Folder(Packed):
+    """The files of a zip in a folder."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def read(self, name: str) -> bytes:
+        return Path(self._folder, name).read_bytes()
+
+    def extracted(self, name: str) -> str:
+        return os.path.join(self._folder, name)
 
 
 def _write_corpus(folder: Path) -> None:
@@ -111,6 +124,7 @@ def _write_corpus(folder: Path) -> None:
         {"image": image, "topK": 2, "threshold": 0.1, "details": True},
         {"images": [image, f"data:image/gif;base64,{image}", "*", 7]},
         {"image": image.replace("/", "_").replace("+", "-"), "__ow_path": "", "other": None},
+        {"image": image.replace("+", " ")},
     )):  # fmt: skip
         (folder / f"params {number}").write_text(json.dumps(params))
 
@@ -124,10 +138,12 @@ def _fuzz(options: argparse.Namespace) -> None:
         from action.request import ImageError
     from PIL import PngImagePlugin
 
+    from tests import hostile
+
     # As if whoever sends it had got the checksums right, and nobody looks at the log.
     stream = PngImagePlugin.ChunkStream
     stream.crc = stream.crc_skip  # type: ignore[method-assign]
-    answer = activation.start(lambda name: Path(options.prepared, name).read_bytes())
+    answer = activation.start(_Folder(options.prepared))
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
     sound = answer({"image": _sound(options.prepared)})
     assert "results" in sound
@@ -141,6 +157,7 @@ def _fuzz(options: argparse.Namespace) -> None:
                 found = picture.decode(data, 32, 32, 3, 0.875)
             except ImageError as error:
                 assert len(str(error)) < 300, error
+                assert hostile.ERRORS.fullmatch(str(error)), error
             else:
                 assert found.pixels.shape == (32, 32, 3)
         seconds = time.process_time() - began

@@ -70,24 +70,23 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
 
 
 def test_the_function_reads_what_is_written(tmp_path: Path) -> None:
-    """By its own few lines, whether it reads ahead or not, and as a file."""
+    """By its own few lines; as files, too, whether a thread writes them or not."""
     write(ENTRIES, tmp_path / "a.zip")
     shutil.unpack_archive(tmp_path / "a.zip", tmp_path)
     packed = Packed(str(tmp_path))
     contents = {entry.path: entry.content for entry in ENTRIES if not entry.outside}
     assert packed.names.keys() == contents.keys()
     assert {name: packed.read(name) for name in contents} == contents
-    packed.read_ahead(["large", "nothing", "noise"])
-    assert packed.read("noise") == contents["noise"]
-    with pytest.raises(FileNotFoundError, match=r"nothing is not in packed\.zip"):
-        packed.read("nothing")
+    packed.extract_ahead(["large", "nothing", "noise"])
+    assert Path(packed.extracted("noise")).read_bytes() == contents["noise"]
     for _ in range(2):
-        assert packed.read("large") == contents["large"]
+        with pytest.raises(FileNotFoundError, match=r"nothing is not in packed\.zip"):
+            packed.extracted("nothing")
         assert Path(packed.extracted("large")).read_bytes() == contents["large"]
     (tmp_path / "large").write_bytes(b"half of it")
     assert Path(packed.extracted("large")).read_bytes() == contents["large"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "__main__.py", "a.zip", "empty", "large", "packed.zip",
+        "__main__.py", "a.zip", "empty", "large", "noise", "packed.zip",
     ]  # fmt: skip
 
 

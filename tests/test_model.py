@@ -613,7 +613,7 @@ def test_the_card(tmp_path: Path, labels: Path, console: Console) -> None:
         "output": "probabilities of 3 classes, as they are (its last operator is SOFTMAX); the "
         "function does the softmax, in float: its own knows 256 steps",
         "labels": "3 from labels.txt (lines of text): 'red' to 'blue'; no background class",
-        "operators": "MEAN 2, SOFTMAX 2",
+        "operators": "MEAN 2",
     }
     json.dumps(card)
 

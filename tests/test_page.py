@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -50,6 +53,7 @@ class Visit:
         self.page.on("request", lambda made: self.requests.append((made.method, made.url)))
         self.page.add_init_script(WATCHED)
         self.page.goto(address)
+        self.rows = self.page.locator("#rows li")
         self.status = self.page.locator("#status")
 
     def posts(self) -> int:
@@ -57,7 +61,7 @@ class Visit:
 
     def choose(self, content: bytes, name: str = "a.jpg", kind: str = "image/jpeg") -> None:
         chosen: Any = {"name": name, "mimeType": kind, "buffer": content}
-        self.page.get_by_label("Choose a picture").set_input_files(chosen)
+        self.page.locator(".choose input").set_input_files(chosen)
 
     def hand_over(self, event: str, content: bytes, name: str, kind: str) -> None:
         """Drop or paste a file."""
@@ -86,13 +90,17 @@ class Visit:
 
     def sees(self, name: str) -> None:
         expect(self.status).to_have_text(re.compile(rf"^{name}, \d+\.\d %$"))
-        expect(self.page.locator("li")).to_have_count(5)
+        for text in self.rows.all_inner_texts():
+            assert not text.startswith((name, "background"))
+            assert "0.0 %" not in text.replace("10.0 %", "")
         expect(self.page.locator("main")).to_have_attribute("aria-busy", "false")
 
-    def fails(self, said: str) -> None:
+    def fails(self, said: str, words: str = "") -> None:
+        """With what a person is told, and the function's own words below it."""
         expect(self.status).to_have_class("error")
         expect(self.status).to_contain_text(said)
-        expect(self.page.locator("li")).to_have_count(0)
+        expect(self.page.locator("#also")).to_contain_text(words)
+        expect(self.rows).to_have_count(0)
 
     def complained_of_status_only(self) -> None:
         """Chromium's console has a line for each answer that is no success."""
@@ -177,12 +185,12 @@ def test_drop_choose_and_paste(visit: Visit) -> None:
         visit.sees("espresso")
         expect(visit.page.locator("figure img")).to_have_count(1)
         assert visit.sent() == picture
-    first = visit.page.locator("li").first
-    width = first.locator(".bar div").evaluate(
+    width = visit.page.locator("#share div").evaluate(
         "(bar) => bar.offsetWidth / bar.parentNode.offsetWidth"
     )
-    share = float(re.findall(r"([\d.]+) %", first.inner_text())[0])
+    share = float(re.findall(r"([\d.]+) %", visit.status.inner_text())[0])
     assert width * 100 == pytest.approx(share, abs=2)
+    visit.page.get_by_text("Sizes and times").click()
     for name in ("Sent", "Decode", "Classify", "Function", "Round trip"):
         value = visit.page.locator(f"dt:has-text('{name}') + dd").inner_text()
         assert re.match(r"[\d.]+ (ms|kB)", value), value
@@ -249,7 +257,8 @@ def test_transparency_and_formats_that_the_function_does_not_take(visit: Visit) 
 def test_what_the_function_refuses(visit: Visit) -> None:
     """Chromium shows an icon, whatever it is called; the function does not take it."""
     visit.choose(encoded(plain("red"), "ICO"), "a.png", "image/png")
-    visit.fails("unsupported format")
+    visit.fails("does not take this kind of picture. Save it as JPEG", "unsupported format")
+    expect(visit.page.get_by_role("button", name="Try again")).to_be_hidden()
     expect(visit.page.locator("figure img")).to_have_count(1)
     visit.complained_of_status_only()
 
@@ -259,7 +268,8 @@ def test_what_the_function_refuses(visit: Visit) -> None:
     [
         (502, "<h1>Bad gateway</h1>", "The function gave no answer (status 502)."),
         (429, '{"error": "later"}', "Too many requests."),
-        (500, '{"error": "internal error"}', "internal error"),
+        (503, "", "Try again in a moment."),
+        (500, '{"error": "internal error"}', "Try again in a moment."),
         (202, '{"activationId": "0"}', "not as expected"),
         (0, "", "The function could not be reached."),
     ],
@@ -271,10 +281,14 @@ def test_failures_on_the_way(visit: Visit, status: int, body: str, said: str) ->
     expect(visit.page.locator("#about")).not_to_be_empty()
     visit.page.route("**/*", answer)
     visit.choose(SAMPLE.read_bytes())
-    visit.fails(said)
+    visit.fails(said, "The function says: internal error" if status == 500 else "")
     visit.page.unroute("**/*")
     visit.complained_of_status_only()
-    visit.choose(SAMPLE.read_bytes())
+    if status == 202:
+        expect(visit.page.get_by_role("button", name="Try again")).to_be_hidden()
+        visit.choose(SAMPLE.read_bytes())
+    else:
+        visit.page.get_by_role("button", name="Try again").click()
     visit.sees("espresso")
 
 
@@ -301,12 +315,231 @@ def test_a_late_answer_is_ignored(visit: Visit) -> None:
     assert visit.page.locator("figure img").get_attribute("alt") == "Picture a.jpg"
 
 
+def answered(names: list[tuple[str, float]], start: str = "warm") -> str:
+    """The function's answer, with these classes."""
+    timings = {"decode": 1, "classify": 2, "total": 3, "init": 400}
+    results = [
+        {"className": name, "probability": share, "background": name == "background"}
+        for name, share in names
+    ]
+    return json.dumps({"results": results, "details": {"timings": timings, "start": start}})
+
+
+def show(visit: Visit, answer: str) -> None:
+    """The page with this answer, whatever the picture."""
+    visit.page.route("**/*details=true", lambda route: route.fulfill(status=200, body=answer))
+    visit.choose(SAMPLE.read_bytes())
+    expect(visit.status).to_have_class("found")
+
+
+def test_only_what_says_something(visit: Visit) -> None:
+    """The headline is no row too; what is unlikely is behind a button, what is nothing nowhere."""
+    classes = [("background", 0.5), ("giant panda, panda, bear", 0.4), ("tabby, cat", 0.06)]
+    classes += [("lynx", 0.02), ("fox", 0.005), ("wolf", 0.0005), ("hare", 0.0004), ("owl", 0.0)]
+    show(visit, answered(classes))
+    expect(visit.status).to_have_text("giant panda, 40.0 %")
+    expect(visit.page.locator("#lead")).to_have_text("Perhaps")
+    expect(visit.page.locator("#also")).to_have_text("panda, bear")
+    shown = [row.locator("span").first.text_content() for row in visit.rows.all()]
+    more = visit.page.get_by_role("button", name="2 more, less likely")
+    expect(more).to_have_attribute("aria-expanded", "false")
+    assert shown == ["tabbycat", "lynx", "fox", "wolf"]
+    assert [row.is_visible() for row in visit.rows.all()] == [True, True, False, False]
+    more.click()
+    assert [row.is_visible() for row in visit.rows.all()] == [True] * 4
+    assert min(bar.bounding_box()["width"] for bar in visit.page.locator(".bar div").all()) > 0  # type: ignore[index]
+    visit.page.get_by_role("button", name="Fewer").click()
+    assert [row.is_visible() for row in visit.rows.all()] == [True, True, False, False]
+    show(visit, answered([("background", 1.0), ("owl", 0.0)]))
+    expect(visit.status).to_have_text("Nothing that it knows. Try another picture.")
+    expect(visit.page.locator(".bar")).to_be_hidden()
+
+
+def test_cold_and_warm(visit: Visit) -> None:
+    show(visit, answered([("owl", 0.95)], "cold"))
+    expect(visit.page.locator("#start")).to_have_text("cold start")
+    expect(visit.page.locator("#time")).to_contain_text("after it had started")
+    expect(visit.page.locator("#lead")).to_have_text("This looks like")
+    show(visit, answered([("owl", 0.05)]))
+    expect(visit.page.locator("#start")).to_have_text("warm")
+    expect(visit.page.locator("#lead")).to_have_text("Hard to say; at best")
+
+
+def test_names_from_right_to_left(visit: Visit) -> None:
+    show(visit, answered([("قطة، هر", 0.7), ("ארנב", 0.2), ("fox", 0.1)]))
+    expect(visit.status).to_have_text("قطة, 70.0 %")
+    expect(visit.page.locator("#also")).to_have_text("هر")
+    directions = visit.page.locator("#status b, #rows span:first-child").evaluate_all(
+        "(all) => all.map((each) => getComputedStyle(each).direction)"
+    )
+    assert directions == ["rtl", "rtl", "ltr"]
+
+
+def test_several_pictures(visit: Visit) -> None:
+    """Each has its own answer, in order; one that fails does not keep the others from it."""
+    held: list[Route] = []
+    visit.page.route("**/*details=true", lambda route: held.append(route))
+    files: Any = [
+        {"name": f"{number}.png", "mimeType": "image/png", "buffer": encoded(plain(colour))}
+        for number, colour in enumerate(("red", "lime", "blue", "white"))
+    ]
+    files.insert(2, {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"text"})
+    visit.page.locator(".choose input").set_input_files(files)
+    tiles = visit.page.locator(".strip button")
+    expect(tiles).to_have_count(5)
+    expect(visit.page.locator("#count")).to_have_text("0 of 5 pictures")
+    expect(visit.status).to_have_class("busy")
+    visit.page.wait_for_timeout(300)
+    assert len(held) == 1  # alone: it starts the function
+    held[0].fulfill(status=200, body=answered([("class 0", 0.9)]))
+    while len(held) < 4:
+        visit.page.wait_for_timeout(50)
+    expect(visit.page.locator("#count")).to_have_text("2 of 5 pictures, 1 without an answer")
+    for number, route in reversed([*enumerate(held)][1:]):  # the last one first
+        route.fulfill(status=200, body=answered([(f"class {number}", 0.9)]))
+    expect(visit.page.locator("#count")).to_have_text("5 of 5 pictures, 1 without an answer")
+    expect(visit.page.locator("progress")).to_be_hidden()
+    named = [text.split("\n")[0] for text in tiles.all_inner_texts()]
+    assert named == ["class 0", "class 1", "failed", "class 2", "class 3"]
+    expect(visit.status).to_have_text("class 0, 90.0 %")
+    for at, text in ((3, "class 2, 90.0 %"), (2, "“notes.txt” is no picture")):
+        tiles.nth(at).press("Enter")
+        expect(visit.status).to_contain_text(text)
+        expect(tiles.nth(at)).to_have_attribute("aria-current", "true")
+        assert visit.page.locator(".strip [aria-current=true]").count() == 1
+    visit.page.unroute("**/*details=true")
+    visit.choose(SAMPLE.read_bytes())
+    visit.sees("espresso")
+    expect(tiles.first).to_be_hidden()
+
+
+def test_several_are_dropped(visit: Visit) -> None:
+    visit.page.evaluate(
+        """(content) => {
+          const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
+          const dataTransfer = new DataTransfer();
+          for (const name of ['a', 'b']) {
+            dataTransfer.items.add(new File([bytes], name, { type: 'image/jpeg' }));
+          }
+          dispatchEvent(new DragEvent('drop', { dataTransfer, cancelable: true }));
+        }""",
+        base64.b64encode(SAMPLE.read_bytes()).decode(),
+    )
+    expect(visit.page.locator("#count")).to_have_text("2 of 2 pictures")
+    named = [text.split("\n")[0] for text in visit.page.locator(".strip button").all_inner_texts()]
+    assert named == ["espresso", "espresso"]
+
+
+EXAMPLES = {
+    "cat": ("Egyptian cat", "tabby", "tiger cat"),
+    "clock": ("analog clock", "wall clock"),
+    "traffic light": ("traffic light",),
+}
+
+
+def test_examples_are_one_tap_from_an_answer(browser: Browser, address: str) -> None:
+    for name, classes in EXAMPLES.items():
+        visit = Visit(browser, address)
+        visit.page.get_by_role("button", name=name, exact=True).click()
+        expect(visit.status).to_have_class("found")
+        assert visit.status.inner_text().replace("\n", "").startswith(classes)
+        visit.page.context.close()
+        assert visit.problems == []
+
+
+def test_copied_as_curl_and_json(browser: Browser, address: str, tmp_path: Path) -> None:
+    """The command, run by a shell, answers what the page shows."""
+    permissions = ["clipboard-read", "clipboard-write"]
+    visit = Visit(browser, address, permissions=permissions)
+    name = "it's $HOME a.jpg"
+    visit.choose(SAMPLE.read_bytes(), name)
+    visit.sees("espresso")
+
+    def copied(what: str) -> str:
+        visit.page.get_by_role("button", name=what).click()
+        expect(visit.page.locator("#copied")).to_have_text("Copied")
+        return str(visit.page.evaluate("navigator.clipboard.readText()"))
+
+    shown = json.loads(copied("Copy JSON"))
+    assert shown["results"][0]["className"] == "espresso"
+    command = copied("Copy as curl")
+    (tmp_path / name).write_bytes(SAMPLE.read_bytes())
+    if shutil.which("curl"):
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path, capture_output=True, check=True,
+            env={**os.environ, "no_proxy": "127.0.0.1"},
+        )  # fmt: skip
+        assert json.loads(done.stdout)["results"] == shown["results"]
+    # A page that is not of https has no clipboard but by the old way.
+    visit.page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
+    assert copied("Copy JSON").startswith("{")
+    visit.choose(SAMPLE.read_bytes(), "a\nb\x1b.jpg")
+    visit.sees("espresso")
+    assert copied("Copy as curl").isprintable()
+    visit.page.context.close()
+
+
+def test_without_script(browser: Browser, address: str) -> None:
+    visit = Visit(browser, address, java_script_enabled=False)
+    expect(visit.page.get_by_text("This page needs JavaScript")).to_be_visible()
+    expect(visit.page.get_by_text("curl -H")).to_be_visible()
+    expect(visit.page.locator("main")).to_be_hidden()  # nothing that does nothing
+    visit.page.context.close()
+
+
+@pytest.mark.parametrize("touch", [True, False])
+@pytest.mark.parametrize("size", [(320, 568), (390, 844), (1280, 800), (640, 400)])
+def test_screens(browser: Browser, address: str, size: tuple[int, int], touch: bool) -> None:
+    """All of the zone is a button, the answer is in view, nothing is wider than the screen.
+
+    640 x 400 is 1280 x 800 at a zoom of 200 %.
+    """
+    width, height = size
+    visit = Visit(
+        browser, address, viewport={"width": width, "height": height}, has_touch=touch,
+        is_mobile=touch, reduced_motion="reduce",
+    )  # fmt: skip
+    zone = visit.page.locator(".zone")
+    expect(zone).to_have_count(1)
+    assert zone.inner_text().startswith("Take a photo" if touch else "Drop, paste or choose")
+    assert zone.locator("input").get_attribute("capture") == ("environment" if touch else None)
+    box = zone.bounding_box()
+    assert box
+    assert box["y"] + box["height"] <= height
+    for x in (8, box["width"] / 2, box["width"] - 8):
+        for y in (8, box["height"] / 2, box["height"] - 8):
+            with visit.page.expect_file_chooser():
+                zone.click(position={"x": x, "y": y})
+
+    def fits() -> None:
+        assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        box = visit.status.bounding_box()
+        assert box
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= height
+
+    visit.page.evaluate("scrollTo(0, 9999)")
+    visit.choose(SAMPLE.read_bytes())
+    visit.sees("espresso")
+    fits()
+    files: Any = [{"name": "a.jpg", "mimeType": "image/jpeg", "buffer": SAMPLE.read_bytes()}] * 12
+    visit.page.locator(".choose input").set_input_files(files)
+    expect(visit.page.locator("#count")).to_have_text("12 of 12 pictures")
+    if height > 400:
+        fits()
+    visit.choose(b"text", "a.txt", "text/plain")
+    visit.fails("no picture")
+    fits()
+    visit.page.context.close()
+    assert visit.problems == []
+
+
 def test_by_keyboard(visit: Visit) -> None:
     # It begins to listen here, not with the key that it waits for: the browser is told of it aside
     # from the keys, and may take them first.
     with visit.page.expect_file_chooser() as opened:
         visit.page.keyboard.press("Tab")
-        chooser = visit.page.get_by_label("Choose a picture")
+        chooser = visit.page.get_by_label("Drop, paste or choose pictures")
         expect(chooser).to_be_focused()
         outline = chooser.evaluate("(input) => getComputedStyle(input.parentNode).outlineStyle")
         assert outline == "solid"
@@ -343,6 +576,12 @@ def test_accessible(
     check()
     visit.choose(b"text", "a.txt", "text/plain")
     visit.fails("no picture")
+    check()
+    files: Any = [{"name": "a.jpg", "mimeType": "image/jpeg", "buffer": SAMPLE.read_bytes()}] * 7
+    visit.page.locator(".choose input").set_input_files(files)
+    expect(visit.page.locator("#count")).to_have_text("7 of 7 pictures")
+    check()
+    visit.page.get_by_text("Sizes and times").click()
     check()
     visit.page.context.close()
     assert visit.problems == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from builder.archive import DATE, PACKED
@@ -19,11 +20,22 @@ def inside(name: str) -> bool:
     return own or name.startswith(("lib/", "model/")) or name in INSIDE
 
 
-def write(files: Files, path: Path, mode: int = 0o100644, executable: int = 0) -> Path:
-    """Write a zip, all files with one mode, but for `exec`, and most of them in `packed.zip`."""
+def write(
+    files: Files,
+    path: Path,
+    mode: int = 0o100644,
+    executable: int = 0,
+    forced: Mapping[str, str] | None = None,
+) -> Path:
+    """Write a zip, all files with one mode, but for `exec`, and most of them in `packed.zip`.
+
+    `forced` says of names whether they are "inside" that or "outside".
+    """
+    where = {name: "inside" if inside(name) else "outside" for name in files} | dict(forced or {})
     packed = io.BytesIO()
-    _write({name: content for name, content in files.items() if inside(name)}, packed, mode)
-    outer = {name: content for name, content in files.items() if not inside(name)}
+    inner = {name: content for name, content in files.items() if where[name] == "inside"}
+    _write(inner, packed, mode)
+    outer = {name: content for name, content in files.items() if where[name] == "outside"}
     content = io.BytesIO()
     _write({**outer, PACKED: packed.getvalue()}, content, mode, executable)
     path.write_bytes(content.getvalue())

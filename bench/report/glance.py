@@ -177,6 +177,7 @@ def _panel(axes: Any, panel: Panel, theme: Theme) -> None:
             color=theme.ink,
             size=10.5,
             bbox={"color": theme.paper, "pad": 1},
+            zorder=4,
         )
     if panel.line:
         value, name = panel.line

@@ -1,4 +1,8 @@
-"""The command that compiles: `python -m builder.native fetch | libraries | packages`."""
+"""The command that compiles: `python -m builder.native COMMAND`.
+
+fetch, libraries, packages: the parts of a runtime, each with what it needs of those before.
+kernels: compiles and runs the test program of our kernels. variants: interpreters to compare with.
+"""
 
 import argparse
 import shutil
@@ -22,21 +26,24 @@ def parser() -> argparse.ArgumentParser:
     fetch = commands.add_parser("fetch", help="have every source, verified")
     libraries = commands.add_parser("libraries", help="what is the same for every Python")
     packages = commands.add_parser("packages", help="numpy, Pillow and TFLite for Pythons")
-    for command in (fetch, libraries, packages):
+    variants = commands.add_parser("variants", help="interpreters for tests and benchmarks")
+    kernels = commands.add_parser("kernels", help="test our kernels against plain C")
+    for command in (fetch, libraries, packages, variants, kernels):
         command.add_argument("--build-dir", type=Path, required=True, help="keeps everything made")
         command.add_argument(
             "--sources", type=Path, action="append", default=[], metavar="DIR",
             help="look for source files here first, by their sha256",
         )  # fmt: skip
         command.add_argument("--jobs", type=int, default=2, help="compilers at once (2)")
-    packages.add_argument("--out", type=Path, required=True, help="gets cp311/numpy and so on")
-    packages.add_argument(
-        "--python", action="append", metavar="PATH",
-        help="an interpreter to build for; may be repeated (this one)",
-    )  # fmt: skip
-    packages.add_argument(
-        "--ops", choices=OPS, default=OPS[0], help="which TFLite ops (classifier)"
-    )
+    for command in (packages, variants):
+        command.add_argument("--out", type=Path, required=True, help="gets cp311/numpy and so on")
+        command.add_argument(
+            "--python", action="append", metavar="PATH",
+            help="an interpreter to build for; may be repeated (this one)",
+        )  # fmt: skip
+        command.add_argument(
+            "--ops", choices=OPS, default=OPS[0], help="which TFLite ops (classifier)"
+        )
     return usage
 
 
@@ -62,6 +69,11 @@ def run(options: argparse.Namespace) -> int:
     if missing := [name for name in NEEDED if not shutil.which(name)]:
         names = " ".join(missing)
         raise BuildError(f"not installed: {names}", f"Debian, Ubuntu: apt install {names}")
+    if options.command == "kernels":
+        from builder.native.xnnpack import check
+
+        say(toolchain.builder.run([str(check.build(toolchain.builder))], check.PROGRAM).strip())
+        return 0
     if options.command == "libraries":
         from builder.native.pillow import codecs
         from builder.native.xnnpack import build as xnnpack
@@ -70,8 +82,10 @@ def run(options: argparse.Namespace) -> int:
         xnnpack.build(toolchain, sources)
         codecs.build(toolchain, sources)
         return 0
-    from builder.native.export import export
-
+    if options.command == "variants":
+        from builder.native.variants import export
+    else:
+        from builder.native.export import export
     for path in options.python or [sys.executable]:
         target = python(path)
         sources = Sources(toolchain, options.sources, target.minor)

@@ -20,10 +20,13 @@ else:
     from pip._vendor import tomli as tomllib  # Python 3.10 has none of its own
 
 WITHOUT_EFFECT = frozenset(
-    {"__init__.py", "__main__.py", "debian.py", "fetch.py", "requirements.in", "steps.py"}
+    {
+        *("__init__.py", "__main__.py", "debian.py", "fetch.py", "steps.py", "requirements.in"),
+        *("variants.py", "xnnpack/check.py", "xnnpack/kernels/test-kernels.c"),
+    }
 )
 """Files of the recipe that cannot change what comes out: what is fetched is proved by its sha256,
-and the others order, run and report."""
+the others order, run and report, or are there for tests."""
 
 
 def toml(path: Path) -> dict[str, Any]:

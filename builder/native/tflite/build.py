@@ -2,7 +2,9 @@
 
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from builder.native.recipe import digest
 from builder.native.sources import Sources
@@ -11,7 +13,9 @@ from builder.native.target import Python
 from builder.native.toolchain import Toolchain
 
 FOLDER = HERE / "tflite"
+KERNELS = HERE / "xnnpack" / "kernels"
 _LEFT_OUT = (HERE / "xnnpack" / "absent.cmake", HERE / "xnnpack" / "absent.c")
+_SHIPPED: Mapping[str, str] = MappingProxyType({})
 
 
 def operators() -> list[str]:
@@ -53,6 +57,8 @@ def wrapper(
     linked: list[str],
     libraries: Path,
     headers: Path,
+    variant: str = "",
+    options: Mapping[str, str] = _SHIPPED,
 ) -> Path:
     """Build the package `tflite_runtime` for a Python; returns its folder.
 
@@ -64,16 +70,19 @@ def wrapper(
         linked: keys of the runtime, of XNNPACK and of numpy.
         libraries: folder with XNNPACK's static libraries.
         headers: folder with numpy's.
+        variant: what to call an interpreter that is not to ship (`variants.VARIANTS`).
+        options: its options, of xnnpack/kernels/kernels.cmake.
 
     Raises:
         BuildError: a source is not to be had, or does not compile.
     """
     inputs = [*linked, sources.unpack("pybind11"), *toolchain.module_inputs(), *python.inputs]
-    inputs += [digest(FOLDER / "wrapper", *_LEFT_OUT, Path(__file__)), ops]
-    name = f"{python.tag}/wrapper"
+    inputs += [digest(FOLDER / "wrapper", *_LEFT_OUT, KERNELS, Path(__file__)), ops]
+    inputs += [repr(sorted(options.items()))]
+    name = f"{python.tag}/wrapper{variant and '-'}{variant}"
 
     def work(folder: Path) -> None:
-        options = {
+        defines = {
             "SOURCES": str(sources.folder),
             "TFLITE": str(toolchain.builder.folder / "tflite"),
             "XNNPACK": str(libraries),
@@ -82,8 +91,9 @@ def wrapper(
             "NUMPY_INCLUDE": str(headers),
             "SUFFIX": python.suffix,
             **toolchain.module_options(),
+            **options,
         }
-        toolchain.cmake(FOLDER / "wrapper", folder, name, options)
+        toolchain.cmake(FOLDER / "wrapper", folder, name, defines)
         package = folder / "tflite_runtime"
         package.mkdir()
         for module in folder.glob("*.so"):

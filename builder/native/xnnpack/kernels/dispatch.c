@@ -1,0 +1,140 @@
+// Which of our kernels run on which CPU: where XNNPACK takes the kernels named here, ours stand in.
+//
+// XNNPACK asks for its tables of kernels through functions (xnn_init_*_config); the linker's --wrap
+// puts those of this file between. XNNPACK's own choice for the CPU is looked at, and nothing else:
+//
+//   GEMM, IGEMM     3x8c8 for AVX2                       -> 8x16c4, vpmaddubsw
+//   depthwise       9p16c, 25p16c for AVX2               -> 9p32c, 25p32c, vpmaddwd
+//
+// so CPUs with VNNI, with AVX512 and without AVX2 keep XNNPACK's.
+
+#include <pthread.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "kernels.h"
+#include "xnnpack/config.h"
+#include "xnnpack/dwconv.h"
+#include "xnnpack/gemm.h"
+#include "xnnpack/microparams.h"
+#include "xnnpack/pack.h"
+
+// kernels.h declares these anew.
+_Static_assert(
+    offsetof(union xnn_qs8_qc8w_conv_minmax_params, fp32_scalar.output_zero_point) ==
+            offsetof(struct minmax_params, output_zero_point) &&
+        offsetof(union xnn_qs8_qc8w_conv_minmax_params, fp32_scalar.output_min) ==
+            offsetof(struct minmax_params, output_min) &&
+        offsetof(union xnn_qs8_qc8w_conv_minmax_params, fp32_scalar.output_max) ==
+            offsetof(struct minmax_params, output_max),
+    "minmax_params differ");
+_Static_assert(
+    sizeof(struct xnn_qs8_packing_params) == sizeof(struct packing_params),
+    "packing_params differ");
+
+const struct xnn_gemm_config* __real_xnn_init_qs8_qc8w_gemm_config(void);
+const struct xnn_dwconv_config* __real_xnn_init_qs8_qc8w_dwconv_config(void);
+
+static size_t packed_stride(
+    const struct xnn_gemm_config* config, size_t k, size_t k_stride, size_t extra_bytes) {
+  (void) config, (void) k_stride;
+  return qs8_qc8w_packed_stride_x16c4_maddubs(k, extra_bytes);
+}
+
+// For the fully connected operator: weights, bias and one kind of scale.
+static void pack_weights_and_biases(
+    uint32_t flags, const struct xnn_gemm_config* config, size_t input_channels,
+    size_t output_channels, size_t groups, size_t k_stride, const void* bias, const void* weights,
+    xnn_init_scale_params_fn init_scale, const void* scale, size_t scale_bytes,
+    xnn_init_scale_params_fn init_other, const void* other, size_t other_bytes, void* packed,
+    const void* params) {
+  (void) groups, (void) k_stride, (void) init_other, (void) other, (void) other_bytes;
+  const size_t nr = config->nr;
+  if (flags & XNN_FLAG_TRANSPOSE_WEIGHTS) {
+    qs8_qc8w_packw_gemm_gio_x16c4_avx2_maddubs(
+        1, output_channels, input_channels, nr, 4, 1, output_channels, weights, bias, NULL, packed,
+        nr * scale_bytes, params);
+  } else {
+    qs8_qc8w_packw_gemm_goi_x16c4_avx2_maddubs(
+        1, output_channels, input_channels, nr, 4, 1, weights, bias, NULL, packed,
+        nr * scale_bytes, params);
+  }
+  const size_t stride = nr * qs8_qc8w_packed_stride_x16c4_maddubs(input_channels, scale_bytes);
+  init_scale(
+      output_channels, nr, nr, stride, stride, 0, scale,
+      (char*) packed + stride - nr * scale_bytes);
+}
+
+static struct xnn_gemm_config gemm_config;
+static struct xnn_dwconv_config dwconv_config[XNN_MAX_QC8_DWCONV_UKERNELS];
+static pthread_once_t gemm_once = PTHREAD_ONCE_INIT;
+static pthread_once_t dwconv_once = PTHREAD_ONCE_INIT;
+
+static void init_gemm(void) {
+  gemm_config = *__real_xnn_init_qs8_qc8w_gemm_config();
+  if (gemm_config.minmax.gemm[3 - 1].function[XNN_UARCH_DEFAULT] !=
+      (xnn_gemm_ukernel_fn) xnn_qs8_qc8w_gemm_minmax_fp32_ukernel_3x8c8__avx2) {
+    return;
+  }
+  struct gemm_fused_ukernels ours = {0};
+  ours.gemm[1 - 1] =
+      xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_8x16c4_avx2_maddubs);
+  ours.gemm[8 - 1] =
+      xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_8x16c4_avx2_maddubs);
+  ours.igemm[1 - 1] =
+      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_1x16c4_avx2_maddubs);
+  ours.igemm[8 - 1] =
+      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_8x16c4_avx2_maddubs);
+  gemm_config.minmax = ours;
+  gemm_config.mr = 8;
+  gemm_config.nr = 16;
+  gemm_config.log2_kr = 2;
+  gemm_config.log2_sr = 0;
+  gemm_config.packed_stride_weights_and_biases = packed_stride;
+  gemm_config.pack_weights_and_biases = pack_weights_and_biases;
+  gemm_config.pack_gemm_goi =
+      (xnn_packw_gemm_goi_ukernel_fn) qs8_qc8w_packw_gemm_goi_x16c4_avx2_maddubs;
+  gemm_config.pack_gemm_gio =
+      (xnn_packw_gemm_gio_ukernel_fn) qs8_qc8w_packw_gemm_gio_x16c4_avx2_maddubs;
+  gemm_config.pack_igemm_goki =
+      (xnn_pack_conv_goki_w_fn) qs8_qc8w_packw_conv_goki_x16c4_avx2_maddubs;
+  gemm_config.pack_igemm_kgo =
+      (xnn_pack_conv_kgo_w_fn) qs8_qc8w_packw_conv_kgo_x16c4_avx2_maddubs;
+}
+
+const struct xnn_gemm_config* __wrap_xnn_init_qs8_qc8w_gemm_config(void) {
+  if (__real_xnn_init_qs8_qc8w_gemm_config() == NULL) {
+    return NULL;
+  }
+  pthread_once(&gemm_once, init_gemm);
+  return &gemm_config;
+}
+
+static void replace_dwconv(
+    struct xnn_dwconv_config* config, const void* theirs, const void* ours, uint8_t tile) {
+  if ((const void*) config->minmax.unipass == theirs) {
+    config->minmax.unipass = (xnn_dwconv_unipass_ukernel_fn) ours;
+    config->channel_tile = tile;
+    config->channel_subtile = tile;
+  }
+}
+
+static void init_dwconv(void) {
+  memcpy(dwconv_config, __real_xnn_init_qs8_qc8w_dwconv_config(), sizeof(dwconv_config));
+  for (size_t i = 0; i < XNN_MAX_QC8_DWCONV_UKERNELS; i++) {
+    replace_dwconv(
+        &dwconv_config[i], xnn_qs8_qc8w_dwconv_minmax_fp32_ukernel_9p16c__avx2_mul32,
+        qs8_qc8w_dwconv_9p32c_avx2_madd, 32);
+    replace_dwconv(
+        &dwconv_config[i], xnn_qs8_qc8w_dwconv_minmax_fp32_ukernel_25p16c__avx2_mul32,
+        qs8_qc8w_dwconv_25p32c_avx2_madd, 32);
+  }
+}
+
+const struct xnn_dwconv_config* __wrap_xnn_init_qs8_qc8w_dwconv_config(void) {
+  if (__real_xnn_init_qs8_qc8w_dwconv_config() == NULL) {
+    return NULL;
+  }
+  pthread_once(&dwconv_once, init_dwconv);
+  return dwconv_config;
+}

@@ -1,0 +1,68 @@
+// Micro-kernels of our own for XNNPACK's int8 operators with one scale per output channel
+// ("qs8_qc8w"). Each gives the same bits as the kernel of XNNPACK that it stands in for:
+//
+//   accumulator (int32, modulo 2^32) -> float -> times scale -> at most output_max - zero point
+//   -> integer, half to even -> plus zero point, saturated to int16 -> int8, at least output_min
+//
+// Arguments are those of XNNPACK's micro-kernels and pack functions: sizes and strides in bytes,
+// which here is elements. Nothing includes XNNPACK's headers, so that the test program
+// (test-kernels.c) needs a compiler only; dispatch.c sees both and checks that they agree.
+
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+// XNNPACK's xnn_qs8_qc8w_conv_minmax_params.fp32_scalar.
+struct minmax_params {
+  int16_t output_zero_point;
+  int16_t output_min;
+  int16_t output_max;
+};
+
+// XNNPACK's xnn_qs8_packing_params.
+struct packing_params {
+  int8_t input_zero_point;
+};
+
+// qs8-qc8w-gemm-8x16c4-avx2-maddubs.c: `mr` rows (1 to 8) times `nc` columns of packed weights.
+void qs8_qc8w_gemm_8x16c4_avx2_maddubs(
+    size_t mr, size_t nc, size_t kc, const int8_t* a, size_t a_stride, const void* w, int8_t* c,
+    size_t cm_stride, size_t cn_stride, const struct minmax_params* params);
+void qs8_qc8w_igemm_1x16c4_avx2_maddubs(
+    size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
+    size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
+    const struct minmax_params* params);
+void qs8_qc8w_igemm_8x16c4_avx2_maddubs(
+    size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
+    size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
+    const struct minmax_params* params);
+
+// qs8-qc8w-packw-x16c4-avx2-maddubs.c: the weights of those kernels.
+size_t qs8_qc8w_packed_stride_x16c4_maddubs(size_t k, size_t extra_bytes);
+void qs8_qc8w_packw_gemm_goi_x16c4_avx2_maddubs(
+    size_t g, size_t nc, size_t kc, size_t nr, size_t kr, size_t sr, const int8_t* k,
+    const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
+    const struct packing_params* params);
+void qs8_qc8w_packw_gemm_gio_x16c4_avx2_maddubs(
+    size_t g, size_t nc, size_t kc, size_t nr, size_t kr, size_t sr, size_t k_stride,
+    const int8_t* k, const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
+    const struct packing_params* params);
+void qs8_qc8w_packw_conv_goki_x16c4_avx2_maddubs(
+    size_t g, size_t nc, size_t ks, size_t kc, size_t nr, size_t kr, size_t sr, const int8_t* k,
+    const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
+    const struct packing_params* params);
+void qs8_qc8w_packw_conv_kgo_x16c4_avx2_maddubs(
+    size_t g, size_t nc, size_t ks, size_t nr, size_t kr, size_t sr, const int8_t* k,
+    const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
+    const struct packing_params* params);
+
+// qs8-qc8w-dwconv-32c-avx2-madd.c: one row of a depthwise convolution.
+void qs8_qc8w_dwconv_9p32c_avx2_madd(
+    size_t channels, size_t output_width, const int8_t** input, const void* weights,
+    int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset,
+    const int8_t* zero, const struct minmax_params* params);
+void qs8_qc8w_dwconv_25p32c_avx2_madd(
+    size_t channels, size_t output_width, const int8_t** input, const void* weights,
+    int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset,
+    const int8_t* zero, const struct minmax_params* params);

@@ -1,0 +1,163 @@
+"""Our kernels: against plain C, and inside the interpreter against XNNPACK's own, bit by bit."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from builder import model
+from builder.console import Console
+from builder.native.recipe import digest
+from builder.native.steps import HERE, Builder
+from builder.native.variants import RECIPE, VARIANTS
+from builder.native.xnnpack import check
+from builder.paths import BUILD
+from builder.requantize import requantize
+from builder.runtime import DEFAULT, compiled
+from tests.conftest import MOBILENET, PYTHONS, interpreter
+from tests.quantized import ACTIVATIONS, Network
+
+needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="no gcc")
+NO_AVX2 = 77
+
+
+def run(program: Path) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([program], capture_output=True, text=True)
+    if done.returncode == NO_AVX2:
+        pytest.skip(done.stdout.strip())
+    return done
+
+
+@needs_gcc
+def test_kernels_agree_with_plain_c_and_stay_in_bounds(tmp_path: Path) -> None:
+    done = run(check.build(Builder(tmp_path, 1)))
+    assert done.stderr == ""
+    assert done.stdout.startswith("0 of ")
+    assert done.returncode == 0
+
+
+GEMM = "qs8-qc8w-gemm-8x16c4-avx2-maddubs.c"
+PACK = "qs8-qc8w-packw-x16c4-avx2-maddubs.c"
+DWCONV = "qs8-qc8w-dwconv-32c-avx2-madd.c"
+
+
+@needs_gcc
+@pytest.mark.parametrize(
+    ("file", "right", "wrong"),
+    [
+        (PACK, "limit = _mm256_set1_epi16(128)", "limit = _mm256_set1_epi16(131)"),
+        (PACK, "128 + params->input_zero_point", "127 + params->input_zero_point"),
+        (GEMM, "in == rows->zero ? in : in + rows->offset", "in + rows->offset"),
+        (GEMM, "unsafe + first / CHAIN_K", "unsafe + 0 * first / CHAIN_K"),
+        (DWCONV, "widened(_mm256_unpackhi_epi8(high, high))", "_mm256_setzero_si256()"),
+        ("requantize-avx2.h", "_mm256_adds_epi16", "_mm256_add_epi16"),
+    ],
+)
+def test_a_broken_kernel_is_noticed(tmp_path: Path, file: str, right: str, wrong: str) -> None:
+    broken = tmp_path / "kernels"
+    shutil.copytree(check.KERNELS, broken)
+    source = (broken / file).read_text()
+    assert source.count(right) >= 1
+    (broken / file).write_text(source.replace(right, wrong))
+    assert run(check.build(Builder(tmp_path, 1), broken, sanitizers=False)).returncode != 0
+
+
+def _of(python: str) -> Path:
+    return BUILD / "variants" / f"cp{python.replace('.', '')}"
+
+
+def _is_ready(python: str) -> bool:
+    recipe = _of(python) / RECIPE
+    made = recipe.exists() and recipe.read_text().strip() == digest(HERE)
+    return made and compiled.finished(python, DEFAULT)
+
+
+PYTHON = next((python for python in ("3.11", *PYTHONS) if _is_ready(python)), "")
+needs_variants = pytest.mark.skipif(
+    not PYTHON,
+    reason="nothing to compare: run  python build_zip.py --runtime local  and  "
+    "python -m builder.native variants --build-dir build/native --out build/variants",
+)
+
+OUTPUTS = """
+import hashlib, sys
+sys.path[:0] = sys.argv[4:]
+import numpy as np
+from tflite_runtime.interpreter import Interpreter
+model = Interpreter(sys.argv[1], num_threads=int(sys.argv[2]))
+model.allocate_tensors()
+source = model.get_input_details()[0]
+random = np.random.default_rng(2018)
+total = hashlib.sha256()
+for number in range(int(sys.argv[3])):
+    pixels = random.integers(0, 256, source["shape"]).astype(np.uint8)
+    if number % 3 == 0:  # the extremes alone
+        pixels = (pixels > 127).astype(np.uint8) * np.uint8(255)
+    model.set_tensor(source["index"], pixels.view(source["dtype"]))
+    model.invoke()
+    for sink in model.get_output_details():
+        total.update(model.get_tensor(sink["index"]).tobytes())
+print(total.hexdigest())
+"""
+
+
+def outputs(path: Path, threads: int, variant: str) -> str:
+    """A hash of the outputs of a model for some inputs; the variant "" is what ships."""
+    runtime = compiled.folder(PYTHON, DEFAULT)
+    first = [str(_of(PYTHON) / variant)] if variant else []
+    command = [interpreter(PYTHON), "-I", "-S", "-B", "-c", OUTPUTS, str(path), str(threads), "9"]
+    done = subprocess.run([*command, *first, str(runtime)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def assert_same_bits(path: Path) -> None:
+    for threads in (1, 2):
+        own = outputs(path, threads, "xnnpack-avx2")
+        found = {variant: outputs(path, threads, variant) for variant in ("", *VARIANTS)}
+        assert set(found.values()) == {own}, found
+
+
+def int8(content: bytes, path: Path) -> Path:
+    converted = requantize(content, path.name)
+    path.write_bytes(converted.content if converted else content)
+    return path
+
+
+@needs_variants
+def test_variants_are_four_modules() -> None:
+    """A variant that is built like another would compare nothing."""
+    folders = [_of(PYTHON) / name for name in VARIANTS] + [compiled.folder(PYTHON, DEFAULT)]
+    modules = [next((folder / "tflite_runtime").glob("*.so")) for folder in folders]
+    assert len({module.read_bytes() for module in modules}) == 4
+
+
+@needs_variants
+def test_mobilenet_gets_the_same_bits(tmp_path: Path) -> None:
+    if not MOBILENET.exists():
+        pytest.skip("MobileNet v1 is not here")
+    assert_same_bits(int8(MOBILENET.read_bytes(), tmp_path / "int8.tflite"))
+
+
+@needs_variants
+def test_efficientnet_gets_the_same_bits(console: Console) -> None:
+    assert_same_bits(model.resolve("efficientnet_lite0", model.NOTHING, console).path)
+
+
+@needs_variants
+@pytest.mark.parametrize("seed", range(12))
+def test_made_networks_get_the_same_bits(tmp_path: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    side, channels = int(random.integers(5, 20)), int(random.integers(1, 40))
+    network = Network(seed, (1, side, side, channels))
+    for _ in range(3):
+        kernel, stride = int(random.choice([1, 3, 5])), int(random.integers(1, 3))
+        activation = int(random.choice(ACTIVATIONS))
+        network.depthwise(1, kernel, stride, activation=activation)
+        network.convolution(int(random.integers(1, 70)), int(random.choice([1, 3])), 1)
+    network.depthwise(2, 3, 1)
+    assert_same_bits(int8(network.classifier().content(), tmp_path / "int8.tflite"))
