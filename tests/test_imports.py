@@ -93,7 +93,7 @@ def test_what_stands_in() -> None:
         ("import json\nif json:\n    pass\n", "as soon as the module is loaded: line 2"),
         ("import json\ntry: pass\nexcept json.E: pass\n", "as soon as the module is loaded"),
         ("import json\nf = lambda: json\n", "as soon as the module is loaded: line 2"),
-        ("import json\ndef f(): return json\n", "a function in one"),
+        ("import json\ndef f(): return json\n", "in one line"),
         ("import json\ndef f():\n    global json\n    json = 1\n", "f assigns json itself"),
     ],
 )

@@ -111,15 +111,52 @@ def _uses(tree: ast.Module, deferred: Deferred) -> Iterator[tuple[int, str]]:
     """Where a deferred import goes: (number of the line that it comes before, its text)."""
     for function in _users(tree.body, deferred.name, _has_lazy_annotations(tree)):
         _forbid_own(function, deferred.name)
-        first = function.body[0]
-        if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-            if len(function.body) == 1:
-                continue
-            first = function.body[1]
-        if first.lineno == function.lineno:
-            raise RuleError(f"{deferred.name} is used in line {first.lineno}, a function in one")
-        line = min([first.lineno, *(d.lineno for d in getattr(first, "decorator_list", ()))])
-        yield line, " " * first.col_offset + deferred.statement
+        for statement in _users_within(function.body, deferred.name):
+            if statement.lineno == function.lineno:
+                raise RuleError(f"{deferred.name} is used in line {statement.lineno}, in one line")
+            decorators = getattr(statement, "decorator_list", ())
+            line = min([statement.lineno, *(each.lineno for each in decorators)])
+            yield line, " " * statement.col_offset + deferred.statement
+
+
+def _users_within(body: list[ast.stmt], name: str) -> Iterator[ast.stmt]:
+    """The statements of a function that use a name, in the innermost blocks that have them.
+
+    Of statements in one block the first that uses it itself is the last: it has imported it.
+    """
+    for statement in body:
+        if not _names_in([statement]) >= {name}:
+            continue
+        blocks = _blocks(statement)
+        inner = {id(each) for block in blocks for line in block for each in ast.walk(line)}
+        own = [each for each in ast.walk(statement) if id(each) not in inner]
+        if not blocks or any(isinstance(each, ast.Name) and each.id == name for each in own):
+            yield statement
+            return
+        for block in blocks:
+            yield from _users_within(block, name)
+
+
+def _blocks(statement: ast.stmt) -> list[list[ast.stmt]]:
+    """The blocks of a statement that a line can be put into."""
+    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return [statement.body]
+    if isinstance(statement, ast.ClassDef):
+        return []
+    fields = [getattr(statement, field, None) or [] for field in ("body", "orelse", "finalbody")]
+    fields += [handler.body for handler in getattr(statement, "handlers", ())]
+    fields += [case.body for case in getattr(statement, "cases", ())]
+    if isinstance(statement, ast.If) and len(statement.orelse) == 1:
+        [other] = statement.orelse
+        if isinstance(other, ast.If) and other.col_offset == statement.col_offset:
+            fields[1:2] = _blocks(other)
+    same_line = [block for block in fields if block and block[0].lineno == statement.lineno]
+    return [] if same_line else [block for block in fields if block]
+
+
+def _names_in(statements: list[ast.stmt]) -> set[str]:
+    inner = (each for statement in statements for each in ast.walk(statement))
+    return {each.id for each in inner if isinstance(each, ast.Name)}
 
 
 def _users(

@@ -18,13 +18,18 @@ set(absent_object
   ImagingChopXor ImagingColorLUT3D_linear ImagingEffectMandelbrot ImagingEffectNoise
   ImagingEffectSpread ImagingExpand ImagingFillLinearGradient ImagingFillRadialGradient
   ImagingFilter ImagingGaussianBlur ImagingModeFilter ImagingOffset ImagingOverlay
-  ImagingQuantize ImagingRankFilter ImagingReduce ImagingTransform ImagingUnsharpMask
+  ImagingQuantize ImagingRankFilter ImagingReduce ImagingUnsharpMask
   # Paths and outlines.
   PyOutline_AsOutline PyOutline_Create PyPath_Create)
 set(absent_status
   ImagingDrawArc ImagingDrawBitmap ImagingDrawChord ImagingDrawEllipse ImagingDrawLine
   ImagingDrawOutline ImagingDrawPieslice ImagingDrawPoint ImagingDrawPolygon ImagingDrawRectangle
   ImagingDrawWideLine PyPath_Flatten)
+if(VERSION VERSION_LESS 13)
+  list(APPEND absent_object ImagingTransform)
+else()
+  list(APPEND absent_status ImagingTransform)
+endif()
 # Everything that encodes WebP.
 set(absent_webp
   WebPAnimEncoderAdd WebPAnimEncoderAssemble WebPAnimEncoderDelete WebPAnimEncoderGetError
