@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 
 try:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from action.packed import Packed
+
 
 class Ranked:
     """One class of an answer; `position` is its place in the model's output tensor."""
@@ -32,6 +36,12 @@ class Ranked:
         self.label = label
         self.wordnet_id = wordnet_id
         self.score = score
+
+
+def load(files: Packed) -> Classifier:
+    """The classifier of a zip: its model, with the settings beside it."""
+    settings: dict[str, Any] = json.loads(files.read("model/model.json"))
+    return Classifier(settings, files.extracted(f"model/{settings['file']}"))
 
 
 class Classifier:
