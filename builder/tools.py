@@ -39,8 +39,9 @@ for name in sorted(sys.argv[1:], key=lambda name: name != "setuptools"):  # else
     found = importlib.metadata.distribution(name)
     if not str(found.locate_file("")).startswith(sys.prefix):
         sys.exit(f"{name}: expected in {sys.prefix}, found in {found.locate_file('')}")
-    tops = {str(path).split("/")[0].split(".")[0] for path in found.files or () if path.suffix in
-            (".py", ".so", ".pyd")}
+    # x.so is a library, as atheris has them; a module is x.cpython-311-x86_64-linux-gnu.so
+    tops = {str(path).split("/")[0].split(".")[0] for path in found.files or () if path.suffix ==
+            ".py" or path.suffix in (".so", ".pyd") and "." in path.stem}
     for top in sorted(top for top in tops if re.match(r"[A-Za-z]\\w*$", top)):
         if top not in ("setup", "tests", "test", "docs", "examples"):
             importlib.import_module(top)

@@ -22,7 +22,6 @@ from typing import Any
 
 from action.packed import Packed
 from builder.errors import BuildError
-from builder.model import Said
 from builder.paths import BUILD, ROOT
 from builder.tools import environment
 from builder.variables import neutral
@@ -84,7 +83,7 @@ def _prepare(arguments: list[str]) -> int:
         labels = folder / "labels.txt"
         labels.write_text("\n".join(COLOURS))
         path = Colours("uint8", size=32).write(folder / "model" / "colours.tflite")
-        found = model.resolve(str(path), Said(labels), console)
+        found = model.resolve(str(path), model.Said(labels), console)
         if found.path != path:
             shutil.copy(found.path, folder / "model")
         (folder / "model" / "model.json").write_text(json.dumps(found.settings))
@@ -125,6 +124,7 @@ def _write_corpus(folder: Path) -> None:
         {"image": image, "topK": 2, "threshold": 0.1, "details": True},
         {"images": [image, f"data:image/gif;base64,{image}", "*", 7]},
         {"image": image.replace("/", "_").replace("+", "-"), "__ow_path": "", "other": None},
+        {"image": image.replace("+", " ")},
     )):  # fmt: skip
         (folder / f"params {number}").write_text(json.dumps(params))
 
@@ -137,6 +137,8 @@ def _fuzz(options: argparse.Namespace) -> None:
         from action import activation, picture
         from action.request import ImageError
     from PIL import PngImagePlugin
+
+    from tests import hostile
 
     # As if whoever sends it had got the checksums right, and nobody looks at the log.
     stream = PngImagePlugin.ChunkStream
@@ -155,6 +157,7 @@ def _fuzz(options: argparse.Namespace) -> None:
                 found = picture.decode(data, 32, 32, 3, 0.875)
             except ImageError as error:
                 assert len(str(error)) < 300, error
+                assert hostile.ERRORS.fullmatch(str(error)), error
             else:
                 assert found.pixels.shape == (32, 32, 3)
         seconds = time.process_time() - began

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 import zlib
@@ -12,6 +13,17 @@ from PIL import Image
 
 from builder.build import SAMPLE
 from tests.conftest import encoded, plain
+
+ERRORS = re.compile(
+    r"broken (JPEG|PNG|WebP|GIF|BMP): (the file ends before the picture does; send it whole"
+    r"|its data is damaged; send it again, or save it anew"
+    r"|of a kind that cannot be read here; save it anew, as JPEG or PNG)"
+    r"|not a picture: expected JPEG, PNG, WebP, GIF, BMP, found \d+ bytes that start with b.*"
+    r"|nothing to see: .*|too many (pixels|scans|parts)\b.*|\w+: too large to decode in this .*"
+    r"|expected a picture with pixels, found -?\d+ x -?\d+|unsupported format: expected JPEG.*"
+    r"|image: expected the bytes of a picture, found none"
+)  # fmt: skip
+"""All that is said of a picture that cannot be classified: no decoder's own words."""
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
