@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter
 
 from action.packages import over_http
+from action.packed import in_background
 from action.request import parse
 from action.response import Timings, failure, rss_mb
 
@@ -37,9 +38,12 @@ class Handler:
     def __init__(self, files: Packed) -> None:
         """Import the packages and load the model."""
         began = perf_counter()
-        from action.pipeline import Pipeline  # numpy, Pillow, the interpreter: a part of init
+        from action.classifier import load  # numpy, the interpreter: a part of init
 
-        self.pipeline = Pipeline(files)
+        loading = in_background(lambda: load(files))  # XNNPACK packs the weights: no Python in that
+        from action.pipeline import Pipeline  # Pillow
+
+        self.pipeline = Pipeline(loading())
         self._init_ms = round((perf_counter() - began) * 1000, 3)
         self._start = "cold"
 

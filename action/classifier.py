@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 
 try:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from action.packed import Packed
+
 
 class Ranked:
     """One class of an answer; `position` is its place in the model's output tensor."""
@@ -32,6 +36,12 @@ class Ranked:
         self.label = label
         self.wordnet_id = wordnet_id
         self.score = score
+
+
+def load(files: Packed) -> Classifier:
+    """The classifier of a zip: its model, with the settings beside it."""
+    settings: dict[str, Any] = json.loads(files.read("model/model.json"))
+    return Classifier(settings, files.extracted(f"model/{settings['file']}"))
 
 
 class Classifier:
@@ -209,11 +219,12 @@ def _filling(
             return lambda image: image * factor + shift
         return lambda image: (image * factor + shift).astype(dtype)
     scale, zero_point = source["quantization"]
-    limits = np.iinfo(dtype)
+    lowest = -(1 << dtype.itemsize * 8 - 1) if dtype.kind == "i" else 0
+    highest = lowest + (1 << dtype.itemsize * 8) - 1
     real = (np.arange(256.0)[:, np.newaxis] - mean) / std
     # Integers without a scale mean themselves.
     stored = np.rint(real / (scale or 1.0) + zero_point)
-    stored = np.clip(stored, limits.min, limits.max).astype(dtype)
+    stored = np.clip(stored, lowest, highest).astype(dtype)
     if (stored != stored[:, :1]).any():
         return lambda image: stored[image, np.arange(image.shape[2])]
     if dtype.itemsize > 1:

@@ -19,9 +19,37 @@ from _thread import allocate_lock, start_new_thread
 
 TYPE_CHECKING = False  # the module `typing` takes longer to import than all of this
 if TYPE_CHECKING:
-    from _thread import LockType
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 NAME = "packed.zip"
+
+
+def in_background(work: Callable[[], T]) -> Callable[[], T]:
+    """Start work in a thread; what is returned waits for it, and returns or raises as it did."""
+    lock = allocate_lock()
+    result: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            result.append(work())
+        except BaseException as error:  # for the one who waits
+            errors.append(error)
+        lock.release()
+
+    def wait() -> T:
+        lock.acquire()
+        lock.release()
+        if errors:
+            raise errors[0]
+        return result[0]
+
+    lock.acquire()
+    start_new_thread(run, ())
+    return wait
 
 
 class Packed:
@@ -35,7 +63,7 @@ class Packed:
         """Open `packed.zip` in a folder; raises OSError, or ValueError if it is not whole."""
         self._folder = folder
         self._file = os.open(os.path.join(folder, NAME), os.O_RDONLY)
-        self._ahead: dict[str, tuple[LockType, list[Exception]]] = {}
+        self._ahead: dict[str, Callable[[], str]] = {}
         self.names: dict[str, tuple[int, int, bool, int]] = {}
         total = os.fstat(self._file).st_size
         end = os.pread(self._file, 22, max(0, total - 22))
@@ -75,33 +103,23 @@ class Packed:
     def extracted(self, name: str) -> str:
         """The path of a file with the content of this one; raises as `read` does, or OSError."""
         waiting = self._ahead.pop(name, None)
-        if waiting is None:
-            return self._extract(name)
-        lock, errors = waiting
-        lock.acquire()
-        if errors:
-            raise errors[0]
-        return os.path.join(self._folder, name)
+        return waiting() if waiting else self._extract(name)
 
     def extract_ahead(self, names: list[str]) -> None:
-        """Extract files in a thread, in this order; `extracted` waits for those."""
-        work = []
+        """Extract files in the background, one after the other; `extracted` waits for those."""
+        last: Callable[[], str] = str
         for name in names:
-            lock = allocate_lock()
-            lock.acquire()
-            errors: list[Exception] = []
-            self._ahead[name] = lock, errors
-            work.append((name, lock, errors))
+            last = self._ahead[name] = self._extract_after(last, name)
 
-        def run() -> None:
-            for name, lock, errors in work:
-                try:
-                    self._extract(name)
-                except Exception as error:  # for the one who waits
-                    errors.append(error)
-                lock.release()
+    def _extract_after(self, before: Callable[[], str], name: str) -> Callable[[], str]:
+        def work() -> str:
+            try:  # noqa: SIM105 (contextlib takes longer to import than this module)
+                before()
+            except Exception:  # who asks for that one hears of it
+                pass
+            return self._extract(name)
 
-        start_new_thread(run, ())
+        return in_background(work)
 
     def _extract(self, name: str) -> str:
         path = os.path.join(self._folder, name)

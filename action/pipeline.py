@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from time import perf_counter
 
 from action import picture, response
-from action.classifier import Classifier
 from action.request import image_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from action.packed import Packed
+    from action.classifier import Classifier
     from action.request import Options, Request
     from action.response import Answer, Timings
 
@@ -22,10 +20,8 @@ if TYPE_CHECKING:
 class Pipeline:
     """From the pictures of a request to an answer, with a model that is loaded."""
 
-    def __init__(self, files: Packed) -> None:
-        """Load the model and its settings."""
-        settings: dict[str, Any] = json.loads(files.read("model/model.json"))
-        self.classifier = Classifier(settings, files.extracted(f"model/{settings['file']}"))
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
 
     def answer(self, request: Request, timings: Timings) -> Answer:
         """Classify pictures; of several, one that fails gives an `error` in its place.

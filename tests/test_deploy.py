@@ -130,11 +130,11 @@ def read(path: Path) -> Any:
 
 
 def shell_lines(text: str) -> set[str]:
-    blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    blocks = re.findall(r"^```sh[^\n]*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     return {line for block in blocks for line in block.splitlines()}
 
 
-README = shell_lines((ROOT / "README.md").read_text())
+COMMANDS = shell_lines((ROOT / "docs" / "deploy.md").read_text())
 KINDS = data.platform()["kinds"]
 
 
@@ -155,8 +155,8 @@ def test_wskdeploy() -> None:
     assert action["runtime"] in KINDS
     assert action["limits"]["memorySize"] >= 128
     assert action["web"] is True
-    assert f"wskdeploy -m {WSKDEPLOY.relative_to(ROOT)}" in README
-    assert f"python build_zip.py --python {action['runtime'].removeprefix('python:')}" in README
+    assert f"wskdeploy -m {WSKDEPLOY.relative_to(ROOT)}" in COMMANDS
+    assert f"python build_zip.py --python {action['runtime'].removeprefix('python:')}" in COMMANDS
 
 
 def test_digitalocean() -> None:
@@ -173,7 +173,7 @@ def test_digitalocean() -> None:
         f"cp {ZIP.relative_to(ROOT)} {place / (function['name'] + '.zip')}",
         f"doctl serverless deploy {folder}",
     ]
-    assert set(wanted) <= README
+    assert set(wanted) <= COMMANDS
     above = DIGITALOCEAN.read_text()
     assert all(f"#   {line}\n" in above for line in wanted[1:])
     assert f"/{folder}/packages/" in (ROOT / ".gitignore").read_text().splitlines()

@@ -36,11 +36,11 @@ def run(program: Path) -> subprocess.CompletedProcess[str]:
 def test_kernels_agree_with_plain_c_and_stay_in_bounds(tmp_path: Path) -> None:
     done = run(check.build(Builder(tmp_path, 1)))
     assert done.stderr == ""
-    assert done.stdout.startswith("0 of ")
+    assert "\n0 of " in f"\n{done.stdout}"
     assert done.returncode == 0
 
 
-GEMM = "qs8-qc8w-gemm-8x16c4-avx2-maddubs.c"
+GEMM = "qs8-qc8w-gemm-4x16c4-avx2-maddubs.c"
 PACK = "qs8-qc8w-packw-x16c4-avx2-maddubs.c"
 DWCONV = "qs8-qc8w-dwconv-32c-avx2-madd.c"
 
@@ -84,17 +84,18 @@ needs_variants = pytest.mark.skipif(
 )
 
 OUTPUTS = """
-import hashlib, sys
+import hashlib, random, sys
 sys.path[:0] = sys.argv[4:]
 import numpy as np
 from tflite_runtime.interpreter import Interpreter
 model = Interpreter(sys.argv[1], num_threads=int(sys.argv[2]))
 model.allocate_tensors()
 source = model.get_input_details()[0]
-random = np.random.default_rng(2018)
+bytes_ = random.Random(2018)
 total = hashlib.sha256()
 for number in range(int(sys.argv[3])):
-    pixels = random.integers(0, 256, source["shape"]).astype(np.uint8)
+    size = int(np.prod(source["shape"]))
+    pixels = np.frombuffer(bytes_.randbytes(size), np.uint8).reshape(source["shape"])
     if number % 3 == 0:  # the extremes alone
         pixels = (pixels > 127).astype(np.uint8) * np.uint8(255)
     model.set_tensor(source["index"], pixels.view(source["dtype"]))

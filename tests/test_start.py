@@ -55,6 +55,7 @@ def loaded(
         env={},
         check=True,
     )
+    assert done.stderr == ""  # nothing is announced: it would be in every container's log
     answer, files = json.loads(done.stdout.splitlines()[-1])
     assert answer["results"][0]["className"] == "espresso"
     found: dict[str, str | None] = files

@@ -25,15 +25,15 @@ struct packing_params {
   int8_t input_zero_point;
 };
 
-// qs8-qc8w-gemm-8x16c4-avx2-maddubs.c: `mr` rows (1 to 8) times `nc` columns of packed weights.
-void qs8_qc8w_gemm_8x16c4_avx2_maddubs(
+// qs8-qc8w-gemm-4x16c4-avx2-maddubs.c: `mr` rows (1 to 4) times `nc` columns of packed weights.
+void qs8_qc8w_gemm_4x16c4_avx2_maddubs(
     size_t mr, size_t nc, size_t kc, const int8_t* a, size_t a_stride, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, const struct minmax_params* params);
 void qs8_qc8w_igemm_1x16c4_avx2_maddubs(
     size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
     const struct minmax_params* params);
-void qs8_qc8w_igemm_8x16c4_avx2_maddubs(
+void qs8_qc8w_igemm_4x16c4_avx2_maddubs(
     size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
     const struct minmax_params* params);
@@ -63,6 +63,16 @@ void qs8_qc8w_dwconv_9p32c_avx2_madd(
     int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset,
     const int8_t* zero, const struct minmax_params* params);
 void qs8_qc8w_dwconv_25p32c_avx2_madd(
+    size_t channels, size_t output_width, const int8_t** input, const void* weights,
+    int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset,
+    const int8_t* zero, const struct minmax_params* params);
+
+// qs8-qc8w-dwconv-64c-avx512vnni.c: the same for AVX512 with VNNI.
+void qs8_qc8w_dwconv_9p64c_avx512vnni(
+    size_t channels, size_t output_width, const int8_t** input, const void* weights,
+    int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset,
+    const int8_t* zero, const struct minmax_params* params);
+void qs8_qc8w_dwconv_25p64c_avx512vnni(
     size_t channels, size_t output_width, const int8_t** input, const void* weights,
     int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset,
     const int8_t* zero, const struct minmax_params* params);

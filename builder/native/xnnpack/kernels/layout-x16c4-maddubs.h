@@ -1,4 +1,4 @@
-// How weights lie in memory for the 8x16c4 kernels: what packs them and what reads them agree here.
+// How weights lie in memory for the 4x16c4 kernels: what packs them and what reads them agree here.
 //
 // K counts all products of an output: the channels of a GEMM; taps times channels, tap by tap, of
 // a convolution. A *chain* is 8 of them for 16 output channels, 128 bytes: products 0 to 3 of

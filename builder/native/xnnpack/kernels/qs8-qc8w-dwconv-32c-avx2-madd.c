@@ -101,7 +101,7 @@ ALWAYS_INLINE __m256i convolve(
   const __m256i high = _mm256_adds_epi16(
       _mm256_packs_epi32(scaled(acc[2], scale + 16, to), scaled(acc[3], scale + 24, to)),
       to.zero_point);
-  return _mm256_max_epi8(_mm256_packs_epi16(low, high), _mm256_broadcastsi128_si256(to.min));
+  return _mm256_max_epi8(_mm256_packs_epi16(low, high), to.min);
 }
 
 ALWAYS_INLINE void convolve_row(

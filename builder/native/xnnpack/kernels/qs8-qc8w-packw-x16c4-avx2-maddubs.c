@@ -1,4 +1,4 @@
-// Packs int8 weights for the 8x16c4 kernels (layout-x16c4-maddubs.h).
+// Packs int8 weights for the 4x16c4 kernels (layout-x16c4-maddubs.h).
 //
 // A chain is flagged as unsafe where vpmaddubsw, or the sum of its two results, could leave int16:
 // lane by lane (two products from each half of the chain), positive weights must sum to at most

@@ -12,14 +12,14 @@
 struct requantization {
   __m256 max_less_zero_point;
   __m256i zero_point;
-  __m128i min;
+  __m256i min;
 };
 
 ALWAYS_INLINE struct requantization load_requantization(const struct minmax_params* params) {
   return (struct requantization) {
       _mm256_set1_ps((float) (params->output_max - params->output_zero_point)),
       _mm256_set1_epi16(params->output_zero_point),
-      _mm_set1_epi8((char) params->output_min),
+      _mm256_set1_epi8((char) params->output_min),
   };
 }
 
@@ -28,15 +28,19 @@ ALWAYS_INLINE __m256i scaled(__m256i acc, const float* scale, struct requantizat
   return _mm256_cvtps_epi32(_mm256_min_ps(product, to.max_less_zero_point));
 }
 
-// 16 channels in order.
-ALWAYS_INLINE __m128i requantize16(
-    __m256i low, __m256i high, const float* scale, struct requantization to) {
-  const __m256i words = _mm256_adds_epi16(
-      _mm256_packs_epi32(scaled(low, scale, to), scaled(high, scale + 8, to)), to.zero_point);
-  const __m128i bytes =
-      _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
-  // packs_epi32 works in halves: 0-3 8-11 | 4-7 12-15.
-  return _mm_max_epi8(_mm_shuffle_epi32(bytes, 0xd8), to.min);
+// Two rows of 16 channels, one after the other.
+ALWAYS_INLINE __m256i requantize2x16(
+    const __m256i first[2], const __m256i second[2], const float* scale,
+    struct requantization to) {
+  const __m256i words0 = _mm256_adds_epi16(
+      _mm256_packs_epi32(scaled(first[0], scale, to), scaled(first[1], scale + 8, to)),
+      to.zero_point);
+  const __m256i words1 = _mm256_adds_epi16(
+      _mm256_packs_epi32(scaled(second[0], scale, to), scaled(second[1], scale + 8, to)),
+      to.zero_point);
+  const __m256i bytes = _mm256_max_epi8(_mm256_packs_epi16(words0, words1), to.min);
+  // The packs work in halves of a vector.
+  return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
 ALWAYS_INLINE void store16(int8_t* out, __m128i bytes, size_t count) {

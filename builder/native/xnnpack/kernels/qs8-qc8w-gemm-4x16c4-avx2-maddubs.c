@@ -1,4 +1,4 @@
-// int8 GEMM and IGEMM (convolution by pointers to pixels), 8 rows by 16 channels, AVX2.
+// int8 GEMM and IGEMM (convolution by pointers to pixels), 4 rows by 16 channels, AVX2.
 //
 // vpmaddubsw multiplies uint8 by int8 and adds two neighbouring products in int16: twice the work
 // of vpmaddwd. So activations become uint8 (a + 128, a XOR; what that adds to a sum is taken from
@@ -10,18 +10,17 @@
 // times the speed: both factors widened to int16, vpmaddwd. All that is left is int32 arithmetic
 // modulo 2^32, as in XNNPACK's kernels, where the order does not matter.
 //
-// Four rows at a time, so that their sums stay in registers; eight per call, so that weights come
-// from a far cache half as often.
-//
 // Limits: none. Rows of more than BLOCK_K activations are copied anew for every tile of channels.
+
+#include <stdbool.h>
 
 #include "kernels.h"
 #include "layout-x16c4-maddubs.h"
 #include "requantize-avx2.h"
 
 enum {
-  MAX_ROWS = 8,
-  BLOCK_K = 1024,   // activations of a row that are on the stack at a time
+  MAX_ROWS = 4,
+  BLOCK_K = 2048,   // activations of a row that are on the stack at a time
   ROW_STRIDE = BLOCK_K + 32,  // space for the last chain's zeros
   PREFETCH = 2048,  // bytes ahead in the weights
 };
@@ -36,8 +35,18 @@ struct rows {
   const int8_t* zero;
 };
 
-// Activations as uint8, and the same as int16.
-struct block {
+// A call, and the activations of its rows as uint8; for unsafe chains, as int16, too.
+struct call {
+  const struct rows* rows;
+  size_t mr;
+  size_t k;
+  size_t nc;
+  const uint8_t* w;
+  int8_t* c;
+  size_t cm_stride;
+  size_t cn_stride;
+  const struct minmax_params* params;
+  bool has_words;
   uint8_t bytes[MAX_ROWS][ROW_STRIDE] __attribute__((aligned(32)));
   int16_t words[MAX_ROWS][ROW_STRIDE] __attribute__((aligned(32)));
 };
@@ -68,32 +77,41 @@ ALWAYS_INLINE const int8_t* pixel(const struct rows* rows, size_t row, size_t ta
   return in == rows->zero ? in : in + rows->offset;
 }
 
-// Copies products first to first + n of a row, and zeros up to the end of a chain.
-static void copy_row(
-    struct block* block, const struct rows* rows, size_t row, size_t first, size_t n) {
-  uint8_t* out = block->bytes[row];
-  uint8_t* end = out + n;
-  size_t tap = first / rows->kc, start = first % rows->kc;
-  while (out != end) {
-    const int8_t* in = pixel(rows, row, tap);
-    const size_t left = (size_t) (end - out);
-    size_t count = rows->kc - start;
-    tap++;
-    // Neighbours in the picture lie side by side: a row of the kernel is one copy.
-    while (count < left && pixel(rows, row, tap) == in + start + count) {
-      count += rows->kc;
+// Copies products first to first + n of all rows, and zeros up to the end of a chain.
+static void copy_rows(struct call* call, size_t first, size_t n) {
+  const struct rows* rows = call->rows;
+  for (size_t row = 0; row < call->mr; row++) {
+    uint8_t* out = call->bytes[row];
+    uint8_t* end = out + n;
+    size_t tap = first == 0 ? 0 : first / rows->kc, start = first - tap * rows->kc;
+    while (out != end) {
+      const int8_t* in = pixel(rows, row, tap);
+      const size_t left = (size_t) (end - out);
+      size_t count = rows->kc - start;
       tap++;
+      // Neighbours in the picture lie side by side: a row of the kernel is one copy.
+      while (count < left && pixel(rows, row, tap) == in + start + count) {
+        count += rows->kc;
+        tap++;
+      }
+      count = count < left ? count : left;
+      copy_as_uint8(out, in + start, count);
+      out += count;
+      start = 0;
     }
-    count = count < left ? count : left;
-    copy_as_uint8(out, in + start, count);
-    out += count;
-    start = 0;
+    _mm_storel_epi64((__m128i*) end, _mm_setzero_si128());
   }
-  _mm_storel_epi64((__m128i*) end, _mm_setzero_si128());
-  for (size_t i = 0; i < n; i += CHAIN_K) {
-    const __m128i bytes = _mm_loadl_epi64((const __m128i*) (block->bytes[row] + i));
-    _mm_store_si128((__m128i*) (block->words[row] + i), _mm_cvtepu8_epi16(bytes));
+  call->has_words = false;
+}
+
+static __attribute__((noinline)) void widen_rows(struct call* call, size_t n) {
+  for (size_t row = 0; row < call->mr; row++) {
+    for (size_t i = 0; i < n; i += 16) {
+      const __m128i bytes = _mm_load_si128((const __m128i*) (call->bytes[row] + i));
+      _mm256_store_si256((__m256i*) (call->words[row] + i), _mm256_cvtepu8_epi16(bytes));
+    }
   }
+  call->has_words = true;
 }
 
 // Four bytes in every lane.
@@ -149,11 +167,12 @@ ALWAYS_INLINE void prefetch_weights(const int8_t* w) {
   _mm_prefetch((const char*) w + PREFETCH + 64, _MM_HINT_T0);
 }
 
-// Adds `chains` chains: runs of safe ones, and what is between them.
+// Adds n products: runs of safe chains, and what is between them.
 ALWAYS_INLINE void add_chains(
-    size_t mr, size_t halves, __m256i acc[][2], const uint8_t* bytes, const int16_t* words,
-    const int8_t* w, const uint64_t* unsafe, size_t chains) {
-  while (chains != 0) {
+    size_t mr, size_t halves, __m256i acc[][2], struct call* call, const int8_t* w,
+    const uint64_t* unsafe, size_t n) {
+  const uint8_t* bytes = call->bytes[0];
+  for (size_t chains = chains_of(n); chains != 0;) {
     const size_t count = chains < WORD_CHAINS ? chains : WORD_CHAINS;
     uint64_t flags = *unsafe++;
     chains -= count;
@@ -164,92 +183,106 @@ ALWAYS_INLINE void add_chains(
         flags >>= run;
       }
       left -= run;
-      words += run * CHAIN_K;
       for (; run != 0; run--, bytes += CHAIN_K, w += CHAIN_BYTES) {
         prefetch_weights(w);
         add_safe(mr, halves, acc, bytes, w);
       }
-      for (; flags & 1; flags >>= 1, left--, w += CHAIN_BYTES) {
+      if (flags != 0 && !call->has_words) {
+        widen_rows(call, n);
+      }
+      const int16_t* words = call->words[0] + (bytes - call->bytes[0]);
+      for (; flags & 1; flags >>= 1, left--, words += CHAIN_K, w += CHAIN_BYTES) {
         prefetch_weights(w);
         add_exact(mr, halves, acc, words, w);
         add_exact(mr, halves, acc, words + CHAIN_K / 2, w + CHAIN_BYTES / 2);
-        words += CHAIN_K;
-        bytes += CHAIN_K;
       }
+      bytes = call->bytes[0] + (words - call->words[0]);
     }
   }
 }
 
-// A tile of packed weights, of K products.
-struct tile {
-  const int32_t* bias;
-  const uint64_t* unsafe;
-  const int8_t* weights;
-  const float* scale;
-};
-
+// Eight channels, or sixteen, of all rows.
 ALWAYS_INLINE void convolve_tile(
-    size_t mr, size_t halves, struct block* a, const struct rows* rows, size_t row, size_t k,
-    struct tile w, int8_t* c, size_t cm_stride, size_t nc, struct requantization to) {
-  __m256i acc[4][2];
+    size_t mr, size_t halves, struct call* call, const uint8_t* w, int8_t* c, size_t nc) {
+  const size_t k = call->k;
+  const uint64_t* unsafe = (const uint64_t*) (w + TILE_CHANNELS * sizeof(int32_t));
+  const int8_t* weights = (const int8_t*) unsafe + flag_bytes_of(k);
+  const float* scale = (const float*) (weights + chains_of(k) * CHAIN_BYTES);
+  __m256i acc[MAX_ROWS][2];
 #pragma GCC unroll 4
   for (size_t r = 0; r < mr; r++) {
-    acc[r][0] = _mm256_loadu_si256((const __m256i*) w.bias);
-    acc[r][1] = _mm256_loadu_si256((const __m256i*) w.bias + 1);
+    acc[r][0] = _mm256_loadu_si256((const __m256i*) w);
+    acc[r][1] = _mm256_loadu_si256((const __m256i*) w + 1);
   }
   if (k <= BLOCK_K) {
-    add_chains(
-        mr, halves, acc, a->bytes[row], a->words[row], w.weights, w.unsafe, chains_of(k));
+    add_chains(mr, halves, acc, call, weights, unsafe, k);
   } else {
     for (size_t first = 0; first < k; first += BLOCK_K) {
       const size_t n = k - first < BLOCK_K ? k - first : BLOCK_K;
-      for (size_t r = 0; r < mr; r++) {
-        copy_row(a, rows, row + r, first, n);
-      }
+      copy_rows(call, first, n);
       add_chains(
-          mr, halves, acc, a->bytes[row], a->words[row], w.weights + first * TILE_CHANNELS,
-          w.unsafe + first / CHAIN_K / WORD_CHAINS, chains_of(n));
+          mr, halves, acc, call, weights + first * TILE_CHANNELS,
+          unsafe + first / CHAIN_K / WORD_CHAINS, n);
     }
   }
-#pragma GCC unroll 4
-  for (size_t r = 0; r < mr; r++) {
-    const __m128i bytes = requantize16(acc[r][0], acc[r][halves - 1], w.scale, to);
-    store16(c + r * cm_stride, bytes, nc);
+  const struct requantization to = load_requantization(call->params);
+#pragma GCC unroll 2
+  for (size_t r = 0; r < mr; r += 2) {
+    const size_t other = r + 1 < mr ? r + 1 : r;
+    const __m256i out = requantize2x16(acc[r], acc[other], scale, to);
+    store16(c + r * call->cm_stride, _mm256_castsi256_si128(out), nc);
+    if (other != r) {
+      store16(c + other * call->cm_stride, _mm256_extracti128_si256(out, 1), nc);
+    }
   }
 }
 
-static void convolve(
-    size_t mr, const struct rows* rows, size_t nc, const uint8_t* w, int8_t* c, size_t cm_stride,
-    size_t cn_stride, const struct minmax_params* params) {
-  const struct requantization to = load_requantization(params);
-  const size_t k = rows->taps * rows->kc;
-  struct block a;
-  for (size_t r = 0; r < mr && k <= BLOCK_K; r++) {
-    copy_row(&a, rows, r, 0, k);
-  }
-  for (;;) {
-    struct tile tile;
-    tile.bias = (const int32_t*) w;
-    tile.unsafe = (const uint64_t*) (tile.bias + TILE_CHANNELS);
-    tile.weights = (const int8_t*) tile.unsafe + flag_bytes_of(k);
-    tile.scale = (const float*) (tile.weights + chains_of(k) * CHAIN_BYTES);
-    size_t r = 0;
-    for (; r + 4 <= mr; r += 4) {
-      if (nc > 8) {
-        convolve_tile(4, 2, &a, rows, r, k, tile, c + r * cm_stride, cm_stride, nc, to);
-      } else {
-        convolve_tile(4, 1, &a, rows, r, k, tile, c + r * cm_stride, cm_stride, nc, to);
-      }
-    }
-    for (; r < mr; r++) {
-      convolve_tile(1, 2, &a, rows, r, k, tile, c + r * cm_stride, cm_stride, nc, to);
-    }
+static __attribute__((noinline)) void convolve_4x8(
+    struct call* call, const uint8_t* w, int8_t* c, size_t nc) {
+  convolve_tile(4, 1, call, w, c, nc);
+}
+
+ALWAYS_INLINE void convolve_tiles(size_t mr, struct call* call) {
+  const size_t tile_bytes =
+      TILE_CHANNELS * qs8_qc8w_packed_stride_x16c4_maddubs(call->k, sizeof(float));
+  const uint8_t* w = call->w;
+  int8_t* c = call->c;
+  size_t nc = call->nc;
+  for (; nc > 8; nc -= TILE_CHANNELS, w += tile_bytes, c += call->cn_stride) {
+    convolve_tile(mr, 2, call, w, c, nc);
     if (nc <= TILE_CHANNELS) {
       return;
     }
-    nc -= TILE_CHANNELS;
-    c += cn_stride;
-    w = (const uint8_t*) (tile.scale + TILE_CHANNELS);
+  }
+  if (mr == 4) {
+    convolve_4x8(call, w, c, nc);
+  } else {
+    convolve_tile(mr, 2, call, w, c, nc);
+  }
+}
+
+static __attribute__((noinline)) void convolve_4(struct call* call) { convolve_tiles(4, call); }
+
+static __attribute__((noinline)) void convolve_1(struct call* call) { convolve_tiles(1, call); }
+
+static void convolve(
+    size_t mr, struct rows* rows, size_t nc, const uint8_t* w, int8_t* c, size_t cm_stride,
+    size_t cn_stride, const struct minmax_params* params) {
+  struct call call;
+  call.rows = rows;
+  call.mr = mr == MAX_ROWS ? MAX_ROWS : 1;
+  call.k = rows->taps * rows->kc;
+  call.nc = nc;
+  call.w = w;
+  call.cm_stride = cm_stride;
+  call.cn_stride = cn_stride;
+  call.params = params;
+  for (size_t r = 0; r < mr; r += call.mr, rows->pixels++) {
+    call.c = c + r * cm_stride;
+    if (call.k <= BLOCK_K) {
+      copy_rows(&call, 0, call.k);
+    }
+    (call.mr == MAX_ROWS ? convolve_4 : convolve_1)(&call);
   }
 }
 
@@ -257,25 +290,25 @@ void qs8_qc8w_igemm_1x16c4_avx2_maddubs(
     size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
     const struct minmax_params* params) {
-  const struct rows rows = {a, 1, ks / sizeof(void*), kc, a_offset, zero};
+  struct rows rows = {a, 1, ks / sizeof(void*), kc, a_offset, zero};
   convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
 }
 
-void qs8_qc8w_igemm_8x16c4_avx2_maddubs(
+void qs8_qc8w_igemm_4x16c4_avx2_maddubs(
     size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
     const struct minmax_params* params) {
-  const struct rows rows = {a, MAX_ROWS, ks / MAX_ROWS / sizeof(void*), kc, a_offset, zero};
+  struct rows rows = {a, MAX_ROWS, ks / MAX_ROWS / sizeof(void*), kc, a_offset, zero};
   convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
 }
 
-void qs8_qc8w_gemm_8x16c4_avx2_maddubs(
+void qs8_qc8w_gemm_4x16c4_avx2_maddubs(
     size_t mr, size_t nc, size_t kc, const int8_t* a, size_t a_stride, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, const struct minmax_params* params) {
   const int8_t* pixels[MAX_ROWS];
   for (size_t r = 0; r < mr; r++) {
     pixels[r] = a + r * a_stride;
   }
-  const struct rows rows = {pixels, MAX_ROWS, 1, kc, 0, NULL};
+  struct rows rows = {pixels, MAX_ROWS, 1, kc, 0, NULL};
   convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
 }
