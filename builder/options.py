@@ -12,6 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -222,10 +223,11 @@ class _Output(argparse.Action):
 
 def _numbers_of(text: str) -> tuple[float, ...]:
     """The numbers of --mean and --std."""
-    numbers = tuple(float(part) for part in text.split(","))
-    if len(numbers) not in (1, 3):
-        raise argparse.ArgumentTypeError(f"expected one number or three, found {text!r}")
-    return numbers
+    with suppress(ValueError):
+        numbers = tuple(float(part) for part in text.split(","))
+        if len(numbers) in (1, 3):
+            return numbers
+    raise argparse.ArgumentTypeError(f"expected one number or three, found {text!r}")
 
 
 def check(options: argparse.Namespace) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 
 from builder import build, data, files, interpreters, smoke
 from builder.console import Console
@@ -29,6 +30,8 @@ IMAGE = "registry.example/python:1"
 """OW_EXECUTION_ENV of a deployment of one's own."""
 PLUS_MINUS_ONE = Normalization((127.5,), (127.5,))
 PANDA = "giant panda, panda, panda bear, coon bear, Ailuropoda melanoleuca"
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 Ask = Callable[..., Any]
 
@@ -142,6 +145,19 @@ def colour_zip(
         return make_zip(HERE, model, str(colour_labels), normalization=scaled)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip("no Chromium here: apt-get install -y chromium fonts-dejavu-core")
+    with sync_playwright() as playwright:
+        # In a container Chromium has neither what its sandbox needs nor much of /dev/shm.
+        flags = ["--no-sandbox", "--disable-dev-shm-usage"]
+        running = playwright.chromium.launch(executable_path=found, args=flags)
+        yield running
+        running.close()
 
 
 @pytest.fixture

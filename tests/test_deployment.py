@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import re
 import shlex
 import stat
 import subprocess
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import requests
+from playwright.sync_api import Browser, expect
 
 from builder.build import SAMPLE
 from builder.console import Console
@@ -27,6 +29,7 @@ from builder.paths import ROOT
 from tests.conftest import HERE, base64_of, encoded, plain
 from tests.models import Colours
 from tests.openwhisk import AUTH, OpenWhisk, openwhisk
+from tests.test_page import Visit
 
 
 class Run(NamedTuple):
@@ -102,6 +105,21 @@ def test_deployed_invoked_and_removed(
     again = build_zip("--undeploy")
     assert again.status == 1
     assert "no action classify" in flat(again.err)
+
+
+def test_the_page_at_its_address(
+    build_zip: Callable[..., Run], platform: OpenWhisk, archive: Path, browser: Browser
+) -> None:
+    """In Chromium, under the address that was printed; cold and warm."""
+    done = build_zip("--check", archive, "--deploy", "--no-smoke", "--json")
+    assert done.status == 0, done.err
+    visit = Visit(browser, json.loads(done.out)["deployment"]["url"])
+    for colour in ("blue", "red"):
+        visit.choose(encoded(plain(colour)), f"{colour}.png", "image/png")
+        pattern = re.compile(rf"^{colour}, \d+\.\d %$")
+        expect(visit.status).to_have_text(pattern, timeout=60_000)  # the first one is cold
+    assert visit.problems == []
+    visit.page.context.close()
 
 
 def test_an_update_keeps_what_it_does_not_set(

@@ -55,13 +55,17 @@ def refused(*arguments: str) -> UsageError:
         ("--mean 1", "--mean and --std go together"),
         ("--mean 1 --std 0", "--std: expected a number above 0, found 0.0"),
         ("--mean 1 --std nan", "--std: expected a number above 0, found nan"),
+        ("--mean 1,2 --std 1", "argument --mean: expected one number or three, found '1,2'"),
+        ("--mean 1 --std 1,0,1", "--std: expected a number above 0, found 0.0"),
+        ("--check {zip} --output logits", "--output does not go with --check"),
+        ("--check {zip} --layout nchw", "--layout does not go with --check"),
         ("--mean inf --std 1", "--mean: expected a number, found inf"),
-        ("--mean one --std 1", "argument --mean: invalid float value: 'one'"),
+        ("--mean one --std 1", "argument --mean: expected one number or three, found 'one'"),
         ("--runtime magic", "argument --runtime: invalid choice: 'magic'"),
         ("--model nothing", "--model: expected one of mobilenet_v1, efficientnet_lite0 or a"),
         ("--model {folder}", "found the folder {folder}"),
-        ("--labels {folder}/none", "--labels: expected a UTF-8 text file with a class name per"),
-        ("--labels {folder}", "--labels: expected a UTF-8 text file with a class name per line"),
+        ("--labels {folder}/none", "--labels: expected a file with a class name per"),
+        ("--labels {folder}", "--labels: expected a file with a class name per line"),
         ("--sources {folder}/none", "--sources: expected a folder, found nothing at"),
         ("--work {zip}", "--work: expected a folder, found the file"),
         ("--engine no-such-engine", "--engine: expected docker, podman, buildah or the path of"),
@@ -200,3 +204,12 @@ def test_printed_commands_can_be_pasted(tmp_path: Path) -> None:
     for name in ("my zip's $HOME.zip", "a&b.zip", "-x.zip", "ümlaut.zip"):
         line = commands(tmp_path / name, ["3.11"])[0]
         assert shlex.split(line)[4] == str(tmp_path / name)
+
+
+def test_output_is_a_path_or_a_kind() -> None:
+    read = options.parser().parse_args
+    both = read(["--output", "logits", "--output", "a.zip", "--mean", "1,2,3", "--std", "4"])
+    assert (both.output_kind, both.output) == ("logits", "a.zip")
+    assert (both.mean, both.std) == ((1.0, 2.0, 3.0), (4.0,))
+    named = read(["--output", "./logits"])
+    assert (named.output_kind, named.output) == (None, "./logits")

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 
 from builder import smoke
 from builder.archive import read
@@ -27,7 +27,6 @@ from tests.conftest import encoded, interpreter, plain
 from tests.test_web import Server
 
 MAX_DEFLATED = 12 * 1024
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 WATCHED = """
 const plain = window.fetch;
 window.sent = [];
@@ -111,19 +110,6 @@ class Visit:
 def colour(picture: Image.Image, x: int, y: int) -> tuple[int, int, int]:
     red, green, blue = picture.convert("RGB").crop((x, y, x + 1, y + 1)).tobytes()
     return red, green, blue
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("no Chromium here: apt-get install -y chromium fonts-dejavu-core")
-    with sync_playwright() as playwright:
-        # In a container Chromium has neither what its sandbox needs nor much of /dev/shm.
-        flags = ["--no-sandbox", "--disable-dev-shm-usage"]
-        running = playwright.chromium.launch(executable_path=found, args=flags)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")

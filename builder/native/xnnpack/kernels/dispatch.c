@@ -1,12 +1,13 @@
 // Which of our kernels run on which CPU: where XNNPACK takes the kernels named here, ours stand in.
 //
 // XNNPACK asks for its tables of kernels through functions (xnn_init_*_config); the linker's --wrap
-// puts those of this file between. XNNPACK's own choice for the CPU is looked at, and nothing else:
+// puts those of this file between. They look at XNNPACK's own choice for the CPU:
 //
 //   GEMM, IGEMM     3x8c8 for AVX2                       -> 4x16c4, vpmaddubsw
 //   depthwise       9p16c, 25p16c for AVX2               -> 9p32c, 25p32c, vpmaddwd
+//                   9p32c, 25p32c for AVX512, with VNNI  -> 9p64c, 25p64c, vpdpbusd
 //
-// so CPUs with VNNI, with AVX512 and without AVX2 keep XNNPACK's.
+// Everything else, and CPUs with AVX512 and no VNNI, or without AVX2, keep XNNPACK's.
 
 #include <pthread.h>
 #include <stddef.h>
@@ -16,6 +17,7 @@
 #include "xnnpack/config.h"
 #include "xnnpack/dwconv.h"
 #include "xnnpack/gemm.h"
+#include "xnnpack/hardware-config.h"
 #include "xnnpack/microparams.h"
 #include "xnnpack/pack.h"
 
@@ -128,6 +130,14 @@ static void init_dwconv(void) {
     replace_dwconv(
         &dwconv_config[i], xnn_qs8_qc8w_dwconv_minmax_fp32_ukernel_25p16c__avx2_mul32,
         qs8_qc8w_dwconv_25p32c_avx2_madd, 32);
+    if (xnn_init_hardware_config()->use_x86_avx512vnni) {
+      replace_dwconv(
+          &dwconv_config[i], xnn_qs8_qc8w_dwconv_minmax_fp32_ukernel_9p32c__avx512skx_mul32,
+          qs8_qc8w_dwconv_9p64c_avx512vnni, 64);
+      replace_dwconv(
+          &dwconv_config[i], xnn_qs8_qc8w_dwconv_minmax_fp32_ukernel_25p32c__avx512skx_mul32,
+          qs8_qc8w_dwconv_25p64c_avx512vnni, 64);
+    }
   }
 }
 

@@ -15,7 +15,13 @@ if(KERNELS STREQUAL "ours")
   file(GLOB for_avx2 ${CMAKE_CURRENT_LIST_DIR}/*-avx2-*.c)
   set_source_files_properties(${for_avx2} PROPERTIES
     COMPILE_OPTIONS "-O2;-mavx2;-fno-asynchronous-unwind-tables")
-  list(APPEND KERNEL_SOURCES ${CMAKE_CURRENT_LIST_DIR}/dispatch.c ${for_avx2})
+  file(GLOB for_avx512vnni ${CMAKE_CURRENT_LIST_DIR}/*-avx512vnni.c)
+  set_source_files_properties(${for_avx512vnni} PROPERTIES COMPILE_OPTIONS
+    "-O2;-mavx512f;-mavx512bw;-mavx512vl;-mavx512vnni;-fno-asynchronous-unwind-tables")
+  # XNNPACK's headers hide what it was built without.
+  set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/dispatch.c PROPERTIES
+    COMPILE_DEFINITIONS XNN_ENABLE_AVX512SKX=1)
+  list(APPEND KERNEL_SOURCES ${CMAKE_CURRENT_LIST_DIR}/dispatch.c ${for_avx2} ${for_avx512vnni})
   list(APPEND KERNEL_LINK
     -Wl,--wrap=xnn_init_qs8_qc8w_gemm_config -Wl,--wrap=xnn_init_qs8_qc8w_dwconv_config)
 endif()

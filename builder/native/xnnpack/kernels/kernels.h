@@ -66,3 +66,13 @@ void qs8_qc8w_dwconv_25p32c_avx2_madd(
     size_t channels, size_t output_width, const int8_t** input, const void* weights,
     int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset,
     const int8_t* zero, const struct minmax_params* params);
+
+// qs8-qc8w-dwconv-64c-avx512vnni.c: the same for AVX512 with VNNI.
+void qs8_qc8w_dwconv_9p64c_avx512vnni(
+    size_t channels, size_t output_width, const int8_t** input, const void* weights,
+    int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset,
+    const int8_t* zero, const struct minmax_params* params);
+void qs8_qc8w_dwconv_25p64c_avx512vnni(
+    size_t channels, size_t output_width, const int8_t** input, const void* weights,
+    int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset,
+    const int8_t* zero, const struct minmax_params* params);

@@ -376,6 +376,12 @@ int main(void) {
   test_igemms();
   test_dwconvs("dwconv 9p32c", qs8_qc8w_dwconv_9p32c_avx2_madd, 9, 32);
   test_dwconvs("dwconv 25p32c", qs8_qc8w_dwconv_25p32c_avx2_madd, 25, 32);
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni")) {
+    test_dwconvs("dwconv 9p64c", qs8_qc8w_dwconv_9p64c_avx512vnni, 9, 64);
+    test_dwconvs("dwconv 25p64c", qs8_qc8w_dwconv_25p64c_avx512vnni, 25, 64);
+  } else {
+    puts("this CPU has no AVX512 with VNNI: kernels for it are not tested");
+  }
   printf("%zu of %zu cases differ\n", failures, cases);
   return failures != 0;
 }
