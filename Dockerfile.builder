@@ -26,9 +26,10 @@ WORKDIR /recipe
 COPY builder/__init__.py builder/errors.py builder/files.py builder/paths.py \
     builder/processes.py builder/tools.py builder/variables.py builder/
 COPY builder/native/__init__.py builder/native/__main__.py builder/native/debian.py \
-    builder/native/fetch.py builder/native/recipe.py builder/native/requirements.txt \
-    builder/native/sources.py builder/native/steps.py builder/native/target.py \
-    builder/native/toolchain.py builder/native/exports.map builder/native/
+    builder/native/fetch.py builder/native/pins.py builder/native/recipe.py \
+    builder/native/requirements.txt builder/native/sources.py builder/native/steps.py \
+    builder/native/target.py builder/native/toolchain.py builder/native/unpack.py \
+    builder/native/exports.map builder/native/
 COPY builder/native/backend builder/native/backend/
 COPY builder/native/numpy/pins.toml builder/native/numpy/
 COPY builder/native/pillow/pins.toml builder/native/pillow/
@@ -54,7 +55,9 @@ COPY builder/__init__.py builder/errors.py builder/files.py builder/paths.py \
 COPY builder/native builder/native/
 ARG JOBS=2
 ARG OPS=classifier
-RUN python3 -m builder.native packages --build-dir /build --out /out --ops "${OPS}" --jobs "${JOBS}"
+RUN --mount=type=bind,from=sources,target=/sources \
+    python3 -m builder.native packages --build-dir /build --out /out --sources /sources \
+    --ops "${OPS}" --jobs "${JOBS}"
 
 FROM scratch
 COPY --from=packages /out /

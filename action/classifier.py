@@ -219,11 +219,12 @@ def _filling(
             return lambda image: image * factor + shift
         return lambda image: (image * factor + shift).astype(dtype)
     scale, zero_point = source["quantization"]
-    limits = np.iinfo(dtype)
+    lowest = -(1 << dtype.itemsize * 8 - 1) if dtype.kind == "i" else 0
+    highest = lowest + (1 << dtype.itemsize * 8) - 1
     real = (np.arange(256.0)[:, np.newaxis] - mean) / std
     # Integers without a scale mean themselves.
     stored = np.rint(real / (scale or 1.0) + zero_point)
-    stored = np.clip(stored, limits.min, limits.max).astype(dtype)
+    stored = np.clip(stored, lowest, highest).astype(dtype)
     if (stored != stored[:, :1]).any():
         return lambda image: stored[image, np.arange(image.shape[2])]
     if dtype.itemsize > 1:

@@ -11,6 +11,7 @@ from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import Component, ComponentType
 from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
+from packageurl import PackageURL
 
 from builder.runtime import NO_LICENCE, Part
 
@@ -59,6 +60,8 @@ def _component(
         bom_ref=reference,
         version=part.version or None,
         description=part.source,
+        purl=PackageURL.from_string(part.purl) if part.purl else None,
+        cpe=part.cpe or None,
         hashes=hashes,
         licenses=licences,
         components=[_component(linked, within=f"{reference}/") for linked in part.linked],

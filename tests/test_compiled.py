@@ -25,6 +25,7 @@ from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError, ModelError
 from builder.model import Said
+from builder.native.pins import pins
 from builder.paths import ROOT
 from builder.runtime import DEFAULT, Options, compiled
 from tests import networks
@@ -368,7 +369,8 @@ def test_numpy_is_whole_in_what_it_has(
 ) -> None:
     """Arrays behave as ever; what is left out says why."""
     said = in_zip(make_compiled(python, imagenet_model), python, NUMPY, tmp_path)
-    reason = "is not in this build of numpy 2.2.6: it has arrays, data types and ufuncs only"
+    version = pins(python)["numpy"].version
+    reason = f"is not in this build of numpy {version}: it has arrays, data types and ufuncs only"
     assert said.splitlines() == [
         f"numpy.{name} {reason}" for name in ("pad", "linalg", "random", "no_such_name")
     ]

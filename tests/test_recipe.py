@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from builder import data
 from builder.errors import BuildError
 from builder.native import recipe
 from builder.native.debian import Archive
 from builder.native.fetch import Fetcher
-from builder.native.sources import PACKAGES, pins
+from builder.native.pins import PACKAGES, Pin, pins, upstream
 from builder.native.steps import HERE, Builder
 from builder.native.tflite.build import operators
 from builder.native.toolchain import Toolchain
@@ -29,7 +30,23 @@ from builder.tflite import OPERATORS
 def fetch(folder: Path, given: Path, sha256: str) -> Path:
     builder = Builder(folder, 1)
     fetcher = Fetcher(Toolchain(builder), Archive(builder, ["trixie"]), [given])
-    return fetcher.fetch("it", {"file": "it.tar.gz", "sha256": sha256, "sha1": "0" * 40})
+    return fetcher.fetch(
+        Pin(
+            name="it",
+            version="1",
+            file="it.tar.gz",
+            sha256=sha256,
+            package="it",
+            licence="MIT",
+            purl="pkg:generic/it@1",
+            cpe="cpe:2.3:a:it:it:1:*:*:*:*:*:*:*",
+            folder="numpy",
+            key="it",
+            suite="trixie",
+            revision="1-1",
+            sha1="0" * 40,
+        )
+    )
 
 
 def test_a_given_source_is_found_by_its_hash(tmp_path: Path) -> None:
@@ -54,26 +71,41 @@ def test_a_source_that_is_nowhere(tmp_path: Path) -> None:
     assert not list((tmp_path / "build").rglob("*.part"))
 
 
-def test_every_source_is_pinned() -> None:
-    assert {"tensorflow", "xnnpack", "numpy", "pillow", "libjpeg-turbo"} <= set(pins())
-    for name, pin in pins().items():
-        assert len(pin["sha256"]) == 64, name
-        assert pin["licence"]
-        assert pin["package"] in ("tflite_runtime", "numpy", "PIL")
-        assert ("debian" in pin) != ("index" in pin)
+@pytest.mark.parametrize("python", data.pythons())
+def test_every_source_is_pinned(python: str) -> None:
+    assert {"tensorflow", "xnnpack", "numpy", "pillow", "libjpeg-turbo"} <= set(pins(python))
+    for name, pin in pins(python).items():
+        assert re.fullmatch(r"[0-9a-f]{64}", pin.sha256), name
+        assert pin.licence
+        assert pin.package in ("tflite_runtime", "numpy", "PIL")
+        assert bool(pin.suite) == bool(pin.revision) == bool(pin.sha1)
 
 
-def test_every_patch_belongs_to_a_source_and_stays_in_it() -> None:
+def test_a_python_that_nothing_is_pinned_for() -> None:
+    with pytest.raises(BuildError, match=r"expected a pin for one of Python 3\.10, .*found 3\.9"):
+        pins("3.9")
+
+
+def test_upstreams_version_in_debians() -> None:
+    assert upstream("1:1.3.dfsg+really1.3.1-1+deb13u1") == "1.3.1"
+    assert upstream("2.14.1+dfsg-3.1") == "2.14.1"
+    assert upstream("1:3.1.3-4") == "3.1.3"
+    assert upstream("0.0~git20241108.4ea82e5-2") == "0.0~git20241108.4ea82e5"
+
+
+def test_every_patch_belongs_to_a_source_and_says_why() -> None:
     named = {
-        HERE / pin["folder"] / "patches" / patch
-        for pin in pins().values()
-        for patch in pin.get("patches", ())
+        HERE / pin.folder / "patches" / patch
+        for python in data.pythons()
+        for pin in pins(python).values()
+        for patch in pin.patches
     }
     assert named == set(HERE.glob("*/patches/*"))
     for patch in named:
-        text = patch.read_text("utf-8")
-        assert re.match(r"\w", text), f"{patch.name}: expected a head that says why"
-        for line in text.splitlines():
+        head, _, rest = patch.read_text("utf-8").partition("\n--- a/")
+        assert "\n\nUpstream: " in head, f"{patch.name}: expected why, and what upstream says"
+        assert rest
+        for line in rest.splitlines():
             if line.startswith(("--- ", "+++ ")):
                 assert line[4:].startswith(("a/", "b/", "/dev/null")), f"{patch.name}: {line}"
 
@@ -101,7 +133,7 @@ def test_the_key_covers_the_dockerfile(tmp_path: Path, monkeypatch: pytest.Monke
 
 CHANGES = {
     ".py": "CHANGED = 1\n",
-    ".toml": "[changed]\n",
+    ".toml": "changed = 1\n",
     ".txt": "changed\n",
     ".patch": "+changed\n",
 }
@@ -121,10 +153,12 @@ STEPS = {
     "numpy": set(),
     "pillow/codecs.py": {"codecs", "pillow"},
     "pillow/patches": {"src/pillow", "pillow"},
+    "pillow/imports.toml": set(),
     "pillow/ships.txt": set(),
     "pillow": {"pillow"},
     "tflite/patches": {"src/tensorflow", "tflite", "wrapper"},
     "tflite/wrapper": {"wrapper"},
+    "tflite/imports.toml": set(),
     "tflite/ships.txt": set(),
     "tflite": {"tflite", "wrapper"},
     "xnnpack/absent": {"wrapper"},
@@ -133,7 +167,7 @@ STEPS = {
     "xnnpack/kernels/test-kernels.c": set(),
     "xnnpack/kernels": {"wrapper"},
     "xnnpack/patches": {"src/xnnpack", "xnnpack", "tflite", "wrapper"},
-    "exports.map": {"wrapper", "pillow"},
+    "exports.map": {"numpy", "wrapper", "pillow"},
     "export.py": set(),
     "target.py": set(),
     "variants.py": set(),
@@ -141,13 +175,18 @@ STEPS = {
     "requirements.txt": COMPILED,
     "toolchain.py": COMPILED,
     "backend": set(),
+    "imports.py": set(),
+    "standins.py": set(),
+    "pins.py": set(),
+    "rules.py": set(),
+    "sources.py": set(),
 }
 """How the path of a file of the recipe begins -> the steps that a change of it runs again. Pins do
 by what they pin; all others that are not named here concern every step."""
 INERT = ("pins.toml", "__init__.py")
 """Names of files that no step takes as a whole."""
 KEYS = """
-import json, sys
+import json, re, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from builder.native import steps, toolchain
@@ -160,9 +199,10 @@ toolchain.Toolchain.compiler = "c++ 12"
 from builder.native import recipe, export, sources, target
 tools = toolchain.Toolchain(steps.Builder(Path(sys.argv[1], "build"), 1))
 python = target.Python("python", "3.11.2", "cp311", "include", ".so")
-export.build(tools, sources.Sources(tools, []), python, "classifier")
+export.build(tools, sources.Sources(tools, [], "3.11"), python, "classifier")
 keys["key"] = recipe.digest(recipe.HERE)
-print(json.dumps({name.removeprefix("cp311/"): key for name, key in keys.items()}))
+short = lambda name: re.sub(r"^cp311/|-\\d+[.].*", "", name)
+print(json.dumps({short(name): key for name, key in keys.items()}))
 """
 
 
@@ -228,10 +268,11 @@ def test_what_another_file_of_a_source_compiles_again(
     source: str, steps: set[str], checkout: Path
 ) -> None:
     before = keys(checkout)
-    file = checkout / "builder" / "native" / pins()[source]["folder"] / "pins.toml"
+    pin = pins("3.11")[source]
+    file = checkout / "builder" / "native" / pin.folder / "pins.toml"
     text = file.read_text("utf-8")
     try:
-        file.write_text(text.replace(pins()[source]["sha256"], "0" * 64), "utf-8")
+        file.write_text(text.replace(pin.sha256, "0" * 64), "utf-8")
         after = keys(checkout)
     finally:
         file.write_text(text, "utf-8")
@@ -298,7 +339,7 @@ def step(self, name, inputs, work):
 steps.Builder.step = step
 class Stop(Exception): pass
 from builder.native.fetch import Fetcher
-Fetcher.fetch = lambda self, name, pin: None
+Fetcher.fetch = lambda self, pin: None
 from builder.native.toolchain import Toolchain
 Toolchain.run = lambda *args: ""
 options = [sys.argv[2], "--build-dir", sys.argv[1] + "/build"]

@@ -63,22 +63,22 @@ def run(options: argparse.Namespace) -> int:
         BuildError: a program or a source is missing, or something does not compile.
     """
     toolchain = Toolchain(Builder(options.build_dir, options.jobs))
-    sources = Sources(toolchain, options.sources)
     if options.command == "fetch":
-        sources.fetch()
+        Sources(toolchain, options.sources, "").fetch()
         return 0
-    if missing := [name for name in NEEDED if not shutil.which(name)]:
-        names = " ".join(missing)
-        raise BuildError(f"not installed: {names}", f"Debian, Ubuntu: apt install {names}")
     if options.command == "kernels":
         from builder.native.xnnpack import check
 
         say(toolchain.builder.run([str(check.build(toolchain.builder))], check.PROGRAM).strip())
         return 0
+    if missing := [name for name in NEEDED if not shutil.which(name)]:
+        names = " ".join(missing)
+        raise BuildError(f"not installed: {names}", f"Debian, Ubuntu: apt install {names}")
     if options.command == "libraries":
         from builder.native.pillow import codecs
         from builder.native.xnnpack import build as xnnpack
 
+        sources = Sources(toolchain, options.sources, "")
         xnnpack.build(toolchain, sources)
         codecs.build(toolchain, sources)
         return 0
@@ -87,7 +87,9 @@ def run(options: argparse.Namespace) -> int:
     else:
         from builder.native.export import export
     for path in options.python or [sys.executable]:
-        export(toolchain, sources, python(path), options.ops, options.out.resolve())
+        target = python(path)
+        sources = Sources(toolchain, options.sources, target.minor)
+        export(toolchain, sources, target, options.ops, options.out.resolve())
         say(f"exported to {options.out}")
     return 0
 

@@ -1,12 +1,16 @@
 """Debian's archive of source packages, through the apt of this machine."""
 
 import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 from builder.errors import BuildError
 from builder.native.steps import Builder, say
+
+HELPER = "/usr/lib/apt/apt-helper"
+"""Of every apt; not on the PATH."""
 
 
 class Archive:
@@ -32,13 +36,23 @@ class Archive:
         listing = subprocess.run(command, capture_output=True, text=True).stdout
         return re.findall(r"^'([^']+)' \S+ \d+ SHA256:([0-9a-f]{64})", listing, re.M)
 
+    def versions(self, name: str) -> list[tuple[str, str]]:
+        """The versions of a source package: (version, suite) each; none if it is not there.
+
+        Raises:
+            BuildError: no archive is set up, or it does not answer.
+        """
+        command = ["apt-cache", *self._options(), "madison", name]
+        listing = subprocess.run(command, capture_output=True, text=True).stdout
+        return re.findall(r"^ *\S+ \| +(\S+) \| \S+ (\w+)/main Sources", listing, re.M)
+
     def download(self, address: str, target: Path) -> None:
         """Fetch one of the files.
 
         Raises:
             BuildError: the archive does not deliver it.
         """
-        helper = ["/usr/lib/apt/apt-helper", *self._options(), "download-file", address]
+        helper = [shutil.which("apt-helper") or HELPER, *self._options(), "download-file", address]
         self._builder.run([*helper, str(target)], "fetch")
 
     def _options(self) -> list[str]:

@@ -6,17 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import BuildError
+from builder.native import imports
 from builder.native.numpy import build as numpy
 from builder.native.pillow import build as pillow
 from builder.native.pillow import codecs
-from builder.native.recipe import lines
-from builder.native.sources import Sources, pins
+from builder.native.pins import Pin
+from builder.native.recipe import lines, toml
+from builder.native.rules import for_version
+from builder.native.sources import Sources
 from builder.native.steps import HERE
 from builder.native.target import Python
 from builder.native.tflite import build as tflite
 from builder.native.toolchain import Toolchain
 from builder.native.xnnpack import build as xnnpack
 
+MAIN = {"numpy": "numpy", "pillow": "pillow", "tflite": "tensorflow"}
+"""Folder of the recipe -> the source that the package is made of."""
+STANDINS = HERE / "standins.py"
 # Of a source, what says under which terms it is. Eigen also keeps the GPL's texts, for old code.
 LICENCES: tuple[str, ...] = (
     "LICEN[CS]E*",
@@ -47,19 +53,22 @@ def export(toolchain: Toolchain, sources: Sources, python: Python, ops: str, out
     shutil.rmtree(target, ignore_errors=True)
     for folder, package in built.items():
         _ship(package, folder, target)
-    shutil.copyfile(numpy.FRONT, target / "numpy" / "__init__.py")
+    for path, own in numpy.OWN.items():
+        shutil.copyfile(own, target / "numpy" / path)
+    for folder, package in built.items():
+        _rewrite_imports(toolchain, sources, python, folder, target / package.name)
     _check(toolchain, python, target)
-    used = {name: pin for name, pin in pins().items() if pin.get("ops", ops) == ops}
+    used = [pin for pin in sources.pins.values() if pin.ops in ("", ops)]
     (target / "licences").mkdir()
-    for name in used:
-        sources.unpack(name)
-        (target / "licences" / f"{name}.txt").write_text(licence(sources.folder / name))
+    for pin in used:
+        sources.unpack(pin.name)
+        (target / "licences" / f"{pin.name}.txt").write_text(licence(sources.path(pin.name)))
     facts: dict[str, Any] = {
         "python": python.version,
         "ops": ops,
         "operators": tflite.operators() if ops == "classifier" else None,
         "compiler": toolchain.compiler,
-        "sources": used,
+        "sources": {pin.name: _origin(pin) for pin in used},
     }
     # Written last: a folder that has it is complete.
     (target / "recipe.json").write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
@@ -86,6 +95,12 @@ def build(toolchain: Toolchain, sources: Sources, python: Python, ops: str) -> d
     )
     pictures = pillow.build(toolchain, sources, python, libraries)
     return {"numpy": numpy_package, "pillow": pictures, "tflite": interpreter}
+
+
+def _origin(pin: Pin) -> dict[str, str]:
+    """What a runtime says of one of its sources."""
+    names = ("version", "file", "sha256", "package", "licence", "purl", "cpe")
+    return {name: getattr(pin, name) for name in names}
 
 
 def licence(source: Path) -> str:
@@ -124,6 +139,22 @@ def _ship(package: Path, folder: str, target: Path) -> None:
             to = target / package.name / path.relative_to(package)
             to.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, to)
+
+
+def _rewrite_imports(
+    toolchain: Toolchain, sources: Sources, python: Python, folder: str, package: Path
+) -> None:
+    """Apply the rules of `imports.toml` to the modules that ship.
+
+    Raises:
+        BuildError: a rule does not fit.
+    """
+    version = sources.pins[MAIN[folder]].version
+    rules = for_version(toml(HERE / folder / "imports.toml"), version)
+    if "._standins" in {to for rule in rules.values() for to in rule["instead"].values()}:
+        shutil.copyfile(STANDINS, package / "_standins.py")
+    command = [python.path, "-I", "-S", imports.__file__, str(package), json.dumps(rules)]
+    toolchain.run(command, f"{python.tag}/imports")
 
 
 def _check(toolchain: Toolchain, python: Python, folder: Path) -> None:

@@ -21,7 +21,7 @@ else:
 
 WITHOUT_EFFECT = frozenset(
     {
-        *("__init__.py", "__main__.py", "debian.py", "fetch.py", "steps.py"),
+        *("__init__.py", "__main__.py", "debian.py", "fetch.py", "steps.py", "requirements.in"),
         *("variants.py", "xnnpack/check.py", "xnnpack/kernels/test-kernels.c"),
     }
 )

@@ -29,6 +29,11 @@ class Python(NamedTuple):
     suffix: str
 
     @property
+    def minor(self) -> str:
+        """The version that pins are for, as "3.11"."""
+        return ".".join(self.version.split(".")[:2])
+
+    @property
     def inputs(self) -> tuple[str, str]:
         """What of an interpreter decides the bytes: not where it is."""
         return self.version, self.suffix

@@ -30,6 +30,10 @@ class Part:
     """Compiled by this project: its libraries are held to its own gates."""
     linked: tuple[Part, ...] = ()
     """What is statically linked into it."""
+    purl: str = ""
+    """What it is, for tools that look for known vulnerabilities: its package URL."""
+    cpe: str = ""
+    """The same in the words of the National Vulnerability Database."""
     python: str = ""
     """The Python version that it is for, as "3.11"; empty for what is for each."""
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from builder import files, interpreters
 from builder.console import Console
@@ -241,7 +240,7 @@ def _progress(console: Console) -> Callable[[str], None]:
 def _runtime(python: str, folder: Path, origin: str) -> Runtime:
     """A finished runtime, with its provenance."""
     recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
-    sources: dict[str, dict[str, Any]] = recipe["sources"]
+    sources: dict[str, dict[str, str]] = recipe["sources"]
     parts: list[Part] = []
     owner: dict[str, str] = {}
     for package, (name, source) in PACKAGES.items():
@@ -263,9 +262,16 @@ def _runtime(python: str, folder: Path, origin: str) -> Runtime:
     return Runtime(python, folder, tuple(parts), owner, origin, operators)
 
 
-def _source_part(folder: Path, name: str, source: str, pin: dict[str, Any]) -> Part:
+def _source_part(folder: Path, name: str, source: str, pin: dict[str, str]) -> Part:
     """The provenance of one source archive, under the name of what it became."""
-    released = pin["debian"] if "debian" in pin else pin["index"]
-    version = re.sub(r"^\d+:", "", released["version"])
     text = (folder / "licences" / f"{source}.txt").read_text("utf-8", "replace")
-    return Part(name, version, pin["file"], pin["sha256"], pin["licence"], ((source, text),))
+    return Part(
+        name,
+        pin["version"],
+        pin["file"],
+        pin["sha256"],
+        pin["licence"],
+        ((source, text),),
+        purl=pin["purl"],
+        cpe=pin["cpe"],
+    )

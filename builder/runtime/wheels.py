@@ -71,11 +71,7 @@ def _key(packages: list[Package]) -> str:
 
 
 def _part(package: Package, wheel: Path) -> Part:
-    licence = next(
-        entry["licence"]
-        for entry in data.pins()["wheels"]["package"]
-        if entry["name"] == package.name
-    )
+    pin = next(entry for entry in data.pins()["wheels"]["package"] if entry["name"] == package.name)
     with zipfile.ZipFile(wheel) as archive:
         texts = tuple(
             (f"{package.name}: {name.partition('.dist-info/')[2]}", archive.read(name).decode())
@@ -87,8 +83,10 @@ def _part(package: Package, wheel: Path) -> Part:
         package.version,
         f"{package.file} (package index)",
         package.sha256,
-        licence,
+        pin["licence"],
         texts,
+        purl=f"pkg:pypi/{package.name}@{package.version}",
+        cpe=f"cpe:2.3:a:{pin['cpe']}:{package.version}:*:*:*:*:*:*:*",
     )
 
 

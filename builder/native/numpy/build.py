@@ -18,8 +18,9 @@ OPTIONS = (
     *("--prefix=/", "-Dpython.purelibdir=/", "-Dpython.platlibdir=/", "-Dpython.bytecompile=-1"),
     *("--buildtype=plain", "-Db_ndebug=true"),
 )
-FRONT = HERE / "numpy" / "front.py"
-"""Takes the place of the package's `__init__.py`."""
+FOLDER = HERE / "numpy"
+OWN = {"__init__.py": FOLDER / "front.py", "_core/__init__.py": FOLDER / "core.py"}
+"""Modules of the package that ours take the place of."""
 
 
 def build(toolchain: Toolchain, sources: Sources, python: Python) -> tuple[str, Path]:
@@ -28,10 +29,10 @@ def build(toolchain: Toolchain, sources: Sources, python: Python) -> tuple[str, 
     Raises:
         BuildError: a source is not to be had, or does not compile.
     """
-    inputs = [sources.unpack("numpy"), *toolchain.inputs, LINK, *python.inputs]
+    inputs = [sources.unpack("numpy"), *toolchain.module_inputs(), *python.inputs]
     inputs += [digest(Path(__file__))]
     name = f"{python.tag}/numpy"
-    source = sources.folder / "numpy"
+    source = sources.path("numpy")
 
     def work(folder: Path) -> None:
         meson = [str(toolchain.python), str(source / "vendored-meson" / "meson" / "meson.py")]
@@ -40,7 +41,8 @@ def build(toolchain: Toolchain, sources: Sources, python: Python) -> tuple[str, 
         flags = f"{FLAGS} {toolchain.flags}"
         command = [*meson, "setup", str(folder / "build"), str(source), *OPTIONS]
         command += [f"--native-file={native}", f"-Dc_args={flags}", f"-Dcpp_args={flags}"]
-        command += [f"-Dc_link_args={LINK}", f"-Dcpp_link_args={LINK}"]
+        link = f"{LINK} -Wl,--version-script={HERE / 'exports.map'}"
+        command += [f"-Dc_link_args={link}", f"-Dcpp_link_args={link}"]
         toolchain.run(command, name)
         # Not the other targets: they are for tests.
         module = f"numpy/_core/_multiarray_umath{python.suffix}"

@@ -21,8 +21,8 @@ newaxis = None
 
 # In this order: the first is what the function uses, the next are the cheaper ones.
 _ON_DEMAND = (
-    *("fromnumeric", "getlimits", "shape_base", "function_base", "_ufunc_config", "numeric"),
-    *("arrayprint", "_asarray", "einsumfunc"),
+    *("fromnumeric", "shape_base", "function_base", "_ufunc_config", "numeric"),
+    *("getlimits", "arrayprint", "_asarray", "einsumfunc"),
 )
 _ALIASES = {
     **{f"a{name}": f"arc{name}" for name in ("cos", "cosh", "sin", "sinh", "tan", "tanh", "tan2")},
@@ -43,6 +43,8 @@ def __getattr__(name):
     if not name.startswith("__"):
         for place in _ON_DEMAND:
             module = import_module(f"numpy._core.{place}")
+            if place == "getlimits" and hasattr(module, "_register_known_types"):
+                module._register_known_types()  # before numpy 2.4, numpy itself does it
             if name in module.__all__:
                 return globals().setdefault(name, getattr(module, name))
     raise AttributeError(

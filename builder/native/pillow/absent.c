@@ -2,6 +2,11 @@
 // them), so that the linker can leave out what only they use.
 
 #include <Python.h>
+#include <stdio.h>
+
+#include <jpeglib.h>
+
+#include <jerror.h>
 
 static void complain(void) {
   PyErr_SetString(PyExc_NotImplementedError,
@@ -23,3 +28,6 @@ long absent_status(void) {
 // For libwebp, which may be called without Python's lock: zero is its word for failure, and
 // Pillow makes an error of it.
 int absent_webp(void) { return 0; }
+
+// For libjpeg-turbo, whose way to fail is to jump back to Pillow: all these get the picture first.
+void absent_jpeg(j_common_ptr picture) { ERREXIT(picture, JERR_NOT_COMPILED); }

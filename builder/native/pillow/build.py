@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from builder.native.recipe import digest
-from builder.native.sources import Sources, pins
+from builder.native.sources import Sources
 from builder.native.steps import HERE
 from builder.native.target import Python
 from builder.native.toolchain import Toolchain
@@ -30,16 +30,16 @@ def build(toolchain: Toolchain, sources: Sources, python: Python, codecs: str) -
 
     def work(folder: Path) -> None:
         options = {
-            "PILLOW": str(sources.folder / "pillow"),
-            "ZLIB": str(sources.folder / "zlib"),
-            "VERSION": pins()["pillow"]["index"]["version"],
+            "PILLOW": str(sources.path("pillow")),
+            "ZLIB": str(sources.path("zlib")),
+            "VERSION": sources.pins["pillow"].version,
             "CODECS": str(toolchain.builder.folder / "codecs"),
             "PYTHON_INCLUDE": python.include,
             "SUFFIX": python.suffix,
             **toolchain.module_options(),
         }
         toolchain.cmake(FOLDER, folder, name, options)
-        shutil.copytree(sources.folder / "pillow" / "src" / "PIL", folder / "PIL")
+        shutil.copytree(sources.path("pillow") / "src" / "PIL", folder / "PIL")
         for module in folder.glob("*.so"):
             shutil.copy(module, folder / "PIL")
 

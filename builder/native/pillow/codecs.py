@@ -43,7 +43,7 @@ def build(toolchain: Toolchain, sources: Sources) -> str:
             made = folder / "build" / name
             prefix = {"CMAKE_INSTALL_PREFIX": str(folder)}
             chosen = {**flags, **options, **prefix}
-            toolchain.cmake(sources.folder / name, made, f"codecs/{name}", chosen)
+            toolchain.cmake(sources.path(name), made, f"codecs/{name}", chosen)
             toolchain.run(["cmake", "--install", str(made)], f"codecs/{name}")
 
     return toolchain.builder.step("codecs", inputs, work)

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from builder.native.recipe import digest
-from builder.native.sources import Sources, pins
+from builder.native.sources import Sources
 from builder.native.steps import HERE
 from builder.native.target import Python
 from builder.native.toolchain import Toolchain
@@ -98,11 +98,11 @@ def wrapper(
         package.mkdir()
         for module in folder.glob("*.so"):
             shutil.copy(module, package)
-        lite = sources.folder / "tensorflow" / "tensorflow" / "lite" / "python"
+        lite = sources.path("tensorflow") / "tensorflow" / "lite" / "python"
         shutil.copy(lite / "interpreter.py", package)
         for file in ("metrics_interface.py", "metrics_portable.py"):
             shutil.copy(lite / "metrics" / file, package)
-        version = pins()["tensorflow"]["debian"]["version"].partition("+")[0]
+        version = sources.pins["tensorflow"].version
         (package / "__init__.py").write_text(f'__version__ = "{version}"\n')
 
     toolchain.builder.step(name, inputs, work)

@@ -38,11 +38,11 @@ def build(toolchain: Toolchain, sources: Sources) -> str:
         "CMAKE_ASM_FLAGS": f"{C_FLAGS} {toolchain.flags}",
         "CMAKE_CXX_FLAGS": f"{FLAGS} -fvisibility-inlines-hidden -fno-exceptions -fno-rtti"
         f" {toolchain.flags}",
-        **{f"{name.upper()}_SOURCE_DIR": str(sources.folder / name) for name in DEPENDENCIES},
+        **{f"{name.upper()}_SOURCE_DIR": str(sources.path(name)) for name in DEPENDENCIES},
     }
     inputs += [*toolchain.inputs, toolchain.portable(options), digest(Path(__file__))]
 
     def work(folder: Path) -> None:
-        toolchain.cmake(sources.folder / "xnnpack", folder, "xnnpack", options)
+        toolchain.cmake(sources.path("xnnpack"), folder, "xnnpack", options)
 
     return toolchain.builder.step("xnnpack", inputs, work)
