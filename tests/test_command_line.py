@@ -207,7 +207,7 @@ def test_as_csv(built: Path, tmp_path: Path) -> None:
     rows = list(csv.reader(io.StringIO(text, newline="")))
     assert rows[0] == ["file", "class", "probability", "error"]
     assert rows[1][:2] == [str(tmp_path / names[0]), "red"]
-    assert 0.5 < float(rows[1][2]) < 1
+    assert 0.5 < float(rows[1][2]) <= 1
     assert {row[0] for row in rows[1:-1]} == {str(tmp_path / name) for name in names}
     assert rows[-1][0] == "none.png"
     assert "No such file" in rows[-1][3]
