@@ -66,14 +66,14 @@ def run(options: argparse.Namespace) -> int:
     if options.command == "fetch":
         Sources(toolchain, options.sources, "").fetch()
         return 0
-    if missing := [name for name in NEEDED if not shutil.which(name)]:
-        names = " ".join(missing)
-        raise BuildError(f"not installed: {names}", f"Debian, Ubuntu: apt install {names}")
     if options.command == "kernels":
         from builder.native.xnnpack import check
 
         say(toolchain.builder.run([str(check.build(toolchain.builder))], check.PROGRAM).strip())
         return 0
+    if missing := [name for name in NEEDED if not shutil.which(name)]:
+        names = " ".join(missing)
+        raise BuildError(f"not installed: {names}", f"Debian, Ubuntu: apt install {names}")
     if options.command == "libraries":
         from builder.native.pillow import codecs
         from builder.native.xnnpack import build as xnnpack
