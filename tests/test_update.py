@@ -394,6 +394,30 @@ def test_one_package_to_one_version(checkout: Checkout) -> None:
     assert "thetool==1.1" in (checkout.folder / "tests" / "tool.txt").read_text()
 
 
+def test_a_version_that_is_not_for_every_python(checkout: Checkout) -> None:
+    """One command takes it for those that it is for; the others stay."""
+    newer(checkout)
+    done = checkout.update("pillow", "1.0.10")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stays: there is no 1.0.10 for it" in done.stdout
+    files = data.read(checkout.pins)["pillow"]["files"]
+    assert {python: entry["version"] for python, entry in files.items()} == {
+        "3.10": "1.0.0",
+        "3.11": "1.0.10",
+    }
+
+
+def test_a_version_that_a_requirements_file_excludes(checkout: Checkout) -> None:
+    newer(checkout)
+    source = checkout.folder / "tests" / "tool.in"
+    source.write_text(source.read_text().replace("thetool\n", "thetool<1.1\n"))
+    before = contents(checkout)
+    done = checkout.update("thetool", "1.1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stays: see its .in file" in done.stdout
+    assert contents(checkout) == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -557,7 +581,8 @@ def test_every_requirements_file_has_its_command() -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "*.in"], cwd=ROOT, capture_output=True, text=True
     ).stdout.split()
-    assert [path.relative_to(ROOT).as_posix() for path in requirements.sources()] == sorted(tracked)
+    named = [path.relative_to(ROOT).as_posix() for path in requirements.sources()]
+    assert sorted(named) == sorted(tracked)
     for path in requirements.sources():
         result = path.with_suffix(".txt")
         assert requirements.versions(result), result

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import indent
 
 from builder.errors import BuildError, exit_status
 from builder.paths import BUILD, BUILDER, ROOT
@@ -98,16 +99,23 @@ def _update(options: argparse.Namespace) -> int:
     for file in files:
         target = file.with_suffix(".txt")
         old = requirements.versions(target)
-        if name in (None, REQUIREMENTS):
-            text = requirements.newest(file)
-        elif name in old:
-            exact = f"{name}=={options.version}" if options.version else name
-            text = requirements.newest(file, [exact])
-        else:
-            continue
-        new = _parsed(text)
-        differing = sorted(each for each in old | new if old.get(each) != new.get(each))
         shown = target.relative_to(ROOT).as_posix()
+        try:
+            if name in (None, REQUIREMENTS):
+                text = requirements.newest(file)
+            elif name in old:
+                exact = f"{name}=={options.version}" if options.version else name
+                text = requirements.newest(file, [exact])
+            else:
+                continue
+        except requirements.NoSolution as error:
+            if not options.version:
+                raise
+            _row(shown, str(name), old[str(name)], options.version, "stays: see its .in file")
+            print(indent(str(error), "    "))
+            continue
+        new = requirements.parsed(text)
+        differing = sorted(each for each in old | new if old.get(each) != new.get(each))
         for each in differing:
             _row(shown, each, old.get(each, "-"), new.get(each, "-"), "behind")
         if not differing:
@@ -139,9 +147,18 @@ def _update_pins(pins: list[Pinned], wanted: str, check: bool) -> tuple[list[Pat
     taken = []
     behind = 0
     failed = False
+    missing: list[BuildError] = []
     for pin in pins:
-        known.find(pin, index, archive, wanted)
         where = f"{pin.what} {pin.python}".strip()
+        try:
+            known.find(pin, index, archive, wanted)
+        except known.NotThere as error:
+            # A version need not be for every Python: that is wrong only if it is for none.
+            missing.append(error)
+            if not wanted or len(missing) == len(pins):
+                raise missing[0] from error
+            _row(where, pin.name, pin.version, "", f"stays: there is no {wanted} for it")
+            continue
         if not pin.behind:
             _row(where, pin.name, pin.version, "", "current")
             continue
@@ -169,17 +186,6 @@ def _update_pins(pins: list[Pinned], wanted: str, check: bool) -> tuple[list[Pat
 def _row(where: str, name: str, old: str, new: str, state: str) -> None:
     versions = f"{old} -> {new}" if new else old
     print(f"{where:<34} {name:<16} {versions:<40} {state}".rstrip())
-
-
-def _parsed(text: str) -> dict[str, str]:
-    from tempfile import TemporaryDirectory
-
-    from builder.update.requirements import versions
-
-    with TemporaryDirectory() as scratch:
-        path = Path(scratch) / "requirements.txt"
-        path.write_text(text, "utf-8")
-        return versions(path)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,10 @@ def _wheels() -> Iterator[Pinned]:
             yield Pinned(table["name"], "wheel", python, entry["version"], WHEELS, where, hold)
 
 
+class NotThere(BuildError):
+    """There is no such version, for the Python of the pin."""
+
+
 def find(pin: Pinned, index: Index, archive: Archive, wanted: str = "") -> None:
     """Fill in what is newest of a pin.
 
@@ -97,7 +101,8 @@ def find(pin: Pinned, index: Index, archive: Archive, wanted: str = "") -> None:
         wanted: the version to take in its place; empty for the newest.
 
     Raises:
-        BuildError: nothing is to be had, or not that version.
+        NotThere: nothing is to be had, or not that version.
+        BuildError: nobody answers.
     """
     if "debian" in _table(data.read(pin.path), pin.where):
         _from_debian(pin, archive, wanted)
@@ -113,7 +118,7 @@ def _from_index(pin: Pinned, index: Index, wanted: str) -> None:
     if not files:
         version = wanted or "any version"
         python = f" for Python {pin.python}" if pin.python else ""
-        raise BuildError(
+        raise NotThere(
             f"{pin.name}: expected {version} as a {pin.what}{python}, the index has none"
         )
     chosen = max(files, key=lambda file: file.version)
@@ -140,7 +145,7 @@ def _from_debian(pin: Pinned, archive: Archive, wanted: str) -> None:
     if wanted:
         listed = [(version, suite) for version, suite in listed if upstream(version) == wanted]
     if not listed:
-        raise BuildError(
+        raise NotThere(
             f"{pin.name}: expected {wanted or 'any version'} in Debian's {', '.join(SUITES)}, "
             "found none"
         )

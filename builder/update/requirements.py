@@ -22,17 +22,22 @@ from builder.files import tail
 from builder.paths import ROOT
 from builder.variables import for_pip
 
+
+class NoSolution(BuildError):
+    """No versions fit together."""
+
+
 _LEFT_OUT = {"build", "dist", ".git"}
 
 
 def sources() -> list[Path]:
-    """Every `.in` file of the checkout that names its options."""
+    """Every `.in` file of the checkout that names its options; constraints before who has them."""
     found = [
         path
         for path in ROOT.rglob("*.in")
         if not _LEFT_OUT & set(path.relative_to(ROOT).parts) and options(path) is not None
     ]
-    return sorted(found)
+    return sorted(found, key=lambda path: ("-c" in (options(path) or []), path))
 
 
 def options(source: Path) -> list[str] | None:
@@ -43,8 +48,13 @@ def options(source: Path) -> list[str] | None:
 
 def versions(requirements: Path) -> dict[str, str]:
     """The pinned versions in a requirements file: name -> version, several joined by a comma."""
+    return parsed(requirements.read_text("utf-8"))
+
+
+def parsed(text: str) -> dict[str, str]:
+    """The pinned versions in the text of one."""
     found: dict[str, list[str]] = {}
-    for line in requirements.read_text("utf-8").splitlines():
+    for line in text.splitlines():
         try:
             requirement = Requirement(re.sub(r"\s*\\?$", "", line))
         except InvalidRequirement:
@@ -63,7 +73,8 @@ def newest(source: Path, packages: Sequence[str] = ()) -> str:
             stay as they are. Empty for all.
 
     Raises:
-        BuildError: uv finds no solution, or the index does not answer.
+        NoSolution: what the file and its constraints ask for contradicts itself.
+        BuildError: the index does not answer.
     """
     with TemporaryDirectory() as scratch:
         target = Path(scratch) / source.with_suffix(".txt").name
@@ -76,7 +87,8 @@ def newest(source: Path, packages: Sequence[str] = ()) -> str:
         command += [source.relative_to(ROOT).as_posix(), "--output-file", str(target)]
         done = subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, text=True)
         if done.returncode:
-            raise BuildError(f"{source.relative_to(ROOT)}:\n{tail(done.stderr)}")
+            kind = NoSolution if "No solution found" in done.stderr else BuildError
+            raise kind(f"{source.relative_to(ROOT)}:\n{tail(done.stderr)}")
         return target.read_text("utf-8")
 
 
