@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from PIL import Image, ImageOps
 
 from builder import audit, build, interpreters, provenance, smoke
@@ -38,6 +39,7 @@ from tests.conftest import (
     interpreter,
     plain,
 )
+from tests.graphs import Graph
 from tests.models import COLOURS, Colours
 
 Make = Callable[..., Path]
@@ -597,3 +599,60 @@ def test_two_builds_compile_once(
         "waiting: process" in note and "is compiling in a container" in note for note in notes
     )
     assert [path.name for path in made[0][0].parent.iterdir()] == ["cp312"]
+
+
+DENSE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from tflite_runtime.interpreter import Interpreter
+model = Interpreter(sys.argv[2], num_threads=1)
+model.allocate_tensors()
+source, sink = model.get_input_details()[0], model.get_output_details()[0]
+rows = np.frombuffer(open(sys.argv[3], "rb").read(), np.int8)
+for row in rows.reshape(-1, source["shape"][1]):
+    model.set_tensor(source["index"], row[np.newaxis])
+    model.invoke()
+    print(*model.get_tensor(sink["index"])[0].tolist())
+"""
+
+
+@needs_one
+@pytest.mark.parametrize("version", [4, 11, 12])
+def test_a_dense_layer_with_a_scale_per_channel(version: int, tmp_path: Path) -> None:
+    """int8, as the 8-bit quantization specification says; whatever version the converter gives."""
+    random = np.random.default_rng(12)
+    fan, classes = 45, 7
+    scales = random.uniform(0.002, 0.02, classes).astype(np.float32)
+    weights = random.integers(-127, 128, (classes, fan), np.int8)
+    offsets = random.integers(-4000, 4000, classes, np.int32)
+    graph = Graph()
+    source = graph.tensor((1, fan), "int8", 0.05, -3)
+    matrix = graph.tensor((classes, fan), "int8", 1.0, 0, weights)
+    bias = graph.tensor((classes,), "int32", 1.0, 0, offsets)
+    for value, each in ((matrix, scales), (bias, scales * np.float32(0.05))):
+        quantization = graph.tensors[value.number].quantization
+        quantization.scale = each
+        quantization.zeroPoint = np.zeros(classes, np.int64)
+    output = graph.tensor((1, classes), "int8", 0.25, 4)
+    options = schema.FullyConnectedOptionsT()
+    graph.operator("FULLY_CONNECTED", [source, matrix, bias], output, options, version)
+    path = tmp_path / "dense.tflite"
+    path.write_bytes(graph.file([source], [output]))
+    rows = random.integers(-128, 128, (20, fan), np.int8)
+    (tmp_path / "rows").write_bytes(rows.tobytes())
+    folder = compiled.folder(PYTHON, DEFAULT)
+    done = subprocess.run(
+        [interpreter(PYTHON), "-I", "-S", "-B", "-c", DENSE, str(folder), str(path)]
+        + [str(tmp_path / "rows")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = np.array([line.split() for line in done.stdout.splitlines()], np.int64)
+    sums = (rows.astype(np.int64) + 3) @ weights.T.astype(np.int64) + offsets
+    real = sums * (scales.astype(np.float64) * np.float32(0.05))
+    expected = np.clip(np.rint(real / 0.25) + 4, -128, 127)
+    assert np.abs(answers - expected).max() <= 1  # kernels round by other steps
+    assert (answers == expected).mean() > 0.95
+    assert len(np.unique(expected)) > 40
