@@ -94,6 +94,7 @@ class Fetcher:
         wanted.write_text(f"{pin.name}=={pin.version} --hash=sha256:{pin.sha256}\n")
         kind = "--only-binary" if pin.file.endswith(".whl") else "--no-binary"
         command = ["python", "-m", "pip", "download", "--no-deps", "--require-hashes", "--no-input"]
+        command += ["--ignore-requires-python"]  # it is another Python that the source is for
         # pip asks a source package for its metadata: the pinned tools and the stand-in answer.
         command += ["--no-build-isolation", kind, ":all:", "-d", str(scratch), "-r", str(wanted)]
         try:

@@ -1,0 +1,202 @@
+"""README and docs: links lead somewhere, commands work, and what cannot be run says why.
+
+A block of commands is ```` ```sh ````, and is run here, in a copy of the checkout; or
+```` ```sh needs=WHAT ````, and is not: WHAT is one of NEEDS. Other blocks are no commands.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+from urllib.request import urlopen
+
+import pytest
+
+from builder.paths import ROOT
+from tests.conftest import HERE
+
+NEEDS = {
+    "platform": "an OpenWhisk, or DigitalOcean, and a key for it",
+    "engine": "a container engine",
+    "minutes": "many minutes: CI runs it, or a test of its own does",
+    "compiler": "a compiler and some minutes; CI runs it",
+    "network": "other addresses than the package index",
+    "yours": "a model, pictures or a tool of one's own",
+}
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/*.md")])
+SECONDS = 240
+README_LINES = 170
+
+
+class Block(NamedTuple):
+    page: Path
+    line: int
+    info: str
+    commands: str
+
+
+def blocks(page: Path) -> list[Block]:
+    """Its fenced blocks, whatever they are of."""
+    found: list[Block] = []
+    opened = 0
+    lines = page.read_text("utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        if not line.startswith("```"):
+            continue
+        if opened:
+            info = lines[opened - 1].removeprefix("```").strip()
+            found.append(Block(page, opened, info, "\n".join(lines[opened : number - 1])))
+        opened = 0 if opened else number
+    assert not opened, f"{page.name}:{opened}: a block that does not end"
+    return found
+
+
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+SHELL = [block for block in BLOCKS if block.info.startswith("sh")]
+RUN = [block for block in BLOCKS if block.info == "sh"]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub makes of a page's headings."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    plain = [re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", title).lower() for title in titles]
+    return {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in plain}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    links = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", text))
+    for link in links:
+        if link.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = unquote(link).partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        tracked = subprocess.run(
+            ["git", "ls-files", "--error-unmatch", str(target)], cwd=ROOT, capture_output=True
+        )
+        assert tracked.returncode == 0 or target.is_dir(), f"{link}: not in the project"
+        if anchor:
+            assert anchor in anchors(target), link
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for page in ROOT.glob("docs/*.md"):
+        assert f"docs/{page.name}" in readme, page.name
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= README_LINES
+
+
+def test_what_is_not_run_says_why() -> None:
+    for block in SHELL:
+        reason = re.fullmatch(r"sh needs=(\w+)", block.info)
+        assert block.info == "sh" or (reason and reason[1] in NEEDS), block
+    commands = re.compile(r"^(python3?|wsk|doctl|docker|curl|pip) ", re.MULTILINE)
+    for block in BLOCKS:  # nothing hides in blocks that are no shell's
+        assert block in SHELL or not commands.search(block.commands), block
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project in another folder, as a clone has it, with some pictures of one's own."""
+    folder = tmp_path_factory.mktemp("clone") / "classify"
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    for name in listed.stdout.split("\0")[:-1]:
+        if (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    sample = ROOT / "builder" / "sample" / "espresso.jpg"
+    for name in ("cat.jpg", "dog.jpg", "holiday/one.jpg", "holiday/two.jpg"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        shutil.copy(sample, folder / name)
+    return folder
+
+
+@pytest.mark.alone
+def test_commands(checkout: Path, tmp_path: Path) -> None:
+    """In the order of the pages; a server that a page starts answers the commands after it."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("python", "python3"):
+        (tools / name).symlink_to(sys.executable)
+    environment = {
+        **os.environ,
+        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+        "URL": "http://127.0.0.1:8080/",
+    }
+    servers: list[subprocess.Popen[str]] = []
+    order = sorted(RUN, key=lambda block: (block.page.name != "README.md", block.page, block.line))
+    assert order
+    try:
+        for block in order:
+            for command in joined(block.commands):
+                place = f"{block.page.name}:{block.line}: {command}"
+                if command.startswith(("git clone", "cd ")):
+                    continue  # the copy of the checkout is it
+                if variable := re.match(r"([A-Z]+)=(\S+)", command):
+                    environment[variable[1]] = variable[2]
+                    continue
+                if "--serve" in command:
+                    if not servers:
+                        servers.append(served(command, checkout, environment))
+                    continue
+                done = subprocess.run(
+                    ["bash", "-euo", "pipefail", "-c", command],
+                    cwd=checkout,
+                    env=environment,
+                    capture_output=True,
+                    text=True,
+                    timeout=SECONDS,
+                )
+                assert done.returncode == 0, f"{place}\n{done.stdout}\n{done.stderr}"
+    finally:
+        for server in servers:
+            server.send_signal(signal.SIGINT)
+            server.wait(20)
+
+
+def joined(commands: str) -> list[str]:
+    """The commands of a block: lines, with those that a backslash or a quote continues."""
+    found: list[str] = []
+    pending = ""
+    for line in commands.splitlines():
+        pending += line + "\n"
+        if line.endswith(("\\", "|")) or pending.count("'") % 2 or "<<'" in pending:
+            continue
+        if pending.strip() and not pending.lstrip().startswith("#"):
+            found.append(pending.strip())
+        pending = ""
+    assert not pending.strip(), pending
+    return found
+
+
+def served(command: str, checkout: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        ["bash", "-c", f"exec {command}"],
+        cwd=checkout,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    address = re.search(r"http://\S+", process.stdout.readline())
+    assert address
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with urlopen(address[0], timeout=10) as answer:
+            assert answer.status == 200
+            return process
+    raise AssertionError(HERE)
