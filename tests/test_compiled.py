@@ -26,6 +26,7 @@ from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError, ModelError
 from builder.model import Said
+from builder.model_input import Normalization
 from builder.native.pins import pins
 from builder.paths import ROOT
 from builder.runtime import DEFAULT, Options, compiled
@@ -60,12 +61,18 @@ def make_compiled(make_zip: Make) -> Make:
     """Builds a zip of compiled packages; skips where they were not compiled."""
 
     def make(
-        python: str = PYTHON, model: str = "", labels: str = "", requantize: bool = True
+        python: str = PYTHON,
+        model: str = "",
+        labels: str = "",
+        requantize: bool = True,
+        normalization: Normalization | None = None,
     ) -> Path:
         for version in python.split(","):
             if not ready(version):
                 pytest.skip(f"not compiled for Python {version}")
-        return make_zip(python, model, labels, "local", requantize=requantize)
+        return make_zip(
+            python, model, labels, "local", requantize=requantize, normalization=normalization
+        )
 
     return make
 
@@ -96,13 +103,13 @@ def test_size(make_compiled: Make, imagenet_model: str, python: str) -> None:
     assert build.problems(report) == []
     packed = {part.name: part.packed for part in report.parts}
     model = packed[next(name for name in packed if name.startswith("model "))]
-    assert report.bytes - model <= 1_950_000
+    assert report.bytes - model <= 2_050_000  # numpy 2.5 is larger than 2.4
     assert packed["tflite-runtime"] <= 700_000
     assert packed["pillow"] <= 450_000
-    assert packed["numpy"] <= 770_000
-    assert sum(part.files for part in report.parts) <= 30
+    assert packed["numpy"] <= 820_000
+    assert sum(part.files for part in report.parts) <= 36  # of which the platform unpacks 8
     if Path(imagenet_model) == MOBILENET:
-        assert report.bytes <= 6_500_000  # with the model as it is: --optimize balanced
+        assert report.bytes <= 5_000_000
         assert sum(part.unpacked for part in report.parts) <= 10_000_000
 
 
@@ -210,8 +217,8 @@ def test_a_float_network_agrees_with_the_wheels(
     ] + [base64_of(encoded(plain(colour))) for colour in ("red", "black", "white")]
     answers = []
     for archive in (
-        make_zip(PYTHON, model, str(labels)),
-        make_compiled(PYTHON, model, str(labels)),
+        make_zip(PYTHON, model, str(labels), normalization=PLUS_MINUS_ONE),
+        make_compiled(PYTHON, model, str(labels), normalization=PLUS_MINUS_ONE),
     ):
         with smoke.launched(archive, interpreter(PYTHON)) as running:
             answers.append([running.run({"image": image, "topK": 10}) for image in images])
@@ -248,8 +255,9 @@ def test_models_of_ones_own(
     make_compiled: Make, tmp_path: Path, colour_labels: Path, dtype: str
 ) -> None:
     model = str(Colours(dtype, softmax=True).write(tmp_path / "m.tflite"))
+    said = PLUS_MINUS_ONE if dtype == "float32" else None  # the others' files say it
     with smoke.launched(
-        make_compiled(PYTHON, model, str(colour_labels)), interpreter(PYTHON)
+        make_compiled(PYTHON, model, str(colour_labels), normalization=said), interpreter(PYTHON)
     ) as running:
         for colour, name in zip(("#ff0000", "#00ff00", "#0000ff"), COLOURS, strict=True):
             answer = running.run({"image": base64_of(encoded(plain(colour)))})
@@ -432,7 +440,14 @@ def test_what_the_start_imports(
 
 @needs_one
 def test_an_operator_that_is_not_in(tmp_path: Path, console: Console, colour_labels: Path) -> None:
-    model = Colours(operator="CUMSUM").write(tmp_path / "m.tflite")
+    graph = Graph()
+    picture = graph.tensor((1, 8, 8, 3), "float32")
+    floor = graph.operator("FLOOR", [picture], graph.tensor((1, 8, 8, 3), "float32"))
+    scores = graph.tensor((1, 3), "float32")
+    options = schema.ReducerOptionsT()
+    graph.operator("MEAN", [floor, graph.integers(1, 2)], scores, options, version=2)
+    model = tmp_path / "m.tflite"
+    model.write_bytes(graph.file([picture], [scores]))
     wishes = build.Wishes(
         (PYTHON,),
         tmp_path / "a.zip",
@@ -441,7 +456,7 @@ def test_an_operator_that_is_not_in(tmp_path: Path, console: Console, colour_lab
         provider="local",
         keep=False,
     )
-    with pytest.raises(ModelError, match="lacks: CUMSUM version 2") as caught:
+    with pytest.raises(ModelError, match="lacks: FLOOR") as caught:
         build.build(wishes, console)
     assert "--ops all" in caught.value.hint
     assert not (tmp_path / "a.zip").exists()
