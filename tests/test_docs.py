@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -164,7 +163,7 @@ def test_commands(checkout: Path, tmp_path: Path) -> None:
                 assert done.returncode == 0, f"{place}\n{done.stdout}\n{done.stderr}"
     finally:
         for server in servers:
-            server.send_signal(signal.SIGINT)
+            server.terminate()
             server.wait(20)
 
 
