@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from PIL import Image, ImageOps
 
 from builder import audit, build, interpreters, provenance, smoke
@@ -25,6 +26,7 @@ from builder.build import SAMPLE
 from builder.console import Console
 from builder.errors import BuildError, ModelError
 from builder.model import Said
+from builder.model_input import Normalization
 from builder.native.pins import pins
 from builder.paths import ROOT
 from builder.runtime import DEFAULT, Options, compiled
@@ -38,6 +40,7 @@ from tests.conftest import (
     interpreter,
     plain,
 )
+from tests.graphs import Graph
 from tests.models import COLOURS, Colours
 
 Make = Callable[..., Path]
@@ -58,12 +61,18 @@ def make_compiled(make_zip: Make) -> Make:
     """Builds a zip of compiled packages; skips where they were not compiled."""
 
     def make(
-        python: str = PYTHON, model: str = "", labels: str = "", requantize: bool = True
+        python: str = PYTHON,
+        model: str = "",
+        labels: str = "",
+        requantize: bool = True,
+        normalization: Normalization | None = None,
     ) -> Path:
         for version in python.split(","):
             if not ready(version):
                 pytest.skip(f"not compiled for Python {version}")
-        return make_zip(python, model, labels, "local", requantize=requantize)
+        return make_zip(
+            python, model, labels, "local", requantize=requantize, normalization=normalization
+        )
 
     return make
 
@@ -94,13 +103,13 @@ def test_size(make_compiled: Make, imagenet_model: str, python: str) -> None:
     assert build.problems(report) == []
     packed = {part.name: part.packed for part in report.parts}
     model = packed[next(name for name in packed if name.startswith("model "))]
-    assert report.bytes - model <= 1_950_000
+    assert report.bytes - model <= 2_050_000  # numpy 2.5 is larger than 2.4
     assert packed["tflite-runtime"] <= 700_000
     assert packed["pillow"] <= 450_000
-    assert packed["numpy"] <= 770_000
-    assert sum(part.files for part in report.parts) <= 30
+    assert packed["numpy"] <= 820_000
+    assert sum(part.files for part in report.parts) <= 36  # of which the platform unpacks 8
     if Path(imagenet_model) == MOBILENET:
-        assert report.bytes <= 6_500_000  # with the model as it is: --optimize balanced
+        assert report.bytes <= 5_000_000
         assert sum(part.unpacked for part in report.parts) <= 10_000_000
 
 
@@ -208,8 +217,8 @@ def test_a_float_network_agrees_with_the_wheels(
     ] + [base64_of(encoded(plain(colour))) for colour in ("red", "black", "white")]
     answers = []
     for archive in (
-        make_zip(PYTHON, model, str(labels)),
-        make_compiled(PYTHON, model, str(labels)),
+        make_zip(PYTHON, model, str(labels), normalization=PLUS_MINUS_ONE),
+        make_compiled(PYTHON, model, str(labels), normalization=PLUS_MINUS_ONE),
     ):
         with smoke.launched(archive, interpreter(PYTHON)) as running:
             answers.append([running.run({"image": image, "topK": 10}) for image in images])
@@ -246,8 +255,9 @@ def test_models_of_ones_own(
     make_compiled: Make, tmp_path: Path, colour_labels: Path, dtype: str
 ) -> None:
     model = str(Colours(dtype, softmax=True).write(tmp_path / "m.tflite"))
+    said = PLUS_MINUS_ONE if dtype == "float32" else None  # the others' files say it
     with smoke.launched(
-        make_compiled(PYTHON, model, str(colour_labels)), interpreter(PYTHON)
+        make_compiled(PYTHON, model, str(colour_labels), normalization=said), interpreter(PYTHON)
     ) as running:
         for colour, name in zip(("#ff0000", "#00ff00", "#0000ff"), COLOURS, strict=True):
             answer = running.run({"image": base64_of(encoded(plain(colour)))})
@@ -430,7 +440,14 @@ def test_what_the_start_imports(
 
 @needs_one
 def test_an_operator_that_is_not_in(tmp_path: Path, console: Console, colour_labels: Path) -> None:
-    model = Colours(operator="CUMSUM").write(tmp_path / "m.tflite")
+    graph = Graph()
+    picture = graph.tensor((1, 8, 8, 3), "float32")
+    floor = graph.operator("FLOOR", [picture], graph.tensor((1, 8, 8, 3), "float32"))
+    scores = graph.tensor((1, 3), "float32")
+    options = schema.ReducerOptionsT()
+    graph.operator("MEAN", [floor, graph.integers(1, 2)], scores, options, version=2)
+    model = tmp_path / "m.tflite"
+    model.write_bytes(graph.file([picture], [scores]))
     wishes = build.Wishes(
         (PYTHON,),
         tmp_path / "a.zip",
@@ -439,7 +456,7 @@ def test_an_operator_that_is_not_in(tmp_path: Path, console: Console, colour_lab
         provider="local",
         keep=False,
     )
-    with pytest.raises(ModelError, match="lacks: CUMSUM version 2") as caught:
+    with pytest.raises(ModelError, match="lacks: FLOOR") as caught:
         build.build(wishes, console)
     assert "--ops all" in caught.value.hint
     assert not (tmp_path / "a.zip").exists()
@@ -597,3 +614,60 @@ def test_two_builds_compile_once(
         "waiting: process" in note and "is compiling in a container" in note for note in notes
     )
     assert [path.name for path in made[0][0].parent.iterdir()] == ["cp312"]
+
+
+DENSE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from tflite_runtime.interpreter import Interpreter
+model = Interpreter(sys.argv[2], num_threads=1)
+model.allocate_tensors()
+source, sink = model.get_input_details()[0], model.get_output_details()[0]
+rows = np.frombuffer(open(sys.argv[3], "rb").read(), np.int8)
+for row in rows.reshape(-1, source["shape"][1]):
+    model.set_tensor(source["index"], row[np.newaxis])
+    model.invoke()
+    print(*model.get_tensor(sink["index"])[0].tolist())
+"""
+
+
+@needs_one
+@pytest.mark.parametrize("version", [4, 11, 12])
+def test_a_dense_layer_with_a_scale_per_channel(version: int, tmp_path: Path) -> None:
+    """int8, as the 8-bit quantization specification says; whatever version the converter gives."""
+    random = np.random.default_rng(12)
+    fan, classes = 45, 7
+    scales = random.uniform(0.002, 0.02, classes).astype(np.float32)
+    weights = random.integers(-127, 128, (classes, fan), np.int8)
+    offsets = random.integers(-4000, 4000, classes, np.int32)
+    graph = Graph()
+    source = graph.tensor((1, fan), "int8", 0.05, -3)
+    matrix = graph.tensor((classes, fan), "int8", 1.0, 0, weights)
+    bias = graph.tensor((classes,), "int32", 1.0, 0, offsets)
+    for value, each in ((matrix, scales), (bias, scales * np.float32(0.05))):
+        quantization = graph.tensors[value.number].quantization
+        quantization.scale = each
+        quantization.zeroPoint = np.zeros(classes, np.int64)
+    output = graph.tensor((1, classes), "int8", 0.25, 4)
+    options = schema.FullyConnectedOptionsT()
+    graph.operator("FULLY_CONNECTED", [source, matrix, bias], output, options, version)
+    path = tmp_path / "dense.tflite"
+    path.write_bytes(graph.file([source], [output]))
+    rows = random.integers(-128, 128, (20, fan), np.int8)
+    (tmp_path / "rows").write_bytes(rows.tobytes())
+    folder = compiled.folder(PYTHON, DEFAULT)
+    done = subprocess.run(
+        [interpreter(PYTHON), "-I", "-S", "-B", "-c", DENSE, str(folder), str(path)]
+        + [str(tmp_path / "rows")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = np.array([line.split() for line in done.stdout.splitlines()], np.int64)
+    sums = (rows.astype(np.int64) + 3) @ weights.T.astype(np.int64) + offsets
+    real = sums * (scales.astype(np.float64) * np.float32(0.05))
+    expected = np.clip(np.rint(real / 0.25) + 4, -128, 127)
+    assert np.abs(answers - expected).max() <= 1  # kernels round by other steps
+    assert (answers == expected).mean() > 0.95
+    assert len(np.unique(expected)) > 40
