@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ def run(arguments: Sequence[str]) -> int:
     bench = Bench(options, Console(quiet=True), progress, _begun(options, pictures))
     began = time.monotonic()
     status = 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what was measured is kept then, too
     try:
         measure(bench, pictures)
     except KeyboardInterrupt:

@@ -126,14 +126,17 @@ def test_prices_of_ones_own_for_what_is_stored(report: Path, tmp_path: Path) -> 
     assert results(tmp_path).warm == results(report).warm
 
 
-def test_ctrl_c_keeps_what_was_measured(report: Path, tmp_path: Path, imagenet_model: str) -> None:
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_what_was_measured_is_kept_when_it_is_ended(
+    report: Path, tmp_path: Path, imagenet_model: str, end: signal.Signals
+) -> None:
     arguments = ["--quick", "--warm", "100000", "--only", "size", "warm"]
     process = start(*arguments, "--model", imagenet_model, "--output", str(tmp_path))
     assert process.stderr
     for said in process.stderr:
         if "warm: round" in said and "round 1 " not in said:
             break
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all that it started, too
+    os.killpg(process.pid, end)  # as a terminal does: to all that it started, too
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     run = results(tmp_path)

@@ -271,6 +271,13 @@ class TestPage:
         )
         assert row(page.results([run]), "pip: onnxruntime")  # with what it did until then
 
+    def test_a_busy_machine_is_said(self, run: Run) -> None:
+        said = "The machine was busy with something else"
+        assert said not in page.results([run])
+        run.warm["bare interpreter"].ms = [2.3] * 89 + [9.0] * 11
+        assert said in page.results([run])
+        assert said in readme.section([run])
+
     @pytest.mark.parametrize("missing", ["peers", "size", "warm", "cold", "memory", "scaling"])
     def test_what_was_not_measured_is_said(self, run: Run, missing: str) -> None:
         setattr(run, missing, getattr(empty(), missing))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import statistics
 from collections.abc import Callable, Sequence
 
 from bench.machine import CLASSES
@@ -66,6 +67,10 @@ PARTS: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
     ("Larger pictures", "One JPEG in several sizes; medians in ms.", scaling.megapixels),
     ("What it costs", costs.TERMS, costs.costs),
 )
+
+
+BUSY = 1.5
+"""So many times its median may the bare interpreter take in 10 % of the rounds."""
 
 
 def results(runs: Sequence[Run]) -> str:
@@ -143,7 +148,19 @@ def state(run: Run) -> str:
         parts.append("**The run was interrupted: what is missing or short is so for that reason.**")
     if run.rounds.quick:
         parts.append("**A quick run, of few rounds: expect some scatter.**")
+    if busy(run):
+        parts.append(
+            "**The machine was busy with something else: times are too long, and ratios scatter.**"
+        )
     return " ".join(parts)
+
+
+def busy(run: Run) -> bool:
+    """Whether something else took the CPU: the bare interpreter takes the same time each time."""
+    bare = run.warm.get(BARE)
+    if not bare or not bare.ms:
+        return False
+    return text.percentile(bare.ms, 90) > BUSY * statistics.median(bare.ms)
 
 
 def left_out(run: Run) -> str:
