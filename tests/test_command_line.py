@@ -131,12 +131,12 @@ def test_some_fail_and_the_others_answer(built: Path, tmp_path: Path) -> None:
 
 
 def test_standard_input_threshold_and_details(built: Path) -> None:
-    red = encoded(plain("red"))
-    done = classify(built, "-", "--threshold", "0.9", "--details", stdin=red)
+    grey = encoded(plain("#404040"))  # a quarter of each
+    done = classify(built, "-", "--threshold", "0.9", "--details", stdin=grey)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["results"] == []
-    assert answer["details"]["image"]["bytes"] == len(red)
+    assert answer["details"]["image"]["bytes"] == len(grey)
     assert classify(built, "-", stdin=b"").returncode == 1
 
 
