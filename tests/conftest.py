@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
 
 from builder import build, data, files, interpreters, smoke
 from builder.console import Console
@@ -21,6 +18,8 @@ from builder.model import Said
 from builder.model_input import Normalization
 from builder.paths import ROOT
 from tests.models import COLOURS, Colours
+from tests.pictures import encoded as encoded
+from tests.pictures import plain as plain
 
 SHARED = ROOT.parent / "shared"
 MOBILENET = SHARED / "model" / "mobilenet_v1_1.0_224_quant.tflite"
@@ -30,6 +29,9 @@ IMAGE = "registry.example/python:1"
 """OW_EXECUTION_ENV of a deployment of one's own."""
 PLUS_MINUS_ONE = Normalization((127.5,), (127.5,))
 PANDA = "giant panda, panda, panda bear, coon bear, Ailuropoda melanoleuca"
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -152,6 +154,8 @@ def browser() -> Iterator[Browser]:
     found = next(filter(None, map(shutil.which, BROWSERS)), None)
     if found is None:
         pytest.skip("no Chromium here: apt-get install -y chromium fonts-dejavu-core")
+    from playwright.sync_api import sync_playwright  # not there where fuzz.py runs
+
     with sync_playwright() as playwright:
         # In a container Chromium has neither what its sandbox needs nor much of /dev/shm.
         flags = ["--no-sandbox", "--disable-dev-shm-usage"]
@@ -184,19 +188,7 @@ def interpreter(python: str = HERE) -> str:
     return found.path
 
 
-def encoded(picture: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """A picture as a file's bytes."""
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return file.getvalue()
-
-
 def base64_of(content: bytes | Path) -> str:
     """Content as the `image` parameter."""
     content = content.read_bytes() if isinstance(content, Path) else content
     return base64.b64encode(content).decode()
-
-
-def plain(colour: str, size: tuple[int, int] = (64, 48), mode: str = "RGB") -> Image.Image:
-    """A picture of one colour."""
-    return Image.new(mode, size, colour)

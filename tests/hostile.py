@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from builder.build import SAMPLE
-from tests.conftest import encoded, plain
+from builder.paths import BUILDER
+from tests.pictures import encoded, plain
 
 ERRORS = re.compile(
     r"broken (JPEG|PNG|WebP|GIF|BMP): (the file ends before the picture does; send it whole"
@@ -24,6 +24,8 @@ ERRORS = re.compile(
     r"|image: expected the bytes of a picture, found none"
 )  # fmt: skip
 """All that is said of a picture that cannot be classified: no decoder's own words."""
+
+SAMPLE = BUILDER / "sample" / "espresso.jpg"
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
