@@ -11,6 +11,7 @@ import platform
 import re
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -591,7 +592,7 @@ def test_two_builds_compile_once(
     monkeypatch.setattr(compiled, "_runtime", lambda python, target, origin: (target, origin))
     script = (
         f"echo ran >> {tmp_path}/ran\nfor word; do last=$word; case $word in type=*) out=$word;; "
-        "esac; done\nfolder=${out#type=local,dest=}/cp312\nsleep 0.5\nmkdir $folder\n"
+        "esac; done\nfolder=${out#type=local,dest=}/cp312\nsleep 3\nmkdir $folder\n"
         "echo '{}' > $folder/recipe.json"
     )
     options = Options(engine=engine(tmp_path, script))
@@ -604,6 +605,7 @@ def test_two_builds_compile_once(
     threads = [threading.Thread(target=build_one, args=[mine]) for mine in consoles]
     for thread in threads:
         thread.start()
+        time.sleep(1)  # the first has said by then what it does
     for thread in threads:
         thread.join()
     assert (tmp_path / "ran").read_text() == "ran\n"
