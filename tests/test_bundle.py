@@ -138,7 +138,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.root
 def test_full_disk(small_disk: Path, tmp_path: Path, colour_labels: Path) -> None:
     """The whole tool: a clear error, nothing left, and the next run succeeds."""
-    model = Colours().write(tmp_path / "m.tflite")
+    model = Colours("uint8").write(tmp_path / "m.tflite")
     command = [sys.executable, "build_zip.py", "--model", str(model), "--quiet"]
     command += [
         "--labels",
