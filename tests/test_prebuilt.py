@@ -47,7 +47,8 @@ def compile_something() -> Path:
     recipe: dict[str, Any] = {"sources": {}, "operators": [], "compiler": "c++ 12"}
     for package, (_, source) in compiled.PACKAGES.items():
         pin = {"package": package, "file": "f", "sha256": "0", "licence": "MIT"}
-        recipe["sources"][source] = {**pin, "index": {"version": "1"}}
+        pin |= {"version": "1", "purl": "pkg:generic/x@1", "cpe": ""}
+        recipe["sources"][source] = pin
         (folder / package).mkdir(exist_ok=True)
         (folder / "licences" / f"{source}.txt").write_text("L")
     (folder / "recipe.json").write_text(json.dumps(recipe))
