@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,11 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
-from builder import data, provenance
+from builder import archive, data, provenance
 from builder.native.pins import pins
 from builder.runtime import Part
 from builder.sbom import sbom
+from builder.update import vulnerabilities
 from tests.conftest import PYTHONS
 
 DATE = (1980, 1, 1, 0, 0, 0)
@@ -92,8 +92,9 @@ def test_that_the_schema_finds_what_is_wrong() -> None:
 
 
 def test_of_a_zip(make_zip: Callable[..., Path], imagenet_model: str) -> None:
-    with zipfile.ZipFile(make_zip(PYTHONS[0], imagenet_model)) as archive:
-        text = archive.read(provenance.SBOM).decode()
+    path = make_zip(PYTHONS[0], imagenet_model)
+    text = archive.read(path).files[provenance.SBOM].decode()
+    assert vulnerabilities._read(path) == json.loads(text)  # what --audit finds in it
     assert problems(text) == ""
     for component in components(json.loads(text)):
         if component["type"] == "library" and component["name"] != "labels":

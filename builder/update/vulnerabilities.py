@@ -22,7 +22,7 @@ from builder.errors import BuildError
 
 OSV = "https://api.osv.dev"
 TIMEOUT_SECONDS = (8, 30)
-SBOM = "sbom.cdx.json"
+SBOM, PACKED = "sbom.cdx.json", "packed.zip"
 
 truststore.inject_into_ssl()
 
@@ -79,7 +79,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                content = archive.read(SBOM)
+                inner = PACKED in archive.namelist()
+                with zipfile.ZipFile(archive.open(PACKED)) if inner else archive as packed:
+                    content = packed.read(SBOM)
         else:
             content = path.read_bytes()
         bom: dict[str, Any] = json.loads(content)
