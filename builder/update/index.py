@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import requests
@@ -23,7 +24,6 @@ from builder.files import sha256_of
 from builder.paths import ROOT
 from builder.variables import for_pip
 
-PYPI = "https://pypi.org/simple"
 JSON = "application/vnd.pypi.simple.v1+json"
 TIMEOUT_SECONDS = (8, 60)
 
@@ -56,7 +56,7 @@ class Index:
 
     def __init__(self) -> None:
         settings = for_pip([sys.executable, "-I", "-m", "pip"], ROOT)
-        self._url = settings.get("PIP_INDEX_URL", PYPI).rstrip("/")
+        self._url = (settings.get("PIP_INDEX_URL") or _pips_own()).rstrip("/")
         self._session = requests.Session()
         if certificates := settings.get("PIP_CERT"):
             self._session.verify = certificates
@@ -126,3 +126,8 @@ def _file(listed: dict[str, object], base: str) -> File | None:
         return None
     url = requests.compat.urljoin(base, str(listed["url"]))
     return File(name, version, sha256, url, python, frozenset(map(str, tags))) if sha256 else None
+
+
+def _pips_own() -> str:
+    """The index that pip takes where none is set: pip itself knows which."""
+    return str(import_module("pip._internal.models.index").PyPI.simple_url)
