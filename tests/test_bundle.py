@@ -26,7 +26,7 @@ from builder.console import Console
 from builder.errors import BuildError
 from builder.paths import ACTION, ROOT
 from builder.runtime.prune import PRUNE, apply
-from tests.conftest import HERE, IMAGE, PYTHONS
+from tests.conftest import HERE, IMAGE, PYTHONS, clone
 from tests.models import Colours
 
 CACHED = f"cpython-{HERE.replace('.', '')}"
@@ -309,15 +309,7 @@ def test_two_builds_in_two_folders(
     zip_path: Path, precompiled_path: Path, imagenet_model: str, tmp_path: Path
 ) -> None:
     """Another checkout, another time, the real command: the same bytes."""
-    checkout = tmp_path / "elsewhere" / "checkout"
-    files = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.split("\0")  # fmt: skip
-    for name in filter(None, files):
-        target = checkout / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes((ROOT / name).read_bytes())
+    checkout = clone(tmp_path / "elsewhere" / "checkout")
     model = str((ROOT / imagenet_model).resolve()) if "/" in imagenet_model else imagenet_model
     command = [sys.executable, "build_zip.py", "--model", model, "--python", HERE, "--json"]
     command += ["--quiet", "--runtime", "wheels"]

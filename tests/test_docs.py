@@ -21,7 +21,7 @@ from urllib.request import urlopen
 import pytest
 
 from builder.paths import ROOT
-from tests.conftest import HERE
+from tests.conftest import HERE, clone
 
 NEEDS = {
     "platform": "an OpenWhisk, or DigitalOcean, and a key for it",
@@ -114,12 +114,7 @@ def test_what_is_not_run_says_why() -> None:
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project in another folder, as a clone has it, with some pictures of one's own."""
-    folder = tmp_path_factory.mktemp("clone") / "classify"
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
-    for name in listed.stdout.split("\0")[:-1]:
-        if (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
+    folder = clone(tmp_path_factory.mktemp("clone") / "classify")
     sample = ROOT / "builder" / "sample" / "espresso.jpg"
     for name in ("cat.jpg", "dog.jpg", "holiday/one.jpg", "holiday/two.jpg"):
         (folder / name).parent.mkdir(exist_ok=True)

