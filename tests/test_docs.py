@@ -1,7 +1,8 @@
 """README and docs: links lead somewhere, commands work, and what cannot be run says why.
 
 A block of commands is ```` ```sh ````: it can be run as it is, and is run here, in a copy of the
-checkout; or ```` ```sh needs=WHAT ````, and is not: WHAT is one of NEEDS. Other blocks are no commands.
+checkout; or ```` ```sh needs=WHAT ````, and is not: WHAT is one of NEEDS. Other blocks are no
+commands.
 """
 
 from __future__ import annotations
