@@ -218,7 +218,11 @@ class _Output(argparse.Action):
     """`--output`: a path, or one of the words that say what the model's output is."""
 
     def __call__(self, usage: Any, namespace: Any, value: Any, option: str | None = None) -> None:
-        setattr(namespace, "output_kind" if value in OUTPUT_KINDS else "output", value)
+        name = "output_kind" if value in OUTPUT_KINDS else "output"
+        earlier = getattr(namespace, name)
+        if earlier not in (None, value):
+            usage.error(f"--output: expected one path and one kind, found {earlier} and {value}")
+        setattr(namespace, name, value)
 
 
 def _numbers_of(text: str) -> tuple[float, ...]:

@@ -23,6 +23,7 @@ from builder.errors import ModelError
 from builder.model import NOTHING, Model, Said, resolve
 from builder.model_input import Normalization
 from builder.tflite import signature
+from tests.conftest import PLUS_MINUS_ONE
 from tests.graphs import Graph, Value
 from tests.heads import SIDE, Small
 from tests.models import COLOURS, Colours
@@ -218,6 +219,85 @@ def test_integers_behind_a_cast_are_pixels(
     assert red[0] == pytest.approx(np.exp(2) / (np.exp(2) + 2 * np.exp(-2)), abs=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("scale", "mean", "std"),
+    [(255 / 32767, [0.0], [1.0]), (1 / 32767, None, None)],
+)
+def test_int16_reaches_as_far_down_as_up(
+    scale: float, mean: Any, std: Any, tmp_path: Path, labels: Path, console: Console
+) -> None:
+    """Its zero point is always 0: up to 1 may be 0..1 or -1..1."""
+
+    def head(graph: Graph) -> tuple[Value, Value]:
+        source = graph.tensor((1, SIDE, SIDE, 3), "int16", scale)
+        return source, apply(graph, "DEQUANTIZE", [source], source.shape)
+
+    path = str(dense(tmp_path / "m.tflite", head, softmax))
+    if mean is None:
+        with pytest.raises(ModelError, match="scale and zero point hold -1..1"):
+            resolve(path, Said(labels), console)
+        found = resolve(path, Said(labels, ZERO_TO_ONE), console)
+        assert answers(found)["red"] == pytest.approx(expected("softmax", [2, -2, -2]), abs=1e-3)
+    else:
+        found = resolve(path, Said(labels), console)
+        assert (found.settings["mean"], found.settings["std"]) == (mean, std)
+
+
+@pytest.mark.parametrize("kind", ["RESHAPE", "TRANSPOSE"])
+def test_the_range_is_seen_behind_what_moves_pixels(
+    kind: str, tmp_path: Path, labels: Path, console: Console
+) -> None:
+    """And with a constant of float16, as a converter for such weights writes it."""
+
+    def head(graph: Graph) -> tuple[Value, Value]:
+        picture = (1, SIDE, SIDE, 3)
+        shape = picture[1:] if kind == "RESHAPE" else (1, 3, SIDE, SIDE)
+        source = graph.tensor(shape, "float32")
+        moved = graph.integers(*(picture if kind == "RESHAPE" else (0, 2, 3, 1)))
+        x = apply(graph, kind, [source, moved], picture)
+        half = graph.constant(np.array(1 / 255, np.float16))
+        factor = graph.operator("DEQUANTIZE", [half], graph.tensor((), "float32"), None, 3)
+        return source, apply(graph, "MUL", [x, factor], picture, schema.MulOptionsT())
+
+    found = resolve(str(dense(tmp_path / "m.tflite", head, softmax)), Said(labels), console)
+    assert (found.settings["mean"], found.settings["std"]) == ([0.0], [1.0])
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (
+            arithmetic(("MUL", 1 / 255)),
+            "its first operators, MUL 0.003922, as for pixels of 0..255",
+        ),
+        (quantize_first(1.0, -128), "QUANTIZE, holds 0..255, as for pixels of 0..255"),
+    ],
+)
+def test_what_the_user_says_against_the_file_is_said_aloud(
+    head: Any,
+    said: str,
+    tmp_path: Path,
+    labels: Path,
+    console: Console,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = str(dense(tmp_path / "m.tflite", head, softmax))
+    card = resolve(path, Said(labels, PLUS_MINUS_ONE), console).settings["card"]["input"]
+    assert (
+        f"--mean and --std, though {'' if 'QUANT' not in said else 'its first operator, '}" in card
+    )
+    assert said in card
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_picture_larger_than_any_memory(tmp_path: Path, labels: Path, console: Console) -> None:
+    for side in (2049, 100_000, 2**31 - 1):
+        path = str(other([(1, side, side, 3)], [(1, 3)])(tmp_path / "m.tflite"))
+        with pytest.raises(ModelError, match="at most 4,194,304 pixels") as caught:
+            resolve(path, Said(labels, ZERO_TO_ONE), console)
+        assert caught.value.hint
+
+
 # The input's layout
 
 
@@ -397,6 +477,114 @@ def test_evidence_that_contradicts_itself(tmp_path: Path, labels: Path, console:
         found = resolve(str(path), Said(labels, ZERO_TO_ONE, output=kind), console)
         assert found.settings["activation"] == activation
         assert "--output" in found.settings["card"]["output"]
+
+
+def added(graph: Graph, x: Value) -> Value:
+    half = graph.constant(np.array(0.5, np.float32))
+    return apply(graph, "ADD", [x, half], x.shape, schema.AddOptionsT())
+
+
+def negative(graph: Graph, x: Value) -> Value:
+    return apply(graph, "NEG", [x], x.shape, schema.NegOptionsT())
+
+
+def tanh(graph: Graph, x: Value) -> Value:
+    return apply(graph, "TANH", [x], x.shape)
+
+
+def likeliest(graph: Graph, x: Value) -> Value:
+    return apply(graph, "REDUCE_MAX", [x, graph.integers(1)], (1,), schema.ReducerOptionsT())
+
+
+@pytest.mark.parametrize(
+    ("tail", "said"),
+    [
+        (behind(times(0.1), added), "FULLY_CONNECTED, behind it MUL, ADD, as for logits, but"),
+        (behind(log_softmax, negative), "costs, least for the likeliest"),
+        (behind(softmax, times(255)), "shares: .* add up to 255"),
+        (behind(logistic, times(100)), "its last operator is LOGISTIC, behind it MUL, but"),
+        (tanh, "its last operator is TANH, but its outputs are outside 0..1"),
+        (behind(softmax, likeliest), "that of the likeliest, by REDUCE_MAX"),
+    ],
+)
+def test_outputs_that_are_not_what_they_seem(
+    tail: Tail, said: str, tmp_path: Path, labels: Path, console: Console
+) -> None:
+    path = str(dense(tmp_path / "m.tflite", tail=tail))
+    with pytest.raises(ModelError, match=said) as caught:
+        resolve(path, Said(labels, ZERO_TO_ONE), console)
+    assert caught.value.hint
+
+
+def test_two_softmaxes_side_by_side(tmp_path: Path, labels: Path, console: Console) -> None:
+    """As of a hierarchy: their probabilities add up to 2."""
+
+    def tail(graph: Graph, x: Value) -> Value:
+        parts = [softmax(graph, x), softmax(graph, times(0.5)(graph, x))]
+        return apply(graph, "CONCATENATION", parts, (1, 6), schema.ConcatenationOptionsT(axis=1))
+
+    labels.write_text("a\nb\nc\nd\ne\nf\n")
+    found = resolve(
+        str(dense(tmp_path / "m.tflite", tail=tail)), Said(labels, ZERO_TO_ONE), console
+    )
+    assert found.settings["card"]["output"].startswith("independent scores of 6 classes")
+
+
+def test_what_the_user_says_of_the_output_against_the_file(
+    tmp_path: Path, labels: Path, console: Console, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind in ("probabilities", "scores"):
+        path = str(dense(tmp_path / "m.tflite"))
+        with pytest.raises(ModelError, match=f"--output {kind}: expected outputs of 0..1") as no:
+            resolve(path, Said(labels, ZERO_TO_ONE, output=kind), console)
+        assert "--output logits" in no.value.hint
+    path = str(dense(tmp_path / "m.tflite", tail=softmax))
+    card = resolve(path, Said(labels, ZERO_TO_ONE, output="logits"), console).settings["card"]
+    assert "(--output, though its last operator is SOFTMAX)" in card["output"]
+    assert "though its last operator is SOFTMAX" in " ".join(capsys.readouterr().err.split())
+    # The same answer for all pictures is refused, unless the user says what it is.
+    path = str(dense(tmp_path / "m.tflite", tail=behind(times(0.0), softmax)))
+    found = resolve(path, Said(labels, ZERO_TO_ONE, output="probabilities"), console)
+    assert "the same for all 15 pictures" in found.settings["card"]["output"]
+
+
+def test_one_score_for_each_picture_of_a_free_batch(
+    tmp_path: Path, labels: Path, console: Console
+) -> None:
+    labels.write_text("red\nother\n")
+    made = []
+
+    def tail(graph: Graph, x: Value) -> Value:
+        x = logistic(graph, x)
+        flat = apply(graph, "RESHAPE", [x, graph.integers(-1)], (1,), schema.ReshapeOptionsT())
+        graph.tensors[flat.number].shapeSignature = np.array([-1], np.int32)
+        made.append(flat)
+        return flat
+
+    path = str(dense(tmp_path / "m.tflite", tail=tail, outputs=1))
+    found = resolve(path, Said(labels, ZERO_TO_ONE), console)
+    share = 1 / (1 + np.exp(-2))
+    assert answers(found)["red"] == pytest.approx([share, 1 - share], abs=1e-6)
+
+
+@pytest.mark.parametrize("quantized", [True, False])
+def test_log_softmax_is_taken_off(
+    quantized: bool, tmp_path: Path, labels: Path, console: Console
+) -> None:
+    """A compiled interpreter has none, and looks for each operator that the file lists."""
+
+    def tail(graph: Graph, x: Value) -> Value:
+        if not quantized:
+            return log_softmax(graph, x)
+        stored = graph.tensor(x.shape, "int8", 1 / 20, 0)
+        x = graph.operator("QUANTIZE", [x], stored, schema.QuantizeOptionsT())
+        logs = graph.tensor(x.shape, "int8", 16 / 256, 127)
+        return graph.operator("LOG_SOFTMAX", [x], logs, schema.LogSoftmaxOptionsT(), 2)
+
+    path = str(dense(tmp_path / "m.tflite", tail=tail))
+    found = model.finer(resolve(path, Said(labels, ZERO_TO_ONE), console))
+    assert "LOG_SOFTMAX" not in found.signature.versions
+    assert answers(found)["red"] == pytest.approx(expected("softmax", [2, -2, -2]), abs=0.02)
 
 
 def test_outputs_that_are_no_numbers(tmp_path: Path, labels: Path, console: Console) -> None:
@@ -596,6 +784,8 @@ def test_labels_that_do_not_fit(tmp_path: Path, labels: Path, console: Console) 
         resolve(path, Said(labels), console)
     with pytest.raises(ModelError, match="--labels: cannot read .*none.txt"):
         resolve(path, Said(tmp_path / "none.txt"), console)
+    with pytest.raises(ModelError, match="--locale de: it chooses among labels inside"):
+        resolve(path, Said(labels, locale="de"), console)
     with pytest.raises(ModelError, match="--locale de: m.tflite carries no labels"):
         resolve(path, Said(locale="de"), console)
 

@@ -15,7 +15,7 @@ from builder.errors import ModelError
 from builder.model import Said
 from builder.model_input import Normalization
 from builder.runtime import registered
-from builder.tflite import Signature, signature_of
+from builder.tflite import Signature, packed, parsed, signature_of
 from tests.conftest import HERE
 from tests.graphs import Graph
 from tests.heads import Small
@@ -48,6 +48,17 @@ def test_what_the_wheels_register() -> None:
     pinned = {each["version"] for each in pin["files"].values()}
     assert pinned == {registered.table()["ai-edge-litert"]["version"]} == {version(pin["name"])}
     assert registered.wheels() == registered.probe()
+
+
+def test_operators_that_are_listed_count_used_or_not(tmp_path: Path) -> None:
+    """An interpreter looks for them all when it loads the model."""
+    made = parsed(Small().write(tmp_path / "m.tflite").read_bytes(), "m.tflite")
+    number = schema.BuiltinOperator.CUMSUM
+    made.operatorCodes.append(schema.OperatorCodeT(min(number, 127), None, 1, number))
+    listed = signature_of(packed(made), "m.tflite")
+    assert operators.missing(listed, registered.compiled("classifier")) == [
+        "CUMSUM version 1 (it has none)"
+    ]
 
 
 def test_what_is_compiled() -> None:
