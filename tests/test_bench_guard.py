@@ -27,7 +27,7 @@ BASELINE = {"zip_bytes": 1000.0, "files": 25.0, "imports": 100.0}
 @pytest.fixture(scope="module")
 def archive(make_zip: Callable[..., Path], imagenet_model: str) -> Path:
     interpreter(peers.PYTHON)
-    return make_zip(peers.PYTHON, imagenet_model)
+    return make_zip(peers.PYTHON, imagenet_model, provider="wheels")
 
 
 def planted(archive: Path, folder: Path, files: dict[str, str], code: str = "") -> Path:

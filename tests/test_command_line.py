@@ -24,7 +24,7 @@ from builder.console import Console
 from builder.model import Said
 from builder.paths import ROOT
 from client.printing import Table
-from tests.conftest import HERE, PYTHONS, encoded, interpreter, plain
+from tests.conftest import HERE, PYTHONS, at_hand, encoded, interpreter, plain
 from tests.models import COLOURS, Colours
 
 Done = subprocess.CompletedProcess[str]
@@ -56,11 +56,11 @@ def built(tmp_path_factory: pytest.TempPathFactory, colours: list[str]) -> Path:
     folder = tmp_path_factory.mktemp("built")
     for name in ("action", "client"):
         shutil.copytree(ROOT / name, folder / name)
-    wishes = build.Wishes(
-        (HERE,), folder / "a.zip", colours[1], Said(Path(colours[3])), keep=False, provider="wheels"
-    )
+    said = Said(Path(colours[3]))
+    output = folder / "a.zip"
+    wishes = build.Wishes((HERE,), output, colours[1], said, keep=False, provider=at_hand())
     build.build(wishes, Console(quiet=True))
-    shutil.unpack_archive(folder / "a.zip", folder / "build" / "local" / HERE)
+    shutil.unpack_archive(output, folder / "build" / "local" / HERE)
     return folder
 
 
@@ -432,6 +432,7 @@ def test_killed_builds_leave_no_zip(colours: list[str], tmp_path: Path) -> None:
         with subprocess.Popen(
             command,
             cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
             stderr=subprocess.PIPE,
             text=True,
             # in the background of a script the tests themselves may ignore SIGINT

@@ -26,7 +26,7 @@ from builder.deploy import action, credentials, digitalocean
 from builder.deploy.openwhisk import Info, parse_name
 from builder.errors import BuildError
 from builder.paths import ROOT
-from tests.conftest import HERE, base64_of, encoded, plain
+from tests.conftest import HERE, at_hand, base64_of, encoded, plain
 from tests.models import Colours
 from tests.openwhisk import AUTH, OpenWhisk, openwhisk
 from tests.test_page import Visit
@@ -171,7 +171,7 @@ def test_built_for_a_kind_of_the_host(
 ) -> None:
     """From a model to an answer in one command; the host's one kind decides the Python."""
     model = Colours("uint8").write(tmp_path / "colours.tflite")
-    options = ["--model", model, "--labels", colour_labels, "--runtime", "wheels", "--no-keep"]
+    options = ["--model", model, "--labels", colour_labels, "--runtime", at_hand(), "--no-keep"]
     done = build_zip(*options, "--output", tmp_path / "a.zip", "--deploy")
     assert done.status == 0, done.err
     assert platform.actions["classify"].kind == f"python:{HERE}"

@@ -190,7 +190,8 @@ def _crc(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_every_python(make_zip: Callable[..., Path], imagenet_model: str, python: str) -> None:
-    with smoke.launched(make_zip(python, imagenet_model), interpreter(python)) as running:
+    archive = make_zip(python, imagenet_model, provider="wheels")
+    with smoke.launched(archive, interpreter(python)) as running:
         for raw in (False, True):
             form = upload((FILE, PICTURE), ('name="topK"', b"1"))
             assert top(ask(running, raw, form, UPLOAD, "/?threshold=0.5")) == ["espresso"]
