@@ -129,12 +129,9 @@ class Importer:
         code = marshal.loads(content) if self._index["magic"] else compile(content, origin, "exec")
         exec(code, module.__dict__)
 
-    def get_source(self, name: str) -> str | None:
-        """The module's source for tracebacks: of our own, which ship for that, but no others'."""
-        try:
-            return self.get_data(self._modules[name][1]).decode()
-        except OSError:
-            return None
+    def get_source(self, name: str) -> str:
+        """Our own modules' source, which ships for tracebacks; raises OSError for any other."""
+        return self.get_data(self._modules[name][1]).decode()
 
     def get_data(self, path: str) -> bytes:
         """The content of a file that ships beside a module; raises OSError if none does."""
