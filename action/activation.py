@@ -38,7 +38,8 @@ class Handler:
         if over_http(params):
             from action import web  # 0.3 ms, which plain activations do not need
 
-            answer, pictures, note = web.answer(params, self.classifier, self._classify)
+            model = {"model": self.classifier.name, "classes": len(self.classifier.labels)}
+            answer, pictures, note = web.answer(params, model, self._classify)
         else:
             try:
                 answer = self._classify(params)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import action
-from action.classifier import Classifier
 from action.packages import HEADERS
 from action.request import MAX_IMAGE_BYTES, MAX_IMAGES, RequestError, UnsupportedError, decoded
 from action.response import Answer, failure
@@ -39,12 +38,13 @@ _OPTIONS: dict[str, Callable[[str], object]] = {
 
 
 def answer(
-    params: Answer, classifier: Classifier, classify: Callable[[object], Answer]
+    params: Answer, model: Answer, classify: Callable[[object], Answer]
 ) -> tuple[Answer, list[Answer], str]:
     """Answer an HTTP request, as OpenWhisk or DigitalOcean pass it on; never raises an Exception.
 
-    `classify` answers the parameters of a plain activation. Returns `statusCode`, `headers` and
-    `body`, an object or text; and for the log, the answer of each picture and the line's end.
+    `model` describes it, `classify` answers the parameters of a plain activation. Returns
+    `statusCode`, `headers` and `body`, an object or text; and for the log, the answer of each
+    picture and the line's end.
     """
     method = ""
     try:
@@ -54,7 +54,7 @@ def answer(
             reply = _reply(200, classify(_parameters(params)))
         elif method in ("GET", "HEAD"):
             _path_options(params)  # there are no other resources
-            shown = _page(params) or _description(classifier)
+            shown = _page(params) or _description(model)
             reply = shown if method == "GET" else {**shown, "body": ""}
         elif method == "OPTIONS":
             reply = _reply(204, "", _ALLOW)
@@ -74,14 +74,13 @@ def _reply(status: int, body: Answer | str, headers: Answer | None = None) -> An
     return {"statusCode": status, "headers": headers, "body": body}
 
 
-def _description(classifier: Classifier) -> Answer:
+def _description(model: Answer) -> Answer:
     """What the function is and takes, which also tells that it is well."""
     from action.picture import FORMATS
     from action.picture_cost import MAX_PIXELS
 
     limits: Answer = {"payloadBytes": MAX_PAYLOAD, "imageBytes": MAX_IMAGE_BYTES}
     limits |= {"images": MAX_IMAGES, "pixels": MAX_PIXELS, "formats": list(FORMATS)}
-    model = {"model": classifier.name, "classes": len(classifier.labels)}
     body = {**model, "version": action.__version__, "limits": limits, "health": "ok"}
     return _reply(200, body, {"vary": "accept"})
 
@@ -123,9 +122,7 @@ def _as_openwhisk(params: Answer) -> Answer:
     for name in ("method", "headers", "path", "body"):
         fields[f"__ow_{name}"] = http.get(name)
     fields["__ow_query"] = http.get("queryString")
-    body = http.get("body")
-    if http.get("isBase64Encoded") and isinstance(body, str) and _content_type(fields) == _FORM:
-        fields["__ow_body"] = _bytes(body).decode("utf-8", "replace")  # OpenWhisk's is text
+    fields["__ow_base64"] = http.get("isBase64Encoded")
     return fields
 
 
@@ -211,7 +208,8 @@ def _from_body(body: str, kind: str, params: Answer) -> object:
     if kind == _UPLOAD:
         return _from_upload(_bytes(body), _header(params, "content-type"))
     if kind == _FORM:
-        return _from_query(body)
+        encoded = params.get("__ow_base64")  # by DigitalOcean's; OpenWhisk's is text
+        return _from_query(_bytes(body).decode("utf-8", "replace") if encoded else body)
     raise UnsupportedError(f"content-type: expected {_ACCEPTED}, found {kind[:60]!r}")
 
 
