@@ -39,6 +39,14 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 Ask = Callable[..., Any]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--product",
+        action="store_true",
+        help="run models of every weights x colours x layout x head x outputs, not 20 of them",
+    )
+
+
 @pytest.fixture(scope="session")
 def console() -> Console:
     return Console(quiet=True)
