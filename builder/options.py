@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from builder import files
-from builder.errors import BuildError, UsageError
+from builder.errors import UsageError
 from builder.paths import ZIP
 
 _BUILDING = (
@@ -421,9 +421,7 @@ def _paths(options: argparse.Namespace) -> None:
     ):
         raise UsageError(f"--work: expected a folder, found {_what_is_at(options.work)}")
     if options.check is not None and files.kind_of(options.check) != "file":
-        raise BuildError(
-            f"cannot read {options.check}: expected a zip, found " + _what_is_at(options.check)
-        )
+        raise UsageError(f"--check: expected a zip, found {_what_is_at(options.check)}")
 
 
 def _model(wanted: str) -> None:

@@ -47,6 +47,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: tests[item.path])
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--product",
+        action="store_true",
+        help="run models of every weights x colours x layout x head x outputs, not 20 of them",
+    )
+
+
 @pytest.fixture(scope="session")
 def console() -> Console:
     return Console(quiet=True)

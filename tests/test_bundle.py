@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from cyclonedx.model.bom import Bom
 
-from action.packed import Packed
+from action.packages import Packed, in_background
 from builder import archive, build, data, files, interpreters, modules
 from builder.archive import DATE, Entry
 from builder.bytecode import compiled
@@ -77,7 +77,7 @@ def test_the_function_reads_what_is_written(tmp_path: Path) -> None:
     contents = {entry.path: entry.content for entry in ENTRIES if not entry.outside}
     assert packed.names.keys() == contents.keys()
     assert {name: packed.read(name) for name in contents} == contents
-    packed.extract_ahead(["large", "nothing", "noise"])
+    in_background(packed.extracted, ["large", "nothing", "noise"])
     assert Path(packed.extracted("noise")).read_bytes() == contents["noise"]
     for _ in range(2):
         with pytest.raises(FileNotFoundError, match=r"nothing is not in packed\.zip"):
@@ -197,7 +197,7 @@ def test_what_is_in(wheels_path: Path) -> None:
         assert text in licences
 
 
-FIRST = {"__init__", "packages", "packed"}
+FIRST = {"__init__", "packages"}
 """Modules of `action/` that are imported before others can be, and ship beside `packed.zip`."""
 
 

@@ -186,22 +186,25 @@ def test_said_before_anything_is_built(
     wrong = properties(tmp_path / "..", platform, AUTH[:-1] + "x")
     none = tmp_path / "empty"
     none.touch()
-    cases: list[tuple[list[str], dict[str, str], str]] = [
-        (["--deploy"], {"WSK_CONFIG_FILE": str(wrong)}, "does not accept the key"),
-        (["--deploy"], {"WSK_CONFIG_FILE": str(none)}, "expected an API host, found none"),
-        (["--deploy", "--apihost", "http://127.0.0.1:1"], {}, "cannot be reached"),
-        (["--deploy", "--apihost", "a b"], {}, "--apihost: expected a host"),
-        (["--deploy", "--auth", "nonsense"], {}, "--auth: expected USER:PASSWORD"),
-        (["--deploy", "a/b/c"], {}, "[/NAMESPACE/][PACKAGE/]ACTION"),
-        (["--deploy", "/other/classify"], {}, "the key may not do this"),
-        (["--apihost", "127.0.0.1"], {}, "--apihost goes with --deploy"),
-        (["--deploy", "--undeploy"], {}, "either --deploy or --undeploy"),
+    cases: list[tuple[list[str], dict[str, str], int, str]] = [
+        (["--deploy"], {"WSK_CONFIG_FILE": str(wrong)}, 1, "does not accept the key"),
+        (["--deploy"], {"WSK_CONFIG_FILE": str(none)}, 2, "expected an API host, found none"),
+        (["--undeploy"], {"WSK_CONFIG_FILE": str(none)}, 2, "expected an API host, found none"),
+        (["--deploy", "--apihost", "http://127.0.0.1:1"], {}, 1, "cannot be reached"),
+        (["--deploy", "--apihost", "a b"], {}, 2, "--apihost: expected a host"),
+        (["--deploy", "--auth", "nonsense"], {}, 2, "--auth: expected USER:PASSWORD"),
+        (["--deploy", "a/b/c"], {}, 2, "[/NAMESPACE/][PACKAGE/]ACTION"),
+        (["--deploy", "/other/classify"], {}, 1, "the key may not do this"),
+        (["--apihost", "127.0.0.1"], {}, 2, "--apihost goes with --deploy"),
+        (["--deploy", "--undeploy"], {}, 2, "either --deploy or --undeploy"),
     ]
     if HERE != "3.12":
-        cases.append((["--deploy", "--python", "3.12"], {}, f"it has python:{HERE}"))
-    for arguments, environment, text in cases:
-        done = build_zip(*arguments, "--output", output, **environment)
-        assert done.status in (1, 2), arguments
+        cases.append((["--deploy", "--python", "3.12"], {}, 1, f"it has python:{HERE}"))
+    for arguments, environment, status, text in cases:
+        done = build_zip(
+            *arguments, *(["--output", output] * ("--undeploy" not in arguments)), **environment
+        )
+        assert done.status == status, (arguments, done.err)
         assert text in flat(done.err), (arguments, done.err)
     assert not output.exists()
     assert {method for method, _ in platform.requests} == {"GET"}

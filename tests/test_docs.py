@@ -1,8 +1,8 @@
 """README and docs: links lead somewhere, commands work, and what cannot be run says why.
 
-A block of commands is ```` ```sh ````: it can be run as it is, and those of EXECUTED are run here,
-in a copy of the checkout; or ```` ```sh needs=WHAT ````, and is not: WHAT is one of NEEDS. Other
-blocks are no commands.
+A block of commands is ```` ```sh ````: it can be run as it is, and is run here, in a copy of the
+checkout; or ```` ```sh needs=WHAT ````, and is not: WHAT is one of NEEDS. Other blocks are no
+commands.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pytest
 
 from builder.paths import ROOT
 from tests.conftest import HERE, clone
+from tests.models import COLOURS, Colours
 
 NEEDS = {
     "platform": "an OpenWhisk, or DigitalOcean, and a key for it",
@@ -29,11 +30,11 @@ NEEDS = {
     "minutes": "many minutes: CI runs it, or a test of its own does",
     "compiler": "a compiler and some minutes; CI runs it",
     "network": "other addresses than the package index",
-    "yours": "a model, pictures or a tool of one's own",
+    "yours": "labelled pictures or a tool of one's own",
 }
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("bench/*.md")])
-EXECUTED = ("README.md", "requests.md")
-"""Pages whose commands are run here, in this order; those of the others are marked alike."""
+FIRST = ("README.md", "requests.md")
+"""The pages whose commands come first: they build, and start the server that others ask."""
 SECONDS = 240
 README_LINES = 170
 
@@ -113,16 +114,18 @@ def test_what_is_not_run_says_why() -> None:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project in another folder, as a clone has it, with some pictures of one's own."""
+    """The project in another folder, as a clone has it, with pictures and models of one's own."""
     folder = clone(tmp_path_factory.mktemp("clone") / "classify")
     sample = ROOT / "builder" / "sample" / "espresso.jpg"
     for name in ("cat.jpg", "dog.jpg", "holiday/one.jpg", "holiday/two.jpg"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(sample, folder / name)
+    Colours(dtype="uint8", softmax=True).write(folder / "my.tflite")
+    Colours(softmax=True).write(folder / "my_float.tflite")
+    (folder / "my.txt").write_text("\n".join(COLOURS))
     return folder
 
 
-@pytest.mark.alone
 def test_commands(checkout: Path, tmp_path: Path) -> None:
     """In the order of the pages; a server that a page starts answers the commands after it."""
     tools = tmp_path / "bin"
@@ -135,8 +138,9 @@ def test_commands(checkout: Path, tmp_path: Path) -> None:
         "URL": "http://127.0.0.1:8080/",
     }
     servers: list[subprocess.Popen[str]] = []
-    order = [block for block in RUN if block.page.name in EXECUTED]
-    assert order
+    rank = {name: place for place, name in enumerate(FIRST)}
+    order = sorted(RUN, key=lambda block: rank.get(block.page.name, len(rank)))
+    assert {block.page.name for block in order} > set(FIRST)
     try:
         for block in order:
             for command in joined(block.commands):

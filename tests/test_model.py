@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -431,36 +433,60 @@ def test_one_score_of_two_classes(tmp_path: Path, labels: Path, console: Console
         resolve(str(path), Said(labels, ZERO_TO_ONE), console)
 
 
-@settings(max_examples=20, deadline=None)
-@given(
-    want=st.builds(
-        Small,
-        weights=st.sampled_from(["uint8", "int8", "float32", "float16"]),
-        channels=st.sampled_from([3, 1]),
-        layout=st.sampled_from(["nhwc", "nchw", "hwc"]),
-        head=st.sampled_from(["softmax", "logits", "sigmoid", "decomposed"]),
-        outputs=st.sampled_from([1, 2, 3, 1001]),
-        seed=st.integers(0, 3),
-    )
-)
-def test_the_answer_is_what_numpy_says(
-    want: Small, tmp_path_factory: pytest.TempPathFactory, console: Console
-) -> None:
-    """Or the model is refused, with the way out, where it is not clear what its numbers mean."""
-    folder = tmp_path_factory.mktemp("small")
+WEIGHTS = ("uint8", "int8", "float32", "float16")
+HEADS = ("softmax", "logits", "sigmoid", "decomposed")
+PRODUCT = [
+    Small(weights, channels, layout, head, outputs)
+    for weights, head in itertools.product(WEIGHTS, HEADS)
+    for channels, layout in itertools.product((3, 1), ("nhwc", "nchw", "hwc"))
+    for outputs in (1, 2, 3, 1001)
+]
+
+
+def answers_or_is_refused(want: Small, folder: Path, console: Console) -> None:
+    """What numpy says; or a refusal with the way out, where its numbers' meaning is not clear."""
     names = folder / "labels.txt"
     names.write_text("\n".join(f"name {n}" for n in range(max(want.outputs, 2))))
     said = Said(names, None if want.quantized else ZERO_TO_ONE)
     try:
         found = model.finer(resolve(str(want.write(folder / "m.tflite")), said, console))
     except ModelError as error:
-        assert (want.outputs == 1 and want.head != "sigmoid") or want.head == "logits"
+        assert (want.outputs == 1 and want.head != "sigmoid") or want.head == "logits", error
         assert error.hint
         return
     scores = answers(found)
     tolerance = 0.02 if want.quantized else 1e-5
     for name, picture in trial.pictures(SIDE, SIDE, want.channels).items():
         assert scores[name] == pytest.approx(want.answer(picture), abs=tolerance)
+
+
+@settings(max_examples=20, deadline=None)
+@given(want=st.sampled_from(PRODUCT), seed=st.integers(0, 3))
+def test_the_answer_is_what_numpy_says(
+    want: Small, seed: int, tmp_path_factory: pytest.TempPathFactory, console: Console
+) -> None:
+    answers_or_is_refused(replace(want, seed=seed), tmp_path_factory.mktemp("small"), console)
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_the_whole_product(
+    weights: str,
+    head: str,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    console: Console,
+) -> None:
+    if not request.config.getoption("--product"):
+        pytest.skip("20 of the product are drawn: --product runs all 384, for some minutes")
+    wrong = []
+    for want in PRODUCT:
+        if (want.weights, want.head) == (weights, head):
+            try:
+                answers_or_is_refused(want, tmp_path_factory.mktemp("small"), console)
+            except AssertionError as error:
+                wrong.append(f"{want}: {error}")
+    assert not wrong, "\n".join(wrong)
 
 
 # What is no classifier

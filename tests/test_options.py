@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from builder import build, data, interpreters, options
-from builder.errors import BuildError, UsageError
+from builder.errors import UsageError
 from builder.paths import ROOT
 from tests.test_files import KINDS as SPECIAL
 from tests.test_files import special
@@ -113,7 +113,7 @@ def test_inputs_that_are_no_files(tmp_path: Path, kind: str) -> None:
     )
     for option in ("--labels", "--model"):
         assert f"found the {shown}" in str(refused(option, str(path)))
-    with pytest.raises(BuildError, match="cannot read .*: expected a zip, found the"):
+    with pytest.raises(UsageError, match="--check: expected a zip, found the"):
         options.check(options.parser().parse_args(["--check", str(path)]))
 
 
@@ -148,7 +148,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         (["--python", "3.11.7"], 2),
         (["--runtime", "wheels", "--ops", "all"], 2),
         (["--check", "README.md"], 1),
-        (["--check", "no such file"], 1),
+        (["--check", "no such file"], 2),
         (["--model", "README.md"], 1),
     ],
 )

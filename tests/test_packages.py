@@ -17,8 +17,7 @@ from typing import Any
 
 import pytest
 
-from action.packages import Unfit, failing, use
-from action.packed import Packed
+from action.packages import Packed, Unfit, failing, use
 from builder import smoke
 from builder.build import SAMPLE
 from builder.console import Console

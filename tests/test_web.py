@@ -417,6 +417,13 @@ def test_as_digitalocean_passes_requests_on(action: smoke.Action, encoded: bool)
         assert "results" in action.run({"image": ESPRESSO, "http": value})
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_digitalocean_form_that_is_no_base64(action: smoke.Action, method: str) -> None:
+    http = {"method": method, "headers": FORM, "path": "", "body": "\ufffd"}
+    status, body = checked(action.run({"http": {**http, "isBase64Encoded": True}}))
+    assert (status, "error" in body) == ((200, False) if method == "GET" else (415, True)), body
+
+
 @settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -112,7 +112,7 @@ def _chapter(run: Run) -> list[str]:
         lines += filter(None, [text.paragraph(introduction)])
         lines.append(write(shown) or text.MISSING)
     minutes = f" It took {run.minutes:.0f} minutes." if run.minutes else ""
-    lines += ["### How it was measured", f"```sh\n{run.command}\n```"]
+    lines += ["### How it was measured", f"```sh needs=minutes\n{run.command}\n```"]
     lines += filter(None, [minutes.strip()])
     return lines
 
