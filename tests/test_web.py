@@ -12,6 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -517,13 +519,19 @@ class Server:
 
     def __init__(self, folder: Path, *arguments: str) -> None:
         command = [interpreter(HERE), "-m", "action", "--serve", "--port", "0", *arguments]
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a full pipe would stop it)
         self.process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=self.errors, text=True
         )
         assert self.process.stdout
         line = self.process.stdout.readline()
         found = re.match(r"http://127\.0\.0\.1:(\d+)/ ", line)
-        assert found, line + self.process.communicate()[1]
+        assert found, line
+        self.printed: list[str] = []
+        self.reader = threading.Thread(
+            target=lambda: self.printed.extend(self.process.stdout or ())
+        )
+        self.reader.start()
         self.port = int(found[1])
 
     def ask(
@@ -541,8 +549,10 @@ class Server:
     def stop(self) -> tuple[int, str]:
         """As Ctrl-C does; returns the exit status and what was printed."""
         self.process.send_signal(signal.SIGINT)
-        out, err = self.process.communicate(timeout=20)
-        return self.process.returncode, out + err
+        self.process.wait(timeout=20)
+        self.reader.join()
+        self.errors.seek(0)
+        return self.process.returncode, "".join(self.printed) + self.errors.read()
 
 
 @pytest.fixture(scope="module", params=[(), ("--raw",)], ids=["true", "raw"])
