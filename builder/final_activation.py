@@ -24,16 +24,20 @@ def without(content: bytes, name: str, model: Signature) -> tuple[bytes, str] | 
         model: its signature.
 
     Returns:
-        The content of the file, and what has to be applied to its output: "softmax" or "sigmoid".
-        None if it has no such activation, or not a plain one.
+        The content of the file, and the operator's name, a key of APPLIED. None if it has no such
+        activation, or not a plain one. LOG_SOFTMAX is taken off in float32 as well, since a
+        softmax of its output is that of its input.
     """
     *behind, last = tail(model, SAME_ORDER) or (None,)
-    if last is None or last.name not in APPLIED or last.beta != 1 or last.inputs[0] is None:
+    if last is None or last.name not in APPLIED or last.beta != 1 or not last.inputs:
+        return None
+    if last.inputs[0] is None:
         return None
     source, sink = last.inputs[0], model.outputs[0]
     taken = [last, *behind]
     stored = [operator.outputs[0] for operator in taken]
-    if not any(tensor.scale for tensor in stored) or len(model.outputs) != 1:
+    quantized = any(tensor.scale for tensor in stored)
+    if not (quantized or last.name == "LOG_SOFTMAX") or len(model.outputs) != 1:
         return None
     if any(len(model.consumers(tensor)) > 1 for tensor in (source, *stored)):
         return None  # something else is made of it
@@ -46,13 +50,19 @@ def without(content: bytes, name: str, model: Signature) -> tuple[bytes, str] | 
         return None
     graph, numbers = made.subgraphs[0], {tensor.number for tensor in stored}
     graph.operators = [
-        operator for operator in graph.operators if int(operator.outputs[0]) not in numbers
+        operator
+        for operator in graph.operators
+        if operator.outputs is None or not numbers.intersection(map(int, operator.outputs))
     ]
+    used = sorted({operator.opcodeIndex for operator in graph.operators})
+    made.operatorCodes = [made.operatorCodes[index] for index in used]
+    for operator in graph.operators:
+        operator.opcodeIndex = used.index(operator.opcodeIndex)
     graph.outputs = np.array([source.number], np.int32)
     for signature in made.signatureDefs or ():
         for output in signature.outputs or ():
             output.tensorIndex = source.number
-    return packed(made), APPLIED[last.name]
+    return packed(made), last.name
 
 
 def _size(tensor: Tensor) -> int:

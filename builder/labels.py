@@ -6,6 +6,7 @@ blank line is a place. What does not come out even is refused, with both numbers
 
 from __future__ import annotations
 
+import ast
 import codecs
 import csv
 import io
@@ -14,6 +15,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NoReturn
 
 from builder.errors import ModelError
@@ -32,7 +34,19 @@ _NAME_COLUMNS = (
     *("name", "names", "label", "labels", "class", "classes", "category", "classname"),
     *("class_name", "class name", "label_name", "display_name", "displayname"),
 )
-_NUMBERED = re.compile(r"""["']?(\d{1,6})["']?(\s*[:,;=\t|]\s*|[.)]\s+|\s+-\s+|\s+)(\S.*)""")
+_NUMBERED = re.compile(
+    r"""["']?(\d{1,6})["']?(\s*[:,;=\t|]\s*|\s*[-=]>\s*|[.)]\s+|\s+-\s+|\s+)(\S.*)"""
+)
+_MARKED = re.compile(
+    r"""(?:[(\[](\d{1,6})[)\]]|(?:class|label|\#)\s*(\d{1,6})\s*[:=.-]?|(\d{1,6})[-_])\s*(\D.*)""",
+    re.IGNORECASE,
+)
+"""Numbers that are counted as such where they all are different and none is missing."""
+_NUMBER_LAST = re.compile(r"""(\S.*?)(\s*[:,;=\t|]\s*|\s+)["']?(\d{1,6})["']?""")
+_QUOTED = re.compile(r"""(["'])([^"']*)\1""")
+_MOST = 100_000
+"""Largest number of a class."""
+_WORDNET = re.compile(r"n\d{8}")
 _SYNSET = re.compile(r"(n\d{8})[\s,]+(\S.*)")
 _ENCODINGS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -42,6 +56,11 @@ _ENCODINGS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
     (b"", "utf-8"),
 )
+_KEYS = (
+    *("id2label", "label2id", "labels", "classes", "names", "class_names", "label_names"),
+    *("categories", "class_indices", "class_to_idx", "idx_to_class", "label_map"),
+)
+"""Where JSON of several parts has its labels."""
 HINT = "pass the labels that the model was trained with: --labels FILE"
 
 
@@ -208,19 +227,24 @@ def _rows(text: str, origin: str, classes: int) -> _Read:
     name = origin.lower()
     if name.endswith(".json") or start.startswith(("{", "[")):
         try:
-            return _from_json(json.loads(text, object_pairs_hook=_pairs), origin)
+            return _from_json(_literal(text), origin)
         except ValueError as error:
-            if name.endswith(".json") or start.startswith("{"):
+            several = "\n" in text.strip() and re.match(r"\[\s*([\"'{\[]|\n)", start)
+            if name.endswith(".json") or start.startswith("{") or several:
                 raise ModelError(f"labels: {origin} is no JSON: {error}", HINT) from None
     for sign, kind in (
         ("<", "an HTML or XML page"),
         ("item {", "a label map in protocol buffers' text form"),
         ("item{", "a label map in protocol buffers' text form"),
         ("names:", "YAML"),
+        ("nc:", "YAML"),
         ("---", "YAML"),
     ):
         if start[:20].lower().startswith(sign):
             _form(origin, kind)
+    full = [line for line in start.splitlines() if line.strip()]
+    if name.endswith((".yaml", ".yml")) or (len(full) > 1 and all(s[:2] == "- " for s in full)):
+        _form(origin, "YAML")
     if not start:
         _form(origin, "an empty file")
     if name.endswith((".csv", ".tsv")) and re.search("[,;\t]", text):
@@ -251,12 +275,39 @@ def _pairs(pairs: list[tuple[str, Any]]) -> _Object:
     return made
 
 
+def _literal(text: str) -> Any:
+    """JSON, or lists and dictionaries as Python prints them; raises ValueError for anything else.
+
+    A file of the latter kind goes around with the names of ImageNet's classes.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_pairs)
+    except RecursionError:
+        raise ValueError("it has too many levels") from None
+    except ValueError as error:
+        try:
+            return _plain(ast.literal_eval(text.strip()))
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            raise ValueError(str(error)[:200]) from None
+
+
+def _plain(value: Any) -> Any:
+    """A Python literal, as JSON would have it."""
+    if isinstance(value, dict):
+        return _Object((str(key), _plain(each)) for key, each in value.items())
+    return list(map(_plain, value)) if isinstance(value, (list, tuple)) else value
+
+
 def _from_json(value: Any, origin: str) -> _Read:
     form = "a JSON list"
     if isinstance(value, _Object):
-        for key in ("id2label", "label2id", "labels", "classes", "names", "class_names"):
+        _check_both_ways(value, origin)
+        for key in _KEYS:
             if isinstance(value.get(key), (list, dict)):
                 return _from_json(value[key], origin)
+        inner = [each for each in value.values() if isinstance(each, (list, dict))]
+        if len(inner) == 1 and not any(map(_whole, value)):
+            return _from_json(inner[0], origin)
         if value.twice:
             raise ModelError(
                 f"labels: {origin} has {value.twice[0]!r} {'twice'}: expected each once", HINT
@@ -275,6 +326,11 @@ def _from_json(value: Any, origin: str) -> _Read:
             rows.append(_Row(name.strip(), place + 1, None if number is None else int(number)))
         elif isinstance(item, str):
             rows.append(_Row(item.strip(), place + 1))
+        elif isinstance(item, list) and sorted(map(_is_name, item)) == [False, True]:
+            number, name = sorted(item, key=_is_name)  # [0, "red"]
+            if not _whole(number):
+                _form(origin, f"a JSON list with {json.dumps(item)[:40]} in place {place}")
+            rows.append(_Row(name.strip(), place + 1, int(number)))
         else:
             _form(origin, f"a JSON list with {json.dumps(item)[:40]} in place {place}")
     if len({row.number is None for row in rows}) > 1:
@@ -303,50 +359,102 @@ def _from_object(value: _Object, origin: str) -> list[_Row]:
     _form(origin, f"a JSON dictionary with the keys {keys}" if keys else "an empty JSON object")
 
 
+def _check_both_ways(value: _Object, origin: str) -> None:
+    """That id2label and label2id, where a file has both, say the same."""
+    forth, back = value.get("id2label"), value.get("label2id")
+    if not isinstance(forth, dict) or not isinstance(back, dict):
+        return
+    for number, name in forth.items():
+        if isinstance(name, str) and name in back and str(back[name]) != number:
+            raise ModelError(
+                f"labels: {origin} contradicts itself: {name!r} is number {number} in id2label, "
+                f"{str(back[name])[:20]} in label2id",
+                HINT,
+            )
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _whole(value: Any) -> bool:
-    if isinstance(value, bool):
-        return False
-    return isinstance(value, int) or (isinstance(value, str) and value.strip().isdecimal())
+    """Whether a value is the number of a class."""
+    if isinstance(value, str):
+        return len(value) < 10 and value.strip().isdecimal() and int(value) <= _MOST
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
 
 
 # CSV
 
 
 def _from_csv(text: str, origin: str) -> _Read:
+    text = re.sub(r"\Asep=(.)\s*\n", "", text)  # Excel's own first line
     lines = [line for line in io.StringIO(text, newline="") if line.strip()]
     delimiter = max(",;\t", key=lines[0].count) if lines else ","
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
-    table = [
-        (reader.line_num, [cell.strip() for cell in row])
-        for row in reader
-        if any(cell.strip() for cell in row)
-    ]
-    width = max(len(row) for _, row in table)
-    notes, dropped = [], 0
-    heading = [cell.lower() for cell in table[0][1]]
-    index = next((i for i, cell in enumerate(heading) if cell in _INDEX_COLUMNS), None)
-    name = next((i for i, cell in enumerate(heading) if cell in _NAME_COLUMNS), None)
-    if name is not None and (width == 1 or index is not None):
-        dropped = 1
+    try:
+        table = [
+            (reader.line_num, [cell.strip() for cell in row])
+            for row in reader
+            if any(cell.strip() for cell in row)
+        ]
+    except csv.Error as error:
+        _form(origin, f"CSV that cannot be read ({error})")
+    if not table:
+        _form(origin, "no names")
+    index, name, heading = _columns(table, origin)
+    notes, dropped = [], int(heading)
+    if heading:
         notes.append(f"the first line of {origin} is a heading ({', '.join(table[0][1])})")
-        table = table[1:]
-    elif width == 1:
-        name = 0
-    elif width == 2:
-        whole = [all(_whole(row[i]) for _, row in table if len(row) == 2) for i in (0, 1)]
-        if whole[0] == whole[1]:
-            _form(origin, f"two columns ({', '.join(table[0][1])}), of which none is the number")
-        index, name = (0, 1) if whole[0] else (1, 0)
-    if name is None:
-        _form(origin, f"CSV with {width} columns ({', '.join(table[0][1])[:80]})")
     rows = []
-    for line, row in table:
+    for line, row in table[dropped:]:
         if len(row) <= max(name, index or 0) or (index is not None and not _whole(row[index])):
             _form(origin, f"{delimiter.join(row)[:60]!r} in line {line}")
-        rows.append(_Row(row[name], line, None if index is None else int(row[index])))
+        text = row[name]
+        if index is None and name == 1 and _WORDNET.fullmatch(row[0]):
+            text = f"{row[0]} {text}"
+        rows.append(_Row(text, line, None if index is None else int(row[index])))
     if not rows:
         _form(origin, "a heading and no names")
     return _Read(rows, "CSV", notes, dropped)
+
+
+def _columns(table: list[tuple[int, list[str]]], origin: str) -> tuple[int | None, int, bool]:
+    """(column of the numbers, or None; column of the names; whether there is a heading)."""
+    width = max(len(row) for _, row in table)
+    heading, body = [cell.lower() for cell in table[0][1]], [row for _, row in table[1:]]
+    index = next((i for i, cell in enumerate(heading) if cell in _INDEX_COLUMNS), None)
+    name = next((i for i, cell in enumerate(heading) if cell in _NAME_COLUMNS), None)
+    if name is not None:
+        if index is None and name and heading[0] in ("", "unnamed: 0"):  # pandas' own numbers
+            index = 0
+        if index is None:  # numbers under another title
+            counted = [i for i in range(width) if i != name and _counts(body, i)]
+            index = counted[0] if len(counted) == 1 else None
+        return index, name, True
+    if width == 1:
+        return None, 0, False
+    if width == 2:
+        for rows, headed in (([row for _, row in table], False), (body, True)):
+            full = [row for row in rows if len(row) == 2]
+            whole = [bool(full) and all(_whole(row[i]) for row in full) for i in (0, 1)]
+            if whole[0] != whole[1]:
+                return (0, 1, headed) if whole[0] else (1, 0, headed)
+            if full and all(_WORDNET.fullmatch(row[0]) for row in full):
+                return None, 1, headed
+        _form(origin, f"two columns ({', '.join(table[0][1])}), of which none is the number")
+    _form(origin, f"CSV with {width} columns ({', '.join(table[0][1])[:80]})")
+
+
+def _counts(rows: list[list[str]], column: int) -> bool:
+    """Whether a column counts the rows, in any order, from 0 or 1."""
+    values = [row[column] if column < len(row) else "" for row in rows]
+    return all(map(_whole, values)) and _counting(map(int, values))
+
+
+def _counting(numbers: Iterable[int]) -> bool:
+    found = sorted(numbers)
+    return bool(found) and found == list(range(found[0], found[0] + len(found))) and found[0] < 2
 
 
 # Lines of text
@@ -361,14 +469,18 @@ def _from_lines(text: str, origin: str, classes: int) -> _Read:
     if comments and len(lines) - len(comments) >= classes - 1 and len(lines) != classes:
         notes.append(f"{_lines(comments)} of {origin} taken for comments (#)")
         lines = [(number, line) for number, line in lines if not line.startswith("#")]
+    if len(lines) > 1 and all(line.endswith(",") for _, line in lines[:-1]):
+        lines = [(number, line.rstrip(", ")) for number, line in lines]
     numbered = _numbered(lines, origin, classes, notes)
+    if numbered is None:
+        numbered = _numbered_otherwise(lines, origin)
     if numbered is not None:
         return _Read(numbered, "numbered lines", notes)
     if len(lines) == classes + 1 and lines[0][1].lower() in (*_NAME_COLUMNS, *_INDEX_COLUMNS):
         notes.append(f"the first line of {origin} is a heading ({lines[0][1]})")
         lines = lines[1:]
-    if all(re.fullmatch(r'"[^"]*",?', line) for _, line in lines if line):
-        lines = [(number, line.rstrip(",").strip('"').strip()) for number, line in lines]
+    if all(_QUOTED.fullmatch(line) for _, line in lines if line):
+        lines = [(number, line[1:-1].strip()) for number, line in lines]
     return _Read([_Row(line, number) for number, line in lines], "lines of text", notes)
 
 
@@ -400,7 +512,8 @@ def _numbered(
             f"line {line}",
             "number all of them, from 0, or none",
         )
-    if not marked and not plausible and len(full) == classes:
+    ascending = values[0] < 2 and all(a < b for a, b in pairwise(values))
+    if not marked and not plausible and not ascending and len(full) == classes:
         notes.append(
             f"the numbers in {origin} go up to {max(values)}, for {classes} classes: they are "
             "taken for parts of the names"
@@ -412,6 +525,39 @@ def _numbered(
         _Row(match[3].strip().rstrip(",").strip("\"'").strip(), line, int(match[1]))
         for line, match in hits
     ]
+
+
+def _numbered_otherwise(lines: Sequence[tuple[int, str]], origin: str) -> list[_Row] | None:
+    """The rows of lines such as "[0] red", "class 0: red" and "red,0"; None if they are not."""
+    full = [(number, line) for number, line in lines if line]
+    rows = []
+    for number, line in full:
+        if match := _MARKED.fullmatch(line):
+            rows.append(_Row(match[4].strip(), number, int(match[1] or match[2] or match[3])))
+        elif match := _NUMBER_LAST.fullmatch(line):
+            rows.append(_Row(match[1].strip("\"' "), number, int(match[3])))
+        else:
+            return None
+    numbers = [row.number or 0 for row in rows]
+    if len({row.name for row in rows}) < len(rows) or not _counting(numbers):
+        return None  # "digit 0", "digit 1"
+    bare = [
+        line
+        for _, line in full
+        if not _MARKED.fullmatch(line)
+        and (match := _NUMBER_LAST.fullmatch(line))
+        and not match[2].strip(" ")
+    ]
+    if not bare:
+        return rows
+    if numbers == sorted(numbers):
+        return None  # parts of the names, or not: the places are the same
+    raise ModelError(
+        f"labels: the names in {origin} end in numbers, which are not those of their lines: "
+        f"{bare[0]!r} is in line {full[0][0]}",
+        "if they are the places, put them in front, as in 0: red; if they are parts of the names, "
+        'write a JSON list: ["red 1", "green 0"]',
+    )
 
 
 # Rows -> places
@@ -470,9 +616,16 @@ def _by_number(
         raise ModelError(
             f"labels: {origin} has names for {len(rows)} classes of {classes}, and none for "
             f"{_numbers(missing)} ({where})",
-            "give every class a name: a number from 0 for each output of the model",
+            "give every class a name: a number from 0 for each output of the model; if the numbers "
+            "are parts of the names, write a JSON list of them",
         )
     names = [row.name for row in sorted(rows, key=lambda row: row.number or 0)]
+    if start == 0 and background and len(names) == classes - 1 != IMAGENET:
+        raise ModelError(
+            f"labels: --background yes, though {origin} has a number 0, {names[0]!r}, in line "
+            f"{lines[0]}, and none for {_numbers([classes - 1])}",
+            "give the background a number in the file, too: 0 if it is class 0",
+        )
     if start == 1 and len(names) == classes - 1 and (background or classes == IMAGENET + 1):
         return _with_background(names, origin, notes, background)
     names = _checked(names, rows, origin, classes, background, notes)
@@ -507,6 +660,8 @@ def _checked(
     if len(names) == classes:
         return names
     imagenet = classes == IMAGENET + 1 and background is not False
+    if names[0].lower() in BACKGROUND:
+        imagenet = background = False  # it is there already
     if len(names) == classes - 1 and (background or imagenet):
         return _with_background(names, origin, notes, background)
     if len(names) == IMAGENET + 1 and classes == IMAGENET and names[0].lower() in BACKGROUND:

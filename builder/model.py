@@ -19,7 +19,7 @@ from builder.catalogue import Found
 from builder.console import Console, megabytes
 from builder.errors import ModelError
 from builder.files import replacing
-from builder.final_activation import without
+from builder.final_activation import APPLIED, without
 from builder.labels import IMAGENET, Labels
 from builder.model_input import Input, Normalization
 from builder.model_output import Output
@@ -105,12 +105,16 @@ def resolve(
         known=Normalization(tuple(entry["mean"]), tuple(entry["std"])) if entry else None,
         layout=said.layout,
     )
+    if source.doubt:
+        console.warn(f"--mean and --std, as you say, though {source.doubt}")
     count = model_output.classes(name, about)
     named, labels_part = _labels(found, about, max(count, 2), said, console)
     settings = _settings(found, source, named)
     operators.check(name, about, registered.wheels(), "even the newest interpreter")
     outputs = trial.run(found.path, settings, SAMPLE)
     sink = model_output.decide(name, about, count, said.output, outputs)
+    if sink.doubt:
+        console.warn(f"--output {said.output}, as you say, though {sink.doubt}")
     settings["activation"] = sink.activation
     settings["card"] = _card(about, source, sink, named)
     for note in named.notes:
@@ -148,19 +152,21 @@ def _settings(found: Found, source: Input, named: Labels) -> dict[str, Any]:
 
 def finer(chosen: Model) -> Model:
     """The model without its last activation, where that is quantized: the function does it."""
-    if chosen.settings["activation"]:
-        return chosen
     made = without(chosen.path.read_bytes(), chosen.path.name, chosen.signature)
     if made is None:
         return chosen
-    content, activation = made
+    content, taken = made
+    if chosen.settings["activation"] and taken != "LOG_SOFTMAX":
+        return chosen  # its outputs are logits, as the user says
+    activation = APPLIED[taken]
     path = TRIMMED / f"{chosen.part.sha256[:12]}-{activation}" / chosen.path.name
     with replacing(path) as fresh:
         fresh.write_bytes(content)
     done = replaced(chosen, path, f"without its last {activation}")
     done.settings["activation"] = activation
-    done.settings["card"]["output"] += (
-        f"; the function does the {activation}, in float: its own knows 256 steps"
+    of_words = chosen.signature.outputs[0].dtype == "int16"
+    done.settings["card"]["output"] += f"; the function does the {activation}, in float" + (
+        "" if of_words or taken == "LOG_SOFTMAX" else ": its own knows 256 steps"
     )
     return done
 

@@ -23,6 +23,10 @@ _IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 _CLOSE = 0.05
 """How far the ends of a range may be from a usual one's, as a share of its width: a converter takes
 the range from the pictures it was shown, which need not reach both ends."""
+_CUT_OFF = 0.1
+"""Share of the pixel values that may be beyond what a quantized input holds."""
+_MOST_PIXELS = 1 << 22
+"""Of a picture: with more, what enters and what is made of it is more than an action's memory."""
 _HINT = (
     "say how a pixel p of 0..255 enters, as (p - mean) / std: --mean 127.5 --std 127.5 for -1..1, "
     "--mean 0 --std 255 for 0..1, --mean 0 --std 1 for 0..255; one number, or one per channel: "
@@ -69,6 +73,7 @@ class Input:
         layout: "nhwc", or "nchw" where the channels come first.
         normalization: of the pixels.
         card: all of it in a line, with where it is from.
+        doubt: what speaks against the normalization that the user says; empty if nothing does.
     """
 
     height: int
@@ -77,6 +82,7 @@ class Input:
     layout: str
     normalization: Normalization
     card: str
+    doubt: str = ""
 
 
 def decide(
@@ -103,7 +109,13 @@ def decide(
     source = _one_picture(name, model)
     size, layout, why = _layout(name, model, source, layout)
     height, width, channels = size
-    decided, origin = _range(name, model, source, channels, normalization, known)
+    if height * width > _MOST_PIXELS:
+        raise ModelError(
+            f"{name}: expected a picture of at most {_MOST_PIXELS:,} pixels, found {width} x "
+            f"{height}: {source}",
+            "a function has 512 MB of memory at most; convert the model with a smaller input",
+        )
+    decided, origin, doubt = _range(name, model, source, channels, normalization, known)
     for values, option in ((decided.mean, "--mean"), (decided.std, "--std")):
         if len(values) not in (1, channels):
             raise ModelError(
@@ -113,7 +125,7 @@ def decide(
     order = {"nhwc": "channels last", "nchw": "channels first"}[layout] if channels == 3 else ""
     card = f"{width} x {height} {colours}{f', {order}' if order else ''}{why}, {source.dtype}; "
     card += f"pixels enter as {decided} ({origin})"
-    return Input(height, width, channels, layout, decided, card)
+    return Input(height, width, channels, layout, decided, card, doubt)
 
 
 def _one_picture(name: str, model: Signature) -> Tensor:
@@ -223,14 +235,21 @@ def _layout_of_first_operator(model: Signature, source: Tensor) -> str:
 
 
 _IN_PLACE = ("QUANTIZE", "DEQUANTIZE", "CAST", "ADD", "SUB", "MUL", "DIV", "PAD", "PADV2", "RELU")
+_SAME_VALUES = (
+    *("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "TRANSPOSE", "REVERSE_V2"),
+    *("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
+)
+"""Operators that leave the range of the pixels as it is."""
 
 
-def _first_operators(model: Signature, source: Tensor) -> list[Operator]:
-    """The operators from the input on, as long as each changes single pixels, and the next one."""
+def _first_operators(
+    model: Signature, source: Tensor, through: tuple[str, ...] = _IN_PLACE
+) -> list[Operator]:
+    """The operators from the input on, as long as they are those of `through`, and the next one."""
     found: list[Operator] = []
-    while len(consumers := model.consumers(source)) == 1:
+    while len(consumers := model.consumers(source)) == 1 and consumers[0] not in found:
         found.append(consumers[0])
-        if consumers[0].name not in _IN_PLACE or len(consumers[0].outputs) != 1:
+        if consumers[0].name not in through or len(consumers[0].outputs) != 1:
             break
         source = consumers[0].outputs[0]
     return found
@@ -246,44 +265,77 @@ def _range(
     channels: int,
     said: Normalization | None,
     known: Normalization | None,
-) -> tuple[Normalization, str]:
-    """The normalization, and where it is from."""
+) -> tuple[Normalization, str, str]:
+    """The normalization, where it is from, and what speaks against it if the user says it."""
+    graph, where = _by_graph(model, source)
     if said is not None:
-        return said, "--mean and --std"
+        doubt = _contradiction(said, source, graph, where)
+        origin = "--mean and --std" + (f", though {doubt}" if doubt else "")
+        return said, origin, doubt
     if known is not None:
-        return known, "the catalogue"
+        return known, "the catalogue", ""
     doubts = []
     metadata = model.metadata
     if metadata.mean and len(metadata.mean) == len(metadata.std):
         found = Normalization(metadata.mean, metadata.std)
-        problem = _misfit(found, source, channels)
-        if not problem:
-            return found, "its metadata"
-        doubts.append(f"its metadata's mean and std ({problem})")
-    if source.scale:
-        return _of_quantized(name, source, doubts)
-    if source.integer:
-        return _of_integers(name, model, source)
-    quantized = _quantized_first(model, source)
-    if quantized is not None:
-        found_range = _usual(*_limits(quantized))
-        where = f"its first operator, QUANTIZE, holds {_said(_limits(quantized))}"
-        if found_range is not None:
-            return found_range, where
-        _unclear(name, source, [*doubts, where])
-    arithmetic = _arithmetic(model, source)
-    if arithmetic:
-        found_range = _by_arithmetic(arithmetic)
-        where = "its first operators, " + ", ".join(step.text for step in arithmetic)
-        if found_range is not None:
-            return found_range, where
+        what = f"its metadata's mean and std, for {found}"
+        problem = _misfit(found, channels)
+        against = "" if problem else _contradiction(found, source, graph, where)
+        if not problem and not against:
+            return found, "its metadata", ""
+        doubts.append(f"its metadata's mean and std ({problem})" if problem else what)
+        # For integers, 0 and 1 are often written for "the bytes as they are".
+        if against and not (source.integer and found == _RANGES["0..255"]):
+            _unclear(name, source, [what, against])
+    if graph is not None:
+        return graph, f"{where}, unlike {doubts[0]}" if doubts else where, ""
+    if where:
         doubts.append(where)
-    if len(metadata.low) == len(metadata.high) == 1:
+    if len(metadata.low) == len(metadata.high) == 1 and not source.integer:
         found_range = _usual(metadata.low[0], metadata.high[0])
         if found_range is not None:
-            return found_range, "its metadata's least and largest value"
+            return found_range, "its metadata's least and largest value", ""
         doubts.append(f"its metadata's {_said((metadata.low[0], metadata.high[0]))}")
     _unclear(name, source, doubts)
+
+
+def _by_graph(model: Signature, source: Tensor) -> tuple[Normalization | None, str]:
+    """What tensors and operators say: a usual range, or None; and how they say it, if they do."""
+    if source.scale:
+        return _of_quantized(source)
+    if source.integer:
+        return _of_integers(model, source)
+    quantized = _quantized_first(model, source)
+    if quantized is not None:
+        limits = _limits(quantized)
+        return _usual_of(quantized), f"its first operator, QUANTIZE, holds {_said(limits)}"
+    arithmetic = _arithmetic(model, source)
+    if arithmetic:
+        steps = ", ".join(step.text for step in arithmetic)
+        return _by_arithmetic(arithmetic), f"its first operators, {steps}"
+    return None, ""
+
+
+def _contradiction(
+    found: Normalization, source: Tensor, graph: Normalization | None, where: str
+) -> str:
+    """What tensors and operators say against a normalization, in words; empty if nothing."""
+    low, high = found.range()
+    if source.dtype in _STORED and source.scale:
+        ends = _limits(source)
+        values = np.linspace(low, high, 256)
+        beyond = float(((values < ends[0]) | (values > ends[1])).mean())
+        stored = np.unique(np.rint(np.clip(values, *ends) / abs(source.scale)))
+        if not beyond <= _CUT_OFF or len(stored) < 64:
+            return where
+        if source.zero_point == 0 and source.dtype != "uint8":
+            return ""  # symmetric: what it holds says nothing of the lower end
+    if graph is None:
+        return ""
+    starts, ends_ = graph.range()
+    width = max(float(high.max() - low.min()), float(ends_.max() - starts.min()))
+    apart = max(abs(low.min() - starts.min()), abs(high.max() - ends_.max()))
+    return f"{where}, as for pixels of {graph}" if apart > width / 4 else ""
 
 
 def _unclear(name: str, source: Tensor, doubts: list[str]) -> NoReturn:
@@ -295,19 +347,12 @@ def _unclear(name: str, source: Tensor, doubts: list[str]) -> NoReturn:
     )
 
 
-def _misfit(found: Normalization, source: Tensor, channels: int) -> str:
-    """Why a normalization cannot be that of an input; empty if it can."""
+def _misfit(found: Normalization, channels: int) -> str:
+    """Why a normalization cannot be one; empty if it can."""
     if len(found.mean) not in (1, channels):
         return f"{len(found.mean)} numbers for {channels} channels"
-    if min(found.std) <= 0 or not np.isfinite([*found.mean, *found.std]).all():
-        return f"a std of {min(found.std):g}"
-    if source.scale:  # at least a quarter of the 256 pixel values stay apart
-        low, high = _STORED.get(source.dtype, (-(2**31), 2**31))
-        step = 1 / (found.std[0] * source.scale)
-        offset = source.zero_point - found.mean[0] * step
-        values = {min(max(round(p * step + offset), low), high) for p in range(256)}
-        if len(values) < 64:
-            return f"{found} is beyond the input's {_said(_limits(source))}"
+    if not (min(found.std) > 0 and np.isfinite([*found.mean, *found.std]).all()):
+        return f"a mean of {found.mean[0]:g} and a std of {min(found.std):g}"
     return ""
 
 
@@ -321,32 +366,40 @@ def _said(limits: tuple[float, float]) -> str:
     return f"{limits[0]:.4g}..{limits[1]:.4g}"
 
 
-def _of_quantized(name: str, source: Tensor, doubts: list[str]) -> tuple[Normalization, str]:
+def _of_quantized(source: Tensor) -> tuple[Normalization | None, str]:
     """Of a quantized input: its scale and zero point say what its 256 values mean."""
     if source.dtype not in _STORED:
-        _unclear(name, source, doubts)
-    limits = _limits(source)
-    where = f"its scale and zero point hold {_said(limits)}"
-    found = _usual(*limits)
-    if found is None:
-        _unclear(name, source, [*doubts, where])
-    if source.dtype != "int16" and len(found.mean) == 1:
+        return None, f"a scale of {source.scale:g}"
+    where = f"its scale and zero point hold {_said(_limits(source))}"
+    found = _usual_of(source)
+    if found is not None and source.dtype != "int16" and len(found.mean) == 1:
         # The bytes as they are: what 0 and 255 mean is in the file, to the last digit.
         low = _STORED[source.dtype][0]
         found = Normalization((float(source.zero_point - low),), (1 / source.scale,))
     return found, where
 
 
-def _of_integers(name: str, model: Signature, source: Tensor) -> tuple[Normalization, str]:
+def _of_integers(model: Signature, source: Tensor) -> tuple[Normalization | None, str]:
     """Of integers that are not quantized: pixels as they are, behind a CAST."""
-    first = _first_operators(model, source)
+    first = _first_operators(model, source, (*_IN_PLACE, *_SAME_VALUES))
+    first = [each for each in first if each.name not in _SAME_VALUES]
     if source.dtype == "int8" or not first or first[0].name != "CAST":
-        _unclear(
-            name,
-            source,
-            [f"integers without a scale, for {first[0].name if first else 'no'} operator"],
-        )
+        return None, f"integers without a scale, for {first[0].name if first else 'no'} operator"
     return _RANGES["0..255"], "integers without a scale that its first operator, CAST, takes"
+
+
+def _usual_of(tensor: Tensor) -> Normalization | None:
+    """The usual range that a quantized tensor holds; None if none, or not just one."""
+    low, high = _limits(tensor)
+    if tensor.dtype != "int16":
+        return _usual(low, high)
+    # Symmetric, whatever it holds: only how far it reaches says something.
+    fitting = [
+        usual
+        for usual in _RANGES.values()
+        if abs(high - max(abs(end).max() for end in usual.range())) <= _CLOSE * high
+    ]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def _usual(low: float, high: float) -> Normalization | None:
@@ -362,10 +415,10 @@ def _usual(low: float, high: float) -> Normalization | None:
 
 def _quantized_first(model: Signature, source: Tensor) -> Tensor | None:
     """What a float input is quantized to at once; None if it is not."""
-    first = _first_operators(model, source)
-    if first and first[0].name == "QUANTIZE" and first[0].outputs[0].scale:
-        output = first[0].outputs[0]
-        return output if output.dtype in _STORED else None
+    for first in _first_operators(model, source, _SAME_VALUES):
+        if first.name == "QUANTIZE" and first.outputs[0].scale:
+            output = first.outputs[0]
+            return output if output.dtype in _STORED else None
     return None
 
 
@@ -380,25 +433,25 @@ class _Step:
 def _arithmetic(model: Signature, source: Tensor) -> list[_Step]:
     """The additions and multiplications with constants that the input goes through first."""
     steps = []
-    for operator in _first_operators(model, source):
-        step = _step(operator)
+    for operator in _first_operators(model, source, (*_IN_PLACE, *_SAME_VALUES)):
+        step = _step(model, operator)
         if step is None:
-            if operator.name in ("CAST", "DEQUANTIZE"):
+            if operator.name in ("CAST", "DEQUANTIZE", *_SAME_VALUES):
                 continue
             break
         steps.append(step)
     return steps
 
 
-def _step(operator: Operator) -> _Step | None:
+def _step(model: Signature, operator: Operator) -> _Step | None:
     if operator.name not in ("ADD", "SUB", "MUL", "DIV") or operator.fused != "NONE":
         return None
-    one, other = operator.inputs[:2]
-    constant = next((each for each in (one, other) if each is not None and each.constant), None)
+    constants = [each and model.constant(each) for each in operator.inputs]
+    constant = next((each for each in constants if each is not None), None)
     if constant is None or constant.values is None or constant.values.size not in (1, 3):
         return None
     value = constant.values.astype(np.float64).ravel()
-    first = constant is one
+    first = constant is constants[0]
     if operator.name == "DIV" and first:
         return None
     apply: Callable[[NDArray[np.float64]], NDArray[np.float64]] = {

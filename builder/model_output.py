@@ -7,7 +7,7 @@ class is named for what it is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +26,19 @@ _CHOOSE = (
     *("CONCATENATION", "PACK", "PAD", "MAXIMUM", "MINIMUM", "REDUCE_MAX"),
 )
 """Operators that choose among scores or join them: probabilities stay what they are."""
+_RESCALE = ("ADD", "SUB", "MUL", "DIV", "NEG")
+_AVERAGE = ("MEAN", "SUM", "AVERAGE_POOL_2D")
+"""Operators after which probabilities may be none any more, and logits still are logits."""
+_CUT_OFF = ("PAD", "MAXIMUM", "MINIMUM", "REDUCE_MAX")
+"""Operators of _CHOOSE after which logits may be something else."""
 _LINEAR = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "BATCH_MATMUL")
+_BOUNDED = ("SOFTMAX", "LOGISTIC", "TANH")
 _DETECTOR = "TFLite_Detection_PostProcess"
 _EDGE_TPU = "edgetpu-custom-op"
 _NEAR = 0.02
 """How far probabilities may be from 0..1, and their sum from 1, plus half a step for each class."""
+_FAR = 0.25
+"""How far from 0..1 what the user calls probabilities or scores may be: it is cut off there."""
 _SETTLE = "say what it is: --output probabilities, --output logits or --output scores"
 
 
@@ -43,12 +51,14 @@ class Output:
         kind: one of KINDS, of what the model itself gives.
         activation: what the function applies to it: "softmax", "sigmoid", or nothing.
         card: all of it in a line, with where it is from.
+        doubt: what speaks against what the user says; empty if nothing does.
     """
 
     classes: int
     kind: str
     activation: str
     card: str
+    doubt: str = ""
 
 
 def classes(name: str, model: Signature) -> int:
@@ -73,6 +83,12 @@ def classes(name: str, model: Signature) -> int:
             f"{name}: expected a score per class, found the number of a class, by {last.name}",
             "convert the model without its last operator",
         )
+    likeliest = last is not None and last.name == "REDUCE_MAX" and last.inputs[0]
+    if likeliest and likeliest.shape[-1:] > (1,) and all(abs(size) == 1 for size in sink.shape):
+        raise ModelError(
+            f"{name}: expected a score per class, found that of the likeliest, by REDUCE_MAX",
+            "convert the model without its last operator",
+        )
     if sink.dtype not in _DTYPES or (sink.integer and not sink.scale):
         what = f"{sink.name}: {sink}" + (", without a scale" if sink.integer else "")
         raise ModelError(
@@ -87,6 +103,8 @@ def classes(name: str, model: Signature) -> int:
         )
     inner = sink.shape[1:] if len(sink.shape) > 1 else sink.shape
     sizes = [size for size in inner if size != 1]
+    if sink.shape == (-1,):  # one number for each picture
+        sizes = []
     if len(sizes) > 1 or any(size < 1 for size in sizes):
         raise ModelError(
             f"{name}: expected an output of shape [1, classes], found {sink.name}: {sink}",
@@ -121,20 +139,32 @@ def decide(
         ModelError: it is not clear, or the evidence contradicts itself; says what was found, and
             which option settles it.
     """
-    if outputs is not None:
-        _check_numbers(name, outputs)
-    if wanted:
-        return _made(count, wanted, "--output")
     said, where = _by_file(model, count)
     if outputs is None:
-        if said and said != "linear":
+        if wanted:
+            return _made(count, wanted, "--output")
+        if said in KINDS:
             return _made(count, said, where)
         raise ModelError(f"{name}: {where}, and the model was not run", _SETTLE)
+    same = _check_numbers(name, outputs)
+    if same and not wanted:
+        raise ModelError(
+            f"{name}: {same}",
+            "the input's range may be another (--mean, --std), or the model is damaged; if this is "
+            f"right, {_SETTLE}",
+        )
     seen, how = _by_behaviour(model.outputs[0], outputs.real, count)
+    if wanted:
+        return _as_wanted(name, count, wanted, said, where, how, same, outputs)
     if said in ("", "linear") and seen == "embedding":
         raise ModelError(
             f"{name}: expected a score per class, found {how}",
             f"this looks like another kind of model, an embedding; if not, {_SETTLE}",
+        )
+    if seen in ("percentages", "costs"):
+        raise ModelError(
+            f"{name}: expected probabilities, scores or logits, found {how} ({where})",
+            f"convert the model without its last operators; or {_SETTLE}",
         )
     if said == "linear":
         if seen != "logits":
@@ -149,18 +179,15 @@ def decide(
                 "the logit of two classes: --output logits",
             )
         return _made(count, "logits", f"{where}; {how}")
-    if said in ("probabilities", "scores") and seen not in ("probabilities", "scores"):
+    if said in ("probabilities", "scores", "bounded") and seen not in ("probabilities", "scores"):
         raise ModelError(
             f"{name}: {where}, but its outputs are {how}",
             f"these contradict each other: {_SETTLE}",
         )
+    if said == "bounded":
+        return _made(count, seen, f"{where}; {how}")
     if said:
         return _made(count, said, where)
-    if seen == "percentages":
-        raise ModelError(
-            f"{name}: expected probabilities, scores or logits, found {how}",
-            "convert the model without its last operator, a multiplication",
-        )
     if count == 1 and seen == "logits":
         raise ModelError(
             f"{name}: expected a score from 0 to 1, found one number that may be any ({how})",
@@ -168,6 +195,34 @@ def decide(
             "logit of two classes: --output logits",
         )
     return _made(count, seen, f"its outputs are {how}")
+
+
+def _as_wanted(
+    name: str,
+    count: int,
+    wanted: str,
+    said: str,
+    where: str,
+    how: str,
+    same: str,
+    outputs: Outputs,
+) -> Output:
+    """What the user says, with what speaks against it; refused if it cannot be."""
+    low, high = float(outputs.real.min()), float(outputs.real.max())
+    if wanted != "logits" and (low < -_FAR or high > 1 + _FAR):
+        raise ModelError(
+            f"{name}: --output {wanted}: expected outputs of 0..1, found {how}",
+            "if they are logits: --output logits; else convert the model without what follows its "
+            "softmax or sigmoid",
+        )
+    doubts = [same] if same else []
+    if (wanted == "logits") == (said in ("probabilities", "scores", "bounded")) and said:
+        doubts.append(where)
+    if wanted == "probabilities" and count > 1 and "add up to 1" not in how.replace("not add", ""):
+        doubts.append(f"its outputs are {how}")
+    doubt = "; ".join(doubts)
+    found = _made(count, wanted, f"--output, though {doubt}" if doubt else "--output")
+    return replace(found, doubt=doubt)
 
 
 def _made(count: int, kind: str, why: str) -> Output:
@@ -197,8 +252,10 @@ def tail(model: Signature, pass_on: tuple[str, ...]) -> list[Operator]:
     found: list[Operator] = []
     operator = model.producer(model.outputs[0]) if model.outputs else None
     while operator is not None:
+        if operator in found:  # a damaged file: it goes in circles
+            return []
         found.append(operator)
-        if operator.name not in pass_on or not operator.inputs:
+        if operator.name not in pass_on or not operator.inputs or not operator.outputs:
             return found
         operator = model.producer(operator.inputs[0])
     return []
@@ -209,34 +266,67 @@ def _last(model: Signature) -> Operator | None:
 
 
 def _by_file(model: Signature, count: int) -> tuple[str, str]:
-    """(kind, or "linear" for what may be any number; where it is from). Empty for not known."""
-    operator = _last(model)
-    if operator is None:
+    """(kind, where it is from), as far as the last operators say it.
+
+    The kind is one of KINDS, or "linear" for what may be any number, or "bounded" for what was
+    within 0..1 or -1..1 and was then rescaled; empty for not known.
+    """
+    makers, through = _makers(model)
+    behind = f", behind {'it' if len(makers) == 1 else 'them'} {', '.join(through)}"
+    if not makers:
         return "", "no operator makes its output"
-    chosen = []
-    while operator is not None and operator.name in _CHOOSE:
-        chosen.append(operator.name)
-        sources = [model.producer(each) for each in operator.inputs if each and not each.constant]
-        makers = {each.name for each in sources if each is not None}
-        operator = sources[0] if sources and len(makers) == 1 else None
-        while operator is not None and operator.name in _PASS_ON:
-            operator = model.producer(operator.inputs[0])
-    if operator is None:
-        return "", f"its last operators are {', '.join(chosen)}"
-    behind = f", behind it {', '.join(reversed(chosen))}" if chosen else ""
-    where = f"its last operator is {operator.name}{behind}"
-    if operator.name == "SOFTMAX":
-        return ("probabilities" if count > 1 else "scores"), where
-    if operator.name == "LOGISTIC":
+    names = sorted(maker.name for maker in makers)
+    first = makers[0]
+    where = (
+        f"its last operator is {names[0]}"
+        if len(names) == 1
+        else (f"its last operators are {', '.join(names)}")
+    )
+    where += behind if through else ""
+    rescaled = {*through} & {*_RESCALE, *_AVERAGE}
+    if {*names} <= {*_BOUNDED} and (rescaled or "TANH" in names):
+        return "bounded", where
+    if {*names} == {"LOGISTIC"}:
         return "scores", where
-    if operator.name == "LOG_SOFTMAX" and not chosen:
+    if len(makers) > 1:  # as many softmaxes, each of its own classes
+        return "", where
+    if first.name == "SOFTMAX":
+        return ("probabilities" if count > 1 else "scores"), where
+    if first.name == "LOG_SOFTMAX" and not through:
         return "logits", where
-    if operator.name in _LINEAR and operator.fused == "NONE" and not chosen:
-        return "linear", where
-    return "", where
+    linear = first.name in _LINEAR and first.fused == "NONE"
+    return "linear" if linear and not {*through} & {*_CUT_OFF} else "", where
 
 
-def _check_numbers(name: str, outputs: Outputs) -> None:
+def _makers(model: Signature) -> tuple[list[Operator], list[str]]:
+    """The operators that make the scores, and the names of those that the scores then go through.
+
+    Operators that only hand scores on are left out.
+    """
+    makers: list[Operator] = []
+    through: list[str] = []
+    waiting, met = [model.outputs[0]], set()
+    while waiting:
+        tensor = waiting.pop()
+        operator = model.producer(tensor)
+        if operator is None or tensor.number in met:
+            continue
+        met.add(tensor.number)
+        sources = [each for each in operator.inputs if each and not model.constant(each)]
+        one = operator.fused == "NONE" and len(sources) == 1
+        if operator.name in (*_PASS_ON, *_CHOOSE) or (
+            operator.name in (*_RESCALE, *_AVERAGE) and one
+        ):
+            if operator.name not in (*_PASS_ON, *through):
+                through.insert(0, operator.name)
+            waiting += sources
+        elif operator not in makers:
+            makers.append(operator)
+    return makers, through
+
+
+def _check_numbers(name: str, outputs: Outputs) -> str:
+    """What is odd about them, in words; refuses what is no number."""
     bad = [
         picture
         for picture, row in zip(outputs.pictures, outputs.real, strict=True)
@@ -249,15 +339,15 @@ def _check_numbers(name: str, outputs: Outputs) -> None:
             "the input's range may be another (--mean, --std), or the model is damaged",
         )
     if len(outputs.real) > 1 and (outputs.real == outputs.real[0]).all():
-        raise ModelError(
-            f"{name}: its outputs are the same for all {len(outputs.pictures)} pictures that were "
-            "tried, whatever is on them",
-            "the input's range may be another (--mean, --std), or the model is damaged",
+        return (
+            f"its outputs are the same for all {len(outputs.pictures)} pictures that were tried, "
+            "whatever is on them"
         )
+    return ""
 
 
 def _by_behaviour(sink: Tensor, real: NDArray[np.float64], count: int) -> tuple[str, str]:
-    """(kind, or "percentages" or "embedding"; how the outputs are)."""
+    """(kind, or "percentages", "costs" or "embedding"; how the outputs are)."""
     step = sink.scale / 2
     low, high = float(real.min()), float(real.max())
     sums = real.sum(axis=1)
@@ -266,8 +356,14 @@ def _by_behaviour(sink: Tensor, real: NDArray[np.float64], count: int) -> tuple[
         if count > 1 and abs(sums - 1).max() <= _NEAR + step * count:
             return "probabilities", f"within 0..1 and add up to 1, for {len(real)} pictures"
         return "scores", f"within 0..1 ({ends}) and do not add up to 1, for {len(real)} pictures"
-    if count > 1 and low >= -_NEAR - step and abs(sums / 100 - 1).max() <= _NEAR:
-        return "percentages", f"percentages: {ends}, and they add up to 100"
+    if count > 1 and low >= -step and len(real) > 1:
+        if abs(sums - sums[0]).max() <= _NEAR * sums[0]:
+            what = "percentages" if abs(sums[0] - 100) < 2 else "shares"
+            return "percentages", f"{what}: {ends}, and they add up to {sums[0]:.4g}"
+        with np.errstate(over="ignore"):
+            shares = np.exp(-real).sum(axis=1)
+        if abs(shares - 1).max() <= _NEAR:
+            return "costs", f"costs, least for the likeliest: {ends}, and exp(-x) add up to 1"
     lengths = np.sqrt((real**2).sum(axis=1))
     if count > 8 and abs(lengths - 1).max() <= _NEAR:
         return "embedding", f"vectors of length 1, for {len(real)} pictures"

@@ -89,7 +89,8 @@ class Signature:
     Attributes:
         inputs, outputs: of the main subgraph.
         operators: of the main subgraph, in order.
-        versions: name and highest version of each operator in any subgraph; builtin ones.
+        versions: name and highest version of each builtin operator that an interpreter looks for
+            when it loads the model: those that the file lists, whether or not it uses them.
         metadata: TensorFlow Lite's, with the files that it names.
     """
 
@@ -105,6 +106,14 @@ class Signature:
             if tensor is not None and any(out.number == tensor.number for out in operator.outputs):
                 return operator
         return None
+
+    def constant(self, tensor: Tensor) -> Tensor | None:
+        """The constant that a tensor is, or that it is made of by one DEQUANTIZE; else None."""
+        if tensor.constant:
+            return tensor
+        made = self.producer(tensor)
+        source = made.inputs[0] if made and made.name == "DEQUANTIZE" and made.inputs else None
+        return source if source is not None and source.constant else None
 
     def consumers(self, tensor: Tensor) -> list[Operator]:
         """The operators that take a tensor."""
@@ -178,7 +187,10 @@ def packed(model: Any) -> bytes:
 
 def operator_name(model: Any, operator: Any) -> str:
     """Name of an OperatorT: of a builtin one in the schema, of a custom one its own."""
-    code = model.operatorCodes[operator.opcodeIndex]
+    return _code_name(model.operatorCodes[operator.opcodeIndex])
+
+
+def _code_name(code: Any) -> str:
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
     name = str(OPERATORS.get(number, f"operator {number}"))
     return _text(code.customCode) or "?" if name == "CUSTOM" else name
@@ -211,10 +223,9 @@ def _signature(model: Any, content: bytes, name: str) -> Signature:
     tensors = [_tensor(model, graph, number) for number in range(len(graph.tensors))]
     operators = tuple(_operator(model, each, tensors) for each in graph.operators or ())
     versions: dict[str, int] = {}
-    for each in (each for graph in model.subgraphs for each in graph.operators or ()):
-        code = model.operatorCodes[each.opcodeIndex]
+    for code in model.operatorCodes or ():
         if not code.customCode:
-            kind = operator_name(model, each)
+            kind = _code_name(code)
             versions[kind] = max(versions.get(kind, 1), code.version)
     buffers = [
         model.buffers[entry.buffer].data

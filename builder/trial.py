@@ -118,11 +118,11 @@ def pictures(height: int, width: int, channels: int) -> dict[str, NDArray[np.uin
         uint8 of shape (height, width, channels), by name.
     """
     plain = {"black": 0, "grey": 128, "white": 255}
-    made = {name: np.full((height, width, channels), value) for name, value in plain.items()}
+    shape = (height, width, channels)
+    made = {name: np.full(shape, value, np.uint8) for name, value in plain.items()}
     for number, name in enumerate(("red", "green", "blue") if channels == 3 else ()):
-        made[name] = np.zeros((height, width, channels), np.int64)
+        made[name] = np.zeros(shape, np.uint8)
         made[name][..., number] = 255
-    made = {name: np.asarray(pixels, np.uint8) for name, pixels in made.items()}
     return {**made, **patterns(height, width, channels)}
 
 
