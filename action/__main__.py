@@ -4,25 +4,15 @@ OpenWhisk renames this file to `main__.py`, parses it, and imports it once per c
 slow (imports, the model) happens then, so that an activation only has to answer.
 """
 
-from __future__ import annotations
-
 import os
 import sys
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    _handle: Callable[[Any], dict[str, Any]]
-
-HERE = os.path.dirname(os.path.abspath(__file__))
 
 if __name__ == "__main__":
     from client.cli import run
 
     sys.exit(run(sys.argv[1:]))
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
 if hasattr(sys.stdin, "_CHUNK_SIZE"):  # how CPython names it
@@ -31,19 +21,19 @@ if hasattr(sys.stdin, "_CHUNK_SIZE"):  # how CPython names it
 from action.packages import failing, use  # noqa: E402  (the path has to be there first)
 
 try:
-    packed = use(HERE)
-    from action.activation import start
+    files = use(HERE)
+    from action.activation import Handler
 
-    _handle = start(packed)
+    handle = Handler(files)
 except Exception as error:
-    _handle = failing(error)
+    handle = failing(error)  # type: ignore[assignment]
 
 
-def main(params: dict[str, Any]) -> dict[str, Any]:
+def main(params: dict[str, object]) -> dict[str, object]:
     """Answer one activation.
 
     Takes `image` (base64 or a data: URL) or `images` (a list of them), and the options `topK`,
     `threshold` and `details`; or, as a web action, an HTTP request. Never raises: every failure
     is `{"error": "..."}`.
     """
-    return _handle(params)
+    return handle(params)

@@ -1,85 +1,91 @@
-"""One activation, plain or over HTTP: received, answered whatever happens, timed and logged."""
+"""One activation: parameters -> pictures -> classes -> an answer, whatever happens; logged."""
 
-from __future__ import annotations
-
+import sys
+from importlib import import_module
 from time import perf_counter
 
-from action.packages import over_http
-from action.packed import in_background
-from action.request import parse
-from action.response import Timings, failure, rss_mb
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
-    from action.packed import Packed
-    from action.response import Answer
-
-
-def start(files: Packed) -> Handler:
-    """Load the model, once per container; the packages are in use already.
-
-    Args:
-        files: of the zip.
-
-    Returns:
-        The function that answers activations.
-
-    Raises:
-        Exception: of any kind: the packages or the model cannot be loaded.
-    """
-    return Handler(files)
+from action.packages import Packed, in_background, over_http
+from action.request import Request, image_bytes, parse
+from action.response import Answer, failure, rss_mb
 
 
 class Handler:
-    """Answers activations with a model that is loaded."""
+    """Answers activations, one at a time, with a model that is loaded."""
 
     def __init__(self, files: Packed) -> None:
-        """Import the packages and load the model."""
-        began = perf_counter()
+        """Import the packages and load the model of a zip; raises whatever keeps it from that."""
+        self.begin()
         from action.classifier import load  # numpy, the interpreter: a part of init
 
-        loading = in_background(lambda: load(files))  # XNNPACK packs the weights: no Python in that
-        from action.pipeline import Pipeline  # Pillow
+        # Pillow is imported while XNNPACK packs the weights: no Python in that.
+        in_background(import_module, ["action.picture"])
+        self.classifier = load(files)
+        self._decode = import_module("action.picture").decode
+        self._start, self._init_ms = "cold", self._milliseconds()["total"]
 
-        self.pipeline = Pipeline(loading())
-        self._init_ms = round((perf_counter() - began) * 1000, 3)
-        self._start = "cold"
+    def begin(self) -> None:
+        """Start the clock of an activation."""
+        self._began = perf_counter()
+        self._seconds = {"decode": 0.0, "classify": 0.0}
 
-    def __call__(self, params: Any) -> Answer:
+    def _milliseconds(self) -> dict[str, float]:
+        seconds = {**self._seconds, "total": perf_counter() - self._began}
+        return {name: round(each * 1000, 3) for name, each in seconds.items()}
+
+    def __call__(self, params: Answer) -> Answer:
         """Answer one activation with plain Python values, and log it; never raises an Exception."""
-        timings = Timings(self._start, self._init_ms)
-        answered = self._over_http if over_http(params) else self._plainly
-        answer, pictures, note = answered(params, timings)
-        self._log(pictures, timings, note)
+        self.begin()
+        if over_http(params):
+            from action import web  # 0.3 ms, which plain activations do not need
+
+            model = {"model": self.classifier.name, "classes": len(self.classifier.labels)}
+            answer, pictures, note = web.answer(params, model, self._classify)
+        else:
+            try:
+                answer = self._classify(params)
+            except Exception as error:
+                answer = failure(error)
+            pictures, note = answer.get("predictions", [answer]), ""
+        failed = sum("error" in each for each in pictures)
+        stages = "".join(f" {name}={ms:.1f}ms" for name, ms in self._milliseconds().items())
+        init = f" init={self._init_ms:.0f}ms" if self._start == "cold" else ""
+        counts = f"images={len(pictures)} failed={failed}"
+        print(f"classify {self._start} {counts}{stages}{init} rss={rss_mb():.0f}MB{note}")
         self._start = "warm"
         return answer
 
-    def _plainly(self, params: Any, timings: Timings) -> tuple[Answer, list[Answer], str]:
-        """The answer, that of each picture, and what the log line ends in."""
+    def _classify(self, params: object) -> Answer:
+        return self.answer(parse(params, len(self.classifier.labels)))
+
+    def answer(self, request: Request) -> Answer:
+        """Classify the pictures; of several, one that fails is an `error`, of one it is raised."""
+        answers = [self._picture(image, request) for image in request.images]
+        answer: Answer = {"predictions": answers} if request.batch else answers[0]
+        if request.options.details:
+            answer.setdefault("details", {}).update(
+                model=self.classifier.description(),
+                python="{}.{}.{}".format(*sys.version_info),
+                start=self._start,
+                timings={**self._milliseconds(), "init": self._init_ms},
+                memory={"rss": rss_mb()},
+            )
+        return answer
+
+    def _picture(self, image: object, request: Request) -> Answer:
+        model, options = self.classifier, request.options
         try:
-            request = parse(params, len(self.pipeline.classifier.labels))
-            answer = self.pipeline.answer(request, timings)
+            data = image_bytes(image)
+            began = perf_counter()
+            picture = self._decode(data, model.width, model.height, model.channels, model.crop)
+            between = perf_counter()
+            self._seconds["decode"] += between - began
+            answer: Answer = {"results": model.rank(picture.pixels, options)}
+            self._seconds["classify"] += perf_counter() - between
         except Exception as error:
-            answer = failure(error)
-        return answer, answer.get("predictions", [answer]), ""
-
-    def _over_http(
-        self, params: dict[str, Any], timings: Timings
-    ) -> tuple[Answer, list[Answer], str]:
-        from action import web, web_request  # 0.3 ms, which plain invocations do not need
-
-        try:
-            params = web_request.translated(params)
-            answer = web.answer(params, self.pipeline, timings)
-        except Exception as error:
-            answer = web.reply(getattr(error, "status", 500), failure(error))
-        return answer, *web.logged(params, answer)
-
-    def _log(self, pictures: list[Answer], timings: Timings, note: str) -> None:
-        failed = sum("error" in each for each in pictures)
-        stages = "".join(f" {name}={ms:.1f}ms" for name, ms in timings.milliseconds().items())
-        init = f" init={timings.init_ms:.0f}ms" if timings.start == "cold" else ""
-        counts = f"images={len(pictures)} failed={failed}"
-        print(f"classify {timings.start} {counts}{stages}{init} rss={rss_mb():.0f}MB{note}")
+            if not request.batch:
+                raise
+            return failure(error)
+        if options.details:
+            size = {"width": picture.width, "height": picture.height}
+            answer["details"] = {"image": {"format": picture.format, **size, "bytes": len(data)}}
+        return answer

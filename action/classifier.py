@@ -1,41 +1,26 @@
-"""The model: an image tensor -> ranked classes. One interpreter, one thread, loaded once."""
+"""The model: pixels -> ranked classes. One interpreter, one thread, loaded once."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 
 try:
     from tflite_runtime import interpreter as tflite
-except ModuleNotFoundError as error:
-    if error.name != "tflite_runtime":
-        raise
+except ModuleNotFoundError:
     from ai_edge_litert import interpreter as tflite
+
+from action.packages import Packed
+from action.request import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
-
-    from action.packed import Packed
-
-
-class Ranked:
-    """One class of an answer; `position` is its place in the model's output tensor."""
-
-    __slots__ = ("background", "label", "position", "score", "wordnet_id")
-
-    def __init__(
-        self, position: int, label: str, wordnet_id: str, score: float, background: bool
-    ) -> None:
-        self.background = background
-        self.position = position
-        self.label = label
-        self.wordnet_id = wordnet_id
-        self.score = score
 
 
 def load(files: Packed) -> Classifier:
@@ -50,7 +35,6 @@ class Classifier:
     Attributes:
         name: the model's name in the catalogue, or its file's.
         labels: one class name per score, in the order of the output tensor.
-        background: place of the class that stands for none; -1 if the model has none.
         height, width, channels: of the input image, in pixels.
         crop: side of the central square to look at, as a share of the shorter side.
     """
@@ -58,74 +42,62 @@ class Classifier:
     def __init__(self, settings: dict[str, Any], path: str) -> None:
         """Load the model at `path`, of which `settings` are what `model.json` holds.
 
-        It does not run it: that would take as long as the first activation, which is already
-        waiting, saves by it or longer.
+        It is not run: that would take as long as the first activation, which is waiting, saves.
         """
         self.name: str = settings["name"]
         self.labels: list[str] = settings["labels"]
-        self.background: int = settings.get("background", -1)
-        self._wordnet_ids: list[str] = settings.get("wordnetIds", [])
-        self._card: dict[str, str] = settings.get("card", {})
         self.crop: float = settings["crop"]
         self.height, self.width, self.channels = settings["size"]
-        self._activation: str = settings["activation"]
+        self._settings = settings
         self._interpreter = tflite.Interpreter(model_path=path, num_threads=1)
         self._interpreter.allocate_tensors()
-        source = self._interpreter.get_input_details()[0]
-        sink = self._interpreter.get_output_details()[0]
-        self._input: int = source["index"]
-        self._shape: list[int] = source["shape"].tolist()
-        self._output: int = sink["index"]
-        self._scale: float
-        self._zero_point: int
-        self._scale, self._zero_point = sink["quantization"]
-        if not self._scale:  # float32, or integers that mean themselves
-            self._scale, self._zero_point = 1.0, 0
-        self.dtype: str = np.dtype(source["dtype"]).name
-        self._tensor = _preparation(settings, source)
-        self._nodes: dict[str, Any] = {}
+        self._source = self._interpreter.get_input_details()[0]
+        self._shape: list[int] = self._source["shape"].tolist()
+        self._sink = self._interpreter.get_output_details()[0]
+        scale, self._zero_point = self._sink["quantization"]
+        self._scale = scale or 1.0  # float32, or integers that mean themselves
+        self._stored = _preparation(settings, self._source)
 
-    def rank(
-        self, image: NDArray[np.uint8], top_k: int, threshold: float, zeros: bool = True
-    ) -> list[Ranked]:
-        """Classify one image.
+    def rank(self, image: NDArray[np.uint8], options: Options) -> list[dict[str, Any]]:
+        """Classify one image: pixels 0..255, uint8, shape (height, width, channels).
 
-        Args:
-            image: pixels 0..255, uint8, shape (height, width, channels).
-            top_k: at most so many classes.
-            threshold: only classes with at least this probability.
-            zeros: whether classes with a probability of 0 (less than 0.0000005) count.
-
-        Returns:
-            Classes by falling probability; equal ones by their index.
-
-        Raises:
-            ArithmeticError: the model gave something that is no number.
+        Returns the `results` of an answer, by falling probability, equal ones by their index;
+        raises ArithmeticError if the model gave something that is no number.
         """
         raw = self.output(image)
-        if raw.size != len(self.labels):  # one score for two classes
-            scores = self.scores(raw)
-            best: list[int] = np.argsort(-scores, kind="stable")[:top_k].tolist()
-            shares: list[float] = scores[best].tolist()
-        else:
-            falling = -raw if raw.dtype.kind == "f" else ~raw  # ~ can't overflow, sorts in 4 us
-            best = np.argsort(falling, kind="stable")[:top_k].tolist()
-            shares = self._shares(raw, best)
+        one = raw.size != len(self.labels)  # score for two classes
+        values = self.scores(raw) if one else raw
+        falling = -values if values.dtype.kind == "f" else ~raw  # ~ can't overflow, sorts in 4 us
+        best: list[int] = np.argsort(falling, kind="stable")[: options.top_k].tolist()
+        shares = values[best].tolist() if one else self._shares(raw, best)
         # A float model may overshoot by a rounding error; a probability is promised. Rounded
         # before it is compared, so that an answer's own figure is a threshold that keeps it.
         rounded = [round(min(max(share, 0.0), 1.0), 6) for share in shares]
         return [
-            self._ranked(place, score)
-            for place, score in zip(best, rounded, strict=True)
-            if score >= threshold and (score or zeros)
+            self._result(index, score, options.details)
+            for index, score in zip(best, rounded, strict=True)
+            if score >= options.threshold and (score or options.asked)
         ]
+
+    def _result(self, index: int, score: float, details: bool) -> dict[str, Any]:
+        result: dict[str, Any] = {"className": self.labels[index], "probability": score}
+        if index == self._settings.get("background"):  # for people to see: this class means none
+            result["background"] = True
+        if details:
+            result["classIndex"] = index
+            wordnet_ids = self._settings.get("wordnetIds")
+            if wordnet_ids and wordnet_ids[index]:
+                result["wordnetId"] = wordnet_ids[index]
+        return result
 
     def output(self, image: NDArray[np.uint8]) -> NDArray[Any]:
         """The model's output for one image (as for `rank`) as it is stored, shape (outputs,)."""
-        self._interpreter.set_tensor(self._input, self._tensor(image).reshape(self._shape))
+        stored = self._stored(image).reshape(image.shape)
+        stored = stored.transpose(2, 0, 1) if self._settings.get("layout") == "nchw" else stored
+        self._interpreter.set_tensor(self._source["index"], stored.reshape(self._shape))
         self._interpreter.invoke()
-        raw: NDArray[Any] = self._interpreter.get_tensor(self._output).reshape(-1)
-        return raw
+        raw = self._interpreter.get_tensor(self._sink["index"]).reshape(-1)
+        return raw  # type: ignore[no-any-return]
 
     def real(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """What the stored numbers of an output mean."""
@@ -143,10 +115,11 @@ class Classifier:
         """The scores at `positions` of an output; raises ArithmeticError if it has no numbers."""
         if raw.dtype.kind == "f" and not np.isfinite(raw).all():
             raise ArithmeticError("the model gave something that is no number (NaN or infinity)")
-        if not self._activation:
+        activation = self._settings["activation"]
+        if not activation:
             return [(raw.item(i) - self._zero_point) * self._scale for i in positions]
         values = self.real(raw)
-        if self._activation == "softmax":
+        if activation == "softmax":
             powers = np.exp(values - values.max())
             shares = powers[positions] / powers.sum()
         else:
@@ -154,44 +127,34 @@ class Classifier:
             shares = np.tanh(values[positions] / 2) / 2 + 0.5
         return shares.tolist()  # type: ignore[no-any-return]
 
-    def about(self) -> dict[str, Any]:
+    def description(self) -> dict[str, Any]:
         """The model and the packages that run it, for `details`."""
-        package = tflite.__name__.partition(".")[0]
         return {
             "name": self.name,
             "classes": len(self.labels),
             "input": [self.height, self.width, self.channels],
-            "dtype": self.dtype,
-            "interpreter": package,
-            "nodes": self.nodes(),
-            **({"card": self._card} if self._card else {}),
+            "dtype": np.dtype(self._source["dtype"]).name,
+            "interpreter": tflite.__name__.partition(".")[0],
+            "nodes": self._nodes,
+            **({"card": self._settings["card"]} if self._settings.get("card") else {}),
         }
 
-    def nodes(self) -> dict[str, Any]:
-        """Where the nodes of the model's graph run: `total`, `delegated` and the names of `others`.
-
-        The delegate is XNNPACK; other nodes run on TFLite's own kernels, which are slower.
-        """
-        if not self._nodes:
-            nodes = self._interpreter._get_ops_details()
-            own = {node["index"]: node for node in nodes if node["op_name"] != "DELEGATE"}
-            source = {int(tensor): node for node in own.values() for tensor in node["outputs"]}
-            taken: set[int] = set()
-            for delegate in [node for node in nodes if node["op_name"] == "DELEGATE"]:
-                # The nodes it stands for are those between its outputs and its inputs.
-                seen, left = set(map(int, delegate["inputs"])), set(map(int, delegate["outputs"]))
-                while left := left - seen:
-                    seen |= left
-                    found = [source[tensor] for tensor in left if tensor in source]
-                    taken.update(node["index"] for node in found)
-                    left = {int(tensor) for node in found for tensor in node["inputs"]}
-            others = [node["op_name"] for index, node in own.items() if index not in taken]
-            self._nodes = {"total": len(own), "delegated": len(taken), "others": others}
-        return self._nodes
-
-    def _ranked(self, index: int, score: float) -> Ranked:
-        wordnet_id = self._wordnet_ids[index] if self._wordnet_ids else ""
-        return Ranked(index, self.labels[index], wordnet_id, score, index == self.background)
+    @cached_property
+    def _nodes(self) -> dict[str, Any]:
+        """The nodes: `total`, those `delegated` to XNNPACK, and the names of `others`."""
+        nodes = self._interpreter._get_ops_details()
+        own = [node for node in nodes if node["op_name"] != "DELEGATE"]
+        delegated: set[int] = set()
+        for delegate in [node for node in nodes if node["op_name"] == "DELEGATE"]:
+            # It stands for the nodes from its inputs to its outputs; a node is behind its sources.
+            inputs = {*map(int, delegate["inputs"])}
+            needed = {*map(int, delegate["outputs"])} - inputs
+            for node in reversed(own):
+                if not needed.isdisjoint(map(int, node["outputs"])):
+                    delegated.add(node["index"])
+                    needed |= {*map(int, node["inputs"])} - inputs
+        others = [node["op_name"] for node in own if node["index"] not in delegated]
+        return {"total": len(own), "delegated": len(delegated), "others": others}
 
 
 def _preparation(
@@ -203,21 +166,10 @@ def _preparation(
     (TensorFlow Lite's quantization specification).
     """
     mean, std = np.array(settings["mean"]), np.array(settings["std"])
-    fill = _filling(mean, std, source)
-    if settings.get("layout") == "nchw":
-        return lambda image: fill(image).transpose(2, 0, 1)
-    return fill
-
-
-def _filling(
-    mean: NDArray[np.float64], std: NDArray[np.float64], source: dict[str, Any]
-) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
     dtype = np.dtype(source["dtype"])
     if dtype.kind == "f":
         factor, shift = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
-        if dtype == np.float32:
-            return lambda image: image * factor + shift
-        return lambda image: (image * factor + shift).astype(dtype)
+        return lambda image: (image * factor + shift).astype(dtype, copy=False)
     scale, zero_point = source["quantization"]
     lowest = -(1 << dtype.itemsize * 8 - 1) if dtype.kind == "i" else 0
     highest = lowest + (1 << dtype.itemsize * 8) - 1
@@ -235,7 +187,5 @@ def _filling(
     if table == bytes(pixel ^ 128 for pixel in range(256)) and np.prod(source["shape"]) % 8 == 0:
         # int8 in place of uint8: eight pixels at once, this is a tenth of `translate`'s time.
         flip = np.uint64(0x8080808080808080)
-        return lambda image: (
-            (image.reshape(-1).view(np.uint64) ^ flip).view(dtype).reshape(image.shape)
-        )
-    return lambda image: np.frombuffer(image.tobytes().translate(table), dtype).reshape(image.shape)
+        return lambda image: (image.reshape(-1).view(np.uint64) ^ flip).view(dtype)
+    return lambda image: np.frombuffer(image.tobytes().translate(table), dtype)

@@ -1,25 +1,18 @@
-"""The loop of a precompiled zip: activations in, answers out.
+"""The loop of a precompiled zip, by the protocol of OpenWhisk's ActionLoop proxy.
 
-It speaks the protocol of OpenWhisk's ActionLoop proxy, as the runtime's own launcher does: a line
-of JSON on standard input per activation, a line of JSON on file descriptor 3 for its answer. Other
-than that one, it survives what the function returns or does: a value that JSON cannot hold, or a
-call of `sys.exit`, is answered with an error.
+A line of JSON on standard input is an activation, a line of JSON on file descriptor 3 its answer.
+Other than the runtime's own launcher, it survives what the function returns or does: a value that
+JSON cannot hold, or a call of `sys.exit`, is answered with an error.
 """
-
-from __future__ import annotations
 
 import json
 import os
 import sys
-from io import TextIOWrapper
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+from collections.abc import Callable
+from io import BufferedWriter, TextIOWrapper
 
 
-def serve(main: Callable[[Any], Any]) -> None:
+def serve(main: Callable[[object], object]) -> None:
     """Answer activations with `main` until standard input ends."""
     assert isinstance(sys.stdin, TextIOWrapper)
     sys.stdin.reconfigure(encoding="utf-8", errors="replace", newline="\n")
@@ -30,7 +23,7 @@ def serve(main: Callable[[Any], Any]) -> None:
         _send(answers, _answer(main, line))
 
 
-def _send(answers: Any, line: bytes) -> None:
+def _send(answers: BufferedWriter, line: bytes) -> None:
     # The log has to be complete when the proxy gets the answer: it then marks the log's end.
     for log in (sys.stdout, sys.stderr):
         try:  # noqa: SIM105 (contextlib takes longer to import than json)
@@ -41,8 +34,7 @@ def _send(answers: Any, line: bytes) -> None:
     answers.flush()
 
 
-def _answer(main: Callable[[Any], Any], line: str) -> bytes:
-    """One activation: a line of JSON to a line of JSON."""
+def _answer(main: Callable[[object], object], line: str) -> bytes:
     try:
         message = json.loads(line)
         params = message.pop("value", {})
@@ -50,17 +42,14 @@ def _answer(main: Callable[[Any], Any], line: str) -> bytes:
             os.environ[f"__OW_{name.upper()}"] = str(value)
         return json.dumps(main(params), allow_nan=False).encode()
     except BaseException as error:  # SystemExit and KeyboardInterrupt, too: the container goes on
-        return json.dumps({"error": _reason(error)}).encode()
+        reason = type(error).__name__
+        try:
+            import traceback
 
-
-def _reason(error: BaseException) -> str:
-    """What an activation failed of; the log gets it in full."""
-    try:
-        import traceback
-
-        traceback.print_exception(error)
-        if isinstance(error, SystemExit):
-            return f"the action ended itself with exit status {error.code}"
-        return str(error) or type(error).__name__
-    except BaseException:  # an error without a text of its own, or a log that was closed
-        return type(error).__name__
+            traceback.print_exception(error)
+            reason = str(error) or reason
+            if isinstance(error, SystemExit):
+                reason = f"the action ended itself with exit status {error.code}"
+        except BaseException:  # an error without a text of its own, or a log that was closed
+            pass
+        return json.dumps({"error": reason}).encode()

@@ -1,55 +1,148 @@
-"""Import of what the zip carries: from a few streams of code in place of a hundred files.
+"""What the zip carries: its files, and the import of its modules from streams of code.
 
-OpenWhisk's unzip takes about 0.6 ms for each file, and Python searches folders for each module. So
-`packed.zip` has all modules for a Python version in a few files of `lib/X.Y/`:
+OpenWhisk's proxy takes 0.6 ms for each file that it unzips, and for each MB 7.3 ms to inflate and
+1.9 to write; CPython's zlib inflates a MB in 3 to 5 ms, in a thread where there is a second CPU. So
+all that can wait until Python runs lies in `packed.zip`, an ordinary zip that is stored as one file
+of the outer one. `builder/modules.py` describes what is in its folders `lib/X.Y/`.
 
-index.json       "modules": a module's name -> [is it a package, its source's name in tracebacks,
-                 which stream, offset in it, length]; "libraries": an extension module's name -> its
-                 file, and what else it loads; "ahead": what to extract in a thread; "magic": of
-                 Python's code files, in hexadecimal, or empty if the streams have sources
-PART.code        the stream of those modules of a part that each start imports: the code objects,
-                 marshalled
-PART.later.code  that of its other modules
-
-`zipimport` takes 81 ms of CPU time for what this takes 68 (it opens and inflates each module by
-itself), and finds no extension modules.
+`zipimport` opens and inflates each module by itself, which takes 81 ms of CPU time for what this
+takes 68, and finds no extension modules.
 """
-
-from __future__ import annotations
 
 import json
 import marshal
 import os
 import sys
+import zlib
+from _thread import LockType, allocate_lock, start_new_thread
+from collections.abc import Callable, Sequence
 from importlib.machinery import ExtensionFileLoader, ModuleSpec
+from struct import unpack_from
+from types import ModuleType
 
-from action.packed import Packed
-
-TYPE_CHECKING = False  # the module `typing` takes longer to import than all of this
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from types import ModuleType
-    from typing import Any
-
-OWN = "action."
-HEADERS = {
+NAME = "packed.zip"
+HEADERS = {  # of every JSON that a web action answers with
     "content-type": "application/json",
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
 }
-"""Of every JSON that a web action answers with."""
 
 
 class Unfit(Exception):
     """The zip was built for another Python version or machine; the text says which."""
 
 
-def failing(error: Exception) -> Callable[[Any], dict[str, Any]]:
+class Packed:
+    """Files by name, from a zip as `builder/archive.py` writes it (APPNOTE.TXT 4.3).
+
+    Attributes:
+        names: of the files -> (offset of the data, its length, whether it is deflated, size).
+    """
+
+    def __init__(self, folder: str) -> None:
+        """Open `packed.zip` in a folder; raises OSError, or ValueError if it is not whole."""
+        self._folder = folder
+        self._file = os.open(os.path.join(folder, NAME), os.O_RDONLY)
+        self._locks: dict[str, LockType] = {}
+        self.names: dict[str, tuple[int, int, bool, int]] = {}
+        total = os.fstat(self._file).st_size
+        end = os.pread(self._file, 22, max(0, total - 22)).ljust(22)
+        length, start = unpack_from("<2I", end, 12)
+        directory = os.pread(self._file, length, start) if end[:4] == b"PK\5\6" else b""
+        if len(directory) != length or start + length + 22 != total or not directory:
+            raise ValueError(f"{NAME} is not whole: expected a zip's directory at its end")
+        at = 0
+        while at < length:
+            method, taken, size, n, offset = unpack_from("<10xH8x2IH12xI", directory, at)
+            name = directory[at + 46 : at + 46 + n].decode()
+            self.names[name] = offset + 30 + n, taken, bool(method), size
+            at += 46 + n
+
+    def read(self, name: str) -> bytes:
+        """A file's content; raises FileNotFoundError, or ValueError if it is not whole."""
+        if name not in self.names:
+            raise FileNotFoundError(f"{name} is not in {NAME}")
+        offset, length, deflated, size = self.names[name]
+        content = os.pread(self._file, length, offset)
+        if deflated:
+            try:
+                content = zlib.decompress(content, -zlib.MAX_WBITS, size)
+            except zlib.error as error:
+                raise ValueError(f"{name} in {NAME} is not whole: {error}") from error
+        if len(content) != size:
+            raise ValueError(f"{name} in {NAME} is not whole: expected {size} bytes")
+        return content
+
+    def extracted(self, name: str) -> str:
+        """The path of a file with the content of this one; raises as `read` does, or OSError.
+
+        It is where libraries find each other. Anonymous files (`memfd_create`) take as long to
+        write, 0.35 ms per MB, and stay in memory for good.
+        """
+        path = os.path.join(self._folder, name)
+        size = self.names[name][3] if name in self.names else -1
+        with self._locks.setdefault(name, allocate_lock()):  # the thread may be at it
+            if not os.path.exists(path) or os.path.getsize(path) != size:
+                content, part = self.read(name), f"{path}.{os.getpid()}"
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                with open(part, "wb") as file:
+                    file.write(content)
+                os.replace(part, path)  # another process of this folder may be at it, too
+        return path
+
+
+class Importer:
+    """Finder and loader (PEP 302, PEP 451) of the modules in a `packed.zip`."""
+
+    def __init__(self, packed: Packed, folder: str, own: bool) -> None:
+        """Read the index of `folder`, "lib/X.Y/"; raises OSError or ValueError."""
+        self._packed, self._folder = packed, folder
+        self._index = json.loads(packed.read(folder + "index.json"))
+        in_background(packed.extracted, self._index["ahead"])
+        self._streams: dict[str, bytes] = {}
+        self._modules: dict[str, tuple[bool, str, str, int, int]] = self._index["modules"]
+        if not own:
+            self._modules = {n: m for n, m in self._modules.items() if not n.startswith("action.")}
+
+    def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
+        """The module's spec, or None if it is not one of these."""
+        if name in self._modules:
+            package, origin, *_ = self._modules[name]
+            spec = ModuleSpec(name, self, origin=origin, is_package=package)  # type: ignore[arg-type]
+        elif files := self._index["libraries"].get(name):
+            paths = [self._packed.extracted(self._folder + file) for file in files]
+            spec = ModuleSpec(name, ExtensionFileLoader(name, paths[0]), origin=paths[0])
+        else:
+            return None
+        spec.has_location = True  # sets the module's __file__
+        return spec
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """None: an ordinary module will do."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Run the module's code."""
+        _, origin, stream, offset, length = self._modules[module.__name__]
+        if stream not in self._streams:
+            self._streams[stream] = self._packed.read(f"{self._folder}{stream}.code")
+        content = memoryview(self._streams[stream])[offset : offset + length]
+        code = marshal.loads(content) if self._index["magic"] else compile(content, origin, "exec")
+        exec(code, module.__dict__)
+
+    def get_source(self, name: str) -> str:
+        """Our own modules' source, which ships for tracebacks; raises OSError for any other."""
+        return self.get_data(self._modules[name][1]).decode()
+
+    def get_data(self, path: str) -> bytes:
+        """The content of a file that ships beside a module; raises OSError if none does."""
+        return self._packed.read(path)
+
+
+def failing(error: Exception) -> Callable[[object], dict[str, object]]:
     """A function that answers each activation with the reason why none can be.
 
-    Here, where it can be imported even if the archives cannot. Raising in place of it would show
-    the user no more than "initialization failed". An error's text may name paths: it is for the
-    log.
+    Raising it would show no more than "initialization failed". Here no other module is needed,
+    since none may import. An error's text may name paths: it is for the log.
     """
     reason = logged = str(error)
     if not isinstance(error, Unfit):
@@ -59,17 +152,15 @@ def failing(error: Exception) -> Callable[[Any], dict[str, Any]]:
         reason = f"the function could not start: {type(error).__name__}; its log says why"
         logged = f"{type(error).__name__}: {error}"
 
-    def answer(params: Any) -> dict[str, Any]:
+    def answer(params: object) -> dict[str, object]:
         print(f"start failed: {logged}", file=sys.stderr)
-        body = {"error": reason}
-        if not over_http(params):
-            return body
-        return {"statusCode": 500, "headers": HEADERS, "body": body}  # web.py may not import
+        body: dict[str, object] = {"error": reason}
+        return {"statusCode": 500, "headers": HEADERS, "body": body} if over_http(params) else body
 
     return answer
 
 
-def over_http(params: Any) -> bool:
+def over_http(params: object) -> bool:
     """Whether a web action was asked, as OpenWhisk says it or as DigitalOcean's Functions do."""
     if not isinstance(params, dict):
         return False
@@ -77,90 +168,36 @@ def over_http(params: Any) -> bool:
     return "__ow_method" in params or (isinstance(http, dict) and "method" in http)
 
 
+def in_background(work: Callable[[str], object], names: Sequence[str]) -> None:
+    """Do work in a thread, name by name, for those that will call it again and hear of errors."""
+
+    def run() -> None:
+        for name in names:
+            try:  # noqa: SIM105 (contextlib takes longer to import than this module)
+                work(name)
+            except Exception:
+                pass
+
+    start_new_thread(run, ())
+
+
 def use(root: str, own: bool = True) -> Packed:
-    """Import from the packages in `root`, those for the running Python, before any others.
+    """Import from `packed.zip` in the folder `root` before anything else; returns its files.
 
-    Args:
-        root: folder with `packed.zip`.
-        own: whether the function's own modules come from there, too.
-
-    Returns:
-        All files in `packed.zip`.
-
-    Raises:
-        Unfit: there are none for the running Python, or this is another kind of machine.
-        OSError, ValueError: `packed.zip` is not whole.
+    `own` is whether the function's own modules come from there, too. Raises Unfit if it is for
+    another Python or kind of machine; OSError or ValueError if it is not whole.
     """
     packed = Packed(root)
     running = "{}.{}".format(*sys.version_info)
     folder = f"lib/{running}/"
     if folder + "index.json" not in packed.names:
         built = {name.split("/")[1] for name in packed.names if name.startswith("lib/")}
-        versions = sorted(built, key=lambda version: [int(part) for part in version.split(".")])
-        raise Unfit(
-            f"built for Python {', '.join(versions)}, this runtime is {running}: rebuild with "
-            f"--python {running} or create the action with --kind python:{versions[-1]}"
-        )
+        versions = sorted(built, key=lambda version: [*map(int, version.split("."))])
+        advice = f"--python {running} or create the action with --kind python:{versions[-1]}"
+        text = f"built for Python {', '.join(versions)}, this runtime is {running}"
+        raise Unfit(f"{text}: rebuild with {advice}")
     machine = f"{sys.platform} {os.uname().machine}" if hasattr(os, "uname") else sys.platform
     if machine != "linux x86_64":
         raise Unfit(f"built for linux x86_64, this machine is {machine}")
     sys.meta_path.insert(0, Importer(packed, folder, own))
     return packed
-
-
-class Importer:
-    """Finder and loader (PEP 302, PEP 451) of the modules in a `packed.zip`."""
-
-    def __init__(self, packed: Packed, folder: str, own: bool) -> None:
-        """Read the index of `folder`, "lib/X.Y/"; raises OSError or ValueError."""
-        index: dict[str, Any] = json.loads(packed.read(folder + "index.json"))
-        packed.extract_ahead(index["ahead"])
-        self._packed = packed
-        self._folder = folder
-        self._compiled = bool(index["magic"])
-        self._libraries: dict[str, list[str]] = index["libraries"]
-        self._streams: dict[str, bytes] = {}
-        self.modules: dict[str, tuple[bool, str, str, int, int]] = {
-            name: where
-            for name, where in index["modules"].items()
-            if own or not name.startswith(OWN)
-        }
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """The module's spec, or None if it is not one of these."""
-        if name in self.modules:
-            package, origin, *_ = self.modules[name]
-            spec = ModuleSpec(name, self, origin=origin, is_package=package)  # type: ignore[arg-type]
-        elif name in self._libraries:
-            files = [self._packed.extracted(self._folder + file) for file in self._libraries[name]]
-            spec = ModuleSpec(name, ExtensionFileLoader(name, files[0]), origin=files[0])
-        else:
-            return None
-        spec.has_location = True  # sets the module's __file__
-        return spec
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """None: an ordinary module will do."""
-        return None
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Run the module's code."""
-        _, origin, stream, offset, length = self.modules[module.__name__]
-        if stream not in self._streams:
-            self._streams[stream] = self._packed.read(f"{self._folder}{stream}.code")
-        content = memoryview(self._streams[stream])[offset : offset + length]
-        code = marshal.loads(content) if self._compiled else compile(content, origin, "exec")
-        exec(code, module.__dict__)
-
-    def get_source(self, name: str) -> str | None:
-        """The module's source for tracebacks: of our own, which ship for that, but no others'."""
-        try:
-            return self.get_data(self.modules[name][1]).decode()
-        except OSError:
-            return None
-
-    def get_data(self, path: str) -> bytes:
-        """The content of a file that ships beside a module; raises OSError if none does."""
-        return self._packed.read(path)

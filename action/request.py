@@ -1,35 +1,26 @@
 """Parameters of an activation -> pictures and options, and the errors a client can get."""
 
-from __future__ import annotations
-
 import binascii
+from collections import namedtuple
 
-TYPE_CHECKING = False  # the module `typing` takes longer to import than all of this
-if TYPE_CHECKING:
-    from typing import Any
-
-MAX_IMAGE_BYTES = 20 * 1024 * 1024
-"""Largest encoded picture, in bytes. OpenWhisk's own payload limit (1 MiB by default) is lower."""
-
-MAX_IMAGES = 100
-"""Most pictures of one activation, since its memory, time and result are limited."""
-
+MAX_IMAGE_BYTES = 20 * 1024 * 1024  # OpenWhisk's own limit of a payload, by default 1 MiB, is lower
+MAX_IMAGES = 100  # of one activation, since its memory, time and result are limited
 DEFAULT_TOP_K = 3
 
-_NAMES = ("image", "images", "topK", "threshold", "details")
-_PICTURE = "image: expected the picture, as base64 or a data: URL"
+_NAMES = {name.lower(): name for name in ("image", "images", "topK", "threshold", "details")}
+_KINDS = {
+    dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number",
+    type(None): "null",
+}  # fmt: skip
 _WHITE_SPACE = b" \t\r\n\v\f"
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
 class ActionError(Exception):
-    """Something the client can mend: the text says what was expected and what was found.
+    """Something the client can mend: the text says what was expected and what was found."""
 
-    `status` is what a web action answers with.
-    """
-
-    status = 400
+    status = 400  # what a web action answers with
 
 
 class RequestError(ActionError):
@@ -57,128 +48,81 @@ class TooLargeError(ImageError):
 class Options:
     """How to answer: at most `top_k` classes, each with at least `threshold` probability.
 
-    Classes with a probability of 0 count only where so many were asked for (`asked`).
+    Those with a probability of 0 count only where the client itself asked for so many (`asked`).
     """
 
-    __slots__ = ("asked", "details", "threshold", "top_k")
-
-    def __init__(self, top_k: int, threshold: float, details: bool, asked: bool = True) -> None:
-        self.asked = asked
+    def __init__(
+        self, top_k: object, threshold: object, details: object, classes: int, asked: bool = True
+    ) -> None:
+        """Check them, for a model of so many classes; raises RequestError."""
+        if isinstance(top_k, float) and top_k.is_integer():
+            top_k = int(top_k)  # JSON knows one kind of number: some write 5 as 5.0
+        if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= classes:
+            text = f"topK: expected a whole number from 1 to {classes}"
+            raise RequestError(f"{text}, found {_shown(top_k)}")
+        share = threshold if isinstance(threshold, (int, float)) else -1
+        if isinstance(threshold, bool) or not 0 <= share <= 1:  # NaN fails the comparison too
+            text = "threshold: expected a number from 0 to 1"
+            raise RequestError(f"{text}, found {_shown(threshold)}")
+        if not isinstance(details, bool):
+            raise RequestError(f"details: expected true or false, found {_shown(details)}")
         self.top_k = top_k
-        self.threshold = threshold
+        self.threshold = float(share)
         self.details = details
+        self.asked = asked
 
 
-class Request:
-    """What the client asked for. `images` are values for `image_bytes`, each to fail on its own."""
-
-    __slots__ = ("batch", "images", "options")
-
-    def __init__(self, images: list[Any], batch: bool, options: Options) -> None:
-        self.images = images
-        self.batch = batch
-        self.options = options
+Request = namedtuple("Request", "images batch options")
+"""A list of values for `image_bytes`, each to fail on its own; whether it came as one; Options."""
 
 
-def parse(params: Any, classes: int) -> Request:
-    """Read the parameters of an activation.
+def parse(params: object, classes: int) -> Request:
+    """Read the parameters of an activation, for a model of so many classes.
 
-    Unknown names are left alone, since OpenWhisk merges package and default parameters into
-    every activation; but one that differs from a known name only in spelling is refused.
-
-    Args:
-        params: the activation's `value` object.
-        classes: number of classes of the model, the upper bound of `topK`.
-
-    Raises:
-        RequestError: a parameter is missing, misspelt, of the wrong type or out of range.
+    Unknown names are left alone, since OpenWhisk merges package and default parameters into every
+    activation. Raises RequestError if one is missing, misspelt, of the wrong type or out of range.
     """
     if not isinstance(params, dict):
         raise RequestError(f"expected a JSON object of parameters, found {_kind(params)}")
-    for name in params:
-        if name not in _NAMES and not str(name).startswith("__ow_"):
-            _refuse_misspelt(str(name))
-    options = parse_options(
-        params.get("topK", min(DEFAULT_TOP_K, classes)),
-        params.get("threshold", 0.0),
-        params.get("details", False),
-        classes,
-        asked="topK" in params,
-    )
+    for name in map(str, params):
+        known = _NAMES.get(name.replace("_", "").replace("-", "").lower(), name)
+        if name != known:
+            raise RequestError(f"unknown parameter {name[:40]!r}: did you mean {known!r}?")
+    top_k = params.get("topK", min(DEFAULT_TOP_K, classes))
+    threshold, details = params.get("threshold", 0.0), params.get("details", False)
+    options = Options(top_k, threshold, details, classes, asked="topK" in params)
     if ("image" in params) == ("images" in params):
-        found = "both" if "image" in params else "neither"
-        raise RequestError(
-            "expected either 'image' (one picture, base64 or a data: URL) or 'images' "
-            f"(a list of them), found {found}"
-        )
+        either = "either 'image' (one picture, base64 or a data: URL) or 'images' (a list of them)"
+        raise RequestError(f"expected {either}, found {'both' if 'image' in params else 'neither'}")
     if "image" in params:
         return Request([params["image"]], False, options)
     images = params["images"]
     if not isinstance(images, list) or not images:
-        found = "an empty list" if images == [] else _kind(images)
-        raise RequestError(f"images: expected a list of one or more pictures, found {found}")
+        kind = "an empty list" if images == [] else _kind(images)
+        raise RequestError(f"images: expected a list of one or more pictures, found {kind}")
     if len(images) > MAX_IMAGES:
-        raise RequestError(
-            f"images: expected at most {MAX_IMAGES} pictures, found {len(images)}; "
-            "send them in several activations"
-        )
+        text = f"images: expected at most {MAX_IMAGES} pictures, found {len(images)}"
+        raise RequestError(f"{text}; send them in several activations")
     return Request(images, True, options)
 
 
-def parse_options(
-    top_k: Any, threshold: Any, details: Any, classes: int, asked: bool = True
-) -> Options:
-    """Check the options of a request; raises RequestError with what was expected and found.
+def image_bytes(value: object) -> bytes:
+    """The picture in an `image`: base64 (as for `decoded`), a `data:` URL of it, or the bytes.
 
-    `asked` is whether `top_k` is the client's own.
+    Raises RequestError if it is none of these, or empty; TooLargeError over MAX_IMAGE_BYTES.
     """
-    if isinstance(top_k, float) and top_k.is_integer():
-        top_k = int(top_k)  # JSON knows one kind of number: some write 5 as 5.0
-    if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= classes:
-        raise RequestError(
-            f"topK: expected a whole number from 1 to {classes}, found {_shown(top_k)}"
-        )
-    number = isinstance(threshold, (int, float)) and not isinstance(threshold, bool)
-    if not number or not 0 <= threshold <= 1:  # NaN fails the comparison too
-        raise RequestError(f"threshold: expected a number from 0 to 1, found {_shown(threshold)}")
-    if not isinstance(details, bool):
-        raise RequestError(f"details: expected true or false, found {_shown(details)}")
-    return Options(top_k, float(threshold), details, asked)
-
-
-def image_bytes(value: Any) -> bytes:
-    """The picture in one `image` value.
-
-    Args:
-        value: base64 text (as for `decoded`), or a `data:` URL with base64 data; the bytes
-            themselves are taken as well.
-
-    Raises:
-        RequestError: not a string, a URL of another kind, not base64, or empty.
-        TooLargeError: more than MAX_IMAGE_BYTES.
-    """
-    if isinstance(value, bytes):
-        return _sized(value)
-    if not isinstance(value, str):
+    if isinstance(value, str):
+        text = _base64_of(value)
+        if len(text) > MAX_IMAGE_BYTES * 3 // 2:  # 4/3 for base64, the rest for line breaks
+            raise TooLargeError(_too_large(len(text) * 3 // 4))
+        value = decoded(text)
+    if not isinstance(value, bytes):
         raise RequestError(f"image: expected a string of base64 data, found {_kind(value)}")
-    start = value[:20].lstrip().lower()
-    if "://" in start:
-        raise RequestError(
-            f"{_PICTURE}, found the URL {value[:60]!r}: this function fetches nothing, send the "
-            "picture itself"
-        )
-    text = _data_of_url(value) if start.startswith("data:") else value
-    if len(text) > MAX_IMAGE_BYTES * 3 // 2:  # 4/3 for base64, the rest for line breaks
-        raise TooLargeError(_too_large(len(text) * 3 // 4))
-    return _sized(decoded(text))
-
-
-def _sized(data: bytes) -> bytes:
-    if not data:
+    if not value:
         raise RequestError("image: expected the bytes of a picture, found none")
-    if len(data) > MAX_IMAGE_BYTES:
-        raise TooLargeError(_too_large(len(data)))
-    return data
+    if len(value) > MAX_IMAGE_BYTES:
+        raise TooLargeError(_too_large(len(value)))
+    return value
 
 
 def _too_large(size: int) -> str:
@@ -186,14 +130,31 @@ def _too_large(size: int) -> str:
     return f"image: expected at most {limit:.0f} MiB, found {size / 2**20:.1f} MiB; send it smaller"
 
 
+def _base64_of(text: str) -> str:
+    """The data of a `data:` URL, and other text as it is; RequestError for any other URL."""
+    start = text[:20].lstrip().lower()
+    if "://" in start:
+        url = f"as base64 or a data: URL, found the URL {text[:60]!r}"
+        advice = "this function fetches nothing, send the picture itself"
+        raise RequestError(f"image: expected the picture, {url}: {advice}")
+    if not start.startswith("data:"):
+        return text
+    head, comma, data = text.partition(",")
+    if not comma or not head.lower().endswith(";base64"):
+        form = "data:image/jpeg;base64,..."
+        raise RequestError(f"image: expected a URL of the form {form}, found {head[:60]!r}")
+    if "%" not in data:
+        return data
+    from urllib.parse import unquote
+
+    return unquote(data)
+
+
 def decoded(text: str) -> bytes:
-    """What base64 `text` stands for (RFC 4648, sections 4 and 5), to the last character.
+    """What base64 `text` stands for (RFC 4648, sections 4 and 5), or RequestError.
 
-    White space, the URL-safe alphabet and no padding at all are fine. So is a "+" that a form has
+    White space, the URL-safe alphabet and no padding at all are fine; so is a "+" that a form has
     made a space of, where it can be told from white space.
-
-    Raises:
-        RequestError: it is not base64.
     """
     try:
         data = binascii.a2b_base64(text)  # at full speed, but silent about what it passes over
@@ -208,27 +169,24 @@ def decoded(text: str) -> bytes:
             plain = _with_plus(plain.strip(b"\t\r\n\v\f").lstrip())
         plain = plain.translate(_URL_SAFE, _WHITE_SPACE)
         packed = plain.rstrip(b"=")
-        left = packed.translate(None, _ALPHABET)
-        if left:
+        if left := packed.translate(None, _ALPHABET):
             raise ValueError(f"character {chr(left[0])!r}")
         padding = len(plain) - len(packed)
         if len(packed) % 4 == 1 or padding not in (0, -len(packed) % 4):
             raise ValueError(f"{len(packed)} characters and {padding} of padding: it is not whole")
         return binascii.a2b_base64(packed + b"=" * (-len(packed) % 4))
+    except UnicodeEncodeError as error:
+        reason = f"character {text[error.start]!r} at position {error.start}"
     except ValueError as error:
-        raise RequestError(
-            f"image: expected base64 data, found text that is not base64 ({_reason(error)})"
-        ) from None
+        reason = str(error)
+    raise RequestError(f"image: expected base64 data, found text that is not base64 ({reason})")
 
 
 def _with_plus(text: bytes) -> bytes:
-    """Base64 with each space a "+" again, if it was a form that made it one.
+    """Base64 with each space a "+" again, if a form made it one; ValueError if it can't be told.
 
     Then no "+" is left, and the length is one that base64 has. White space stands between lines of
     one length.
-
-    Raises:
-        ValueError: it cannot be told.
     """
     if any(kept in text for kept in (b"+", b"-", b"_")):
         return text
@@ -238,10 +196,9 @@ def _with_plus(text: bytes) -> bytes:
     plus = white + inner.count(b" ")
     # Padded base64 is of whole groups of four; else a group of one is what cannot be.
     wrong = (1, 2, 3) if inner.endswith(b"=") else (1,)
-    may_be_white = white % 4 not in wrong
     if plus % 4 in wrong:
         return text
-    if may_be_white and len({*lines}) == 1 and last <= lines[0]:  # like lines, at least
+    if white % 4 not in wrong and len({*lines}) == 1 and last <= lines[0]:  # like lines, at least
         if len(lines) > 1 or inner != text or b"\n " in text or (plus % 4 and not white % 4):
             return text
         if plus % 4 or not white % 4:
@@ -250,33 +207,7 @@ def _with_plus(text: bytes) -> bytes:
     return (text if ends else inner).replace(b" ", b"+")
 
 
-def _data_of_url(url: str) -> str:
-    head, comma, data = url.partition(",")
-    if not comma or not head.lower().endswith(";base64"):
-        raise RequestError(
-            f"image: expected a URL of the form data:image/jpeg;base64,..., found {head[:60]!r}"
-        )
-    if "%" in data:
-        from urllib.parse import unquote
-
-        data = unquote(data)
-    return data
-
-
-def _refuse_misspelt(name: str) -> None:
-    plain = name.replace("_", "").replace("-", "").lower()
-    for known in _NAMES:
-        if plain == known.lower():
-            raise RequestError(f"unknown parameter {name[:40]!r}: did you mean {known!r}?")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, UnicodeEncodeError):
-        return f"character {error.object[error.start]!r} at position {error.start}"
-    return str(error)
-
-
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """A value for an error text: short, and with its JSON type where that is the mistake."""
     if isinstance(value, str):
         return f"a string {value[:40]!r}"
@@ -288,8 +219,7 @@ def _shown(value: Any) -> str:
         return "a number too long to print"
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    names = {dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number"}
-    return names.get(type(value), "null" if value is None else type(value).__name__)
+    return _KINDS.get(type(value), type(value).__name__)

@@ -1,7 +1,7 @@
 """A zip as a file: written in a fixed form, and read back.
 
 Equal contents have equal bytes. What the platform and Python themselves read are files of the zip.
-All else is in `packed.zip`, a zip that is stored in it, which `action/packed.py` reads.
+All else is in `packed.zip`, a zip that is stored in it, which `action/packages.py` reads.
 """
 
 import hashlib
@@ -10,8 +10,10 @@ import os
 import struct
 import zipfile
 import zlib
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import cast
@@ -124,12 +126,17 @@ def write(
 def deflated(content: bytes) -> bytes:
     """The content compressed; that of large files is kept, since most builds change none."""
     if len(content) < _KEEP_FROM:
-        return cast(bytes, deflate.deflate_compress(content, LEVEL))
+        return _deflated(content)
     kept = DEFLATED / f"{hashlib.sha256(content).hexdigest()}-{_COMPRESSOR}"
     if not is_there(kept):
         with replacing(kept) as part:
             part.write_bytes(deflate.deflate_compress(content, LEVEL))
     return kept.read_bytes()
+
+
+@lru_cache(512)  # asked for when it is planned, and when it is written, twice
+def _deflated(content: bytes) -> bytes:
+    return cast(bytes, deflate.deflate_compress(content, LEVEL))
 
 
 def read(path: Path) -> Contents:
@@ -179,10 +186,8 @@ def _files(content: bytes, title: str) -> tuple[dict[str, bytes], list[zipfile.Z
     wanted = b"".join([*parts, listing, end])
     if wanted == content:
         return files, infos, []
-    pairs = enumerate(zip(wanted, content, strict=False))
-    where = next(
-        (at for at, (ours, found) in pairs if ours != found), min(len(wanted), len(content))
-    )
+    lengths = range(1, min(len(wanted), len(content)) + 1)
+    where = bisect_left(lengths, True, key=lambda length: wanted[:length] != content[:length])
     return files, infos, [f"{title}: a byte at {where} is none that belongs to a file or its entry"]
 
 

@@ -368,7 +368,7 @@ def _native_parts(
         if tag and tag[1] not in ("abi3", _cached(python)):
             yield f"{name}: built for {tag[1]}, in the folder of Python {python}"
         try:
-            library = elf.read(files[name])
+            library = elf.read(files[name], whole=name in ours)
         except ValueError as error:
             yield f"{name}: not an ELF library: {error}"
             continue

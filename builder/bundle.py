@@ -16,7 +16,7 @@ MODEL_SETTINGS = "model/model.json"
 DATE = (1980, 1, 1, 0, 0, 0)
 """Of the bill of materials: the same for equal zips."""
 
-FIRST = ("__init__.py", "packages.py", "packed.py", "launcher.py")
+FIRST = ("__init__.py", "packages.py", "launcher.py")
 """Of `action/`: what has to be there before `packed.zip` is open, or should that fail."""
 _INTERPRETERS = ("tflite-runtime", "ai-edge-litert")
 """The parts with TensorFlow Lite's interpreter, which a start needs after numpy."""

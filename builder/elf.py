@@ -22,11 +22,11 @@ class Library:
         machine: as in its header, "EM_X86_64".
         needed: names of the libraries it loads.
         versions: versioned symbols it needs, "GLIBC_2.14".
-        exports: names of the symbols it offers to others.
+        exports: names of the symbols it offers to others; none unless they were asked for.
         search_paths: its RPATH and RUNPATH.
         executable_stack: whether it asks for one.
         relro: whether relocated data becomes read-only.
-        source_paths: absolute paths of source files in it.
+        source_paths: absolute paths of source files in it; likewise.
     """
 
     machine: str
@@ -39,16 +39,24 @@ class Library:
     source_paths: frozenset[str]
 
 
-def read(content: bytes) -> Library:
-    """Read a shared library; raises ValueError if the bytes are none."""
+def read(content: bytes, whole: bool = True) -> Library:
+    """Read a shared library.
+
+    Args:
+        content: its bytes.
+        whole: also `exports` and `source_paths`, which takes most of the time.
+
+    Raises:
+        ValueError: the bytes are no shared library.
+    """
     try:
-        return _read(content)
+        return _read(content, whole)
     # What pyelftools raises for bytes that are none is not documented.
     except Exception as error:
         raise ValueError(str(error) or type(error).__name__) from error
 
 
-def _read(content: bytes) -> Library:
+def _read(content: bytes, whole: bool) -> Library:
     elf = ELFFile(io.BytesIO(content))
     needed: set[str] = set()
     versions: set[str] = set()
@@ -63,13 +71,14 @@ def _read(content: bytes) -> Library:
                     search_paths.add(getattr(tag, tag.entry.d_tag[3:].lower()))
         elif isinstance(section, GNUVerNeedSection):
             versions |= {aux.name for _, auxes in section.iter_versions() for aux in auxes}
-        elif isinstance(section, SymbolTableSection) and section.name == ".dynsym":
+        elif whole and isinstance(section, SymbolTableSection) and section.name == ".dynsym":
             exports |= {
                 symbol.name
                 for symbol in section.iter_symbols()
                 if symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["bind"] != "STB_LOCAL"
             }
     segments = {segment["p_type"]: segment["p_flags"] for segment in elf.iter_segments()}
+    paths = _SOURCE_PATH.findall(content) if whole else []
     return Library(
         machine=elf.header["e_machine"],
         needed=frozenset(needed),
@@ -78,5 +87,5 @@ def _read(content: bytes) -> Library:
         search_paths=frozenset(search_paths),
         executable_stack=bool(segments.get("PT_GNU_STACK", _EXECUTABLE) & _EXECUTABLE),
         relro="PT_GNU_RELRO" in segments,
-        source_paths=frozenset(match[:-1].decode() for match in _SOURCE_PATH.findall(content)),
+        source_paths=frozenset(path[:-1].decode() for path in paths),
     )

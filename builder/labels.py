@@ -42,7 +42,7 @@ _MARKED = re.compile(
     re.IGNORECASE,
 )
 """Numbers that are counted as such where they all are different and none is missing."""
-_NUMBER_LAST = re.compile(r"""(\S.*?)(\s*[:,;=|]\s*|[\t ]+)["']?(\d{1,6})["']?""")
+_NUMBER_LAST = re.compile(r"""(\S.*?)(\s*[:,;=\t|]\s*|\s+)["']?(\d{1,6})["']?""")
 _QUOTED = re.compile(r"""(["'])([^"']*)\1""")
 _MOST = 100_000
 """Largest number of a class."""

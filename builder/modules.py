@@ -1,4 +1,15 @@
-"""The layout of modules in `packed.zip`, which `action/packages.py` describes and reads."""
+"""The layout of modules in `packed.zip`, which `action/packages.py` reads.
+
+Each Python version has a folder `lib/X.Y/` with libraries and:
+
+PART.code        the stream of those modules of a part that each start imports: the code objects,
+                 marshalled
+PART.later.code  that of its other modules
+index.json       "modules": a module's name -> [is it a package, its source's name in tracebacks,
+                 which stream, offset in it, length]; "libraries": an extension module's name -> its
+                 file, and what else it loads; "ahead": what to extract in a thread; "magic": of
+                 Python's code files, in hexadecimal, or empty if the streams have sources
+"""
 
 import json
 import re

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from builder import files
-from builder.errors import BuildError, UsageError
+from builder.errors import UsageError
 from builder.paths import ZIP
 
 _BUILDING = (
@@ -219,9 +219,9 @@ class _Output(argparse.Action):
 
     def __call__(self, usage: Any, namespace: Any, value: Any, option: str | None = None) -> None:
         name = "output_kind" if value in OUTPUT_KINDS else "output"
-        earlier = getattr(namespace, name)
+        earlier = namespace.output_kind if name == "output_kind" else None
         if earlier not in (None, value):
-            usage.error(f"--output: expected one path and one kind, found {earlier} and {value}")
+            raise UsageError(f"--output: expected one kind, found {earlier} and {value}")
         setattr(namespace, name, value)
 
 
@@ -425,9 +425,7 @@ def _paths(options: argparse.Namespace) -> None:
     ):
         raise UsageError(f"--work: expected a folder, found {_what_is_at(options.work)}")
     if options.check is not None and files.kind_of(options.check) != "file":
-        raise BuildError(
-            f"cannot read {options.check}: expected a zip, found " + _what_is_at(options.check)
-        )
+        raise UsageError(f"--check: expected a zip, found {_what_is_at(options.check)}")
 
 
 def _model(wanted: str) -> None:

@@ -138,6 +138,7 @@ def _install(pip: Sequence[str], requirements: Path, home: Path, say: Say) -> se
     """Install all of a requirements file with pip; returns the names of what it took."""
     command = [*pip, "install", "--no-input", "--disable-pip-version-check", "--no-deps"]
     command += ["--require-hashes", "--no-warn-script-location", "--progress-bar", "off"]
+    command.append("--no-compile")  # few of so many modules are imported: those are, when they are
     output: list[str] = []
     names: set[str] = set()
     with (

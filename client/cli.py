@@ -12,15 +12,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
-from action.request import (
-    DEFAULT_TOP_K,
-    MAX_IMAGE_BYTES,
-    ActionError,
-    Options,
-    Request,
-    parse_options,
-)
-from action.response import Timings
+from action.request import DEFAULT_TOP_K, MAX_IMAGE_BYTES, ActionError, Options, Request
 from client import batch, files, local, printing
 from client.results import ResultsError, ResultsFile
 
@@ -82,11 +74,12 @@ def _run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
         from client import serve
 
         return serve.run(handler, options.port, options.raw)
-    chosen = _chosen(parser, options, len(handler.pipeline.classifier.labels))
+    chosen = _chosen(parser, options, len(handler.classifier.labels))
 
     def classify(name: str) -> dict[str, Any]:
         data = files.read(name, MAX_IMAGE_BYTES)
-        return handler.pipeline.answer(Request([data], False, chosen), Timings())
+        handler.begin()
+        return handler.answer(Request([data], False, chosen))
 
     return _classify(options, classify, jobs=0)
 
@@ -161,9 +154,8 @@ def _format(options: argparse.Namespace, names: list[str]) -> Callable[[dict[str
 def _chosen(parser: argparse.ArgumentParser, options: argparse.Namespace, classes: int) -> Options:
     top = min(DEFAULT_TOP_K, classes) if options.top is None else options.top
     try:
-        return parse_options(
-            top, options.threshold, options.details, classes, asked=options.top is not None
-        )
+        asked = options.top is not None
+        return Options(top, options.threshold, options.details, classes, asked)
     except ActionError as error:
         parser.error(str(error).replace("topK", "--top").replace("threshold", "--threshold"))
 

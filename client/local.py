@@ -5,9 +5,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from action import packed
-from action.activation import Handler, start
-from action.packages import Unfit, use
+from action.activation import Handler
+from action.packages import NAME, Unfit, use
 from client.quiet import silenced
 
 WORK = os.environ.get("CLASSIFY_WORK") or Path(__file__).resolve().parent.parent
@@ -18,7 +17,7 @@ _RUNNING = "{}.{}".format(*sys.version_info)
 
 def handler() -> Handler | str:
     """The handler of the last build for this Python, or why there is none."""
-    folders = [path.parent.name for path in BUILT.glob(f"*/{packed.NAME}")]
+    folders = [path.parent.name for path in BUILT.glob(f"*/{NAME}")]
     built = [name for name in folders if name.replace(".", "").isdigit()]
     if not built:
         return "nothing is built yet: run  python build_zip.py"
@@ -31,7 +30,7 @@ def handler() -> Handler | str:
     # The interpreter's own chatter ("INFO: ...") is for logs, not for a terminal.
     with silenced():
         try:
-            return start(use(str(BUILT / _RUNNING), own=False))
+            return Handler(use(str(BUILT / _RUNNING), own=False))
         except Unfit as error:
             return str(error)
         except Exception as error:
@@ -40,6 +39,6 @@ def handler() -> Handler | str:
 
 def use_packages() -> None:
     """Import Pillow and numpy from the last build, if there is one that runs here."""
-    if (BUILT / _RUNNING / packed.NAME).exists() and not sys.modules.keys() & {"PIL", "numpy"}:
+    if (BUILT / _RUNNING / NAME).exists() and not sys.modules.keys() & {"PIL", "numpy"}:
         with suppress(Unfit, OSError, ValueError):  # who needs them says what is missing
             use(str(BUILT / _RUNNING), own=False)

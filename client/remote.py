@@ -207,7 +207,7 @@ _CAUSES = {
 def _content_type(picture: bytes) -> str:
     """As the function will see it; deployments take every image/... for binary content."""
     try:
-        from action.picture_format import sniff  # needs Pillow
+        from action.picture import sniff  # needs Pillow
 
         return f"image/{sniff(picture).lower()}"
     except (ImportError, ActionError):

@@ -7,7 +7,8 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from builder.console import Console
 from builder.model import Said
 from builder.model_input import Normalization
 from builder.paths import ROOT
+from builder.runtime import DEFAULT, compiled
 from tests.models import COLOURS, Colours
 from tests.pictures import encoded as encoded
 from tests.pictures import plain as plain
@@ -37,6 +39,12 @@ if TYPE_CHECKING:
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 Ask = Callable[..., Any]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with few tests first: theirs take longest, and must not be left for the end."""
+    tests = Counter(item.path for item in items)
+    items.sort(key=lambda item: tests[item.path])
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,6 +70,8 @@ def imagenet_model() -> str:
 def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Callable[..., Path]:
     """Builds a zip, once per set of wishes; skips where the Python for it is not there.
 
+    With the packages that are at hand, if no provider is named.
+
     Once for all processes that run the tests side by side, too.
     """
     shared = tmp_path_factory.getbasetemp()
@@ -72,13 +82,15 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
         python: str = HERE,
         model: str = "",
         labels: str = "",
-        provider: str = "wheels",
+        provider: str = "",
         execution_env: str = "",
         requantize: bool = True,
         normalization: Normalization | None = None,
     ) -> Path:
-        for version in python.split(","):
+        pythons = tuple(python.split(","))
+        for version in pythons:
             interpreter(version)
+        provider = provider or at_hand(pythons)
         inputs = [
             Path(path).read_bytes() if Path(path).is_file() else path.encode()
             for path in (model, labels)
@@ -92,7 +104,7 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
             if output.exists():
                 return output
             wishes = build.Wishes(
-                tuple(python.split(",")),
+                pythons,
                 output,
                 model or None,
                 Said(Path(labels) if labels else None, normalization),
@@ -111,6 +123,12 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
 def zip_path(make_zip: Callable[..., Path], imagenet_model: str) -> Path:
     """The zip for the running Python, with an ImageNet model."""
     return make_zip(HERE, imagenet_model)
+
+
+@pytest.fixture(scope="session")
+def wheels_path(make_zip: Callable[..., Path], imagenet_model: str) -> Path:
+    """The same, of wheels."""
+    return make_zip(HERE, imagenet_model, provider="wheels")
 
 
 @pytest.fixture(scope="session")
@@ -200,6 +218,14 @@ def cases() -> Path:
     if not (SHARED / "cases").is_dir():
         pytest.skip("no reported inputs beside the checkout")
     return SHARED / "cases"
+
+
+def at_hand(pythons: Iterable[str] = (HERE,)) -> str:
+    """The provider of packages that a user has: those compiled before, else wheels, ten times as
+    large.
+    """
+    ready = all(compiled.finished(python, DEFAULT) for python in pythons)
+    return "local" if ready else "wheels"
 
 
 def interpreter(python: str = HERE) -> str:

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from action.packed import Packed
+from action.packages import Packed
 from builder.errors import BuildError
 from builder.paths import BUILD, ROOT
 from builder.tools import environment
@@ -143,7 +143,7 @@ def _fuzz(options: argparse.Namespace) -> None:
     # As if whoever sends it had got the checksums right, and nobody looks at the log.
     stream = PngImagePlugin.ChunkStream
     stream.crc = stream.crc_skip  # type: ignore[method-assign]
-    answer = activation.start(_Folder(options.prepared))
+    answer = activation.Handler(_Folder(options.prepared))
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
     sound = answer({"image": _sound(options.prepared)})
     assert "results" in sound

@@ -27,7 +27,7 @@ BASELINE = {"zip_bytes": 1000.0, "files": 25.0, "imports": 100.0}
 @pytest.fixture(scope="module")
 def archive(make_zip: Callable[..., Path], imagenet_model: str) -> Path:
     interpreter(peers.PYTHON)
-    return make_zip(peers.PYTHON, imagenet_model)
+    return make_zip(peers.PYTHON, imagenet_model, provider="wheels")
 
 
 def planted(archive: Path, folder: Path, files: dict[str, str], code: str = "") -> Path:
@@ -79,8 +79,9 @@ def test_the_limits_are_complete() -> None:
         assert model.keys() == {"compiled", "wheels"}
         for source, baseline in model.items():
             assert isinstance(baseline.pop("measured"), datetime.date)
-            assert FIGURES <= baseline.keys() <= (COMPILED if source == "compiled" else FIGURES)
-            assert 0 < baseline.pop("kernels_ratio", 0.5) < 1
+            assert baseline.keys() == (COMPILED if source == "compiled" else FIGURES)
+            if source == "compiled":
+                assert 0 < baseline.pop("kernels_ratio") < 1
             assert all(value > 1 for value in baseline.values())
             assert baseline["zip_bytes"] < data.zip_limit()
 
@@ -88,7 +89,7 @@ def test_the_limits_are_complete() -> None:
 def test_which_limits() -> None:
     limits = data.read(guard.LIMITS)
     found = guard.baselines(limits, "mobilenet_v1_1.0_224_quant", "compiled")
-    assert FIGURES <= found.keys() <= COMPILED
+    assert found.keys() == COMPILED
     assert found != guard.baselines(limits, "efficientnet_lite0", "compiled")
     with pytest.raises(BuildError, match="expected one of mobilenet_v1, .*, found flowers"):
         guard.baselines(limits, "flowers", "compiled")
@@ -184,7 +185,7 @@ def test_from_end_to_end(
     interpreter(peers.PYTHON)
     limits = tmp_path / "limits.toml"
     # How fast it is, the guard itself says in CI: this test shares the machine.
-    text = re.sub(r"(?m)^warm_ratio = \d", "warm_ratio = 99", guard.LIMITS.read_text())
+    text = re.sub(r"(?m)^(\w+_ratio) = \d", r"\1 = 99", guard.LIMITS.read_text())
     limits.write_text(text)
     monkeypatch.setattr(guard, "LIMITS", limits)
     guard.run(["--model", imagenet_model])

@@ -20,7 +20,7 @@ from builder.errors import ModelError
 from builder.model import NOTHING, Said
 from builder.model_input import Normalization
 from builder.runtime.wheels import pinned
-from tests.conftest import base64_of, encoded, interpreter
+from tests.conftest import PLUS_MINUS_ONE, base64_of, encoded, interpreter
 from tests.models import Colours
 
 NAMES = ("tflite-runtime", "ai-edge-litert", "onnxruntime")
@@ -128,7 +128,7 @@ def test_float_models_are_refused(
     make: Make, tmp_path: Path, colour_labels: Path, console: Console
 ) -> None:
     network = Colours(dtype="float32").write(tmp_path / "colours.tflite")
-    chosen = model.resolve(str(network), Said(colour_labels), console)
+    chosen = model.resolve(str(network), Said(colour_labels, PLUS_MINUS_ONE), console)
     with pytest.raises(ModelError, match=r"expected quantized tensors .* found .*float32"):
         make(chosen, console)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from cyclonedx.model.bom import Bom
 
-from action.packed import Packed
+from action.packages import Packed, in_background
 from builder import archive, build, data, files, interpreters, modules
 from builder.archive import DATE, Entry
 from builder.bytecode import compiled
@@ -26,7 +26,7 @@ from builder.console import Console
 from builder.errors import BuildError
 from builder.paths import ACTION, ROOT
 from builder.runtime.prune import PRUNE, apply
-from tests.conftest import HERE, IMAGE, PYTHONS, clone
+from tests.conftest import HERE, IMAGE, PYTHONS, at_hand, clone
 from tests.models import Colours
 
 CACHED = f"cpython-{HERE.replace('.', '')}"
@@ -77,7 +77,7 @@ def test_the_function_reads_what_is_written(tmp_path: Path) -> None:
     contents = {entry.path: entry.content for entry in ENTRIES if not entry.outside}
     assert packed.names.keys() == contents.keys()
     assert {name: packed.read(name) for name in contents} == contents
-    packed.extract_ahead(["large", "nothing", "noise"])
+    in_background(packed.extracted, ["large", "nothing", "noise"])
     assert Path(packed.extracted("noise")).read_bytes() == contents["noise"]
     for _ in range(2):
         with pytest.raises(FileNotFoundError, match=r"nothing is not in packed\.zip"):
@@ -168,9 +168,9 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
             pass
 
 
-def test_what_is_in(zip_path: Path) -> None:
-    assert zip_path.stat().st_size <= 31_000_000
-    contents = archive.read(zip_path)
+def test_what_is_in(wheels_path: Path) -> None:
+    assert wheels_path.stat().st_size <= 31_000_000
+    contents = archive.read(wheels_path)
     names = [info.filename for info in contents.infos]
     manifest = json.loads(contents.files["manifest.json"])
     licences = contents.files["LICENSES.txt"].decode()
@@ -197,7 +197,7 @@ def test_what_is_in(zip_path: Path) -> None:
         assert text in licences
 
 
-FIRST = {"__init__", "packages", "packed"}
+FIRST = {"__init__", "packages"}
 """Modules of `action/` that are imported before others can be, and ship beside `packed.zip`."""
 
 
@@ -223,9 +223,9 @@ def test_what_is_in_a_precompiled_zip(zip_path: Path, precompiled_path: Path) ->
     assert own == {f"action.{name}" for name in own_modules()}
 
 
-def test_modules_ship_as_code(zip_path: Path) -> None:
+def test_modules_ship_as_code(wheels_path: Path) -> None:
     """All of each package's; and nothing that Python would compile again."""
-    contents = archive.read(zip_path).files
+    contents = archive.read(wheels_path).files
     lib = modules.folder(HERE)
     names = set(modules.read(contents, HERE)[1])
     assert {"numpy", "numpy._core.multiarray", "numpy._core._multiarray_umath"} <= names
@@ -250,10 +250,11 @@ def test_bill_of_materials(zip_path: Path) -> None:
     assert bom.metadata.component.name == "action"
 
 
-def test_no_path_of_this_machine(zip_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["zip_path", "wheels_path"])
+def test_no_path_of_this_machine(request: pytest.FixtureRequest, kind: str) -> None:
     """The code files name files as they are in the zip."""
     home = str(ROOT).encode()
-    for name, content in archive.read(zip_path).files.items():
+    for name, content in archive.read(request.getfixturevalue(kind)).files.items():
         if not name.endswith((".so", ".tflite")) and ".so." not in name:
             assert home not in content, name
             assert b"/tmp/" not in content or name.startswith("lib/"), name
@@ -278,23 +279,30 @@ def test_the_removal_lists_are_alive() -> None:
                     assert apply(alone, names), f"{package['name']}: {pattern} matches nothing"
 
 
-@pytest.mark.parametrize("execution_env", ["", IMAGE], ids=["portable", "precompiled"])
-@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize(
+    ("python", "execution_env", "provider"),
+    [
+        *((python, "", at_hand([python])) for python in PYTHONS),
+        *((python, IMAGE, at_hand([python])) for python in PYTHONS),
+        (HERE, "", "wheels"),
+    ],
+)
 def test_code_files_are_the_same_each_time(
     make_zip: Callable[..., Path],
     imagenet_model: str,
     python: str,
     execution_env: str,
+    provider: str,
     tmp_path: Path,
     console: Console,
 ) -> None:
     """Each Python compiles to the same bytes again, with sets and all."""
-    first = make_zip(python, imagenet_model, execution_env=execution_env)
+    first = make_zip(python, imagenet_model, provider=provider, execution_env=execution_env)
     wishes = build.Wishes(
         (python,),
         tmp_path / "again.zip",
         imagenet_model,
-        provider="wheels",
+        provider=provider,
         execution_env=execution_env,
         smoke=False,
         keep=False,
@@ -312,7 +320,7 @@ def test_two_builds_in_two_folders(
     checkout = clone(tmp_path / "elsewhere" / "checkout")
     model = str((ROOT / imagenet_model).resolve()) if "/" in imagenet_model else imagenet_model
     command = [sys.executable, "build_zip.py", "--model", model, "--python", HERE, "--json"]
-    command += ["--quiet", "--runtime", "wheels"]
+    command += ["--quiet", "--runtime", at_hand()]
     done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (checkout / "dist" / "classify.zip").read_bytes() == zip_path.read_bytes()

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from builder import build, interpreters
+from builder import build, interpreters, smoke
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.model import Said
 from builder.paths import ROOT
 from client.printing import Table
-from tests.conftest import HERE, PYTHONS, encoded, interpreter, plain
+from tests.conftest import HERE, PYTHONS, at_hand, base64_of, encoded, interpreter, plain
 from tests.models import COLOURS, Colours
 
 Done = subprocess.CompletedProcess[str]
@@ -56,11 +56,11 @@ def built(tmp_path_factory: pytest.TempPathFactory, colours: list[str]) -> Path:
     folder = tmp_path_factory.mktemp("built")
     for name in ("action", "client"):
         shutil.copytree(ROOT / name, folder / name)
-    wishes = build.Wishes(
-        (HERE,), folder / "a.zip", colours[1], Said(Path(colours[3])), keep=False, provider="wheels"
-    )
+    said = Said(Path(colours[3]))
+    output = folder / "a.zip"
+    wishes = build.Wishes((HERE,), output, colours[1], said, keep=False, provider=at_hand())
     build.build(wishes, Console(quiet=True))
-    shutil.unpack_archive(folder / "a.zip", folder / "build" / "local" / HERE)
+    shutil.unpack_archive(output, folder / "build" / "local" / HERE)
     return folder
 
 
@@ -376,6 +376,39 @@ def test_help_needs_no_environment(tmp_path: Path) -> None:
         assert option in done.stdout
 
 
+def test_what_options_say_of_a_model_is_in_its_card(tmp_path: Path) -> None:
+    """From the command line to the zip: decided, shown by the build, by --check, and answered."""
+    path, output = tmp_path / "m.tflite", tmp_path / "a.zip"
+    Colours("float32", size=3).write(path)  # [1, 3, 3, 3]: either layout
+    with zipfile.ZipFile(path, "a") as appended:
+        appended.writestr("labels_de.txt", "rot\ngr\u00fcn\nblau\n")
+        appended.writestr("labels_fr.txt", "rouge\nvert\nbleu\n")
+    said = "--locale fr --background yes --layout nhwc --mean 0,0,0 --std 255,255,255"
+    options = ["--model", str(path), *said.split(), "--output", "scores", "--output", str(output)]
+    done = build_zip(*options, "--python", HERE, "--runtime", "wheels", "--no-keep", "--json")
+    assert done.returncode == 0, done.stderr
+    card = json.loads(done.stdout)["model"]["card"]
+    assert card["input"] == (
+        "3 x 3 RGB, channels last (--layout), float32; pixels enter as 0..1, 0..1, 0..1 "
+        "(--mean and --std)"
+    )
+    assert card["output"].endswith(
+        "independent scores of 3 classes, each 0..1, as they are (--output)"
+    )
+    assert card["labels"].startswith("3 from labels_fr.txt inside m.tflite")
+    assert card["labels"].endswith("'rouge' to 'bleu'; class 0 is background")
+    checked = build_zip("--check", str(output), "--json")
+    assert json.loads(checked.stdout)["card"] == card
+    assert all(f"{title}: {text}" in " ".join(done.stderr.split()) for title, text in card.items())
+    with smoke.launched(output, interpreter()) as running:
+        picture = base64_of(encoded(plain("blue")))
+        answer = running.run({"image": picture, "details": True, "topK": 3})
+    assert answer["details"]["model"]["card"] == card
+    best, *others = answer["results"]
+    assert (best["className"], best["probability"]) == ("bleu", 1.0)
+    assert {each["className"]: each.get("background") for each in others}["rouge"] is True
+
+
 def test_the_log_of_a_build(colours: list[str], tmp_path: Path) -> None:
     output = tmp_path / "new folder" / "c.zip"
     done = build_zip(*colours, "--python", HERE, "--output", str(output), "--no-keep")
@@ -432,6 +465,7 @@ def test_killed_builds_leave_no_zip(colours: list[str], tmp_path: Path) -> None:
         with subprocess.Popen(
             command,
             cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
             stderr=subprocess.PIPE,
             text=True,
             # in the background of a script the tests themselves may ignore SIGINT

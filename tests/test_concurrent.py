@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.paths import BUILD, ROOT
+from builder.paths import BUILD, DEFLATED, ROOT
 from tests.conftest import HERE
 from tests.models import COLOURS, Colours
 
@@ -59,7 +59,7 @@ def command(options: list[str], output: Path, root: Path = ROOT) -> list[str]:
 def start(options: list[str], output: Path, root: Path, cache: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command(options, output, root),
-        env={**os.environ, "XDG_CACHE_HOME": str(cache)},
+        env={**os.environ, "XDG_CACHE_HOME": str(cache), "TMPDIR": str(cache.parent)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -161,6 +161,7 @@ def test_builds_that_are_killed(model: list[str], downloads: Path, tmp_path: Pat
     """
     root = checkout(tmp_path / "checkout")
     shutil.copytree(downloads, root / "build" / "downloads")
+    shutil.copytree(DEFLATED, root / "build" / "deflated", dirs_exist_ok=True)
     output = tmp_path / "out" / "a.zip"
     options = [*model, "--runtime", "wheels"]
     rng = random.Random(7)
@@ -178,7 +179,7 @@ def test_builds_that_are_killed(model: list[str], downloads: Path, tmp_path: Pat
             process.communicate(timeout=500)
             whole = time.monotonic() - began
         if rng.random() < 0.5:
-            for folder in ("runtimes", "local", "deflated", "requantized"):
+            for folder in ("runtimes", "local", "requantized"):
                 shutil.rmtree(root / "build" / folder, ignore_errors=True)
         process = start(options, output, root, tmp_path / "cache")
         with suppress(subprocess.TimeoutExpired):

@@ -26,7 +26,7 @@ from builder.deploy import action, credentials, digitalocean
 from builder.deploy.openwhisk import Info, parse_name
 from builder.errors import BuildError
 from builder.paths import ROOT
-from tests.conftest import HERE, base64_of, encoded, plain
+from tests.conftest import HERE, at_hand, base64_of, encoded, plain
 from tests.models import Colours
 from tests.openwhisk import AUTH, OpenWhisk, openwhisk
 from tests.test_page import Visit
@@ -171,7 +171,7 @@ def test_built_for_a_kind_of_the_host(
 ) -> None:
     """From a model to an answer in one command; the host's one kind decides the Python."""
     model = Colours("uint8").write(tmp_path / "colours.tflite")
-    options = ["--model", model, "--labels", colour_labels, "--runtime", "wheels", "--no-keep"]
+    options = ["--model", model, "--labels", colour_labels, "--runtime", at_hand(), "--no-keep"]
     done = build_zip(*options, "--output", tmp_path / "a.zip", "--deploy")
     assert done.status == 0, done.err
     assert platform.actions["classify"].kind == f"python:{HERE}"
@@ -186,22 +186,25 @@ def test_said_before_anything_is_built(
     wrong = properties(tmp_path / "..", platform, AUTH[:-1] + "x")
     none = tmp_path / "empty"
     none.touch()
-    cases: list[tuple[list[str], dict[str, str], str]] = [
-        (["--deploy"], {"WSK_CONFIG_FILE": str(wrong)}, "does not accept the key"),
-        (["--deploy"], {"WSK_CONFIG_FILE": str(none)}, "expected an API host, found none"),
-        (["--deploy", "--apihost", "http://127.0.0.1:1"], {}, "cannot be reached"),
-        (["--deploy", "--apihost", "a b"], {}, "--apihost: expected a host"),
-        (["--deploy", "--auth", "nonsense"], {}, "--auth: expected USER:PASSWORD"),
-        (["--deploy", "a/b/c"], {}, "[/NAMESPACE/][PACKAGE/]ACTION"),
-        (["--deploy", "/other/classify"], {}, "the key may not do this"),
-        (["--apihost", "127.0.0.1"], {}, "--apihost goes with --deploy"),
-        (["--deploy", "--undeploy"], {}, "either --deploy or --undeploy"),
+    cases: list[tuple[list[str], dict[str, str], int, str]] = [
+        (["--deploy"], {"WSK_CONFIG_FILE": str(wrong)}, 1, "does not accept the key"),
+        (["--deploy"], {"WSK_CONFIG_FILE": str(none)}, 2, "expected an API host, found none"),
+        (["--undeploy"], {"WSK_CONFIG_FILE": str(none)}, 2, "expected an API host, found none"),
+        (["--deploy", "--apihost", "http://127.0.0.1:1"], {}, 1, "cannot be reached"),
+        (["--deploy", "--apihost", "a b"], {}, 2, "--apihost: expected a host"),
+        (["--deploy", "--auth", "nonsense"], {}, 2, "--auth: expected USER:PASSWORD"),
+        (["--deploy", "a/b/c"], {}, 2, "[/NAMESPACE/][PACKAGE/]ACTION"),
+        (["--deploy", "/other/classify"], {}, 1, "the key may not do this"),
+        (["--apihost", "127.0.0.1"], {}, 2, "--apihost goes with --deploy"),
+        (["--deploy", "--undeploy"], {}, 2, "either --deploy or --undeploy"),
     ]
     if HERE != "3.12":
-        cases.append((["--deploy", "--python", "3.12"], {}, f"it has python:{HERE}"))
-    for arguments, environment, text in cases:
-        done = build_zip(*arguments, "--output", output, **environment)
-        assert done.status in (1, 2), arguments
+        cases.append((["--deploy", "--python", "3.12"], {}, 1, f"it has python:{HERE}"))
+    for arguments, environment, status, text in cases:
+        done = build_zip(
+            *arguments, *(["--output", output] * ("--undeploy" not in arguments)), **environment
+        )
+        assert done.status == status, (arguments, done.err)
         assert text in flat(done.err), (arguments, done.err)
     assert not output.exists()
     assert {method for method, _ in platform.requests} == {"GET"}

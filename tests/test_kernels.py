@@ -40,8 +40,8 @@ def test_kernels_agree_with_plain_c_and_stay_in_bounds(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
-GEMM = "qs8-qc8w-gemm-4x16c4-avx2-maddubs.c"
-PACK = "qs8-qc8w-packw-x16c4-avx2-maddubs.c"
+GEMM = "qs8-qc8w-gemm-8x8c4-avx2-maddubs.c"
+PACK = "qs8-qc8w-packw-x8c4-avx2-maddubs.c"
 DWCONV = "qs8-qc8w-dwconv-32c-avx2-madd.c"
 
 
@@ -49,10 +49,12 @@ DWCONV = "qs8-qc8w-dwconv-32c-avx2-madd.c"
 @pytest.mark.parametrize(
     ("file", "right", "wrong"),
     [
-        (PACK, "limit = _mm256_set1_epi16(128)", "limit = _mm256_set1_epi16(131)"),
+        (PACK, "_mm256_set1_epi8((char) 128)", "_mm256_set1_epi8((char) 131)"),
         (PACK, "128 + params->input_zero_point", "127 + params->input_zero_point"),
         (GEMM, "in == rows->zero ? in : in + rows->offset", "in + rows->offset"),
-        (GEMM, "unsafe + first / CHAIN_K", "unsafe + 0 * first / CHAIN_K"),
+        (GEMM, "_mm256_cmpeq_epi64(next, zero)", "_mm256_cmpeq_epi64(here, zero)"),
+        (GEMM, "block.first == 0 ?", "true ?"),
+        (DWCONV, "outputs == 2 ? column - 1", "outputs == 2 ? column"),
         (DWCONV, "widened(_mm256_unpackhi_epi8(high, high))", "_mm256_setzero_si256()"),
         ("requantize-avx2.h", "_mm256_adds_epi16", "_mm256_add_epi16"),
     ],

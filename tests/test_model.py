@@ -391,6 +391,28 @@ def concatenated(graph: Graph, x: Value) -> Value:
     return apply(graph, "CONCATENATION", parts, (1, 3), schema.ConcatenationOptionsT(axis=1))
 
 
+def joined(graph: Graph, x: Value) -> Value:
+    """A softmax, beside another one of half the logits."""
+    parts = [softmax(graph, x), softmax(graph, times(0.5)(graph, x))]
+    return apply(graph, "CONCATENATION", parts, (1, 6), schema.ConcatenationOptionsT(axis=1))
+
+
+def negative(graph: Graph, x: Value) -> Value:
+    return apply(graph, "NEG", [x], x.shape, schema.NegOptionsT())
+
+
+def sigmoid_by_tanh(graph: Graph, x: Value) -> Value:
+    half = graph.constant(np.array(0.5, np.float32))
+    x = apply(graph, "TANH", [times(0.5)(graph, x)], x.shape)
+    x = times(0.5)(graph, x)
+    return apply(graph, "ADD", [x, half], x.shape, schema.AddOptionsT())
+
+
+def likeliest(graph: Graph, x: Value) -> Value:
+    options = schema.ReducerOptionsT(keepDims=True)
+    return apply(graph, "REDUCE_MAX", [x, graph.integers(1)], (1, 1), options)
+
+
 def behind(first: Tail, *others: Tail) -> Tail:
     def tail(graph: Graph, x: Value) -> Value:
         for each in (first, *others):
@@ -437,6 +459,8 @@ def expected(kind: str, logits: list[int]) -> Any:
         (reshape, "softmax", "softmax"),
         (logistic, "sigmoid", ""),
         (behind(logistic, concatenated), "sigmoid", ""),
+        (sigmoid_by_tanh, "sigmoid", ""),
+        (behind(softmax, concatenated, reshape), "softmax", ""),
     ],
 )
 def test_last_operators(
@@ -484,68 +508,57 @@ def added(graph: Graph, x: Value) -> Value:
     return apply(graph, "ADD", [x, half], x.shape, schema.AddOptionsT())
 
 
-def negative(graph: Graph, x: Value) -> Value:
-    return apply(graph, "NEG", [x], x.shape, schema.NegOptionsT())
-
-
-def tanh(graph: Graph, x: Value) -> Value:
-    return apply(graph, "TANH", [x], x.shape)
-
-
-def likeliest(graph: Graph, x: Value) -> Value:
-    return apply(graph, "REDUCE_MAX", [x, graph.integers(1)], (1,), schema.ReducerOptionsT())
-
-
 @pytest.mark.parametrize(
-    ("tail", "said"),
+    ("tail", "classes", "text"),
     [
-        (behind(times(0.1), added), "FULLY_CONNECTED, behind it MUL, ADD, as for logits, but"),
-        (behind(log_softmax, negative), "costs, least for the likeliest"),
-        (behind(softmax, times(255)), "shares: .* add up to 255"),
-        (behind(logistic, times(100)), "its last operator is LOGISTIC, behind it MUL, but"),
-        (tanh, "its last operator is TANH, but its outputs are outside 0..1"),
-        (behind(softmax, likeliest), "that of the likeliest, by REDUCE_MAX"),
+        (behind(softmax, times(255)), 3, "found shares: .* they add up to 255"),
+        (behind(log_softmax, negative), 3, r"found costs, .* and exp\(-x\) add up to 1"),
+        (behind(softmax, likeliest), 1, "found that of the likeliest, by REDUCE_MAX"),
+        (lambda graph, x: apply(graph, "TANH", [x], x.shape), 3, "TANH, but its outputs are out"),
+        (behind(logistic, times(100)), 3, "LOGISTIC, behind it MUL, but its outputs are outside"),
+        (behind(times(0.1), added), 3, "FULLY_CONNECTED, behind it MUL, ADD, as for logits, but"),
     ],
 )
-def test_outputs_that_are_not_what_they_seem(
-    tail: Tail, said: str, tmp_path: Path, labels: Path, console: Console
+def test_scores_of_another_kind(
+    tail: Tail, classes: int, text: str, tmp_path: Path, labels: Path, console: Console
 ) -> None:
-    path = str(dense(tmp_path / "m.tflite", tail=tail))
-    with pytest.raises(ModelError, match=said) as caught:
-        resolve(path, Said(labels, ZERO_TO_ONE), console)
-    assert caught.value.hint
+    path = dense(tmp_path / "m.tflite", tail=tail)
+    labels.write_text("\n".join(["red", "green", "blue"][: max(classes, 2)]))
+    with pytest.raises(ModelError, match=text):
+        resolve(str(path), Said(labels, ZERO_TO_ONE), console)
 
 
-def test_two_softmaxes_side_by_side(tmp_path: Path, labels: Path, console: Console) -> None:
-    """As of a hierarchy: their probabilities add up to 2."""
-
-    def tail(graph: Graph, x: Value) -> Value:
-        parts = [softmax(graph, x), softmax(graph, times(0.5)(graph, x))]
-        return apply(graph, "CONCATENATION", parts, (1, 6), schema.ConcatenationOptionsT(axis=1))
-
-    labels.write_text("a\nb\nc\nd\ne\nf\n")
-    found = resolve(
-        str(dense(tmp_path / "m.tflite", tail=tail)), Said(labels, ZERO_TO_ONE), console
-    )
-    assert found.settings["card"]["output"].startswith("independent scores of 6 classes")
+def test_two_softmaxes_are_no_probabilities(tmp_path: Path, labels: Path, console: Console) -> None:
+    """Each adds up to 1: all of them to 2."""
+    labels.write_text("a\nb\nc\nd\ne\nf")
+    path = dense(tmp_path / "m.tflite", tail=joined)
+    found = resolve(str(path), Said(labels, ZERO_TO_ONE), console)
+    assert "independent scores of 6 classes" in found.settings["card"]["output"]
 
 
-def test_what_the_user_says_of_the_output_against_the_file(
+def test_what_the_user_says_of_the_output_is_held_against_it(
     tmp_path: Path, labels: Path, console: Console, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    path = dense(tmp_path / "m.tflite")
     for kind in ("probabilities", "scores"):
-        path = str(dense(tmp_path / "m.tflite"))
         with pytest.raises(ModelError, match=f"--output {kind}: expected outputs of 0..1") as no:
-            resolve(path, Said(labels, ZERO_TO_ONE, output=kind), console)
+            resolve(str(path), Said(labels, ZERO_TO_ONE, output=kind), console)
         assert "--output logits" in no.value.hint
-    path = str(dense(tmp_path / "m.tflite", tail=softmax))
-    card = resolve(path, Said(labels, ZERO_TO_ONE, output="logits"), console).settings["card"]
-    assert "(--output, though its last operator is SOFTMAX)" in card["output"]
-    assert "though its last operator is SOFTMAX" in " ".join(capsys.readouterr().err.split())
-    # The same answer for all pictures is refused, unless the user says what it is.
-    path = str(dense(tmp_path / "m.tflite", tail=behind(times(0.0), softmax)))
-    found = resolve(path, Said(labels, ZERO_TO_ONE, output="probabilities"), console)
-    assert "the same for all 15 pictures" in found.settings["card"]["output"]
+    path = dense(tmp_path / "m.tflite", tail=softmax)
+    found = resolve(str(path), Said(labels, ZERO_TO_ONE, output="logits"), Console())
+    assert "--output, though its last operator is SOFTMAX" in found.settings["card"]["output"]
+    assert "though its last operator is SOFTMAX" in capsys.readouterr().err
+
+
+def test_what_the_user_says_of_the_input_is_held_against_it(
+    tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Pixels as -1..1 into a tensor that holds 0..1: half of them would be cut off."""
+    path = Colours(dtype="uint8", softmax=True).write(tmp_path / "m.tflite")
+    said = Said(labels, Normalization((127.5,), (127.5,)))
+    found = resolve(str(path), said, Console())
+    assert "though its scale and zero point hold 0..1" in found.settings["card"]["input"]
+    assert "hold 0..1" in capsys.readouterr().err
 
 
 def test_one_score_for_each_picture_of_a_free_batch(
@@ -598,8 +611,11 @@ def test_outputs_that_are_no_numbers(tmp_path: Path, labels: Path, console: Cons
 
 def test_outputs_that_are_always_the_same(tmp_path: Path, labels: Path, console: Console) -> None:
     path = dense(tmp_path / "m.tflite", tail=behind(times(0.0), softmax))
-    with pytest.raises(ModelError, match="the same for all 15 pictures"):
+    with pytest.raises(ModelError, match="the same for all 15 pictures") as no:
         resolve(str(path), Said(labels, ZERO_TO_ONE), console)
+    assert "--output probabilities" in no.value.hint
+    found = resolve(str(path), Said(labels, ZERO_TO_ONE, output="probabilities"), console)
+    assert "the same for all 15 pictures" in found.settings["card"]["output"]
 
 
 def test_one_score_of_two_classes(tmp_path: Path, labels: Path, console: Console) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from builder import build, data, interpreters, options
-from builder.errors import BuildError, UsageError
+from builder.errors import UsageError
 from builder.paths import ROOT
 from tests.test_files import KINDS as SPECIAL
 from tests.test_files import special
@@ -57,6 +57,7 @@ def refused(*arguments: str) -> UsageError:
         ("--mean 1 --std nan", "--std: expected a number above 0, found nan"),
         ("--mean 1,2 --std 1", "argument --mean: expected one number or three, found '1,2'"),
         ("--mean 1 --std 1,0,1", "--std: expected a number above 0, found 0.0"),
+        ("--output logits --output scores", "--output: expected one kind, found logits and scores"),
         ("--check {zip} --output logits", "--output does not go with --check"),
         ("--check {zip} --layout nchw", "--layout does not go with --check"),
         ("--mean inf --std 1", "--mean: expected a number, found inf"),
@@ -113,7 +114,7 @@ def test_inputs_that_are_no_files(tmp_path: Path, kind: str) -> None:
     )
     for option in ("--labels", "--model"):
         assert f"found the {shown}" in str(refused(option, str(path)))
-    with pytest.raises(BuildError, match="cannot read .*: expected a zip, found the"):
+    with pytest.raises(UsageError, match="--check: expected a zip, found the"):
         options.check(options.parser().parse_args(["--check", str(path)]))
 
 
@@ -148,7 +149,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         (["--python", "3.11.7"], 2),
         (["--runtime", "wheels", "--ops", "all"], 2),
         (["--check", "README.md"], 1),
-        (["--check", "no such file"], 1),
+        (["--check", "no such file"], 2),
         (["--model", "README.md"], 1),
     ],
 )

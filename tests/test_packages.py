@@ -17,15 +17,15 @@ from typing import Any
 
 import pytest
 
-from action.packages import Unfit, failing, use
-from action.packed import Packed
+from action.packages import Packed, Unfit, failing, use
 from builder import smoke
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.paths import ACTION
-from builder.runtime import DEFAULT, wheels
+from builder.runtime import DEFAULT
+from builder.runtime.providers import PROVIDERS
 from tests import zips
-from tests.conftest import HERE, base64_of, interpreter
+from tests.conftest import HERE, at_hand, base64_of, interpreter
 
 LIB = f"lib/{HERE}"
 ESPRESSO = base64_of(SAMPLE)
@@ -145,7 +145,8 @@ def test_traceback_through_an_archived_module(portable: Path, console: Console) 
     done = python(portable, "from PIL import Image\nImage.new('no such mode', (1, 1))")
     found = re.search(rf'File "{LIB}/PIL/Image\.py", line (\d+), in new\n', done.stderr)
     assert found, done.stderr
-    source = (wheels.provide(HERE, DEFAULT, console).folder / "PIL" / "Image.py").read_text("utf-8")
+    packages = PROVIDERS[at_hand()](HERE, DEFAULT, console).folder
+    source = (packages / "PIL" / "Image.py").read_text("utf-8")
     assert "core." in source.splitlines()[int(found[1]) - 1]
 
 

@@ -17,8 +17,7 @@ from PIL import Image, ImageOps
 
 from action import picture as picture_module
 from action import picture_cost
-from action.picture import decode
-from action.picture_format import FORMATS, sniff
+from action.picture import FORMATS, decode, sniff
 from action.request import ImageError
 from builder.build import SAMPLE
 from builder.paths import ROOT
@@ -29,7 +28,8 @@ ORANGE = (255, 128, 0)
 
 
 def pixels(content: bytes, crop: float = 1.0, channels: int = 3) -> np.ndarray[Any, Any]:
-    return decode(content, SIDE, SIDE, channels, crop).pixels
+    found: np.ndarray[Any, Any] = decode(content, SIDE, SIDE, channels, crop).pixels
+    return found
 
 
 def halves(size: tuple[int, int] = (64, 64)) -> Image.Image:

@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from action.classifier import Classifier
 from action.picture import decode
+from action.request import Options
 from builder import build, model, smoke, trial
 from builder.console import Console
 from builder.download import Package, from_index
@@ -65,6 +66,7 @@ FACES = Package(
 )
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 TENTHS = [f"{n / 10:.1f}" for n in range(100)]
+BEST = Options(1, 0.0, False, classes=1)
 
 
 def as_they_are(pixels: Pixels) -> Pixels:
@@ -221,17 +223,17 @@ def pointer(value: float) -> Image.Image:
 def test_digits_are_read(tmp_path: Path, console: Console) -> None:
     reads = classifier(resolved("digits", tmp_path, console)[1])
     for number in range(10):
-        [best] = reads.rank(np.asarray(digit(number)), 1, 0.0)
-        assert (best.label, best.score > 0.5) == (f"{number}.0", True)
+        [best] = reads.rank(np.asarray(digit(number)), BEST)
+        assert (best["className"], best["probability"] > 0.5) == (f"{number}.0", True)
 
 
 @pytest.mark.parametrize("name", ["pointers", "pointers, older"])
 def test_pointers_are_read(name: str, tmp_path: Path, console: Console) -> None:
     reads = classifier(resolved(name, tmp_path, console)[1])
     for value in np.arange(0, 10, 0.7):
-        [best] = reads.rank(np.asarray(pointer(float(value))), 1, 0.0)
-        apart = abs(float(best.label) - value)
-        assert min(apart, 10 - apart) <= 0.25, f"{value:.1f}: {best.label}"
+        [best] = reads.rank(np.asarray(pointer(float(value))), BEST)
+        apart = abs(float(best["className"]) - value)
+        assert min(apart, 10 - apart) <= 0.25, f"{value:.1f}: {best['className']}"
 
 
 def test_cifars_classes_are_seen(tmp_path: Path, console: Console, shared_images: Path) -> None:
@@ -250,7 +252,7 @@ def test_cifars_classes_are_seen(tmp_path: Path, console: Console, shared_images
         wanted = truth.get(path.stem.partition("_")[2])
         if wanted:
             pixels = decode(path.read_bytes(), 32, 32, 3, 0.875).pixels
-            right += sees.rank(pixels, 1, 0.0)[0].label == wanted
+            right += sees.rank(pixels, BEST)[0]["className"] == wanted
             seen += 1
     assert seen >= 6
     assert right >= seen * 0.6, f"{right} of {seen}"

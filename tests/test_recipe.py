@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -144,8 +146,6 @@ COMMENTS = {
     ".txt": "# a comment\n",
 }
 RECIPE = sorted(path for path in HERE.rglob("*") if path.is_file() and path.suffix != ".pyc")
-
-
 COMPILED = {"xnnpack", "codecs", "tflite", "numpy", "wrapper", "pillow"}
 STEPS = {
     "numpy/build.py": {"numpy", "wrapper"},
@@ -186,7 +186,7 @@ by what they pin; all others that are not named here concern every step."""
 INERT = ("pins.toml", "__init__.py")
 """Names of files that no step takes as a whole."""
 KEYS = """
-import json, re, sys
+import functools, json, re, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from builder.native import steps, toolchain
@@ -196,7 +196,9 @@ def step(self, name, inputs, work):
     return keys[name]
 steps.Builder.step = step
 toolchain.Toolchain.compiler = "c++ 12"
-from builder.native import recipe, export, sources, target
+from builder.native import recipe
+recipe.meaning = functools.cache(recipe.meaning)  # of what this process does not edit
+from builder.native import export, sources, target
 tools = toolchain.Toolchain(steps.Builder(Path(sys.argv[1], "build"), 1))
 python = target.Python("python", "3.11.2", "cp311", "include", ".so")
 export.build(tools, sources.Sources(tools, [], "3.11"), python, "classifier")
@@ -208,7 +210,7 @@ print(json.dumps({short(name): key for name, key in keys.items()}))
 
 def keys(checkout: Path) -> dict[str, str]:
     """The key of each step, and of the whole recipe as `key`."""
-    command = [sys.executable, "-I", "-B", "-c", KEYS, str(checkout)]
+    command = [sys.executable, "-I", "-c", KEYS, str(checkout)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     answer: dict[str, str] = json.loads(done.stdout)
@@ -224,25 +226,53 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("path", RECIPE, ids=lambda path: path.relative_to(HERE).as_posix())
-def test_what_a_change_compiles_again(path: Path, checkout: Path) -> None:
-    """A change of a file: its package's steps and the whole's key; a comment: nothing."""
-    name = path.relative_to(HERE).as_posix()
-    edited = checkout / "builder" / "native" / name
-    before = keys(checkout)
-    text = edited.read_text("utf-8")
-    kind = "" if path.name == "CMakeLists.txt" else path.suffix
+@pytest.fixture(scope="module")
+def before(checkout: Path) -> dict[str, str]:
+    """The keys of what is not edited."""
+    return keys(checkout)
+
+
+@contextmanager
+def edited(checkout: Path, changes: dict[str, str]) -> Iterator[None]:
+    """Files of the recipe with another content, until the block ends."""
+    folder = checkout / "builder" / "native"
+    texts = {name: (folder / name).read_text("utf-8") for name in changes}
     try:
-        if kind in COMMENTS:
-            edited.write_text(f"{text}\n{COMMENTS[kind]}\n", "utf-8")
-            assert keys(checkout) == before, "a comment must not change a key"
-        if kind == ".patch":
-            edited.write_text(f"A comment.\n{text}", "utf-8")
-            assert keys(checkout) == before, "a patch's head must not change a key"
-        edited.write_text(text + CHANGES.get(kind, "\n"), "utf-8")
-        after = keys(checkout)
+        for name, text in changes.items():
+            (folder / name).write_text(text, "utf-8")
+        yield
     finally:
-        edited.write_text(text, "utf-8")
+        for name, text in texts.items():
+            (folder / name).write_text(text, "utf-8")
+
+
+def kind(path: Path) -> str:
+    return "" if path.name == "CMakeLists.txt" else path.suffix
+
+
+def test_comments_compile_nothing_again(checkout: Path, before: dict[str, str]) -> None:
+    """One in every file that may have one, at its end; in patches at their head."""
+    commented = {}
+    for path in RECIPE:
+        text = path.read_text("utf-8")
+        if kind(path) in COMMENTS:
+            text = f"{text}\n{COMMENTS[kind(path)]}\n"
+        elif kind(path) == ".patch":
+            text = f"A comment.\n{text}"
+        else:
+            continue
+        commented[path.relative_to(HERE).as_posix()] = text
+    assert len(commented) > 50
+    with edited(checkout, commented):
+        assert keys(checkout) == before
+
+
+@pytest.mark.parametrize("path", RECIPE, ids=lambda path: path.relative_to(HERE).as_posix())
+def test_what_a_change_compiles_again(path: Path, checkout: Path, before: dict[str, str]) -> None:
+    """Its package's steps, and the whole's key is another."""
+    name = path.relative_to(HERE).as_posix()
+    with edited(checkout, {name: path.read_text("utf-8") + CHANGES.get(kind(path), "\n")}):
+        after = keys(checkout)
     changed = {step for step in before if after[step] != before[step]}
     if name in recipe.WITHOUT_EFFECT:
         assert changed == set()
@@ -265,17 +295,13 @@ def test_what_a_change_compiles_again(path: Path, checkout: Path) -> None:
     ],
 )
 def test_what_another_file_of_a_source_compiles_again(
-    source: str, steps: set[str], checkout: Path
+    source: str, steps: set[str], checkout: Path, before: dict[str, str]
 ) -> None:
-    before = keys(checkout)
     pin = pins("3.11")[source]
-    file = checkout / "builder" / "native" / pin.folder / "pins.toml"
-    text = file.read_text("utf-8")
-    try:
-        file.write_text(text.replace(pin.sha256, "0" * 64), "utf-8")
+    name = f"{pin.folder}/pins.toml"
+    text = (HERE / name).read_text("utf-8")
+    with edited(checkout, {name: text.replace(pin.sha256, "0" * 64)}):
         after = keys(checkout)
-    finally:
-        file.write_text(text, "utf-8")
     assert {step for step in before if after[step] != before[step]} == {*steps, "key"}
 
 

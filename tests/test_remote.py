@@ -421,7 +421,7 @@ def test_a_server_that_goes_away(pictures: Path, run: Run) -> None:
         endpoint._reached = True
     began = time.monotonic()
     names = [str(path) for path in sorted(pictures.iterdir())]
-    chosen = Options(1, 0.0, False)
+    chosen = Options(1, 0.0, False, classes=2)
 
     def classify(name: str) -> dict[str, Any]:
         return endpoint.classify(Path(name).read_bytes(), chosen)

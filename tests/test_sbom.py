@@ -92,7 +92,7 @@ def test_that_the_schema_finds_what_is_wrong() -> None:
 
 
 def test_of_a_zip(make_zip: Callable[..., Path], imagenet_model: str) -> None:
-    path = make_zip(PYTHONS[0], imagenet_model)
+    path = make_zip(PYTHONS[0], imagenet_model, provider="wheels")
     text = archive.read(path).files[provenance.SBOM].decode()
     assert vulnerabilities._read(path) == json.loads(text)  # what --audit finds in it
     assert problems(text) == ""

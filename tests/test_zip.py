@@ -23,7 +23,17 @@ from builder.errors import BuildError
 from builder.model import Said
 from builder.model_input import Normalization
 from tests import zips
-from tests.conftest import HERE, PANDA, PYTHONS, SHARED, base64_of, encoded, interpreter, plain
+from tests.conftest import (
+    HERE,
+    PANDA,
+    PYTHONS,
+    SHARED,
+    at_hand,
+    base64_of,
+    encoded,
+    interpreter,
+    plain,
+)
 from tests.models import COLOURS, Colours
 
 ESPRESSO = base64_of(SAMPLE)
@@ -163,7 +173,8 @@ def test_odd_json_is_answered(action: smoke.Action, line: bytes) -> None:
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_every_python(make_zip: Callable[..., Path], imagenet_model: str, python: str) -> None:
-    with smoke.launched(make_zip(python, imagenet_model), interpreter(python)) as running:
+    archive = make_zip(python, imagenet_model, provider="wheels")
+    with smoke.launched(archive, interpreter(python)) as running:
         answer = running.run({"image": ESPRESSO, "details": True})
     assert answer["results"][0]["className"] == "espresso"
     assert answer["details"]["python"].startswith(python + ".")
@@ -175,10 +186,10 @@ def test_two_pythons_in_one_zip(
     """The function takes the packages of the Python it runs on; a third is told of both."""
     two, third = ["3.11", "3.12"], "3.13"
     with pytest.raises(BuildError, match="expected at most 37748736 bytes") as caught:
-        make_zip(",".join(two), imagenet_model)
+        make_zip(",".join(two), imagenet_model, provider="wheels")
     assert "one zip for each" in caught.value.hint
     monkeypatch.setitem(data.platform()["limits"], "zip_bytes", 10**8)
-    archive = make_zip(",".join(two), imagenet_model)
+    archive = make_zip(",".join(two), imagenet_model, provider="wheels")
     for python in two:
         with smoke.launched(archive, interpreter(python)) as running:
             answer = running.run({"image": ESPRESSO, "details": True})
@@ -253,7 +264,7 @@ def test_mean_and_std_per_channel(tmp_path: Path, console: Console, colour_label
     output = tmp_path / "a.zip"
     scaled = Normalization((0.0, 0.0, 0.0), (255.0, 127.5, 255.0))
     said = Said(colour_labels, scaled, output="logits")
-    wishes = build.Wishes((HERE,), output, str(model), said, provider="wheels", keep=False)
+    wishes = build.Wishes((HERE,), output, str(model), said, provider=at_hand(), keep=False)
     build.build(wishes, console)
     with smoke.launched(output, interpreter()) as running:
         answer = running.run({"image": base64_of(encoded(plain("#ffff00")))})
@@ -268,7 +279,7 @@ def test_every_module_that_ships_imports(
     make_zip: Callable[..., Path], imagenet_model: str, python: str, tmp_path: Path
 ) -> None:
     """What the removal lists leave must be whole."""
-    assert_all_import(make_zip(python, imagenet_model), python, tmp_path)
+    assert_all_import(make_zip(python, imagenet_model, provider="wheels"), python, tmp_path)
 
 
 def assert_all_import(path: Path, python: str, folder: Path, least: int = 80) -> None:

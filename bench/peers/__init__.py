@@ -21,6 +21,7 @@ from builder import build, data, interpreters, smoke
 from builder.archive import read
 from builder.console import Console
 from builder.errors import BuildError
+from builder.files import replacing
 from builder.interpreters import Interpreter
 from builder.model import Model, Said
 from builder.paths import BUILD
@@ -184,7 +185,7 @@ def hello(precompiled: bool = False) -> Peer:
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     output = FOLDER / ("hello-precompiled.zip" if precompiled else "hello.zip")
-    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as archive:
+    with replacing(output) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         if precompiled:
             archive.writestr("main__.py", HELLO)
             start = zipfile.ZipInfo("exec")

@@ -17,7 +17,7 @@ from builder.console import Console
 from builder.deploy import action, credentials, digitalocean
 from builder.deploy.action import Deployment, Kind, Web
 from builder.deploy.openwhisk import Info, Name, OpenWhisk, parse_name
-from builder.errors import BuildError
+from builder.errors import BuildError, UsageError
 
 DIGITALOCEAN = "digitalocean"
 PLATFORMS = ("openwhisk", DIGITALOCEAN)
@@ -51,7 +51,7 @@ class Target:
         self._platform: OpenWhisk | None = None
         if asked.platform == DIGITALOCEAN:
             if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", asked.name):
-                raise BuildError(f"--deploy: expected a function's name, found {asked.name!r}")
+                raise UsageError(f"--deploy: expected a function's name, found {asked.name!r}")
             self._name = Name("_", "", asked.name)
             self._info, self._host = Info(None, None), "DigitalOcean"
             return

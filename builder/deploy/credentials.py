@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from builder.errors import BuildError
+from builder.errors import BuildError, UsageError
 
 SET_UP = "wsk property set --apihost HOST --auth KEY"
 
@@ -49,25 +49,26 @@ def host(apihost: str = "", auth: str = "", insecure: bool = False) -> Host:
         insecure: do not verify the host's certificate.
 
     Raises:
-        BuildError: the host or the key is not to be had, or does not look like one.
+        UsageError: the host or the key is not to be had, or does not look like one.
+        BuildError: the properties cannot be read.
     """
     path = properties_file()
     properties = read_properties(path)
     apihost = apihost or properties.get("APIHOST", "")
     key = auth or properties.get("AUTH", "")
     if not apihost:
-        raise BuildError(
-            f"--deploy: expected an API host, found none (APIHOST in {path})",
+        raise UsageError(
+            f"expected an API host, found none (APIHOST in {path})",
             f"pass --apihost HOST, or set it once: {SET_UP}",
         )
     if not key:
-        raise BuildError(
-            f"--deploy: expected a key for {apihost}, found none (AUTH in {path})",
+        raise UsageError(
+            f"expected a key for {apihost}, found none (AUTH in {path})",
             f"pass --auth KEY, or set it once: {SET_UP}",
         )
     user, colon, password = key.partition(":")
     if not (user and colon and password) or not key.isascii() or not key.isprintable():
-        raise BuildError(
+        raise UsageError(
             "--auth: expected USER:PASSWORD in plain characters, found something else",
             "'wsk property get --auth' shows the key of an installed wsk",
         )
@@ -87,7 +88,7 @@ def address(apihost: str) -> str:
     """The address of an API host, which may be given without a scheme: https then.
 
     Raises:
-        BuildError: it is no host, or has a path or a key in it.
+        UsageError: it is no host, or has a path or a key in it.
     """
     text = apihost if "://" in apihost else f"https://{apihost}"
     try:
@@ -97,7 +98,7 @@ def address(apihost: str) -> str:
     except ValueError:  # a port that is no number
         usable = False
     if not usable or parts.path.rstrip("/") not in ("", "/api") or parts.query or parts.username:
-        raise BuildError(
+        raise UsageError(
             f"--apihost: expected a host such as openwhisk.example:8443, found {apihost!r}",
             "give the host alone, or with https:// before it",
         )

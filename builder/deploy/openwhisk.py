@@ -23,7 +23,7 @@ import urllib3
 
 from builder.console import Advance
 from builder.deploy.credentials import SET_UP, Host
-from builder.errors import BuildError
+from builder.errors import BuildError, UsageError
 
 truststore.inject_into_ssl()
 
@@ -73,13 +73,13 @@ def parse_name(text: str, namespace: str = "_") -> Name:
     """A name as `wsk` takes it: `[/NAMESPACE/][PACKAGE/]ACTION`.
 
     Raises:
-        BuildError: it is none.
+        UsageError: it is none.
     """
     parts = text.split("/")
     if text.startswith("/") and len(parts) > 2:
         namespace, parts = parts[1], parts[2:]
     if not 1 <= len(parts) <= 2 or not all(re.fullmatch(_ENTITY, p, re.ASCII) for p in parts):
-        raise BuildError(
+        raise UsageError(
             f"--deploy: expected a name as [/NAMESPACE/][PACKAGE/]ACTION, found {text!r}",
             "letters, digits, and between them _ @ . - and spaces",
         )

@@ -21,6 +21,7 @@ from bench.peers import FOLDER, Peer
 from bench.peers.tfjs.graph import WEIGHTS, convert
 from builder.console import Console
 from builder.errors import BuildError
+from builder.files import replacing
 from builder.model import Model
 from builder.tflite import signature
 from builder.tools import environment
@@ -42,19 +43,31 @@ def peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) -> Pee
     network = convert(model.path, model.settings["activation"] == "softmax")
     settings = {key: model.settings[key] for key in ("mean", "std", "labels")}
     settings |= {"backend": backend, "size": signature(model.path).inputs[0].shape[1:3]}
-    output = FOLDER / f"tfjs-{backend}.zip"
-    with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as archive:
-        start = zipfile.ZipInfo("exec")
-        start.external_attr = 0o100755 << 16
-        archive.writestr(start, (HERE / "exec.js").read_text())
-        archive.writestr("settings.json", json.dumps(settings))
-        archive.writestr("model.json", json.dumps(network.description))
-        archive.writestr(WEIGHTS, network.weights)
-        for path in sorted(modules.rglob("*")):
-            archive.write(path, path.relative_to(modules))
+    files = {
+        "exec": (HERE / "exec.js").read_bytes(),
+        "settings.json": json.dumps(settings).encode(),
+        "model.json": json.dumps(network.description).encode(),
+        WEIGHTS: network.weights,
+    }
+    key = hashlib.sha256(b"\0".join([modules.name.encode(), *files.values()])).hexdigest()
+    output = FOLDER / f"tfjs-{backend}-{key[:12]}.zip"
+    if not output.exists():
+        with replacing(output) as part:
+            _zip(files, modules, part)
     wanted = json.loads((HERE / backend / "package.json").read_text())["dependencies"]
     versions = {"node": _output([runs, "--version"]).strip().lstrip("v"), **wanted}
     return Peer(NAMES[backend], output, str(runs), versions, image=True)
+
+
+def _zip(files: dict[str, bytes], modules: Path, target: Path) -> None:
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = (0o100755 if name == "exec" else 0o100644) << 16
+            archive.writestr(info, content)
+        for path in sorted(modules.rglob("*")):
+            archive.write(path, path.relative_to(modules))
 
 
 def node() -> Path:

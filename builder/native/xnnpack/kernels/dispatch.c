@@ -3,7 +3,7 @@
 // XNNPACK asks for its tables of kernels through functions (xnn_init_*_config); the linker's --wrap
 // puts those of this file between. They look at XNNPACK's own choice for the CPU:
 //
-//   GEMM, IGEMM     3x8c8 for AVX2                       -> 4x16c4, vpmaddubsw
+//   GEMM, IGEMM     3x8c8 for AVX2                       -> 8x8c4, vpmaddubsw
 //   depthwise       9p16c, 25p16c for AVX2               -> 9p32c, 25p32c, vpmaddwd
 //                   9p32c, 25p32c for AVX512, with VNNI  -> 9p64c, 25p64c, vpdpbusd
 //
@@ -40,7 +40,7 @@ const struct xnn_dwconv_config* __real_xnn_init_qs8_qc8w_dwconv_config(void);
 static size_t packed_stride(
     const struct xnn_gemm_config* config, size_t k, size_t k_stride, size_t extra_bytes) {
   (void) config, (void) k_stride;
-  return qs8_qc8w_packed_stride_x16c4_maddubs(k, extra_bytes);
+  return qs8_qc8w_packed_stride_x8c4_maddubs(k, extra_bytes);
 }
 
 // For the fully connected operator: weights, bias and one kind of scale.
@@ -53,15 +53,15 @@ static void pack_weights_and_biases(
   (void) groups, (void) k_stride, (void) init_other, (void) other, (void) other_bytes;
   const size_t nr = config->nr;
   if (flags & XNN_FLAG_TRANSPOSE_WEIGHTS) {
-    qs8_qc8w_packw_gemm_gio_x16c4_avx2_maddubs(
+    qs8_qc8w_packw_gemm_gio_x8c4_avx2_maddubs(
         1, output_channels, input_channels, nr, 4, 1, output_channels, weights, bias, NULL, packed,
         nr * scale_bytes, params);
   } else {
-    qs8_qc8w_packw_gemm_goi_x16c4_avx2_maddubs(
+    qs8_qc8w_packw_gemm_goi_x8c4_avx2_maddubs(
         1, output_channels, input_channels, nr, 4, 1, weights, bias, NULL, packed,
         nr * scale_bytes, params);
   }
-  const size_t stride = nr * qs8_qc8w_packed_stride_x16c4_maddubs(input_channels, scale_bytes);
+  const size_t stride = nr * qs8_qc8w_packed_stride_x8c4_maddubs(input_channels, scale_bytes);
   init_scale(
       output_channels, nr, nr, stride, stride, 0, scale,
       (char*) packed + stride - nr * scale_bytes);
@@ -80,28 +80,28 @@ static void init_gemm(void) {
   }
   struct gemm_fused_ukernels ours = {0};
   ours.gemm[1 - 1] =
-      xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_4x16c4_avx2_maddubs);
-  ours.gemm[4 - 1] =
-      xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_4x16c4_avx2_maddubs);
+      xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_8x8c4_avx2_maddubs);
+  ours.gemm[8 - 1] =
+      xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_8x8c4_avx2_maddubs);
   ours.igemm[1 - 1] =
-      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_1x16c4_avx2_maddubs);
-  ours.igemm[4 - 1] =
-      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_4x16c4_avx2_maddubs);
+      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_1x8c4_avx2_maddubs);
+  ours.igemm[8 - 1] =
+      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_8x8c4_avx2_maddubs);
   gemm_config.minmax = ours;
-  gemm_config.mr = 4;
-  gemm_config.nr = 16;
+  gemm_config.mr = 8;
+  gemm_config.nr = 8;
   gemm_config.log2_kr = 2;
   gemm_config.log2_sr = 0;
   gemm_config.packed_stride_weights_and_biases = packed_stride;
   gemm_config.pack_weights_and_biases = pack_weights_and_biases;
   gemm_config.pack_gemm_goi =
-      (xnn_packw_gemm_goi_ukernel_fn) qs8_qc8w_packw_gemm_goi_x16c4_avx2_maddubs;
+      (xnn_packw_gemm_goi_ukernel_fn) qs8_qc8w_packw_gemm_goi_x8c4_avx2_maddubs;
   gemm_config.pack_gemm_gio =
-      (xnn_packw_gemm_gio_ukernel_fn) qs8_qc8w_packw_gemm_gio_x16c4_avx2_maddubs;
+      (xnn_packw_gemm_gio_ukernel_fn) qs8_qc8w_packw_gemm_gio_x8c4_avx2_maddubs;
   gemm_config.pack_igemm_goki =
-      (xnn_pack_conv_goki_w_fn) qs8_qc8w_packw_conv_goki_x16c4_avx2_maddubs;
+      (xnn_pack_conv_goki_w_fn) qs8_qc8w_packw_conv_goki_x8c4_avx2_maddubs;
   gemm_config.pack_igemm_kgo =
-      (xnn_pack_conv_kgo_w_fn) qs8_qc8w_packw_conv_kgo_x16c4_avx2_maddubs;
+      (xnn_pack_conv_kgo_w_fn) qs8_qc8w_packw_conv_kgo_x8c4_avx2_maddubs;
 }
 
 const struct xnn_gemm_config* __wrap_xnn_init_qs8_qc8w_gemm_config(void) {

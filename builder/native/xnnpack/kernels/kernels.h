@@ -25,34 +25,34 @@ struct packing_params {
   int8_t input_zero_point;
 };
 
-// qs8-qc8w-gemm-4x16c4-avx2-maddubs.c: `mr` rows (1 to 4) times `nc` columns of packed weights.
-void qs8_qc8w_gemm_4x16c4_avx2_maddubs(
+// qs8-qc8w-gemm-8x8c4-avx2-maddubs.c: `mr` rows (1 to 8) times `nc` columns of packed weights.
+void qs8_qc8w_gemm_8x8c4_avx2_maddubs(
     size_t mr, size_t nc, size_t kc, const int8_t* a, size_t a_stride, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, const struct minmax_params* params);
-void qs8_qc8w_igemm_1x16c4_avx2_maddubs(
+void qs8_qc8w_igemm_1x8c4_avx2_maddubs(
     size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
     const struct minmax_params* params);
-void qs8_qc8w_igemm_4x16c4_avx2_maddubs(
+void qs8_qc8w_igemm_8x8c4_avx2_maddubs(
     size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
     const struct minmax_params* params);
 
-// qs8-qc8w-packw-x16c4-avx2-maddubs.c: the weights of those kernels.
-size_t qs8_qc8w_packed_stride_x16c4_maddubs(size_t k, size_t extra_bytes);
-void qs8_qc8w_packw_gemm_goi_x16c4_avx2_maddubs(
+// qs8-qc8w-packw-x8c4-avx2-maddubs.c: the weights of those kernels.
+size_t qs8_qc8w_packed_stride_x8c4_maddubs(size_t k, size_t extra_bytes);
+void qs8_qc8w_packw_gemm_goi_x8c4_avx2_maddubs(
     size_t g, size_t nc, size_t kc, size_t nr, size_t kr, size_t sr, const int8_t* k,
     const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
     const struct packing_params* params);
-void qs8_qc8w_packw_gemm_gio_x16c4_avx2_maddubs(
+void qs8_qc8w_packw_gemm_gio_x8c4_avx2_maddubs(
     size_t g, size_t nc, size_t kc, size_t nr, size_t kr, size_t sr, size_t k_stride,
     const int8_t* k, const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
     const struct packing_params* params);
-void qs8_qc8w_packw_conv_goki_x16c4_avx2_maddubs(
+void qs8_qc8w_packw_conv_goki_x8c4_avx2_maddubs(
     size_t g, size_t nc, size_t ks, size_t kc, size_t nr, size_t kr, size_t sr, const int8_t* k,
     const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
     const struct packing_params* params);
-void qs8_qc8w_packw_conv_kgo_x16c4_avx2_maddubs(
+void qs8_qc8w_packw_conv_kgo_x8c4_avx2_maddubs(
     size_t g, size_t nc, size_t ks, size_t nr, size_t kr, size_t sr, const int8_t* k,
     const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
     const struct packing_params* params);

@@ -28,27 +28,17 @@ ALWAYS_INLINE __m256i scaled(__m256i acc, const float* scale, struct requantizat
   return _mm256_cvtps_epi32(_mm256_min_ps(product, to.max_less_zero_point));
 }
 
-// Two rows of 16 channels, one after the other.
-ALWAYS_INLINE __m256i requantize2x16(
-    const __m256i first[2], const __m256i second[2], const float* scale,
-    struct requantization to) {
-  const __m256i words0 = _mm256_adds_epi16(
-      _mm256_packs_epi32(scaled(first[0], scale, to), scaled(first[1], scale + 8, to)),
-      to.zero_point);
-  const __m256i words1 = _mm256_adds_epi16(
-      _mm256_packs_epi32(scaled(second[0], scale, to), scaled(second[1], scale + 8, to)),
-      to.zero_point);
+// `count` rows of 8 channels, one after the other; what is left of four repeats the last.
+ALWAYS_INLINE __m256i requantize4x8(
+    const __m256i acc[], size_t count, const float* scale, struct requantization to) {
+  __m256i rows[4];
+#pragma GCC unroll 4
+  for (size_t r = 0; r < 4; r++) {
+    rows[r] = r < count ? scaled(acc[r], scale, to) : rows[r - 1];
+  }
+  const __m256i words0 = _mm256_adds_epi16(_mm256_packs_epi32(rows[0], rows[1]), to.zero_point);
+  const __m256i words1 = _mm256_adds_epi16(_mm256_packs_epi32(rows[2], rows[3]), to.zero_point);
   const __m256i bytes = _mm256_max_epi8(_mm256_packs_epi16(words0, words1), to.min);
   // The packs work in halves of a vector.
   return _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-}
-
-ALWAYS_INLINE void store16(int8_t* out, __m128i bytes, size_t count) {
-  if (count >= 16) {
-    _mm_storeu_si128((__m128i*) out, bytes);
-  } else {
-    int8_t all[16];
-    _mm_storeu_si128((__m128i*) all, bytes);
-    memcpy(out, all, count);
-  }
 }

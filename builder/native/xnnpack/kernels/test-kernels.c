@@ -129,7 +129,7 @@ static void write_scales(uint8_t* packed, size_t nc, size_t nr, size_t stride, c
 
 // A GEMM of `groups` groups with `mr` rows, k products and nc channels each.
 static void test_gemm(size_t groups, size_t mr, size_t k, size_t nc, int kind, bool transposed) {
-  const size_t nr = 16, tiles = (nc + nr - 1) / nr;
+  const size_t nr = 8, tiles = (nc + nr - 1) / nr;
   const size_t a_stride = groups * k + random32() % 5, c_stride = groups * nc + random32() % 5;
   const size_t a_bytes = (mr - 1) * a_stride + groups * k, c_bytes = (mr - 1) * c_stride + groups * nc;
   const struct packing_params packing = {(int8_t) random32()};
@@ -143,14 +143,14 @@ static void test_gemm(size_t groups, size_t mr, size_t k, size_t nc, int kind, b
   fill_numbers(bias, scale, groups * nc, k);
   const int32_t* b = random32() % 8 ? bias : NULL;
 
-  const size_t stride = qs8_qc8w_packed_stride_x16c4_maddubs(k, sizeof(float));
+  const size_t stride = qs8_qc8w_packed_stride_x8c4_maddubs(k, sizeof(float));
   uint8_t* packed = allocate(groups * tiles * nr * stride);
   memset(packed, 0, groups * tiles * nr * stride);
   if (transposed) {
-    qs8_qc8w_packw_gemm_gio_x16c4_avx2_maddubs(
+    qs8_qc8w_packw_gemm_gio_x8c4_avx2_maddubs(
         groups, nc, k, nr, 4, 1, nc, w, b, NULL, packed, nr * 4, &packing);
   } else {
-    qs8_qc8w_packw_gemm_goi_x16c4_avx2_maddubs(
+    qs8_qc8w_packw_gemm_goi_x8c4_avx2_maddubs(
         groups, nc, k, nr, 4, 1, w, b, NULL, packed, nr * 4, &packing);
   }
   int8_t* c = exactly(c_bytes);
@@ -170,7 +170,7 @@ static void test_gemm(size_t groups, size_t mr, size_t k, size_t nc, int kind, b
         expected[m * c_stride + channel] = requantized(sum, scale[channel], &params);
       }
     }
-    qs8_qc8w_gemm_4x16c4_avx2_maddubs(
+    qs8_qc8w_gemm_8x8c4_avx2_maddubs(
         mr, nc, k, a + g * k, a_stride, packed + g * tiles * nr * stride, c + g * nc, c_stride, nr,
         &params);
   }
@@ -182,16 +182,21 @@ static void test_gemm(size_t groups, size_t mr, size_t k, size_t nc, int kind, b
 static void test_igemm(
     const char* what, igemm_kernel kernel, size_t tile, size_t groups, size_t mr, size_t taps,
     size_t kc, size_t nc, int kind, bool kgo) {
-  const size_t nr = 16, tiles = (nc + nr - 1) / nr, k = taps * kc;
+  const size_t nr = 8, tiles = (nc + nr - 1) / nr, k = taps * kc;
   const size_t offset = random32() % 100, pixels = 3 * taps, pixel_bytes = groups * kc;
   const struct packing_params packing = {(int8_t) random32()};
   const struct minmax_params params = random_params();
   int8_t* input = exactly(pixels * pixel_bytes);
-  int8_t* zero = exactly(kc);
+  int8_t* padding = exactly(kc);
+  int8_t* zero = padding;
   int8_t* w = exactly(groups * nc * k);
   int32_t* bias = exactly(groups * nc * sizeof(int32_t));
   float* scale = exactly(groups * nc * sizeof(float));
   fill(input, pixels * pixel_bytes, random32() % 3 ? ANY : (int) between(MOST, KINDS - 1));
+  const size_t hole = (offset + pixel_bytes - 1) / pixel_bytes;
+  if (random32() % 4 == 0 && hole < pixels) {  // padding behind a pixel is none of its neighbours
+    zero = input + hole * pixel_bytes - offset;
+  }
   memset(zero, packing.input_zero_point, kc);
   fill(w, groups * nc * k, kind);
   fill_numbers(bias, scale, groups * nc, k);
@@ -208,14 +213,14 @@ static void test_igemm(
                                                      : input + at * pixel_bytes - offset;
     }
   }
-  const size_t stride = qs8_qc8w_packed_stride_x16c4_maddubs(k, sizeof(float));
+  const size_t stride = qs8_qc8w_packed_stride_x8c4_maddubs(k, sizeof(float));
   uint8_t* packed = allocate(groups * tiles * nr * stride);
   memset(packed, 0, groups * tiles * nr * stride);
   if (kgo) {
-    qs8_qc8w_packw_conv_kgo_x16c4_avx2_maddubs(
+    qs8_qc8w_packw_conv_kgo_x8c4_avx2_maddubs(
         groups, nc, taps, nr, 4, 1, w, bias, NULL, packed, nr * 4, &packing);
   } else {
-    qs8_qc8w_packw_conv_goki_x16c4_avx2_maddubs(
+    qs8_qc8w_packw_conv_goki_x8c4_avx2_maddubs(
         groups, nc, taps, kc, nr, 4, 1, w, bias, NULL, packed, nr * 4, &packing);
   }
   const size_t c_stride = groups * nc + random32() % 5;
@@ -247,14 +252,15 @@ static void test_igemm(
         c + g * nc, c_stride, nr, offset + g * kc, zero, &params);
   }
   check(c, expected, c_bytes, what, mr, taps, kc, nc);
-  free(input), free(zero), free(w), free(bias), free(scale), free(pointers), free(packed);
+  free(input), free(padding), free(w), free(bias), free(scale), free(pointers), free(packed);
   free(c), free(expected);
 }
 
-// A row of a depthwise convolution of `size` taps by a kernel for `taps`.
+// A row of a depthwise convolution of `size` taps by a kernel for `taps`. From one output to the
+// next there are `step` pointers: fewer than `size` where their windows overlap.
 static void test_dwconv(
-    const char* what, dwconv_kernel kernel, size_t taps, size_t tile, size_t size, size_t channels,
-    size_t width, int kind) {
+    const char* what, dwconv_kernel kernel, size_t taps, size_t tile, size_t size, size_t step,
+    size_t channels, size_t width, int kind) {
   const size_t tiles = (channels + tile - 1) / tile, stride = taps + 8;
   const size_t offset = random32() % 100, pixels = 2 * taps, more = random32() % 5;
   const int8_t zero_point = (int8_t) random32();
@@ -268,8 +274,9 @@ static void test_dwconv(
   memset(zero, zero_point, tiles * tile);
   fill(w, size * channels, kind);
   fill_numbers(bias, scale, channels, size);
-  const int8_t** pointers = exactly((width * size + taps - size) * sizeof(void*));
-  for (size_t i = 0; i < width * size + taps - size; i++) {
+  const size_t count = (width - 1) * step + taps;
+  const int8_t** pointers = exactly(count * sizeof(void*));
+  for (size_t i = 0; i < count; i++) {
     pointers[i] =
         random32() % 6 == 0 ? zero : input + random32() % pixels * channels - offset;
   }
@@ -293,34 +300,34 @@ static void test_dwconv(
     for (size_t i = 0; i < channels; i++) {
       uint32_t sum = (uint32_t) bias[i];
       for (size_t t = 0; t < size; t++) {
-        const int8_t* pixel = pointers[x * size + t];
+        const int8_t* pixel = pointers[x * step + t];
         sum += (uint32_t) ((pixel == zero ? zero : pixel + offset)[i] * w[t * channels + i]);
       }
       expected[x * (channels + more) + i] = requantized(sum, scale[i], &params);
     }
   }
   kernel(
-      channels, width, pointers, packed, output, (intptr_t) (size * sizeof(void*)), more, offset,
+      channels, width, pointers, packed, output, (intptr_t) (step * sizeof(void*)), more, offset,
       zero, &params);
-  check(output, expected, bytes, what, size, channels, width, (size_t) kind);
+  check(output, expected, bytes, what, size, step, channels, width);
   free(input), free(zero), free(w), free(bias), free(scale), free(pointers), free(packed);
   free(output), free(expected);
 }
 
 static void test_gemms(void) {
   for (size_t k = 1; k <= 4096; k++) {
-    test_gemm(1, 1 + k % 4, k, 1 + k % 5, (int) (k % KINDS), k % 16 == 0);
+    test_gemm(1, 1 + k % 8, k, 1 + k % 5, (int) (k % KINDS), k % 16 == 0);
   }
   for (int kind = 0; kind < KINDS; kind++) {
-    for (size_t mr = 1; mr <= 4; mr++) {
+    for (size_t mr = 1; mr <= 8; mr++) {
       for (size_t nc = 1; nc <= 50; nc++) {
         test_gemm(1, mr, between(1, 100), nc, kind, random32() % 2);
       }
       test_gemm(between(2, 4), mr, between(1, 40), between(1, 40), kind, random32() % 2);
     }
-    static const size_t edges[] = {1016, 1024, 2040, 2047, 2048, 2049, 2056, 4095, 8200};
+    static const size_t edges[] = {1016, 1023, 1024, 1025, 1028, 2047, 2048, 2049, 4095, 8200};
     for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++) {
-      test_gemm(1, 4, edges[i], 33, kind, false);
+      test_gemm(1, between(1, 8), edges[i], i % 2 ? 33 : 300, kind, false);
     }
   }
 }
@@ -332,8 +339,8 @@ static void test_igemms(void) {
     igemm_kernel kernel;
     size_t tile;
   } kernels[] = {
-      {"igemm 1x16c4", qs8_qc8w_igemm_1x16c4_avx2_maddubs, 1},
-      {"igemm 4x16c4", qs8_qc8w_igemm_4x16c4_avx2_maddubs, 4},
+      {"igemm 1x8c4", qs8_qc8w_igemm_1x8c4_avx2_maddubs, 1},
+      {"igemm 8x8c4", qs8_qc8w_igemm_8x8c4_avx2_maddubs, 8},
   };
   for (size_t i = 0; i < 2; i++) {
     const size_t tile = kernels[i].tile;
@@ -348,7 +355,7 @@ static void test_igemms(void) {
             "igemm kgo", kernels[i].kernel, tile, between(1, 5), between(1, tile), taps[t], 1,
             between(1, 40), kind, true);
       }
-      test_igemm(kernels[i].name, kernels[i].kernel, tile, 1, tile, 9, 512, 17, kind, false);
+      test_igemm(kernels[i].name, kernels[i].kernel, tile, 1, tile, 9, 512, 150, kind, false);
       test_igemm(kernels[i].name, kernels[i].kernel, tile, 1, tile, 9, 123, 5, kind, false);
     }
   }
@@ -358,10 +365,12 @@ static void test_dwconvs(
     const char* what, dwconv_kernel kernel, size_t taps, size_t tile) {
   for (int kind = 0; kind < KINDS; kind++) {
     for (size_t channels = 1; channels <= 5 * tile + 5; channels++) {
-      test_dwconv(what, kernel, taps, tile, taps, channels, between(1, 9), kind);
+      const size_t side = taps == 9 ? 3 : 5, step = channels % 2 ? side : side * between(2, side);
+      test_dwconv(what, kernel, taps, tile, taps, step, channels, between(1, 9), kind);
     }
     for (size_t size = 1; size <= taps; size++) {
-      test_dwconv(what, kernel, taps, tile, size, between(1, 3 * tile), between(1, 9), kind);
+      const size_t step = between(1, size);
+      test_dwconv(what, kernel, taps, tile, size, step, between(1, 3 * tile), between(1, 9), kind);
     }
   }
 }

@@ -1,0 +1,436 @@
+// int8 GEMM and IGEMM (convolution by pointers to pixels), 8 rows by 8 channels, AVX2.
+//
+// vpmaddubsw multiplies uint8 by int8 and adds two neighbouring products in int16: twice the work
+// of vpmaddwd. So activations become uint8 (a + 128, a XOR; what that adds to a sum is taken from
+// the bias when weights are packed), and the results for a chain of up to four quads, 16 products,
+// are added in int16 before vpmaddwd by ones widens them.
+//
+// Exactness: vpmaddubsw saturates. Which quads can share a chain for any activations is found when
+// weights are packed (qs8-qc8w-packw-x8c4-avx2-maddubs.c), and the quads are sorted by it, so that
+// nothing is decided here but where a kind ends. Quads that are too large even alone are computed
+// with both factors widened to int16, by vpmaddwd. All that is left is int32 arithmetic modulo
+// 2^32, as in XNNPACK's kernels, where the order does not matter.
+//
+// Limits: none. Of more than BLOCK_K products, sums are kept in memory between blocks.
+
+#include <stdbool.h>
+
+#include "kernels.h"
+#include "layout-x8c4-maddubs.h"
+#include "requantize-avx2.h"
+
+#define NOINLINE static __attribute__((noinline))
+
+enum {
+  ROWS = 8,
+  ROW_STRIDE = BLOCK_K + 32,  // no two rows at the same place of a page; space for a quad's zeros
+  GROUP_TILES = 16,           // that share copies of rows of more than BLOCK_K activations
+  PREFETCH = 2048,            // bytes ahead in the weights
+};
+
+// Rows of activations. A GEMM has one tap.
+struct rows {
+  const int8_t* const* pixels;  // [tap][per_tap]
+  size_t per_tap;               // 8 or 1; beyond the call's rows the last one is repeated
+  size_t taps;
+  size_t kc;
+  size_t offset;  // to add to all pixels but `zero`
+  const int8_t* zero;
+};
+
+// A call's rows: one block of them as uint8 and, for quads that need it, as int16. Where there are
+// more blocks: sums of all that were before.
+struct call {
+  const struct rows* rows;
+  size_t mr;
+  size_t k;
+  bool has_words;
+  uint8_t bytes[ROWS][ROW_STRIDE] __attribute__((aligned(32)));
+  int16_t words[ROWS][ROW_STRIDE] __attribute__((aligned(32)));
+  __m256i sums[GROUP_TILES][ROWS];
+};
+
+// Products first to first + n of consecutive tiles.
+struct block {
+  size_t first;
+  size_t n;
+  const uint8_t* w;
+  size_t tile_bytes;
+  size_t nc;
+  int8_t* c;
+  size_t cm_stride;
+  size_t cn_stride;
+  const struct minmax_params* params;
+};
+
+ALWAYS_INLINE void copy4(uint8_t* out, const int8_t* in) {
+  uint32_t bytes;
+  memcpy(&bytes, in, sizeof(bytes));
+  bytes ^= UINT32_C(0x80808080);
+  memcpy(out, &bytes, sizeof(bytes));
+}
+
+ALWAYS_INLINE void copy8(uint8_t* out, const int8_t* in) {
+  uint64_t bytes;
+  memcpy(&bytes, in, sizeof(bytes));
+  bytes ^= UINT64_C(0x8080808080808080);
+  memcpy(out, &bytes, sizeof(bytes));
+}
+
+ALWAYS_INLINE void copy32(uint8_t* out, const int8_t* in) {
+  const __m256i bytes = _mm256_loadu_si256((const __m256i*) in);
+  _mm256_storeu_si256((__m256i*) out, _mm256_xor_si256(bytes, _mm256_set1_epi8(-128)));
+}
+
+// The last bytes of all that is not a multiple are copied together with some before.
+ALWAYS_INLINE void copy_as_uint8(uint8_t* out, const int8_t* in, size_t n) {
+  if (n >= 32) {
+    for (size_t i = 0; i < n - 32; i += 32) {
+      copy32(out + i, in + i);
+    }
+    copy32(out + n - 32, in + n - 32);
+  } else if (n >= 8) {
+    for (size_t i = 0; i < n - 8; i += 8) {
+      copy8(out + i, in + i);
+    }
+    copy8(out + n - 8, in + n - 8);
+  } else if (n >= 4) {
+    copy4(out, in);
+    copy4(out + n - 4, in + n - 4);
+  } else {
+    for (size_t i = 0; i < n; i++) {
+      out[i] = (uint8_t) in[i] ^ 0x80;
+    }
+  }
+}
+
+ALWAYS_INLINE const int8_t* pixel(const struct rows* rows, const int8_t* in) {
+  return in == rows->zero ? in : in + rows->offset;
+}
+
+// Whether, in all rows, the pixel of the next tap lies behind the one of this tap.
+ALWAYS_INLINE bool are_neighbours(
+    const struct rows* rows, size_t per_tap, const int8_t* const* pixels) {
+  if (per_tap == 1) {
+    return pixels[0] != rows->zero && pixels[1] != rows->zero && pixels[1] == pixels[0] + rows->kc;
+  }
+  const __m256i zero = _mm256_set1_epi64x((intptr_t) rows->zero);
+  const __m256i kc = _mm256_set1_epi64x((intptr_t) rows->kc);
+  __m256i all = _mm256_set1_epi8(-1);
+#pragma GCC unroll 2
+  for (size_t row = 0; row < ROWS; row += 4) {
+    const __m256i here = _mm256_loadu_si256((const __m256i*) (pixels + row));
+    const __m256i next = _mm256_loadu_si256((const __m256i*) (pixels + row + per_tap));
+    const __m256i padding =
+        _mm256_or_si256(_mm256_cmpeq_epi64(here, zero), _mm256_cmpeq_epi64(next, zero));
+    const __m256i behind = _mm256_cmpeq_epi64(next, _mm256_add_epi64(here, kc));
+    all = _mm256_and_si256(all, _mm256_andnot_si256(padding, behind));
+  }
+  return _mm256_movemask_epi8(all) == -1;
+}
+
+// Copies products first to first + n of all rows, and zeros up to the end of a quad. Neighbours
+// in the picture lie side by side: mostly a row of a convolution's window is one copy.
+ALWAYS_INLINE void copy_rows(struct call* call, size_t per_tap, size_t first, size_t n) {
+  const struct rows* rows = call->rows;
+  const size_t tap = first == 0 ? 0 : first / rows->kc;
+  const int8_t* const* pixels = rows->pixels + tap * per_tap;
+  size_t start = first - tap * rows->kc;
+  for (size_t done = 0; done < n; start = 0) {
+    const int8_t* const* from = pixels;
+    size_t count = rows->kc - start;
+    while (count < n - done && are_neighbours(rows, per_tap, pixels)) {
+      count += rows->kc;
+      pixels += per_tap;
+    }
+    pixels += per_tap;
+    count = count < n - done ? count : n - done;
+    if (8 <= count && count <= 16) {  // as below; three colours in a window of 3x3 to 5x5
+#pragma GCC unroll 8
+      for (size_t row = 0; row < per_tap; row++) {
+        const int8_t* in = pixel(rows, from[row]) + start;
+        uint8_t* out = call->bytes[row] + done;
+        copy8(out, in);
+        copy8(out + count - 8, in + count - 8);
+      }
+    } else {
+      for (size_t row = 0; row < per_tap; row++) {
+        copy_as_uint8(call->bytes[row] + done, pixel(rows, from[row]) + start, count);
+      }
+    }
+    done += count;
+  }
+  for (size_t row = 0; row < per_tap; row++) {
+    memset(call->bytes[row] + n, 0, QUAD_K);
+  }
+  call->has_words = false;
+}
+
+NOINLINE void copy_8(struct call* call, size_t first, size_t n) { copy_rows(call, 8, first, n); }
+
+NOINLINE void copy_1(struct call* call, size_t first, size_t n) { copy_rows(call, 1, first, n); }
+
+NOINLINE void widen_rows(struct call* call, size_t n) {
+  for (size_t row = 0; row < call->mr; row++) {
+    for (size_t i = 0; i < n; i += 16) {
+      const __m128i bytes = _mm_load_si128((const __m128i*) (call->bytes[row] + i));
+      _mm256_store_si256((__m256i*) (call->words[row] + i), _mm256_cvtepu8_epi16(bytes));
+    }
+  }
+  call->has_words = true;
+}
+
+// Four bytes in every lane.
+ALWAYS_INLINE __m256i broadcast(const void* bytes) {
+  int32_t value;
+  memcpy(&value, bytes, sizeof(value));
+  return _mm256_set1_epi32(value);
+}
+
+// The functions below work on `mr` rows and chains of `quads`, which are constants wherever they
+// are inlined: loops over them vanish, sums stay in registers.
+
+ALWAYS_INLINE void add_chain(
+    size_t mr, size_t quads, __m256i acc[], const uint8_t* a, const uint8_t* quad,
+    const int8_t* weights) {
+  __m256i w[4];
+  const uint8_t* at[4];
+#pragma GCC unroll 4
+  for (size_t i = 0; i < quads; i++) {
+    w[i] = _mm256_load_si256((const __m256i*) weights + i);
+    at[i] = a + (size_t) quad[i] * QUAD_K;
+  }
+#pragma GCC unroll 8
+  for (size_t r = 0; r < mr; r++) {
+    __m256i sum = _mm256_maddubs_epi16(broadcast(at[0] + r * ROW_STRIDE), w[0]);
+#pragma GCC unroll 3
+    for (size_t i = 1; i < quads; i++) {
+      const __m256i products = _mm256_maddubs_epi16(broadcast(at[i] + r * ROW_STRIDE), w[i]);
+      sum = _mm256_add_epi16(sum, products);
+    }
+    acc[r] = _mm256_add_epi32(acc[r], _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
+    __asm__("" : "+x"(acc[r]));  // row after row: there are no registers for more
+  }
+}
+
+ALWAYS_INLINE void add_exact(
+    size_t mr, __m256i acc[], const int16_t* a, const uint8_t* quad, const int8_t* weights) {
+  const int16_t* at = a + (size_t) *quad * QUAD_K;
+#pragma GCC unroll 2
+  for (size_t pair = 0; pair < 2; pair++) {
+    const __m256i w = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i*) weights + pair));
+#pragma GCC unroll 8
+    for (size_t r = 0; r < mr; r++) {
+      const __m256i products = _mm256_madd_epi16(broadcast(at + r * ROW_STRIDE + 2 * pair), w);
+      acc[r] = _mm256_add_epi32(acc[r], products);
+      __asm__("" : "+x"(acc[r]));
+    }
+  }
+}
+
+ALWAYS_INLINE void add_block(
+    size_t mr, __m256i acc[], struct call* call, size_t row, const struct block_head* head,
+    size_t n) {
+  const uint8_t* bytes = call->bytes[row];
+  const uint8_t* quad = head->quad;
+  const int8_t* w = (const int8_t*) head + head_bytes_of(quads_of(n));
+  for (size_t i = head->count[FOURS]; i != 0; i -= 4, quad += 4, w += 4 * QUAD_BYTES) {
+    _mm_prefetch((const char*) w + PREFETCH, _MM_HINT_T0);
+    _mm_prefetch((const char*) w + PREFETCH + 64, _MM_HINT_T0);
+    add_chain(mr, 4, acc, bytes, quad, w);
+  }
+  for (size_t i = head->count[TWOS]; i != 0; i -= 2, quad += 2, w += 2 * QUAD_BYTES) {
+    _mm_prefetch((const char*) w + PREFETCH, _MM_HINT_T0);
+    add_chain(mr, 2, acc, bytes, quad, w);
+  }
+  for (size_t i = head->count[ONES]; i != 0; i--, quad++, w += QUAD_BYTES) {
+    _mm_prefetch((const char*) w + PREFETCH, _MM_HINT_T0);
+    add_chain(mr, 1, acc, bytes, quad, w);
+  }
+  if (head->count[EXACT] == 0) {
+    return;
+  }
+  if (!call->has_words) {
+    widen_rows(call, n);
+  }
+  const int16_t* words = call->words[row];
+  for (size_t i = head->count[EXACT]; i != 0; i--, quad++, w += QUAD_BYTES) {
+    _mm_prefetch((const char*) w + PREFETCH, _MM_HINT_T0);
+    add_exact(mr, acc, words, quad, w);
+  }
+}
+
+ALWAYS_INLINE void store_rows(
+    size_t mr, const __m256i acc[], const float* scale, int8_t* c, size_t c_stride, size_t nc,
+    const struct minmax_params* params) {
+  const struct requantization to = load_requantization(params);
+#pragma GCC unroll 2
+  for (size_t r = 0; r < mr; r += 4) {
+    const size_t count = mr - r < 4 ? mr - r : 4;
+    const __m256i bytes = requantize4x8(acc + r, count, scale, to);
+    const __m128 low = _mm_castsi128_ps(_mm256_castsi256_si128(bytes));
+    const __m128 high = _mm_castsi128_ps(_mm256_extracti128_si256(bytes, 1));
+    int8_t* out = c + r * c_stride;
+    if (nc < TILE_CHANNELS) {
+      int8_t all[4][TILE_CHANNELS];
+      _mm256_storeu_si256((__m256i*) all, bytes);
+      for (size_t i = 0; i < count; i++) {
+        memcpy(out + i * c_stride, all[i], nc);
+      }
+      continue;
+    }
+    _mm_storel_pi((__m64*) out, low);
+    if (count > 1) {
+      _mm_storeh_pi((__m64*) (out + c_stride), low);
+    }
+    if (count > 2) {
+      _mm_storel_pi((__m64*) (out + 2 * c_stride), high);
+      _mm_storeh_pi((__m64*) (out + 3 * c_stride), high);
+    }
+  }
+}
+
+// Adds the products of a block to `mr` rows from `row`; with the last block, stores the outputs.
+ALWAYS_INLINE void convolve_rows(
+    size_t mr, struct call* call, size_t row, const struct block block) {
+  const size_t head_at =
+      TILE_CHANNELS * sizeof(int32_t) + block.first / BLOCK_K * block_bytes_of(BLOCK_K);
+  const bool is_last = block.first + block.n == call->k;
+  const uint8_t* w = block.w;
+  __m256i* sums = &call->sums[0][row];
+  int8_t* c = block.c + row * block.cm_stride;
+  for (size_t nc = block.nc;; nc -= TILE_CHANNELS) {
+    __m256i acc[ROWS];
+#pragma GCC unroll 8
+    for (size_t r = 0; r < mr; r++) {
+      acc[r] = block.first == 0 ? _mm256_load_si256((const __m256i*) w) : sums[r];
+    }
+    add_block(mr, acc, call, row, (const struct block_head*) (w + head_at), block.n);
+    w += block.tile_bytes;
+    if (is_last) {
+      const float* scale = (const float*) w - TILE_CHANNELS;
+      store_rows(mr, acc, scale, c, block.cm_stride, nc, block.params);
+    } else {
+#pragma GCC unroll 8
+      for (size_t r = 0; r < mr; r++) {
+        sums[r] = acc[r];
+      }
+    }
+    if (nc <= TILE_CHANNELS) {
+      return;
+    }
+    sums += ROWS;
+    c += block.cn_stride;
+  }
+}
+
+NOINLINE void convolve_8(struct call* call, size_t row, const struct block* block) {
+  convolve_rows(8, call, row, *block);
+}
+
+NOINLINE void convolve_4(struct call* call, size_t row, const struct block* block) {
+  convolve_rows(4, call, row, *block);
+}
+
+NOINLINE void convolve_2(struct call* call, size_t row, const struct block* block) {
+  convolve_rows(2, call, row, *block);
+}
+
+NOINLINE void convolve_1(struct call* call, size_t row, const struct block* block) {
+  convolve_rows(1, call, row, *block);
+}
+
+static void convolve_block(struct call* call, const struct block* block) {
+  (call->rows->per_tap == 1 ? copy_1 : copy_8)(call, block->first, block->n);
+  if (call->mr & 8) {
+    convolve_8(call, 0, block);
+  }
+  if (call->mr & 4) {
+    convolve_4(call, 0, block);
+  }
+  if (call->mr & 2) {
+    convolve_2(call, call->mr & 4, block);
+  }
+  if (call->mr & 1) {
+    convolve_1(call, call->mr & 6, block);
+  }
+}
+
+// What the call for the next rows needs, most likely: outputs are stored where they were not for
+// long, and pointers to pixels are more than a cache holds.
+ALWAYS_INLINE void prefetch_next(
+    size_t mr, const struct rows* rows, size_t nc, const int8_t* c, size_t cm_stride) {
+  for (size_t r = 0; r < mr; r++) {
+    for (size_t i = 0; i < nc; i += 64) {
+      _mm_prefetch((const char*) c + (mr + r) * cm_stride + i, _MM_HINT_T0);
+    }
+  }
+  const size_t pointers = rows->taps == 1 ? 0 : rows->taps * rows->per_tap;
+  for (size_t i = 0; i < pointers; i += 64 / sizeof(void*)) {
+    _mm_prefetch((const char*) (rows->pixels + 2 * pointers + i), _MM_HINT_T0);
+  }
+}
+
+static void convolve(
+    size_t mr, const struct rows* rows, size_t nc, const uint8_t* w, int8_t* c, size_t cm_stride,
+    size_t cn_stride, const struct minmax_params* params) {
+  prefetch_next(mr, rows, nc, c, cm_stride);
+  struct call call;
+  call.rows = rows;
+  call.mr = mr;
+  call.k = rows->taps * rows->kc;
+  struct block block = {
+      .n = call.k,
+      .w = w,
+      .tile_bytes = TILE_CHANNELS * qs8_qc8w_packed_stride_x8c4_maddubs(call.k, sizeof(float)),
+      .nc = nc,
+      .c = c,
+      .cm_stride = cm_stride,
+      .cn_stride = cn_stride,
+      .params = params,
+  };
+  if (call.k <= BLOCK_K) {
+    convolve_block(&call, &block);
+    return;
+  }
+  const size_t group = GROUP_TILES * TILE_CHANNELS;
+  for (;; nc -= group, block.w += GROUP_TILES * block.tile_bytes,
+          block.c += GROUP_TILES * cn_stride) {
+    block.nc = nc < group ? nc : group;
+    for (block.first = 0; block.first < call.k; block.first += BLOCK_K) {
+      const size_t left = call.k - block.first;
+      block.n = left < BLOCK_K ? left : BLOCK_K;
+      convolve_block(&call, &block);
+    }
+    if (nc <= group) {
+      return;
+    }
+  }
+}
+
+void qs8_qc8w_igemm_1x8c4_avx2_maddubs(
+    size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
+    size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
+    const struct minmax_params* params) {
+  const struct rows rows = {a, 1, ks / sizeof(void*), kc, a_offset, zero};
+  convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
+}
+
+void qs8_qc8w_igemm_8x8c4_avx2_maddubs(
+    size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
+    size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
+    const struct minmax_params* params) {
+  const struct rows rows = {a, ROWS, ks / ROWS / sizeof(void*), kc, a_offset, zero};
+  convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
+}
+
+void qs8_qc8w_gemm_8x8c4_avx2_maddubs(
+    size_t mr, size_t nc, size_t kc, const int8_t* a, size_t a_stride, const void* w, int8_t* c,
+    size_t cm_stride, size_t cn_stride, const struct minmax_params* params) {
+  const int8_t* pixels[ROWS];
+  for (size_t r = 0; r < ROWS; r++) {
+    pixels[r] = r < mr ? a + r * a_stride : pixels[r - 1];
+  }
+  const struct rows rows = {pixels, mr == 1 ? 1 : ROWS, 1, kc, 0, NULL};
+  convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
+}

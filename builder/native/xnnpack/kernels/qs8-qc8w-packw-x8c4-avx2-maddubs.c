@@ -1,0 +1,222 @@
+// Packs int8 weights for the 8x8c4 kernels (layout-x8c4-maddubs.h).
+//
+// vpmaddubsw gives the sum of two products, of uint8 and int8, in int16, and saturates. The fewer
+// such sums are widened, the better, so quads are put together in chains of up to four whose sums
+// are added in int16: where, lane by lane, all positive weights of a chain sum to at most 128 and
+// all negative ones to at least -128, no sum of products with uint8 values, nor a part of it,
+// leaves +-255 * 128 = +-32640. Which quads share a chain is found greedily: each joins the first
+// of a few open chains that has room for it (first fit).
+
+#include <immintrin.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "kernels.h"
+#include "layout-x8c4-maddubs.h"
+
+enum {
+  CHAIN_QUADS = 4,
+  OPEN_CHAINS = 8,
+};
+
+// Sums of positive weights, and of negated negative ones, of all lanes.
+typedef __m256i lane_sums;
+
+struct chain {
+  lane_sums sums;
+  size_t count;
+  uint8_t quads[CHAIN_QUADS];
+};
+
+// The quads of a block by kind.
+struct lists {
+  size_t count[KINDS];
+  uint8_t quads[KINDS][BLOCK_QUADS];
+};
+
+// Weights of `count` output channels. stride_n, stride_k: distance of neighbours in either
+// direction.
+static void copy_weights(
+    const int8_t* k, size_t count, size_t kc, size_t stride_n, size_t stride_k, int8_t* out) {
+  if (count < TILE_CHANNELS || kc % QUAD_K != 0) {
+    memset(out, 0, quads_of(kc) * QUAD_BYTES);
+  }
+  const size_t quads = stride_k == 1 ? kc / QUAD_K : 0;
+  for (size_t q = 0; q < quads; q++) {
+    for (size_t n = 0; n < count; n++) {
+      memcpy(out + q * QUAD_BYTES + n * QUAD_K, k + n * stride_n + q * QUAD_K, QUAD_K);
+    }
+  }
+  for (size_t i = quads * QUAD_K; i < kc; i++) {
+    for (size_t n = 0; n < count; n++) {
+      out[i / QUAD_K * QUAD_BYTES + n * QUAD_K + i % QUAD_K] = k[n * stride_n + i * stride_k];
+    }
+  }
+}
+
+static bool is_safe(lane_sums sums) {
+  const __m256i over = _mm256_subs_epu8(sums, _mm256_set1_epi8((char) 128));
+  return _mm256_testz_si256(over, over);
+}
+
+static void append(struct lists* lists, enum kind kind, const uint8_t* quads, size_t n) {
+  memcpy(lists->quads[kind] + lists->count[kind], quads, n);
+  lists->count[kind] += n;
+}
+
+// Takes chain i from the open ones.
+static void close_chain(struct chain* open, size_t* chains, size_t i, struct lists* lists) {
+  const struct chain* chain = &open[i];
+  const size_t even = chain->count & ~(size_t) 1;
+  append(lists, even == CHAIN_QUADS ? FOURS : TWOS, chain->quads, even);
+  append(lists, ONES, chain->quads + even, chain->count - even);
+  memmove(open + i, open + i + 1, (--*chains - i) * sizeof(*open));
+}
+
+// Finds the kinds of a block's quads; returns the sum of each channel's weights.
+static __m256i sort_quads(const int8_t* weights, size_t quads, struct lists* lists) {
+  const __m256i zero = _mm256_setzero_si256();
+  const __m256i ones8 = _mm256_set1_epi8(1), ones16 = _mm256_set1_epi16(1);
+  __m256i sum = zero;
+  struct chain open[OPEN_CHAINS];
+  size_t chains = 0;
+  memset(lists->count, 0, sizeof(lists->count));
+  for (size_t q = 0; q < quads; q++) {
+    const __m256i w = _mm256_loadu_si256((const __m256i*) (weights + q * QUAD_BYTES));
+    const __m256i positive = _mm256_maddubs_epi16(ones8, _mm256_max_epi8(w, zero));
+    const __m256i negative = _mm256_maddubs_epi16(ones8, _mm256_min_epi8(w, zero));
+    const __m256i both = _mm256_add_epi16(positive, negative);
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(both, ones16));
+    const lane_sums sums = _mm256_packus_epi16(positive, _mm256_sub_epi16(zero, negative));
+    const uint8_t quad = (uint8_t) q;
+    if (!is_safe(sums)) {
+      append(lists, EXACT, &quad, 1);
+      continue;
+    }
+    size_t i = 0;
+    while (i < chains && !is_safe(_mm256_adds_epu8(open[i].sums, sums))) {
+      i++;
+    }
+    if (i == OPEN_CHAINS) {
+      close_chain(open, &chains, 0, lists);
+      i--;
+    }
+    if (i == chains) {
+      open[chains++] = (struct chain) {.sums = zero};
+    }
+    open[i].sums = _mm256_adds_epu8(open[i].sums, sums);
+    open[i].quads[open[i].count++] = quad;
+    if (open[i].count == CHAIN_QUADS) {
+      close_chain(open, &chains, i, lists);
+    }
+  }
+  while (chains != 0) {
+    close_chain(open, &chains, 0, lists);
+  }
+  return sum;
+}
+
+// Products 0 and 1 of all channels, then 2 and 3.
+static __m256i split_pairs(__m256i quad) {
+  const __m256i even_odd = _mm256_broadcastsi128_si256(
+      _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
+  return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(quad, even_odd), 0xd8);
+}
+
+static void write_block(const int8_t* weights, const struct lists* lists, struct block_head* head) {
+  size_t quads = 0;
+  for (int kind = 0; kind < KINDS; kind++) {
+    head->count[kind] = (uint16_t) lists->count[kind];
+    memcpy(head->quad + quads, lists->quads[kind], lists->count[kind]);
+    quads += lists->count[kind];
+  }
+  __m256i* out = (__m256i*) ((char*) head + head_bytes_of(quads));
+  for (size_t i = 0; i < quads; i++) {
+    const __m256i* from = (const __m256i*) (weights + head->quad[i] * QUAD_BYTES);
+    const __m256i quad = _mm256_loadu_si256(from);
+    _mm256_storeu_si256(out + i, i < quads - head->count[EXACT] ? quad : split_pairs(quad));
+  }
+}
+
+// One group: nc output channels of K = kc products.
+static uint8_t* pack(
+    const int8_t* k, size_t nc, size_t kc, size_t stride_n, size_t stride_k, const int32_t* b,
+    uint8_t* out, size_t extra_bytes, const struct packing_params* params) {
+  const __m256i factor = _mm256_set1_epi32(128 + params->input_zero_point);
+  for (size_t n = 0; n < nc; n += TILE_CHANNELS) {
+    const size_t count = nc - n < TILE_CHANNELS ? nc - n : TILE_CHANNELS;
+    int32_t bias[TILE_CHANNELS] = {0};
+    if (b != NULL) {
+      memcpy(bias, b + n, count * sizeof(int32_t));
+    }
+    __m256i corrected = _mm256_loadu_si256((const __m256i*) bias);
+    uint8_t* block = out + TILE_CHANNELS * sizeof(int32_t);
+    for (size_t first = 0; first < kc; first += BLOCK_K) {
+      const size_t block_k = kc - first < BLOCK_K ? kc - first : BLOCK_K;
+      int8_t weights[BLOCK_QUADS * QUAD_BYTES];
+      struct lists lists;
+      copy_weights(
+          k + n * stride_n + first * stride_k, count, block_k, stride_n, stride_k, weights);
+      const __m256i sum = sort_quads(weights, quads_of(block_k), &lists);
+      corrected = _mm256_sub_epi32(corrected, _mm256_mullo_epi32(sum, factor));
+      write_block(weights, &lists, (struct block_head*) block);
+      block += block_bytes_of(block_k);
+    }
+    _mm256_storeu_si256((__m256i*) out, corrected);
+    out = block + extra_bytes;
+  }
+  return out;
+}
+
+// Bytes per output channel.
+size_t qs8_qc8w_packed_stride_x8c4_maddubs(size_t k, size_t extra_bytes) {
+  return sizeof(int32_t) + blocks_bytes_of(k) / TILE_CHANNELS + extra_bytes;
+}
+
+// Weights [group][output channel][input channel].
+void qs8_qc8w_packw_gemm_goi_x8c4_avx2_maddubs(
+    size_t g, size_t nc, size_t kc, size_t nr, size_t kr, size_t sr, const int8_t* k,
+    const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
+    const struct packing_params* params) {
+  (void) nr, (void) kr, (void) sr, (void) scale;
+  for (size_t i = 0; i < g; i++) {
+    packed_weights = pack(k, nc, kc, kc, 1, b, packed_weights, extra_bytes, params);
+    k += nc * kc;
+    b = b == NULL ? NULL : b + nc;
+  }
+}
+
+// Weights [group][input channel][output channel], k_stride from one input channel to the next.
+void qs8_qc8w_packw_gemm_gio_x8c4_avx2_maddubs(
+    size_t g, size_t nc, size_t kc, size_t nr, size_t kr, size_t sr, size_t k_stride,
+    const int8_t* k, const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
+    const struct packing_params* params) {
+  (void) nr, (void) kr, (void) sr, (void) scale;
+  for (size_t i = 0; i < g; i++) {
+    packed_weights = pack(k, nc, kc, 1, k_stride, b, packed_weights, extra_bytes, params);
+    k += nc * kc;
+    b = b == NULL ? NULL : b + nc;
+  }
+}
+
+// Weights [group][output channel][tap][input channel].
+void qs8_qc8w_packw_conv_goki_x8c4_avx2_maddubs(
+    size_t g, size_t nc, size_t ks, size_t kc, size_t nr, size_t kr, size_t sr, const int8_t* k,
+    const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
+    const struct packing_params* params) {
+  qs8_qc8w_packw_gemm_goi_x8c4_avx2_maddubs(
+      g, nc, ks * kc, nr, kr, sr, k, b, scale, packed_weights, extra_bytes, params);
+}
+
+// Weights [tap][group][output channel]: one input channel per group.
+void qs8_qc8w_packw_conv_kgo_x8c4_avx2_maddubs(
+    size_t g, size_t nc, size_t ks, size_t nr, size_t kr, size_t sr, const int8_t* k,
+    const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
+    const struct packing_params* params) {
+  (void) nr, (void) kr, (void) sr, (void) scale;
+  for (size_t i = 0; i < g; i++) {
+    packed_weights = pack(k, nc, ks, 1, g * nc, b, packed_weights, extra_bytes, params);
+    k += nc;
+    b = b == NULL ? NULL : b + nc;
+  }
+}
