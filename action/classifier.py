@@ -108,8 +108,10 @@ class Classifier:
 
     def scores(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """The score of each class, of shape (classes,), from an output as `output` gives it."""
-        shares = np.array(self._shares(raw, range(raw.size)), np.float32)
-        return shares if raw.size == len(self.labels) else np.append(shares, 1 - shares)
+        shares = self._shares(raw, range(raw.size))
+        if raw.size != len(self.labels):
+            shares.append(1 - shares[0])
+        return np.array(shares, np.float32)
 
     def _shares(self, raw: NDArray[Any], positions: Sequence[int]) -> list[float]:
         """The scores at `positions` of an output; raises ArithmeticError if it has no numbers."""

@@ -6,6 +6,7 @@ or `--runtime container`; compiling takes minutes, so the tests do not start it 
 
 from __future__ import annotations
 
+import ast
 import json
 import platform
 import re
@@ -42,6 +43,7 @@ from tests.conftest import (
     plain,
 )
 from tests.graphs import Graph
+from tests.heads import Small
 from tests.models import COLOURS, Colours
 
 Make = Callable[..., Path]
@@ -385,6 +387,41 @@ def test_numpy_is_whole_in_what_it_has(
     assert said.splitlines() == [
         f"numpy.{name} {reason}" for name in ("pad", "linalg", "random", "no_such_name")
     ]
+
+
+@needs_one
+@pytest.mark.parametrize("python", PYTHONS)
+def test_numpy_has_what_the_function_takes_of_it(
+    make_compiled: Make, imagenet_model: str, tmp_path: Path, python: str
+) -> None:
+    trees = [ast.parse(path.read_text("utf-8")) for path in (ROOT / "action").glob("*.py")]
+    names = {
+        node.attr
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "np"
+    }
+    assert {"array", "argsort", "uint8"} <= names
+    lacking = f"import numpy\nprint([n for n in {sorted(names)} if not hasattr(numpy, n)])"
+    assert in_zip(make_compiled(python, imagenet_model), python, lacking, tmp_path) == "[]\n"
+
+
+@needs_one
+def test_one_score_of_two_classes(make_compiled: Make, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_text("this\nother\n")
+    want = Small(head="sigmoid", outputs=1, seed=3)
+    model = want.write(tmp_path / "m.tflite")
+    archive = make_compiled(
+        model=str(model), labels=str(labels), normalization=Normalization((0.0,), (255.0,))
+    )
+    red = np.zeros((8, 8, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
+    with smoke.launched(archive, interpreter(PYTHON)) as running:
+        answer = running.run({"image": base64_of(encoded(Image.fromarray(red)))})
+    scores = {each["className"]: each["probability"] for each in answer["results"]}
+    assert [scores["this"], scores["other"]] == pytest.approx(want.answer(red), abs=1e-5)
 
 
 PILLOW = """
