@@ -131,7 +131,8 @@ def resolve(
 
 def _settings(found: Found, source: Input, named: Labels) -> dict[str, Any]:
     entry = found.entry
-    file = re.sub(r"[^\w.-]", "_", found.path.name, flags=re.ASCII)
+    # Of any name that a user's file has, "model.json" too, which is the settings' own.
+    file = re.sub(r"[^\w.-]", "_", found.path.stem, flags=re.ASCII) + ".tflite"
     settings: dict[str, Any] = {
         "name": found.name or found.path.stem,
         "file": entry["file"] if entry else file,

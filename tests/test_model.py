@@ -877,6 +877,14 @@ def test_a_float_softmax_stays(tmp_path: Path, labels: Path, console: Console) -
     assert model.finer(found) is found
 
 
+@pytest.mark.parametrize("name", ["model.json", "a b.TFLITE", "model", ".tflite"])
+def test_names_of_files(name: str, tmp_path: Path, labels: Path, console: Console) -> None:
+    """In the zip they stay apart from the settings beside them, and end as models do."""
+    found = resolve(str(MODEL.write(tmp_path / name)), Said(labels), console)
+    assert found.settings["file"] != "model.json"
+    assert re.fullmatch(r"[\w.-]+\.tflite", found.settings["file"])
+
+
 def test_provenance(tmp_path: Path, labels: Path, console: Console) -> None:
     path = MODEL.write(tmp_path / "m.tflite")
     found = resolve(str(path), Said(labels), console)
