@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -174,6 +175,14 @@ def parsed(content: bytes, name: str) -> Any:
             "damaged, since its tables lead out of them",
             "fetch or convert it again, and compare its size with the original's",
         ) from error
+    outside = any(buffer.offset > 1 for buffer in model.buffers or ()) or any(
+        tensor.externalBuffer for graph in model.subgraphs for tensor in graph.tensors
+    )
+    if outside:  # TensorFlow Lite 2.14 would take them for empty, without a word
+        raise ModelError(
+            f"{name} keeps weights outside of its tables, as models of 2 GB and more do",
+            "convert it with its weights inside",
+        )
     return model
 
 
@@ -280,7 +289,7 @@ def _tensor(model: Any, graph: Any, number: int) -> Tensor:
 
 def _values(tensor: Any, shape: tuple[int, ...], data: NDArray[Any]) -> NDArray[Any] | None:
     dtype = np.dtype(TYPES.get(tensor.type, "")) if TYPES.get(tensor.type) in _NUMPY else None
-    if dtype is None or len(data) > _SMALL or len(data) != dtype.itemsize * np.prod(shape):
+    if dtype is None or len(data) > _SMALL or len(data) != dtype.itemsize * math.prod(shape):
         return None
     values: NDArray[Any] = np.asarray(data, np.uint8).view(dtype).reshape(shape)
     return values

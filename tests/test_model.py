@@ -22,7 +22,7 @@ from builder.console import Console
 from builder.errors import ModelError
 from builder.model import NOTHING, Model, Said, resolve
 from builder.model_input import Normalization
-from builder.tflite import signature
+from builder.tflite import packed, parsed, signature
 from tests.conftest import PLUS_MINUS_ONE
 from tests.graphs import Graph, Value
 from tests.heads import SIDE, Small
@@ -786,6 +786,18 @@ def test_not_a_model(tmp_path: Path, labels: Path, console: Console) -> None:
         assert "unpack" not in str(no.value) and "buffer" not in str(no.value)
     with pytest.raises(ModelError, match="mobilenet_v1, efficientnet_lite0 or a .tflite file"):
         resolve("mobilnet_v1", Said(labels), console)
+
+
+def test_weights_outside_of_the_tables(tmp_path: Path, labels: Path, console: Console) -> None:
+    path = Small().write(tmp_path / "m.tflite")
+    made = parsed(path.read_bytes(), "m.tflite")
+    buffer = next(each for each in made.buffers if each.data is not None)
+    content = bytes(buffer.data)
+    buffer.data, buffer.offset, buffer.size = None, 4096, len(content)
+    path.write_bytes(packed(made).ljust(4096, b"\0") + content)
+    with pytest.raises(ModelError, match="keeps weights outside of its tables") as caught:
+        resolve(str(path), Said(labels, ZERO_TO_ONE), console)
+    assert caught.value.hint
 
 
 # Labels
