@@ -145,7 +145,8 @@ def _package_files(target: Target, precompiled: bool, weights: str) -> Iterator[
             ahead.append(lib + path)
             when = "ahead"
         yield Entry(lib + path, (runtime.folder / path).read_bytes(), part, python, when=when)
-    yield Entry(lib + modules.INDEX, index.content([*ahead, weights]), "action", when="start")
+    # The weights first: they take longest, and all else is imported in the meantime.
+    yield Entry(lib + modules.INDEX, index.content([weights, *ahead]), "action", when="start")
 
 
 def _codes(target: Target, precompiled: bool) -> dict[str, tuple[str, bytes]]:
