@@ -67,18 +67,21 @@ SHELL = [block for block in BLOCKS if block.info.startswith("sh")]
 RUN = [block for block in BLOCKS if block.info == "sh"]
 
 
+def without_blocks(page: Path) -> str:
+    """A page's text without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
 def anchors(page: Path) -> set[str]:
     """The anchors that GitHub makes of a page's headings."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
-    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    titles = re.findall(r"^#+ (.*)$", without_blocks(page), re.MULTILINE)
     plain = [re.sub(r"[`*]|\[([^\]]*)\]\([^)]*\)", r"\1", title).lower() for title in titles]
     return {re.sub(r"[^\w\- ]", "", title).replace(" ", "-") for title in plain}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links(page: Path) -> None:
-    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
-    links = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", text))
+    links = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`\n]*`", "", without_blocks(page)))
     for link in links:
         if link.startswith(("https://", "http://")):
             continue
@@ -110,6 +113,9 @@ def test_what_is_not_run_says_why() -> None:
     commands = re.compile(r"^(python3?|wsk|doctl|docker|curl|pip) ", re.MULTILINE)
     for block in BLOCKS:  # nothing hides in blocks that are no shell's
         assert block in SHELL or not commands.search(block.commands), block
+    indented = re.compile(r"^ {4}(python3?|wsk|doctl|docker|curl|pip|unzip) ", re.MULTILINE)
+    for page in PAGES:
+        assert not indented.search(without_blocks(page)), page.name
 
 
 @pytest.fixture(scope="module")
