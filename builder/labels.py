@@ -529,32 +529,28 @@ def _numbered(
 
 def _numbered_otherwise(lines: Sequence[tuple[int, str]], origin: str) -> list[_Row] | None:
     """The rows of lines such as "[0] red", "class 0: red" and "red,0"; None if they are not."""
-    full = [(number, line) for number, line in lines if line]
-    rows = []
-    for number, line in full:
+    rows, bare = [], []
+    for number, line in lines:
+        if not line:
+            continue
         if match := _MARKED.fullmatch(line):
             rows.append(_Row(match[4].strip(), number, int(match[1] or match[2] or match[3])))
         elif match := _NUMBER_LAST.fullmatch(line):
             rows.append(_Row(match[1].strip("\"' "), number, int(match[3])))
+            if not match[2].strip(" "):
+                bare.append((number, line))
         else:
             return None
     numbers = [row.number or 0 for row in rows]
     if len({row.name for row in rows}) < len(rows) or not _counting(numbers):
         return None  # "digit 0", "digit 1"
-    bare = [
-        line
-        for _, line in full
-        if not _MARKED.fullmatch(line)
-        and (match := _NUMBER_LAST.fullmatch(line))
-        and not match[2].strip(" ")
-    ]
     if not bare:
         return rows
     if numbers == sorted(numbers):
         return None  # parts of the names, or not: the places are the same
     raise ModelError(
         f"labels: the names in {origin} end in numbers, which are not those of their lines: "
-        f"{bare[0]!r} is in line {full[0][0]}",
+        f"{bare[0][1]!r} is in line {bare[0][0]}",
         "if they are the places, put them in front, as in 0: red; if they are parts of the names, "
         'write a JSON list: ["red 1", "green 0"]',
     )

@@ -155,7 +155,7 @@ def decide(
         )
     seen, how = _by_behaviour(model.outputs[0], outputs.real, count)
     if wanted:
-        return _as_wanted(name, count, wanted, said, where, how, same, outputs)
+        return _as_wanted(name, count, wanted, said, where, seen, how, same, outputs)
     if said in ("", "linear") and seen == "embedding":
         raise ModelError(
             f"{name}: expected a score per class, found {how}",
@@ -203,6 +203,7 @@ def _as_wanted(
     wanted: str,
     said: str,
     where: str,
+    seen: str,
     how: str,
     same: str,
     outputs: Outputs,
@@ -218,7 +219,7 @@ def _as_wanted(
     doubts = [same] if same else []
     if (wanted == "logits") == (said in ("probabilities", "scores", "bounded")) and said:
         doubts.append(where)
-    if wanted == "probabilities" and count > 1 and "add up to 1" not in how.replace("not add", ""):
+    if wanted == "probabilities" and count > 1 and seen != "probabilities":
         doubts.append(f"its outputs are {how}")
     doubt = "; ".join(doubts)
     found = _made(count, wanted, f"--output, though {doubt}" if doubt else "--output")
