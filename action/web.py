@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 
 import action
 from action.packages import HEADERS
@@ -86,14 +87,18 @@ def _description(model: Answer) -> Answer:
 
 
 def _page(params: Answer) -> Answer | None:
-    """The page, if it is there, for those who would rather have it than JSON.
+    """The page, if it is there, for those who would rather have it than JSON."""
+    accept = _header(params, "accept").lower()
+    html, plain = accept.find("text/html"), accept.find(_JSON)
+    return None if html < 0 or 0 <= plain < html else _html()
+
+
+@cache
+def _html() -> Answer | None:
+    """The page as it is answered, made once.
 
     The policy lets just its code run: by a hash of each inline element (CSP 3, section 2.3.1).
     """
-    accept = _header(params, "accept").lower()
-    html, plain = accept.find("text/html"), accept.find(_JSON)
-    if html < 0 or 0 <= plain < html:
-        return None
     from base64 import b64encode
     from hashlib import sha256
 
