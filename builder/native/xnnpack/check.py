@@ -8,11 +8,13 @@ from builder.native.steps import HERE, Builder
 
 KERNELS = HERE / "xnnpack" / "kernels"
 PROGRAM = "test-kernels"
+SKX = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
 INSTRUCTIONS = {
-    "avx2": ["-mavx2"],
-    "avx512vnni": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vnni"],
+    "maddubs": {"avx2": ["-mavx2"], "avx512skx": SKX},
+    "madd": {"avx2": ["-mavx2"], "avx512skx": SKX},
+    "avx512vnni": {"avx512vnni": [*SKX, "-mavx512vnni"]},
 }
-"""Part of a kernel's file name -> the compiler's flags for it; kernels.cmake has the same."""
+"""How a kernel's file name ends -> for what it is compiled, and flags; as kernels.cmake has it."""
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 FLAGS = ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
 
@@ -35,12 +37,13 @@ def build(builder: Builder, kernels: Path = KERNELS, sanitizers: bool = True) ->
     folder.mkdir(exist_ok=True)
     flags = [*FLAGS, *(SANITIZERS if sanitizers else [])]
     objects = []
-    for source in sorted(kernels.glob("*.c")):
-        sets = [set_ for name, set_ in INSTRUCTIONS.items() if f"-{name}" in source.name]
-        if source.stem == PROGRAM or sets:
-            objects.append(str(folder / f"{source.stem}.o"))
-            command = ["gcc", *flags, *(sets[0] if sets else []), "-c", str(source)]
-            builder.run([*command, "-o", objects[-1]], PROGRAM)
+    parts: list[tuple[Path, str, list[str]]] = [(kernels / f"{PROGRAM}.c", "any", [])]
+    for source in sorted(kernels.glob("qs8-*.c")):
+        sets = INSTRUCTIONS[source.stem.rpartition("-")[2]]
+        parts += [(source, name, chosen) for name, chosen in sets.items()]
+    for source, name, chosen in parts:
+        objects.append(str(folder / f"{source.stem}-{name}.o"))
+        builder.run(["gcc", *flags, *chosen, "-c", str(source), "-o", objects[-1]], PROGRAM)
     program = folder / PROGRAM
     builder.run(["gcc", *flags, *objects, "-lm", "-o", str(program)], PROGRAM)
     return program
