@@ -220,17 +220,22 @@ ALWAYS_INLINE void convolve_pixels(
     const int8_t* pixel = in[tap] == chunk->zero ? in[tap] : in[tap] + chunk->input_offset;
     pixels[tap] = pixel + chunk->start;
   }
-  const byte_mask all = mask_of(TILE_CHANNELS);
-  vector bytes[2];
-  for (size_t t = 0; t < chunk->full; t++) {
+  const bool by_mask = MASK_BYTES == 1;  // then the rest is as good as a tile
+  for (size_t t = 0; t < chunk->full + (by_mask && chunk->rest != 0); t++) {
     const size_t offset = t * TILE_CHANNELS;
-    convolve(&chunk->tiles[t], side, outputs, pixels, offset, all, false, chunk->to, bytes);
-    store((out + offset), bytes[0]);
-    if (outputs == 2) {
-      store((out + chunk->output_stride + offset), bytes[1]);
+    const byte_mask mask = mask_of(t < chunk->full ? (size_t) TILE_CHANNELS : chunk->rest);
+    vector bytes[2];
+    convolve(&chunk->tiles[t], side, outputs, pixels, offset, mask, by_mask, chunk->to, bytes);
+    for (size_t i = 0; i < outputs; i++) {
+      int8_t* at = out + i * chunk->output_stride + offset;
+      if (by_mask) {
+        store_masked(at, bytes[i], mask);
+      } else {
+        store(at, bytes[i]);
+      }
     }
   }
-  for (size_t i = 0; i < outputs && chunk->rest != 0; i++) {
+  for (size_t i = 0; i < outputs && !by_mask && chunk->rest != 0; i++) {
     (side == 3 ? convolve_rest_3 : convolve_rest_5)(
         chunk, pixels + i * side, out + i * chunk->output_stride);
   }

@@ -51,6 +51,10 @@ ALWAYS_INLINE vector load_masked(const void* bytes, byte_mask mask) {
   return _mm512_maskz_loadu_epi8(mask, bytes);
 }
 
+ALWAYS_INLINE void store_masked(void* bytes, vector from, byte_mask mask) {
+  _mm512_mask_storeu_epi8(bytes, mask, from);
+}
+
 // Half as many bytes, each as int16.
 ALWAYS_INLINE vector load_words(const int8_t* bytes) {
   return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i*) bytes));
@@ -121,6 +125,10 @@ ALWAYS_INLINE byte_mask mask_of(size_t bytes) {
 
 ALWAYS_INLINE vector load_masked(const void* bytes, byte_mask mask) {
   return _mm256_maskload_epi32((const int*) bytes, mask);
+}
+
+ALWAYS_INLINE void store_masked(void* bytes, vector from, byte_mask mask) {
+  _mm256_maskstore_epi32((int*) bytes, mask, from);
 }
 
 ALWAYS_INLINE vector load_words(const int8_t* bytes) {
