@@ -4,7 +4,7 @@
 // puts those of this file between. They look at XNNPACK's own choice for the CPU:
 //
 //   GEMM, IGEMM     3x8c8 for AVX2           -> 8x8c4, vpmaddubsw
-//                   7x16c8 for AVX512        -> 8x16c4, the same
+//                   7x16c8 for AVX512        -> 16x16c4, the same
 //   depthwise       9p16c, 25p16c for AVX2   -> 9p32c, 25p32c, vpmaddwd
 //                   9p32c, 25p32c for AVX512 -> 9p64c, 25p64c, vpdpbusd where there is VNNI,
 //                                               vpmaddwd where there is none
@@ -81,15 +81,15 @@ static void pack_weights_and_biases(
 static void init_gemm(void) {
   gemm_config = *__real_xnn_init_qs8_qc8w_gemm_config();
   struct gemm_fused_ukernels ours = {0};
-#define TAKE(cpu, columns) \
+#define TAKE(cpu, side) \
   ours.gemm[1 - 1] = \
-      xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_8xc4_maddubs_##cpu); \
-  ours.gemm[8 - 1] = ours.gemm[1 - 1]; \
+      xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_c4_maddubs_##cpu); \
+  ours.gemm[side - 1] = ours.gemm[1 - 1]; \
   ours.igemm[1 - 1] = \
-      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_1xc4_maddubs_##cpu); \
-  ours.igemm[8 - 1] = \
-      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_8xc4_maddubs_##cpu); \
-  gemm_config.nr = columns; \
+      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_1row_c4_maddubs_##cpu); \
+  ours.igemm[side - 1] = \
+      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_c4_maddubs_##cpu); \
+  gemm_config.mr = gemm_config.nr = side; \
   stride_of = qs8_qc8w_packed_stride_c4_maddubs_##cpu; \
   gemm_config.pack_gemm_goi = \
       (xnn_packw_gemm_goi_ukernel_fn) qs8_qc8w_packw_gemm_goi_c4_maddubs_##cpu; \
@@ -112,7 +112,6 @@ static void init_gemm(void) {
     return;
   }
   gemm_config.minmax = ours;
-  gemm_config.mr = 8;
   gemm_config.log2_kr = 2;
   gemm_config.log2_sr = 0;
   gemm_config.packed_stride_weights_and_biases = packed_stride;

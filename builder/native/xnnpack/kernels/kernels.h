@@ -27,18 +27,18 @@ struct packing_params {
 
 // Of one set of instructions, for which the files are compiled:
 //
-//   qs8-qc8w-gemm-c4-maddubs.c   GEMM, IGEMM: `mr` rows (1 to 8) times `nc` columns
+//   qs8-qc8w-gemm-c4-maddubs.c   GEMM, IGEMM: `mr` rows times `nc` columns
 //   qs8-qc8w-packw-c4-maddubs.c  their weights; packed_stride is in bytes per column
 //   qs8-qc8w-dwconv-madd.c       one row of a depthwise convolution of 9 or 25 taps
 #define DECLARE_FOR(cpu) \
-  void qs8_qc8w_gemm_8xc4_maddubs_##cpu( \
+  void qs8_qc8w_gemm_c4_maddubs_##cpu( \
       size_t mr, size_t nc, size_t kc, const int8_t* a, size_t a_stride, const void* w, int8_t* c, \
       size_t cm_stride, size_t cn_stride, const struct minmax_params* params); \
-  void qs8_qc8w_igemm_1xc4_maddubs_##cpu( \
+  void qs8_qc8w_igemm_1row_c4_maddubs_##cpu( \
       size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c, \
       size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero, \
       const struct minmax_params* params); \
-  void qs8_qc8w_igemm_8xc4_maddubs_##cpu( \
+  void qs8_qc8w_igemm_c4_maddubs_##cpu( \
       size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c, \
       size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero, \
       const struct minmax_params* params); \
@@ -68,8 +68,8 @@ struct packing_params {
       int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset, \
       const int8_t* zero, const struct minmax_params* params);
 
-DECLARE_FOR(avx2)       // tiles of 8 columns, depthwise of 32 channels
-DECLARE_FOR(avx512skx)  // of 16 and 64
+DECLARE_FOR(avx2)       // at most 8 rows, tiles of 8 columns, depthwise of 32 channels
+DECLARE_FOR(avx512skx)  // 16, 16 and 64
 
 // qs8-qc8w-dwconv-64c-avx512vnni.c: a depthwise convolution for AVX512 with VNNI.
 void qs8_qc8w_dwconv_9p64c_avx512vnni(

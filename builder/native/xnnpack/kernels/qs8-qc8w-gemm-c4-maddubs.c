@@ -1,5 +1,5 @@
-// int8 GEMM and IGEMM (convolution by pointers to pixels): 8 rows by 8 channels for AVX2, by 16 for
-// AVX512 without VNNI.
+// int8 GEMM and IGEMM (convolution by pointers to pixels): 8 rows by 8 channels for AVX2, 16
+// by 16 for AVX512 without VNNI.
 //
 // vpmaddubsw multiplies uint8 by int8 and adds two neighbouring products in int16: twice the work
 // of vpmaddwd. So activations become uint8 (a + 128, a XOR; what that adds to a sum is taken from
@@ -17,7 +17,7 @@
 #include "layout-c4-maddubs.h"
 
 enum {
-  ROWS = 8,
+  ROWS = VECTOR_LANES,
   ROW_STRIDE = BLOCK_K + 32,  // no two rows at the same place of a page; space for a quad's zeros
   GROUP_TILES = 16,           // that share copies of rows of more than BLOCK_K activations
   PREFETCH = 2048,            // bytes ahead in the weights
@@ -26,7 +26,7 @@ enum {
 // Rows of activations. A GEMM has one tap.
 struct rows {
   const int8_t* const* pixels;  // [tap][per_tap]
-  size_t per_tap;               // 8 or 1; beyond the call's rows the last one is repeated
+  size_t per_tap;               // ROWS or 1; beyond the call's rows the last one is repeated
   size_t taps;
   size_t kc;
   size_t offset;  // to add to all pixels but `zero`
@@ -112,7 +112,7 @@ ALWAYS_INLINE bool are_neighbours(
   const __m256i zero = _mm256_set1_epi64x((intptr_t) rows->zero);
   const __m256i kc = _mm256_set1_epi64x((intptr_t) rows->kc);
   __m256i all = _mm256_set1_epi8(-1);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (size_t row = 0; row < ROWS; row += 4) {
     const __m256i here = _mm256_loadu_si256((const __m256i*) (pixels + row));
     const __m256i next = _mm256_loadu_si256((const __m256i*) (pixels + row + per_tap));
@@ -161,9 +161,11 @@ ALWAYS_INLINE void copy_rows(struct call* call, size_t per_tap, size_t first, si
   call->has_words = false;
 }
 
-NOINLINE void copy_8(struct call* call, size_t first, size_t n) { copy_rows(call, 8, first, n); }
+NOINLINE void copy_all(struct call* call, size_t first, size_t n) {
+  copy_rows(call, ROWS, first, n);
+}
 
-NOINLINE void copy_1(struct call* call, size_t first, size_t n) { copy_rows(call, 1, first, n); }
+NOINLINE void copy_one(struct call* call, size_t first, size_t n) { copy_rows(call, 1, first, n); }
 
 NOINLINE void widen_rows(struct call* call, size_t n) {
   for (size_t row = 0; row < call->mr; row++) {
@@ -202,7 +204,7 @@ ALWAYS_INLINE void add_chain(
     w[i] = load(weights + i * QUAD_BYTES);
     at[i] = a + (size_t) quad[i] * QUAD_K;
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (size_t r = 0; r < mr; r++) {
     vector sum = MM(maddubs_epi16)(broadcast(at[0] + r * ROW_STRIDE), w[0]);
 #pragma GCC unroll 3
@@ -221,7 +223,7 @@ ALWAYS_INLINE void add_exact(
 #pragma GCC unroll 2
   for (size_t pair = 0; pair < 2; pair++) {
     const vector w = load_words(weights + pair * QUAD_BYTES / 2);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (size_t r = 0; r < mr; r++) {
       const vector products = MM(madd_epi16)(broadcast(at + r * ROW_STRIDE + 2 * pair), w);
       acc[r] = MM(add_epi32)(acc[r], products);
@@ -266,7 +268,7 @@ ALWAYS_INLINE void store_rows(
     const struct minmax_params* params) {
   const struct requantization to = load_requantization(params);
   const floats scales = MM(loadu_ps)(scale);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (size_t r = 0; r < mr; r += 4) {
     const size_t count = mr - r < 4 ? mr - r : 4;
     vector rows[4];
@@ -302,7 +304,7 @@ ALWAYS_INLINE void convolve_rows(
   int8_t* c = block.c + row * block.cm_stride;
   for (size_t nc = block.nc;; nc -= TILE_CHANNELS) {
     vector acc[ROWS];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (size_t r = 0; r < mr; r++) {
       acc[r] = block.first == 0 ? load(w) : sums[r];
     }
@@ -312,7 +314,7 @@ ALWAYS_INLINE void convolve_rows(
       const float* scale = (const float*) w - TILE_CHANNELS;
       store_rows(mr, acc, scale, c, block.cm_stride, nc, block.params);
     } else {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (size_t r = 0; r < mr; r++) {
         sums[r] = acc[r];
       }
@@ -325,35 +327,31 @@ ALWAYS_INLINE void convolve_rows(
   }
 }
 
-NOINLINE void convolve_8(struct call* call, size_t row, const struct block* block) {
-  convolve_rows(8, call, row, *block);
+NOINLINE void convolve_all(struct call* call, const struct block* block) {
+  convolve_rows(ROWS, call, 0, *block);
 }
 
 NOINLINE void convolve_4(struct call* call, size_t row, const struct block* block) {
   convolve_rows(4, call, row, *block);
 }
 
-NOINLINE void convolve_2(struct call* call, size_t row, const struct block* block) {
-  convolve_rows(2, call, row, *block);
-}
-
 NOINLINE void convolve_1(struct call* call, size_t row, const struct block* block) {
   convolve_rows(1, call, row, *block);
 }
 
+// Pictures are squares, mostly: beyond whole tiles there are multiples of 4 pixels, or one more.
 static void convolve_block(struct call* call, const struct block* block) {
-  (call->rows->per_tap == 1 ? copy_1 : copy_8)(call, block->first, block->n);
-  if (call->mr & 8) {
-    convolve_8(call, 0, block);
+  (call->rows->per_tap == 1 ? copy_one : copy_all)(call, block->first, block->n);
+  size_t row = 0;
+  if (call->mr == ROWS) {
+    convolve_all(call, block);
+    row = ROWS;
   }
-  if (call->mr & 4) {
-    convolve_4(call, 0, block);
+  for (; row + 4 <= call->mr; row += 4) {
+    convolve_4(call, row, block);
   }
-  if (call->mr & 2) {
-    convolve_2(call, call->mr & 4, block);
-  }
-  if (call->mr & 1) {
-    convolve_1(call, call->mr & 6, block);
+  for (; row < call->mr; row++) {
+    convolve_1(call, row, block);
   }
 }
 
@@ -409,7 +407,7 @@ static void convolve(
   }
 }
 
-void FOR_CPU(qs8_qc8w_igemm_1xc4_maddubs)(
+void FOR_CPU(qs8_qc8w_igemm_1row_c4_maddubs)(
     size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
     const struct minmax_params* params) {
@@ -417,7 +415,7 @@ void FOR_CPU(qs8_qc8w_igemm_1xc4_maddubs)(
   convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
 }
 
-void FOR_CPU(qs8_qc8w_igemm_8xc4_maddubs)(
+void FOR_CPU(qs8_qc8w_igemm_c4_maddubs)(
     size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
     const struct minmax_params* params) {
@@ -425,7 +423,7 @@ void FOR_CPU(qs8_qc8w_igemm_8xc4_maddubs)(
   convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
 }
 
-void FOR_CPU(qs8_qc8w_gemm_8xc4_maddubs)(
+void FOR_CPU(qs8_qc8w_gemm_c4_maddubs)(
     size_t mr, size_t nc, size_t kc, const int8_t* a, size_t a_stride, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, const struct minmax_params* params) {
   const int8_t* pixels[ROWS];

@@ -136,11 +136,11 @@ typedef void (*conv_pack_transposed)(
 // The kernels for one set of instructions.
 struct set {
   const char* name;
-  size_t nr;
+  size_t side;  // most rows, and columns of a tile
   size_t dwconv_tile;
   gemm_kernel gemm;
   igemm_kernel igemm1;
-  igemm_kernel igemm8;
+  igemm_kernel igemm;
   size_t (*packed_stride)(size_t, size_t);
   gemm_pack goi;
   gemm_pack_transposed gio;
@@ -150,10 +150,10 @@ struct set {
   dwconv_kernel dwconv25;
 };
 
-#define SET(cpu, columns, channels) \
+#define SET(cpu, side, channels) \
   { \
-    #cpu, columns, channels, qs8_qc8w_gemm_8xc4_maddubs_##cpu, \
-        qs8_qc8w_igemm_1xc4_maddubs_##cpu, qs8_qc8w_igemm_8xc4_maddubs_##cpu, \
+    #cpu, side, channels, qs8_qc8w_gemm_c4_maddubs_##cpu, \
+        qs8_qc8w_igemm_1row_c4_maddubs_##cpu, qs8_qc8w_igemm_c4_maddubs_##cpu, \
         qs8_qc8w_packed_stride_c4_maddubs_##cpu, qs8_qc8w_packw_gemm_goi_c4_maddubs_##cpu, \
         qs8_qc8w_packw_gemm_gio_c4_maddubs_##cpu, qs8_qc8w_packw_conv_goki_c4_maddubs_##cpu, \
         qs8_qc8w_packw_conv_kgo_c4_maddubs_##cpu, qs8_qc8w_dwconv_9p_madd_##cpu, \
@@ -173,7 +173,7 @@ static void write_scales(uint8_t* packed, size_t nc, size_t nr, size_t stride, c
 static void test_gemm(
     const struct set* set, size_t groups, size_t mr, size_t k, size_t nc, int kind,
     bool transposed) {
-  const size_t nr = set->nr, tiles = (nc + nr - 1) / nr;
+  const size_t nr = set->side, tiles = (nc + nr - 1) / nr;
   const size_t a_stride = groups * k + random32() % 5, c_stride = groups * nc + random32() % 5;
   const size_t a_bytes = (mr - 1) * a_stride + groups * k, c_bytes = (mr - 1) * c_stride + groups * nc;
   const struct packing_params packing = {(int8_t) random32()};
@@ -226,7 +226,7 @@ static void test_gemm(
 static void test_igemm(
     const struct set* set, size_t tile, size_t groups, size_t mr, size_t taps, size_t kc, size_t nc,
     int kind, bool kgo) {
-  const size_t nr = set->nr, tiles = (nc + nr - 1) / nr, k = taps * kc;
+  const size_t nr = set->side, tiles = (nc + nr - 1) / nr, k = taps * kc;
   const size_t offset = random32() % 100, pixels = 3 * taps, pixel_bytes = groups * kc;
   const struct packing_params packing = {(int8_t) random32()};
   const struct minmax_params params = random_params();
@@ -291,7 +291,7 @@ static void test_igemm(
         expected[m * c_stride + channel] = requantized(sum, scale[channel], &params);
       }
     }
-    (tile == 1 ? set->igemm1 : set->igemm8)(
+    (tile == 1 ? set->igemm1 : set->igemm)(
         mr, nc, kc, taps * tile * sizeof(void*), pointers, packed + g * tiles * nr * stride,
         c + g * nc, c_stride, nr, offset + g * kc, zero, &params);
   }
@@ -360,10 +360,10 @@ static void test_dwconv(
 
 static void test_gemms(const struct set* set) {
   for (size_t k = 1; k <= 4096; k++) {
-    test_gemm(set, 1, 1 + k % 8, k, 1 + k % 5, (int) (k % KINDS), k % 16 == 0);
+    test_gemm(set, 1, 1 + k % set->side, k, 1 + k % 5, (int) (k % KINDS), k % 16 == 0);
   }
   for (int kind = 0; kind < KINDS; kind++) {
-    for (size_t mr = 1; mr <= 8; mr++) {
+    for (size_t mr = 1; mr <= set->side; mr++) {
       for (size_t nc = 1; nc <= 50; nc++) {
         test_gemm(set, 1, mr, between(1, 100), nc, kind, random32() % 2);
       }
@@ -371,14 +371,14 @@ static void test_gemms(const struct set* set) {
     }
     static const size_t edges[] = {1016, 1023, 1024, 1025, 1028, 2047, 2048, 2049, 4095, 8200};
     for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++) {
-      test_gemm(set, 1, between(1, 8), edges[i], i % 2 ? 33 : 300, kind, false);
+      test_gemm(set, 1, between(1, set->side), edges[i], i % 2 ? 33 : 300, kind, false);
     }
   }
 }
 
 static void test_igemms(const struct set* set) {
   static const size_t taps[] = {1, 2, 3, 4, 9, 25, 49};
-  for (size_t tile = 1; tile <= 8; tile += 7) {
+  for (size_t tile = 1; tile <= set->side; tile += set->side - 1) {
     for (int kind = 0; kind < KINDS; kind++) {
       for (size_t t = 0; t < sizeof(taps) / sizeof(taps[0]); t++) {
         for (size_t kc = 1; kc <= 40; kc++) {
