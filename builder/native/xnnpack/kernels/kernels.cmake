@@ -2,7 +2,7 @@
 #
 #   KERNELS   ours (what ships) or xnnpack: XNNPACK's own, on every CPU
 #   CPU       any (what ships), or takes every CPU for an older one: avx2 has AVX2 and nothing newer,
-#             avx512skx has AVX512 and no VNNI
+#             avx512 has AVX512 and no VNNI
 #
 # What is not what ships is for tests and benchmarks (../variants.py). Sets KERNEL_SOURCES and
 # KERNEL_LINK.
@@ -36,7 +36,7 @@ if(KERNELS STREQUAL "ours")
     -Wl,--wrap=xnn_init_qs8_qc8w_gemm_config -Wl,--wrap=xnn_init_qs8_qc8w_dwconv_config)
 endif()
 if(NOT CPU STREQUAL "any")
-  if(CPU STREQUAL "avx512skx")
+  if(CPU STREQUAL "avx512")
     set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/older-cpu.c PROPERTIES
       COMPILE_DEFINITIONS HAS_AVX512SKX=1)
   elseif(NOT CPU STREQUAL "avx2")
