@@ -34,6 +34,31 @@ if(KERNELS STREQUAL "ours")
   list(APPEND KERNEL_SOURCES ${CMAKE_CURRENT_LIST_DIR}/dispatch.c)
   list(APPEND KERNEL_LINK
     -Wl,--wrap=xnn_init_qs8_qc8w_gemm_config -Wl,--wrap=xnn_init_qs8_qc8w_dwconv_config)
+  # XNNPACK's kernels that ours take the place of are left out of the link: their names mean ours.
+  # Only a deconvolution, of which the classifier's list of ops has none, keeps XNNPACK's table.
+  if(OPS STREQUAL classifier)
+    set(q qs8_qc8w)
+    set(x minmax_fp32_ukernel)
+    foreach(pair
+        gemm_${x}_1x8c8__avx2=gemm_c4_maddubs_avx2
+        gemm_${x}_3x8c8__avx2=gemm_c4_maddubs_avx2
+        igemm_${x}_1x8c8__avx2=igemm_1row_c4_maddubs_avx2
+        igemm_${x}_3x8c8__avx2=igemm_c4_maddubs_avx2
+        gemm_${x}_1x16c8__avx512skx_prfm=gemm_c4_maddubs_avx512skx
+        gemm_${x}_7x16c8__avx512skx_prfm=gemm_c4_maddubs_avx512skx
+        igemm_${x}_1x16c8__avx512skx_prfm=igemm_1row_c4_maddubs_avx512skx
+        igemm_${x}_7x16c8__avx512skx_prfm=igemm_c4_maddubs_avx512skx
+        dwconv_${x}_9p16c__avx2_mul32=dwconv_9p_madd_avx2
+        dwconv_${x}_25p16c__avx2_mul32=dwconv_25p_madd_avx2
+        dwconv_${x}_9p32c__avx512skx_mul32=dwconv_9p_madd_avx512skx
+        dwconv_${x}_25p32c__avx512skx_mul32=dwconv_25p_madd_avx512skx)
+      string(REPLACE "=" ";" pair ${pair})
+      list(GET pair 0 theirs)
+      list(GET pair 1 ours)
+      list(APPEND KERNEL_LINK -Wl,--wrap=xnn_${q}_${theirs}
+        -Wl,--defsym=__wrap_xnn_${q}_${theirs}=${q}_${ours})
+    endforeach()
+  endif()
 endif()
 if(NOT CPU STREQUAL "any")
   if(CPU STREQUAL "avx512")

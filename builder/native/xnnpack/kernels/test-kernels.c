@@ -42,19 +42,35 @@ static void* exactly(size_t bytes) {
 // Kinds of contents, the worst for sums in int16 among them.
 enum { ANY, SMALL, TRAINED, MOST, LEAST, ALTERNATING, EXTREMES, KINDS };
 
+static int8_t value_of(int kind, size_t i) {
+  const uint32_t any = random32();
+  switch (kind) {
+    case ANY: return (int8_t) any;
+    case SMALL: return (int8_t) (any % 31) - 15;
+    // A bell: now and then a chain is unsafe.
+    case TRAINED: return (int8_t) (((any & 63) + (any >> 8 & 63) + (any >> 16 & 63)) - 94);
+    case MOST: return 127;
+    case LEAST: return -128;
+    case ALTERNATING: return i % 2 ? 127 : -128;
+    default: return any & 1 ? 127 : -128;
+  }
+}
+
+// Random numbers are made once; what is filled gets a piece from anywhere among them.
 static void fill(int8_t* values, size_t count, int kind) {
-  for (size_t i = 0; i < count; i++) {
-    const uint32_t any = random32();
-    switch (kind) {
-      case ANY: values[i] = (int8_t) any; break;
-      case SMALL: values[i] = (int8_t) (any % 31) - 15; break;
-      // A bell: now and then a chain is unsafe.
-      case TRAINED: values[i] = (int8_t) (((any & 63) + (any >> 8 & 63) + (any >> 16 & 63)) - 94); break;
-      case MOST: values[i] = 127; break;
-      case LEAST: values[i] = -128; break;
-      case ALTERNATING: values[i] = i % 2 ? 127 : -128; break;
-      default: values[i] = any & 1 ? 127 : -128; break;
+  enum { POOL = 1 << 18 };
+  static int8_t pools[KINDS][POOL];
+  static bool filled[KINDS];
+  if (!filled[kind]) {
+    for (size_t i = 0; i < POOL; i++) {
+      pools[kind][i] = value_of(kind, i);
     }
+    filled[kind] = true;
+  }
+  for (size_t piece; count != 0; count -= piece, values += piece) {
+    const size_t at = between(0, POOL - 1);
+    piece = count < POOL - at ? count : POOL - at;
+    memcpy(values, pools[kind] + at, piece);
   }
 }
 
@@ -102,10 +118,12 @@ static void check(
     while (found[i] == expected[i]) {
       i++;
     }
-    if (failures++ < 20) {
-      printf(
-          "%s (%zu, %zu, %zu, %zu): byte %zu is %d, expected %d\n", what, a, b, c, d, i, found[i],
-          expected[i]);
+    printf(
+        "%s (%zu, %zu, %zu, %zu): byte %zu is %d, expected %d\n", what, a, b, c, d, i, found[i],
+        expected[i]);
+    if (++failures == 20) {
+      puts("and so on");
+      exit(1);
     }
   }
 }
