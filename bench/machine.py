@@ -31,17 +31,24 @@ class CpuClass:
         slug: in names of files and on the command line.
         name: for readers.
         examples: CPUs that are of it.
+        includes: slugs of the classes whose kernels it can run, too.
     """
 
     slug: str
     name: str
     examples: str
+    includes: tuple[str, ...] = ()
 
 
 CLASSES = (
-    CpuClass("avx512-vnni", "AVX512-VNNI", "Intel Xeon since Cascade Lake, AMD since Zen 4"),
-    CpuClass("avx-vnni", "AVX-VNNI", "Intel Core since Alder Lake"),
-    CpuClass("avx512", "AVX512 without VNNI", "Intel Xeon Skylake-SP"),
+    CpuClass(
+        "avx512-vnni",
+        "AVX512-VNNI",
+        "Intel Xeon since Cascade Lake, AMD since Zen 4",
+        ("avx512", "avx2"),
+    ),
+    CpuClass("avx-vnni", "AVX-VNNI", "Intel Core since Alder Lake", ("avx2",)),
+    CpuClass("avx512", "AVX512 without VNNI", "Intel Xeon Skylake-SP", ("avx2",)),
     CpuClass("avx2", "AVX2 without VNNI", "AMD Zen to Zen 3, Intel Xeon and Core of 2013 to 2019"),
     CpuClass("older", "without AVX2", "before 2013"),
 )
@@ -63,6 +70,11 @@ def cpu_class(instructions: Iterable[str]) -> CpuClass:
         slug = "avx512"
     else:
         slug = "avx2" if "AVX2" in has else "older"
+    return named(slug)
+
+
+def named(slug: str) -> CpuClass:
+    """The class of that slug."""
     return next(each for each in CLASSES if each.slug == slug)
 
 

@@ -102,15 +102,21 @@ def test_what_a_worker_died_of_is_said(packages: Path, tmp_path: Path) -> None:
 
 
 def test_variants_that_were_compiled(tmp_path: Path) -> None:
-    for name in ("avx2", "xnnpack-avx2", "something-else"):
+    for name in ("avx2", "xnnpack-avx2", "avx512", "something-else"):
         (tmp_path / "cp311" / name / "tflite_runtime").mkdir(parents=True)
     (tmp_path / "cp311" / "xnnpack").mkdir()  # not whole
-    newer, same = (machine.cpu_class(has) for has in (("AVX2", "AVX512-VNNI"), ("AVX2",)))
+    newer, other, same, older = (
+        machine.cpu_class(has)
+        for has in (("AVX2", "AVX512-VNNI"), ("AVX2", "AVX-VNNI"), ("AVX2",), ())
+    )
     compared = dict(contenders.variants(tmp_path, newer))
     assert compared == {
         Variant(OUR, "avx2"): tmp_path / "cp311" / "avx2",
         Variant(XNNPACK, "avx2"): tmp_path / "cp311" / "xnnpack-avx2",
+        Variant(OUR, "avx512"): tmp_path / "cp311" / "avx512",
     }
+    assert Variant(OUR, "avx512") not in dict(contenders.variants(tmp_path, other))
+    assert not dict(contenders.variants(tmp_path, older))
     assert not dict(contenders.variants(tmp_path, same))
     assert not dict(contenders.variants(tmp_path / "none", newer))
 

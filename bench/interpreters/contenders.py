@@ -64,6 +64,8 @@ VARIANTS = {
     "xnnpack": Variant(XNNPACK),
     "avx2": Variant(OUR, "avx2"),
     "xnnpack-avx2": Variant(XNNPACK, "avx2"),
+    "avx512": Variant(OUR, "avx512"),
+    "xnnpack-avx512": Variant(XNNPACK, "avx512"),
 }
 """By the names that `python -m builder.native variants` gives them."""
 COMPILED = BUILD / "variants"
@@ -73,7 +75,8 @@ COMPILED = BUILD / "variants"
 def variants(folder: Path, cpu: CpuClass) -> Iterator[tuple[Variant, Path]]:
     """Those that were compiled, each with what goes on the path before a runtime's packages.
 
-    What is forced to the class that this machine is of is left out: it is what is shipped.
+    What is forced to the class that this machine is of is left out, since it is what is shipped,
+    and so is what this machine cannot run.
 
     Args:
         folder: the `--out` of that command; may be missing.
@@ -81,7 +84,7 @@ def variants(folder: Path, cpu: CpuClass) -> Iterator[tuple[Variant, Path]]:
     """
     for name, variant in VARIANTS.items():
         path = folder / package_tag(PYTHON) / name
-        if (path / "tflite_runtime").is_dir() and variant.forced != cpu.slug:
+        if (path / "tflite_runtime").is_dir() and variant.forced in ("", *cpu.includes):
             yield variant, path
 
 

@@ -29,12 +29,15 @@ VARIANTS: Mapping[str, Mapping[str, str]] = MappingProxyType(
         "xnnpack": {"KERNELS": "xnnpack"},
         "avx2": {"CPU": "avx2"},
         "xnnpack-avx2": {"KERNELS": "xnnpack", "CPU": "avx2"},
+        "avx512": {"CPU": "avx512"},
+        "xnnpack-avx512": {"KERNELS": "xnnpack", "CPU": "avx512"},
     }
 )
 """What to call a variant -> options of xnnpack/kernels/kernels.cmake.
 
 xnnpack: XNNPACK's own kernels, chosen by the CPU as they always were. avx2: our kernels, as on a
-CPU with AVX2 and nothing newer. xnnpack-avx2: XNNPACK's own on such a CPU.
+CPU with AVX2 and nothing newer. xnnpack-avx2: XNNPACK's own on such a CPU. avx512 and
+xnnpack-avx512: the same for AVX512 without VNNI; on a CPU without AVX512 as avx2.
 """
 
 RECIPE = "recipe.txt"

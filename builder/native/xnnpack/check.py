@@ -8,17 +8,19 @@ from builder.native.steps import HERE, Builder
 
 KERNELS = HERE / "xnnpack" / "kernels"
 PROGRAM = "test-kernels"
+SKX = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
 INSTRUCTIONS = {
-    "avx2": ["-mavx2"],
-    "avx512vnni": ["-mavx512f", "-mavx512bw", "-mavx512vl", "-mavx512vnni"],
+    "maddubs": {"avx2": ["-mavx2"], "avx512skx": SKX},
+    "madd": {"avx2": ["-mavx2"], "avx512skx": SKX},
+    "avx512vnni": {"avx512vnni": [*SKX, "-mavx512vnni"]},
 }
-"""Part of a kernel's file name -> the compiler's flags for it; kernels.cmake has the same."""
+"""How a kernel's file name ends -> for what it is compiled, and flags; as kernels.cmake has it."""
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-FLAGS = ["-std=c11", "-O1", "-g", "-Wall", "-Wextra", "-Werror"]
+FLAGS = ["-std=c11", "-Og", "-g", "-Wall", "-Wextra", "-Werror"]
 
 
 def build(builder: Builder, kernels: Path = KERNELS, sanitizers: bool = True) -> Path:
-    """Compile the test program.
+    """Compile the test program; what was compiled before and is the same is taken.
 
     Args:
         builder: gives it the folder `test-kernels`.
@@ -31,16 +33,22 @@ def build(builder: Builder, kernels: Path = KERNELS, sanitizers: bool = True) ->
     Raises:
         BuildError: it does not compile.
     """
-    folder = builder.folder / PROGRAM
-    folder.mkdir(exist_ok=True)
     flags = [*FLAGS, *(SANITIZERS if sanitizers else [])]
+    headers = [path.read_text() for path in sorted(kernels.glob("*.h"))]
     objects = []
-    for source in sorted(kernels.glob("*.c")):
-        sets = [set_ for name, set_ in INSTRUCTIONS.items() if f"-{name}" in source.name]
-        if source.stem == PROGRAM or sets:
-            objects.append(str(folder / f"{source.stem}.o"))
-            command = ["gcc", *flags, *(sets[0] if sets else []), "-c", str(source)]
-            builder.run([*command, "-o", objects[-1]], PROGRAM)
-    program = folder / PROGRAM
+    parts: list[tuple[Path, str, list[str]]] = [(kernels / f"{PROGRAM}.c", "any", [])]
+    for source in sorted(kernels.glob("qs8-*.c")):
+        sets = INSTRUCTIONS[source.stem.rpartition("-")[2]]
+        parts += [(source, name, chosen) for name, chosen in sets.items()]
+    for source, name, chosen in parts:
+        command = ["gcc", *flags, *chosen, "-c", str(source), "-o"]
+
+        def work(folder: Path, command: list[str] = command) -> None:
+            builder.run([*command, str(folder / "object.o")], PROGRAM)
+
+        step = f"{PROGRAM}/{source.stem}-{name}"
+        builder.step(step, [*headers, source.read_text(), *flags, *chosen], work)
+        objects.append(str(builder.folder / step / "object.o"))
+    program = builder.folder / PROGRAM / PROGRAM
     builder.run(["gcc", *flags, *objects, "-lm", "-o", str(program)], PROGRAM)
     return program

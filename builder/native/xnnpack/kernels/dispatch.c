@@ -3,11 +3,13 @@
 // XNNPACK asks for its tables of kernels through functions (xnn_init_*_config); the linker's --wrap
 // puts those of this file between. They look at XNNPACK's own choice for the CPU:
 //
-//   GEMM, IGEMM     3x8c8 for AVX2                       -> 8x8c4, vpmaddubsw
-//   depthwise       9p16c, 25p16c for AVX2               -> 9p32c, 25p32c, vpmaddwd
-//                   9p32c, 25p32c for AVX512, with VNNI  -> 9p64c, 25p64c, vpdpbusd
+//   GEMM, IGEMM     3x8c8 for AVX2           -> 8x8c4, vpmaddubsw
+//                   7x16c8 for AVX512        -> 16x16c4, the same
+//   depthwise       9p16c, 25p16c for AVX2   -> 9p32c, 25p32c, vpmaddwd
+//                   9p32c, 25p32c for AVX512 -> 9p64c, 25p64c, vpdpbusd where there is VNNI,
+//                                               vpmaddwd where there is none
 //
-// Everything else, and CPUs with AVX512 and no VNNI, or without AVX2, keep XNNPACK's.
+// Everything else, and CPUs without AVX2, keep XNNPACK's.
 
 #include <pthread.h>
 #include <stddef.h>
@@ -37,10 +39,19 @@ _Static_assert(
 const struct xnn_gemm_config* __real_xnn_init_qs8_qc8w_gemm_config(void);
 const struct xnn_dwconv_config* __real_xnn_init_qs8_qc8w_dwconv_config(void);
 
+typedef __typeof__(qs8_qc8w_packw_gemm_goi_c4_maddubs_avx2)* goi_fn;
+typedef __typeof__(qs8_qc8w_packw_gemm_gio_c4_maddubs_avx2)* gio_fn;
+
+static struct xnn_gemm_config gemm_config;
+static struct xnn_dwconv_config dwconv_config[XNN_MAX_QC8_DWCONV_UKERNELS];
+static pthread_once_t gemm_once = PTHREAD_ONCE_INIT;
+static pthread_once_t dwconv_once = PTHREAD_ONCE_INIT;
+static size_t (*stride_of)(size_t k, size_t extra_bytes);  // of gemm_config
+
 static size_t packed_stride(
     const struct xnn_gemm_config* config, size_t k, size_t k_stride, size_t extra_bytes) {
   (void) config, (void) k_stride;
-  return qs8_qc8w_packed_stride_x8c4_maddubs(k, extra_bytes);
+  return stride_of(k, extra_bytes);
 }
 
 // For the fully connected operator: weights, bias and one kind of scale.
@@ -53,55 +64,58 @@ static void pack_weights_and_biases(
   (void) groups, (void) k_stride, (void) init_other, (void) other, (void) other_bytes;
   const size_t nr = config->nr;
   if (flags & XNN_FLAG_TRANSPOSE_WEIGHTS) {
-    qs8_qc8w_packw_gemm_gio_x8c4_avx2_maddubs(
+    ((gio_fn) config->pack_gemm_gio)(
         1, output_channels, input_channels, nr, 4, 1, output_channels, weights, bias, NULL, packed,
         nr * scale_bytes, params);
   } else {
-    qs8_qc8w_packw_gemm_goi_x8c4_avx2_maddubs(
+    ((goi_fn) config->pack_gemm_goi)(
         1, output_channels, input_channels, nr, 4, 1, weights, bias, NULL, packed,
         nr * scale_bytes, params);
   }
-  const size_t stride = nr * qs8_qc8w_packed_stride_x8c4_maddubs(input_channels, scale_bytes);
+  const size_t stride = nr * stride_of(input_channels, scale_bytes);
   init_scale(
       output_channels, nr, nr, stride, stride, 0, scale,
       (char*) packed + stride - nr * scale_bytes);
 }
 
-static struct xnn_gemm_config gemm_config;
-static struct xnn_dwconv_config dwconv_config[XNN_MAX_QC8_DWCONV_UKERNELS];
-static pthread_once_t gemm_once = PTHREAD_ONCE_INIT;
-static pthread_once_t dwconv_once = PTHREAD_ONCE_INIT;
-
 static void init_gemm(void) {
   gemm_config = *__real_xnn_init_qs8_qc8w_gemm_config();
-  if (gemm_config.minmax.gemm[3 - 1].function[XNN_UARCH_DEFAULT] !=
+  struct gemm_fused_ukernels ours = {0};
+#define TAKE(cpu, side) \
+  ours.gemm[1 - 1] = \
+      xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_c4_maddubs_##cpu); \
+  ours.gemm[side - 1] = ours.gemm[1 - 1]; \
+  ours.igemm[1 - 1] = \
+      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_1row_c4_maddubs_##cpu); \
+  ours.igemm[side - 1] = \
+      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_c4_maddubs_##cpu); \
+  gemm_config.mr = gemm_config.nr = side; \
+  stride_of = qs8_qc8w_packed_stride_c4_maddubs_##cpu; \
+  gemm_config.pack_gemm_goi = \
+      (xnn_packw_gemm_goi_ukernel_fn) qs8_qc8w_packw_gemm_goi_c4_maddubs_##cpu; \
+  gemm_config.pack_gemm_gio = \
+      (xnn_packw_gemm_gio_ukernel_fn) qs8_qc8w_packw_gemm_gio_c4_maddubs_##cpu; \
+  gemm_config.pack_igemm_goki = \
+      (xnn_pack_conv_goki_w_fn) qs8_qc8w_packw_conv_goki_c4_maddubs_##cpu; \
+  gemm_config.pack_igemm_kgo = \
+      (xnn_pack_conv_kgo_w_fn) qs8_qc8w_packw_conv_kgo_c4_maddubs_##cpu
+
+  const struct gemm_fused_ukernels* theirs = &gemm_config.minmax;
+  if (theirs->gemm[3 - 1].function[XNN_UARCH_DEFAULT] ==
       (xnn_gemm_ukernel_fn) xnn_qs8_qc8w_gemm_minmax_fp32_ukernel_3x8c8__avx2) {
+    TAKE(avx2, 8);
+  } else if (
+      theirs->gemm[7 - 1].function[XNN_UARCH_DEFAULT] ==
+      (xnn_gemm_ukernel_fn) xnn_qs8_qc8w_gemm_minmax_fp32_ukernel_7x16c8__avx512skx_prfm) {
+    TAKE(avx512skx, 16);
+  } else {
     return;
   }
-  struct gemm_fused_ukernels ours = {0};
-  ours.gemm[1 - 1] =
-      xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_8x8c4_avx2_maddubs);
-  ours.gemm[8 - 1] =
-      xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_8x8c4_avx2_maddubs);
-  ours.igemm[1 - 1] =
-      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_1x8c4_avx2_maddubs);
-  ours.igemm[8 - 1] =
-      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_8x8c4_avx2_maddubs);
   gemm_config.minmax = ours;
-  gemm_config.mr = 8;
-  gemm_config.nr = 8;
   gemm_config.log2_kr = 2;
   gemm_config.log2_sr = 0;
   gemm_config.packed_stride_weights_and_biases = packed_stride;
   gemm_config.pack_weights_and_biases = pack_weights_and_biases;
-  gemm_config.pack_gemm_goi =
-      (xnn_packw_gemm_goi_ukernel_fn) qs8_qc8w_packw_gemm_goi_x8c4_avx2_maddubs;
-  gemm_config.pack_gemm_gio =
-      (xnn_packw_gemm_gio_ukernel_fn) qs8_qc8w_packw_gemm_gio_x8c4_avx2_maddubs;
-  gemm_config.pack_igemm_goki =
-      (xnn_pack_conv_goki_w_fn) qs8_qc8w_packw_conv_goki_x8c4_avx2_maddubs;
-  gemm_config.pack_igemm_kgo =
-      (xnn_pack_conv_kgo_w_fn) qs8_qc8w_packw_conv_kgo_x8c4_avx2_maddubs;
 }
 
 const struct xnn_gemm_config* __wrap_xnn_init_qs8_qc8w_gemm_config(void) {
@@ -122,22 +136,21 @@ static void replace_dwconv(
 }
 
 static void init_dwconv(void) {
+  const bool vnni = xnn_init_hardware_config()->use_x86_avx512vnni;
   memcpy(dwconv_config, __real_xnn_init_qs8_qc8w_dwconv_config(), sizeof(dwconv_config));
   for (size_t i = 0; i < XNN_MAX_QC8_DWCONV_UKERNELS; i++) {
     replace_dwconv(
         &dwconv_config[i], xnn_qs8_qc8w_dwconv_minmax_fp32_ukernel_9p16c__avx2_mul32,
-        qs8_qc8w_dwconv_9p32c_avx2_madd, 32);
+        qs8_qc8w_dwconv_9p_madd_avx2, 32);
     replace_dwconv(
         &dwconv_config[i], xnn_qs8_qc8w_dwconv_minmax_fp32_ukernel_25p16c__avx2_mul32,
-        qs8_qc8w_dwconv_25p32c_avx2_madd, 32);
-    if (xnn_init_hardware_config()->use_x86_avx512vnni) {
-      replace_dwconv(
-          &dwconv_config[i], xnn_qs8_qc8w_dwconv_minmax_fp32_ukernel_9p32c__avx512skx_mul32,
-          qs8_qc8w_dwconv_9p64c_avx512vnni, 64);
-      replace_dwconv(
-          &dwconv_config[i], xnn_qs8_qc8w_dwconv_minmax_fp32_ukernel_25p32c__avx512skx_mul32,
-          qs8_qc8w_dwconv_25p64c_avx512vnni, 64);
-    }
+        qs8_qc8w_dwconv_25p_madd_avx2, 32);
+    replace_dwconv(
+        &dwconv_config[i], xnn_qs8_qc8w_dwconv_minmax_fp32_ukernel_9p32c__avx512skx_mul32,
+        vnni ? qs8_qc8w_dwconv_9p64c_avx512vnni : qs8_qc8w_dwconv_9p_madd_avx512skx, 64);
+    replace_dwconv(
+        &dwconv_config[i], xnn_qs8_qc8w_dwconv_minmax_fp32_ukernel_25p32c__avx512skx_mul32,
+        vnni ? qs8_qc8w_dwconv_25p64c_avx512vnni : qs8_qc8w_dwconv_25p_madd_avx512skx, 64);
   }
 }
 

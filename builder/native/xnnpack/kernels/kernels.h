@@ -25,49 +25,53 @@ struct packing_params {
   int8_t input_zero_point;
 };
 
-// qs8-qc8w-gemm-8x8c4-avx2-maddubs.c: `mr` rows (1 to 8) times `nc` columns of packed weights.
-void qs8_qc8w_gemm_8x8c4_avx2_maddubs(
-    size_t mr, size_t nc, size_t kc, const int8_t* a, size_t a_stride, const void* w, int8_t* c,
-    size_t cm_stride, size_t cn_stride, const struct minmax_params* params);
-void qs8_qc8w_igemm_1x8c4_avx2_maddubs(
-    size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
-    size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
-    const struct minmax_params* params);
-void qs8_qc8w_igemm_8x8c4_avx2_maddubs(
-    size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
-    size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
-    const struct minmax_params* params);
+// Of one set of instructions, for which the files are compiled:
+//
+//   qs8-qc8w-gemm-c4-maddubs.c   GEMM, IGEMM: `mr` rows times `nc` columns
+//   qs8-qc8w-packw-c4-maddubs.c  their weights; packed_stride is in bytes per column
+//   qs8-qc8w-dwconv-madd.c       one row of a depthwise convolution of 9 or 25 taps
+#define DECLARE_FOR(cpu) \
+  void qs8_qc8w_gemm_c4_maddubs_##cpu( \
+      size_t mr, size_t nc, size_t kc, const int8_t* a, size_t a_stride, const void* w, int8_t* c, \
+      size_t cm_stride, size_t cn_stride, const struct minmax_params* params); \
+  void qs8_qc8w_igemm_1row_c4_maddubs_##cpu( \
+      size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c, \
+      size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero, \
+      const struct minmax_params* params); \
+  void qs8_qc8w_igemm_c4_maddubs_##cpu( \
+      size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c, \
+      size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero, \
+      const struct minmax_params* params); \
+  size_t qs8_qc8w_packed_stride_c4_maddubs_##cpu(size_t k, size_t extra_bytes); \
+  void qs8_qc8w_packw_gemm_goi_c4_maddubs_##cpu( \
+      size_t g, size_t nc, size_t kc, size_t nr, size_t kr, size_t sr, const int8_t* k, \
+      const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes, \
+      const struct packing_params* params); \
+  void qs8_qc8w_packw_gemm_gio_c4_maddubs_##cpu( \
+      size_t g, size_t nc, size_t kc, size_t nr, size_t kr, size_t sr, size_t k_stride, \
+      const int8_t* k, const int32_t* b, const void* scale, void* packed_weights, \
+      size_t extra_bytes, const struct packing_params* params); \
+  void qs8_qc8w_packw_conv_goki_c4_maddubs_##cpu( \
+      size_t g, size_t nc, size_t ks, size_t kc, size_t nr, size_t kr, size_t sr, const int8_t* k, \
+      const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes, \
+      const struct packing_params* params); \
+  void qs8_qc8w_packw_conv_kgo_c4_maddubs_##cpu( \
+      size_t g, size_t nc, size_t ks, size_t nr, size_t kr, size_t sr, const int8_t* k, \
+      const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes, \
+      const struct packing_params* params); \
+  void qs8_qc8w_dwconv_9p_madd_##cpu( \
+      size_t channels, size_t output_width, const int8_t** input, const void* weights, \
+      int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset, \
+      const int8_t* zero, const struct minmax_params* params); \
+  void qs8_qc8w_dwconv_25p_madd_##cpu( \
+      size_t channels, size_t output_width, const int8_t** input, const void* weights, \
+      int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset, \
+      const int8_t* zero, const struct minmax_params* params);
 
-// qs8-qc8w-packw-x8c4-avx2-maddubs.c: the weights of those kernels.
-size_t qs8_qc8w_packed_stride_x8c4_maddubs(size_t k, size_t extra_bytes);
-void qs8_qc8w_packw_gemm_goi_x8c4_avx2_maddubs(
-    size_t g, size_t nc, size_t kc, size_t nr, size_t kr, size_t sr, const int8_t* k,
-    const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
-    const struct packing_params* params);
-void qs8_qc8w_packw_gemm_gio_x8c4_avx2_maddubs(
-    size_t g, size_t nc, size_t kc, size_t nr, size_t kr, size_t sr, size_t k_stride,
-    const int8_t* k, const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
-    const struct packing_params* params);
-void qs8_qc8w_packw_conv_goki_x8c4_avx2_maddubs(
-    size_t g, size_t nc, size_t ks, size_t kc, size_t nr, size_t kr, size_t sr, const int8_t* k,
-    const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
-    const struct packing_params* params);
-void qs8_qc8w_packw_conv_kgo_x8c4_avx2_maddubs(
-    size_t g, size_t nc, size_t ks, size_t nr, size_t kr, size_t sr, const int8_t* k,
-    const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
-    const struct packing_params* params);
+DECLARE_FOR(avx2)       // at most 8 rows, tiles of 8 columns, depthwise of 32 channels
+DECLARE_FOR(avx512skx)  // 16, 16 and 64
 
-// qs8-qc8w-dwconv-32c-avx2-madd.c: one row of a depthwise convolution.
-void qs8_qc8w_dwconv_9p32c_avx2_madd(
-    size_t channels, size_t output_width, const int8_t** input, const void* weights,
-    int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset,
-    const int8_t* zero, const struct minmax_params* params);
-void qs8_qc8w_dwconv_25p32c_avx2_madd(
-    size_t channels, size_t output_width, const int8_t** input, const void* weights,
-    int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset,
-    const int8_t* zero, const struct minmax_params* params);
-
-// qs8-qc8w-dwconv-64c-avx512vnni.c: the same for AVX512 with VNNI.
+// qs8-qc8w-dwconv-64c-avx512vnni.c: a depthwise convolution for AVX512 with VNNI.
 void qs8_qc8w_dwconv_9p64c_avx512vnni(
     size_t channels, size_t output_width, const int8_t** input, const void* weights,
     int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset,

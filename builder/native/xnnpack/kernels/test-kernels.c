@@ -42,19 +42,35 @@ static void* exactly(size_t bytes) {
 // Kinds of contents, the worst for sums in int16 among them.
 enum { ANY, SMALL, TRAINED, MOST, LEAST, ALTERNATING, EXTREMES, KINDS };
 
+static int8_t value_of(int kind, size_t i) {
+  const uint32_t any = random32();
+  switch (kind) {
+    case ANY: return (int8_t) any;
+    case SMALL: return (int8_t) (any % 31) - 15;
+    // A bell: now and then a chain is unsafe.
+    case TRAINED: return (int8_t) (((any & 63) + (any >> 8 & 63) + (any >> 16 & 63)) - 94);
+    case MOST: return 127;
+    case LEAST: return -128;
+    case ALTERNATING: return i % 2 ? 127 : -128;
+    default: return any & 1 ? 127 : -128;
+  }
+}
+
+// Random numbers are made once; what is filled gets a piece from anywhere among them.
 static void fill(int8_t* values, size_t count, int kind) {
-  for (size_t i = 0; i < count; i++) {
-    const uint32_t any = random32();
-    switch (kind) {
-      case ANY: values[i] = (int8_t) any; break;
-      case SMALL: values[i] = (int8_t) (any % 31) - 15; break;
-      // A bell: now and then a chain is unsafe.
-      case TRAINED: values[i] = (int8_t) (((any & 63) + (any >> 8 & 63) + (any >> 16 & 63)) - 94); break;
-      case MOST: values[i] = 127; break;
-      case LEAST: values[i] = -128; break;
-      case ALTERNATING: values[i] = i % 2 ? 127 : -128; break;
-      default: values[i] = any & 1 ? 127 : -128; break;
+  enum { POOL = 1 << 18 };
+  static int8_t pools[KINDS][POOL];
+  static bool filled[KINDS];
+  if (!filled[kind]) {
+    for (size_t i = 0; i < POOL; i++) {
+      pools[kind][i] = value_of(kind, i);
     }
+    filled[kind] = true;
+  }
+  for (size_t piece; count != 0; count -= piece, values += piece) {
+    const size_t at = between(0, POOL - 1);
+    piece = count < POOL - at ? count : POOL - at;
+    memcpy(values, pools[kind] + at, piece);
   }
 }
 
@@ -102,10 +118,12 @@ static void check(
     while (found[i] == expected[i]) {
       i++;
     }
-    if (failures++ < 20) {
-      printf(
-          "%s (%zu, %zu, %zu, %zu): byte %zu is %d, expected %d\n", what, a, b, c, d, i, found[i],
-          expected[i]);
+    printf(
+        "%s (%zu, %zu, %zu, %zu): byte %zu is %d, expected %d\n", what, a, b, c, d, i, found[i],
+        expected[i]);
+    if (++failures == 20) {
+      puts("and so on");
+      exit(1);
     }
   }
 }
@@ -120,6 +138,48 @@ typedef void (*dwconv_kernel)(
     size_t, size_t, const int8_t**, const void*, int8_t*, intptr_t, size_t, size_t, const int8_t*,
     const struct minmax_params*);
 
+typedef void (*gemm_pack)(
+    size_t, size_t, size_t, size_t, size_t, size_t, const int8_t*, const int32_t*, const void*,
+    void*, size_t, const struct packing_params*);
+typedef void (*gemm_pack_transposed)(
+    size_t, size_t, size_t, size_t, size_t, size_t, size_t, const int8_t*, const int32_t*,
+    const void*, void*, size_t, const struct packing_params*);
+typedef void (*conv_pack)(
+    size_t, size_t, size_t, size_t, size_t, size_t, size_t, const int8_t*, const int32_t*,
+    const void*, void*, size_t, const struct packing_params*);
+typedef void (*conv_pack_transposed)(
+    size_t, size_t, size_t, size_t, size_t, size_t, const int8_t*, const int32_t*, const void*,
+    void*, size_t, const struct packing_params*);
+
+// The kernels for one set of instructions.
+struct set {
+  const char* name;
+  size_t side;  // most rows, and columns of a tile
+  size_t dwconv_tile;
+  gemm_kernel gemm;
+  igemm_kernel igemm1;
+  igemm_kernel igemm;
+  size_t (*packed_stride)(size_t, size_t);
+  gemm_pack goi;
+  gemm_pack_transposed gio;
+  conv_pack goki;
+  conv_pack_transposed kgo;
+  dwconv_kernel dwconv9;
+  dwconv_kernel dwconv25;
+};
+
+#define SET(cpu, side, channels) \
+  { \
+    #cpu, side, channels, qs8_qc8w_gemm_c4_maddubs_##cpu, \
+        qs8_qc8w_igemm_1row_c4_maddubs_##cpu, qs8_qc8w_igemm_c4_maddubs_##cpu, \
+        qs8_qc8w_packed_stride_c4_maddubs_##cpu, qs8_qc8w_packw_gemm_goi_c4_maddubs_##cpu, \
+        qs8_qc8w_packw_gemm_gio_c4_maddubs_##cpu, qs8_qc8w_packw_conv_goki_c4_maddubs_##cpu, \
+        qs8_qc8w_packw_conv_kgo_c4_maddubs_##cpu, qs8_qc8w_dwconv_9p_madd_##cpu, \
+        qs8_qc8w_dwconv_25p_madd_##cpu, \
+  }
+
+static const struct set avx2 = SET(avx2, 8, 32), avx512skx = SET(avx512skx, 16, 64);
+
 // Where XNNPACK writes the scales: at the end of each tile.
 static void write_scales(uint8_t* packed, size_t nc, size_t nr, size_t stride, const float* scale) {
   for (size_t n = 0; n < nc; n++) {
@@ -128,8 +188,10 @@ static void write_scales(uint8_t* packed, size_t nc, size_t nr, size_t stride, c
 }
 
 // A GEMM of `groups` groups with `mr` rows, k products and nc channels each.
-static void test_gemm(size_t groups, size_t mr, size_t k, size_t nc, int kind, bool transposed) {
-  const size_t nr = 8, tiles = (nc + nr - 1) / nr;
+static void test_gemm(
+    const struct set* set, size_t groups, size_t mr, size_t k, size_t nc, int kind,
+    bool transposed) {
+  const size_t nr = set->side, tiles = (nc + nr - 1) / nr;
   const size_t a_stride = groups * k + random32() % 5, c_stride = groups * nc + random32() % 5;
   const size_t a_bytes = (mr - 1) * a_stride + groups * k, c_bytes = (mr - 1) * c_stride + groups * nc;
   const struct packing_params packing = {(int8_t) random32()};
@@ -143,14 +205,14 @@ static void test_gemm(size_t groups, size_t mr, size_t k, size_t nc, int kind, b
   fill_numbers(bias, scale, groups * nc, k);
   const int32_t* b = random32() % 8 ? bias : NULL;
 
-  const size_t stride = qs8_qc8w_packed_stride_x8c4_maddubs(k, sizeof(float));
+  const size_t stride = set->packed_stride(k, sizeof(float));
   uint8_t* packed = allocate(groups * tiles * nr * stride);
   memset(packed, 0, groups * tiles * nr * stride);
   if (transposed) {
-    qs8_qc8w_packw_gemm_gio_x8c4_avx2_maddubs(
+    set->gio(
         groups, nc, k, nr, 4, 1, nc, w, b, NULL, packed, nr * 4, &packing);
   } else {
-    qs8_qc8w_packw_gemm_goi_x8c4_avx2_maddubs(
+    set->goi(
         groups, nc, k, nr, 4, 1, w, b, NULL, packed, nr * 4, &packing);
   }
   int8_t* c = exactly(c_bytes);
@@ -170,19 +232,19 @@ static void test_gemm(size_t groups, size_t mr, size_t k, size_t nc, int kind, b
         expected[m * c_stride + channel] = requantized(sum, scale[channel], &params);
       }
     }
-    qs8_qc8w_gemm_8x8c4_avx2_maddubs(
+    set->gemm(
         mr, nc, k, a + g * k, a_stride, packed + g * tiles * nr * stride, c + g * nc, c_stride, nr,
         &params);
   }
-  check(c, expected, c_bytes, transposed ? "gemm gio" : "gemm goi", groups, mr, k, nc);
+  check(c, expected, c_bytes, set->name, groups, mr, k, nc);
   free(a), free(w), free(bias), free(scale), free(packed), free(c), free(expected);
 }
 
 // A convolution: `mr` pixels of output from `taps` pixels of kc channels each, some of them padding.
 static void test_igemm(
-    const char* what, igemm_kernel kernel, size_t tile, size_t groups, size_t mr, size_t taps,
-    size_t kc, size_t nc, int kind, bool kgo) {
-  const size_t nr = 8, tiles = (nc + nr - 1) / nr, k = taps * kc;
+    const struct set* set, size_t tile, size_t groups, size_t mr, size_t taps, size_t kc, size_t nc,
+    int kind, bool kgo) {
+  const size_t nr = set->side, tiles = (nc + nr - 1) / nr, k = taps * kc;
   const size_t offset = random32() % 100, pixels = 3 * taps, pixel_bytes = groups * kc;
   const struct packing_params packing = {(int8_t) random32()};
   const struct minmax_params params = random_params();
@@ -213,14 +275,14 @@ static void test_igemm(
                                                      : input + at * pixel_bytes - offset;
     }
   }
-  const size_t stride = qs8_qc8w_packed_stride_x8c4_maddubs(k, sizeof(float));
+  const size_t stride = set->packed_stride(k, sizeof(float));
   uint8_t* packed = allocate(groups * tiles * nr * stride);
   memset(packed, 0, groups * tiles * nr * stride);
   if (kgo) {
-    qs8_qc8w_packw_conv_kgo_x8c4_avx2_maddubs(
+    set->kgo(
         groups, nc, taps, nr, 4, 1, w, bias, NULL, packed, nr * 4, &packing);
   } else {
-    qs8_qc8w_packw_conv_goki_x8c4_avx2_maddubs(
+    set->goki(
         groups, nc, taps, kc, nr, 4, 1, w, bias, NULL, packed, nr * 4, &packing);
   }
   const size_t c_stride = groups * nc + random32() % 5;
@@ -247,11 +309,11 @@ static void test_igemm(
         expected[m * c_stride + channel] = requantized(sum, scale[channel], &params);
       }
     }
-    kernel(
+    (tile == 1 ? set->igemm1 : set->igemm)(
         mr, nc, kc, taps * tile * sizeof(void*), pointers, packed + g * tiles * nr * stride,
         c + g * nc, c_stride, nr, offset + g * kc, zero, &params);
   }
-  check(c, expected, c_bytes, what, mr, taps, kc, nc);
+  check(c, expected, c_bytes, set->name, mr, taps, kc, nc);
   free(input), free(padding), free(w), free(bias), free(scale), free(pointers), free(packed);
   free(c), free(expected);
 }
@@ -314,49 +376,38 @@ static void test_dwconv(
   free(output), free(expected);
 }
 
-static void test_gemms(void) {
+static void test_gemms(const struct set* set) {
   for (size_t k = 1; k <= 4096; k++) {
-    test_gemm(1, 1 + k % 8, k, 1 + k % 5, (int) (k % KINDS), k % 16 == 0);
+    test_gemm(set, 1, 1 + k % set->side, k, 1 + k % 5, (int) (k % KINDS), k % 16 == 0);
   }
   for (int kind = 0; kind < KINDS; kind++) {
-    for (size_t mr = 1; mr <= 8; mr++) {
+    for (size_t mr = 1; mr <= set->side; mr++) {
       for (size_t nc = 1; nc <= 50; nc++) {
-        test_gemm(1, mr, between(1, 100), nc, kind, random32() % 2);
+        test_gemm(set, 1, mr, between(1, 100), nc, kind, random32() % 2);
       }
-      test_gemm(between(2, 4), mr, between(1, 40), between(1, 40), kind, random32() % 2);
+      test_gemm(set, between(2, 4), mr, between(1, 40), between(1, 40), kind, random32() % 2);
     }
     static const size_t edges[] = {1016, 1023, 1024, 1025, 1028, 2047, 2048, 2049, 4095, 8200};
     for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++) {
-      test_gemm(1, between(1, 8), edges[i], i % 2 ? 33 : 300, kind, false);
+      test_gemm(set, 1, between(1, set->side), edges[i], i % 2 ? 33 : 300, kind, false);
     }
   }
 }
 
-static void test_igemms(void) {
+static void test_igemms(const struct set* set) {
   static const size_t taps[] = {1, 2, 3, 4, 9, 25, 49};
-  static const struct {
-    const char* name;
-    igemm_kernel kernel;
-    size_t tile;
-  } kernels[] = {
-      {"igemm 1x8c4", qs8_qc8w_igemm_1x8c4_avx2_maddubs, 1},
-      {"igemm 8x8c4", qs8_qc8w_igemm_8x8c4_avx2_maddubs, 8},
-  };
-  for (size_t i = 0; i < 2; i++) {
-    const size_t tile = kernels[i].tile;
+  for (size_t tile = 1; tile <= set->side; tile += set->side - 1) {
     for (int kind = 0; kind < KINDS; kind++) {
       for (size_t t = 0; t < sizeof(taps) / sizeof(taps[0]); t++) {
         for (size_t kc = 1; kc <= 40; kc++) {
           test_igemm(
-              kernels[i].name, kernels[i].kernel, tile, between(1, 3), between(1, tile), taps[t], kc,
-              between(1, 40), kind, false);
+              set, tile, between(1, 3), between(1, tile), taps[t], kc, between(1, 40), kind, false);
         }
         test_igemm(
-            "igemm kgo", kernels[i].kernel, tile, between(1, 5), between(1, tile), taps[t], 1,
-            between(1, 40), kind, true);
+            set, tile, between(1, 5), between(1, tile), taps[t], 1, between(1, 40), kind, true);
       }
-      test_igemm(kernels[i].name, kernels[i].kernel, tile, 1, tile, 9, 512, 150, kind, false);
-      test_igemm(kernels[i].name, kernels[i].kernel, tile, 1, tile, 9, 123, 5, kind, false);
+      test_igemm(set, tile, 1, tile, 9, 512, 150, kind, false);
+      test_igemm(set, tile, 1, tile, 9, 123, 5, kind, false);
     }
   }
 }
@@ -375,19 +426,28 @@ static void test_dwconvs(
   }
 }
 
+static void test_set(const struct set* set) {
+  test_gemms(set);
+  test_igemms(set);
+  test_dwconvs(set->name, set->dwconv9, 9, set->dwconv_tile);
+  test_dwconvs(set->name, set->dwconv25, 25, set->dwconv_tile);
+}
+
 int main(void) {
   __builtin_cpu_init();
   if (!__builtin_cpu_supports("avx2")) {
     puts("this CPU has no AVX2");
     return SKIPPED;
   }
-  test_gemms();
-  test_igemms();
-  test_dwconvs("dwconv 9p32c", qs8_qc8w_dwconv_9p32c_avx2_madd, 9, 32);
-  test_dwconvs("dwconv 25p32c", qs8_qc8w_dwconv_25p32c_avx2_madd, 25, 32);
+  test_set(&avx2);
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
+    test_set(&avx512skx);
+  } else {
+    puts("this CPU has no AVX512: kernels for it are not tested");
+  }
   if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni")) {
-    test_dwconvs("dwconv 9p64c", qs8_qc8w_dwconv_9p64c_avx512vnni, 9, 64);
-    test_dwconvs("dwconv 25p64c", qs8_qc8w_dwconv_25p64c_avx512vnni, 25, 64);
+    test_dwconvs("avx512vnni", qs8_qc8w_dwconv_9p64c_avx512vnni, 9, 64);
+    test_dwconvs("avx512vnni", qs8_qc8w_dwconv_25p64c_avx512vnni, 25, 64);
   } else {
     puts("this CPU has no AVX512 with VNNI: kernels for it are not tested");
   }

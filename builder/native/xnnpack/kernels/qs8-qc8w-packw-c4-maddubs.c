@@ -1,4 +1,4 @@
-// Packs int8 weights for the 8x8c4 kernels (layout-x8c4-maddubs.h).
+// Packs int8 weights for the GEMM (layout-c4-maddubs.h).
 //
 // vpmaddubsw gives the sum of two products, of uint8 and int8, in int16, and saturates. The fewer
 // such sums are widened, the better, so quads are put together in chains of up to four whose sums
@@ -7,12 +7,7 @@
 // leaves +-255 * 128 = +-32640. Which quads share a chain is found greedily: each joins the first
 // of a few open chains that has room for it (first fit).
 
-#include <immintrin.h>
-#include <stdbool.h>
-#include <string.h>
-
-#include "kernels.h"
-#include "layout-x8c4-maddubs.h"
+#include "layout-c4-maddubs.h"
 
 enum {
   CHAIN_QUADS = 4,
@@ -20,7 +15,7 @@ enum {
 };
 
 // Sums of positive weights, and of negated negative ones, of all lanes.
-typedef __m256i lane_sums;
+typedef vector lane_sums;
 
 struct chain {
   lane_sums sums;
@@ -55,8 +50,7 @@ static void copy_weights(
 }
 
 static bool is_safe(lane_sums sums) {
-  const __m256i over = _mm256_subs_epu8(sums, _mm256_set1_epi8((char) 128));
-  return _mm256_testz_si256(over, over);
+  return is_zero(MM(subs_epu8)(sums, MM(set1_epi8)((char) 128)));
 }
 
 static void append(struct lists* lists, enum kind kind, const uint8_t* quads, size_t n) {
@@ -74,27 +68,27 @@ static void close_chain(struct chain* open, size_t* chains, size_t i, struct lis
 }
 
 // Finds the kinds of a block's quads; returns the sum of each channel's weights.
-static __m256i sort_quads(const int8_t* weights, size_t quads, struct lists* lists) {
-  const __m256i zero = _mm256_setzero_si256();
-  const __m256i ones8 = _mm256_set1_epi8(1), ones16 = _mm256_set1_epi16(1);
-  __m256i sum = zero;
+static vector sort_quads(const int8_t* weights, size_t quads, struct lists* lists) {
+  const vector zero = zeros();
+  const vector ones8 = MM(set1_epi8)(1), ones16 = MM(set1_epi16)(1);
+  vector sum = zero;
   struct chain open[OPEN_CHAINS];
   size_t chains = 0;
   memset(lists->count, 0, sizeof(lists->count));
   for (size_t q = 0; q < quads; q++) {
-    const __m256i w = _mm256_loadu_si256((const __m256i*) (weights + q * QUAD_BYTES));
-    const __m256i positive = _mm256_maddubs_epi16(ones8, _mm256_max_epi8(w, zero));
-    const __m256i negative = _mm256_maddubs_epi16(ones8, _mm256_min_epi8(w, zero));
-    const __m256i both = _mm256_add_epi16(positive, negative);
-    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(both, ones16));
-    const lane_sums sums = _mm256_packus_epi16(positive, _mm256_sub_epi16(zero, negative));
+    const vector w = load((weights + q * QUAD_BYTES));
+    const vector positive = MM(maddubs_epi16)(ones8, MM(max_epi8)(w, zero));
+    const vector negative = MM(maddubs_epi16)(ones8, MM(min_epi8)(w, zero));
+    const vector both = MM(add_epi16)(positive, negative);
+    sum = MM(add_epi32)(sum, MM(madd_epi16)(both, ones16));
+    const lane_sums sums = MM(packus_epi16)(positive, MM(sub_epi16)(zero, negative));
     const uint8_t quad = (uint8_t) q;
     if (!is_safe(sums)) {
       append(lists, EXACT, &quad, 1);
       continue;
     }
     size_t i = 0;
-    while (i < chains && !is_safe(_mm256_adds_epu8(open[i].sums, sums))) {
+    while (i < chains && !is_safe(MM(adds_epu8)(open[i].sums, sums))) {
       i++;
     }
     if (i == OPEN_CHAINS) {
@@ -104,7 +98,7 @@ static __m256i sort_quads(const int8_t* weights, size_t quads, struct lists* lis
     if (i == chains) {
       open[chains++] = (struct chain) {.sums = zero};
     }
-    open[i].sums = _mm256_adds_epu8(open[i].sums, sums);
+    open[i].sums = MM(adds_epu8)(open[i].sums, sums);
     open[i].quads[open[i].count++] = quad;
     if (open[i].count == CHAIN_QUADS) {
       close_chain(open, &chains, i, lists);
@@ -116,13 +110,6 @@ static __m256i sort_quads(const int8_t* weights, size_t quads, struct lists* lis
   return sum;
 }
 
-// Products 0 and 1 of all channels, then 2 and 3.
-static __m256i split_pairs(__m256i quad) {
-  const __m256i even_odd = _mm256_broadcastsi128_si256(
-      _mm_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15));
-  return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(quad, even_odd), 0xd8);
-}
-
 static void write_block(const int8_t* weights, const struct lists* lists, struct block_head* head) {
   size_t quads = 0;
   for (int kind = 0; kind < KINDS; kind++) {
@@ -130,11 +117,10 @@ static void write_block(const int8_t* weights, const struct lists* lists, struct
     memcpy(head->quad + quads, lists->quads[kind], lists->count[kind]);
     quads += lists->count[kind];
   }
-  __m256i* out = (__m256i*) ((char*) head + head_bytes_of(quads));
+  int8_t* out = (int8_t*) head + head_bytes_of(quads);
   for (size_t i = 0; i < quads; i++) {
-    const __m256i* from = (const __m256i*) (weights + head->quad[i] * QUAD_BYTES);
-    const __m256i quad = _mm256_loadu_si256(from);
-    _mm256_storeu_si256(out + i, i < quads - head->count[EXACT] ? quad : split_pairs(quad));
+    const vector quad = load(weights + head->quad[i] * QUAD_BYTES);
+    store(out + i * QUAD_BYTES, i < quads - head->count[EXACT] ? quad : split_pairs(quad));
   }
 }
 
@@ -142,14 +128,14 @@ static void write_block(const int8_t* weights, const struct lists* lists, struct
 static uint8_t* pack(
     const int8_t* k, size_t nc, size_t kc, size_t stride_n, size_t stride_k, const int32_t* b,
     uint8_t* out, size_t extra_bytes, const struct packing_params* params) {
-  const __m256i factor = _mm256_set1_epi32(128 + params->input_zero_point);
+  const vector factor = MM(set1_epi32)(128 + params->input_zero_point);
   for (size_t n = 0; n < nc; n += TILE_CHANNELS) {
     const size_t count = nc - n < TILE_CHANNELS ? nc - n : TILE_CHANNELS;
     int32_t bias[TILE_CHANNELS] = {0};
     if (b != NULL) {
       memcpy(bias, b + n, count * sizeof(int32_t));
     }
-    __m256i corrected = _mm256_loadu_si256((const __m256i*) bias);
+    vector corrected = load(bias);
     uint8_t* block = out + TILE_CHANNELS * sizeof(int32_t);
     for (size_t first = 0; first < kc; first += BLOCK_K) {
       const size_t block_k = kc - first < BLOCK_K ? kc - first : BLOCK_K;
@@ -157,66 +143,66 @@ static uint8_t* pack(
       struct lists lists;
       copy_weights(
           k + n * stride_n + first * stride_k, count, block_k, stride_n, stride_k, weights);
-      const __m256i sum = sort_quads(weights, quads_of(block_k), &lists);
-      corrected = _mm256_sub_epi32(corrected, _mm256_mullo_epi32(sum, factor));
+      const vector sum = sort_quads(weights, quads_of(block_k), &lists);
+      corrected = MM(sub_epi32)(corrected, MM(mullo_epi32)(sum, factor));
       write_block(weights, &lists, (struct block_head*) block);
       block += block_bytes_of(block_k);
     }
-    _mm256_storeu_si256((__m256i*) out, corrected);
+    store(out, corrected);
     out = block + extra_bytes;
   }
   return out;
 }
 
-// Bytes per output channel.
-size_t qs8_qc8w_packed_stride_x8c4_maddubs(size_t k, size_t extra_bytes) {
-  return sizeof(int32_t) + blocks_bytes_of(k) / TILE_CHANNELS + extra_bytes;
+// Groups whose weights lie `stride_g` apart.
+static void pack_groups(
+    size_t g, const int8_t* k, size_t stride_g, size_t nc, size_t kc, size_t stride_n,
+    size_t stride_k, const int32_t* b, void* packed_weights, size_t extra_bytes,
+    const struct packing_params* params) {
+  uint8_t* out = packed_weights;
+  for (size_t i = 0; i < g; i++) {
+    out = pack(k + i * stride_g, nc, kc, stride_n, stride_k, b, out, extra_bytes, params);
+    b = b == NULL ? NULL : b + nc;
+  }
+}
+
+size_t FOR_CPU(qs8_qc8w_packed_stride_c4_maddubs)(size_t k, size_t extra_bytes) {
+  return packed_stride(k, extra_bytes);
 }
 
 // Weights [group][output channel][input channel].
-void qs8_qc8w_packw_gemm_goi_x8c4_avx2_maddubs(
+void FOR_CPU(qs8_qc8w_packw_gemm_goi_c4_maddubs)(
     size_t g, size_t nc, size_t kc, size_t nr, size_t kr, size_t sr, const int8_t* k,
     const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
     const struct packing_params* params) {
   (void) nr, (void) kr, (void) sr, (void) scale;
-  for (size_t i = 0; i < g; i++) {
-    packed_weights = pack(k, nc, kc, kc, 1, b, packed_weights, extra_bytes, params);
-    k += nc * kc;
-    b = b == NULL ? NULL : b + nc;
-  }
+  pack_groups(g, k, nc * kc, nc, kc, kc, 1, b, packed_weights, extra_bytes, params);
 }
 
 // Weights [group][input channel][output channel], k_stride from one input channel to the next.
-void qs8_qc8w_packw_gemm_gio_x8c4_avx2_maddubs(
+void FOR_CPU(qs8_qc8w_packw_gemm_gio_c4_maddubs)(
     size_t g, size_t nc, size_t kc, size_t nr, size_t kr, size_t sr, size_t k_stride,
     const int8_t* k, const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
     const struct packing_params* params) {
   (void) nr, (void) kr, (void) sr, (void) scale;
-  for (size_t i = 0; i < g; i++) {
-    packed_weights = pack(k, nc, kc, 1, k_stride, b, packed_weights, extra_bytes, params);
-    k += nc * kc;
-    b = b == NULL ? NULL : b + nc;
-  }
+  pack_groups(g, k, nc * kc, nc, kc, 1, k_stride, b, packed_weights, extra_bytes, params);
 }
 
 // Weights [group][output channel][tap][input channel].
-void qs8_qc8w_packw_conv_goki_x8c4_avx2_maddubs(
+void FOR_CPU(qs8_qc8w_packw_conv_goki_c4_maddubs)(
     size_t g, size_t nc, size_t ks, size_t kc, size_t nr, size_t kr, size_t sr, const int8_t* k,
     const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
     const struct packing_params* params) {
-  qs8_qc8w_packw_gemm_goi_x8c4_avx2_maddubs(
-      g, nc, ks * kc, nr, kr, sr, k, b, scale, packed_weights, extra_bytes, params);
+  (void) nr, (void) kr, (void) sr, (void) scale;
+  pack_groups(
+      g, k, nc * ks * kc, nc, ks * kc, ks * kc, 1, b, packed_weights, extra_bytes, params);
 }
 
 // Weights [tap][group][output channel]: one input channel per group.
-void qs8_qc8w_packw_conv_kgo_x8c4_avx2_maddubs(
+void FOR_CPU(qs8_qc8w_packw_conv_kgo_c4_maddubs)(
     size_t g, size_t nc, size_t ks, size_t nr, size_t kr, size_t sr, const int8_t* k,
     const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
     const struct packing_params* params) {
   (void) nr, (void) kr, (void) sr, (void) scale;
-  for (size_t i = 0; i < g; i++) {
-    packed_weights = pack(k, nc, ks, 1, g * nc, b, packed_weights, extra_bytes, params);
-    k += nc;
-    b = b == NULL ? NULL : b + nc;
-  }
+  pack_groups(g, k, nc, nc, ks, 1, g * nc, b, packed_weights, extra_bytes, params);
 }

@@ -1,4 +1,5 @@
-// int8 GEMM and IGEMM (convolution by pointers to pixels), 8 rows by 8 channels, AVX2.
+// int8 GEMM and IGEMM (convolution by pointers to pixels): 8 rows by 8 channels for AVX2, 16
+// by 16 for AVX512 without VNNI.
 //
 // vpmaddubsw multiplies uint8 by int8 and adds two neighbouring products in int16: twice the work
 // of vpmaddwd. So activations become uint8 (a + 128, a XOR; what that adds to a sum is taken from
@@ -6,23 +7,17 @@
 // are added in int16 before vpmaddwd by ones widens them.
 //
 // Exactness: vpmaddubsw saturates. Which quads can share a chain for any activations is found when
-// weights are packed (qs8-qc8w-packw-x8c4-avx2-maddubs.c), and the quads are sorted by it, so that
+// weights are packed (qs8-qc8w-packw-c4-maddubs.c), and the quads are sorted by it, so that
 // nothing is decided here but where a kind ends. Quads that are too large even alone are computed
 // with both factors widened to int16, by vpmaddwd. All that is left is int32 arithmetic modulo
 // 2^32, as in XNNPACK's kernels, where the order does not matter.
 //
 // Limits: none. Of more than BLOCK_K products, sums are kept in memory between blocks.
 
-#include <stdbool.h>
-
-#include "kernels.h"
-#include "layout-x8c4-maddubs.h"
-#include "requantize-avx2.h"
-
-#define NOINLINE static __attribute__((noinline))
+#include "layout-c4-maddubs.h"
 
 enum {
-  ROWS = 8,
+  ROWS = VECTOR_LANES,
   ROW_STRIDE = BLOCK_K + 32,  // no two rows at the same place of a page; space for a quad's zeros
   GROUP_TILES = 16,           // that share copies of rows of more than BLOCK_K activations
   PREFETCH = 2048,            // bytes ahead in the weights
@@ -31,7 +26,7 @@ enum {
 // Rows of activations. A GEMM has one tap.
 struct rows {
   const int8_t* const* pixels;  // [tap][per_tap]
-  size_t per_tap;               // 8 or 1; beyond the call's rows the last one is repeated
+  size_t per_tap;               // ROWS or 1; beyond the call's rows the last one is repeated
   size_t taps;
   size_t kc;
   size_t offset;  // to add to all pixels but `zero`
@@ -47,7 +42,7 @@ struct call {
   bool has_words;
   uint8_t bytes[ROWS][ROW_STRIDE] __attribute__((aligned(32)));
   int16_t words[ROWS][ROW_STRIDE] __attribute__((aligned(32)));
-  __m256i sums[GROUP_TILES][ROWS];
+  vector sums[GROUP_TILES][ROWS];
 };
 
 // Products first to first + n of consecutive tiles.
@@ -117,7 +112,7 @@ ALWAYS_INLINE bool are_neighbours(
   const __m256i zero = _mm256_set1_epi64x((intptr_t) rows->zero);
   const __m256i kc = _mm256_set1_epi64x((intptr_t) rows->kc);
   __m256i all = _mm256_set1_epi8(-1);
-#pragma GCC unroll 2
+#pragma GCC unroll 4
   for (size_t row = 0; row < ROWS; row += 4) {
     const __m256i here = _mm256_loadu_si256((const __m256i*) (pixels + row));
     const __m256i next = _mm256_loadu_si256((const __m256i*) (pixels + row + per_tap));
@@ -166,9 +161,11 @@ ALWAYS_INLINE void copy_rows(struct call* call, size_t per_tap, size_t first, si
   call->has_words = false;
 }
 
-NOINLINE void copy_8(struct call* call, size_t first, size_t n) { copy_rows(call, 8, first, n); }
+NOINLINE void copy_all(struct call* call, size_t first, size_t n) {
+  copy_rows(call, ROWS, first, n);
+}
 
-NOINLINE void copy_1(struct call* call, size_t first, size_t n) { copy_rows(call, 1, first, n); }
+NOINLINE void copy_one(struct call* call, size_t first, size_t n) { copy_rows(call, 1, first, n); }
 
 NOINLINE void widen_rows(struct call* call, size_t n) {
   for (size_t row = 0; row < call->mr; row++) {
@@ -180,71 +177,77 @@ NOINLINE void widen_rows(struct call* call, size_t n) {
   call->has_words = true;
 }
 
+ALWAYS_INLINE void prefetch(const int8_t* at, size_t bytes) {
+#pragma GCC unroll 4
+  for (size_t i = 0; i < bytes; i += 64) {
+    _mm_prefetch((const char*) at + i, _MM_HINT_T0);
+  }
+}
+
 // Four bytes in every lane.
-ALWAYS_INLINE __m256i broadcast(const void* bytes) {
+ALWAYS_INLINE vector broadcast(const void* bytes) {
   int32_t value;
   memcpy(&value, bytes, sizeof(value));
-  return _mm256_set1_epi32(value);
+  return MM(set1_epi32)(value);
 }
 
 // The functions below work on `mr` rows and chains of `quads`, which are constants wherever they
 // are inlined: loops over them vanish, sums stay in registers.
 
 ALWAYS_INLINE void add_chain(
-    size_t mr, size_t quads, __m256i acc[], const uint8_t* a, const uint8_t* quad,
+    size_t mr, size_t quads, vector acc[], const uint8_t* a, const uint8_t* quad,
     const int8_t* weights) {
-  __m256i w[4];
+  vector w[4];
   const uint8_t* at[4];
 #pragma GCC unroll 4
   for (size_t i = 0; i < quads; i++) {
-    w[i] = _mm256_load_si256((const __m256i*) weights + i);
+    w[i] = load(weights + i * QUAD_BYTES);
     at[i] = a + (size_t) quad[i] * QUAD_K;
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (size_t r = 0; r < mr; r++) {
-    __m256i sum = _mm256_maddubs_epi16(broadcast(at[0] + r * ROW_STRIDE), w[0]);
+    vector sum = MM(maddubs_epi16)(broadcast(at[0] + r * ROW_STRIDE), w[0]);
 #pragma GCC unroll 3
     for (size_t i = 1; i < quads; i++) {
-      const __m256i products = _mm256_maddubs_epi16(broadcast(at[i] + r * ROW_STRIDE), w[i]);
-      sum = _mm256_add_epi16(sum, products);
+      const vector products = MM(maddubs_epi16)(broadcast(at[i] + r * ROW_STRIDE), w[i]);
+      sum = MM(add_epi16)(sum, products);
     }
-    acc[r] = _mm256_add_epi32(acc[r], _mm256_madd_epi16(sum, _mm256_set1_epi16(1)));
-    __asm__("" : "+x"(acc[r]));  // row after row: there are no registers for more
+    acc[r] = MM(add_epi32)(acc[r], MM(madd_epi16)(sum, MM(set1_epi16)(1)));
+    __asm__("" : "+v"(acc[r]));  // row after row: there are no registers for more
   }
 }
 
 ALWAYS_INLINE void add_exact(
-    size_t mr, __m256i acc[], const int16_t* a, const uint8_t* quad, const int8_t* weights) {
+    size_t mr, vector acc[], const int16_t* a, const uint8_t* quad, const int8_t* weights) {
   const int16_t* at = a + (size_t) *quad * QUAD_K;
 #pragma GCC unroll 2
   for (size_t pair = 0; pair < 2; pair++) {
-    const __m256i w = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i*) weights + pair));
-#pragma GCC unroll 8
+    const vector w = load_words(weights + pair * QUAD_BYTES / 2);
+#pragma GCC unroll 16
     for (size_t r = 0; r < mr; r++) {
-      const __m256i products = _mm256_madd_epi16(broadcast(at + r * ROW_STRIDE + 2 * pair), w);
-      acc[r] = _mm256_add_epi32(acc[r], products);
-      __asm__("" : "+x"(acc[r]));
+      const vector products = MM(madd_epi16)(broadcast(at + r * ROW_STRIDE + 2 * pair), w);
+      acc[r] = MM(add_epi32)(acc[r], products);
+      __asm__("" : "+v"(acc[r]));
     }
   }
 }
 
 ALWAYS_INLINE void add_block(
-    size_t mr, __m256i acc[], struct call* call, size_t row, const struct block_head* head,
+    size_t mr, vector acc[], struct call* call, size_t row, const struct block_head* head,
     size_t n) {
   const uint8_t* bytes = call->bytes[row];
   const uint8_t* quad = head->quad;
   const int8_t* w = (const int8_t*) head + head_bytes_of(quads_of(n));
   for (size_t i = head->count[FOURS]; i != 0; i -= 4, quad += 4, w += 4 * QUAD_BYTES) {
-    _mm_prefetch((const char*) w + PREFETCH, _MM_HINT_T0);
-    _mm_prefetch((const char*) w + PREFETCH + 64, _MM_HINT_T0);
+    prefetch(w + PREFETCH, 4 * QUAD_BYTES);
     add_chain(mr, 4, acc, bytes, quad, w);
   }
   for (size_t i = head->count[TWOS]; i != 0; i -= 2, quad += 2, w += 2 * QUAD_BYTES) {
-    _mm_prefetch((const char*) w + PREFETCH, _MM_HINT_T0);
+    prefetch(w + PREFETCH, 2 * QUAD_BYTES);
     add_chain(mr, 2, acc, bytes, quad, w);
   }
   for (size_t i = head->count[ONES]; i != 0; i--, quad++, w += QUAD_BYTES) {
-    _mm_prefetch((const char*) w + PREFETCH, _MM_HINT_T0);
+    prefetch(w + PREFETCH, QUAD_BYTES);
     add_chain(mr, 1, acc, bytes, quad, w);
   }
   if (head->count[EXACT] == 0) {
@@ -255,37 +258,37 @@ ALWAYS_INLINE void add_block(
   }
   const int16_t* words = call->words[row];
   for (size_t i = head->count[EXACT]; i != 0; i--, quad++, w += QUAD_BYTES) {
-    _mm_prefetch((const char*) w + PREFETCH, _MM_HINT_T0);
+    prefetch(w + PREFETCH, QUAD_BYTES);
     add_exact(mr, acc, words, quad, w);
   }
 }
 
 ALWAYS_INLINE void store_rows(
-    size_t mr, const __m256i acc[], const float* scale, int8_t* c, size_t c_stride, size_t nc,
+    size_t mr, const vector acc[], const float* scale, int8_t* c, size_t c_stride, size_t nc,
     const struct minmax_params* params) {
   const struct requantization to = load_requantization(params);
-#pragma GCC unroll 2
+  const floats scales = MM(loadu_ps)(scale);
+#pragma GCC unroll 4
   for (size_t r = 0; r < mr; r += 4) {
     const size_t count = mr - r < 4 ? mr - r : 4;
-    const __m256i bytes = requantize4x8(acc + r, count, scale, to);
-    const __m128 low = _mm_castsi128_ps(_mm256_castsi256_si128(bytes));
-    const __m128 high = _mm_castsi128_ps(_mm256_extracti128_si256(bytes, 1));
+    vector rows[4];
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++) {
+      rows[i] = i < count ? scaled(acc[r + i], scales, to) : rows[i - 1];
+    }
+    const vector bytes = in_order(narrowed(rows[0], rows[1], rows[2], rows[3], to));
     int8_t* out = c + r * c_stride;
     if (nc < TILE_CHANNELS) {
       int8_t all[4][TILE_CHANNELS];
-      _mm256_storeu_si256((__m256i*) all, bytes);
+      store(all, bytes);
       for (size_t i = 0; i < count; i++) {
         memcpy(out + i * c_stride, all[i], nc);
       }
       continue;
     }
-    _mm_storel_pi((__m64*) out, low);
-    if (count > 1) {
-      _mm_storeh_pi((__m64*) (out + c_stride), low);
-    }
-    if (count > 2) {
-      _mm_storel_pi((__m64*) (out + 2 * c_stride), high);
-      _mm_storeh_pi((__m64*) (out + 3 * c_stride), high);
+#pragma GCC unroll 4
+    for (size_t i = 0; i < count; i++) {
+      store_quarter(out + i * c_stride, bytes, i);
     }
   }
 }
@@ -297,13 +300,13 @@ ALWAYS_INLINE void convolve_rows(
       TILE_CHANNELS * sizeof(int32_t) + block.first / BLOCK_K * block_bytes_of(BLOCK_K);
   const bool is_last = block.first + block.n == call->k;
   const uint8_t* w = block.w;
-  __m256i* sums = &call->sums[0][row];
+  vector* sums = &call->sums[0][row];
   int8_t* c = block.c + row * block.cm_stride;
   for (size_t nc = block.nc;; nc -= TILE_CHANNELS) {
-    __m256i acc[ROWS];
-#pragma GCC unroll 8
+    vector acc[ROWS];
+#pragma GCC unroll 16
     for (size_t r = 0; r < mr; r++) {
-      acc[r] = block.first == 0 ? _mm256_load_si256((const __m256i*) w) : sums[r];
+      acc[r] = block.first == 0 ? load(w) : sums[r];
     }
     add_block(mr, acc, call, row, (const struct block_head*) (w + head_at), block.n);
     w += block.tile_bytes;
@@ -311,7 +314,7 @@ ALWAYS_INLINE void convolve_rows(
       const float* scale = (const float*) w - TILE_CHANNELS;
       store_rows(mr, acc, scale, c, block.cm_stride, nc, block.params);
     } else {
-#pragma GCC unroll 8
+#pragma GCC unroll 16
       for (size_t r = 0; r < mr; r++) {
         sums[r] = acc[r];
       }
@@ -324,35 +327,31 @@ ALWAYS_INLINE void convolve_rows(
   }
 }
 
-NOINLINE void convolve_8(struct call* call, size_t row, const struct block* block) {
-  convolve_rows(8, call, row, *block);
+NOINLINE void convolve_all(struct call* call, const struct block* block) {
+  convolve_rows(ROWS, call, 0, *block);
 }
 
 NOINLINE void convolve_4(struct call* call, size_t row, const struct block* block) {
   convolve_rows(4, call, row, *block);
 }
 
-NOINLINE void convolve_2(struct call* call, size_t row, const struct block* block) {
-  convolve_rows(2, call, row, *block);
-}
-
 NOINLINE void convolve_1(struct call* call, size_t row, const struct block* block) {
   convolve_rows(1, call, row, *block);
 }
 
+// Pictures are squares, mostly: beyond whole tiles there are multiples of 4 pixels, or one more.
 static void convolve_block(struct call* call, const struct block* block) {
-  (call->rows->per_tap == 1 ? copy_1 : copy_8)(call, block->first, block->n);
-  if (call->mr & 8) {
-    convolve_8(call, 0, block);
+  (call->rows->per_tap == 1 ? copy_one : copy_all)(call, block->first, block->n);
+  size_t row = 0;
+  if (call->mr == ROWS) {
+    convolve_all(call, block);
+    row = ROWS;
   }
-  if (call->mr & 4) {
-    convolve_4(call, 0, block);
+  for (; row + 4 <= call->mr; row += 4) {
+    convolve_4(call, row, block);
   }
-  if (call->mr & 2) {
-    convolve_2(call, call->mr & 4, block);
-  }
-  if (call->mr & 1) {
-    convolve_1(call, call->mr & 6, block);
+  for (; row < call->mr; row++) {
+    convolve_1(call, row, block);
   }
 }
 
@@ -382,7 +381,7 @@ static void convolve(
   struct block block = {
       .n = call.k,
       .w = w,
-      .tile_bytes = TILE_CHANNELS * qs8_qc8w_packed_stride_x8c4_maddubs(call.k, sizeof(float)),
+      .tile_bytes = TILE_CHANNELS * packed_stride(call.k, sizeof(float)),
       .nc = nc,
       .c = c,
       .cm_stride = cm_stride,
@@ -408,7 +407,7 @@ static void convolve(
   }
 }
 
-void qs8_qc8w_igemm_1x8c4_avx2_maddubs(
+void FOR_CPU(qs8_qc8w_igemm_1row_c4_maddubs)(
     size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
     const struct minmax_params* params) {
@@ -416,7 +415,7 @@ void qs8_qc8w_igemm_1x8c4_avx2_maddubs(
   convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
 }
 
-void qs8_qc8w_igemm_8x8c4_avx2_maddubs(
+void FOR_CPU(qs8_qc8w_igemm_c4_maddubs)(
     size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
     const struct minmax_params* params) {
@@ -424,7 +423,7 @@ void qs8_qc8w_igemm_8x8c4_avx2_maddubs(
   convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
 }
 
-void qs8_qc8w_gemm_8x8c4_avx2_maddubs(
+void FOR_CPU(qs8_qc8w_gemm_c4_maddubs)(
     size_t mr, size_t nc, size_t kc, const int8_t* a, size_t a_stride, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, const struct minmax_params* params) {
   const int8_t* pixels[ROWS];
