@@ -619,7 +619,7 @@ def test_the_description_is_true(server: Server, tmp_path: Path) -> None:
     (tmp_path / "openapi.json").write_text(json.dumps(description))
     command = [sys.executable, "-m", "schemathesis.cli", "run", str(tmp_path / "openapi.json")]
     command += ["--url", f"http://127.0.0.1:{server.port}", "--checks", "all", "--no-color"]
-    command += ["--max-examples", "50", "--max-time", "25", "--seed", "1", "--continue-on-failure"]
+    command += ["--max-examples", "50", "--seed", "1", "--continue-on-failure"]
     command += ["--phases", "examples,coverage,fuzzing"]
     environment = {
         **os.environ,
@@ -631,7 +631,7 @@ def test_the_description_is_true(server: Server, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
     made = re.search(r"(\d+) generated", done.stdout)
-    assert made and int(made[1]) > 200, done.stdout
+    assert made and int(made[1]) > 100, done.stdout
 
 
 def test_a_port_in_use(installed: Path) -> None:
