@@ -18,7 +18,7 @@ from pathlib import Path
 from builder import options as command_line
 from builder import tools
 from builder.errors import BuildError, UsageError
-from builder.paths import BUILD, BUILDER, ROOT, WORK_VARIABLE
+from builder.paths import BUILDER, ENVIRONMENTS, ROOT, WORK_VARIABLE
 from builder.variables import neutral
 
 TYPE_CHECKING = False
@@ -73,7 +73,7 @@ def _main(arguments: list[str]) -> int:
             return _run(options)
         except ImportError as error:
             return _again(error, arguments)
-    folder = BUILD
+    folder = ENVIRONMENTS
     variables = {**neutral(), INSIDE: str(BUILDER)}
     if options.work is not None:
         work = options.work.resolve()
@@ -106,8 +106,7 @@ def _again(error: ImportError, arguments: list[str]) -> int:
         ) from error
     print(f"a package of the tool's environment does not import: {error}", file=sys.stderr)
     variables = {name: value for name, value in os.environ.items() if name != INSIDE}
-    base: str = getattr(sys, "_base_executable", sys.executable)
-    return _run_as(base, arguments, {**variables, _AGAIN: "1"})
+    return _run_as(tools.BASE, arguments, {**variables, _AGAIN: "1"})
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -196,9 +197,7 @@ def lock(target: Path, doing: str, say: Say, inherited: bool = False) -> Iterato
         while descriptor < 0:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
             if not _take(descriptor, False, say):
-                said = os.pread(descriptor, 200, 0) if hasattr(os, "pread") else b""
-                who = said.decode(errors="replace").strip() or "another process is working here"
-                say(f"waiting: {who} ({target.name})")
+                say(f"waiting: {_holder(descriptor)} ({target.name})")
                 _take(descriptor, True, say)
             if not _is_at(descriptor, path):  # its last holder removed it
                 os.close(descriptor)
@@ -265,6 +264,15 @@ def _sweep(target: Path) -> None:
                 remove(path)
             finally:
                 os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    """What the process that has the lock wrote into it, which it does a moment after it took it."""
+    for _ in range(100 if hasattr(os, "pread") else 0):
+        if said := os.pread(descriptor, 200, 0).decode(errors="replace").strip():
+            return said
+        time.sleep(0.01)
+    return "another process is working here"
 
 
 def _escaped(name: str) -> str:

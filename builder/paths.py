@@ -14,7 +14,7 @@ WORK_VARIABLE = "CLASSIFY_WORK"
 """How `--work DIR` reaches the processes of a build."""
 _MOVED = os.environ.get(WORK_VARIABLE)
 WORK = Path(_MOVED).resolve() if _MOVED else ROOT
-"""Everything that a build writes is below this folder, but for COMPILED of an unmoved one."""
+"""What a build writes is below this folder; COMPILED, ENVIRONMENTS only where it was moved."""
 
 BUILD = WORK / "build"
 DOWNLOADS = BUILD / "downloads"
@@ -30,6 +30,16 @@ FETCHED = WORK / "model"
 _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "classify-zip")
 COMPILED = WORK / "compiled" if _MOVED else _CACHE
 """Finished compiled runtimes, by a hash of their recipe: for all checkouts of this user."""
+
+
+def _is_writable(folder: Path) -> bool:
+    """Whether it, or what it would be made in, lets itself be written."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+
+
+ENVIRONMENTS = BUILD if _MOVED or not _is_writable(_CACHE) else _CACHE / "environments"
+"""Virtual environments, by a hash of what is in them: for all checkouts, too."""
 
 DIST = WORK / "dist"
 ZIP = DIST / "classify.zip"

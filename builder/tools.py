@@ -1,8 +1,9 @@
 """Environments for the tool and its tests, prepared once. Standard library only.
 
 `build_zip.py` runs on a bare Python; what it needs is installed from a hash-pinned requirements
-file into a virtual environment under `build/`, named after a hash of that file and of the Python.
-It is ready when all that was asked for could be imported from it; until then it is made anew.
+file into a virtual environment, named after a hash of that file and of the Python, which all
+checkouts of a user share. It is ready when all that was asked for could be imported from it; until
+then it is made anew.
 """
 
 from __future__ import annotations
@@ -23,12 +24,15 @@ from pathlib import Path
 from builder import files
 from builder.errors import BuildError
 from builder.files import Say
-from builder.paths import BUILD
+from builder.paths import ENVIRONMENTS
 from builder.variables import for_pip, neutral
 
 MINIMUM = (3, 10)
 READY = "ready"
 """The file that marks an environment as whole."""
+
+BASE: str = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+"""The running interpreter, or, in a virtual environment, the one that it was made with."""
 
 _FORM = 2
 """Of these environments; another number makes all of them anew."""
@@ -59,8 +63,8 @@ SAY: Say = _print
 def environment(
     name: str,
     requirements: Path,
-    base: str = sys.executable,
-    folder: Path = BUILD,
+    base: str = BASE,
+    folder: Path = ENVIRONMENTS,
     say: Say = SAY,
 ) -> Path:
     """The interpreter of the environment that holds `requirements`; makes it if it is not there.
@@ -69,7 +73,7 @@ def environment(
         name: what the environment is for, part of its folder's name.
         requirements: a pip requirements file in which every line has hashes; beside it is the
             `.in` file that it was made from.
-        base: the interpreter to make it with; by default the running one.
+        base: the interpreter to make it with.
         folder: where environments are kept.
         say: told what is going on.
 
@@ -92,7 +96,7 @@ def environment(
         say(f"preparing {home.name} (once; from {requirements.name}) ...")
         try:
             files.remove(home)
-            home.mkdir()
+            home.mkdir(parents=True)
             pip = _create(home, python, base, say)
             installed = _install(pip, requirements, home, say)
             _try_imports(python, sorted(installed & _asked_for(requirements)), home, say)

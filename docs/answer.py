@@ -1,6 +1,7 @@
 """Draw `answer.svg`, the picture in the README: what the last build says of the sample picture.
 
-Run it in the tool's environment, after a build: `build/tools-*/bin/python docs/answer.py`.
+Run it in the tool's environment, after a build:
+`~/.cache/classify-zip/environments/tools-*/bin/python docs/answer.py`.
 """
 
 import io

@@ -1,9 +1,8 @@
 """Run all tests: `python -m tests [pytest options]`. Needs nothing but Python and the index.
 
-The test environment is prepared once under `build/`, from `tests/requirements.txt`. On two cores or
-more, the tests run side by side, a file at a time; those marked `alone`, which measure or set
-limits, run by themselves after that. With `-n`, `-m` or `-p` given, pytest runs
-once, as it is told.
+The test environment is prepared once, from `tests/requirements.txt`. On two cores or more, the
+tests run side by side, a file at a time; those marked `alone`, which measure or set limits, run by
+themselves after that. With `-n`, `-m` or `-p` given, pytest runs once, as it is told.
 """
 
 import os

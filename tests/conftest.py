@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import build, data, files, interpreters, smoke
+from builder import build, data, files, interpreters, smoke, tools
 from builder.console import Console
 from builder.model import Said
 from builder.model_input import Normalization
 from builder.paths import ROOT
 from builder.runtime import DEFAULT, compiled
+from builder.tools import environment
 from tests.models import COLOURS, Colours
 from tests.pictures import encoded as encoded
 from tests.pictures import plain as plain
@@ -189,6 +190,20 @@ def browser() -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=found, args=flags)
         yield running
         running.close()
+
+
+def seed(folder: Path) -> Path:
+    """A copy of the tool's environment as the one of another folder; returns its interpreter.
+
+    Made anew it takes pip some twenty seconds, each time.
+    """
+    requirements = ROOT / "builder" / "requirements.txt"
+    ready = environment("tools", requirements)
+    home = folder / f"tools-{tools._key(requirements, tools.BASE, folder)}"
+    shutil.copytree(ready.parent.parent, home, symlinks=True)
+    python = environment("tools", requirements, folder=folder, say=pytest.fail)
+    assert python.is_relative_to(home)
+    return python
 
 
 def clone(folder: Path) -> Path:
