@@ -34,8 +34,8 @@ COMPILED = WORK / "compiled" if _MOVED else _CACHE
 
 def _is_writable(folder: Path) -> bool:
     """Whether it, or what it would be made in, lets itself be written."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
+    there = next(path for path in (folder, *folder.parents) if os.path.exists(path))
+    return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
 
 
 ENVIRONMENTS = BUILD if _MOVED or not _is_writable(_CACHE) else _CACHE / "environments"

@@ -217,6 +217,36 @@ def test_two_at_once_and_one_of_them_killed(
     assert works(Path(out.strip()), tmp_path / "made")
 
 
+@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("cache", ["folder", "none yet", "file"])
+def test_where_environments_are(tmp_path: Path, cache: str, moved: bool) -> None:
+    """In the user's cache, for all checkouts; where that cannot be written, in this one."""
+    home, work = tmp_path / "home", tmp_path / "work"
+    if cache == "folder":
+        (home / "classify-zip").mkdir(parents=True)
+    elif cache == "file":
+        home.write_text("in the way")
+    variables = {"XDG_CACHE_HOME": str(home), **({"CLASSIFY_WORK": str(work)} if moved else {})}
+    script = "from builder.paths import BUILD, ENVIRONMENTS; print(BUILD, ENVIRONMENTS, sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=variables, capture_output=True, text=True
+    )
+    build, found = map(Path, done.stdout.splitlines())
+    assert build == (work if moved else ROOT) / "build"
+    shared = home / "classify-zip" / "environments"
+    assert found == (build if moved or cache == "file" else shared)
+
+
+def test_a_virtual_environment_shares_those_of_its_interpreter(tmp_path: Path) -> None:
+    script = "from builder import tools; print(tools.BASE)"
+    found = {
+        subprocess.run([python, "-c", script], cwd=ROOT, capture_output=True, text=True).stdout
+        for python in (sys.executable, tools.BASE)
+    }
+    assert found == {f"{tools.BASE}\n"}
+    assert sys.prefix != sys.base_prefix and not tools.BASE.startswith(sys.prefix)
+
+
 def test_a_broken_package_of_the_tool_heals(tmp_path: Path) -> None:
     """`build_zip.py` finds that its environment broke, makes it anew, and goes on."""
     command = [sys.executable, str(ROOT / "build_zip.py"), "--work", str(tmp_path)]
