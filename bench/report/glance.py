@@ -135,7 +135,7 @@ def _figure(panels: list[Panel], run: Run, theme: Theme) -> Any:
     )
     figure.supxlabel(
         f"Medians of one run, in turns: {run.machine.processor}, {run.machine.cpu.name}, "
-        f"Python {'.'.join(run.machine.python.split('.')[:2])}, {run.date}. 2018: as published, "
+        f"Python {'.'.join(run.machine.python.split('.')[:2])}, {run.date}.\n2018: as published, "
         "TensorFlow.js on IBM Cloud Functions, another machine.",
         x=0.01,
         ha="left",
