@@ -86,7 +86,7 @@ def environment(
             "expected Python {}.{} or newer, found {}.{}".format(*MINIMUM, *sys.version_info),
             "run this command with a newer interpreter, for example python3.11",
         )
-    home = folder / f"{name}-{_key(requirements, base, folder)}"
+    home = home_of(name, requirements, base, folder)
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if _is_ready(home, python):
         return python
@@ -96,7 +96,7 @@ def environment(
         say(f"preparing {home.name} (once; from {requirements.name}) ...")
         try:
             files.remove(home)
-            home.mkdir(parents=True)
+            home.mkdir()
             pip = _create(home, python, base, say)
             installed = _install(pip, requirements, home, say)
             _try_imports(python, sorted(installed & _asked_for(requirements)), home, say)
@@ -107,6 +107,11 @@ def environment(
                 raise files.cannot_write(home, error) from error
             raise
     return python
+
+
+def home_of(name: str, requirements: Path, base: str = BASE, folder: Path = ENVIRONMENTS) -> Path:
+    """The folder of an environment, whether it is there or not; arguments as `environment` has."""
+    return folder / f"{name}-{_key(requirements, base, folder)}"
 
 
 def not_ready(python: Path) -> None:

@@ -198,9 +198,9 @@ def seed(folder: Path) -> Path:
     Made anew it takes pip some twenty seconds, each time.
     """
     requirements = ROOT / "builder" / "requirements.txt"
-    ready = environment("tools", requirements)
-    home = folder / f"tools-{tools._key(requirements, tools.BASE, folder)}"
-    shutil.copytree(ready.parent.parent, home, symlinks=True)
+    environment("tools", requirements)
+    home = tools.home_of("tools", requirements, folder=folder)
+    shutil.copytree(tools.home_of("tools", requirements), home, symlinks=True)
     python = environment("tools", requirements, folder=folder, say=pytest.fail)
     assert python.is_relative_to(home)
     return python

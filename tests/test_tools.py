@@ -237,7 +237,7 @@ def test_where_environments_are(tmp_path: Path, cache: str, moved: bool) -> None
     assert found == (build if moved or cache == "file" else shared)
 
 
-def test_a_virtual_environment_shares_those_of_its_interpreter(tmp_path: Path) -> None:
+def test_a_virtual_environment_shares_those_of_its_interpreter() -> None:
     script = "from builder import tools; print(tools.BASE)"
     found = {
         subprocess.run([python, "-c", script], cwd=ROOT, capture_output=True, text=True).stdout
