@@ -17,7 +17,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from builder import files
 from builder.errors import BuildError
 from builder.files import Say
 from builder.paths import ENVIRONMENTS
-from builder.variables import for_pip, neutral
+from builder.variables import for_pip, neutral, without_pip_settings
 
 MINIMUM = (3, 10)
 READY = "ready"
@@ -124,16 +124,23 @@ def _is_ready(home: Path, python: Path) -> bool:
 
 
 def _create(home: Path, python: Path, base: str, say: Say) -> list[str]:
-    """Make the environment and return the command of a pip that installs into it."""
+    """Make the environment and return the command of a pip that installs into it.
+
+    The interpreter's own pip does, where it can: to make another takes longer than all the rest.
+    """
     with _seconds("making a virtual environment", say):
-        made = _run([base, "-I", "-m", "venv", str(home)], home)
+        bare = _run([base, "-I", "-m", "venv", "--clear", "--without-pip", str(home)], home)
+        own = _run([base, "-I", "-m", "pip", "--version"], home, without_pip_settings())
+        if bare.returncode == 0 and _takes_another_python(own):
+            return [base, "-I", "-m", "pip", "--python", str(python)]
+        made = _run([base, "-I", "-m", "venv", "--clear", str(home)], home)
         if made.returncode == 0:
             return [str(python), "-I", "-m", "pip"]
         # Debian's python3 without python3-venv: no ensurepip, but perhaps a pip of its own, which
         # may be among the user's packages: so not with -I.
         bare = _run([base, "-I", "-m", "venv", "--clear", "--without-pip", str(home)], home)
-        own = _run([sys.executable, "-m", "pip", "--version"], home)
-    if bare.returncode == 0 and own.returncode == 0:
+        own = _run([sys.executable, "-m", "pip", "--version"], home, without_pip_settings())
+    if bare.returncode == 0 and _takes_another_python(own):
         return [sys.executable, "-m", "pip", "--python", str(python)]
     version = "{}.{}".format(*sys.version_info)
     raise BuildError(
@@ -141,6 +148,12 @@ def _create(home: Path, python: Path, base: str, say: Say) -> list[str]:
         + files.tail(made.stdout or bare.stdout, 6),
         f"install its venv module (Debian, Ubuntu: apt install python{version}-venv)",
     )
+
+
+def _takes_another_python(pip: subprocess.CompletedProcess[str]) -> bool:
+    """Whether a pip that was asked for its version has `--python`, which came with 22.3."""
+    version = re.match(r"pip (\d+)\.(\d+)", pip.stdout)
+    return version is not None and (int(version[1]), int(version[2])) >= (22, 3)
 
 
 def _install(pip: Sequence[str], requirements: Path, home: Path, say: Say) -> set[str]:
@@ -253,12 +266,14 @@ def _seconds(title: str, say: Say) -> Iterator[Say]:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _run(command: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+def _run(
+    command: Sequence[str], cwd: Path, variables: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command in a neutral environment and an empty-handed folder; its output is stdout."""
     try:
         return subprocess.run(
             command,
-            env=neutral(),
+            env=neutral() if variables is None else variables,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

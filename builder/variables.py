@@ -16,12 +16,20 @@ from pathlib import Path
 
 from builder.errors import BuildError
 from builder.files import tail
+from builder.paths import ENVIRONMENTS
 
 _PYTHON_KEPT = {
     *("PYTHONIOENCODING", "PYTHONUTF8", "PYTHONCOERCECLOCALE", "PYTHONUNBUFFERED"),
-    *("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"),
+    "PYTHONPYCACHEPREFIX",
 }
-"""Of Python's variables: in which letters we talk to the terminal, and where no code is cached."""
+"""Of Python's variables: in which letters we talk to the terminal, and where code is cached."""
+
+NO_CODE_FILES = "PYTHONDONTWRITEBYTECODE"
+CODE_FILES = ENVIRONMENTS / "code"
+"""Where Python's code files go for those who want none beside the sources, as many images do.
+
+To compile all that a build imports, each time, takes a third as long as the build.
+"""
 
 _DECIDE_PLACES = {
     *("CPATH", "C_INCLUDE_PATH", "CPLUS_INCLUDE_PATH", "LIBRARY_PATH", "LD_RUN_PATH"),
@@ -58,11 +66,24 @@ _TO_ASK = {f"PIP_{name}": "0" for name in ("QUIET", "VERBOSE", "USER", "GLOBAL",
 
 def neutral(variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment (by default ours) without what decides where Python or a compiler looks."""
-    return {
+    given = os.environ if variables is None else variables
+    kept = {
         name: value
-        for name, value in (os.environ if variables is None else variables).items()
+        for name, value in given.items()
         if name not in _DECIDE_PLACES and (name in _PYTHON_KEPT or not name.startswith("PYTHON"))
     }
+    if given.get(NO_CODE_FILES):
+        kept.setdefault("PYTHONPYCACHEPREFIX", str(CODE_FILES))
+    return kept
+
+
+def without_pip_settings() -> dict[str, str]:
+    """The neutral environment for a pip that is asked what it is: of settings it has none."""
+    return {**_without_pip_variables(neutral()), "PIP_CONFIG_FILE": os.devnull}
+
+
+def _without_pip_variables(variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in variables.items() if not name.startswith("PIP_")}
 
 
 def for_pip(pip: Sequence[str], cwd: Path) -> dict[str, str]:
@@ -76,14 +97,14 @@ def for_pip(pip: Sequence[str], cwd: Path) -> dict[str, str]:
         BuildError: pip does not run, or cannot read its settings.
     """
     clean = neutral()
-    without = {name: value for name, value in clean.items() if not name.startswith("PIP_")}
+    without = _without_pip_variables(clean)
     settings = dict(_from_files(pip, cwd, clean.get("PIP_CONFIG_FILE"), without))
     for name, value in clean.items():
         key = name[4:].lower().replace("_", "-")
         if name.startswith("PIP_") and key in _PIP_KEPT and value:
             settings[key] = value
     kept = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in settings.items()}
-    return {**without, "PIP_CONFIG_FILE": os.devnull, **kept}
+    return {**without_pip_settings(), **kept}
 
 
 def _from_files(

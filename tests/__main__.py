@@ -15,7 +15,7 @@ from builder import files
 from builder.errors import BuildError
 from builder.paths import ROOT
 from builder.tools import environment
-from builder.variables import neutral
+from builder.variables import NO_CODE_FILES, neutral
 
 TEMPORARY = Path(tempfile.gettempdir(), "classify-tests")
 """Beside it is a folder for what a run writes elsewhere than where pytest says, and leaves."""
@@ -32,7 +32,9 @@ def main(arguments: list[str]) -> int:
         with files.scratch(TEMPORARY) as folder:
             # What failed tests wrote stays where pytest keeps it.
             places = {"TMPDIR": str(folder), "PYTEST_DEBUG_TEMPROOT": str(TEMPORARY.parent)}
-            return run([str(python), "-m", "pytest"], arguments, {**neutral(), **places})
+            # A thousand processes that import the same: Python keeps what it compiled of it.
+            ours = {name: value for name, value in os.environ.items() if name != NO_CODE_FILES}
+            return run([str(python), "-m", "pytest"], arguments, {**neutral(ours), **places})
     except BuildError as error:
         print(f"error: {error}\n  {error.hint}", file=sys.stderr)
         return 1

@@ -200,10 +200,20 @@ def seed(folder: Path) -> Path:
     requirements = ROOT / "builder" / "requirements.txt"
     environment("tools", requirements)
     home = tools.home_of("tools", requirements, folder=folder)
-    shutil.copytree(tools.home_of("tools", requirements), home, symlinks=True)
+    shutil.copytree(
+        tools.home_of("tools", requirements), home, symlinks=True, copy_function=linked
+    )
     python = environment("tools", requirements, folder=folder, say=pytest.fail)
     assert python.is_relative_to(home)
     return python
+
+
+def linked(source: str, target: str) -> None:
+    """The same file, where that can be; else a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def clone(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from builder.errors import BuildError
 from builder.files import Say
 from builder.paths import ROOT
 from builder.tools import environment
-from builder.variables import for_pip, neutral
+from builder.variables import NO_CODE_FILES, for_pip, neutral
 from tests.conftest import seed
 from tests.server import File, serving
 from tests.test_download import wheel
@@ -131,6 +132,40 @@ def test_what_is_kept_of_the_surroundings(tmp_path: Path, monkeypatch: pytest.Mo
     assert "/x" not in found.values()
     assert list(found.values()).count("kept") == 5
     assert neutral({"PATH": "/bin", "PYTHONPATH": "/x"}) == {"PATH": "/bin"}
+
+
+def test_code_files_of_those_who_want_none_beside_the_sources(tmp_path: Path) -> None:
+    """They are kept elsewhere: to compile all that is imported takes long."""
+    root = tmp_path / "checkout"
+    for name in ("action", "builder", "model"):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "build_zip.py", root)
+    seed(tmp_path / "cache" / "classify-zip" / "environments")
+    before = {path for path in tmp_path.rglob("*") if path.is_dir()}
+    variables = {"XDG_CACHE_HOME": str(tmp_path / "cache"), NO_CODE_FILES: "1"}
+    command = [sys.executable, str(root / "build_zip.py"), "--check", str(root / "build_zip.py")]
+    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
+    assert "is not a complete zip" in done.stderr, done.stderr
+    made = {path for path in tmp_path.rglob("*") if path.is_dir()} - before
+    code = tmp_path / "cache" / "classify-zip" / "environments" / "code"
+    assert {path for path in made if path not in (code, *code.rglob("*"))} == set()
+    assert list(code.rglob("builder/audit.*.pyc"))
+    own = {NO_CODE_FILES: "1", "PYTHONPYCACHEPREFIX": "/x"}
+    assert neutral(own) == {"PYTHONPYCACHEPREFIX": "/x"}
+
+
+def test_an_interpreter_whose_pip_is_too_old(
+    requirements: Path, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment gets a pip of its own then."""
+    for version, is_new in (("pip 22.2.9 from", False), ("pip 22.3 from", True), ("", False)):
+        said = subprocess.CompletedProcess([], 0, version)
+        assert tools._takes_another_python(said) is is_new
+    monkeypatch.setenv("PIP_INDEX_URL", index)
+    monkeypatch.setattr(tools, "_takes_another_python", lambda pip: False)
+    python = environment("it", requirements, folder=tmp_path / "made")
+    assert works(python, tmp_path / "made")
+    assert list(python.parent.glob("pip*"))
 
 
 def test_a_pip_conf_that_does_not_read(
