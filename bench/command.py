@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--quick", action="store_true", help="a minute or two of measuring, where all takes twenty")
     add("--only", nargs="+", choices=SECTIONS, metavar="SECTION", help=", ".join(SECTIONS))
+    add("--peers", nargs="+", metavar="NAME", help=f"these, and {peers.OURS} (default: all)")
     add("--images", type=Path, metavar="DIR", help="JPEGs to send (default: the sample picture)")
     add("--labels", type=Path, metavar="FILE", help="TSV with a head: file name, class index")
     add("--warm", type=positive, metavar="N", help=f"warm activations of each ({WARM})")
@@ -111,8 +112,9 @@ def _parser() -> argparse.ArgumentParser:
 def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.publish and options.only:
-        parser.error("--publish: expected a whole run, found --only")
+    for option in ("only", "peers"):
+        if options.publish and getattr(options, option):
+            parser.error(f"--publish: expected a whole run, found --{option}")
     options.arguments = list(arguments)
     usual = QUICK if options.quick else {"warm": WARM, "cold": COLD, "inferences": INFERENCES}
     for name, count in usual.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from bench import cold, peers, results, scaling, warm
@@ -60,7 +60,7 @@ def measure(bench: Bench, pictures: warm.Pictures) -> None:
     bench.progress("the model")
     chosen = model.resolve(options.model, Said(labels=options.class_names), bench.console)
     run.model = chosen.settings["name"]
-    _make(bench, chosen, INTERPRETERS if [*sections] == ["inference"] else None)
+    _make(bench, chosen, INTERPRETERS if [*sections] == ["inference"] else ())
     ours = bench.peer(peers.OURS)
     assert ours  # or else it was raised
     steps: dict[str, Callable[[], None]] = {
@@ -78,10 +78,18 @@ def measure(bench: Bench, pictures: warm.Pictures) -> None:
                 run.problems[section] = str(error)
 
 
-def _make(bench: Bench, chosen: Model, wanted: tuple[str, ...] | None) -> None:
-    """Make the peers, or those wanted, and ask each for the sample picture's class.
+def _make(bench: Bench, chosen: Model, useful: Sequence[str]) -> None:
+    """Make the peers and ask each for the sample picture's class.
 
     One that cannot be made, or answers something else, is reported and not measured; ours has to.
+
+    Args:
+        bench: its options may name those that are wanted.
+        chosen: the model.
+        useful: names of the peers that will be measured; empty for all.
+
+    Raises:
+        BuildError: a peer is wanted that is none; or as `measure`.
     """
     options = bench.options
     expected = _expected(chosen)
@@ -89,8 +97,13 @@ def _make(bench: Bench, chosen: Model, wanted: tuple[str, ...] | None) -> None:
     makers = everybody.makers(
         chosen, bench.console, options.class_names, options.runtime, variants=not options.quick
     )
+    wanted = {peers.OURS, *(options.peers or makers)}
+    if unknown := wanted - makers.keys():
+        raise BuildError(
+            f"--peers: expected some of {', '.join(makers)}, found {', '.join(sorted(unknown))}"
+        )
     for name, make in makers.items():
-        if wanted and name not in wanted:
+        if name not in wanted or (useful and name not in useful):
             continue
         bench.progress(f"making {name}")
         facts = bench.run.peers[name] = results.Peer()

@@ -110,13 +110,15 @@ def replacing(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
     """
     is_there(target)
     final = Path(os.path.realpath(target))
-    try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(final)
-        descriptor, part = _part(final)
-    except OSError as error:
-        raise cannot_write(target, error, instead) from error
-    try:
+    part = Path(tempfile.mktemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
+    descriptor = -1
+    try:  # a signal may come between any two steps: all that makes the file is in here
+        try:
+            final.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(final)
+            descriptor = _created(part)
+        except OSError as error:
+            raise cannot_write(target, error, instead) from error
         with _written(target, instead):
             yield part
         is_there(target)  # it may have been put there meanwhile
@@ -141,19 +143,18 @@ def scratch(target: Path) -> Iterator[Path]:
     Raises:
         BuildError: it cannot be written.
     """
+    folder = Path(tempfile.mktemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     descriptor = -1
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target)
-        prefix, suffix = f".{target.name}.", ".part"
-        folder = Path(tempfile.mkdtemp(suffix, prefix, target.parent))
-        folder.chmod(0o777 & ~_umask())
-        if sys.platform != "win32":
-            descriptor = os.open(folder, os.O_RDONLY)
-            _take(descriptor, True, lambda text: None)
-    except OSError as error:
-        raise cannot_write(target, error) from error
-    try:
+    try:  # as in `replacing`
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(target)
+            folder.mkdir()
+            if sys.platform != "win32":
+                descriptor = os.open(folder, os.O_RDONLY)
+                _take(descriptor, True, lambda text: None)
+        except OSError as error:
+            raise cannot_write(target, error) from error
         with _written(target, "--work DIR"):
             yield folder
     finally:
@@ -239,16 +240,14 @@ def tail(text: str, lines: int = 15) -> str:
     return "\n".join(reversed(last))
 
 
-def _part(target: Path) -> tuple[int, Path]:
-    """A new file beside `target` that only we have, held by the descriptor."""
+def _created(part: Path) -> int:
+    """A descriptor of a new file that only we have, and that holds it."""
     while True:
-        name = tempfile.mktemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-        with suppress(FileExistsError):
-            descriptor = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-            _take(descriptor, True, lambda text: None)
-            if _is_at(descriptor, Path(name)):
-                return descriptor, Path(name)
-            os.close(descriptor)  # swept away between the two
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        _take(descriptor, True, lambda text: None)
+        if _is_at(descriptor, part):
+            return descriptor
+        os.close(descriptor)  # swept away between the two
 
 
 def _sweep(target: Path) -> None:
@@ -310,9 +309,3 @@ def _is_at(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -200,9 +200,7 @@ def seed(folder: Path) -> Path:
     requirements = ROOT / "builder" / "requirements.txt"
     environment("tools", requirements)
     home = tools.home_of("tools", requirements, folder=folder)
-    shutil.copytree(
-        tools.home_of("tools", requirements), home, symlinks=True, copy_function=linked
-    )
+    shutil.copytree(tools.home_of("tools", requirements), home, symlinks=True, copy_function=linked)
     python = environment("tools", requirements, folder=folder, say=pytest.fail)
     assert python.is_relative_to(home)
     return python

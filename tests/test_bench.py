@@ -131,6 +131,7 @@ def test_what_was_measured_is_kept_when_it_is_ended(
     report: Path, tmp_path: Path, imagenet_model: str, end: signal.Signals
 ) -> None:
     arguments = ["--quick", "--warm", "100000", "--only", "size", "warm"]
+    arguments += ["--peers", "pip: tflite-runtime"]
     process = start(*arguments, "--model", imagenet_model, "--output", str(tmp_path))
     assert process.stderr
     for said in process.stderr:
@@ -141,6 +142,7 @@ def test_what_was_measured_is_kept_when_it_is_ended(
     assert process.returncode == 130, errors
     run = results(tmp_path)
     assert run.interrupted
+    assert list(run.peers) == ["this zip", "pip: tflite-runtime"]
     assert run.warm["this zip"].ms
     assert not run.cold
     assert (tmp_path / "RESULTS.md").exists()
@@ -227,6 +229,12 @@ class TestWarm:
 
 def test_counts_are_at_least_one() -> None:
     assert "expected at least 1, found 0" in bench("--cold", "0", status=2)
+
+
+def test_no_such_peer(imagenet_model: str) -> None:
+    errors = bench("--peers", "TF.js", "--model", imagenet_model, status=1)
+    assert "expected some of this zip, " in errors
+    assert errors.endswith("found TF.js\n")
 
 
 def test_no_such_results(tmp_path: Path) -> None:

@@ -93,14 +93,15 @@ def test_what_ended_early_is_kept_and_not_published(checkout: Path, tmp_path: Pa
     assert "the action died" in (checkout / "elsewhere" / "RESULTS.md").read_text("utf-8")
 
 
-def test_a_part_is_not_published(checkout: Path) -> None:
+@pytest.mark.parametrize("part", [("--only", "size"), ("--peers", "this zip")])
+def test_a_part_is_not_published(checkout: Path, part: tuple[str, str]) -> None:
     python = environment("bench", ROOT / "bench" / "requirements.txt")
     done = subprocess.run(
-        [str(python), "-m", "bench", "--publish", "--only", "size"],
+        [str(python), "-m", "bench", "--publish", *part],
         cwd=checkout,
         env={"CLASSIFY_BENCH": str(checkout)},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 2
-    assert "--publish: expected a whole run, found --only" in done.stderr
+    assert f"--publish: expected a whole run, found {part[0]}" in done.stderr

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import stat
 import subprocess
 import sys
@@ -20,12 +21,13 @@ import pytest
 import requests
 from playwright.sync_api import Browser, expect
 
+from builder import command
 from builder.build import SAMPLE
 from builder.console import Console
 from builder.deploy import action, credentials, digitalocean
 from builder.deploy.openwhisk import Info, parse_name
 from builder.errors import BuildError
-from builder.paths import ROOT
+from builder.paths import BUILDER, ROOT
 from tests.conftest import HERE, at_hand, base64_of, encoded, plain
 from tests.models import Colours
 from tests.openwhisk import AUTH, OpenWhisk, openwhisk
@@ -55,25 +57,60 @@ def properties(folder: Path, platform: OpenWhisk, auth: str = AUTH) -> Path:
     return path
 
 
+Command = Callable[..., Run]
+
+
 @pytest.fixture
-def build_zip(platform: OpenWhisk, tmp_path: Path) -> Callable[..., Run]:
-    """Runs the command as a user of that platform does, who has set up `wsk`."""
-    path = properties(tmp_path, platform)
+def build_zip(
+    platform: OpenWhisk,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Iterator[Command]:
+    """The command of a user of that platform, who has set up `wsk`; in this process: quick."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("WSK_CONFIG_FILE", str(properties(tmp_path, platform)))
+    monkeypatch.setenv(command.INSIDE, str(BUILDER))
+    ours = signal.getsignal(signal.SIGTERM)
 
     def run(*arguments: str | Path, **environment: str) -> Run:
+        capsys.readouterr()
+        with pytest.MonkeyPatch.context() as more:
+            for name, value in environment.items():
+                more.setenv(name, value)
+            try:
+                status = command.main([*map(str, arguments)])
+            except SystemExit as end:  # argparse's
+                status = int(end.code or 0)
+        return without_secrets(status, *capsys.readouterr())
+
+    yield run
+    signal.signal(signal.SIGTERM, ours)
+
+
+@pytest.fixture
+def typed(platform: OpenWhisk, tmp_path: Path) -> Command:
+    """The same in a process of its own."""
+    path = properties(tmp_path, platform)
+
+    def run(*arguments: str | Path) -> Run:
         done = subprocess.run(
             [sys.executable, "build_zip.py", *map(str, arguments)],
             cwd=ROOT,
-            env={**os.environ, "WSK_CONFIG_FILE": str(path), **environment},
+            env={**os.environ, "WSK_CONFIG_FILE": str(path)},
             capture_output=True,
             text=True,
             timeout=300,
         )
-        assert "Traceback" not in done.stderr, done.stderr
-        assert AUTH.partition(":")[2] not in done.stdout + done.stderr
-        return Run(done.returncode, done.stdout, done.stderr)
+        return without_secrets(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+def without_secrets(status: int, out: str, err: str) -> Run:
+    assert "Traceback" not in err, err
+    assert AUTH.partition(":")[2] not in out + err
+    return Run(status, out, err)
 
 
 def flat(text: str) -> str:
@@ -81,10 +118,8 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_deployed_invoked_and_removed(
-    build_zip: Callable[..., Run], platform: OpenWhisk, archive: Path
-) -> None:
-    done = build_zip("--check", archive, "--deploy", "--json")
+def test_deployed_invoked_and_removed(typed: Command, platform: OpenWhisk, archive: Path) -> None:
+    done = typed("--check", archive, "--deploy", "--json")
     assert done.status == 0, done.err
     deployment = json.loads(done.out)["deployment"]
     url = f"{platform.url}/api/v1/web/guest/default/classify"
@@ -99,16 +134,16 @@ def test_deployed_invoked_and_removed(
     assert answer.json()["results"] == deployment["results"]
     page = requests.get(url, headers={"accept": "text/html"})
     assert (page.status_code, "<!doctype html>" in page.text.lower()) == (200, True)
-    gone = build_zip("--undeploy")
+    gone = typed("--undeploy")
     assert gone.status == 0, gone.err
     assert platform.actions == {}
-    again = build_zip("--undeploy")
+    again = typed("--undeploy")
     assert again.status == 1
     assert "no action classify" in flat(again.err)
 
 
 def test_the_page_at_its_address(
-    build_zip: Callable[..., Run], platform: OpenWhisk, archive: Path, browser: Browser
+    build_zip: Command, platform: OpenWhisk, archive: Path, browser: Browser
 ) -> None:
     """In Chromium, under the address that was printed; cold and warm."""
     done = build_zip("--check", archive, "--deploy", "--no-smoke", "--json")
@@ -123,7 +158,7 @@ def test_the_page_at_its_address(
 
 
 def test_an_update_keeps_what_it_does_not_set(
-    build_zip: Callable[..., Run], platform: OpenWhisk, archive: Path
+    build_zip: Command, platform: OpenWhisk, archive: Path
 ) -> None:
     first: dict[str, Any] = {
         "exec": {"kind": f"python:{HERE}", "code": "IyBub3RoaW5nCg=="},
@@ -157,7 +192,7 @@ def test_an_update_keeps_what_it_does_not_set(
 
 @pytest.mark.parametrize("options", [("--web", "raw"), ("--web-secure", "open sesame")])
 def test_ways_to_be_reached(
-    build_zip: Callable[..., Run], platform: OpenWhisk, archive: Path, options: tuple[str, ...]
+    build_zip: Command, platform: OpenWhisk, archive: Path, options: tuple[str, ...]
 ) -> None:
     done = build_zip("--check", archive, "--deploy", "/guest/a-b", *options)
     assert done.status == 0, done.err
@@ -167,7 +202,7 @@ def test_ways_to_be_reached(
 
 
 def test_built_for_a_kind_of_the_host(
-    build_zip: Callable[..., Run], platform: OpenWhisk, colour_labels: Path, tmp_path: Path
+    build_zip: Command, platform: OpenWhisk, colour_labels: Path, tmp_path: Path
 ) -> None:
     """From a model to an answer in one command; the host's one kind decides the Python."""
     model = Colours("uint8").write(tmp_path / "colours.tflite")
@@ -179,7 +214,7 @@ def test_built_for_a_kind_of_the_host(
 
 
 def test_said_before_anything_is_built(
-    build_zip: Callable[..., Run], platform: OpenWhisk, tmp_path: Path
+    build_zip: Command, platform: OpenWhisk, tmp_path: Path
 ) -> None:
     """Each in a second, and nothing is written."""
     output = tmp_path / "no.zip"
@@ -211,7 +246,7 @@ def test_said_before_anything_is_built(
 
 
 def test_what_the_platform_says_is_said_in_words(
-    build_zip: Callable[..., Run], platform: OpenWhisk, archive: Path
+    build_zip: Command, platform: OpenWhisk, archive: Path
 ) -> None:
     for status, text in (
         (401, "does not accept the key"),
@@ -235,7 +270,7 @@ def test_what_the_platform_says_is_said_in_words(
 
 
 def test_memory_that_the_host_does_not_give(
-    build_zip: Callable[..., Run], platform: OpenWhisk, archive: Path
+    build_zip: Command, platform: OpenWhisk, archive: Path
 ) -> None:
     platform.max_memory = 64
     done = build_zip("--check", archive, "--deploy", "--no-smoke")
@@ -244,7 +279,7 @@ def test_memory_that_the_host_does_not_give(
 
 
 def test_an_action_that_does_not_start_shows_its_log(
-    build_zip: Callable[..., Run], platform: OpenWhisk, archive: Path
+    build_zip: Command, platform: OpenWhisk, archive: Path
 ) -> None:
     """The platform has other code than we sent: as if its image were another one."""
     original = platform.put
@@ -265,9 +300,7 @@ def test_an_action_that_does_not_start_shows_its_log(
         assert "no such library" in flat(done.err), done.err
 
 
-def test_another_answer_than_here(
-    build_zip: Callable[..., Run], platform: OpenWhisk, archive: Path
-) -> None:
+def test_another_answer_than_here(build_zip: Command, platform: OpenWhisk, archive: Path) -> None:
     """Something on the way swaps the colours of pictures: that is said, not hidden."""
     original = platform.invoke
 
@@ -282,7 +315,7 @@ def test_another_answer_than_here(
 
 
 def test_a_gateway_that_hides_the_kinds(
-    build_zip: Callable[..., Run], platform: OpenWhisk, archive: Path
+    build_zip: Command, platform: OpenWhisk, archive: Path
 ) -> None:
     platform.gateway = True
     done = build_zip("--check", archive, "--deploy")
@@ -360,7 +393,7 @@ esac
 
 
 def test_digitalocean_by_its_own_tool(
-    build_zip: Callable[..., Run],
+    build_zip: Command,
     platform: OpenWhisk,
     archive: Path,
     tmp_path: Path,

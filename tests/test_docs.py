@@ -21,7 +21,7 @@ from urllib.request import urlopen
 import pytest
 
 from builder.paths import ROOT
-from tests.conftest import HERE, clone
+from tests.conftest import HERE, clone, seed
 from tests.models import COLOURS, Colours
 
 NEEDS = {
@@ -126,6 +126,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("cat.jpg", "dog.jpg", "holiday/one.jpg", "holiday/two.jpg"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(sample, folder / name)
+    seed(folder.parent / "classify-work" / "build")
     Colours(dtype="uint8", softmax=True).write(folder / "my.tflite")
     Colours(softmax=True).write(folder / "my_float.tflite")
     (folder / "my.txt").write_text("\n".join(COLOURS))

@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -139,6 +139,24 @@ with files.{what}(target{arguments}) as part:
     print("ready", flush=True)
     time.sleep(60)
 """
+
+
+@pytest.mark.parametrize("what", [files.replacing, files.scratch])
+def test_nothing_is_left_by_who_is_stopped_while_it_begins(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    what: Callable[..., AbstractContextManager[Path]],
+) -> None:
+    """By a signal, just after it made what it is to write to."""
+
+    def stopped(*_: object) -> bool:
+        assert len(list(tmp_path.iterdir())) == 1
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(files, "_take", stopped)
+    with pytest.raises(KeyboardInterrupt), what(tmp_path / "a"):
+        pytest.fail("it began")
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("what", ["replacing", "scratch"])

@@ -27,13 +27,15 @@ def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: 
     found = interpreters.find(python)
     if found is None:
         pytest.skip(f"no Python {python} on this machine")
+    chosen = model.resolve(imagenet_model, NOTHING, console)
     folder = tmp_path / "packages"
-    pip.install(pip.TFLITE_RUNTIME, folder)
+    smoke.unpack(pip.tflite_runtime(chosen, console).archive, folder)
+    for name in pip.tflite_files(chosen):
+        (folder / name).unlink()
     files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     owner = {path.relative_to(folder).as_posix(): pip.TFLITE_RUNTIME for path in files}
     version = pip.versions(pip.TFLITE_RUNTIME)[pip.TFLITE_RUNTIME]
     part = Part(pip.TFLITE_RUNTIME, version, "the package index", "?", "?", ())
-    chosen = model.resolve(imagenet_model, NOTHING, console)
     runtime = Runtime(python, folder, (part,), owner, "a test")
     path = tmp_path / "a.zip"
     entries = bundle.collect([bundle.Target(runtime, found)], chosen)

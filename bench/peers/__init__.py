@@ -24,11 +24,13 @@ from builder.errors import BuildError
 from builder.files import replacing
 from builder.interpreters import Interpreter
 from builder.model import Model, Said
-from builder.paths import BUILD
+from builder.paths import BUILD, ENVIRONMENTS
 from builder.tools import environment
 
 HERE = Path(__file__).parent
 FOLDER = BUILD / "bench"
+PARTS = ENVIRONMENTS / "peers"
+"""What peers are made of, by hashes of what it is made of: for all checkouts of this user."""
 PYTHON = "3.11"
 """The last Python that tflite-runtime has wheels for."""
 KIND = f"python:{PYTHON}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from bench.peers import Peer
 from builder import data
 from builder.console import Console
 from builder.errors import BuildError, ModelError
-from builder.files import replacing, sha256_of
+from builder.files import lock, replacing, sha256_of
 from builder.model import Model
 from builder.requantize import requantize
 from builder.tflite import signature
@@ -119,15 +120,40 @@ def _settings(model: Model, **quantization: list[float]) -> bytes:
 
 def _peer(package: str, files: dict[str, bytes], console: Console) -> Peer:
     """The zip of a package and its dependencies with `files` beside them; kept between runs."""
-    text = _requirements(package)
-    key = hashlib.sha256("\n".join([sys.version, text, *_target()]).encode())
+    packages = _packages(package, console)
+    key = hashlib.sha256(packages.name.encode())
     for name, content in files.items():
         key.update(f"\n{name} {hashlib.sha256(content).hexdigest()}".encode())
     archive = peers.FOLDER / f"pip-{package}-{key.hexdigest()[:12]}.zip"
     if not archive.exists():
-        with console.step(f"pip zip of {package}"), replacing(archive) as part:
-            _zip(package, files, part)
+        with replacing(archive) as part:
+            shutil.copyfile(packages, part)
+            with zipfile.ZipFile(part, "a", zipfile.ZIP_DEFLATED) as zipped:
+                for name, content in files.items():
+                    zipped.writestr(name, content)
     return Peer(named(package), archive, peers.interpreter().path, versions(package))
+
+
+def _packages(package: str, console: Console) -> Path:
+    """A zip of what `pip install -t` makes of a package and all that it needs; made once.
+
+    What pip compiles is of this process's Python: code files serve where that is the peers'.
+
+    Raises:
+        BuildError: pip failed.
+    """
+    key = hashlib.sha256("\n".join([sys.version, _requirements(package), *_target()]).encode())
+    archive = peers.PARTS / f"{package}-{key.hexdigest()[:12]}.zip"
+    with lock(archive, f"making the pip zip of {package}", console.note):
+        if not archive.exists():
+            with (
+                console.step(f"pip zip of {package}"),
+                replacing(archive) as part,
+                tempfile.TemporaryDirectory(prefix="pip-", dir=archive.parent) as scratch,
+            ):
+                _install(package, Path(scratch))
+                _zip(Path(scratch), part)
+    return archive
 
 
 def versions(package: str) -> dict[str, str]:
@@ -135,14 +161,7 @@ def versions(package: str) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)==(\S+)", _requirements(package), re.MULTILINE))
 
 
-def install(package: str, folder: Path) -> None:
-    """`pip install -t` of a package with all that it needs.
-
-    What pip compiles is of this process's Python: code files serve where that is the peers'.
-
-    Raises:
-        BuildError: pip failed.
-    """
+def _install(package: str, folder: Path) -> None:
     requirements = HERE / f"{package}.txt"
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
     command += ["--disable-pip-version-check", "--no-deps", "--require-hashes", *_target()]
@@ -155,19 +174,14 @@ def install(package: str, folder: Path) -> None:
         )
 
 
+def _zip(folder: Path, archive: Path) -> None:
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for path in sorted(folder.rglob("*")):
+            zipped.write(path, path.relative_to(folder))
+
+
 def _requirements(package: str) -> str:
     return (HERE / f"{package}.txt").read_text("utf-8")
-
-
-def _zip(package: str, files: dict[str, bytes], archive: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="pip-", dir=archive.parent) as scratch:
-        folder = Path(scratch)
-        install(package, folder)
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
-        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
-            for path in sorted(folder.rglob("*")):
-                zipped.write(path, path.relative_to(folder))
 
 
 def _target() -> list[str]:
@@ -214,7 +228,7 @@ def _tf2onnx() -> str:
 def _converted(model: Model, console: Console) -> tuple[Path, Path]:
     """The model as a .tflite with int8 weights, and that as ONNX; kept between runs."""
     requirements = HERE / "tf2onnx.txt"
-    folder = peers.FOLDER / "onnx" / f"{sha256_of(model.path)[:12]}-{sha256_of(requirements)[:12]}"
+    folder = peers.PARTS / "onnx" / f"{sha256_of(model.path)[:12]}-{sha256_of(requirements)[:12]}"
     int8, network = folder / "model.tflite", folder / "model.onnx"
     if network.exists():
         return int8, network

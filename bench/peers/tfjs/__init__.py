@@ -17,14 +17,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from bench.peers import FOLDER, Peer
+from bench.peers import FOLDER, PARTS, Peer
 from bench.peers.tfjs.graph import WEIGHTS, convert
 from builder.console import Console
 from builder.errors import BuildError
-from builder.files import replacing
+from builder.files import lock, replacing
 from builder.model import Model
 from builder.tflite import signature
-from builder.tools import environment
+from builder.tools import SAY, environment
 
 HERE = Path(__file__).parent
 NAMES = {"wasm": "TF.js, wasm", "cpu": "TF.js, plain JS"}
@@ -92,18 +92,18 @@ def installed(source: Path, name: str, node: Path) -> Path:
     digest = hashlib.sha256(str(node).encode())
     for file in files:
         digest.update(file.read_bytes())
-    folder = FOLDER / f"{name}-{digest.hexdigest()[:12]}"
-    if folder.exists():
-        return folder
-    part = folder.with_name(folder.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    for file in files:
-        shutil.copy(file, part)
-    npm = node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    options = ["--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
-    _output([node, npm, "ci", *options], part)
-    part.rename(folder)
+    folder = PARTS / f"{name}-{digest.hexdigest()[:12]}"
+    with lock(folder, f"installing {name}", SAY):
+        if not folder.exists():
+            part = folder.with_name(folder.name + ".part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            for file in files:
+                shutil.copy(file, part)
+            npm = node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+            options = ["--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
+            _output([node, npm, "ci", *options], part)
+            part.rename(folder)
     return folder
 
 
