@@ -185,8 +185,9 @@ def _scaling(bench: Bench) -> None:
     of_run, progress = bench.run.scaling, bench.progress
     scaling.processes(compared, picture, of_run, progress, seconds, starts)
     try:
-        scaling.quota(compared, picture, of_run, progress, seconds, starts)
+        shares = scaling.QUOTAS[1:] if quick else scaling.QUOTAS
+        scaling.quota(compared, picture, of_run, progress, seconds, starts, shares)
     except NoQuota as error:
         of_run.quota_problem = "; ".join(filter(None, [str(error), error.hint]))
-    sizes = scaling.SIZES[::2] if quick else scaling.SIZES
+    sizes = scaling.SIZES[:3] if quick else scaling.SIZES
     scaling.megapixels(compared, of_run, progress, 5 if quick else 15, sizes)

@@ -9,8 +9,11 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
 from elftools.elf.sections import SymbolTableSection
 
-# A source file's absolute path, as assertions and debug information leave it in a binary.
-_SOURCE_PATH = re.compile(rb"(?<![\w.])/(?:[\w.+-]+/)+[\w.+-]+\.(?:c|cc|cpp|cxx|h|hpp|inc|S|pyx)\0")
+# A source file's absolute path, as assertions and debug information leave it in a binary. Its slash
+# comes first, then what must not be before it: so the search goes from slash to slash.
+_SOURCE_PATH = re.compile(
+    rb"/(?<![\w.]/)(?:[\w.+-]+/)+[\w.+-]+\.(?:c|cc|cpp|cxx|h|hpp|inc|S|pyx)\0"
+)
 _EXECUTABLE = 1  # PF_X
 
 

@@ -6,6 +6,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,7 @@ def signature(path: Path) -> Signature:
     return signature_of(content, path.name)
 
 
+@lru_cache(maxsize=4)  # a build asks for that of one or two models, several times
 def signature_of(content: bytes, name: str) -> Signature:
     """The signature of a .tflite file with this content; `name` is for messages, as are errors."""
     return _signature(parsed(content, name), content, name)

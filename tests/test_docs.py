@@ -20,7 +20,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from builder.paths import ROOT
+from builder.paths import COMPILED, ROOT
+from builder.runtime import DEFAULT, compiled
 from tests.conftest import HERE, clone, seed
 from tests.models import COLOURS, Colours
 
@@ -126,7 +127,11 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("cat.jpg", "dog.jpg", "holiday/one.jpg", "holiday/two.jpg"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(sample, folder / name)
-    seed(folder.parent / "classify-work" / "build")
+    work = folder.parent / "classify-work"  # where a command builds that finds nothing there
+    seed(work / "build")
+    if compiled.finished(HERE, DEFAULT):
+        packages = compiled.folder(HERE, DEFAULT)
+        shutil.copytree(packages, work / "compiled" / packages.relative_to(COMPILED))
     Colours(dtype="uint8", softmax=True).write(folder / "my.tflite")
     Colours(softmax=True).write(folder / "my_float.tflite")
     (folder / "my.txt").write_text("\n".join(COLOURS))
@@ -161,6 +166,7 @@ def test_commands(checkout: Path, tmp_path: Path) -> None:
                     if not servers:
                         servers.append(served(command, checkout, environment))
                     continue
+                began = time.monotonic()
                 done = subprocess.run(
                     ["bash", "-euo", "pipefail", "-c", command],
                     cwd=checkout,
@@ -169,6 +175,7 @@ def test_commands(checkout: Path, tmp_path: Path) -> None:
                     text=True,
                     timeout=SECONDS,
                 )
+                print(f"{time.monotonic() - began:.1f} s: {place}")
                 assert done.returncode == 0, f"{place}\n{done.stdout}\n{done.stderr}"
     finally:
         for server in servers:

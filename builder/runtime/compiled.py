@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 from builder import files, interpreters
@@ -143,6 +144,7 @@ def find_engine() -> str:
     return ""
 
 
+@cache
 def recipe_key() -> str:
     """A hash of everything that decides what is compiled: the recipe and the container's file."""
     total = hashlib.sha256(DOCKERFILE.read_bytes())

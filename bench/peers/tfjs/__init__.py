@@ -52,22 +52,36 @@ def peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) -> Pee
     key = hashlib.sha256(b"\0".join([modules.name.encode(), *files.values()])).hexdigest()
     output = FOLDER / f"tfjs-{backend}-{key[:12]}.zip"
     if not output.exists():
+        packed = _packed(modules)
         with replacing(output) as part:
-            _zip(files, modules, part)
+            shutil.copyfile(packed, part)
+            _add(files, part)
     wanted = json.loads((HERE / backend / "package.json").read_text())["dependencies"]
     versions = {"node": _output([runs, "--version"]).strip().lstrip("v"), **wanted}
     return Peer(NAMES[backend], output, str(runs), versions, image=True)
 
 
-def _zip(files: dict[str, bytes], modules: Path, target: Path) -> None:
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+def _packed(modules: Path) -> Path:
+    """A zip of `node_modules`, made once."""
+    archive = modules.with_suffix(".zip")
+    with lock(archive, f"making {archive.name}", SAY):
+        if not archive.exists():
+            with (
+                replacing(archive) as part,
+                zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as zipped,
+            ):
+                for path in sorted(modules.rglob("*")):
+                    zipped.write(path, path.relative_to(modules))
+    return archive
+
+
+def _add(files: dict[str, bytes], archive: Path) -> None:
+    with zipfile.ZipFile(archive, "a") as zipped:
         for name, content in files.items():
             info = zipfile.ZipInfo(name)
             info.compress_type = zipfile.ZIP_DEFLATED
             info.external_attr = (0o100755 if name == "exec" else 0o100644) << 16
-            archive.writestr(info, content)
-        for path in sorted(modules.rglob("*")):
-            archive.write(path, path.relative_to(modules))
+            zipped.writestr(info, content)
 
 
 def node() -> Path:
