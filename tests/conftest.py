@@ -29,6 +29,10 @@ SHARED = ROOT.parent / "shared"
 MOBILENET = SHARED / "model" / "mobilenet_v1_1.0_224_quant.tflite"
 PYTHONS = data.pythons()
 HERE = build.default_python()
+EACH_PYTHON = [
+    pytest.param(python, marks=() if python == HERE else pytest.mark.thorough) for python in PYTHONS
+]
+"""The Pythons; those other than HERE are for CI alone: zips for them take long to build."""
 IMAGE = "registry.example/python:1"
 """OW_EXECUTION_ENV of a deployment of one's own."""
 PLUS_MINUS_ONE = Normalization((127.5,), (127.5,))
@@ -42,8 +46,12 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 Ask = Callable[..., Any]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files with few tests first: theirs take longest, and must not be left for the end."""
+    if not config.getoption("--thorough"):
+        left = [item for item in items if item.get_closest_marker("thorough")]
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if item not in left]
     tests = Counter(item.path for item in items)
     items.sort(key=lambda item: tests[item.path])
 
@@ -54,6 +62,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run models of every weights x colours x layout x head x outputs, not 20 of them",
     )
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="go on for as long as CI does where the same is done again and again, on every Python",
+    )
+
+
+@pytest.fixture(scope="session")
+def thorough(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--thorough"))
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from builder.audit import _built_well, audit
 from builder.build import problems
 from builder.errors import BuildError
 from builder.paths import ROOT
-from tests.conftest import HERE, IMAGE, PYTHONS, interpreter
+from tests.conftest import EACH_PYTHON, HERE, IMAGE, PYTHONS, interpreter
 from tests.zips import Files, write
 
 LIB = modules.folder(HERE)
@@ -62,7 +62,7 @@ def found(files: Files, tmp_path: Path) -> list[str]:
     return problems(audit(write(files, tmp_path / "a.zip")))
 
 
-@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("python", EACH_PYTHON)
 def test_what_we_build_passes(
     make_zip: Callable[..., Path], imagenet_model: str, python: str
 ) -> None:

@@ -230,6 +230,7 @@ def test_memory_stays(
     tmp_path: Path,
     network: str,
     activations: int,
+    thorough: bool,
 ) -> None:
     """After the first fifth no more than 1 MB comes on top, by the median of samples."""
     model, labels = imagenet_model, ""
@@ -239,6 +240,7 @@ def test_memory_stays(
     python, provider = (PYTHON, "local") if PYTHON else (HERE, "wheels")
     broken = [base64_of(SAMPLE.read_bytes()[:9000]), base64_of(b"no picture")]
     pictures = small_pictures() + broken
+    activations = activations if thorough else activations // 4
     block = activations // 10
     samples: dict[int, list[float]] = {}
     archive = make_zip(python, model, labels, provider)
@@ -248,7 +250,7 @@ def test_memory_stays(
             picture = pictures[number % len(pictures)]
             answer = running.run({"image": picture, "details": number % 3 == 0})
             assert ("error" in answer) == (picture in broken)
-            if number % 20 == 0:
+            if number % 5 == 0:
                 rss = int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
                 samples.setdefault(number // block, []).append(rss / 1e6)
     medians = [statistics.median(each) for each in samples.values()]
@@ -318,7 +320,12 @@ def large_pictures() -> list[tuple[str, bytes]]:
 @pytest.mark.limits
 @pytest.mark.parametrize(("kind", "count"), [("portable", 600), ("precompiled", 400)])
 def test_1000_pictures_in_128_mb(
-    make_zip: Callable[..., Path], imagenet_model: str, tmp_path: Path, kind: str, count: int
+    make_zip: Callable[..., Path],
+    imagenet_model: str,
+    tmp_path: Path,
+    kind: str,
+    count: int,
+    thorough: bool,
 ) -> None:
     """Every picture is answered, and the kernel ends nothing, with the platform's proxy beside."""
     if not PYTHON:
@@ -332,6 +339,7 @@ def test_1000_pictures_in_128_mb(
     some += [base64_of(content) for _, content in list(hostile.bombs())[:8]]
     all_small = small_pictures()
     chooser = random.Random(128)
+    count = count if thorough else count // 4
     with memory_limit(128 * 2**20 - PROXY) as group:
         start = tmp_path / "python"  # joins the group before it takes any memory
         start.write_text(

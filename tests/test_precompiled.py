@@ -13,7 +13,7 @@ import pytest
 
 from builder import interpreters, smoke
 from builder.build import SAMPLE
-from tests.conftest import HERE, IMAGE, PYTHONS, base64_of, encoded, interpreter, plain
+from tests.conftest import EACH_PYTHON, HERE, IMAGE, PYTHONS, base64_of, encoded, interpreter, plain
 
 ESPRESSO = base64_of(SAMPLE)
 REQUESTS: tuple[Any, ...] = (
@@ -32,7 +32,7 @@ REQUESTS: tuple[Any, ...] = (
 )
 
 
-@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("python", EACH_PYTHON)
 def test_answers_are_those_of_the_portable_zip(
     make_zip: Callable[..., Path], imagenet_model: str, python: str
 ) -> None:

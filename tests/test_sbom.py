@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from builder.native.pins import pins
 from builder.runtime import Part
 from builder.sbom import sbom
 from builder.update import vulnerabilities
-from tests.conftest import PYTHONS
 
 DATE = (1980, 1, 1, 0, 0, 0)
 # The CPE dictionary's form of an application's name: part, vendor, product, version.
@@ -91,8 +90,8 @@ def test_that_the_schema_finds_what_is_wrong() -> None:
         assert problems(json.dumps(bom)), key
 
 
-def test_of_a_zip(make_zip: Callable[..., Path], imagenet_model: str) -> None:
-    path = make_zip(PYTHONS[0], imagenet_model, provider="wheels")
+def test_of_a_zip(wheels_path: Path) -> None:
+    path = wheels_path
     text = archive.read(path).files[provenance.SBOM].decode()
     assert vulnerabilities._read(path) == json.loads(text)  # what --audit finds in it
     assert problems(text) == ""

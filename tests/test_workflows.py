@@ -57,7 +57,7 @@ def steps(workflow: str, job: str) -> list[dict[str, Any]]:
 def test_ci_runs_the_two_commands_of_the_readme() -> None:
     commands = [step["run"] for step in steps("ci.yml", "test")]
     assert any(command.startswith("python build_zip.py") for command in commands)
-    assert commands[-1] == "python -m tests"
+    assert commands[-1] == "python -m tests --thorough"
 
 
 @pytest.mark.skipif(not compiled.finished(HERE, DEFAULT), reason="no compiled packages here")
