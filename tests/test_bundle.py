@@ -26,7 +26,7 @@ from builder.console import Console
 from builder.errors import BuildError
 from builder.paths import ACTION, ROOT
 from builder.runtime.prune import PRUNE, apply
-from tests.conftest import HERE, IMAGE, PYTHONS, at_hand, clone
+from tests.conftest import EACH_PYTHON, HERE, IMAGE, PYTHONS, at_hand, clone
 from tests.models import Colours
 
 CACHED = f"cpython-{HERE.replace('.', '')}"
@@ -282,8 +282,8 @@ def test_the_removal_lists_are_alive() -> None:
 @pytest.mark.parametrize(
     ("python", "execution_env", "provider"),
     [
-        *((python, "", at_hand([python])) for python in PYTHONS),
-        *((python, IMAGE, at_hand([python])) for python in PYTHONS),
+        *(pytest.param(*each.values, "", "", marks=each.marks) for each in EACH_PYTHON),
+        *(pytest.param(*each.values, IMAGE, "", marks=each.marks) for each in EACH_PYTHON),
         (HERE, "", "wheels"),
     ],
 )
@@ -297,6 +297,7 @@ def test_code_files_are_the_same_each_time(
     console: Console,
 ) -> None:
     """Each Python compiles to the same bytes again, with sets and all."""
+    provider = provider or at_hand([python])
     first = make_zip(python, imagenet_model, provider=provider, execution_env=execution_env)
     wishes = build.Wishes(
         (python,),

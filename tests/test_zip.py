@@ -171,15 +171,19 @@ def test_odd_json_is_answered(action: smoke.Action, line: bytes) -> None:
     assert action.run({"image": ESPRESSO})["results"][0]["className"] == "espresso"
 
 
+@pytest.mark.parametrize("provider", ["", pytest.param("wheels", marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("python", PYTHONS)
-def test_every_python(make_zip: Callable[..., Path], imagenet_model: str, python: str) -> None:
-    archive = make_zip(python, imagenet_model, provider="wheels")
+def test_every_python(
+    make_zip: Callable[..., Path], imagenet_model: str, python: str, provider: str
+) -> None:
+    archive = make_zip(python, imagenet_model, provider=provider)
     with smoke.launched(archive, interpreter(python)) as running:
         answer = running.run({"image": ESPRESSO, "details": True})
     assert answer["results"][0]["className"] == "espresso"
     assert answer["details"]["python"].startswith(python + ".")
 
 
+@pytest.mark.thorough
 def test_two_pythons_in_one_zip(
     make_zip: Callable[..., Path], imagenet_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
