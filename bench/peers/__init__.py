@@ -97,6 +97,13 @@ def network(archive: Path, folder: Path) -> Path:
     return path
 
 
+def pack(folder: Path, archive: Path) -> None:
+    """Make a zip of all that is in a folder."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for path in sorted(folder.rglob("*")):
+            zipped.write(path, path.relative_to(folder))
+
+
 def size(archive: Path) -> results.Size:
     """Of a zip."""
     with zipfile.ZipFile(archive) as zipped:

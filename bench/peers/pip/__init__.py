@@ -152,7 +152,7 @@ def _packages(package: str, console: Console) -> Path:
                 tempfile.TemporaryDirectory(prefix="pip-", dir=archive.parent) as scratch,
             ):
                 _install(package, Path(scratch))
-                _zip(Path(scratch), part)
+                peers.pack(Path(scratch), part)
     return archive
 
 
@@ -172,12 +172,6 @@ def _install(package: str, folder: Path) -> None:
             f"pip could not install {requirements.name}:\n{done.stderr.strip()[-500:]}",
             "check the network and pip's settings (pip config list), then run this again",
         )
-
-
-def _zip(folder: Path, archive: Path) -> None:
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
-        for path in sorted(folder.rglob("*")):
-            zipped.write(path, path.relative_to(folder))
 
 
 def _requirements(package: str) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from bench.peers import FOLDER, PARTS, Peer
+from bench.peers import FOLDER, PARTS, Peer, pack
 from bench.peers.tfjs.graph import WEIGHTS, convert
 from builder.console import Console
 from builder.errors import BuildError
@@ -66,12 +66,8 @@ def _packed(modules: Path) -> Path:
     archive = modules.with_suffix(".zip")
     with lock(archive, f"making {archive.name}", SAY):
         if not archive.exists():
-            with (
-                replacing(archive) as part,
-                zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as zipped,
-            ):
-                for path in sorted(modules.rglob("*")):
-                    zipped.write(path, path.relative_to(modules))
+            with replacing(archive) as part:
+                pack(modules, part)
     return archive
 
 
