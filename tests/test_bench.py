@@ -137,7 +137,9 @@ def test_prices_of_ones_own_for_what_is_stored(report: Path, tmp_path: Path) -> 
     assert results(tmp_path).warm == results(report).warm
 
 
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "end", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough)]
+)
 def test_what_was_measured_is_kept_when_it_is_ended(
     report: Path, tmp_path: Path, imagenet_model: str, end: signal.Signals
 ) -> None:

@@ -154,6 +154,7 @@ def test_code_files_of_those_who_want_none_beside_the_sources(tmp_path: Path) ->
     assert neutral(own) == {"PYTHONPYCACHEPREFIX": "/x"}
 
 
+@pytest.mark.thorough
 def test_an_interpreter_whose_pip_is_too_old(
     requirements: Path, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
