@@ -97,7 +97,8 @@ def environment(
         try:
             files.remove(home)
             home.mkdir()
-            pip = _create(home, python, base, say)
+            has_pip = re.search(r"^pip==", requirements.read_text("utf-8"), re.M) is not None
+            pip = _create(home, python, base, has_pip, say)
             installed = _install(pip, requirements, home, say)
             _try_imports(python, sorted(installed & _asked_for(requirements)), home, say)
             (home / READY).touch()
@@ -123,16 +124,18 @@ def _is_ready(home: Path, python: Path) -> bool:
     return (home / READY).exists() and python.exists()
 
 
-def _create(home: Path, python: Path, base: str, say: Say) -> list[str]:
+def _create(home: Path, python: Path, base: str, has_pip: bool, say: Say) -> list[str]:
     """Make the environment and return the command of a pip that installs into it.
 
-    The interpreter's own pip does, where it can: to make another takes longer than all the rest.
+    An environment that gets a pip with its requirements needs no other before: the interpreter's
+    own one installs them, where it can, since to make one takes longer than all the rest.
     """
     with _seconds("making a virtual environment", say):
-        bare = _run([base, "-I", "-m", "venv", "--clear", "--without-pip", str(home)], home)
-        own = _run([base, "-I", "-m", "pip", "--version"], home, without_pip_settings())
-        if bare.returncode == 0 and _takes_another_python(own):
-            return [base, "-I", "-m", "pip", "--python", str(python)]
+        if has_pip:
+            bare = _run([base, "-I", "-m", "venv", "--without-pip", str(home)], home)
+            own = _run([base, "-I", "-m", "pip", "--version"], home, without_pip_settings())
+            if bare.returncode == 0 and _takes_another_python(own):
+                return [base, "-I", "-m", "pip", "--python", str(python)]
         made = _run([base, "-I", "-m", "venv", "--clear", str(home)], home)
         if made.returncode == 0:
             return [str(python), "-I", "-m", "pip"]

@@ -135,19 +135,20 @@ def test_a_killed_download_leaves_nothing_that_is_used(tmp_path: Path, console: 
 
 
 @cache
-def wheel() -> bytes:
+def wheel(name: str = "small") -> bytes:
     """A small wheel, as an index would serve it: the same one each time, dates and all."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("small/__init__.py", "")
+        archive.writestr(f"{name}/__init__.py", "")
         archive.writestr(
-            "small-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: small\nVersion: 1.0\n"
+            f"{name}-1.0.dist-info/METADATA",
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
         )
         archive.writestr(
-            "small-1.0.dist-info/WHEEL",
+            f"{name}-1.0.dist-info/WHEEL",
             "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         )
-        archive.writestr("small-1.0.dist-info/RECORD", "")
+        archive.writestr(f"{name}-1.0.dist-info/RECORD", "")
     return file.getvalue()
 
 

@@ -23,16 +23,21 @@ from tests.conftest import seed
 from tests.server import File, serving
 from tests.test_download import wheel
 
+NAMES = ("pip", "small")
+"""The packages of our environments here; this pip is empty, and only says that there is one."""
 SHADOW = "raise SystemExit('a module of the user's own')\n"
 
 
 @pytest.fixture
 def requirements(tmp_path: Path) -> Path:
-    """A requirements file with a package of our own, and the `.in` that it would be made from."""
+    """A requirements file with packages of our own, and the `.in` that it would be made from."""
     folder = tmp_path / "requirements"
     folder.mkdir()
-    digest = hashlib.sha256(wheel()).hexdigest()
-    (folder / "it.txt").write_text(f"small==1.0 \\\n    --hash=sha256:{digest}\n")
+    pins = [
+        f"{name}==1.0 \\\n    --hash=sha256:{hashlib.sha256(wheel(name)).hexdigest()}\n"
+        for name in NAMES
+    ]
+    (folder / "it.txt").write_text("".join(pins))
     (folder / "it.in").write_text("small  # of no use\n")
     return folder / "it.txt"
 
@@ -43,11 +48,11 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    page = b'<html><body><a href="/small-1.0-py3-none-any.whl">small</a></body></html>'
-    served = {
-        "/simple/small/": File(page, kind="text/html"),
-        "/small-1.0-py3-none-any.whl": File(wheel()),
-    }
+    served: dict[str, File] = {}
+    for name in NAMES:
+        file = f"/{name}-1.0-py3-none-any.whl"
+        page = f'<html><body><a href="{file}">{name}</a></body></html>'.encode()
+        served |= {f"/simple/{name}/": File(page, kind="text/html"), file: File(wheel(name))}
     with serving(served) as server:
         yield f"{server.url}/simple"
 
@@ -155,18 +160,21 @@ def test_code_files_of_those_who_want_none_beside_the_sources(tmp_path: Path) ->
 
 
 @pytest.mark.thorough
-def test_an_interpreter_whose_pip_is_too_old(
-    requirements: Path, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("why", ["its pip is too old", "no pip is among the requirements"])
+def test_an_environment_with_a_pip_of_its_own(
+    requirements: Path, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    """The environment gets a pip of its own then."""
+    """The recipe fetches sources with it."""
     for version, is_new in (("pip 22.2.9 from", False), ("pip 22.3 from", True), ("", False)):
         said = subprocess.CompletedProcess([], 0, version)
         assert tools._takes_another_python(said) is is_new
     monkeypatch.setenv("PIP_INDEX_URL", index)
-    monkeypatch.setattr(tools, "_takes_another_python", lambda pip: False)
+    if why == "its pip is too old":
+        monkeypatch.setattr(tools, "_takes_another_python", lambda pip: False)
+    requirements.write_text("small" + requirements.read_text("utf-8").partition("small")[2])
     python = environment("it", requirements, folder=tmp_path / "made")
     assert works(python, tmp_path / "made")
-    assert list(python.parent.glob("pip*"))
+    assert subprocess.run([python, "-I", "-m", "pip", "--version"]).returncode == 0
 
 
 def test_a_pip_conf_that_does_not_read(
@@ -203,7 +211,7 @@ def test_what_does_not_import_is_not_ready_and_is_made_anew(
     assert works(python, tmp_path / "made")
     assert any("making a virtual environment" in line for line in said)
     assert any("fetching packages" in line for line in said)
-    assert any("installing 1 package" in line for line in said)
+    assert any("installing 2 packages" in line for line in said)
     said.clear()
     assert environment("it", requirements, folder=tmp_path / "made", say=said.append) == python
     assert not said
