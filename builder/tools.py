@@ -98,7 +98,7 @@ def environment(
             files.remove(home)
             home.mkdir()
             has_pip = re.search(r"^pip==", requirements.read_text("utf-8"), re.M) is not None
-            pip = _create(home, python, base, has_pip, say)
+            pip = _create(home, python, os.path.realpath(base), has_pip, say)
             installed = _install(pip, requirements, home, say)
             _try_imports(python, sorted(installed & _asked_for(requirements)), home, say)
             (home / READY).touch()
@@ -289,6 +289,8 @@ def _run(
 
 
 def _key(requirements: Path, base: str, folder: Path) -> str:
-    what = [sys.version, sysconfig.get_platform(), base, str(folder), str(_FORM)]
+    # A virtual environment's interpreter is a link to the one that it was made with.
+    made_with = os.path.realpath(base)
+    what = [sys.version, sysconfig.get_platform(), made_with, str(folder), str(_FORM)]
     digest = hashlib.sha256("\n".join(what).encode() + requirements.read_bytes())
     return digest.hexdigest()[:12]

@@ -289,6 +289,9 @@ def test_a_virtual_environment_shares_those_of_its_interpreter() -> None:
     }
     assert found == {f"{tools.BASE}\n"}
     assert sys.prefix != sys.base_prefix and not tools.BASE.startswith(sys.prefix)
+    requirements = ROOT / "builder" / "requirements.txt"
+    homes = {tools.home_of("it", requirements, base) for base in (sys.executable, tools.BASE)}
+    assert len(homes) == 1
 
 
 def test_a_broken_package_of_the_tool_heals(tmp_path: Path) -> None:
