@@ -130,27 +130,31 @@ def _create(home: Path, python: Path, base: str, has_pip: bool, say: Say) -> lis
     An environment that gets a pip with its requirements needs no other before: the interpreter's
     own one installs them, where it can, since to make one takes longer than all the rest.
     """
+    # The user's own packages may hold a pip: so the second is asked for without -I.
+    pips = [[base, "-I", "-m", "pip"], [sys.executable, "-m", "pip"]]
     with _seconds("making a virtual environment", say):
-        if has_pip:
-            bare = _run([base, "-I", "-m", "venv", "--without-pip", str(home)], home)
-            own = _run([base, "-I", "-m", "pip", "--version"], home, without_pip_settings())
-            if bare.returncode == 0 and _takes_another_python(own):
-                return [base, "-I", "-m", "pip", "--python", str(python)]
+        if has_pip and _bare(home, base, pips[0])[0]:
+            return [*pips[0], "--python", str(python)]
         made = _run([base, "-I", "-m", "venv", "--clear", str(home)], home)
         if made.returncode == 0:
             return [str(python), "-I", "-m", "pip"]
-        # Debian's python3 without python3-venv: no ensurepip, but perhaps a pip of its own, which
-        # may be among the user's packages: so not with -I.
-        bare = _run([base, "-I", "-m", "venv", "--clear", "--without-pip", str(home)], home)
-        own = _run([sys.executable, "-m", "pip", "--version"], home, without_pip_settings())
-    if bare.returncode == 0 and _takes_another_python(own):
-        return [sys.executable, "-m", "pip", "--python", str(python)]
+        # Debian's python3 without python3-venv has no ensurepip, but perhaps a pip.
+        works, said = _bare(home, base, pips[1])
+    if works:
+        return [*pips[1], "--python", str(python)]
     version = "{}.{}".format(*sys.version_info)
     raise BuildError(
         f"this Python ({base}) cannot make a virtual environment with pip:\n"
-        + files.tail(made.stdout or bare.stdout, 6),
+        + files.tail(made.stdout or said, 6),
         f"install its venv module (Debian, Ubuntu: apt install python{version}-venv)",
     )
+
+
+def _bare(home: Path, base: str, pip: Sequence[str]) -> tuple[bool, str]:
+    """Make an environment for a pip from elsewhere; whether both work, and what venv says."""
+    made = _run([base, "-I", "-m", "venv", "--clear", "--without-pip", str(home)], home)
+    version = _run([*pip, "--version"], home, without_pip_settings())
+    return made.returncode == 0 and _takes_another_python(version), made.stdout
 
 
 def _takes_another_python(pip: subprocess.CompletedProcess[str]) -> bool:

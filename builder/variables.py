@@ -104,7 +104,7 @@ def for_pip(pip: Sequence[str], cwd: Path) -> dict[str, str]:
         if name.startswith("PIP_") and key in _PIP_KEPT and value:
             settings[key] = value
     kept = {f"PIP_{key.upper().replace('-', '_')}": value for key, value in settings.items()}
-    return {**without_pip_settings(), **kept}
+    return {**without, "PIP_CONFIG_FILE": os.devnull, **kept}
 
 
 def _from_files(

@@ -7,6 +7,7 @@ import base64
 import json
 import random
 import re
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -102,6 +103,18 @@ def pack(folder: Path, archive: Path) -> None:
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
         for path in sorted(folder.rglob("*")):
             zipped.write(path, path.relative_to(folder))
+
+
+def extend(packed: Path, files: dict[str, bytes], archive: Path) -> None:
+    """Make a copy of a zip with more files in it, of which `exec` can be executed."""
+    with replacing(archive) as part:
+        shutil.copyfile(packed, part)
+        with zipfile.ZipFile(part, "a") as zipped:
+            for name, content in files.items():
+                info = zipfile.ZipInfo(name)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                info.external_attr = (0o100755 if name == "exec" else 0o100644) << 16
+                zipped.writestr(info, content)
 
 
 def size(archive: Path) -> results.Size:

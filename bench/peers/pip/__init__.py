@@ -8,11 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,11 +124,7 @@ def _peer(package: str, files: dict[str, bytes], console: Console) -> Peer:
         key.update(f"\n{name} {hashlib.sha256(content).hexdigest()}".encode())
     archive = peers.FOLDER / f"pip-{package}-{key.hexdigest()[:12]}.zip"
     if not archive.exists():
-        with replacing(archive) as part:
-            shutil.copyfile(packages, part)
-            with zipfile.ZipFile(part, "a", zipfile.ZIP_DEFLATED) as zipped:
-                for name, content in files.items():
-                    zipped.writestr(name, content)
+        peers.extend(packages, files, archive)
     return Peer(named(package), archive, peers.interpreter().path, versions(package))
 
 

@@ -12,12 +12,11 @@ import hashlib
 import json
 import shutil
 import subprocess
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from bench.peers import FOLDER, PARTS, Peer, pack
+from bench.peers import FOLDER, PARTS, Peer, extend, pack
 from bench.peers.tfjs.graph import WEIGHTS, convert
 from builder.console import Console
 from builder.errors import BuildError
@@ -52,10 +51,7 @@ def peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) -> Pee
     key = hashlib.sha256(b"\0".join([modules.name.encode(), *files.values()])).hexdigest()
     output = FOLDER / f"tfjs-{backend}-{key[:12]}.zip"
     if not output.exists():
-        packed = _packed(modules)
-        with replacing(output) as part:
-            shutil.copyfile(packed, part)
-            _add(files, part)
+        extend(_packed(modules), files, output)
     wanted = json.loads((HERE / backend / "package.json").read_text())["dependencies"]
     versions = {"node": _output([runs, "--version"]).strip().lstrip("v"), **wanted}
     return Peer(NAMES[backend], output, str(runs), versions, image=True)
@@ -69,15 +65,6 @@ def _packed(modules: Path) -> Path:
             with replacing(archive) as part:
                 pack(modules, part)
     return archive
-
-
-def _add(files: dict[str, bytes], archive: Path) -> None:
-    with zipfile.ZipFile(archive, "a") as zipped:
-        for name, content in files.items():
-            info = zipfile.ZipInfo(name)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = (0o100755 if name == "exec" else 0o100644) << 16
-            zipped.writestr(info, content)
 
 
 def node() -> Path:
