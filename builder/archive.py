@@ -20,7 +20,7 @@ from typing import cast
 
 import deflate
 
-from builder.files import is_there, replacing
+from builder.files import kept
 from builder.paths import DEFLATED
 
 PACKED = "packed.zip"
@@ -127,15 +127,16 @@ def deflated(content: bytes) -> bytes:
     """The content compressed; that of large files is kept, since most builds change none."""
     if len(content) < _KEEP_FROM:
         return _deflated(content)
-    kept = DEFLATED / f"{hashlib.sha256(content).hexdigest()}-{_COMPRESSOR}"
-    if not is_there(kept):
-        with replacing(kept) as part:
-            part.write_bytes(deflate.deflate_compress(content, LEVEL))
-    return kept.read_bytes()
+    path = DEFLATED / f"{hashlib.sha256(content).hexdigest()}-{_COMPRESSOR}"
+    return kept(path, lambda: _compress(content))
 
 
 @lru_cache(512)  # asked for when it is planned, and when it is written, twice
 def _deflated(content: bytes) -> bytes:
+    return _compress(content)
+
+
+def _compress(content: bytes) -> bytes:
     return cast(bytes, deflate.deflate_compress(content, LEVEL))
 
 

@@ -1,7 +1,8 @@
 """Byte-compile files for the Python that runs this script (the zip's, not the builder's).
 
-Reads a JSON list of [source, target, name shown in tracebacks] from stdin. The code files are
-"unchecked-hash" (PEP 552): OpenWhisk's unzip does not restore dates, so dated ones would be stale.
+Reads a JSON list of [source, name shown in tracebacks] from stdin; writes of each code file its
+length, in four bytes, the lowest first, and then the file itself. They are "unchecked-hash" (PEP
+552): OpenWhisk's unzip does not restore dates, so dated ones would be stale.
 """
 
 import ast
@@ -30,8 +31,9 @@ def code(source: bytes, shown: str) -> bytes:
     return header + importlib.util.source_hash(source) + marshal.dumps(compiled)
 
 
-for path, target, name in json.load(sys.stdin):
+for path, name in json.load(sys.stdin):
     try:
-        Path(target).write_bytes(code(Path(path).read_bytes(), name))
+        content = code(Path(path).read_bytes(), name)
     except SyntaxError as error:
         sys.exit(str(error))
+    sys.stdout.buffer.write(len(content).to_bytes(4, "little") + content)

@@ -31,6 +31,8 @@ _WRITING = (*_FULL, errno.EFBIG, errno.EIO, errno.EROFS)
 """What may go wrong with a file that is open for writing."""
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 """How a file system says that it has no locks."""
+_DIGEST = 32
+"""Bytes of a sha256."""
 
 Say = Callable[[str], None]
 
@@ -161,6 +163,25 @@ def scratch(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def kept(path: Path, make: Callable[[], bytes]) -> bytes:
+    """What `make` gives, from the file that an earlier call left; made anew if that is not whole.
+
+    The file has the content's sha256 before it.
+
+    Raises:
+        BuildError: the file cannot be written, or something is there that is no file.
+    """
+    if is_there(path):
+        whole = path.read_bytes()
+        digest, content = whole[:_DIGEST], whole[_DIGEST:]
+        if hashlib.sha256(content).digest() == digest:
+            return content
+    content = make()
+    with replacing(path) as part:
+        part.write_bytes(hashlib.sha256(content).digest() + content)
+    return content
 
 
 def put(folder: Path, target: Path) -> None:

@@ -19,6 +19,8 @@ WORK = Path(_MOVED).resolve() if _MOVED else ROOT
 BUILD = WORK / "build"
 DOWNLOADS = BUILD / "downloads"
 RUNTIMES = BUILD / "runtimes"
+CODES = BUILD / "codes"
+"""Byte-compiled modules."""
 DEFLATED = BUILD / "deflated"
 REQUANTIZED = BUILD / "requantized"
 TRIMMED = BUILD / "trimmed"

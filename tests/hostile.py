@@ -8,6 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
+from functools import cache
 
 from PIL import Image
 
@@ -133,8 +134,13 @@ def frames(kind: str, count: int) -> bytes:
 MANY = 80_000
 
 
-def bombs() -> Iterator[tuple[str, bytes]]:
+@cache
+def bombs() -> list[tuple[str, bytes]]:
     """Names and contents, each of at most about 1 MB."""
+    return list(_bombs())
+
+
+def _bombs() -> Iterator[tuple[str, bytes]]:
     text = zlib.compress(bytes(2**20 - 1), 9)
     letters = zlib.compress("\u20ac".encode() + b"a" * (2**20 - 9), 9)
     comment = b"!\xfe" + b"\1a" * 350_000 + b"\0"

@@ -19,7 +19,7 @@ import pytest
 from cyclonedx.model.bom import Bom
 
 from action.packages import Packed, in_background
-from builder import archive, build, data, files, interpreters, modules
+from builder import archive, build, bytecode, data, files, interpreters, modules
 from builder.archive import DATE, Entry
 from builder.bytecode import compiled
 from builder.console import Console
@@ -295,8 +295,10 @@ def test_code_files_are_the_same_each_time(
     provider: str,
     tmp_path: Path,
     console: Console,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each Python compiles to the same bytes again, with sets and all."""
+    monkeypatch.setattr(bytecode, "CODES", tmp_path / "codes")  # not what the first build kept
     provider = provider or at_hand([python])
     first = make_zip(python, imagenet_model, provider=provider, execution_env=execution_env)
     wishes = build.Wishes(
@@ -382,6 +384,33 @@ def test_without_an_interpreter_for_it(
     with smoke.launched(output, path) as running:
         answer = running.run({"image": base64_of(encoded(plain("red")))})
     assert answer["results"][0]["className"] == "red"
+
+
+def test_modules_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until a source, or its name in tracebacks, is another."""
+    monkeypatch.setattr(bytecode, "CODES", tmp_path / "codes")
+    found = interpreters.find(HERE)
+    assert found
+    one, other = tmp_path / "one.py", tmp_path / "other.py"
+    one.write_text("x = 1")
+    other.write_text("")
+    files_ = [(one, "lib/one.py"), (other, "lib/other.py")]
+    first = compiled(found, files_)
+    assert list(first) == ["lib/one.py", "lib/other.py"]
+    [path] = (tmp_path / "codes").iterdir()
+    before = path.stat().st_mtime_ns
+    assert compiled(found, files_) == first
+    assert path.stat().st_mtime_ns == before
+    one.write_text("x = 2")
+    second = compiled(found, files_)
+    assert second["lib/one.py"] != first["lib/one.py"]
+    assert second["lib/other.py"] == first["lib/other.py"]
+    renamed = compiled(found, [(one, "lib/1.py"), *files_[1:]])
+    assert b"lib/1.py" in renamed["lib/1.py"]
+    one.write_text("x =")
+    with pytest.raises(BuildError, match="byte-compiling failed"):
+        compiled(found, files_)
+    assert len(list((tmp_path / "codes").iterdir())) == 3
 
 
 @pytest.mark.parametrize("python", PYTHONS)

@@ -315,3 +315,20 @@ def test_a_lock_outlives_its_owner_in_what_it_started(tmp_path: Path) -> None:
         os.kill(child, signal.SIGKILL)
         waiting.join(20)
     assert took.is_set()
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", bytes(40), None])
+def test_what_is_kept_is_made_once_and_anew_if_damaged(
+    tmp_path: Path, damage: bytes | None
+) -> None:
+    path, made = tmp_path / "kept" / "it", []
+
+    def make() -> bytes:
+        made.append(1)
+        return b"content"
+
+    assert [files.kept(path, make), files.kept(path, make)] == [b"content"] * 2
+    assert len(made) == 1
+    path.write_bytes(path.read_bytes()[:-1] + b"T" if damage is None else damage)
+    assert [files.kept(path, make), files.kept(path, make)] == [b"content"] * 2
+    assert len(made) == 2

@@ -104,7 +104,6 @@ def classified(archive: Path, limit: int, tmp_path: Path) -> int:
 
 
 @pytest.mark.limits
-@pytest.mark.alone
 @pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
 @pytest.mark.parametrize("provider", [pytest.param("wheels", marks=pytest.mark.thorough), "local"])
 def test_the_least_memory_is_enough_and_less_is_not(

@@ -29,7 +29,7 @@ from builder.build import SAMPLE
 from builder.paths import ROOT
 from client.serve import Incoming, Refusal, params_of
 from tests import zips
-from tests.conftest import HERE, PYTHONS, base64_of, encoded, interpreter, plain
+from tests.conftest import EACH_PYTHON, HERE, base64_of, encoded, interpreter, plain
 
 PICTURE = SAMPLE.read_bytes()
 ESPRESSO = base64_of(SAMPLE)
@@ -190,7 +190,7 @@ def _crc(data: bytes) -> bytes:
     return zlib.crc32(data).to_bytes(4, "big")
 
 
-@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("python", EACH_PYTHON)
 def test_every_python(make_zip: Callable[..., Path], imagenet_model: str, python: str) -> None:
     archive = make_zip(python, imagenet_model, provider="wheels")
     with smoke.launched(archive, interpreter(python)) as running:

@@ -24,6 +24,7 @@ from builder.model import Said
 from builder.model_input import Normalization
 from tests import zips
 from tests.conftest import (
+    EACH_PYTHON,
     HERE,
     PANDA,
     PYTHONS,
@@ -172,7 +173,7 @@ def test_odd_json_is_answered(action: smoke.Action, line: bytes) -> None:
 
 
 @pytest.mark.parametrize("provider", ["", pytest.param("wheels", marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("python", EACH_PYTHON)
 def test_every_python(
     make_zip: Callable[..., Path], imagenet_model: str, python: str, provider: str
 ) -> None:
@@ -278,7 +279,7 @@ def test_mean_and_std_per_channel(tmp_path: Path, console: Console, colour_label
     assert scores["red"] == pytest.approx(math.exp(1) / total, abs=1e-5)
 
 
-@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("python", EACH_PYTHON)
 def test_every_module_that_ships_imports(
     make_zip: Callable[..., Path], imagenet_model: str, python: str, tmp_path: Path
 ) -> None:
