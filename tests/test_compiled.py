@@ -81,8 +81,8 @@ def make_compiled(make_zip: Make) -> Make:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[str]:
-    """The labelled pictures, or without them variants of the sample.
+def pictures(thorough: bool) -> list[str]:
+    """The labelled pictures, or a quarter of them; without them variants of the sample.
 
     As PNG of a size whose central crop needs no resizing: two versions of Pillow differ by a grey
     level here and there, and it is the interpreters that are compared.
@@ -90,7 +90,8 @@ def pictures() -> list[str]:
     folder = ROOT.parent / "shared" / "images"
     files = sorted(folder.glob("*.JPEG"))
     if files:
-        shown = (ImageOps.fit(Image.open(file).convert("RGB"), (256, 256)) for file in files)
+        some = files if thorough else files[::4]
+        shown = (ImageOps.fit(Image.open(file).convert("RGB"), (256, 256)) for file in some)
         return [base64_of(encoded(picture)) for picture in shown]
     sample = Image.open(SAMPLE)
     turned = (ImageOps.fit(sample.rotate(9 * n), (256, 256)) for n in range(40))
@@ -149,8 +150,8 @@ def test_same_top_5_as_the_wheels(
     for archive in (make_zip(PYTHON, model, provider="wheels"), make_compiled(PYTHON, model)):
         with smoke.launched(archive, interpreter(PYTHON)) as running:
             answers.append([running.run({"image": image, "topK": 5}) for image in pictures])
-    same = sum(top_5(a) == top_5(b) for a, b in zip(*answers, strict=True))
-    assert same >= 0.99 * len(pictures), f"{same} of {len(pictures)}"
+    others = sum(top_5(a) != top_5(b) for a, b in zip(*answers, strict=True))
+    assert others <= max(1, len(pictures) // 100), f"{others} of {len(pictures)}"
 
 
 def top_5(answer: dict[str, Any]) -> set[str]:

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -187,35 +187,32 @@ by what they pin; all others that are not named here concern every step."""
 INERT = ("pins.toml", "__init__.py")
 """Names of files that no step takes as a whole."""
 KEYS = """
-import functools, json, re, sys
+import functools, json, os, re, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from builder.native import steps, toolchain
+from builder.native import recipe, steps, toolchain
 keys = {}
 def step(self, name, inputs, work):
     keys[name] = " ".join([name, *inputs])
     return keys[name]
 steps.Builder.step = step
 toolchain.Toolchain.compiler = "c++ 12"
-from builder.native import recipe
-recipe.meaning = functools.cache(recipe.meaning)  # of what this process does not edit
 from builder.native import export, sources, target
-tools = toolchain.Toolchain(steps.Builder(Path(sys.argv[1], "build"), 1))
-python = target.Python("python", "3.11.2", "cp311", "include", ".so")
-export.build(tools, sources.Sources(tools, [], "3.11"), python, "classifier")
-keys["key"] = recipe.digest(recipe.HERE)
+recipe._code = functools.cache(recipe._code)  # by what is in the file
+recipe.digest(recipe.HERE)
 short = lambda name: re.sub(r"^cp311/|-\\d+[.].*", "", name)
-print(json.dumps({short(name): key for name, key in keys.items()}))
+for line in sys.stdin:
+    if not os.fork():  # what is read of the files is read anew
+        tools = toolchain.Toolchain(steps.Builder(Path(sys.argv[1], "build"), 1))
+        python = target.Python("python", "3.11.2", "cp311", "include", ".so")
+        export.build(tools, sources.Sources(tools, [], "3.11"), python, "classifier")
+        keys["key"] = recipe.digest(recipe.HERE)
+        print(json.dumps({short(name): key for name, key in keys.items()}), flush=True)
+        os._exit(0)
+    os.wait()
 """
 
-
-def keys(checkout: Path) -> dict[str, str]:
-    """The key of each step, and of the whole recipe as `key`."""
-    command = [sys.executable, "-I", "-c", KEYS, str(checkout)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    answer: dict[str, str] = json.loads(done.stdout)
-    return answer
+Keys = Callable[[], dict[str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -228,9 +225,25 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def before(checkout: Path) -> dict[str, str]:
+def keys(checkout: Path) -> Iterator[Keys]:
+    """Asks for the key of each step, and of the whole recipe as `key`, as the files are then."""
+    command = [sys.executable, "-I", "-c", KEYS, str(checkout)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
+
+        def ask() -> dict[str, str]:
+            process.stdin.write("\n")
+            process.stdin.flush()
+            answer: dict[str, str] = json.loads(process.stdout.readline())
+            return answer
+
+        yield ask
+
+
+@pytest.fixture(scope="module")
+def before(keys: Keys) -> dict[str, str]:
     """The keys of what is not edited."""
-    return keys(checkout)
+    return keys()
 
 
 @contextmanager
@@ -251,7 +264,7 @@ def kind(path: Path) -> str:
     return "" if path.name == "CMakeLists.txt" else path.suffix
 
 
-def test_comments_compile_nothing_again(checkout: Path, before: dict[str, str]) -> None:
+def test_comments_compile_nothing_again(checkout: Path, keys: Keys, before: dict[str, str]) -> None:
     """One in every file that may have one, at its end; in patches at their head."""
     commented = {}
     for path in RECIPE:
@@ -265,15 +278,17 @@ def test_comments_compile_nothing_again(checkout: Path, before: dict[str, str]) 
         commented[path.relative_to(HERE).as_posix()] = text
     assert len(commented) > 50
     with edited(checkout, commented):
-        assert keys(checkout) == before
+        assert keys() == before
 
 
 @pytest.mark.parametrize("path", RECIPE, ids=lambda path: path.relative_to(HERE).as_posix())
-def test_what_a_change_compiles_again(path: Path, checkout: Path, before: dict[str, str]) -> None:
+def test_what_a_change_compiles_again(
+    path: Path, checkout: Path, keys: Keys, before: dict[str, str]
+) -> None:
     """Its package's steps, and the whole's key is another."""
     name = path.relative_to(HERE).as_posix()
     with edited(checkout, {name: path.read_text("utf-8") + CHANGES.get(kind(path), "\n")}):
-        after = keys(checkout)
+        after = keys()
     changed = {step for step in before if after[step] != before[step]}
     if name in recipe.WITHOUT_EFFECT:
         assert changed == set()
@@ -296,13 +311,13 @@ def test_what_a_change_compiles_again(path: Path, checkout: Path, before: dict[s
     ],
 )
 def test_what_another_file_of_a_source_compiles_again(
-    source: str, steps: set[str], checkout: Path, before: dict[str, str]
+    source: str, steps: set[str], checkout: Path, keys: Keys, before: dict[str, str]
 ) -> None:
     pin = pins("3.11")[source]
     name = f"{pin.folder}/pins.toml"
     text = (HERE / name).read_text("utf-8")
     with edited(checkout, {name: text.replace(pin.sha256, "0" * 64)}):
-        after = keys(checkout)
+        after = keys()
     assert {step for step in before if after[step] != before[step]} == {*steps, "key"}
 
 

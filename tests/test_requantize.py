@@ -25,7 +25,7 @@ from builder.model import NOTHING, Said
 from builder.paths import ROOT
 from builder.requantize import HINT, requantize
 from builder.tflite import OPERATORS, signature
-from tests.conftest import HERE, MOBILENET
+from tests.conftest import HERE, MOBILENET, at_hand
 from tests.models import Colours
 from tests.quantized import ACTIVATIONS, Array, Network, Value
 
@@ -472,14 +472,14 @@ def test_a_zip_with_and_without(tmp_path: Path, console: Console) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(f"class {number}" for number in range(10)))
     wishes = build.Wishes(
-        (HERE,), tmp_path / "a.zip", str(path), Said(labels), provider="wheels", keep=False
+        (HERE,), tmp_path / "a.zip", str(path), Said(labels), provider=at_hand(), keep=False
     )
     outcome = build.build(wishes, console)
     figures = outcome.model["requantized"]
     assert figures["channels"] == 17 and figures["agreement"]["pictures"] == 9
     assert outcome.model["source"].endswith(", converted to int8")
     options = ["--model", path, "--labels", labels, "--output", tmp_path / "b.zip", "--no-keep"]
-    command = [sys.executable, "build_zip.py", *map(str, options), "--runtime", "wheels", "--json"]
+    command = [sys.executable, "build_zip.py", *map(str, options), "--runtime", at_hand(), "--json"]
     done = subprocess.run(
         [*command, "--no-requantize"], cwd=ROOT, capture_output=True, text=True, check=True
     )
