@@ -20,9 +20,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from builder.paths import COMPILED, ROOT
+from builder.paths import COMPILED, DEFLATED, ROOT
 from builder.runtime import DEFAULT, compiled
-from tests.conftest import HERE, clone, seed
+from tests.conftest import HERE, clone, linked, seed
 from tests.models import COLOURS, Colours
 
 NEEDS = {
@@ -129,6 +129,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(sample, folder / name)
     work = folder.parent / "classify-work"  # where a command builds that finds nothing there
     seed(work / "build")
+    for build in (folder / "build", work / "build"):  # what only takes time
+        if DEFLATED.exists():
+            shutil.copytree(DEFLATED, build / DEFLATED.name, copy_function=linked)
     if compiled.finished(HERE, DEFAULT):
         packages = compiled.folder(HERE, DEFAULT)
         shutil.copytree(packages, work / "compiled" / packages.relative_to(COMPILED))

@@ -21,7 +21,7 @@ from builder.bundle import EXEC
 from builder.errors import SmokeError
 from builder.paths import ACTION
 from builder.smoke import LAUNCHER, Action
-from tests.conftest import HERE, PYTHONS, interpreter
+from tests.conftest import EACH_PYTHON, HERE, interpreter
 
 LAUNCHERS = ("stock", "ours")
 
@@ -170,7 +170,7 @@ def outcome(action: Action, line: bytes) -> Any:
     return first
 
 
-@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("python", EACH_PYTHON)
 @pytest.mark.parametrize("name", CASES)
 def test_table(tmp_path: Path, name: str, python: str) -> None:
     case = CASES[name]
@@ -191,7 +191,7 @@ def test_ours_never_dies() -> None:
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-@pytest.mark.parametrize("python", PYTHONS)
+@pytest.mark.parametrize("python", EACH_PYTHON)
 def test_the_log_is_complete_before_the_answer(tmp_path: Path, launcher: str, python: str) -> None:
     module = (
         "import sys\nprint('import, out é')\nprint('import, err', file=sys.stderr)\n"
