@@ -18,7 +18,7 @@ from builder import build, data, files, interpreters, smoke, tools
 from builder.console import Console
 from builder.model import Said
 from builder.model_input import Normalization
-from builder.paths import ROOT
+from builder.paths import DEFLATED, ROOT
 from builder.runtime import DEFAULT, compiled
 from builder.tools import environment
 from tests.models import COLOURS, Colours
@@ -235,6 +235,13 @@ def linked(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def have_deflated(checkout: Path) -> None:
+    """Give a copy of the project what is deflated here: to do it again only takes time."""
+    if DEFLATED.exists():
+        copy = checkout / "build" / DEFLATED.name
+        shutil.copytree(DEFLATED, copy, copy_function=linked, dirs_exist_ok=True)
 
 
 def clone(folder: Path) -> Path:

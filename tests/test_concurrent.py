@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.paths import BUILD, DEFLATED, ROOT
-from tests.conftest import HERE, seed
+from builder.paths import BUILD, ROOT
+from tests.conftest import HERE, have_deflated, seed
 from tests.models import COLOURS, Colours
 
 KILLS, KILLS_AT_LEAST = 12, 4
@@ -82,7 +82,7 @@ def test_two_builds_in_one_checkout(model: list[str], downloads: Path, tmp_path:
     """Nothing is there: they share the tool's environment, the runtime and the output."""
     root = checkout(tmp_path / "checkout")
     shutil.copytree(downloads, root / "build" / "downloads")
-    shutil.copytree(DEFLATED, root / "build" / "deflated")  # but what only takes time
+    have_deflated(root)
     output = tmp_path / "out" / "a.zip"
     options = [*model, "--runtime", "wheels"]
     builds = [start(options, output, root, tmp_path / "cache") for _ in range(2)]
@@ -162,7 +162,7 @@ def test_builds_that_are_killed(
     if not thorough:
         seed(tmp_path / "cache" / "classify-zip" / "environments")
     shutil.copytree(downloads, root / "build" / "downloads")
-    shutil.copytree(DEFLATED, root / "build" / "deflated", dirs_exist_ok=True)
+    have_deflated(root)
     output = tmp_path / "out" / "a.zip"
     options = [*model, "--runtime", "wheels"]
     rng = random.Random(7)

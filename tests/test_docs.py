@@ -20,9 +20,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from builder.paths import COMPILED, DEFLATED, ROOT
+from builder.paths import COMPILED, ROOT
 from builder.runtime import DEFAULT, compiled
-from tests.conftest import HERE, clone, linked, seed
+from tests.conftest import HERE, clone, have_deflated, seed
 from tests.models import COLOURS, Colours
 
 NEEDS = {
@@ -129,9 +129,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copy(sample, folder / name)
     work = folder.parent / "classify-work"  # where a command builds that finds nothing there
     seed(work / "build")
-    for build in (folder / "build", work / "build"):  # what only takes time
-        if DEFLATED.exists():
-            shutil.copytree(DEFLATED, build / DEFLATED.name, copy_function=linked)
+    have_deflated(folder)
+    have_deflated(work)
     if compiled.finished(HERE, DEFAULT):
         packages = compiled.folder(HERE, DEFAULT)
         shutil.copytree(packages, work / "compiled" / packages.relative_to(COMPILED))

@@ -19,7 +19,7 @@ import action
 from bench.peers import tfjs
 from builder.paths import ROOT
 from builder.runtime import DEFAULT, compiled
-from tests.conftest import HERE, clone
+from tests.conftest import HERE, clone, have_deflated
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 LINTER = ROOT / "tests" / "workflows"
@@ -64,6 +64,7 @@ def test_ci_runs_the_two_commands_of_the_readme() -> None:
 def test_release(tmp_path: Path) -> None:
     """A release from a tag, up to what `gh` would be called with."""
     checkout = clone(tmp_path / "checkout")
+    have_deflated(checkout)
     tools = tmp_path / "bin"
     tools.mkdir()
     (tools / "gh").write_text(RECORDS)
