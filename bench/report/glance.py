@@ -89,7 +89,6 @@ def draw(run: Run, folder: Path) -> list[Path]:
         plot.savefig(files[-1], metadata={"Date": None})
         if theme is LIGHT:
             files.append(stem.with_suffix(".png"))
-            plot.set_layout_engine("none")  # as it was laid out
             plot.savefig(files[-1], dpi=160)
         pyplot.close(plot)
     return files

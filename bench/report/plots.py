@@ -206,7 +206,6 @@ def _finished(
     stem.parent.mkdir(parents=True, exist_ok=True)
     files = [stem.with_suffix(suffix) for suffix in (".svg", ".png")]
     figure.savefig(files[0], metadata={"Date": None})
-    figure.set_layout_engine("none")  # as it was laid out
     figure.savefig(files[1], dpi=120)
     pyplot.close(figure)
     return files
