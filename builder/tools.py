@@ -99,7 +99,7 @@ def environment(
             home.mkdir()
             has_pip = re.search(r"^pip==", requirements.read_text("utf-8"), re.M) is not None
             pip = _create(home, python, os.path.realpath(base), has_pip, say)
-            installed = _install(pip, requirements, home, say)
+            installed = _install(pip, requirements, python, say)
             _try_imports(python, sorted(installed & _asked_for(requirements)), home, say)
             (home / READY).touch()
         except BaseException as error:
@@ -159,12 +159,36 @@ def _bare(home: Path, base: str, pip: Sequence[str]) -> tuple[bool, str]:
 
 def _takes_another_python(pip: subprocess.CompletedProcess[str]) -> bool:
     """Whether a pip that was asked for its version has `--python`, which came with 22.3."""
-    version = re.match(r"pip (\d+)\.(\d+)", pip.stdout)
-    return version is not None and (int(version[1]), int(version[2])) >= (22, 3)
+    return _version(pip) >= (22, 3)
 
 
-def _install(pip: Sequence[str], requirements: Path, home: Path, say: Say) -> set[str]:
-    """Install all of a requirements file with pip; returns the names of what it took."""
+def _version(pip: subprocess.CompletedProcess[str]) -> tuple[int, int]:
+    """What a pip says that was asked for its version; (0, 0) if that is none."""
+    found = re.match(r"pip (\d+)\.(\d+)", pip.stdout)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def _install(pip: Sequence[str], requirements: Path, python: Path, say: Say) -> set[str]:
+    """Install all of a requirements file; returns the names of what was taken.
+
+    A newer pip that is in it comes first, and installs the rest: an old one takes thrice the time.
+    """
+    home, names = python.parent.parent, set[str]()
+    its = re.search(
+        r"^pip==(\d+)\.(\d+).*?(?=^\S|\Z)", requirements.read_text("utf-8"), re.M | re.S
+    )
+    version = _version(_run([*pip, "--version"], home, without_pip_settings()))
+    if its and (int(its[1]), int(its[2])) > version:
+        alone = home / requirements.name
+        alone.write_text(its[0], "utf-8")
+        names = _install_all(pip, alone, home, say)
+        alone.unlink()
+        pip = [str(python), "-I", "-m", "pip"]
+    return names | _install_all(pip, requirements, home, say)
+
+
+def _install_all(pip: Sequence[str], requirements: Path, home: Path, say: Say) -> set[str]:
+    """Install a requirements file with this pip; returns the names of what it took."""
     command = [*pip, "install", "--no-input", "--disable-pip-version-check", "--no-deps"]
     command += ["--require-hashes", "--no-warn-script-location", "--progress-bar", "off"]
     command.append("--no-compile")  # few of so many modules are imported: those are, when they are
@@ -190,7 +214,7 @@ def _install(pip: Sequence[str], requirements: Path, home: Path, say: Say) -> se
                 names.add(match[1].lower())
                 doing(f"fetching packages: {match[1]}, number {len(names)}")
             elif line.startswith("Installing collected packages"):
-                doing(f"installing {len(names)} packages")
+                doing(f"installing {len(names)} package" + "s" * (len(names) != 1))
     if process.returncode:
         raise BuildError(
             f"pip could not install {requirements.name}:\n{files.tail(''.join(output))}",

@@ -135,20 +135,22 @@ def test_a_killed_download_leaves_nothing_that_is_used(tmp_path: Path, console: 
 
 
 @cache
-def wheel(name: str = "small") -> bytes:
+def wheel(name: str = "small", version: str = "1.0", main: str = "") -> bytes:
     """A small wheel, as an index would serve it: the same one each time, dates and all."""
+    about = f"{name}-{version}.dist-info"
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr(f"{name}/__init__.py", "")
+        archive.writestr(f"{name}/__main__.py", main)
         archive.writestr(
-            f"{name}-1.0.dist-info/METADATA",
-            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
+            f"{about}/METADATA",
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         )
         archive.writestr(
-            f"{name}-1.0.dist-info/WHEEL",
+            f"{about}/WHEEL",
             "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
         )
-        archive.writestr(f"{name}-1.0.dist-info/RECORD", "")
+        archive.writestr(f"{about}/RECORD", "")
     return file.getvalue()
 
 

@@ -177,6 +177,47 @@ def test_an_environment_with_a_pip_of_its_own(
     assert subprocess.run([python, "-I", "-m", "pip", "--version"]).returncode == 0
 
 
+NEWER = """\
+import pathlib, subprocess, sys
+with pathlib.Path(sys.prefix, "asked").open("a") as file:
+    print(*sys.argv[1:3], file=file)
+command = [{base!r}, "-I", "-m", "pip", "--python", sys.executable, *sys.argv[1:]]
+sys.exit(subprocess.call(command))
+"""
+"""A pip that says what it was asked for, and asks the interpreter's own."""
+
+
+@pytest.mark.parametrize("version", ["99.0", "1.0"])
+def test_a_newer_pip_among_them_installs_the_others(
+    index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+) -> None:
+    pip, small = wheel("pip", version, NEWER.format(base=tools.BASE)), wheel()
+    files = {f"/pip-{version}-py3-none-any.whl": pip, "/small-1.0-py3-none-any.whl": small}
+    pages = {f"/{path[1:].partition('-')[0]}/": path for path in files}
+    served = {path: File(content) for path, content in files.items()}
+    for page, path in pages.items():
+        served[page] = File(f'<html><body><a href="{path}">it</a></body></html>'.encode(),
+                            kind="text/html")  # fmt: skip
+    (tmp_path / "it.txt").write_text(
+        "".join(
+            f"{name}=={number} \\\n    --hash=sha256:{hashlib.sha256(content).hexdigest()}\n"
+            f"    # via a comment\n"
+            for name, number, content in (("pip", version, pip), ("small", "1.0", small))
+        )
+    )
+    (tmp_path / "it.in").write_text("pip\nsmall\n")
+    with serving(served) as server:
+        monkeypatch.setenv("PIP_INDEX_URL", server.url)
+        python = environment("it", tmp_path / "it.txt", folder=tmp_path / "made")
+    assert works(python, tmp_path / "made")
+    asked = python.parent.parent / "asked"
+    if version == "1.0":
+        assert not asked.exists()
+    else:
+        assert asked.read_text() == "install --no-input\n"
+    assert not list(python.parent.parent.glob("*.txt"))
+
+
 def test_a_pip_conf_that_does_not_read(
     requirements: Path, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,9 +237,9 @@ def test_what_does_not_import_is_not_ready_and_is_made_anew(
     said: list[str] = []
     install = tools._install
 
-    def and_break(pip: list[str], file: Path, home: Path, say: Say) -> set[str]:
-        names = install(pip, file, home, say)
-        [module] = home.rglob("small/__init__.py")
+    def and_break(pip: list[str], file: Path, python: Path, say: Say) -> set[str]:
+        names = install(pip, file, python, say)
+        [module] = python.parent.parent.rglob("small/__init__.py")
         module.write_text("import no_such_module\n")
         return names
 

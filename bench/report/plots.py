@@ -22,7 +22,7 @@ def draw(run: results.Run, folder: Path) -> list[Path]:
 
     Args:
         run: of which any part may be missing.
-        folder: for warm, cold and size, each as SVG and PNG.
+        folder: for warm.svg, cold.svg and size.svg.
 
     Returns:
         The files; those of a part that was not measured are not made.
@@ -31,36 +31,38 @@ def draw(run: results.Run, folder: Path) -> list[Path]:
     note = f"{run.machine.processor}, {run.machine.cpu.name}, {run.date}"
     files = []
     if warm := {name: each.ms for name, each in run.warm.items() if each.ms}:
-        files += distributions(warm, "Warm activations", note, folder / "warm")
+        files.append(distributions(warm, "Warm activations", note, folder / "warm.svg"))
     if cold := run.cold:
-        files += stacked(
-            {name: each.stages for name, each in cold.items()},
-            {
-                name: f"{text.ms(each.total)} ms"
-                + (", image not counted" if name in run.peers and run.peers[name].image else "")
-                for name, each in cold.items()
-            },
-            "Cold start by stage, medians, emulated",
-            note,
-            folder / "cold",
+        files.append(
+            stacked(
+                {name: each.stages for name, each in cold.items()},
+                {
+                    name: f"{text.ms(each.total)} ms"
+                    + (", image not counted" if name in run.peers and run.peers[name].image else "")
+                    for name, each in cold.items()
+                },
+                "Cold start by stage, medians, emulated",
+                note,
+                folder / "cold.svg",
+            )
         )
     if run.size:
         marks = {name: deployable(run, name) for name in run.size}
-        files += sizes(run.size, marks, "Size of what is deployed", note, folder / "size")
+        files.append(sizes(run.size, marks, "Size of what is deployed", note, folder / "size.svg"))
     return files
 
 
-def distributions(series: dict[str, list[float]], title: str, note: str, stem: Path) -> list[Path]:
+def distributions(series: dict[str, list[float]], title: str, note: str, file: Path) -> Path:
     """Draw one violin per row on a logarithmic axis, with the median and the 10 % to 90 %.
 
     Args:
         series: row -> milliseconds, at least one; the first row is on top.
         title: above the plot.
         note: below the title, smaller.
-        stem: path of the files, without what they end in.
+        file: the SVG to write.
 
     Returns:
-        The files: SVG and PNG.
+        The file.
     """
     figure, axes = _rows(len(series), 0.55)
     for position, times in enumerate(series.values()):
@@ -91,12 +93,12 @@ def distributions(series: dict[str, list[float]], title: str, note: str, stem: P
     axes.set_xticks([math.log10(step) for step in shown], [f"{step:,g}" for step in shown])
     axes.set_xlim(low - 0.1, high + 0.25 * (high - low + 0.5))
     axes.set_xlabel("milliseconds, logarithmic; circle: median, line: 10 % to 90 %")
-    return _finished(figure, axes, list(series), title, note, stem)
+    return _finished(figure, axes, list(series), title, note, file)
 
 
 def stacked(
-    bars: dict[str, dict[str, float]], ends: dict[str, str], title: str, note: str, stem: Path
-) -> list[Path]:
+    bars: dict[str, dict[str, float]], ends: dict[str, str], title: str, note: str, file: Path
+) -> Path:
     """Draw one horizontal bar per row, stacked of its parts.
 
     Args:
@@ -104,10 +106,10 @@ def stacked(
         ends: row -> what to write behind its bar.
         title: above the plot.
         note: below the title, smaller.
-        stem: path of the files, without what they end in.
+        file: the SVG to write.
 
     Returns:
-        The files: SVG and PNG.
+        The file.
     """
     parts = list(dict.fromkeys(part for values in bars.values() for part in values))
     colours = dict(zip(parts, COLOURS, strict=False))
@@ -135,12 +137,12 @@ def stacked(
     axes.set_xlabel("milliseconds")
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=colours[part]) for part in parts]
     figure.legend(handles, parts, loc="outside lower center", ncols=len(parts), frameon=False)
-    return _finished(figure, axes, list(bars), title, note, stem)
+    return _finished(figure, axes, list(bars), title, note, file)
 
 
 def sizes(
-    rows: dict[str, results.Size], marks: dict[str, str], title: str, note: str, stem: Path
-) -> list[Path]:
+    rows: dict[str, results.Size], marks: dict[str, str], title: str, note: str, file: Path
+) -> Path:
     """Draw two bars per row, packed and unpacked, and the platform's limit.
 
     Args:
@@ -148,10 +150,10 @@ def sizes(
         marks: row -> what to write behind its upper bar.
         title: above the plot.
         note: below the title, smaller.
-        stem: path of the files, without what they end in.
+        file: the SVG to write.
 
     Returns:
-        The files: SVG and PNG.
+        The file.
     """
     figure, axes = _rows(len(rows), 0.7)
     kinds = {COLOURS[0]: "as a zip", COLOURS[1]: "unpacked"}
@@ -171,7 +173,7 @@ def sizes(
     handles.append(mpl.lines.Line2D([], [], color=COLOURS[2], linestyle="--"))
     names = [*kinds.values(), f"OpenWhisk's limit for zips, {limit / 2**20:.0f} MiB"]
     figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False)
-    return _finished(figure, axes, list(rows), title, note, stem)
+    return _finished(figure, axes, list(rows), title, note, file)
 
 
 def _rows(count: int, height: float) -> tuple[Any, Any]:
@@ -193,19 +195,15 @@ def _behind(axes: Any, label: str, x: float, y: float, size: float = 10) -> None
     )
 
 
-def _finished(
-    figure: Any, axes: Any, rows: list[str], title: str, note: str, stem: Path
-) -> list[Path]:
-    """Name the rows and the plot, write the files."""
+def _finished(figure: Any, axes: Any, rows: list[str], title: str, note: str, file: Path) -> Path:
+    """Name the rows and the plot, write the file."""
     axes.set_ylim(len(rows) - 0.4, -0.5)
     axes.set_yticks(range(len(rows)), rows)
     axes.set_title(title, loc="left", weight="bold", pad=22)
     axes.annotate(
         note, (0, 1), (0, 7), "axes fraction", textcoords="offset points", size=8, color=GREY
     )
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    files = [stem.with_suffix(suffix) for suffix in (".svg", ".png")]
-    figure.savefig(files[0], metadata={"Date": None})
-    figure.savefig(files[1], dpi=120)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, metadata={"Date": None})
     pyplot.close(figure)
-    return files
+    return file
