@@ -1,4 +1,7 @@
-"""The peers that are plain pip zips: they run, answer rightly, and hold what was pinned."""
+"""The peers that are plain pip zips: they run, answer rightly, and hold what was pinned.
+
+What is made for it takes long: it is for --thorough.
+"""
 
 from __future__ import annotations
 
@@ -23,25 +26,18 @@ from builder.runtime.wheels import pinned
 from tests.conftest import PLUS_MINUS_ONE, base64_of, encoded, interpreter
 from tests.models import Colours
 
-ONNX = pytest.param("onnxruntime", marks=pytest.mark.thorough)
-"""Its networks are converted in an environment of 1.6 GB, which is made for it."""
-NAMES = ["tflite-runtime", "ai-edge-litert", ONNX]
+NAMES = ("tflite-runtime", "ai-edge-litert", "onnxruntime")
 REQUIREMENTS = sorted(pip.HERE.glob("*.txt"))
 
 Make = Callable[[model.Model, Console], Peer]
 
 
 @pytest.fixture(scope="module")
-def made(imagenet_model: str, console: Console, thorough: bool) -> dict[str, Peer]:
+def made(imagenet_model: str, console: Console) -> dict[str, Peer]:
     interpreter(peers.PYTHON)
     chosen = model.resolve(imagenet_model, NOTHING, console)
-    makers: dict[str, Make] = {
-        "tflite-runtime": pip.tflite_runtime,
-        "ai-edge-litert": pip.ai_edge_litert,
-    }
-    if thorough:
-        makers["onnxruntime"] = pip.onnxruntime
-    return {name: make(chosen, console) for name, make in makers.items()}
+    makers: tuple[Make, ...] = (pip.tflite_runtime, pip.ai_edge_litert, pip.onnxruntime)
+    return dict(zip(NAMES, (make(chosen, console) for make in makers), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +49,7 @@ def answers(made: dict[str, Peer]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_sample(name: str, answers: dict[str, list[dict[str, Any]]]) -> None:
     results = answers[name]
@@ -63,6 +60,7 @@ def test_sample(name: str, answers: dict[str, list[dict[str, Any]]]) -> None:
     assert len(results) == 3
 
 
+@pytest.mark.thorough
 def test_they_agree(answers: dict[str, list[dict[str, Any]]]) -> None:
     """The same network on the same pixels: what differs is how kernels round, layer by layer.
 
@@ -74,8 +72,9 @@ def test_they_agree(answers: dict[str, list[dict[str, Any]]]) -> None:
     assert max(probabilities) - min(probabilities) <= 6 / 256
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])
-@pytest.mark.parametrize("name", ["tflite-runtime", ONNX])
+@pytest.mark.parametrize("name", ["tflite-runtime", "onnxruntime"])
 def test_pixels_are_scaled(
     name: str,
     dtype: str,
@@ -103,6 +102,7 @@ def test_pixels_are_scaled(
     assert found == pytest.approx(expected, abs=1 / 255)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_holds_what_is_pinned(name: str, made: dict[str, Peer]) -> None:
     peer = made[name]
@@ -118,6 +118,7 @@ def test_holds_what_is_pinned(name: str, made: dict[str, Peer]) -> None:
     assert {name, "numpy", "pillow"} <= held.keys()
 
 
+@pytest.mark.thorough
 def test_sizes(made: dict[str, Peer]) -> None:
     size = {name: peer.archive.stat().st_size for name, peer in made.items()}
     assert size.pop("tflite-runtime") < data.zip_limit() < min(size.values())

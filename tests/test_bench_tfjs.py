@@ -106,6 +106,7 @@ def expected(path: Path, pixels: np.ndarray[Any, Any], settings: dict[str, Any])
     return (scores.astype(np.float64) - zero_point) * scale
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("write", "tolerance"), [(networks.write, 1e-5), (mobile, 0.035), (residual, 0.05)]
 )
@@ -145,6 +146,7 @@ def test_refused(tmp_path: Path) -> None:
         convert(path, softmax=False)
 
 
+@pytest.mark.thorough
 def test_softmax_is_applied_where_the_network_has_none(tmp_path: Path, console: Console) -> None:
     path = Colours(dtype="uint8").write(tmp_path / "colours.tflite")
     labels = tmp_path / "labels.txt"
@@ -157,6 +159,7 @@ def test_softmax_is_applied_where_the_network_has_none(tmp_path: Path, console: 
     assert first["probability"] == pytest.approx(np.e / (np.e + 2), abs=0.01)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("backend", ["wasm", "cpu"])
 def test_sample(backend: Any, imagenet_model: str, console: Console) -> None:
     chosen = model.resolve(imagenet_model, NOTHING, console)
@@ -186,6 +189,7 @@ def test_sample(backend: Any, imagenet_model: str, console: Console) -> None:
         assert action.run(sample) == first
 
 
+@pytest.mark.thorough
 def test_memory_does_not_grow(tmp_path: Path, console: Console) -> None:
     """One tensor of the picture that is left behind would be 2 MB of each activation."""
     path = networks.write(tmp_path / "network.tflite")

@@ -23,6 +23,7 @@ PYTHON = "3.11"
 """What `bench/peers/pip/tflite-runtime.txt` has the wheels for."""
 
 
+@pytest.mark.thorough
 def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: str) -> None:
     python = PYTHON
     found = interpreters.find(python)
