@@ -97,7 +97,7 @@ def environment(
         try:
             files.remove(home)
             home.mkdir()
-            has_pip = re.search(r"^pip==", requirements.read_text("utf-8"), re.M) is not None
+            has_pip = _pinned_pip(requirements) is not None
             pip = _create(home, python, os.path.realpath(base), has_pip, say)
             installed = _install(pip, requirements, python, say)
             _try_imports(python, sorted(installed & _asked_for(requirements)), home, say)
@@ -174,9 +174,7 @@ def _install(pip: Sequence[str], requirements: Path, python: Path, say: Say) -> 
     A newer pip that is in it comes first, and installs the rest: an old one takes thrice the time.
     """
     home, names = python.parent.parent, set[str]()
-    its = re.search(
-        r"^pip==(\d+)\.(\d+).*?(?=^\S|\Z)", requirements.read_text("utf-8"), re.M | re.S
-    )
+    its = _pinned_pip(requirements)
     version = _version(_run([*pip, "--version"], home, without_pip_settings()))
     if its and (int(its[1]), int(its[2])) > version:
         alone = home / requirements.name
@@ -185,6 +183,12 @@ def _install(pip: Sequence[str], requirements: Path, python: Path, say: Say) -> 
         alone.unlink()
         pip = [str(python), "-I", "-m", "pip"]
     return names | _install_all(pip, requirements, home, say)
+
+
+def _pinned_pip(requirements: Path) -> re.Match[str] | None:
+    """The lines of a requirements file that pin a pip, with the two numbers of its version."""
+    text = requirements.read_text("utf-8")
+    return re.search(r"^pip==(\d+)\.(\d+).*?(?=^\S|\Z)", text, re.M | re.S)
 
 
 def _install_all(pip: Sequence[str], requirements: Path, home: Path, say: Say) -> set[str]:
