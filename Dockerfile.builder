@@ -23,8 +23,10 @@ RUN apt-get update \
 WORKDIR /recipe
 # What the three commands share, then for each what it needs: a change of numpy's, say, leaves the
 # layers of the libraries as they are.
-COPY builder/__init__.py builder/errors.py builder/files.py builder/paths.py \
-    builder/processes.py builder/tools.py builder/variables.py builder/
+COPY builder/__init__.py builder/
+COPY builder/base/__init__.py builder/base/environments.py builder/base/errors.py \
+    builder/base/files.py builder/base/paths.py builder/base/processes.py \
+    builder/base/variables.py builder/base/
 COPY builder/native/__init__.py builder/native/__main__.py builder/native/debian.py \
     builder/native/fetch.py builder/native/pins.py builder/native/recipe.py \
     builder/native/requirements.txt builder/native/sources.py builder/native/steps.py \
@@ -50,8 +52,10 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY --from=libraries /build /build
 WORKDIR /recipe
-COPY builder/__init__.py builder/errors.py builder/files.py builder/paths.py \
-    builder/processes.py builder/tools.py builder/variables.py builder/
+COPY builder/__init__.py builder/
+COPY builder/base/__init__.py builder/base/environments.py builder/base/errors.py \
+    builder/base/files.py builder/base/paths.py builder/base/processes.py \
+    builder/base/variables.py builder/base/
 COPY builder/native builder/native/
 ARG JOBS=2
 ARG OPS=classifier

@@ -1,6 +1,6 @@
 """Build the zip: `python build_zip.py`. Needs nothing but Python 3.10 or newer and a network.
 
-Any older Python can read this file too, to say so; the command line is builder/command.py.
+Any older Python can read this file too, to say so; the command line is builder/cli.py.
 """
 
 import os
@@ -14,7 +14,7 @@ if sys.version_info < (3, 10):  # noqa: UP036
 # Python's -P and -I, or PYTHONSAFEPATH, leave out the folder of this file.
 sys.path[:0] = [os.path.dirname(os.path.abspath(__file__))]
 
-from builder.command import main  # noqa: E402 (the path has to be there first)
+from builder.cli import main  # noqa: E402 (the path has to be there first)
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

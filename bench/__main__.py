@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from builder.errors import BuildError
-from builder.paths import BUILDER, ROOT
-from builder.tools import environment
+from builder.base.environments import environment
+from builder.base.errors import BuildError
+from builder.base.paths import BUILDER, ROOT
 
 INSIDE = "CLASSIFY_BENCH"
 COMMANDS = {

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from builder.errors import BuildError
+from builder.base.errors import BuildError
 
 PERIOD = 100_000
 """In which a quota may be used up, in microseconds: what docker and Kubernetes set."""

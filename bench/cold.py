@@ -41,8 +41,8 @@ from pathlib import Path
 
 from bench import proxy, results
 from bench.peers import Peer, line, shuffled
-from builder import smoke
-from builder.errors import BuildError
+from builder.artifact import smoke
+from builder.base.errors import BuildError
 
 STAGES = ("receive", "unzip", "compile", "process", "imports and model", "first run")
 

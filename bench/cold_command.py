@@ -10,8 +10,8 @@ from pathlib import Path
 from bench import cold, machine, peers, results
 from bench.command import positive, progress_line
 from bench.report import tables
+from builder.base.errors import BuildError
 from builder.build import SAMPLE
-from builder.errors import BuildError
 
 ROUNDS = 20
 

@@ -15,8 +15,8 @@ from bench import cost, machine, peers, results, stored, warm
 from bench.interpreters.contenders import COMPILED
 from bench.peers import FOLDER
 from bench.run import SECTIONS, Bench, Progress, measure
-from builder.console import Console
-from builder.paths import ROOT
+from builder.base.console import Console
+from builder.base.paths import ROOT
 
 WARM, COLD, INFERENCES = 1000, 40, 200
 QUICK = {"warm": 50, "cold": 2, "inferences": 30}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder import data
+from builder.base import data
 
 SIZES = (128, 256, 512, 1024)
 """Memory that an action may be given, in MB, of the sizes that all of the platforms have."""

@@ -35,13 +35,15 @@ from bench.interpreters.contenders import COMPILED, variants
 from bench.interpreters.worker import Worker
 from bench.machine import CpuClass, named
 from bench.results import OUR, XNNPACK
-from builder import data, model, smoke
+from builder.artifact import smoke
+from builder.base import data
+from builder.base.console import Console
+from builder.base.errors import BuildError
 from builder.build import SAMPLE
-from builder.console import Console
-from builder.errors import BuildError
-from builder.model import NOTHING
-from builder.runtime import DEFAULT, compiled
-from builder.runtime.providers import PROVIDERS
+from builder.model import resolve
+from builder.model.resolve import NOTHING
+from builder.packages import DEFAULT, compiled
+from builder.packages.providers import PROVIDERS
 
 LIMITS = Path(__file__).with_name("limits.toml")
 TRIES = 3
@@ -100,7 +102,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     console = Console(quiet=True)
     python = peers.interpreter()
-    chosen = model.resolve(options.model, NOTHING, console)
+    chosen = resolve.resolve_model(options.model, NOTHING, console)
     source = "compiled" if compiled.finished(peers.PYTHON, DEFAULT) else "wheels"
     limits = data.read(LIMITS)
     baseline = baselines(limits, chosen.path.stem, source)

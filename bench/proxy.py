@@ -16,7 +16,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import data
+from builder.base import data
 
 MB = 1e6
 _MS: dict[str, float] = data.platform()["proxy"]

@@ -12,11 +12,13 @@ from bench.cgroup import NoQuota
 from bench.interpreters.contenders import contenders
 from bench.interpreters.measure import measure as measure_interpreters
 from bench.peers import Peer, everybody, pip
-from builder import audit, data, model, trial
+from builder.artifact import audit
+from builder.base import data
+from builder.base.console import Console
+from builder.base.errors import BuildError
 from builder.build import SAMPLE
-from builder.console import Console
-from builder.errors import BuildError
-from builder.model import Model, Said
+from builder.model import resolve, run
+from builder.model.resolve import Model, Said
 
 SECTIONS = ("size", "warm", "cold", "inference", "scaling")
 PIP_ZIP, LITERT = pip.named(pip.TFLITE_RUNTIME), pip.named(pip.AI_EDGE_LITERT)
@@ -58,7 +60,7 @@ def measure(bench: Bench, pictures: warm.Pictures) -> None:
     options, run = bench.options, bench.run
     sections = options.only or SECTIONS
     bench.progress("the model")
-    chosen = model.resolve(options.model, Said(labels=options.class_names), bench.console)
+    chosen = resolve.resolve_model(options.model, Said(labels=options.class_names), bench.console)
     run.model = chosen.settings["name"]
     _make(bench, chosen, INTERPRETERS if [*sections] == ["inference"] else ())
     ours = bench.peer(peers.OURS)
@@ -133,7 +135,7 @@ def _expected(chosen: Model) -> int:
     """Index of the sample picture's class: by the catalogue, or else by the network itself."""
     if chosen.sample:
         return int(chosen.settings["wordnetIds"].index(chosen.sample))
-    return int(trial.run(chosen.path, chosen.settings, SAMPLE).scores[-1].argmax())
+    return int(run.run(chosen.path, chosen.settings, SAMPLE).scores[-1].argmax())
 
 
 def _size(bench: Bench) -> None:

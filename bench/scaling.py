@@ -22,9 +22,9 @@ from PIL import Image, ImageFilter
 from bench import cgroup
 from bench.peers import Peer, line, memory
 from bench.results import AtSize, Scaling, Throughput, UnderQuota
-from builder import smoke
+from builder.artifact import smoke
+from builder.base.errors import BuildError
 from builder.build import SAMPLE
-from builder.errors import BuildError
 
 Progress = Callable[[str], None]
 

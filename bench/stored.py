@@ -14,7 +14,7 @@ import msgspec
 
 from bench.machine import CLASSES
 from bench.results import Run
-from builder.errors import BuildError
+from builder.base.errors import BuildError
 
 FOLDER = Path(__file__).parent / "results"
 VERSION = 2

@@ -21,12 +21,12 @@ from pathlib import Path
 from bench import results
 from bench.interpreters.worker import Worker
 from bench.peers import PYTHON, Peer, line, memory, network, shuffled
-from builder import smoke
+from builder.artifact import smoke
+from builder.base.console import Console
+from builder.base.errors import BuildError
 from builder.build import SAMPLE
-from builder.console import Console
-from builder.errors import BuildError
-from builder.runtime import DEFAULT
-from builder.runtime.providers import PROVIDERS
+from builder.packages import DEFAULT
+from builder.packages.providers import PROVIDERS
 
 BARE = "bare interpreter"
 SHARE = 100.0

@@ -7,31 +7,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from builder import (
-    agreement,
-    archive,
-    audit,
-    bundle,
-    data,
-    files,
-    interpreters,
-    memory,
-    model,
-    operators,
-    plan,
-    provenance,
-    report,
-    smoke,
-)
-from builder.archive import Entry
-from builder.console import Advance, Console, megabytes
-from builder.errors import BuildError
-from builder.model import NOTHING, Model, Said
-from builder.paths import LOCAL, REQUANTIZED
-from builder.paths import SAMPLE as SAMPLE
-from builder.requantize import requantize
-from builder.runtime import DEFAULT, Options, registered
-from builder.runtime.providers import PROVIDERS
+from builder import report
+from builder.artifact import audit, contents, memory, plan, provenance, smoke
+from builder.base import archive, cpython, data, files
+from builder.base.archive import Entry
+from builder.base.console import Advance, Console, megabytes
+from builder.base.errors import BuildError
+from builder.base.paths import LOCAL, REQUANTIZED
+from builder.base.paths import SAMPLE as SAMPLE
+from builder.model import agreement, operators, resolve
+from builder.model.int8 import requantize
+from builder.model.resolve import NOTHING, Model, Said
+from builder.packages import DEFAULT, Options, registered
+from builder.packages.providers import PROVIDERS
 
 
 @dataclass(frozen=True)
@@ -86,8 +74,8 @@ def build(wishes: Wishes, console: Console) -> Outcome:
                 f"python:{python} is a kind only where somebody added it"
             )
     with console.step("model") as details:
-        chosen = model.finer(model.resolve(wishes.model, wishes.said, console))
-        details += model.describe(chosen)
+        chosen = resolve.finer(resolve.resolve_model(wishes.model, wishes.said, console))
+        details += resolve.describe(chosen)
     figures = None
     if wishes.requantize:
         chosen, figures = _int8(chosen, console)
@@ -98,7 +86,7 @@ def build(wishes: Wishes, console: Console) -> Outcome:
         operators.check(chosen.path.name, chosen.signature, target.runtime.operators, origin)
     with files.replacing(wishes.output, "--output") as part:
         with console.step("zip") as details:
-            entries = bundle.collect(targets, chosen, wishes.execution_env)
+            entries = contents.collect(targets, chosen, wishes.execution_env)
             planned = plan.plan(entries, wishes.optimize)
             with console.progress(wishes.output.name) as advance:
                 _write(entries, planned, part, advance)
@@ -157,7 +145,7 @@ def _audited(part: Path, wishes: Wishes, console: Console) -> audit.Report:
     return audited
 
 
-def _estimate(targets: Sequence[bundle.Target], chosen: Model) -> float:
+def _estimate(targets: Sequence[contents.Target], chosen: Model) -> float:
     """Bytes that the action's process will hold, before it was ever run."""
     sizes = [
         [(runtime.folder / path).stat().st_size for path in runtime.owner if ".so" in path]
@@ -189,7 +177,7 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
         "largestWeightError": round(converted.error, 6),
         "agreement": asdict(agreed),
     }
-    return model.replaced(chosen, path, "converted to int8"), figures
+    return resolve.replaced(chosen, path, "converted to int8"), figures
 
 
 def _provider(wishes: Wishes, chosen: Model, console: Console) -> str:
@@ -212,8 +200,8 @@ def _provider(wishes: Wishes, chosen: Model, console: Console) -> str:
     return wishes.provider
 
 
-def _target(python: str, provider: str, options: Options, console: Console) -> bundle.Target:
-    interpreter = interpreters.find(python)
+def _target(python: str, provider: str, options: Options, console: Console) -> contents.Target:
+    interpreter = cpython.find(python)
     with console.step(f"packages for Python {python}") as details:
         packages = PROVIDERS[provider](python, options, console)
         details += [f"{part.name} {part.version}" for part in packages.parts]
@@ -225,7 +213,7 @@ def _target(python: str, provider: str, options: Options, console: Console) -> b
             f"no Python {python} runs here: its modules are not byte-compiled (correct, but a "
             f"slower cold start). Install Python {python} and build again."
         )
-    return bundle.Target(packages, interpreter)
+    return contents.Target(packages, interpreter)
 
 
 def problems(audited: audit.Report) -> list[str]:
@@ -243,7 +231,7 @@ def default_python() -> str:
     if running in stock:
         return running
     liked = ["3.11", *reversed(stock)]
-    return next((python for python in liked if interpreters.find(python)), liked[0])
+    return next((python for python in liked if cpython.find(python)), liked[0])
 
 
 def invoke(
@@ -265,7 +253,7 @@ def invoke(
     """
     answers = {}
     for python in pythons:
-        interpreter = interpreters.find(python)
+        interpreter = cpython.find(python)
         if interpreter is None or not interpreter.runs_zips:
             found = interpreter.platform if interpreter else f"no Python {python}"
             console.warn(f"not invoked: that takes Python {python} on linux-x86_64, found {found}")

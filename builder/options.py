@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from builder import files
-from builder.errors import UsageError
-from builder.paths import ZIP
+from builder.base import files
+from builder.base.errors import UsageError
+from builder.base.paths import ZIP
 
 _BUILDING = (
     *("python", "model", "labels", "locale", "background", "mean", "std", "layout"),
@@ -303,7 +303,7 @@ def pythons(options: argparse.Namespace, default: str) -> tuple[str, ...]:
     Raises:
         UsageError: one is not supported, or they do not go with the other options.
     """
-    from builder import data
+    from builder.base import data
 
     exact = re.fullmatch(r"python:(\d+\.\d+)", options.kind or "")  # an old "python:3" is any
     kind_python = exact[1] if exact else ""
@@ -332,7 +332,7 @@ def execution_env(options: argparse.Namespace) -> str:
     Raises:
         UsageError: it is not said, or no image of the kind is known.
     """
-    from builder import data
+    from builder.base import data
 
     if not options.precompiled:
         return ""
@@ -429,7 +429,7 @@ def _paths(options: argparse.Namespace) -> None:
 
 
 def _model(wanted: str) -> None:
-    from builder import data
+    from builder.base import data
 
     known = list(data.catalogue())
     if wanted not in known and files.kind_of(Path(wanted)) != "file":
@@ -459,7 +459,7 @@ def _refuse(options: argparse.Namespace, names: Iterable[str], other: str) -> No
 def _readable() -> bool:
     """Whether this Python can read TOML; else all is looked at in the tool's environment."""
     try:
-        from builder import data
+        from builder.base import data
     except ImportError:
         return False
     return bool(data.platform())

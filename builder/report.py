@@ -7,10 +7,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from builder import data
-from builder.audit import Report
-from builder.console import Console
-from builder.plan import File
+from builder.artifact.audit import Report
+from builder.artifact.plan import File
+from builder.base import data
+from builder.base.console import Console
 
 PLANNED = 8
 """How many files the plan shows."""

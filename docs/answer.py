@@ -15,7 +15,7 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parent.parent
-PICTURE = "builder/sample/espresso.jpg"
+PICTURE = "builder/artifact/sample/espresso.jpg"
 _AS_ON_A_TERMINAL = (
     "import sys; sys.stdout.isatty = lambda: True\nfrom client.cli import run; run(sys.argv[1:])"
 )

@@ -10,11 +10,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from builder import files
-from builder.errors import BuildError
-from builder.paths import ROOT
-from builder.tools import environment
-from builder.variables import NO_CODE_FILES, neutral
+from builder.base import files
+from builder.base.environments import environment
+from builder.base.errors import BuildError
+from builder.base.paths import ROOT
+from builder.base.variables import NO_CODE_FILES, neutral
 
 TEMPORARY = Path(tempfile.gettempdir(), "classify-tests")
 """Beside it is a folder for what a run writes elsewhere than where pytest says, and leaves."""

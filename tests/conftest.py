@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from builder import build, data, files, interpreters, smoke, tools
-from builder.console import Console
-from builder.model import Said
-from builder.model_input import Normalization
-from builder.paths import DEFLATED, ROOT
-from builder.runtime import DEFAULT, compiled
-from builder.tools import environment
-from tests.models import COLOURS, Colours
-from tests.pictures import encoded as encoded
-from tests.pictures import plain as plain
+from builder import build
+from builder.artifact import smoke
+from builder.base import cpython, data, environments, files
+from builder.base.console import Console
+from builder.base.environments import environment
+from builder.base.paths import DEFLATED, ROOT
+from builder.model.preprocessing import Normalization
+from builder.model.resolve import Said
+from builder.packages import DEFAULT, compiled
+from tests.support.models import COLOURS, Colours
+from tests.support.pictures import encoded as encoded
+from tests.support.pictures import plain as plain
 
 SHARED = ROOT.parent / "shared"
 MOBILENET = SHARED / "model" / "mobilenet_v1_1.0_224_quant.tflite"
@@ -222,8 +224,10 @@ def seed(folder: Path) -> Path:
     """
     requirements = ROOT / "builder" / "requirements.txt"
     environment("tools", requirements)
-    home = tools.home_of("tools", requirements, folder=folder)
-    shutil.copytree(tools.home_of("tools", requirements), home, symlinks=True, copy_function=linked)
+    home = environments.home_of("tools", requirements, folder=folder)
+    shutil.copytree(
+        environments.home_of("tools", requirements), home, symlinks=True, copy_function=linked
+    )
     python = environment("tools", requirements, folder=folder, say=pytest.fail)
     assert python.is_relative_to(home)
     return python
@@ -283,7 +287,7 @@ def at_hand(pythons: Iterable[str] = (HERE,)) -> str:
 
 def interpreter(python: str = HERE) -> str:
     """Path of a CPython; skips where there is none."""
-    found = interpreters.find(python)
+    found = cpython.find(python)
     if found is None:
         pytest.skip(f"no Python {python} on this machine")
     return found.path

@@ -20,10 +20,10 @@ from urllib.request import urlopen
 
 import pytest
 
-from builder.paths import COMPILED, ROOT
-from builder.runtime import DEFAULT, compiled
+from builder.base.paths import COMPILED, ROOT
+from builder.packages import DEFAULT, compiled
 from tests.conftest import HERE, clone, have_deflated, seed
-from tests.models import COLOURS, Colours
+from tests.support.models import COLOURS, Colours
 
 NEEDS = {
     "platform": "an OpenWhisk, or DigitalOcean, and a key for it",
@@ -123,7 +123,7 @@ def test_what_is_not_run_says_why() -> None:
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project in another folder, as a clone has it, with pictures and models of one's own."""
     folder = clone(tmp_path_factory.mktemp("clone") / "classify")
-    sample = ROOT / "builder" / "sample" / "espresso.jpg"
+    sample = ROOT / "builder" / "artifact" / "sample" / "espresso.jpg"
     for name in ("cat.jpg", "dog.jpg", "holiday/one.jpg", "holiday/two.jpg"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(sample, folder / name)

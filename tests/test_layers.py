@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from builder.paths import ROOT
+from builder.base.paths import ROOT
 
 LAYERS = {
     "action": set[str](),
@@ -114,19 +114,22 @@ def test_the_test_sees_what_it_forbids(tmp_path: Path) -> None:
     """On a small tree with one fault of each kind."""
     files = {
         "action/__init__.py": "",
-        "action/one.py": "from action import two\nfrom builder.errors import BuildError",
+        "action/one.py": "from action import two\nfrom builder.base.errors import BuildError",
         "action/two.py": "def late():\n    from .three import three",
         "action/three.py": "if TYPE_CHECKING:\n    import action.one as first",
         "client/__init__.py": "from action.two import late",
-        "builder/data.py": "import json\nimport client",
-        "builder/errors.py": "",
-        "bench/tool.py": "import action.one, builder.data, client",
+        "builder/base/data.py": "import json\nimport client",
+        "builder/base/errors.py": "",
+        "bench/tool.py": "import action.one, builder.base.data, client",
     }
     for name, text in files.items():
         path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     edges = graph(tmp_path)
     assert edges["action.two"] == {"action.three"}
-    assert upward(edges) == ["action.one imports builder.errors", "builder.data imports client"]
+    assert upward(edges) == [
+        "action.one imports builder.base.errors",
+        "builder.base.data imports client",
+    ]
     assert circles(edges) == ["action.one <-> action.three <-> action.two"]

@@ -4,7 +4,7 @@ import ast
 import subprocess
 import sys
 
-from builder.paths import ACTION, ENVIRONMENTS, ROOT
+from builder.base.paths import ACTION, ENVIRONMENTS, ROOT
 
 
 def test_ruff() -> None:

@@ -10,12 +10,12 @@ from bench.machine import CLASSES, CpuClass
 from bench.peers import OURS, PYTHON, Peer, pip
 from bench.peers import network as model_in
 from bench.results import OUR, XNNPACK, Run
-from builder.console import Console
-from builder.errors import BuildError
-from builder.model import Model
-from builder.paths import BUILD
-from builder.runtime import DEFAULT, package_tag
-from builder.runtime.providers import PROVIDERS
+from builder.base.console import Console
+from builder.base.errors import BuildError
+from builder.base.paths import BUILD
+from builder.model.resolve import Model
+from builder.packages import DEFAULT, package_tag
+from builder.packages.providers import PROVIDERS
 
 INT8, UINT8, MIXED = "s8 x s8", "u8 x u8", "u8 x s8"
 """Activations by weights: signed or unsigned bytes."""

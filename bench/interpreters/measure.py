@@ -9,7 +9,7 @@ from bench.interpreters.contenders import Contender
 from bench.interpreters.worker import Worker
 from bench.peers import shuffled
 from bench.results import Inference, Run
-from builder.errors import BuildError
+from builder.base.errors import BuildError
 
 
 def measure(

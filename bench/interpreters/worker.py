@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
-from builder.errors import BuildError
+from builder.base.errors import BuildError
 
 _PROCESS = Path(__file__).with_name("process.py")
 

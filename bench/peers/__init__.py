@@ -18,15 +18,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from bench import results
-from builder import build, data, interpreters, smoke
-from builder.archive import read
-from builder.console import Console
-from builder.errors import BuildError
-from builder.files import replacing
-from builder.interpreters import Interpreter
-from builder.model import Model, Said
-from builder.paths import BUILD, ENVIRONMENTS
-from builder.tools import environment
+from builder import build
+from builder.artifact import smoke
+from builder.base import cpython, data
+from builder.base.archive import read
+from builder.base.console import Console
+from builder.base.cpython import Interpreter
+from builder.base.environments import environment
+from builder.base.errors import BuildError
+from builder.base.files import replacing
+from builder.base.paths import BUILD, ENVIRONMENTS
+from builder.model.resolve import Model, Said
 
 HERE = Path(__file__).parent
 FOLDER = BUILD / "bench"
@@ -151,7 +153,7 @@ def line(picture: bytes, details: bool = False) -> bytes:
 
 def interpreter() -> Interpreter:
     """The CPython that runs the peers; raises BuildError if there is none."""
-    python = interpreters.find(PYTHON)
+    python = cpython.find(PYTHON)
     if python is None or not python.runs_zips:
         raise BuildError(
             f"expected Python {PYTHON} on linux-x86_64, found none", "install it, then run again"

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from bench.peers import OPTIMIZE, OURS, PRECOMPILED, Peer, ours, pip, tfjs
-from builder.console import Console
-from builder.model import Model
-from builder.requantize import requantize
+from builder.base.console import Console
+from builder.model.int8 import requantize
+from builder.model.resolve import Model
 
 
 def makers(

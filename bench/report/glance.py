@@ -14,7 +14,7 @@ from bench.peers import HELLO_WORLD, OURS, PRECOMPILED
 from bench.report import text
 from bench.report.select import PIP, at_a_glance, charted, figure
 from bench.results import Run
-from builder import data
+from builder.base import data
 
 ARTICLE = "TensorFlow.js, 2018"
 ROWS = {

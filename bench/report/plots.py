@@ -14,7 +14,7 @@ from bench import results
 from bench.report import text
 from bench.report.select import charted, deployable, without_variants
 from bench.report.style import COLOURS, GREY
-from builder import data
+from builder.base import data
 
 
 def draw(run: results.Run, folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from bench.report import text
 from bench.report.page import left_out, state
 from bench.report.select import PIP, at_a_glance, charted, figure
 from bench.results import Run
-from builder.errors import BuildError
+from builder.base.errors import BuildError
 
 START, END = "<!-- bench: written by python -m bench -->", "<!-- /bench -->"
 """What the section is put between."""

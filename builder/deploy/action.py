@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.console import Console, megabytes
+from builder.base.console import Console, megabytes
+from builder.base.errors import BuildError
 from builder.deploy.openwhisk import Info, Name, OpenWhisk, PlatformError, printable
-from builder.errors import BuildError
 
 TIMEOUT_MS = 60_000
 TOLERANCE = 0.01

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.console import Console
+from builder.base.console import Console
+from builder.base.errors import BuildError, UsageError
 from builder.deploy import action, credentials, digitalocean
 from builder.deploy.action import Deployment, Kind, Web
 from builder.deploy.openwhisk import Info, Name, OpenWhisk, parse_name
-from builder.errors import BuildError, UsageError
 
 DIGITALOCEAN = "digitalocean"
 PLATFORMS = ("openwhisk", DIGITALOCEAN)

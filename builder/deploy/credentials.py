@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from builder.errors import BuildError, UsageError
+from builder.base.errors import BuildError, UsageError
 
 SET_UP = "wsk property set --apihost HOST --auth KEY"
 

@@ -8,8 +8,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from builder.base.errors import BuildError
 from builder.deploy.openwhisk import PlatformError
-from builder.errors import BuildError
 
 PACKAGE = "classify"
 TIMEOUT_SECONDS = 300

@@ -21,9 +21,9 @@ import requests
 import truststore
 import urllib3
 
-from builder.console import Advance
+from builder.base.console import Advance
+from builder.base.errors import BuildError, UsageError
 from builder.deploy.credentials import SET_UP, Host
-from builder.errors import BuildError, UsageError
 
 truststore.inject_into_ssl()
 

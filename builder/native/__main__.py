@@ -9,8 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from builder import files
-from builder.errors import BuildError, exit_status
+from builder.base import files
+from builder.base.errors import BuildError, exit_status
 from builder.native.sources import Sources
 from builder.native.steps import Builder, say
 from builder.native.target import OPS, python

@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.errors import BuildError
+from builder.base.errors import BuildError
 from builder.native.steps import Builder, say
 
 HELPER = "/usr/lib/apt/apt-helper"

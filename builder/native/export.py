@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from builder.errors import BuildError
+from builder.base.errors import BuildError
 from builder.native import imports
 from builder.native.numpy import build as numpy
 from builder.native.pillow import build as pillow

@@ -10,8 +10,8 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.errors import BuildError
-from builder.files import sha256_of
+from builder.base.errors import BuildError
+from builder.base.files import sha256_of
 from builder.native.debian import Archive, domain
 from builder.native.pins import Pin
 from builder.native.steps import HERE, say

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from builder.errors import BuildError
+from builder.base.errors import BuildError
 from builder.native.recipe import toml
 from builder.native.steps import HERE
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from builder.processes import logged
+from builder.base.processes import logged
 
 HERE = Path(__file__).resolve().parent
 

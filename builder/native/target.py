@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from builder.errors import BuildError
+from builder.base.errors import BuildError
 
 OPS = ("classifier", "all")
 """Which operators an interpreter can have: those of tflite/runtime/ops.cc, or all of TFLite's."""

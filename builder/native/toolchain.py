@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from builder import tools
+from builder.base import environments
 from builder.native.recipe import digest
 from builder.native.steps import HERE, Builder
 
@@ -38,7 +38,7 @@ class Toolchain:
     @cached_property
     def python(self) -> Path:
         """The interpreter of the tools' environment, which is made if it is not there."""
-        return tools.environment("tools", REQUIREMENTS, folder=self.builder.folder)
+        return environments.environment("tools", REQUIREMENTS, folder=self.builder.folder)
 
     @cached_property
     def compiler(self) -> str:

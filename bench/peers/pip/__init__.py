@@ -16,14 +16,14 @@ from pathlib import Path
 
 from bench import peers
 from bench.peers import Peer
-from builder import data
-from builder.console import Console
-from builder.errors import BuildError, ModelError
-from builder.files import lock, replacing, sha256_of
-from builder.model import Model
-from builder.requantize import requantize
-from builder.tflite import signature
-from builder.tools import environment
+from builder.base import data
+from builder.base.console import Console
+from builder.base.environments import environment
+from builder.base.errors import BuildError, ModelError
+from builder.base.files import lock, replacing, sha256_of
+from builder.model.int8 import requantize
+from builder.model.resolve import Model
+from builder.model.tflite import signature
 
 HERE = Path(__file__).parent
 TFLITE_RUNTIME, AI_EDGE_LITERT, ONNXRUNTIME = "tflite-runtime", "ai-edge-litert", "onnxruntime"

@@ -18,12 +18,12 @@ from typing import Literal
 
 from bench.peers import FOLDER, PARTS, Peer, extend, pack
 from bench.peers.tfjs.graph import WEIGHTS, convert
-from builder.console import Console
-from builder.errors import BuildError
-from builder.files import lock, replacing
-from builder.model import Model
-from builder.tflite import signature
-from builder.tools import SAY, environment
+from builder.base.console import Console
+from builder.base.environments import SAY, environment
+from builder.base.errors import BuildError
+from builder.base.files import lock, replacing
+from builder.model.resolve import Model
+from builder.model.tflite import signature
 
 HERE = Path(__file__).parent
 NAMES = {"wasm": "TF.js, wasm", "cpu": "TF.js, plain JS"}

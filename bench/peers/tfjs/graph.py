@@ -18,8 +18,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from builder.errors import ModelError
-from builder.tflite import OPERATORS, TYPES
+from builder.base.errors import ModelError
+from builder.model.tflite import OPERATORS, TYPES
 
 WEIGHTS = "weights.bin"
 _ACTIVATIONS = {

@@ -16,7 +16,7 @@
 // FULLY_CONNECTED: upstream's kernel is registered up to 10. A converter gives all dense layers of a
 // model the highest version that one of them needs, 11 and 12 too, where the kernel knows the other
 // layers: float32, and int8 with a scale per channel. What it does not know, float32 with int8
-// weights that have several scales, builder/operators.py keeps away from it.
+// weights that have several scales, builder/model/operators.py keeps away from it.
 #define CLASSIFIER_OPS(X)                                      \
   X(ADD, ADD_REF, 5)                                           \
   X(ARG_MAX, ARG_MAX, 3)                                       \

@@ -1,0 +1,1 @@
+"""What every trade uses: files, environments, console, downloads, archives, errors."""

@@ -1,0 +1,349 @@
+"""Convert a uint8 model to int8: XNNPACK's fast x86 kernels (VNNI) take int8 weights only.
+
+By TensorFlow Lite's 8-bit quantization specification. A uint8 value q with zero point z stands for
+scale * (q - z), and so does q - 128 with z - 128: activations convert exactly. int8 weights have
+the zero point 0, so q - z, which may be -255..255, has to fit -127..127. Channels where it does
+keep their scale, exactly; the others get a larger one, and their weights and bias are rounded to
+it. The accumulators of exact channels are the same integers as before; kernels may round what they
+make of them differently, by one step.
+"""
+
+from __future__ import annotations
+
+import copy
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+
+from builder.base.errors import ModelError
+from builder.model.tflite import OPERATORS, TYPES, packed
+
+HINT = "--no-requantize ships the model as it is"
+LIMIT = 127
+"""Largest magnitude of an int8 weight."""
+
+_Array = NDArray[Any]
+_TYPE = schema.TensorType
+_CODES = {name: code for code, name in OPERATORS.items()}
+
+# What can be converted, by the operator's least version with an int8 kernel (TFLite's op_version).
+_INT8_SINCE = {
+    1: "RESHAPE SQUEEZE",
+    2: "ADD AVERAGE_POOL_2D CONCATENATION DEQUANTIZE LOGISTIC MAX_POOL_2D MEAN PAD PADV2 QUANTIZE "
+    "RELU RELU6 SOFTMAX SUB",
+    3: "CONV_2D DEPTHWISE_CONV_2D MUL",
+    4: "FULLY_CONNECTED",
+}
+_VERSIONS = {kind: version for version, kinds in _INT8_SINCE.items() for kind in kinds.split()}
+# The dimension of the weights that counts channels. TFLite 2.14's dense kernel has one scale.
+_CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}
+_INTEGERS = ("MEAN", "PAD", "PADV2", "RESHAPE")  # input 1 is a constant: axes, padding, shape
+_SAME = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "PAD", "PADV2", "RESHAPE", "SQUEEZE")
+_PROBABILITIES = ("LOGISTIC", "SOFTMAX")
+
+
+@dataclass(frozen=True)
+class Requantized:
+    """A converted model.
+
+    Attributes:
+        content: the .tflite file. Files appended to the original (labels) are not carried over.
+        channels: of the weights of all operators.
+        rescaled: how many of them needed a larger scale.
+        error: largest error of a weight, in steps of its old scale; 0 if all are exact.
+    """
+
+    content: bytes
+    channels: int
+    rescaled: int
+    error: float
+
+
+def requantize(content: bytes, name: str) -> Requantized | None:
+    """Convert a .tflite file with uint8 weights; None if it has none and can go as it is.
+
+    Args:
+        content: a model that `tflite.signature` has read.
+        name: what messages call it.
+
+    Raises:
+        ModelError: it has uint8 weights and something that cannot be converted with proof; names
+            the operator and the tensor.
+    """
+    try:
+        model = schema.ModelT.InitFromPackedBuf(content)
+        graphs = model.subgraphs
+        if not any(_has_uint8_weights(model, graph) for graph in graphs):
+            return None
+        if len(graphs) != 1:
+            raise ModelError(f"{name}: expected one subgraph, found {len(graphs)}", HINT)
+        converter = _Converter(model, name)
+        converter.run()
+    except (IndexError, TypeError, ValueError, struct.error) as error:
+        raise ModelError(
+            f"{name} is a broken TFLite model ({len(content)} bytes): {error}",
+            "fetch or convert it again",
+        ) from error
+    return Requantized(packed(model), converter.channels, converter.rescaled, converter.error)
+
+
+def _kind(model: Any, operator: Any) -> str:
+    code = model.operatorCodes[operator.opcodeIndex]
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    return str(OPERATORS.get(number, f"operator {number}"))
+
+
+def _has_uint8_weights(model: Any, graph: Any) -> bool:
+    return any(
+        _kind(model, operator) in _CHANNELS
+        and graph.tensors[operator.inputs[1]].type == _TYPE.UINT8
+        for operator in graph.operators or ()
+    )
+
+
+class _Converter:
+    """Converts a model's one graph in place.
+
+    A tensor becomes what its role asks for; where operators use one in several roles, such as a
+    bias behind weights of different scales, the first gets the tensor and the others get new ones.
+    """
+
+    def __init__(self, model: Any, name: str) -> None:
+        self.channels, self.rescaled, self.error = 0, 0, 0.0
+        self._model, self._graph, self._name = model, model.subgraphs[0], name
+        self._old = list(self._graph.tensors)
+        self._roles: dict[int, dict[Any, int]] = {}
+        self._weighted: dict[tuple[int, int | None], tuple[int, _Array, _Array]] = {}
+        self._at = name  # where we are, for messages
+
+    def run(self) -> None:
+        """Convert everything."""
+        graph, operators = self._graph, []
+        for what in ("inputs", "outputs"):
+            self._at = f"{self._name}: the graph's {what}"
+            setattr(graph, what, _vector(map(self._border, getattr(graph, what))))
+        for position, operator in enumerate(graph.operators):
+            kind = _kind(self._model, operator)
+            self._at = f"{self._name}: operator {position}, {kind}"
+            if kind not in _VERSIONS:
+                self._refuse(f"one of {', '.join(sorted(_VERSIONS))}", kind)
+            self._check(kind, operator)
+            before = self._convert(kind, operator)
+            code = self._model.operatorCodes[operator.opcodeIndex]
+            code.version = max(code.version, _VERSIONS[kind])
+            operators += [*before, operator]
+        graph.operators = operators
+        used = {tensor.buffer for tensor in graph.tensors}
+        used |= {entry.buffer for entry in self._model.metadata or ()}
+        for number, buffer in enumerate(self._model.buffers):
+            if number not in used:
+                buffer.data = None
+
+    def _check(self, kind: str, operator: Any) -> None:
+        """What the int8 kernels demand beyond the types of their tensors."""
+        options, sink = operator.builtinOptions, operator.outputs[0]
+        if kind == "FULLY_CONNECTED" and options is not None and options.weightsFormat:
+            self._refuse("weights in the default format", f"format {options.weightsFormat}")
+        if kind == "CONCATENATION" and options is not None and options.fusedActivationFunction:
+            self._refuse("no fused activation", f"number {options.fusedActivationFunction}")
+        if kind in _PROBABILITIES and self._quantization(sink) != (1 / 256, 0):
+            self._refuse("an output with scale 1/256 and zero point 0", self._said(sink))
+        for number in (operator.inputs[0], *operator.inputs[2:]) if kind in _SAME else ():
+            if self._quantization(number) != self._quantization(sink):
+                self._refuse(f"the quantization of {self._said(sink)}", self._said(number))
+
+    def _convert(self, kind: str, operator: Any) -> list[Any]:
+        """Convert an operator's tensors; returns operators that have to run before it."""
+        before, sources = [], []
+        old, sinks = [int(i) for i in operator.inputs], [int(i) for i in operator.outputs]
+        for place, number in enumerate(old):
+            if kind in _CHANNELS and place == 1:
+                sources.append(self._weights(number, _CHANNELS[kind])[0])
+            elif kind in _CHANNELS and place == 2:
+                sources.append(-1 if number < 0 else self._bias(number, old[0], old[1], kind))
+            elif kind in _INTEGERS and place == 1:
+                sources.append(self._integers(number))
+            elif kind == "QUANTIZE":
+                sources.append(self._border(number))
+            elif kind == "CONCATENATION" and (
+                self._quantization(number) != self._quantization(sinks[0])
+            ):  # its int8 kernel only copies
+                before.append(self._quantize(number, sinks[0]))
+                sources.append(before[-1].outputs[0])
+            else:
+                sources.append(self._activation(number))
+        convert = self._border if kind == "DEQUANTIZE" else self._activation
+        operator.inputs, operator.outputs = _vector(sources), _vector(map(convert, sinks))
+        return before
+
+    def _activation(self, number: int) -> int:
+        """The int8 tensor for a uint8 activation, or for a constant that is used as one."""
+        scale, zero_point = self._quantization(number)
+        data = self._data(number)
+        flipped = None if data is None else data ^ 0x80
+        return self._place(number, "activation", [scale], zero_point - 128, data=flipped)
+
+    def _border(self, number: int) -> int:
+        """The same where the graph's own inputs and outputs may be float32."""
+        return number if self._tensor(number).type == _TYPE.FLOAT32 else self._activation(number)
+
+    def _integers(self, number: int) -> int:
+        tensor = self._tensor(number)
+        if tensor.type not in (_TYPE.INT32, _TYPE.INT64) or self._data(number) is None:
+            self._refuse("constant integers", self._said(number))
+        return self._place(number, "integers")
+
+    def _weights(self, number: int, axis: int | None) -> tuple[int, _Array, _Array]:
+        """The int8 tensor for uint8 weights, its scales, and old / new scale, per channel.
+
+        The arrays are float64 of shape (channels,): the size of the weights' dimension `axis`, or
+        1 for None.
+        """
+        if (number, axis) in self._weighted:
+            return self._weighted[number, axis]
+        old_scale, zero_point = self._quantization(number)
+        data = self._data(number)
+        if data is None:
+            self._refuse("constant weights", self._said(number))
+        centred = data.reshape(self._tensor(number).shape).astype(np.float64) - zero_point
+        others = tuple(i for i in range(centred.ndim) if i != axis)
+        peaks = abs(centred).max(axis=others, keepdims=True)
+        scales = np.where(peaks > LIMIT, old_scale * peaks / LIMIT, old_scale)
+        scales = scales.astype(np.float32).astype(np.float64)  # as the file will have them
+        ratios = old_scale / scales
+        weights = np.rint(centred * ratios)
+        self.channels += peaks.size
+        self.rescaled += int((peaks > LIMIT).sum())
+        self.error = max(self.error, float(abs(weights / ratios - centred).max()))
+        index = self._place(
+            number, ("weights", axis), scales.ravel(), 0, axis or 0, weights.astype(np.int8)
+        )
+        self._weighted[number, axis] = index, scales.ravel(), ratios.ravel()
+        return self._weighted[number, axis]
+
+    def _bias(self, number: int, source: int, weights: int, kind: str) -> int:
+        """The int32 tensor for a bias, whose scale follows from those of input and weights."""
+        _, scales, ratios = self._weights(weights, _CHANNELS[kind])
+        tensor, data = self._tensor(number), self._data(number)
+        if tensor.type != _TYPE.INT32 or data is None:
+            self._refuse("a constant int32 bias", self._said(number))
+        values = data.view("<i4")
+        if ratios.size not in (1, values.size):
+            self._refuse(f"a bias of {ratios.size} channels", self._said(number))
+        input_scale = self._quantization(source)[0]
+        rounded = np.rint(values * ratios).astype("<i4")
+        role = ("bias", input_scale, weights, kind)
+        return self._place(number, role, input_scale * scales, 0, data=rounded)
+
+    def _quantize(self, number: int, like: int) -> Any:
+        """A QUANTIZE operator that gives a tensor the quantization of another."""
+        code = schema.OperatorCodeT(_CODES["QUANTIZE"], None, 2, _CODES["QUANTIZE"])
+        self._model.operatorCodes.append(code)
+        source = self._activation(number)
+        tensor = copy.copy(self._graph.tensors[source])
+        tensor.quantization = self._graph.tensors[self._activation(like)].quantization
+        tensor.buffer = 0
+        self._graph.tensors.append(tensor)
+        return schema.OperatorT(
+            len(self._model.operatorCodes) - 1,
+            _vector([source]),
+            _vector([len(self._graph.tensors) - 1]),
+            schema.BuiltinOptions.QuantizeOptions,
+            schema.QuantizeOptionsT(),
+        )
+
+    def _place(
+        self,
+        number: int,
+        role: Any,
+        scales: Any = (),
+        zero_point: int = 0,
+        axis: int = 0,
+        data: _Array | None = None,
+    ) -> int:
+        """Index of a tensor in a role: of itself in its first, of a new one in others.
+
+        Args:
+            number: of the original tensor.
+            role: equal ones share a tensor.
+            scales: its quantization; empty leaves the tensor as it is.
+            zero_point: for all scales.
+            axis: the dimension that the scales count, where there are several.
+            data: its new content, if it is a constant.
+        """
+        roles = self._roles.setdefault(number, {})
+        if role in roles:
+            return roles[role]
+        tensor = copy.copy(self._tensor(number))
+        if len(scales):
+            tensor.type = _TYPE.INT8 if tensor.type == _TYPE.UINT8 else tensor.type
+            tensor.quantization = schema.QuantizationParametersT(
+                scale=np.array(scales, np.float32),
+                zeroPoint=np.full(len(scales), zero_point, np.int64),
+                quantizedDimension=axis,
+            )
+        if data is not None:
+            self._model.buffers.append(schema.BufferT(np.frombuffer(data.tobytes(), np.uint8)))
+            tensor.buffer = len(self._model.buffers) - 1
+        if roles:
+            self._graph.tensors.append(tensor)
+            roles[role] = len(self._graph.tensors) - 1
+        else:
+            self._graph.tensors[number] = tensor
+            roles[role] = number
+        return roles[role]
+
+    def _tensor(self, number: int) -> Any:
+        """The original tensor."""
+        if not 0 <= number < len(self._old):
+            raise IndexError(f"{self._at} uses tensor {number} of {len(self._old)}")
+        return self._old[number]
+
+    def _data(self, number: int) -> _Array | None:
+        """The original content of a constant, uint8; None if the tensor is computed."""
+        data = self._model.buffers[self._tensor(number).buffer].data
+        return data if data is not None and len(data) else None
+
+    def _quantization(self, number: int) -> tuple[float, int]:
+        """Scale and zero point of a uint8 tensor; refuses every other."""
+        tensor = self._tensor(number)
+        found = tensor.quantization
+        if (
+            tensor.type == _TYPE.UINT8
+            and not (tensor.isVariable or tensor.sparsity or tensor.externalBuffer)
+            and found is not None
+            and found.details is None
+            and found.scale is not None
+            and found.zeroPoint is not None
+            and len(found.scale) == len(found.zeroPoint) == 1
+            and 0 < found.scale[0] < np.inf
+            and 0 <= found.zeroPoint[0] <= 255
+        ):
+            return float(found.scale[0]), int(found.zeroPoint[0])
+        self._refuse("a dense uint8 tensor with one scale and zero point", self._said(number))
+
+    def _said(self, number: int) -> str:
+        """A tensor for messages."""
+        tensor = self._tensor(number)
+        name = (tensor.name or b"").decode(errors="replace")
+        dtype = TYPES.get(tensor.type, f"type {tensor.type}")
+        text = f"tensor {number} ({name}): {dtype}"
+        found = tensor.quantization
+        for what in ("scale", "zeroPoint"):
+            values = None if found is None else getattr(found, what)
+            if values is not None:
+                said = f"{values[0]:g}" if len(values) == 1 else f"of {len(values)} values"
+                text += f", {'zero point' if what == 'zeroPoint' else what} {said}"
+        return text if tensor.sparsity is None else text + ", sparse"
+
+    def _refuse(self, expected: str, found: str) -> NoReturn:
+        raise ModelError(f"{self._at}: expected {expected}, found {found}", HINT)
+
+
+def _vector(numbers: Iterable[int]) -> _Array:
+    return np.array(list(numbers), np.int32)

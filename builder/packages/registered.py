@@ -1,0 +1,96 @@
+"""Which operators an interpreter has, and up to which version: what it registers.
+
+`registered.toml` has it for the interpreters that are taken as they are; of one that is compiled,
+tflite/runtime/ops.cc says it. Written anew, for the ai-edge-litert that is installed, by
+
+    python -m builder.packages.registered
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from builder.base import data
+from builder.base.paths import BUILDER
+
+TABLE = Path(__file__).with_name("registered.toml")
+OPS = BUILDER / "native" / "tflite" / "runtime" / "ops.cc"
+UPSTREAM, WHEELS = "tensorflow", "ai-edge-litert"
+HYBRID = "FULLY_CONNECTED"
+HYBRID_SINCE = 13
+"""Registered versions of FULLY_CONNECTED from which float32 inputs go with int8 weights that have
+a scale per channel. TFLite marks those with version 12; ours registers 12 for all other operators
+that share the mark, which its kernel computes rightly, and has one scale for such weights."""
+_MOST = 30
+
+
+@cache
+def table() -> dict[str, Any]:
+    """`registered.toml`."""
+    return data.read(TABLE)
+
+
+def wheels() -> dict[str, int]:
+    """Operator -> highest version, of the wheels' interpreter."""
+    return dict(table()[WHEELS]["operators"])
+
+
+def compiled(ops: str) -> dict[str, int]:
+    """Operator -> highest version, of an interpreter compiled with `--ops`."""
+    if ops == "all":
+        return dict(table()[UPSTREAM]["operators"])
+    found = re.findall(r"^ +X\((\w+), \w+, (\d+)\)", OPS.read_text("utf-8"), re.MULTILINE)
+    return {name: int(version) for name, version in found}
+
+
+def probe() -> dict[str, int]:
+    """Operator -> highest version, of the ai-edge-litert that is installed: by trying each."""
+    from builder.model.tflite import OPERATORS
+
+    names = [name for name in OPERATORS.values() if name not in ("CUSTOM", "DELEGATE")]
+    known = {
+        name: max((each for each in range(1, _MOST) if _knows(name, each)), default=0)
+        for name in sorted(names)
+    }
+    return {name: version for name, version in known.items() if version}
+
+
+def _knows(name: str, version: int) -> bool:
+    """Whether a model that only names an operator can be loaded."""
+    import flatbuffers
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.interpreter import Interpreter
+
+    number = getattr(schema.BuiltinOperator, name)
+    code = schema.OperatorCodeT(min(number, 127), None, version, number)
+    tensor = schema.TensorT(shape=np.array([1], np.int32), name=b"t")
+    ends = np.array([0], np.int32)
+    graph = schema.SubGraphT([tensor], ends, ends, [], b"main")
+    model = schema.ModelT(3, [code], [graph], b"", [schema.BufferT()])
+    builder = flatbuffers.Builder(256)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    try:
+        Interpreter(model_content=bytes(builder.Output()))
+    except ValueError:
+        return False
+    return True
+
+
+def _write() -> None:
+    from importlib.metadata import version
+
+    sections: dict[str, Any] = {WHEELS: {"version": version(WHEELS), "operators": probe()}}
+    sections = {UPSTREAM: table()[UPSTREAM], **sections}
+    text = "# Written by builder/packages/registered.py: operators and their highest versions.\n"
+    for name, section in sections.items():
+        text += f'\n[{name}]\nversion = "{section["version"]}"\n\n[{name}.operators]\n'
+        text += "".join(f"{key} = {value}\n" for key, value in section["operators"].items())
+    TABLE.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    _write()

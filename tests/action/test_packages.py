@@ -1,0 +1,280 @@
+"""The importer of what a zip carries: modules as ever, in tracebacks too, and nobody else's."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from action.packages import Packed, Unfit, failing, use
+from builder.artifact import smoke
+from builder.base.console import Console
+from builder.base.paths import ACTION
+from builder.build import SAMPLE
+from builder.packages import DEFAULT
+from builder.packages.providers import PROVIDERS
+from tests.conftest import HERE, at_hand, base64_of, interpreter
+from tests.support import zips
+
+LIB = f"lib/{HERE}"
+ESPRESSO = base64_of(SAMPLE)
+
+
+@pytest.fixture(scope="module")
+def portable(zip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The zip, unpacked as the runtime does."""
+    folder = tmp_path_factory.mktemp("portable")
+    smoke.unpack(zip_path, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def precompiled(precompiled_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A precompiled one."""
+    folder = tmp_path_factory.mktemp("precompiled")
+    smoke.unpack(precompiled_path, folder)
+    return folder
+
+
+@pytest.fixture(params=["portable", "precompiled"])
+def unpacked(request: pytest.FixtureRequest) -> Path:
+    """Either."""
+    folder: Path = request.getfixturevalue(request.param)
+    return folder
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[smoke.Action]:
+    """The unpacked zip in `folder`, started."""
+    action = smoke.Action(folder, interpreter(), {}, isolated=True)
+    try:
+        yield action
+    finally:
+        action.close()
+
+
+@contextmanager
+def changed(file: Path, change: bytes | Callable[[bytes], bytes]) -> Iterator[None]:
+    """A file with another content within the block."""
+    kept = file.read_bytes()
+    try:
+        file.write_bytes(change if isinstance(change, bytes) else change(kept))
+        yield
+    finally:
+        file.write_bytes(kept)
+
+
+def without_model(content: bytes) -> bytes:
+    """A `packed.zip` without the model."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as whole, zipfile.ZipFile(packed, "w") as less:
+        for name in whole.namelist():
+            if not name.endswith(".tflite"):
+                less.writestr(name, whole.read(name))
+    return packed.getvalue()
+
+
+def packed(folder: Path, files: zips.Files) -> None:
+    """Put files into a `packed.zip` of a folder."""
+    with zipfile.ZipFile(folder / "packed.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+
+
+def python(folder: Path, code: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a clean interpreter that uses the packages in `folder`."""
+    start = "import sys; sys.path[:0] = sys.argv[1:]; from action.packages import use; "
+    return subprocess.run(
+        [interpreter(), *("-I", "-S", "-B", "-c"), f"{start} use(sys.argv[1])\n{code}"]
+        + [str(folder), *more],
+        cwd=folder,
+        env={},
+        capture_output=True,
+        text=True,
+    )
+
+
+def about(folder: Path, *names: str) -> dict[str, Any]:
+    """What modules say of themselves."""
+    code = (
+        "import importlib, json\n"
+        f"for name in {names}:\n"
+        "    m = importlib.import_module(name); s = m.__spec__\n"
+        "    print(json.dumps([m.__name__, m.__package__, m.__file__, getattr(m, '__path__', 0),\n"
+        "        s.name, s.parent, s.origin, s.has_location, s.submodule_search_locations,\n"
+        "        type(m.__loader__).__name__, m is sys.modules[name]]))\n"
+    )
+    done = python(folder, code)
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    return dict(zip(names, found, strict=True))
+
+
+def test_what_a_module_says_of_itself(portable: Path) -> None:
+    [native] = [n for n in Packed(str(portable)).names if n.startswith(f"{LIB}/PIL/_imaging.")]
+    found = about(portable, "PIL.Image", "PIL", "PIL._imaging", "action.request", "action")
+    file = f"{LIB}/PIL/Image.py"
+    module = ["PIL.Image", "PIL", file, 0, "PIL.Image", "PIL", file, True, None]
+    assert found["PIL.Image"] == [*module, "Importer", True]
+    file = f"{LIB}/PIL/__init__.py"
+    package = ["PIL", "PIL", file, [], "PIL", "PIL", file, True, []]
+    assert found["PIL"] == [*package, "Importer", True]
+    file = str(portable / native)
+    extension = ["PIL._imaging", "PIL", file, 0, "PIL._imaging", "PIL", file, True, None]
+    assert found["PIL._imaging"] == [*extension, "ExtensionFileLoader", True]
+    file = "action/request.py"
+    own = ["action.request", "action", file, 0, "action.request", "action", file, True, None]
+    assert found["action.request"] == [*own, "Importer", True]
+    folder = str(portable / "action")
+    assert found["action"][:4] == ["action", "action", f"{folder}/__init__.py", [folder]]
+
+
+def test_traceback_through_an_archived_module(portable: Path, console: Console) -> None:
+    """It names file, line and function; the line is that of the package's source."""
+    done = python(portable, "from PIL import Image\nImage.new('no such mode', (1, 1))")
+    found = re.search(rf'File "{LIB}/PIL/Image\.py", line (\d+), in new\n', done.stderr)
+    assert found, done.stderr
+    packages = PROVIDERS[at_hand()](HERE, DEFAULT, console).folder
+    source = (packages / "PIL" / "Image.py").read_text("utf-8")
+    assert "core." in source.splitlines()[int(found[1]) - 1]
+
+
+def test_traceback_through_our_own_modules(unpacked: Path) -> None:
+    """The sources ship, and are found: the log shows lines of them."""
+    with changed(unpacked / "packed.zip", without_model), running(unpacked) as action:
+        answer = action.run({"image": ESPRESSO})
+        log = action.log()
+    assert answer["error"] == "the function could not start: FileNotFoundError; its log says why"
+    assert "\nstart failed: FileNotFoundError: model/" in log
+    found = re.search(r'File "action/classifier\.py", line (\d+), in load\n +(.+)\n', log)
+    assert found, log
+    line = (ACTION / "classifier.py").read_text("utf-8").splitlines()[int(found[1]) - 1]
+    assert found[2].strip() == line.strip()
+
+
+@pytest.mark.parametrize("name", ["PIL.NoSuchPlugin", "numpy.no.such", "action.nothing", "nothing"])
+def test_missing_module(portable: Path, name: str) -> None:
+    done = python(portable, f"import {name}")
+    assert re.search(r"ModuleNotFoundError: No module named '[\w.]+'$", done.stderr.strip())
+
+
+def test_other_packages_neither_shadow_nor_complete_ours(portable: Path, tmp_path: Path) -> None:
+    """Of a package that the zip has, no module comes from elsewhere, were it first on the path."""
+    (tmp_path / "PIL").mkdir()
+    for name in ("numpy.py", "PIL/__init__.py", "PIL/Image.py"):
+        (tmp_path / name).write_text("raise AssertionError('not ours')")
+    (tmp_path / "PIL" / "Plugin.py").write_text("")
+    code = (
+        "sys.path.insert(0, sys.argv[2])\nimport numpy, PIL.Image\n"
+        "try: import PIL.Plugin\nexcept ModuleNotFoundError as error: print(error.name)"
+    )
+    done = python(portable, code, str(tmp_path))
+    assert (done.stdout, done.stderr) == ("PIL.Plugin\n", "")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    action = smoke.Action(portable, interpreter(), environment, isolated=False)
+    try:
+        assert action.run({"image": ESPRESSO})["results"][0]["className"] == "espresso"
+    finally:
+        action.close()
+
+
+def test_another_python(tmp_path: Path) -> None:
+    packed(tmp_path, {"lib/3.99/index.json": b"{}", "lib/3.9/index.json": b"{}"})
+    with pytest.raises(Unfit) as caught:
+        use(str(tmp_path))
+    assert str(caught.value) == (
+        f"built for Python 3.9, 3.99, this runtime is {HERE}: rebuild with --python {HERE} "
+        "or create the action with --kind python:3.99"
+    )
+
+
+def test_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    packed(tmp_path, {f"{LIB}/index.json": b"{}"})
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(Unfit, match=r"^built for linux x86_64, this machine is darwin "):
+        use(str(tmp_path))
+
+
+def test_nothing_is_in_use_of_what_is_unfit(tmp_path: Path) -> None:
+    before = [*sys.path], [*sys.meta_path]
+    packed(tmp_path, {f"{LIB}/index.json": b"{"})
+    with pytest.raises(ValueError, match="Expecting"):
+        use(str(tmp_path))
+    assert ([*sys.path], [*sys.meta_path]) == before
+
+
+def test_why_nothing_can_be_answered(capfd: pytest.CaptureFixture[str]) -> None:
+    assert failing(Unfit("built for another"))({"image": "x"}) == {"error": "built for another"}
+    assert capfd.readouterr().err == "start failed: built for another\n"
+    answer = {"error": "the function could not start: KeyError; its log says why"}
+    for request in ({"__ow_method": "get"}, {"http": {"method": "GET"}}):
+        assert failing(Unfit("no"))(request)["statusCode"] == 500
+        assert capfd.readouterr().err == "start failed: no\n"
+    assert failing(KeyError("é"))(None) == answer
+    assert failing(Unfit("no"))({"http": "x"}) == {"error": "no"}
+    log = capfd.readouterr().err
+    assert log.startswith("KeyError: 'é'\n")
+    assert log.endswith("start failed: KeyError: 'é'\nstart failed: no\n")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.0001, 0.02, 0.5, 0.999])
+def test_truncated(unpacked: Path, share: float) -> None:
+    """As a full disk may leave it: each activation is answered with what is wrong."""
+    content = (unpacked / "packed.zip").read_bytes()
+    with changed(unpacked / "packed.zip", content[: int(len(content) * share)]):
+        assert_fails(unpacked, "ValueError: packed.zip is not whole")
+    with running(unpacked) as action:
+        assert action.run({"image": ESPRESSO})["results"]
+
+
+@pytest.mark.parametrize("name", ["numpy.code", "index.json", "PIL/_imaging", "model", "settings"])
+def test_broken_data(unpacked: Path, name: str) -> None:
+    """Deflated data that does not inflate, of whatever kind, and in whichever thread."""
+    path = unpacked / "packed.zip"
+    content = bytearray(path.read_bytes())
+    packed = Packed(str(unpacked))
+    names = {"model": "model/", "settings": "model/model.json"}
+    start = names.get(name, f"{LIB}/{name}")
+    member = next(each for each in packed.names if each.startswith(start))
+    offset, length, deflated, _ = packed.names[member]
+    assert deflated
+    content[offset] = 0xFF  # a kind of block that there is not
+    with changed(path, bytes(content)):
+        for folder in ("lib", "model"):  # what an earlier start has written
+            shutil.rmtree(unpacked / folder, ignore_errors=True)
+        assert_fails(unpacked, f"{member} in packed.zip is not whole")
+    assert length
+
+
+def assert_fails(folder: Path, said: str) -> None:
+    with running(folder) as action:
+        answers = [action.run({"image": ESPRESSO}) for _ in range(2)]
+        log = action.log()
+    assert answers[0]["error"].startswith("the function could not start: ")
+    assert answers[1] == answers[0]
+    assert "Traceback" in log
+    assert said in log
+
+
+def test_a_folder_that_cannot_be_written(unpacked: Path, tmp_path: Path) -> None:
+    """A library has to be a file: the log says which, and why it could not be."""
+    folder = tmp_path / "a"
+    shutil.copytree(unpacked, folder, ignore=shutil.ignore_patterns("*.so*"))
+    shutil.rmtree(folder / "lib", ignore_errors=True)
+    (folder / "lib").write_text("in the way")
+    with running(folder) as action:
+        answer = action.run({"image": ESPRESSO})
+        log = action.log()
+    assert answer["error"].startswith("the function could not start: ")
+    assert f"'{folder}/lib" in log

@@ -1,0 +1,573 @@
+"""The page for browsers, in a real Chromium, against the local server."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Page, Route, expect
+
+from builder.artifact import smoke
+from builder.base.archive import read
+from builder.base.paths import ACTION
+from builder.build import SAMPLE
+from client.serve import Incoming, params_of
+from tests.action.test_web import Server
+from tests.conftest import encoded, interpreter, plain
+
+MAX_DEFLATED = 12 * 1024
+WATCHED = """
+const plain = window.fetch;
+window.sent = [];
+window.fetch = (address, options) => {
+  if (options.body) window.sent.push(options.body);
+  return plain(address, options);
+};
+"""
+"""Keeps what is sent: the browser does not tell the bodies of requests that are files."""
+
+
+class Visit:
+    """The page in a tab of its own; what it asks for and complains about is kept."""
+
+    def __init__(self, browser: Browser, address: str, **options: Any) -> None:
+        self.address = address
+        self.problems: list[str] = []
+        self.requests: list[tuple[str, str]] = []
+        self.page: Page = browser.new_context(**options).new_page()
+        self.page.set_default_timeout(20_000)
+        self.page.on("console", lambda said: self.problems.append(said.text))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on("request", lambda made: self.requests.append((made.method, made.url)))
+        self.page.add_init_script(WATCHED)
+        self.page.goto(address)
+        self.rows = self.page.locator("#rows li")
+        self.status = self.page.locator("#status")
+
+    def posts(self) -> int:
+        return sum(method == "POST" for method, _ in self.requests)
+
+    def choose(self, content: bytes, name: str = "a.jpg", kind: str = "image/jpeg") -> None:
+        chosen: Any = {"name": name, "mimeType": kind, "buffer": content}
+        self.page.locator(".choose input").set_input_files(chosen)
+
+    def hand_over(self, event: str, content: bytes, name: str, kind: str) -> None:
+        """Drop or paste a file."""
+        self.page.evaluate(
+            """([event, content, name, kind]) => {
+              const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
+              const carried = new DataTransfer();
+              carried.items.add(new File([bytes], name, { type: kind }));
+              const made = event === 'paste'
+                ? new ClipboardEvent(event, { clipboardData: carried, bubbles: true })
+                : new DragEvent(event, { dataTransfer: carried, bubbles: true, cancelable: true });
+              document.querySelector('figure').dispatchEvent(made);
+            }""",
+            [event, base64.b64encode(content).decode(), name, kind],
+        )
+
+    def sent(self) -> bytes:
+        """The body of the last request that had one."""
+        body: str = self.page.evaluate(
+            """async () => {
+              const bytes = new Uint8Array(await window.sent.at(-1).arrayBuffer());
+              return btoa(Array.from(bytes, (one) => String.fromCharCode(one)).join(''));
+            }"""
+        )
+        return base64.b64decode(body)
+
+    def sees(self, name: str) -> None:
+        expect(self.status).to_have_text(re.compile(rf"^{name}, \d+\.\d %$"))
+        for text in self.rows.all_inner_texts():
+            assert not text.startswith((name, "background"))
+            assert "0.0 %" not in text.replace("10.0 %", "")
+        expect(self.page.locator("main")).to_have_attribute("aria-busy", "false")
+
+    def fails(self, said: str, words: str = "") -> None:
+        """With what a person is told, and the function's own words below it."""
+        expect(self.status).to_have_class("error")
+        expect(self.status).to_contain_text(said)
+        expect(self.page.locator("#also")).to_contain_text(words)
+        expect(self.rows).to_have_count(0)
+
+    def complained_of_status_only(self) -> None:
+        """Chromium's console has a line for each answer that is no success."""
+        assert all(text.startswith("Failed to load resource") for text in self.problems)
+        self.problems.clear()
+
+
+def colour(picture: Image.Image, x: int, y: int) -> tuple[int, int, int]:
+    red, green, blue = picture.convert("RGB").crop((x, y, x + 1, y + 1)).tobytes()
+    return red, green, blue
+
+
+@pytest.fixture(scope="module")
+def address(installed: Path) -> Iterator[str]:
+    server = Server(installed)
+    yield f"http://127.0.0.1:{server.port}/"
+    server.stop()
+
+
+@pytest.fixture
+def visit(browser: Browser, address: str) -> Iterator[Visit]:
+    visiting = Visit(browser, address)
+    yield visiting
+    visiting.page.context.close()
+    assert visiting.problems == []  # a violation of the policy would be among them
+    for _, asked in visiting.requests:
+        assert asked.startswith((address, "data:", f"blob:{address}")), asked
+
+
+def test_it_ships_small(zip_path: Path) -> None:
+    contents = read(zip_path)
+    [info] = [each for each in contents.infos if each.filename == "action/page.html"]
+    assert info.compress_size <= MAX_DEFLATED
+    assert contents.files["action/page.html"] == (ACTION / "page.html").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["zip_path", "precompiled_path"])
+def test_both_zips_serve_it(request: pytest.FixtureRequest, kind: str) -> None:
+    asked = Incoming("GET", "/", {"accept": "text/html"})
+    with smoke.launched(request.getfixturevalue(kind), interpreter()) as running:
+        answer = running.run(params_of(asked))
+    assert answer["body"] == (ACTION / "page.html").read_text("utf-8")
+
+
+def test_the_policy_is_in_force(visit: Visit) -> None:
+    """No code but the page's own runs, and a violation would be noticed here."""
+    visit.page.evaluate(
+        """() => {
+          const script = document.createElement('script');
+          script.textContent = 'window.ran = true';
+          document.body.append(script);
+        }"""
+    )
+    assert visit.page.evaluate("window.ran") is None
+    assert [True for text in visit.problems if "Content Security Policy" in text] == [True]
+    visit.problems.clear()
+
+
+def test_drop_choose_and_paste(visit: Visit) -> None:
+    picture = SAMPLE.read_bytes()
+    expect(visit.page.locator("#about")).to_contain_text("classes")
+    expect(visit.page.locator("#about")).to_contain_text("JPEG, PNG, WebP, GIF, BMP")
+    for number, way in enumerate(("drop", "paste", "choose"), 1):
+        if way == "choose":
+            visit.choose(picture)
+        else:
+            visit.hand_over(way, picture, "cup.jpg", "image/jpeg")
+        visit.page.wait_for_function("(number) => window.sent.length === number", arg=number)
+        visit.sees("espresso")
+        expect(visit.page.locator("figure img")).to_have_count(1)
+        assert visit.sent() == picture
+    width = visit.page.locator("#share div").evaluate(
+        "(bar) => bar.offsetWidth / bar.parentNode.offsetWidth"
+    )
+    share = float(re.findall(r"([\d.]+) %", visit.status.inner_text())[0])
+    assert width * 100 == pytest.approx(share, abs=2)
+    visit.page.get_by_text("Sizes and times").click()
+    for name in ("Sent", "Decode", "Classify", "Function", "Round trip"):
+        value = visit.page.locator(f"dt:has-text('{name}') + dd").inner_text()
+        assert re.match(r"[\d.]+ (ms|kB)", value), value
+    assert {method for method, _ in visit.requests} == {"GET", "POST"}
+
+
+def test_a_text_file(visit: Visit) -> None:
+    visit.choose(SAMPLE.read_bytes())
+    visit.sees("espresso")
+    for kind in ("text/plain", "image/jpeg"):
+        visit.hand_over("drop", b"Some text, no picture.\n", "notes.txt", kind)
+        visit.fails("“notes.txt” is no picture that this browser can open. Try a JPEG, PNG")
+        expect(visit.page.locator("figure img")).to_have_count(0)
+    assert visit.posts() == 1
+
+
+def test_no_file_at_all(visit: Visit) -> None:
+    visit.page.evaluate(
+        "dispatchEvent(new ClipboardEvent('paste', { clipboardData: new DataTransfer() }))"
+    )
+    visit.fails("There is no picture on the clipboard.")
+    visit.page.evaluate(
+        "dispatchEvent(new DragEvent('drop', { dataTransfer: new DataTransfer() }))"
+    )
+    visit.fails("That was no file.")
+    assert visit.posts() == 0
+
+
+def test_a_large_picture_is_made_smaller(visit: Visit) -> None:
+    """12 megapixels of noise, lying on their side: red is on the left, and so at the top."""
+    picture = Image.effect_noise((4000, 3000), 90).convert("RGB")
+    picture.paste("red", (0, 0, 1000, 3000))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(picture, "JPEG", quality=92, exif=exif)
+    assert len(content) > 5_000_000
+    with visit.page.expect_response(lambda answer: answer.request.method == "POST") as answered:
+        visit.choose(content)
+    assert int(answered.value.request.all_headers()["content-length"]) <= 700 * 1024
+    assert answered.value.status == 200
+    expect(visit.status).to_have_class("found")
+    expect(visit.page.locator("dd").first).to_contain_text(" MB")
+    sent = Image.open(io.BytesIO(visit.sent()))
+    assert (sent.format, sent.width / sent.height) == ("JPEG", 0.75)
+    assert 500 < sent.height <= 1024
+    for row in (20, sent.height // 5):
+        red, green, _ = colour(sent, sent.width // 2, row)
+        assert (red > 200, green < 60) == (True, True)
+
+
+def test_transparency_and_formats_that_the_function_does_not_take(visit: Visit) -> None:
+    noise = Image.effect_noise((1200, 1200), 90).convert("RGBA")
+    noise.paste((0, 0, 0, 0), (0, 0, 1200, 400))
+    visit.choose(encoded(noise), "a.png", "image/png")
+    expect(visit.status).to_have_class("found")
+    assert min(colour(Image.open(io.BytesIO(visit.sent())), 50, 50)) > 240
+    drawing = b'<svg xmlns="http://www.w3.org/2000/svg" width="300" height="90"></svg>'
+    visit.choose(drawing, "a.svg", "image/svg+xml")
+    visit.page.wait_for_function("() => window.sent.length === 2")
+    expect(visit.status).to_have_class("found")
+    assert Image.open(io.BytesIO(visit.sent())).size == (300, 90)
+
+
+def test_what_the_function_refuses(visit: Visit) -> None:
+    """Chromium shows an icon, whatever it is called; the function does not take it."""
+    visit.choose(encoded(plain("red"), "ICO"), "a.png", "image/png")
+    visit.fails("does not take this kind of picture. Save it as JPEG", "unsupported format")
+    expect(visit.page.get_by_role("button", name="Try again")).to_be_hidden()
+    expect(visit.page.locator("figure img")).to_have_count(1)
+    visit.complained_of_status_only()
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (502, "<h1>Bad gateway</h1>", "The function gave no answer (status 502)."),
+        (429, '{"error": "later"}', "Too many requests."),
+        (503, "", "Try again in a moment."),
+        (500, '{"error": "internal error"}', "Try again in a moment."),
+        (202, '{"activationId": "0"}', "not as expected"),
+        (0, "", "The function could not be reached."),
+    ],
+)
+def test_failures_on_the_way(visit: Visit, status: int, body: str, said: str) -> None:
+    def answer(route: Route) -> None:
+        route.fulfill(status=status, body=body) if status else route.abort()
+
+    expect(visit.page.locator("#about")).not_to_be_empty()
+    visit.page.route("**/*", answer)
+    visit.choose(SAMPLE.read_bytes())
+    visit.fails(said, "The function says: internal error" if status == 500 else "")
+    visit.page.unroute("**/*")
+    visit.complained_of_status_only()
+    if status == 202:
+        expect(visit.page.get_by_role("button", name="Try again")).to_be_hidden()
+        visit.choose(SAMPLE.read_bytes())
+    else:
+        visit.page.get_by_role("button", name="Try again").click()
+    visit.sees("espresso")
+
+
+def test_a_late_answer_is_ignored(visit: Visit) -> None:
+    held: list[Route] = []
+
+    def answer(route: Route) -> None:
+        if route.request.method == "POST" and not held:
+            held.append(route)
+        else:
+            route.continue_()
+
+    visit.page.route("**/*", answer)
+    visit.choose(encoded(plain("red")), "red.png", "image/png")
+    expect(visit.status).to_have_class("busy")
+    expect(visit.page.locator(".wait")).to_be_visible()
+    expect(visit.page.locator("main")).to_have_attribute("aria-busy", "true")
+    visit.page.wait_for_function("() => window.sent.length === 1")
+    visit.choose(SAMPLE.read_bytes())
+    visit.sees("espresso")
+    held[0].fulfill(status=200, body='{"results": [], "details": {}}')
+    visit.page.wait_for_timeout(200)
+    visit.sees("espresso")
+    assert visit.page.locator("figure img").get_attribute("alt") == "Picture a.jpg"
+
+
+def answered(names: list[tuple[str, float]], start: str = "warm") -> str:
+    """The function's answer, with these classes."""
+    timings = {"decode": 1, "classify": 2, "total": 3, "init": 400}
+    results = [
+        {"className": name, "probability": share, "background": name == "background"}
+        for name, share in names
+    ]
+    return json.dumps({"results": results, "details": {"timings": timings, "start": start}})
+
+
+def show(visit: Visit, answer: str) -> None:
+    """The page with this answer, whatever the picture."""
+    visit.page.route("**/*details=true", lambda route: route.fulfill(status=200, body=answer))
+    visit.choose(SAMPLE.read_bytes())
+    expect(visit.status).to_have_class("found")
+
+
+def test_only_what_says_something(visit: Visit) -> None:
+    """The headline is no row too; what is unlikely is behind a button, what is nothing nowhere."""
+    classes = [("background", 0.5), ("giant panda, panda, bear", 0.4), ("tabby, cat", 0.06)]
+    classes += [("lynx", 0.02), ("fox", 0.005), ("wolf", 0.0005), ("hare", 0.0004), ("owl", 0.0)]
+    show(visit, answered(classes))
+    expect(visit.status).to_have_text("giant panda, 40.0 %")
+    expect(visit.page.locator("#lead")).to_have_text("Perhaps")
+    expect(visit.page.locator("#also")).to_have_text("panda, bear")
+    shown = [row.locator("span").first.text_content() for row in visit.rows.all()]
+    more = visit.page.get_by_role("button", name="2 more, less likely")
+    expect(more).to_have_attribute("aria-expanded", "false")
+    assert shown == ["tabbycat", "lynx", "fox", "wolf"]
+    assert [row.is_visible() for row in visit.rows.all()] == [True, True, False, False]
+    more.click()
+    assert [row.is_visible() for row in visit.rows.all()] == [True] * 4
+    assert min(bar.bounding_box()["width"] for bar in visit.page.locator(".bar div").all()) > 0  # type: ignore[index]
+    visit.page.get_by_role("button", name="Fewer").click()
+    assert [row.is_visible() for row in visit.rows.all()] == [True, True, False, False]
+    show(visit, answered([("background", 1.0), ("owl", 0.0)]))
+    expect(visit.status).to_have_text("Nothing that it knows. Try another picture.")
+    expect(visit.page.locator(".bar")).to_be_hidden()
+
+
+def test_cold_and_warm(visit: Visit) -> None:
+    show(visit, answered([("owl", 0.95)], "cold"))
+    expect(visit.page.locator("#start")).to_have_text("cold start")
+    expect(visit.page.locator("#time")).to_contain_text("after it had started")
+    expect(visit.page.locator("#lead")).to_have_text("This looks like")
+    show(visit, answered([("owl", 0.05)]))
+    expect(visit.page.locator("#start")).to_have_text("warm")
+    expect(visit.page.locator("#lead")).to_have_text("Hard to say; at best")
+
+
+def test_names_from_right_to_left(visit: Visit) -> None:
+    show(visit, answered([("قطة، هر", 0.7), ("ארנב", 0.2), ("fox", 0.1)]))
+    expect(visit.status).to_have_text("قطة, 70.0 %")
+    expect(visit.page.locator("#also")).to_have_text("هر")
+    directions = visit.page.locator("#status b, #rows span:first-child").evaluate_all(
+        "(all) => all.map((each) => getComputedStyle(each).direction)"
+    )
+    assert directions == ["rtl", "rtl", "ltr"]
+
+
+def test_several_pictures(visit: Visit) -> None:
+    """Each has its own answer, in order; one that fails does not keep the others from it."""
+    held: list[Route] = []
+    visit.page.route("**/*details=true", lambda route: held.append(route))
+    files: Any = [
+        {"name": f"{number}.png", "mimeType": "image/png", "buffer": encoded(plain(colour))}
+        for number, colour in enumerate(("red", "lime", "blue", "white"))
+    ]
+    files.insert(2, {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"text"})
+    visit.page.locator(".choose input").set_input_files(files)
+    tiles = visit.page.locator(".strip button")
+    expect(tiles).to_have_count(5)
+    expect(visit.page.locator("#count")).to_have_text("0 of 5 pictures")
+    expect(visit.status).to_have_class("busy")
+    visit.page.wait_for_timeout(300)
+    assert len(held) == 1  # alone: it starts the function
+    held[0].fulfill(status=200, body=answered([("class 0", 0.9)]))
+    while len(held) < 4:
+        visit.page.wait_for_timeout(50)
+    expect(visit.page.locator("#count")).to_have_text("2 of 5 pictures, 1 without an answer")
+    for number, route in reversed([*enumerate(held)][1:]):  # the last one first
+        route.fulfill(status=200, body=answered([(f"class {number}", 0.9)]))
+    expect(visit.page.locator("#count")).to_have_text("5 of 5 pictures, 1 without an answer")
+    expect(visit.page.locator("progress")).to_be_hidden()
+    named = [text.split("\n")[0] for text in tiles.all_inner_texts()]
+    assert named == ["class 0", "class 1", "failed", "class 2", "class 3"]
+    expect(visit.status).to_have_text("class 0, 90.0 %")
+    for at, text in ((3, "class 2, 90.0 %"), (2, "“notes.txt” is no picture")):
+        tiles.nth(at).press("Enter")
+        expect(visit.status).to_contain_text(text)
+        expect(tiles.nth(at)).to_have_attribute("aria-current", "true")
+        assert visit.page.locator(".strip [aria-current=true]").count() == 1
+    visit.page.unroute("**/*details=true")
+    visit.choose(SAMPLE.read_bytes())
+    visit.sees("espresso")
+    expect(tiles.first).to_be_hidden()
+
+
+def test_several_are_dropped(visit: Visit) -> None:
+    visit.page.evaluate(
+        """(content) => {
+          const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
+          const dataTransfer = new DataTransfer();
+          for (const name of ['a', 'b']) {
+            dataTransfer.items.add(new File([bytes], name, { type: 'image/jpeg' }));
+          }
+          dispatchEvent(new DragEvent('drop', { dataTransfer, cancelable: true }));
+        }""",
+        base64.b64encode(SAMPLE.read_bytes()).decode(),
+    )
+    expect(visit.page.locator("#count")).to_have_text("2 of 2 pictures")
+    named = [text.split("\n")[0] for text in visit.page.locator(".strip button").all_inner_texts()]
+    assert named == ["espresso", "espresso"]
+
+
+EXAMPLES = {
+    "cat": ("Egyptian cat", "tabby", "tiger cat"),
+    "clock": ("analog clock", "wall clock"),
+    "traffic light": ("traffic light",),
+}
+
+
+def test_examples_are_one_tap_from_an_answer(browser: Browser, address: str) -> None:
+    for name, classes in EXAMPLES.items():
+        visit = Visit(browser, address)
+        visit.page.get_by_role("button", name=name, exact=True).click()
+        expect(visit.status).to_have_class("found")
+        assert visit.status.inner_text().replace("\n", "").startswith(classes)
+        visit.page.context.close()
+        assert visit.problems == []
+
+
+def test_copied_as_curl_and_json(browser: Browser, address: str, tmp_path: Path) -> None:
+    """The command, run by a shell, answers what the page shows."""
+    permissions = ["clipboard-read", "clipboard-write"]
+    visit = Visit(browser, address, permissions=permissions)
+    name = "it's $HOME a.jpg"
+    visit.choose(SAMPLE.read_bytes(), name)
+    visit.sees("espresso")
+
+    def copied(what: str) -> str:
+        visit.page.get_by_role("button", name=what).click()
+        expect(visit.page.locator("#copied")).to_have_text("Copied")
+        return str(visit.page.evaluate("navigator.clipboard.readText()"))
+
+    shown = json.loads(copied("Copy JSON"))
+    assert shown["results"][0]["className"] == "espresso"
+    command = copied("Copy as curl")
+    (tmp_path / name).write_bytes(SAMPLE.read_bytes())
+    if shutil.which("curl"):
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path, capture_output=True, check=True,
+            env={**os.environ, "no_proxy": "127.0.0.1"},
+        )  # fmt: skip
+        assert json.loads(done.stdout)["results"] == shown["results"]
+    # A page that is not of https has no clipboard but by the old way.
+    visit.page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
+    assert copied("Copy JSON").startswith("{")
+    visit.choose(SAMPLE.read_bytes(), "a\nb\x1b.jpg")
+    visit.sees("espresso")
+    assert copied("Copy as curl").isprintable()
+    visit.page.context.close()
+
+
+def test_without_script(browser: Browser, address: str) -> None:
+    visit = Visit(browser, address, java_script_enabled=False)
+    expect(visit.page.get_by_text("This page needs JavaScript")).to_be_visible()
+    expect(visit.page.get_by_text("curl -H")).to_be_visible()
+    expect(visit.page.locator("main")).to_be_hidden()  # nothing that does nothing
+    visit.page.context.close()
+
+
+@pytest.mark.parametrize("touch", [True, False])
+@pytest.mark.parametrize("size", [(320, 568), (390, 844), (1280, 800), (640, 400)])
+def test_screens(browser: Browser, address: str, size: tuple[int, int], touch: bool) -> None:
+    """All of the zone is a button, the answer is in view, nothing is wider than the screen.
+
+    640 x 400 is 1280 x 800 at a zoom of 200 %.
+    """
+    width, height = size
+    visit = Visit(
+        browser, address, viewport={"width": width, "height": height}, has_touch=touch,
+        is_mobile=touch, reduced_motion="reduce",
+    )  # fmt: skip
+    zone = visit.page.locator(".zone")
+    expect(zone).to_have_count(1)
+    assert zone.inner_text().startswith("Take a photo" if touch else "Drop, paste or choose")
+    assert zone.locator("input").get_attribute("capture") == ("environment" if touch else None)
+    box = zone.bounding_box()
+    assert box
+    assert box["y"] + box["height"] <= height
+    for x in (8, box["width"] / 2, box["width"] - 8):
+        for y in (8, box["height"] / 2, box["height"] - 8):
+            with visit.page.expect_file_chooser():
+                zone.click(position={"x": x, "y": y})
+
+    def fits() -> None:
+        assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        box = visit.status.bounding_box()
+        assert box
+        assert box["y"] >= 0
+        assert box["y"] + box["height"] <= height
+
+    visit.page.evaluate("scrollTo(0, 9999)")
+    visit.choose(SAMPLE.read_bytes())
+    visit.sees("espresso")
+    fits()
+    files: Any = [{"name": "a.jpg", "mimeType": "image/jpeg", "buffer": SAMPLE.read_bytes()}] * 12
+    visit.page.locator(".choose input").set_input_files(files)
+    expect(visit.page.locator("#count")).to_have_text("12 of 12 pictures")
+    if height > 400:
+        fits()
+    visit.choose(b"text", "a.txt", "text/plain")
+    visit.fails("no picture")
+    fits()
+    visit.page.context.close()
+    assert visit.problems == []
+
+
+def test_by_keyboard(visit: Visit) -> None:
+    # It begins to listen here, not with the key that it waits for: the browser is told of it aside
+    # from the keys, and may take them first.
+    with visit.page.expect_file_chooser() as opened:
+        visit.page.keyboard.press("Tab")
+        chooser = visit.page.get_by_label("Drop, paste or choose pictures")
+        expect(chooser).to_be_focused()
+        outline = chooser.evaluate("(input) => getComputedStyle(input.parentNode).outlineStyle")
+        assert outline == "solid"
+        visit.page.keyboard.press("Space")
+    opened.value.set_files(str(SAMPLE))
+    visit.sees("espresso")
+
+
+PHONE = {"viewport": {"width": 360, "height": 700}, "has_touch": True, "is_mobile": True}
+DESKTOP = {"viewport": {"width": 1200, "height": 800}}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("device", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_accessible(
+    browser: Browser, address: str, device: dict[str, Any], scheme: Literal["light", "dark"]
+) -> None:
+    """axe finds nothing, contrast included; nothing is wider than the screen."""
+    visit = Visit(browser, address, color_scheme=scheme, reduced_motion="reduce", **device)
+    expect(visit.page.locator("#about")).not_to_be_empty()
+
+    def check() -> None:
+        report = Axe().run(visit.page)
+        assert report.violations_count == 0, report.generate_report()
+        assert visit.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+    check()
+    back = visit.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    dark = int(re.findall(r"\d+", back)[0]) < 128
+    assert dark == (scheme == "dark")
+    assert visit.page.locator("label.photo").is_visible() == (device is PHONE)
+    visit.choose(SAMPLE.read_bytes())
+    visit.sees("espresso")
+    check()
+    visit.choose(b"text", "a.txt", "text/plain")
+    visit.fails("no picture")
+    check()
+    files: Any = [{"name": "a.jpg", "mimeType": "image/jpeg", "buffer": SAMPLE.read_bytes()}] * 7
+    visit.page.locator(".choose input").set_input_files(files)
+    expect(visit.page.locator("#count")).to_have_text("7 of 7 pictures")
+    check()
+    visit.page.get_by_text("Sizes and times").click()
+    check()
+    visit.page.context.close()
+    assert visit.problems == []

@@ -1,0 +1,411 @@
+"""Bytes of a picture -> pixels: every mode and format, orientation, crop, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import struct
+import subprocess
+import sys
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from action import picture as picture_module
+from action import picture_cost
+from action.picture import FORMATS, decode, sniff
+from action.request import ImageError
+from builder.base.paths import ROOT
+from builder.build import SAMPLE
+from tests.conftest import encoded, plain
+
+SIDE = 32
+ORANGE = (255, 128, 0)
+
+
+def pixels(content: bytes, crop: float = 1.0, channels: int = 3) -> np.ndarray[Any, Any]:
+    found: np.ndarray[Any, Any] = decode(content, SIDE, SIDE, channels, crop).pixels
+    return found
+
+
+def halves(size: tuple[int, int] = (64, 64)) -> Image.Image:
+    """Red above, blue below; the left quarter green."""
+    picture = Image.new("RGB", size, "red")
+    picture.paste("blue", (0, size[1] // 2, size[0], size[1]))
+    picture.paste("lime", (0, 0, size[0] // 4, size[1]))
+    return picture
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP", "GIF", "BMP"])
+def test_formats(kind: str) -> None:
+    content = encoded(plain("#ff8000"), kind)
+    found = decode(content, SIDE, SIDE, 3, 0.875)
+    assert (found.format, found.width, found.height) == (kind, 64, 48)
+    assert found.pixels.shape == (SIDE, SIDE, 3)
+    assert found.pixels.dtype == np.uint8
+    assert np.abs(found.pixels.astype(int) - ORANGE).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("1", 1, (255, 255, 255)),
+        ("L", 77, (77, 77, 77)),
+        ("P", ORANGE, ORANGE),
+        ("RGB", ORANGE, ORANGE),
+        ("RGBA", (*ORANGE, 255), ORANGE),
+        ("RGBA", (*ORANGE, 1), (255, 255, 255)),
+        ("RGBA", (255, 0, 0, 128), (255, 127, 127)),
+        ("LA", (0, 1), (255, 255, 255)),
+        ("LA", (100, 255), (100, 100, 100)),
+        ("I;16", 40000, (156, 156, 156)),
+    ],
+)
+def test_png_modes(mode: str, colour: Any, expected: tuple[int, int, int]) -> None:
+    found = pixels(encoded(plain(colour, mode=mode)))
+    assert np.abs(found.astype(int) - expected).max() <= 1, found[0, 0]
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
+        ("YCbCr", (128, 128, 128), (128, 128, 128)),
+        ("RGBX", (*ORANGE, 7), ORANGE),
+        ("I;16", 51400, (200, 200, 200)),
+    ],
+)
+def test_modes_that_no_encoder_of_ours_writes(
+    mode: str, colour: Any, expected: tuple[int, ...]
+) -> None:
+    """But a decoder of the five formats may hand out."""
+    picture = Image.new(mode, (40, 40))
+    picture.paste(colour, (0, 0, 40, 40))
+    small = picture_module._on_white(picture_module._plain(picture).resize((8, 8))).convert("RGB")
+    assert np.abs(np.asarray(small).astype(int) - expected).max() <= 2, small.getpixel((0, 0))
+
+
+def test_cmyk_jpeg() -> None:
+    red = pixels(encoded(plain("red").convert("CMYK"), "JPEG"))
+    assert red[..., 0].min() > 200
+    assert red[..., 1:].max() < 60
+
+
+def test_palette_with_transparency() -> None:
+    picture = Image.new("P", (40, 40), 0)
+    picture.putpalette([0, 0, 0, 255, 128, 0])
+    picture.putpixel((20, 20), 1)
+    assert pixels(encoded(picture, transparency=0))[0].min() == 255
+    assert pixels(encoded(picture))[0].max() == 0
+
+
+def test_grey_png_with_a_transparent_colour() -> None:
+    picture = Image.new("L", (64, 48), 0)
+    picture.putpixel((32, 24), 9)
+    assert pixels(encoded(picture, transparency=0))[0].min() == 255
+
+
+def test_first_frame_of_an_animation() -> None:
+    frames = [plain(colour) for colour in ("red", "lime", "blue")]
+    for kind in ("GIF", "WebP", "PNG"):
+        content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+        found = pixels(content)
+        assert found[..., 0].min() > 240, kind
+        assert found[..., 1:].max() < 15, kind
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WebP"])
+def test_exif_orientation_as_pillow_applies_it(orientation: int, kind: str) -> None:
+    picture = halves((96, 64))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = encoded(picture, kind, exif=exif)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    expected = pixels(encoded(upright.convert("RGB"), "BMP"), crop=0.875)
+    assert np.abs(pixels(content, crop=0.875).astype(int) - expected).mean() < 4
+
+
+def orientation_tag(kind: int, count: int, value: bytes) -> bytes:
+    """EXIF data with one entry, tag 0x0112: TIFF type, count and the value field."""
+    return b"Exif\0\0II*\0\x08\0\0\0\x01\0" + struct.pack("<HHI", 0x0112, kind, count) + value
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("kind", "count", "value"),
+    [
+        (3, 1, b"\0\0\0\0"),
+        (3, 1, b"\x09\0\0\0"),
+        (3, 1, b"\xff\xff\0\0"),
+        (2, 4, b"six\0"),
+        (5, 1, b"\xff\xff\xff\x7f"),
+        (99, 1, b"\x06\0\0\0"),
+        (3, 2**31, b"\x06\0\0\0"),
+    ],
+)
+def test_absurd_orientation_is_ignored(kind: int, count: int, value: bytes) -> None:
+    content = encoded(halves(), "JPEG", exif=orientation_tag(kind, count, value))
+    assert np.array_equal(pixels(content), pixels(encoded(halves(), "JPEG")))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0" * 400])
+def test_broken_exif_does_not_cost_the_answer(exif: bytes) -> None:
+    assert pixels(encoded(plain("red"), "JPEG", exif=exif)).shape == (SIDE, SIDE, 3)
+
+
+def test_central_square_of_the_shorter_side() -> None:
+    picture = Image.new("RGB", (400, 200), "red")
+    picture.paste("blue", (100, 0, 300, 200))
+    found = pixels(encoded(picture, "PNG"))
+    assert found[:, 1:-1, 2].min() == 255  # the blue square, with a soft edge on either side
+    assert found[:, [0, -1], 2].min() > 200
+    picture.paste("lime", (100, 0, 106, 200))  # 3 % of the side: outside the central 87.5 %
+    assert pixels(encoded(picture, "PNG"), crop=0.875)[..., 2].min() == 255
+
+
+def test_not_square_model_and_sideways_picture() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded(halves(), "PNG", exif=exif)
+    found = decode(content, 16, 24, 3, 1.0).pixels
+    assert found.shape == (24, 16, 3)
+    assert found[12, 2].tolist() == [0, 0, 255]  # what was below is on the left
+
+
+def test_grey_model() -> None:
+    found = pixels(encoded(plain("white")), channels=1)
+    assert found.shape == (SIDE, SIDE, 1)
+    assert found.min() == 255
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (2, 2), (7, 5)])
+def test_tiny_and_thin(size: tuple[int, int]) -> None:
+    for kind in ("JPEG", "PNG", "BMP"):
+        assert pixels(encoded(plain("white", size), kind), crop=0.875).min() > 250
+
+
+def test_scaled_decoding_keeps_the_picture() -> None:
+    """A large JPEG is decoded at 1/8 at most, and looks the same as when decoded in full."""
+    gradient = Image.linear_gradient("L").resize((1600, 1200)).convert("RGB")
+    jpeg = pixels(encoded(gradient, "JPEG", quality=95), crop=0.875).astype(int)
+    assert np.abs(jpeg - pixels(encoded(gradient, "BMP"), crop=0.875)).mean() < 1.5
+
+
+def gradients(size: tuple[int, int], mode: str) -> Image.Image:
+    """Different in every channel, transparency among them, with grain."""
+    rows, columns = np.mgrid[0 : size[1], 0 : size[0]]
+    channels = (
+        columns * 255 // size[0],
+        rows * 255 // size[1],
+        columns * 7 % 256,
+        rows * 5 % 255 + 1,
+    )
+    picture = Image.fromarray(np.dstack(channels).astype(np.uint8), "RGBA")
+    if mode == "I;16":
+        return Image.fromarray((columns * rows % 65536).astype(np.uint16))
+    return picture if mode == "RGBA" else picture.convert("RGB").convert(mode)
+
+
+@pytest.mark.parametrize("size", [(300, 200), (200, 300), (3000, 4), (60, 1000), (33, 32), (1, 1)])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
+@pytest.mark.parametrize("crop", [1.0, 0.875, 0.77])
+def test_in_strips_as_in_one(
+    size: tuple[int, int], mode: str, crop: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Large pictures are converted and resized a few rows at a time, to the same pixels.
+
+    But for very tall ones, which Pillow first makes low, then narrow.
+    """
+    picture = gradients(size, mode)
+    if mode in ("1", "L", "P", "RGB"):
+        picture.info["transparency"] = (1, 2, 3) if mode == "RGB" else 3
+    whole = picture_module._on_white(picture_module._square(picture, (SIDE, 48), crop))
+    monkeypatch.setattr(picture_module, "_WHOLE", 4 * 3 * size[0] - 1)
+    strips = picture_module._on_white(picture_module._square(picture, (SIDE, 48), crop))
+    assert strips.mode == whole.mode
+    difference = np.abs(np.asarray(strips).astype(int) - np.asarray(whole))
+    assert difference.max() <= (3 if size[1] > 10 * size[0] else 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"II*\0" + bytes(20), "TIFF"),
+        (b"\0\0\0\x18ftypheic", "HEIC"),
+        (b"\0\0\0\x18ftypavif", "AVIF"),
+        (b"\0\0\0\x18ftypisom", "a video"),
+        (b"%PDF-1.7", "PDF"),
+        (b"<svg xmlns=", "SVG"),
+        (b"\x1f\x8b\x08", "gzip"),
+    ],
+)
+def test_unsupported_format_is_named(content: bytes, found: str) -> None:
+    with pytest.raises(ImageError) as caught:
+        sniff(content)
+    assert f"found {found}" in str(caught.value)
+    assert "JPEG, PNG, WebP, GIF, BMP" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"x", b"hello, world", b"\xff\xd8", b"RIFF1234WAVE", bytes(9)])
+def test_not_a_picture(content: bytes) -> None:
+    with pytest.raises(ImageError, match="not a picture: expected JPEG"):
+        sniff(content)
+
+
+def png_header(width: int, height: int) -> bytes:
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    check = struct.pack(">I", zlib.crc32(header))
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + check + b"\0\0\0\0IDAT"
+
+
+def test_too_many_pixels_is_refused_before_decoding() -> None:
+    with pytest.raises(ImageError, match=r"at most 100 megapixels, found 20000 x 5001 \(100 meg"):
+        pixels(png_header(20000, 5001) + bytes(100))
+    with pytest.raises(ImageError, match="found 2000000000 x 2000000000"):
+        pixels(png_header(2 * 10**9, 2 * 10**9) + bytes(100))
+    with pytest.raises(ImageError, match="expected a picture with pixels|broken PNG"):
+        pixels(png_header(0, 10) + bytes(100))
+
+
+def resized(content: bytes, width: int, height: int) -> bytes:
+    """A JPEG that says it has another size, before the data of a small one."""
+    marker = next(m for m in (b"\xff\xc0\0", b"\xff\xc2\0") if m in content)
+    at = content.rindex(marker) + 5  # marker, length, precision
+    return content[:at] + struct.pack(">HH", height, width) + content[at + 4 :]
+
+
+def in_single_scans(content: bytes) -> bytes:
+    """A baseline JPEG whose first scan says that it has one component only."""
+    at = content.rindex(b"\xff\xda")
+    return content[:at] + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + content[at + 14 :]
+
+
+def decoded_in_little_memory(content: bytes, least: int) -> str:
+    """Decode in a fresh process that gets `least` bytes of address space on top of what it has.
+
+    Returns its error, or the picture's width. (A process that ran other tests has memory to spare.)
+    """
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from action.picture import decode\n"
+        f"decode(Path({str(SAMPLE)!r}).read_bytes(), {SIDE}, {SIDE}, 3, 1.0)\n"
+        "content = sys.stdin.buffer.read()\n"
+        "used = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+        f"resource.setrlimit(resource.RLIMIT_AS, (used + {least},) * 2)\n"
+        "try:\n"
+        "    bytearray(64_000_000)\n"
+        "    sys.exit('there is more memory than there should be')\n"
+        "except MemoryError:\n"
+        "    pass\n"
+        "try:\n"
+        f"    print(decode(content, {SIDE}, {SIDE}, 3, 1.0).width)\n"
+        "except Exception as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=content, capture_output=True, cwd=ROOT, check=True
+    )
+    return done.stdout.decode().strip()
+
+
+@pytest.mark.parametrize(
+    ("content", "most"),
+    [
+        (encoded(halves(), "JPEG", progressive=True), 18.3),
+        (encoded(halves(), "JPEG", progressive=True, subsampling="4:4:4"), 9.2),
+        (encoded(halves(), "JPEG", progressive=True, subsampling="4:2:2"), 13.8),
+        (encoded(halves().convert("L"), "JPEG", progressive=True), 27.8),
+        (in_single_scans(encoded(halves(), "JPEG")), 18.3),
+    ],
+    ids=["4:2:0", "4:4:4", "4:2:2", "grey", "baseline in several scans"],
+)
+def test_large_jpeg_in_scans_is_refused_before_decoding(content: bytes, most: float) -> None:
+    """Its coefficients would all be kept: 48 megapixels are 144 MB and more."""
+    assert decoded_in_little_memory(resized(content, 8000, 6000), 16_000_000) == (
+        f"too many pixels for a progressive JPEG: expected at most {most} megapixels, found "
+        "8000 x 6000 (48.0 megapixels); send it as a baseline JPEG, or smaller"
+    )
+
+
+def test_photo_of_12_megapixels_may_be_progressive() -> None:
+    content = encoded(halves((4000, 3000)), "JPEG", progressive=True, subsampling="4:2:0")
+    found = decode(content, SIDE, SIDE, 3, 1.0)
+    assert (found.width, found.height) == (4000, 3000)
+    colours = found.pixels[[2, 2, -3], [1, -2, -2]].astype(int)
+    assert np.abs(colours - [(0, 255, 0), (255, 0, 0), (0, 0, 255)]).max() <= 3
+
+
+def test_large_baseline_jpeg_is_not_refused() -> None:
+    """48 megapixels at 1/8, in little memory."""
+    content = encoded(halves((8000, 6000)), "JPEG")
+    assert decoded_in_little_memory(content, 48_000_000) == "8000"
+
+
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("RGB", {}),
+        ("RGB", {"subsampling": "4:4:4"}),
+        ("RGB", {"restart_marker_blocks": 1}),
+        ("RGB", {"comment": b"\xff\xda\xff\xc2"}),
+        ("L", {}),
+        ("CMYK", {}),
+    ],
+)
+def test_baseline_is_told_from_scans(
+    mode: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stands before its only scan: a thumbnail in EXIF, itself progressive, and fill."""
+    picture = halves().convert(mode)
+    monkeypatch.setattr(
+        picture_cost, "MEMORY", (1 if mode == "L" else 4) * picture.width * picture.height
+    )
+    thumbnail = encoded(halves((16, 16)), "JPEG", progressive=True)
+    exif = orientation_tag(3, 1, b"\x01\0\0\0") + bytes(4) + thumbnail
+    for more in ({}, {"exif": exif}):
+        content = encoded(picture, "JPEG", **options, **more)
+        at = content.rindex(b"\xff\xda\0")
+        filled = content[:at] + b"\xff\xff" + content[at:]
+        assert np.array_equal(pixels(content), pixels(filled))
+        with pytest.raises(ImageError, match="too many pixels for a progressive JPEG"):
+            pixels(encoded(picture, "JPEG", progressive=True, **options, **more))
+
+
+@pytest.mark.parametrize("kind", list(FORMATS))
+def test_cut_anywhere_is_an_error_or_a_picture(kind: str) -> None:
+    content = encoded(halves(), kind)
+    for length in range(4, len(content), max(1, len(content) // 60)):
+        try:
+            assert pixels(content[:length]).shape == (SIDE, SIDE, 3)
+        except ImageError as error:
+            assert kind in str(error) or "not a picture" in str(error)
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sampled_from(list(FORMATS)),
+    st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 255)), min_size=1, max_size=12),
+)
+def test_corrupt_is_an_error_or_a_picture(kind: str, changes: list[tuple[int, int]]) -> None:
+    content = bytearray(encoded(halves((24, 24)), kind))
+    for position, value in changes:
+        content[position % len(content)] = value
+    try:
+        assert pixels(bytes(content)).shape == (SIDE, SIDE, 3)
+    except ImageError as error:
+        assert len(str(error)) < 250
+
+
+def test_the_error_names_no_path_and_no_trace() -> None:
+    with pytest.raises(ImageError) as caught:
+        pixels(encoded(halves(), "JPEG")[:300])
+    assert str(caught.value).startswith("broken JPEG: ")
+    assert "/" not in str(caught.value)

@@ -1,0 +1,71 @@
+"""A precompiled zip: what the platform starts of it, and the portable zip's answers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.artifact import smoke
+from builder.base import cpython
+from builder.build import SAMPLE
+from tests.conftest import EACH_PYTHON, HERE, IMAGE, PYTHONS, base64_of, encoded, interpreter, plain
+
+ESPRESSO = base64_of(SAMPLE)
+REQUESTS: tuple[Any, ...] = (
+    {"image": ESPRESSO},
+    {"image": ESPRESSO, "topK": 1000},
+    {"image": f"data:image/jpeg;base64,{ESPRESSO}", "threshold": 0.01},
+    {"images": [ESPRESSO, "*", base64_of(encoded(plain("red"))), 7]},
+    {"image": base64_of(SAMPLE.read_bytes()[:5000])},
+    {"image": "é\u2028\ud800"},
+    {"image": "", "topk": 3},
+    {"image": ESPRESSO, "topK": 0},
+    {},
+    [],
+    None,
+    "text",
+)
+
+
+@pytest.mark.parametrize("python", EACH_PYTHON)
+def test_answers_are_those_of_the_portable_zip(
+    make_zip: Callable[..., Path], imagenet_model: str, python: str
+) -> None:
+    found = []
+    for execution_env in ("", IMAGE):
+        archive = make_zip(python, imagenet_model, execution_env=execution_env)
+        with smoke.launched(archive, interpreter(python)) as running:
+            found.append([running.run(request) for request in REQUESTS])
+            log = running.log()
+        assert log.count("\nclassify warm") == len(REQUESTS) - 1
+        assert log.count("classify cold") == 1
+    assert found[1] == found[0]
+    assert ["error" in answer for answer in found[0]] == [False] * 4 + [True] * 8
+
+
+@pytest.mark.skipif(not shutil.which("unzip"), reason="no unzip on this machine")
+def test_what_unzip_makes_of_it(precompiled_path: Path, tmp_path: Path) -> None:
+    subprocess.run(["unzip", "-q", str(precompiled_path), "-d", str(tmp_path)], check=True)
+    start = tmp_path / "exec"
+    assert os.access(start, os.X_OK)
+    assert start.read_text().startswith("#!/usr/local/bin/python -ISB\n")
+    assert (tmp_path / "exec.env").read_text() == IMAGE
+    assert not (tmp_path / "__main__.py").exists()
+    executable = [p.name for p in tmp_path.rglob("*") if p.is_file() and p.stat().st_mode & 0o111]
+    assert executable == ["exec"]
+
+
+def test_another_python_than_it_was_built_for(precompiled_path: Path) -> None:
+    other = next((v for v in PYTHONS if v != HERE and cpython.find(v)), None)
+    if other is None:
+        pytest.skip("no second Python on this machine")
+    with smoke.launched(precompiled_path, interpreter(other)) as running:
+        for _ in range(2):
+            said = running.run({"image": ESPRESSO})["error"]
+            assert said.startswith(f"built for Python {HERE}, this runtime is {other}: ")

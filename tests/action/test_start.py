@@ -1,0 +1,92 @@
+"""What a cold start imports: what builder/artifact/start.txt lists, and nothing uncompiled."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from builder.artifact import modules, smoke
+from builder.base.data import execution_env
+from builder.build import SAMPLE
+from builder.packages import DEFAULT, compiled
+from tests.conftest import base64_of, interpreter
+
+PYTHON = "3.11"
+"""The one that the list is for; others differ by a few modules of the standard library."""
+
+pytestmark = pytest.mark.skipif(
+    not compiled.finished(PYTHON, DEFAULT), reason=f"nothing is compiled for Python {PYTHON}"
+)
+COLD_START = """\
+import sys
+bare = {*sys.modules}
+sys.path.insert(0, sys.argv[1])
+from main__ import main
+import action.launcher
+answer = main({"image": sys.stdin.read()})
+loaded = {*sys.modules} - bare - {"main__"}
+import json
+files = {name: getattr(sys.modules[name].__spec__, "origin", None) for name in loaded}
+print(json.dumps([answer, files]))
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded(
+    make_zip: Callable[..., Path],
+    imagenet_model: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> dict[str, str | None]:
+    """Modules after the answer for a JPEG, and where each is from."""
+    archive = make_zip(
+        PYTHON, imagenet_model, provider="local", execution_env=execution_env(f"python:{PYTHON}")
+    )
+    folder = tmp_path_factory.mktemp("start")
+    smoke.unpack(archive, folder)
+    done = subprocess.run(
+        [interpreter(PYTHON), "-ISB", "-c", COLD_START, str(folder)],
+        input=base64_of(SAMPLE),
+        capture_output=True,
+        text=True,
+        env={},
+        check=True,
+    )
+    assert done.stderr == ""  # nothing is announced: it would be in every container's log
+    answer, files = json.loads(done.stdout.splitlines()[-1])
+    assert answer["results"][0]["className"] == "espresso"
+    found: dict[str, str | None] = files
+    return found
+
+
+def test_the_list_is_what_a_start_imports(loaded: dict[str, str | None]) -> None:
+    """If this fails for a good reason, write the new list: it decides what is inflated at once."""
+    assert sorted(loaded) == sorted(modules.at_start())
+
+
+def test_nothing_of_the_standard_library_is_compiled_at_a_start(
+    loaded: dict[str, str | None], tmp_path: Path
+) -> None:
+    """The official image has code files of what pip imported when it was made, and of no others."""
+    subprocess.run(  # it looks for a package, and finds none
+        [interpreter(PYTHON), "-m", "pip", "install", "--no-index", "no-such-package"],
+        env={"PYTHONPYCACHEPREFIX": str(tmp_path)},
+        capture_output=True,
+    )
+    cached = {path.with_suffix("").with_suffix("") for path in tmp_path.rglob("*.pyc")}
+    assert len(cached) > 300
+    sources = {
+        name: Path(origin)
+        for name, origin in loaded.items()
+        if origin and origin.endswith(".py") and Path(origin).is_absolute() and "action" not in name
+    }
+    assert len(sources) > 10
+    without = [
+        name
+        for name, path in sources.items()
+        if tmp_path / path.with_suffix("").relative_to("/") not in cached
+    ]
+    assert without == []

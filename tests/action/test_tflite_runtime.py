@@ -1,0 +1,49 @@
+"""The function on the package index's tflite-runtime, the other interpreter it knows.
+
+Its last release, 2.14.0, is for Python up to 3.11 and for numpy 1.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from bench.peers import pip
+from builder.artifact import contents, smoke
+from builder.base import cpython
+from builder.base.archive import write
+from builder.base.console import Console
+from builder.build import SAMPLE
+from builder.model import resolve
+from builder.model.resolve import NOTHING
+from builder.packages import Part, Runtime
+from tests.conftest import base64_of
+
+PYTHON = "3.11"
+"""What `bench/peers/pip/tflite-runtime.txt` has the wheels for."""
+
+
+@pytest.mark.thorough
+def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: str) -> None:
+    python = PYTHON
+    found = cpython.find(python)
+    if found is None:
+        pytest.skip(f"no Python {python} on this machine")
+    chosen = resolve.resolve_model(imagenet_model, NOTHING, console)
+    folder = tmp_path / "packages"
+    with zipfile.ZipFile(pip.tflite_runtime(chosen, console).archive) as peer:
+        peer.extractall(folder, set(peer.namelist()) - pip.tflite_files(chosen).keys())
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    owner = {path.relative_to(folder).as_posix(): pip.TFLITE_RUNTIME for path in files}
+    version = pip.versions(pip.TFLITE_RUNTIME)[pip.TFLITE_RUNTIME]
+    part = Part(pip.TFLITE_RUNTIME, version, "the package index", "?", "?", ())
+    runtime = Runtime(python, folder, (part,), owner, "a test")
+    path = tmp_path / "a.zip"
+    entries = contents.collect([contents.Target(runtime, found)], chosen)
+    write(entries, lambda entry: False, path, lambda done, total: None)
+    with smoke.launched(path, found.path) as running:
+        answer = running.run({"image": base64_of(SAMPLE), "details": True})
+    assert answer["details"]["model"]["interpreter"] == "tflite_runtime"
+    assert answer["results"][0]["className"] == "espresso"

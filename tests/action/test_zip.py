@@ -1,0 +1,340 @@
+"""The built zip, driven as OpenWhisk's runtime drives it: the function's contract."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from builder import build
+from builder.artifact import modules, smoke
+from builder.base import cpython, data
+from builder.base.archive import read
+from builder.base.console import Console
+from builder.base.errors import BuildError
+from builder.build import SAMPLE
+from builder.model.preprocessing import Normalization
+from builder.model.resolve import Said
+from tests.conftest import (
+    EACH_PYTHON,
+    HERE,
+    PANDA,
+    PYTHONS,
+    SHARED,
+    at_hand,
+    base64_of,
+    encoded,
+    interpreter,
+    plain,
+)
+from tests.support import zips
+from tests.support.models import COLOURS, Colours
+
+ESPRESSO = base64_of(SAMPLE)
+
+
+def test_plain_invocation(action: smoke.Action) -> None:
+    answer = action.run({"image": ESPRESSO})
+    assert list(answer) == ["results"]
+    assert [list(result) for result in answer["results"]] == [["className", "probability"]] * 3
+    assert answer["results"][0]["className"] == "espresso"
+    scores = [result["probability"] for result in answer["results"]]
+    assert scores == sorted(scores, reverse=True)
+    assert 0.5 < scores[0] <= 1
+
+
+def test_batch_answers_in_order_with_an_error_per_failure(action: smoke.Action) -> None:
+    red = base64_of(encoded(plain("red")))
+    answer = action.run({"images": [ESPRESSO, "*", red, 7, ESPRESSO], "topK": 1})
+    assert list(answer) == ["predictions"]
+    predictions = answer["predictions"]
+    assert predictions[0]["results"][0]["className"] == "espresso"
+    assert "not base64" in predictions[1]["error"]
+    assert len(predictions[2]["results"]) == 1
+    assert "found a number" in predictions[3]["error"]
+    assert predictions[4] == predictions[0]
+
+
+def test_top_k_and_threshold(action: smoke.Action) -> None:
+    every = action.run({"image": ESPRESSO, "topK": 1000})["results"]
+    assert len(every) == 1000
+    assert sum(result["probability"] for result in every) == pytest.approx(1, abs=0.1)
+    assert action.run({"image": ESPRESSO, "topK": 1})["results"] == every[:1]
+    some = action.run({"image": ESPRESSO, "topK": 1000, "threshold": every[1]["probability"]})
+    assert some["results"] == [r for r in every if r["probability"] >= every[1]["probability"]]
+    assert action.run({"image": ESPRESSO, "threshold": 1})["results"] == []
+
+
+def test_details_add_and_change_nothing(action: smoke.Action) -> None:
+    bare = action.run({"image": ESPRESSO})
+    answer = action.run({"image": ESPRESSO, "details": True})
+    kept = [{k: r[k] for k in ("className", "probability")} for r in answer["results"]]
+    assert kept == bare["results"]
+    assert answer["results"][0]["wordnetId"] == "n07920052"
+    assert isinstance(answer["results"][0]["classIndex"], int)
+    details = answer["details"]
+    assert details["image"] == {
+        "format": "JPEG",
+        "width": 600,
+        "height": 400,
+        "bytes": SAMPLE.stat().st_size,
+    }
+    assert details["model"]["input"] == [224, 224, 3]
+    assert details["start"] == "warm"
+    assert set(details["timings"]) == {"decode", "classify", "total", "init"}
+    assert details["timings"]["total"] >= details["timings"]["decode"] > 0
+    assert 20 < details["memory"]["rss"] < 400
+
+
+def test_details_of_a_batch(action: smoke.Action) -> None:
+    answer = action.run({"images": [ESPRESSO, "*"], "details": True})
+    assert answer["predictions"][0]["details"]["image"]["format"] == "JPEG"
+    assert "details" not in answer["predictions"][1]
+    assert answer["details"]["model"]["classes"] >= 1000
+
+
+def test_data_url_and_white_space(action: smoke.Action) -> None:
+    expected = action.run({"image": ESPRESSO})
+    lines = "\r\n".join(ESPRESSO[i : i + 76] for i in range(0, len(ESPRESSO), 76))
+    assert action.run({"image": f"data:image/jpeg;base64,{ESPRESSO}"}) == expected
+    assert action.run({"image": lines}) == expected
+
+
+def test_errors_are_answers_and_the_next_activation_is_fine(action: smoke.Action) -> None:
+    expected = action.run({"image": ESPRESSO})
+    for params, said in (
+        ({}, "found neither"),
+        ({"image": "aGVsbG8="}, "not a picture"),
+        ({"image": base64_of(SAMPLE.read_bytes()[:5000])}, "broken JPEG"),
+        ({"image": ESPRESSO, "topK": 10**6}, "whole number from 1 to"),
+        ([1, 2], "expected a JSON object"),
+        (None, "found null"),
+    ):
+        answer = action.run(params)
+        assert list(answer) == ["error"]
+        assert said in answer["error"]
+    assert action.run({"image": ESPRESSO}) == expected
+
+
+def test_log_line_per_activation_without_the_payload(zip_path: Path) -> None:
+    with smoke.launched(zip_path, interpreter()) as fresh:
+        cold = fresh.run({"image": ESPRESSO, "details": True})
+        fresh.run({"images": [ESPRESSO, "*"]})
+        log = fresh.log()
+    assert cold["details"]["start"] == "cold"
+    lines = re.findall(
+        r"^classify (cold|warm) images=(\d) failed=(\d) decode=[\d.]+ms classify=[\d.]+ms "
+        r"total=[\d.]+ms(?: init=\d+ms)? rss=\d+MB$",
+        log,
+        re.MULTILINE,
+    )
+    assert lines == [("cold", "1", "0"), ("warm", "2", "1")]
+    assert ESPRESSO[100:140] not in log
+    assert len(log) < 1000
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.dictionaries(
+        st.sampled_from(["image", "images", "topK", "threshold", "details", "other"]),
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+        | st.lists(st.text(max_size=8) | st.integers(), max_size=3),
+    )
+)  # fmt: skip
+def test_any_json_is_answered(action: smoke.Action, params: dict[str, Any]) -> None:
+    answer = action.run(params)
+    assert set(answer) <= {"error", "predictions", "results", "details"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"value": {"image": ' + b"[" * 500 + b"]" * 500 + b"}}",
+        b'{"value": {"image": "a", "image": "b"}}',
+        b'{"value": {"image": "a", "threshold": NaN}}',
+        b'{"value": {"image": "\\ud800"}}',
+        b'{"value": {"image": "\\u0000"}}',
+        b'{"value": {}}',
+        b"{}",
+    ],
+)
+def test_odd_json_is_answered(action: smoke.Action, line: bytes) -> None:
+    assert "error" in action.send(line)
+    assert action.run({"image": ESPRESSO})["results"][0]["className"] == "espresso"
+
+
+@pytest.mark.parametrize("provider", ["", pytest.param("wheels", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("python", EACH_PYTHON)
+def test_every_python(
+    make_zip: Callable[..., Path], imagenet_model: str, python: str, provider: str
+) -> None:
+    archive = make_zip(python, imagenet_model, provider=provider)
+    with smoke.launched(archive, interpreter(python)) as running:
+        answer = running.run({"image": ESPRESSO, "details": True})
+    assert answer["results"][0]["className"] == "espresso"
+    assert answer["details"]["python"].startswith(python + ".")
+
+
+@pytest.mark.thorough
+def test_two_pythons_in_one_zip(
+    make_zip: Callable[..., Path], imagenet_model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The function takes the packages of the Python it runs on; a third is told of both."""
+    two, third = ["3.11", "3.12"], "3.13"
+    with pytest.raises(BuildError, match="expected at most 37748736 bytes") as caught:
+        make_zip(",".join(two), imagenet_model, provider="wheels")
+    assert "one zip for each" in caught.value.hint
+    monkeypatch.setitem(data.platform()["limits"], "zip_bytes", 10**8)
+    archive = make_zip(",".join(two), imagenet_model, provider="wheels")
+    for python in two:
+        with smoke.launched(archive, interpreter(python)) as running:
+            answer = running.run({"image": ESPRESSO, "details": True})
+        assert answer["details"]["python"].startswith(python)
+        assert answer["results"][0]["className"] == "espresso"
+    with smoke.launched(archive, interpreter(third)) as running:
+        assert "built for Python 3.11, 3.12, this runtime is 3.13" in running.run({})["error"]
+
+
+def test_with_site_packages_and_a_full_environment(zip_path: Path) -> None:
+    """Not isolated, as on the platform: what the image has installed must not get in the way."""
+    with smoke.launched(zip_path, interpreter(), dict(os.environ), isolated=False) as running:
+        assert running.run({"image": ESPRESSO})["results"][0]["className"] == "espresso"
+
+
+def test_another_python_than_it_was_built_for(zip_path: Path) -> None:
+    other = next((v for v in PYTHONS if v != HERE and cpython.find(v)), None)
+    if other is None:
+        pytest.skip("no second Python on this machine")
+    with smoke.launched(zip_path, interpreter(other)) as running:
+        for _ in range(2):
+            assert running.run({"image": ESPRESSO}) == {
+                "error": f"built for Python {HERE}, this runtime is {other}: rebuild with "
+                f"--python {other} or create the action with --kind python:{HERE}"
+            }
+
+
+def test_a_zip_without_its_model_says_so(zip_path: Path, tmp_path: Path) -> None:
+    files = read(zip_path).files
+    less = {name: content for name, content in files.items() if not name.endswith(".tflite")}
+    broken = zips.write(less, tmp_path / "broken.zip")
+    with smoke.launched(broken, interpreter()) as running:
+        answer = running.run({"image": ESPRESSO})
+    assert answer["error"] == "the function could not start: FileNotFoundError; its log says why"
+
+
+@pytest.mark.parametrize(
+    "want",
+    [
+        Colours("float32"),
+        Colours("float32", softmax=True),
+        Colours("uint8"),
+        Colours("int8"),
+        Colours("uint8", softmax=True),
+        Colours("float32", keep_dims=True),
+    ],
+    ids=str,
+)
+def test_a_model_of_ones_own(colour_zip: Callable[..., Path], want: Colours) -> None:
+    with smoke.launched(colour_zip(want), interpreter()) as running:
+        for colour, name in zip(("#ff0000", "#00ff00", "#0000ff"), COLOURS, strict=True):
+            answer = running.run({"image": base64_of(encoded(plain(colour)))})
+            assert answer["results"][0]["className"] == name
+            # one-hot scores (or -1 and 1 for float) through the softmax that the build found
+            # missing or present; the exact value depends on the input's scaling
+            assert answer["results"][0]["probability"] > 0.5
+            assert sum(r["probability"] for r in answer["results"]) == pytest.approx(1, abs=0.02)
+
+
+def test_probabilities_of_a_float_model_are_exact(colour_zip: Callable[..., Path]) -> None:
+    """Means 1, -1, -1 for a red picture: softmax gives e / (e + 2 / e)."""
+    expected = 2.718281828 / (2.718281828 + 2 / 2.718281828)
+    for want in (Colours("float32"), Colours("float32", softmax=True)):
+        with smoke.launched(colour_zip(want), interpreter()) as running:
+            answer = running.run({"image": base64_of(encoded(plain("red")))})
+        assert answer["results"][0]["probability"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_mean_and_std_per_channel(tmp_path: Path, console: Console, colour_labels: Path) -> None:
+    """Yellow is as green as red, until green is scaled to twice the range."""
+    model = Colours("float32").write(tmp_path / "m.tflite")
+    output = tmp_path / "a.zip"
+    scaled = Normalization((0.0, 0.0, 0.0), (255.0, 127.5, 255.0))
+    said = Said(colour_labels, scaled, output="logits")
+    wishes = build.Wishes((HERE,), output, str(model), said, provider=at_hand(), keep=False)
+    build.build(wishes, console)
+    with smoke.launched(output, interpreter()) as running:
+        answer = running.run({"image": base64_of(encoded(plain("#ffff00")))})
+    scores = {r["className"]: r["probability"] for r in answer["results"]}
+    total = sum(math.exp(x) for x in (1, 2, 0))
+    assert scores["green"] == pytest.approx(math.exp(2) / total, abs=1e-5)
+    assert scores["red"] == pytest.approx(math.exp(1) / total, abs=1e-5)
+
+
+@pytest.mark.parametrize("python", EACH_PYTHON)
+def test_every_module_that_ships_imports(
+    make_zip: Callable[..., Path], imagenet_model: str, python: str, tmp_path: Path
+) -> None:
+    """What the removal lists leave must be whole."""
+    assert_all_import(make_zip(python, imagenet_model, provider="wheels"), python, tmp_path)
+
+
+def assert_all_import(path: Path, python: str, folder: Path, least: int = 80) -> None:
+    """Import each module of a zip in a clean interpreter, with nothing but the zip's packages."""
+    smoke.unpack(path, folder)
+    lib = modules.folder(python)
+    files = read(path).files
+    names = set(modules.read(files, python)[1])
+    natives = {
+        name.removeprefix(lib).partition(".")[0].replace("/", ".")
+        for name in files
+        if name.startswith(lib) and modules.is_extension(name)
+    }
+    assert natives <= names
+    assert len(names) > least
+    code = (
+        "import importlib, json, sys; sys.path.insert(0, sys.argv[1]); bad = {}\n"
+        "from action.packages import use; use(sys.argv[1])\n"
+        "for name in json.load(sys.stdin):\n"
+        "    try: importlib.import_module(name)\n"
+        "    except BaseException as e: bad[name] = repr(e)\n"
+        "print(json.dumps(bad))"
+    )
+    done = subprocess.run(
+        [interpreter(python), "-I", "-S", "-B", "-W", "ignore", "-c", code, str(folder)],
+        input=json.dumps(sorted(names)),
+        capture_output=True,
+        text=True,
+        env={},
+    )
+    assert json.loads(done.stdout) == {}, done.stderr
+
+
+def test_the_article_example(action: smoke.Action) -> None:
+    panda = SHARED / "demo" / "giant_panda.JPEG"
+    if not panda.exists():
+        pytest.skip("no giant panda beside the checkout")
+    assert action.run({"image": base64_of(panda)})["results"][0]["className"] == PANDA
+
+
+def test_accuracy(action: smoke.Action, shared_images: Path) -> None:
+    """Top-1 on the labelled pictures, through the zip."""
+    rows = [
+        line.split("\t") for line in (shared_images / "labels.tsv").read_text().splitlines()[1:]
+    ]
+    right = 0
+    for file, _, label in rows:
+        answer = action.run({"image": base64_of(shared_images / file), "topK": 1})
+        right += answer["results"][0]["className"] == label
+    print(f"top-1 {right / len(rows):.3f} of {len(rows)}")
+    assert right / len(rows) >= 0.88

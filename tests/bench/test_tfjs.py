@@ -1,0 +1,224 @@
+"""The TF.js peers: the converted network says what TFLite says, and the action keeps answering."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
+
+from bench.peers import tfjs
+from bench.peers.tfjs.graph import convert
+from builder.base.console import Console
+from builder.base.errors import ModelError
+from builder.build import SAMPLE
+from builder.model import resolve
+from builder.model.resolve import NOTHING, Said
+from builder.model.tflite import signature
+from tests.conftest import PLUS_MINUS_ONE, base64_of, encoded
+from tests.support import networks
+from tests.support.models import COLOURS, Colours
+from tests.support.quantized import Network, Value
+
+RELU, RELU6 = schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6
+LABELS = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+class Wide(Network):
+    """A uint8 network whose outputs seldom leave their range: float ones have none."""
+
+    def activation(
+        self, shape: tuple[int, ...], scale: float, zero_point: int | None = None
+    ) -> Value:
+        if zero_point is None:
+            zero_point = 128
+        return super().activation(shape, scale, zero_point)
+
+    def bias(self, source: Value, weights: Value, size: int) -> Value:
+        """A smaller one, so that the picture decides."""
+        made = super().bias(source, weights, size)
+        buffer = self.buffers[self.tensors[made.number].buffer]
+        buffer.data = (buffer.data.view("<i4") // 8).view(np.uint8)
+        return made
+
+    def rescale(self, scale: float) -> None:
+        """Let the last output have another scale, and what made it fit."""
+        ratio = np.float32(scale / self.tensors[self.last.number].quantization.scale[0])
+        for number in (*self.operators[-1].inputs[1:], self.last.number):
+            self.tensors[number].quantization.scale *= ratio
+        self.last = replace(self.last, scale=scale)
+
+    def write(self, path: Path) -> Path:
+        """End with ten classes and probabilities that are not all 0 or 1, and write it."""
+        self.dense(10)
+        self.rescale(0.3)
+        self.probabilities()
+        path.write_bytes(self.content())
+        return path
+
+
+def mobile(path: Path) -> Path:
+    """Blocks of MobileNet v1, and its end."""
+    network = Wide(5)
+    network.convolution(8, stride=2, activation=RELU6)
+    network.rescale(0.15)  # so that it has values above 6
+    network.depthwise(multiplier=2)
+    network.convolution(12, kernel=1, activation=RELU)
+    network.squeeze()
+    return network.write(path)
+
+
+def residual(path: Path) -> Path:
+    """A block with a shortcut; the sum's range starts at zero, which makes it a ReLU."""
+    network = Wide(5)
+    first = network.convolution(6, kernel=5, same=False)
+    second = network.depthwise()
+    zero = network.activation(first.shape, first.scale + second.scale, 0)
+    network.operator("ADD", [first, second], zero, schema.AddOptionsT())
+    network.mean()
+    return network.write(path)
+
+
+def expected(path: Path, pixels: np.ndarray[Any, Any], settings: dict[str, Any]) -> Any:
+    """Probabilities by TFLite's own interpreter."""
+    interpreter = Interpreter(str(path), num_threads=1)
+    interpreter.allocate_tensors()
+    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    values = (pixels - np.array(settings["mean"])) / np.array(settings["std"])
+    if source["dtype"] != np.float32:
+        scale, zero_point = source["quantization"]
+        values = np.rint(values / scale + zero_point).clip(0, 255)
+    interpreter.set_tensor(source["index"], values[None].astype(source["dtype"]))
+    interpreter.invoke()
+    scores = interpreter.get_tensor(sink["index"]).ravel()
+    if sink["dtype"] == np.float32:
+        return scores
+    scale, zero_point = sink["quantization"]
+    return (scores.astype(np.float64) - zero_point) * scale
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize(
+    ("write", "tolerance"), [(networks.write, 1e-5), (mobile, 0.035), (residual, 0.05)]
+)
+def test_converted(
+    write: Callable[[Path], Path], tolerance: float, tmp_path: Path, console: Console
+) -> None:
+    path = write(tmp_path / "network.tflite")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(LABELS))
+    scaled = PLUS_MINUS_ONE if signature(path).inputs[0].dtype == "float32" else None
+    chosen = resolve.resolve_model(str(path), Said(labels, scaled), console)
+    side = signature(path).inputs[0].shape[1]
+    random = np.random.default_rng(7)
+    answers = set()
+    with tfjs.peer(chosen, "wasm", console).launched() as action:
+        for _ in range(12):
+            patches = Image.fromarray(random.integers(0, 256, (2, 2, 3), np.uint8))
+            picture = patches.resize((side, side), Image.Resampling.NEAREST)
+            content = encoded(picture, "JPEG", quality=95, subsampling=0)
+            pixels = np.asarray(Image.open(io.BytesIO(content)))
+            scores = expected(path, pixels, chosen.settings)
+            answer = action.run({"image": base64_of(content)})
+            assert len(answer["results"]) == 3
+            for each in answer["results"]:
+                index = each["classIndex"]
+                assert each["probability"] == pytest.approx(scores[index], abs=tolerance)
+                assert each["className"] == LABELS[index]
+            found = [each["probability"] for each in answer["results"]]
+            assert found == sorted(found, reverse=True)
+            answers.add(found[0])
+    assert len(answers) == 12  # it does look at the picture
+
+
+def test_refused(tmp_path: Path) -> None:
+    path = Colours(operator="MAX_POOL_2D").write(tmp_path / "colours.tflite")
+    with pytest.raises(ModelError, match=r"operator 0, MAX_POOL_2D: expected one of ADD, .*CONV"):
+        convert(path, softmax=False)
+
+
+@pytest.mark.thorough
+def test_softmax_is_applied_where_the_network_has_none(tmp_path: Path, console: Console) -> None:
+    path = Colours(dtype="uint8").write(tmp_path / "colours.tflite")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(COLOURS))
+    chosen = resolve.resolve_model(str(path), Said(labels, output="logits"), console)
+    green = encoded(Image.new("RGB", (40, 30), (0, 255, 0)), "JPEG", quality=100, subsampling=0)
+    with tfjs.peer(chosen, "cpu", console).launched() as action:
+        first = action.run({"image": base64_of(green)})["results"][0]
+    assert first["className"] == "green"
+    assert first["probability"] == pytest.approx(np.e / (np.e + 2), abs=0.01)
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("backend", ["wasm", "cpu"])
+def test_sample(backend: Any, imagenet_model: str, console: Console) -> None:
+    chosen = resolve.resolve_model(imagenet_model, NOTHING, console)
+    peer = tfjs.peer(chosen, backend, console)
+    assert peer.image
+    assert peer.versions.keys() > {"node", "@jsquash/jpeg", f"@tensorflow/tfjs-backend-{backend}"}
+    sample = {"image": base64_of(SAMPLE)}
+    with peer.launched() as action:
+        height, width = signature(chosen.path).inputs[0].shape[1:3]
+        small = Image.open(SAMPLE).convert("RGB").resize((width, height))
+        fitting = encoded(small, "JPEG", subsampling=0)
+        pixels = np.asarray(Image.open(io.BytesIO(fitting)))
+        scores = expected(chosen.path, pixels, chosen.settings)
+        for each in action.run({"image": base64_of(fitting)})["results"]:
+            assert each["probability"] == pytest.approx(scores[each["classIndex"]], abs=0.05)
+        first = action.run(sample)
+        assert first["results"][0]["className"] == "espresso"
+        assert first["results"][0]["probability"] > 0.5
+        png = base64_of(encoded(Image.new("RGB", (8, 8)), "PNG"))
+        for image in ("?!", "", png, None):
+            assert "JPEG" in action.run({"image": image})["error"]
+        assert action.run(None)["error"]
+        assert action.send(b"{")["error"]
+        broken = {"image": base64_of(SAMPLE.read_bytes()[:100])}
+        for _ in range(3):
+            assert "cannot be decoded" in action.run(broken)["error"]
+        assert action.run(sample) == first
+
+
+@pytest.mark.thorough
+def test_memory_does_not_grow(tmp_path: Path, console: Console) -> None:
+    """One tensor of the picture that is left behind would be 2 MB of each activation."""
+    path = networks.write(tmp_path / "network.tflite")
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(LABELS))
+    chosen = resolve.resolve_model(str(path), Said(labels, PLUS_MINUS_ONE), console)
+    picture = Image.open(SAMPLE).convert("RGB").resize((500, 375))
+    sample = {"image": base64_of(encoded(picture, "JPEG"))}
+    with tfjs.peer(chosen, "wasm", console).launched() as action:
+        resident = []
+        for _ in range(2):
+            for _ in range(200):
+                assert "results" in action.run(sample)
+            status = Path(f"/proc/{action.pid}/status").read_text()
+            found = re.search(r"VmRSS:\s+(\d+) kB", status)
+            assert found
+            resident.append(int(found[1]) / 1000)
+    assert resident[1] - resident[0] < 60
+
+
+@pytest.mark.parametrize("backend", tfjs.NAMES)
+def test_locked(backend: str) -> None:
+    text = (tfjs.HERE / backend / "package-lock.json").read_text()
+    assert "resolved" not in text
+    assert "//" not in re.sub(r'"integrity": "[^"]+"', "", text)
+    packages = json.loads(text)["packages"]
+    wanted = json.loads((tfjs.HERE / backend / "package.json").read_text())["dependencies"]
+    assert packages.pop("")["dependencies"] == wanted
+    for name, version in wanted.items():
+        assert packages[f"node_modules/{name}"]["version"] == version
+    for each in packages.values():
+        assert each["integrity"].startswith("sha512-")

@@ -1,0 +1,93 @@
+"""What the user sees: it fits the terminal, and no word is cut."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import shlex
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from builder.base.paths import ROOT
+
+NOTE = (
+    "no container engine answers: taking ready-made wheels. Compiled packages would make the zip a "
+    "fifth of the size, and quicker to start: install one (docker, podman, buildah)"
+)
+COMMAND = (
+    "wsk action create classify '/a folder/of mine/classify.zip' --kind python:3.11 --memory 128"
+)
+SCRIPT = f"""
+from builder.base.console import Console
+console = Console()
+with console.step("packages for Python 3.11") as details:
+    details.append("numpy 2.4.6 and pillow 13.0.0 and ai-edge-litert 2.3.0 of the package index")
+    with console.progress("numpy-2.4.6-cp311-cp311-manylinux_2_27_x86_64.whl") as bar:
+        bar(5_000_000, 20_000_000)
+    console.status("cp311/wrapper: 30 % of what there is to compile in this step (123 s)")
+    console.status("")
+console.note({NOTE!r})
+console.warn({NOTE!r})
+console.table("Bytes", ("part", "files", "unpacked", "in the zip", "share"), [
+    ("model mobilenet_v1_1.0_224_quant MobileNet v1 1.0 224", "1", "4,568,816", "4,568,9", "70 %"),
+    ("numpy 2.4.6", "12", "1,568,816", "68,900", "10.1 %"),
+])
+console.text("    " + {NOTE!r})
+console.command({COMMAND!r})
+"""
+
+
+def shown(width: int) -> str:
+    """What a terminal of this width gets."""
+    main, sub = pty.openpty()
+    fcntl.ioctl(sub, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    variables = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    command = [sys.executable, "-c", SCRIPT]
+    with subprocess.Popen(
+        command, cwd=ROOT, env={**variables, "TERM": "xterm"}, stdin=sub, stdout=sub, stderr=sub
+    ) as process:
+        os.close(sub)
+        text = b""
+        try:
+            while chunk := os.read(main, 4096):
+                text += chunk
+        except OSError:  # how Linux tells that the other side has closed
+            pass
+    os.close(main)
+    assert process.returncode == 0, text
+    redrawn = re.sub(r"\x1b\[(2K|1A)", "\r", text.decode())
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", redrawn)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_on_a_terminal(width: int) -> None:
+    text = shown(width)
+    lines = [part for line in text.splitlines() for part in line.split("\r")]
+    assert max(map(len, lines)) <= width
+    words = {word.strip(".,:()") for line in lines for word in re.split(r"[\s│┃]+", line)}
+    for word in ("mobilenet_v1_1.0_224_quant", "MobileNet", "ai-edge-litert", "engine", "quicker"):
+        assert word in words
+    assert "…" not in text
+    command = text[text.index("wsk action") :].replace("\\\r\n", " ")
+    assert shlex.split(command) == shlex.split(COMMAND)
+
+
+def test_in_a_file_nothing_is_broken(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "40"},
+        capture_output=True,
+        text=True,
+    )
+    assert f"  · {NOTE}\n" in done.stderr
+    assert f"    {COMMAND}\n" in done.stderr
+    assert "│ model mobilenet_v1_1.0_224_quant MobileNet v1 1.0 224 │" in done.stderr
+    assert "\x1b" not in done.stderr

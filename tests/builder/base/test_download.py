@@ -1,0 +1,210 @@
+"""Downloads against a server that breaks off, lies and fails; and the package index through pip."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import zipfile
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from builder.base.console import Console
+from builder.base.download import ATTEMPTS, Package, fetch, from_index
+from builder.base.errors import DownloadError
+from builder.base.paths import ROOT
+from tests.support.server import File, serving
+
+CONTENT = bytes(range(256)) * 4096
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+NO_PAUSE = 0.001
+
+
+def nothing_half_written(folder: Path) -> bool:
+    return not list(folder.rglob("*.part"))
+
+
+def test_a_file(tmp_path: Path, console: Console) -> None:
+    with serving({"/file": File(CONTENT)}) as server:
+        for _ in range(2):
+            path = fetch([f"{server.url}/file"], SHA256, tmp_path / "new" / "file", console)
+            assert path.read_bytes() == CONTENT
+        assert len(server.requests) == 1  # the second time it was there
+
+
+def test_resumes_where_the_connection_broke(tmp_path: Path, console: Console) -> None:
+    with serving({"/file": File(CONTENT, cut_at=[300_000, 700_000])}) as server:
+        path = fetch([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
+        assert path.read_bytes() == CONTENT
+        ranges = [wanted for _, wanted in server.requests]
+    starts = [int(wanted.removeprefix("bytes=").rstrip("-") or 0) for wanted in ranges]
+    assert len(starts) == 3
+    assert starts[0] == 0
+    assert 200_000 < starts[1] <= 300_000
+    assert 600_000 < starts[2] <= 700_000
+
+
+def test_starts_over_where_the_server_cannot_resume(tmp_path: Path, console: Console) -> None:
+    with serving({"/file": File(CONTENT, cut_at=[300_000], ranges=False)}) as server:
+        path = fetch([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
+    assert path.read_bytes() == CONTENT
+
+
+def test_a_server_that_resumes_wrongly_is_caught(tmp_path: Path, console: Console) -> None:
+    with serving({"/file": File(CONTENT, cut_at=[300_000], lie=True)}) as server:
+        with pytest.raises(DownloadError, match=f"expected sha256 {SHA256}, found"):
+            fetch([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_broken_off_again_and_again(tmp_path: Path, console: Console) -> None:
+    with serving({"/file": File(CONTENT, cut_at=[1000] * 99)}) as server:
+        with pytest.raises(DownloadError, match=f"tried {ATTEMPTS} times"):
+            fetch([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
+        assert len(server.requests) == ATTEMPTS
+    assert not list(tmp_path.iterdir())
+
+
+def test_busy_server_is_asked_again(tmp_path: Path, console: Console) -> None:
+    with serving({"/file": File(CONTENT, statuses=[503, 429])}) as server:
+        fetch([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
+
+
+def test_mirrors_in_order(tmp_path: Path, console: Console) -> None:
+    wrong = File(CONTENT[:-1] + b"x")
+    with serving({"/wrong": wrong, "/right": File(CONTENT), "/unasked": File(CONTENT)}) as server:
+        urls = [f"{server.url}/{name}" for name in ("gone", "wrong", "right", "unasked")]
+        assert fetch(urls, SHA256, tmp_path / "file", console, NO_PAUSE).read_bytes() == CONTENT
+        assert [path for path, _ in server.requests] == ["/gone", "/wrong", "/right"]
+
+
+def test_every_mirror_is_named_with_its_reason(tmp_path: Path, console: Console) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{unused.getsockname()[1]}/file"
+        with serving({"/wrong": File(b"something else")}) as server:
+            urls = [f"{server.url}/gone", f"{server.url}/wrong", closed]
+            with pytest.raises(DownloadError) as caught:
+                fetch([*urls, "http://no-such-host.invalid/file"], SHA256, tmp_path / "f", console)
+    text = str(caught.value)
+    assert f"{server.url}/gone: HTTP status 404" in text
+    assert f"found {hashlib.sha256(b'something else').hexdigest()} (14 bytes)" in text
+    assert f"{closed}: connection refused" in text
+    assert "the host name could not be resolved" in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_wrong_file_at_the_target_is_fetched_again(tmp_path: Path, console: Console) -> None:
+    (tmp_path / "file").write_bytes(CONTENT[:500])
+    with serving({"/file": File(CONTENT)}) as server:
+        fetch([f"{server.url}/file"], SHA256, tmp_path / "file", console)
+    assert (tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("sha256", ["", "abc", SHA256.upper(), SHA256 + "0"])
+def test_nothing_is_downloaded_unpinned(sha256: str, tmp_path: Path, console: Console) -> None:
+    with pytest.raises(ValueError, match="sha256 of 64 hex digits"):
+        fetch(["http://127.0.0.1:9/x"], sha256, tmp_path / "file", console)
+
+
+def test_a_killed_download_leaves_nothing_that_is_used(tmp_path: Path, console: Console) -> None:
+    script = (
+        "import sys; from pathlib import Path; from builder.base.console import Console\n"
+        "from builder.base.download import fetch\n"
+        "fetch([sys.argv[1]], sys.argv[2], Path(sys.argv[3]), Console(True), pause=60)\n"
+    )
+    target = tmp_path / "file"
+    with serving({"/file": File(CONTENT, cut_at=[300_000])}) as server:
+        command = [sys.executable, "-c", script, f"{server.url}/file", SHA256, str(target)]
+        with subprocess.Popen(command, cwd=ROOT) as process:
+            deadline = time.monotonic() + 20
+            while not any(p.stat().st_size > 200_000 for p in tmp_path.glob(".file.*.part")):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+        assert not target.exists()
+        assert fetch([f"{server.url}/file"], SHA256, target, console).read_bytes() == CONTENT
+    assert nothing_half_written(tmp_path)
+
+
+@cache
+def wheel(name: str = "small", version: str = "1.0", main: str = "") -> bytes:
+    """A small wheel, as an index would serve it: the same one each time, dates and all."""
+    about = f"{name}-{version}.dist-info"
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(f"{name}/__init__.py", "")
+        archive.writestr(f"{name}/__main__.py", main)
+        archive.writestr(
+            f"{about}/METADATA",
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        )
+        archive.writestr(
+            f"{about}/WHEEL",
+            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        )
+        archive.writestr(f"{about}/RECORD", "")
+    return file.getvalue()
+
+
+@pytest.fixture
+def index(monkeypatch: pytest.MonkeyPatch) -> dict[str, File]:
+    """Files of a package index on loopback that pip is pointed at."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    page = b'<html><body><a href="/small-1.0-py3-none-any.whl">small</a></body></html>'
+    return {
+        "/simple/small/": File(page, kind="text/html"),
+        "/small-1.0-py3-none-any.whl": File(wheel()),
+    }
+
+
+def small(content: bytes) -> Package:
+    digest = hashlib.sha256(content).hexdigest()
+    return Package("small", "1.0", "small-1.0-py3-none-any.whl", digest)
+
+
+def test_from_the_index(
+    index: dict[str, File], tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(index) as server:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/simple")
+        for _ in range(2):
+            [path] = from_index([small(wheel())], tmp_path, console, "3.11", ["any"])
+            assert path.read_bytes() == wheel()
+        assert len(server.requests) == 2
+    assert [p.name for p in tmp_path.iterdir()] == ["small-1.0-py3-none-any.whl"]
+
+
+@pytest.mark.parametrize("fault", ["wrong hash", "missing", "broken off"])
+def test_an_index_that_does_not_deliver(
+    index: dict[str, File],
+    tmp_path: Path,
+    console: Console,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+) -> None:
+    package = small(wheel())
+    if fault == "wrong hash":
+        package = small(b"another")
+    elif fault == "missing":
+        del index["/simple/small/"]
+    else:
+        index["/small-1.0-py3-none-any.whl"].cut_at = [100] * 99
+    with serving(index) as server:
+        monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/simple")
+        with pytest.raises(DownloadError) as caught:
+            from_index([package], tmp_path, console, "3.11", ["any"])
+    assert "the package index did not deliver small" in str(caught.value)
+    assert "pip" in caught.value.hint
+    assert not list(tmp_path.iterdir())

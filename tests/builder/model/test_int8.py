@@ -1,0 +1,492 @@
+"""int8 conversion: what is exact is exact, what is rescaled errs as little as it may."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flatbuffers
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from builder import build
+from builder.base.console import Console
+from builder.base.errors import ModelError
+from builder.base.paths import ROOT
+from builder.build import SAMPLE
+from builder.model import agreement, resolve
+from builder.model.int8 import HINT, requantize
+from builder.model.resolve import NOTHING, Said
+from builder.model.tflite import OPERATORS, signature
+from tests.conftest import HERE, MOBILENET, at_hand
+from tests.support.models import Colours
+from tests.support.quantized import ACTIVATIONS, Array, Network, Value
+
+WEIGHTED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}
+
+
+def parsed(content: bytes) -> Any:
+    return schema.ModelT.InitFromPackedBuf(content)
+
+
+def kinds(content: bytes) -> list[str]:
+    found = parsed(content)
+    codes = [OPERATORS[code.builtinCode] for code in found.operatorCodes]
+    return [codes[operator.opcodeIndex] for operator in found.subgraphs[0].operators]
+
+
+def weighted(content: bytes) -> list[tuple[str, Any]]:
+    """Kind and operator of all that have weights."""
+    pairs = zip(kinds(content), parsed(content).subgraphs[0].operators, strict=True)
+    return [(kind, operator) for kind, operator in pairs if kind in WEIGHTED]
+
+
+def converted(network: Network) -> bytes:
+    found = requantize(network.content(), "m.tflite")
+    assert found is not None
+    return found.content
+
+
+def constant(found: Any, number: int) -> Array:
+    """Content of a constant, in its own type and shape."""
+    tensor = found.subgraphs[0].tensors[number]
+    dtype = {schema.TensorType.UINT8: "u1", schema.TensorType.INT8: "i1"}.get(tensor.type, "<i4")
+    data: Array = found.buffers[tensor.buffer].data.view(dtype).reshape(tensor.shape)
+    return data
+
+
+def values(content: bytes, picture: Array) -> dict[int, Array]:
+    """Every computed tensor with reference kernels: number -> q - z."""
+    interpreter = Interpreter(
+        model_content=content,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
+        experimental_preserve_all_tensors=True,
+    )
+    interpreter.allocate_tensors()
+    source = interpreter.get_input_details()[0]
+    flip = 0 if source["dtype"] == np.uint8 else 0x80
+    interpreter.set_tensor(source["index"], (picture ^ flip).view(source["dtype"]))
+    interpreter.invoke()
+    return {
+        about["index"]: interpreter.get_tensor(about["index"]).astype(int)
+        - about["quantization"][1]
+        for about in interpreter.get_tensor_details()
+        if about["dtype"] in (np.uint8, np.int8)
+    }
+
+
+def bound(found: Any, operator: Any, kind: str, x: dict[int, Array], apart: Array) -> Array | float:
+    """How far one operator's output may move, in steps, given how far its inputs did.
+
+    Rounding two numbers that are d apart gives results at most d + 1 apart, and kernels may round
+    ties each their way: that is the 1 below. In front of it stands what comes in, `apart` per
+    input, times the operator's gain; for weights with the multiplier m = input scale * weight scale
+    / output scale, at most m * sum |w| per channel. A rescaled channel, with a largest weight of
+    p > 127 steps, errs by up to half a new step, p / 127 / 2, in each weight and the bias.
+    """
+    tensors = found.subgraphs[0].tensors
+    inputs, output = operator.inputs, operator.outputs[0]
+    scales = [float(tensors[i].quantization.scale[0]) for i in inputs if tensors[i].quantization]
+    gain = scales[0] / float(tensors[output].quantization.scale[0])
+    if kind in WEIGHTED:
+        axis = WEIGHTED[kind]
+        centred = constant(found, inputs[1]).astype(int) - tensors[inputs[1]].quantization.zeroPoint
+        rows = np.moveaxis(centred, axis or 0, 0).reshape(centred.shape[axis or 0], -1)
+        peaks = abs(rows).max(1) if axis is not None else abs(rows).max()
+        half = np.where(peaks > 127, peaks / 127 / 2, 0.0)
+        errors = half * (rows.shape[1] * abs(x[inputs[0]]).max() + 1)
+        sums: Array = gain * scales[1] * (abs(rows).sum(1) * apart[0] + errors) + 1
+        return sums
+    if kind in ("RESHAPE", "SQUEEZE", "PAD", "PADV2", "MAX_POOL_2D"):
+        return float(apart[0])
+    if kind == "SOFTMAX":  # the slope of p is p (1 - p) <= 1/4 in the distance of two logits
+        gain /= 2
+    if kind == "MUL":
+        large = [abs(x[i]).max() for i in inputs]
+        product = apart[0] * large[1] + apart[1] * large[0] + apart[0] * apart[1]
+        return float(gain * scales[1] * product + 1)
+    steps = float(tensors[output].quantization.scale[0])
+    gains = [scale / steps for scale in scales] if kind in ("ADD", "SUB", "CONCATENATION") else gain
+    moved = apart[: np.size(gains)] * gains
+    return float(moved.max() + 2 if kind == "CONCATENATION" else moved.sum() + 1)
+
+
+def check_all_layers(content: bytes, result: bytes, picture: Array, exact: bool) -> None:
+    """Hold every tensor to its bound.
+
+    With exact weights the reference kernels give the same bits, but where int8 rounds otherwise:
+    halves in average pools, and inputs of a concatenation that are requantized. (Multipliers
+    may differ by 1e-7, as one is a product in float32: one element per layer is forgiven.)
+    """
+    found = parsed(content)
+    before, after = values(content, picture), values(result, picture)
+    for operator, kind in zip(found.subgraphs[0].operators, kinds(content), strict=True):
+        apart = np.array([abs(before[i] - after[i]).max() for i in operator.inputs if i in before])
+        output = operator.outputs[0]
+        moved = abs(before[output] - after[output])
+        limit = bound(found, operator, kind, before, apart)
+        assert (moved <= limit).all(), (kind, moved.max(), limit)
+        if exact and not apart.any() and kind not in ("AVERAGE_POOL_2D", "CONCATENATION"):
+            assert (moved > 0).sum() <= 1, kind
+
+
+def grow(network: Network, draw: Callable[..., Any], wide: float) -> None:
+    """Append one random layer."""
+    other: Value = network.last
+    height, width = network.last.shape[1:3]
+    kind = draw(
+        st.sampled_from(
+            ["conv", "depthwise", "AVERAGE_POOL_2D", "MAX_POOL_2D", "ADD", "SUB", "MUL"]
+            + ["RELU", "RELU6", "concat", "pad", "residual"]
+        )
+    )
+    if kind in ("conv", "depthwise"):
+        kernel = draw(st.sampled_from([1, 3] if min(height, width) > 2 else [1]))
+        shape = {
+            "kernel": kernel,
+            "stride": draw(st.sampled_from([1, 2])),
+            "same": draw(st.booleans()),
+            "activation": draw(st.sampled_from(ACTIVATIONS)),
+            "wide": wide,
+        }
+        if kind == "conv":
+            network.convolution(draw(st.integers(1, 6)), **shape)
+        else:
+            network.depthwise(draw(st.sampled_from([1, 2])), **shape)
+    elif kind.endswith("POOL_2D"):
+        network.pool(kind)
+    elif kind in ("ADD", "SUB", "MUL"):
+        network.combine(kind)
+    elif kind == "pad":
+        network.pad(draw(st.sampled_from([None, 0, 77])))
+    elif kind.startswith("RELU"):
+        network.relu(kind)
+    else:
+        network.convolution(other.shape[3], 3, wide=wide)
+        network.concatenation(other) if kind == "concat" else network.combine("ADD", other)
+
+
+@st.composite
+def networks(draw: Callable[..., Any], wide: float) -> Network:
+    network = Network(draw(st.integers(0, 2**32 - 1)))
+    network.convolution(4, wide=wide)
+    for _ in range(draw(st.integers(0, 4))):
+        grow(network, draw, wide)
+    draw(st.sampled_from([network.mean, network.reshape, network.squeeze]))()
+    network.dense(5, wide)
+    network.probabilities(draw(st.sampled_from(["SOFTMAX", "LOGISTIC"])))
+    return network
+
+
+@given(networks(wide=0.5))
+@settings(max_examples=150, deadline=None)
+def test_no_layer_moves_further_than_rounding_explains(network: Network) -> None:
+    picture = network.random.integers(0, 256, network.source.shape, np.uint8)
+    check_all_layers(network.content(), converted(network), picture, exact=False)
+
+
+@given(networks(wide=0.0))
+@settings(max_examples=75, deadline=None)
+def test_exact_channels_are_exact(network: Network) -> None:
+    found = requantize(network.content(), "m.tflite")
+    assert found is not None and found.rescaled == 0 and found.error == 0
+    picture = network.random.integers(0, 256, network.source.shape, np.uint8)
+    check_all_layers(network.content(), found.content, picture, exact=True)
+
+
+@given(networks(wide=0.5))
+@settings(max_examples=50, deadline=None)
+def test_weights_and_figures(network: Network) -> None:
+    """Exact channels hold q - z and the old scale; the others err by half a new step at most."""
+    content = network.content()
+    found = requantize(content, "m.tflite")
+    assert found is not None
+    old, new = parsed(content), parsed(found.content)
+    channels, rescaled, largest = 0, 0, 0.0
+    for (kind, was), (_, now) in zip(weighted(content), weighted(found.content), strict=True):
+        axis = WEIGHTED[kind]
+        q, w = constant(old, was.inputs[1]), constant(new, now.inputs[1])
+        about = old.subgraphs[0].tensors[was.inputs[1]].quantization
+        fresh = new.subgraphs[0].tensors[now.inputs[1]].quantization
+        assert w.dtype == np.int8 and not fresh.zeroPoint.any()
+        centred = np.moveaxis(q.astype(int) - about.zeroPoint[0], axis or 0, 0)
+        w = np.moveaxis(w.astype(int), axis or 0, 0)
+        biases = constant(old, was.inputs[2]), constant(new, now.inputs[2])
+        if axis is None:
+            centred, w, biases = centred[None], w[None], (biases[0][None], biases[1][None])
+        assert len(fresh.scale) == len(centred)
+        assert len(centred) == 1 or fresh.quantizedDimension == axis
+        for c, scale in enumerate(fresh.scale):
+            ratio = float(scale) / float(about.scale[0])
+            error = abs(w[c] * ratio - centred[c]).max()
+            channels += 1
+            if abs(centred[c]).max() <= 127:
+                assert ratio == 1 and error == 0
+                assert (biases[0][c] == biases[1][c]).all()
+            else:
+                assert ratio == pytest.approx(abs(centred[c]).max() / 127)
+                assert abs(w[c]).max() == 127
+                assert error <= ratio / 2 + 1e-4
+                assert (abs(biases[1][c] * ratio - biases[0][c]) <= ratio / 2 + 1e-2).all()
+                rescaled += 1
+                largest = max(largest, error)
+    assert (found.channels, found.rescaled) == (channels, rescaled)
+    assert found.error == pytest.approx(largest, abs=1e-4)
+
+
+def test_the_file_is_whole() -> None:
+    """No uint8 is left; constants are aligned as the schema asks; codes and versions are right."""
+    network = Network(1)
+    network.convolution()
+    result = converted(network.classifier())
+    found = parsed(result)
+    types = {tensor.type for tensor in found.subgraphs[0].tensors}
+    assert types == {schema.TensorType.INT8, schema.TensorType.INT32}
+    versions = {OPERATORS[code.builtinCode]: code.version for code in found.operatorCodes}
+    assert versions == {"CONV_2D": 3, "MEAN": 2, "FULLY_CONNECTED": 4, "SOFTMAX": 2}
+    assert all(code.deprecatedBuiltinCode == code.builtinCode for code in found.operatorCodes)
+    root = schema.Model.GetRootAs(result)
+    starts = [
+        table.Vector(table.Offset(4))
+        for table in (root.Buffers(i)._tab for i in range(root.BuffersLength()))
+        if table.Offset(4)
+    ]
+    assert len(starts) == 5 and not any(start % 16 for start in starts)
+    assert requantize(result, "again") is None
+
+
+def test_what_goes_as_it_is(tmp_path: Path, console: Console) -> None:
+    path = resolve.resolve_model("efficientnet_lite0", NOTHING, console).path
+    assert requantize(path.read_bytes(), path.name) is None
+    for dtype in ("float32", "int8", "uint8"):
+        content = Colours(dtype, softmax=True).write(tmp_path / "m.tflite").read_bytes()
+        assert requantize(content, "m.tflite") is None
+
+
+def test_weights_and_biases_that_are_shared() -> None:
+    """By operators with inputs of other scales, by an addition, and by a tensor on their buffer."""
+    network = Network(3, (1, 6, 6, 4))
+    network.depthwise(kernel=1, wide=1.0)
+    number, bias = (int(i) for i in network.operators[0].inputs[1:])
+    about = network.tensors[number].quantization
+    shared = Value(number, (1, 1, 1, 4), float(about.scale[0]), int(about.zeroPoint[0]))
+    network.depthwise(kernel=1, weights=shared)
+    network.operators[1].inputs[2] = bias
+    network.combine("ADD", shared)
+    twin = network.tensor(shared.shape, "uint8", 0.01, 7)
+    network.tensors[twin.number].buffer = network.tensors[number].buffer
+    network.combine("ADD", twin)
+    content = network.classifier().content()
+    result = converted(network)
+    old, new = parsed(content), parsed(result)
+    first, second, third, fourth, *_ = new.subgraphs[0].operators
+    assert first.inputs[1] == second.inputs[1] != third.inputs[1]
+    assert first.inputs[2] != second.inputs[2]
+    for operator in (third, fourth):
+        flipped = constant(new, operator.inputs[1]).view(np.uint8) ^ 0x80
+        assert (flipped == constant(old, number)).all()
+    picture = network.random.integers(0, 256, network.source.shape, np.uint8)
+    check_all_layers(content, result, picture, exact=False)
+
+
+def test_inputs_of_a_concatenation_are_made_alike() -> None:
+    network = Network(5)
+    other = network.convolution()
+    network.convolution()
+    network.concatenation(other)
+    found = kinds(converted(network.classifier()))
+    assert found[2:5] == ["QUANTIZE", "QUANTIZE", "CONCATENATION"]
+
+
+def test_float_at_the_borders() -> None:
+    network = Network(6)
+    network.convolution()
+    network.classifier()
+    source, sink = network.source, network.last
+    network.source = network.tensor(source.shape, "float32")
+    network.operator("QUANTIZE", [network.source], source, schema.QuantizeOptionsT())
+    network.operators.insert(0, network.operators.pop())
+    output = network.tensor(sink.shape, "float32")
+    network.operator("DEQUANTIZE", [sink], output, schema.DequantizeOptionsT())
+    picture = network.random.uniform(-1, 1, source.shape).astype(np.float32)
+    answers = []
+    for content in (network.content(), converted(network)):
+        interpreter = Interpreter(model_content=content)
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture)
+        interpreter.invoke()
+        answers.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+    assert answers[0].dtype == np.float32 and abs(answers[0] - answers[1]).max() <= 0.05
+
+
+def _computed_weights(network: Network) -> None:
+    network.tensors[network.operators[0].inputs[1]].buffer = 0
+
+
+def _hybrid(network: Network) -> None:
+    network.tensors[network.source.number].type = schema.TensorType.FLOAT32
+    network.tensors[network.source.number].quantization = None
+
+
+def _per_channel(network: Network) -> None:
+    about = network.tensors[network.operators[0].inputs[1]].quantization
+    about.scale, about.zeroPoint = np.full(4, 0.1, np.float32), np.full(4, 3, np.int64)
+
+
+def _sparse(network: Network) -> None:
+    network.tensors[network.operators[0].inputs[1]].sparsity = schema.SparsityParametersT()
+
+
+def _bare(network: Network) -> None:
+    network.tensors[network.operators[0].outputs[0]].quantization = None
+
+
+def _float_bias(network: Network) -> None:
+    network.tensors[network.operators[0].inputs[2]].type = schema.TensorType.FLOAT32
+
+
+def _unknown(network: Network) -> None:
+    network.operator("TANH", [network.last], network.activation(network.last.shape, 1 / 128))
+
+
+def _softmax(network: Network) -> None:
+    network.tensors[network.last.number].quantization.scale[0] = 1 / 255
+
+
+def _pool(network: Network) -> None:
+    output = network.activation((1, 4, 4, 3), 1 / 64, 5)
+    options = schema.Pool2DOptionsT(strideW=2, strideH=2, filterWidth=2, filterHeight=2)
+    network.operator("MAX_POOL_2D", [network.source], output, options)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "where", "expected", "found"),
+    [
+        (_computed_weights, "operator 0, CONV_2D", "constant weights", "(t1): uint8, scale"),
+        (_hybrid, "operator 0, CONV_2D", "a dense uint8 tensor", "tensor 0 (t0): float32"),
+        (_per_channel, "operator 0, CONV_2D", "one scale and", "(t1): uint8, scale of 4 values"),
+        (_sparse, "operator 0, CONV_2D", "a dense uint8 tensor", "sparse"),
+        (_bare, "operator 0, CONV_2D", "one scale and", "(t2): uint8"),
+        (_float_bias, "operator 0, CONV_2D", "a constant int32 bias", "(t3): float32"),
+        (_unknown, "operator 4, TANH", "one of ADD, AVERAGE_POOL_2D", "TANH"),
+        (_softmax, "operator 3, SOFTMAX", "scale 1/256 and zero point 0", "scale 0.00392157"),
+        (_pool, "operator 4, MAX_POOL_2D", "the quantization of tensor", "tensor 0 (t0): uint8"),
+    ],
+)
+def test_what_cannot_be_proven_is_refused(
+    spoil: Callable[[Network], None], where: str, expected: str, found: str
+) -> None:
+    network = Network(7)
+    network.convolution()
+    network.classifier()
+    spoil(network)
+    with pytest.raises(ModelError) as caught:
+        requantize(network.content(), "m.tflite")
+    said = str(caught.value)
+    assert said.startswith(f"m.tflite: {where}")
+    assert expected in said.partition(": expected ")[2].partition(", found ")[0]
+    assert found in said.partition(", found ")[2]
+    assert caught.value.hint == HINT
+
+
+def test_broken_files_and_several_graphs() -> None:
+    network = Network(8)
+    network.convolution()
+    content = network.classifier().content()
+    network.operators[1].inputs[0] = 99
+    with pytest.raises(ModelError, match="broken TFLite model .* MEAN uses tensor 99 of "):
+        requantize(network.content(), "m.tflite")
+    twice = parsed(content)
+    twice.subgraphs *= 2
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(twice.Pack(builder), b"TFL3")
+    with pytest.raises(ModelError, match="expected one subgraph, found 2"):
+        requantize(bytes(builder.Output()), "m.tflite")
+
+
+SETTINGS = {
+    "name": "m",
+    "crop": 0.875,
+    "mean": [128.0],
+    "std": [128.0],
+    "activation": "",
+    "size": [16, 16, 3],
+    "labels": [f"class {number}" for number in range(10)],
+}
+
+
+def test_a_wrong_conversion_does_not_pass(tmp_path: Path) -> None:
+    network = Network(9, (1, 16, 16, 3))
+    network.convolution(8)
+    network.classifier()
+    result = converted(network)
+    paths = [tmp_path / name for name in ("old.tflite", "new.tflite", "wrong.tflite", "bad.tflite")]
+    paths[0].write_bytes(network.content())
+    paths[1].write_bytes(result)
+    agreed = agreement.check(paths[0], paths[1], SETTINGS, SAMPLE)
+    assert agreed.pictures == 9
+    assert agreed == agreement.check(paths[0], paths[1], SETTINGS, SAMPLE)
+    bias = parsed(result).subgraphs[0].operators[2].inputs[2]
+    data = constant(parsed(result), bias).tobytes()
+    at = result.index(data)
+    paths[2].write_bytes(result[:at] + data[::-1] + result[at + len(data) :])
+    with pytest.raises(ModelError, match=r"disagrees on the picture .*expected class \d") as caught:
+        agreement.check(paths[0], paths[2], SETTINGS, SAMPLE)
+    assert caught.value.hint == HINT
+    paths[3].write_bytes(result[: len(result) // 2])
+    with pytest.raises(ModelError, match="the int8 model does not run"):
+        agreement.check(paths[0], paths[3], SETTINGS, SAMPLE)
+
+
+def test_the_real_mobilenet(tmp_path: Path, console: Console) -> None:
+    if not MOBILENET.exists():
+        pytest.skip("no MobileNet v1 beside the checkout")
+    found = requantize(MOBILENET.read_bytes(), MOBILENET.name)
+    assert found is not None
+    assert (found.channels, found.rescaled) == (11945, 68)
+    assert 0.5 < found.error <= 1
+    (tmp_path / "m.tflite").write_bytes(found.content)
+    source = signature(tmp_path / "m.tflite").inputs[0]
+    assert (source.dtype, source.zero_point) == ("int8", 0)
+    about = resolve.resolve_model(str(MOBILENET), NOTHING, console).settings
+    steps = (np.arange(256) - about["mean"][0]) / about["std"][0] / source.scale
+    assert (np.rint(steps) + source.zero_point == np.arange(-128, 128)).all()
+    agreed = agreement.check(MOBILENET, tmp_path / "m.tflite", about, SAMPLE)
+    assert agreed.probability <= 0.06 and agreed.steps <= 0.1
+
+
+def test_a_zip_with_and_without(tmp_path: Path, console: Console) -> None:
+    """Through the command line's own process, and through the build."""
+    network = Network(11, (1, 24, 24, 3))
+    network.convolution(8, wide=0.0)
+    network.convolution(8, wide=0.2)
+    path = tmp_path / "tiny.tflite"
+    path.write_bytes(network.classifier(wide=0.0).content())
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(f"class {number}" for number in range(10)))
+    wishes = build.Wishes(
+        (HERE,), tmp_path / "a.zip", str(path), Said(labels), provider=at_hand(), keep=False
+    )
+    outcome = build.build(wishes, console)
+    figures = outcome.model["requantized"]
+    assert figures["channels"] == 17 and figures["agreement"]["pictures"] == 9
+    assert outcome.model["source"].endswith(", converted to int8")
+    options = ["--model", path, "--labels", labels, "--output", tmp_path / "b.zip", "--no-keep"]
+    command = [sys.executable, "build_zip.py", *map(str, options), "--runtime", at_hand(), "--json"]
+    done = subprocess.run(
+        [*command, "--no-requantize"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    report = json.loads(done.stdout)
+    assert report["model"]["requantized"] is None
+    assert "int8 weights" not in done.stderr
+    for python, answer in outcome.smoke.items():
+        asis = report["smoke"][python]["results"][0]
+        assert answer["results"][0]["probability"] == pytest.approx(asis["probability"], abs=0.1)

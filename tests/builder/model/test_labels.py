@@ -1,0 +1,263 @@
+"""Label files of all usual forms: a name finds its place, or the file is refused with numbers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.base.errors import ModelError
+from builder.base.paths import MODELS
+from builder.model import labels
+from builder.model.metadata import AXIS_LABELS, VALUE_LABELS, File, Metadata
+
+COLOURS = ["red", "green", "blue"]
+TEXT = "red\ngreen\nblue\n"
+
+
+def fit(content: str | bytes, classes: int = 3, name: str = "l.txt") -> labels.Labels:
+    data = content.encode() if isinstance(content, str) else content
+    return labels.fit(data, name, classes)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        TEXT,
+        TEXT.replace("\n", "\r\n") + "\r\n\r\n",
+        TEXT.replace("\n", "\r"),
+        b"\xef\xbb\xbf" + TEXT.encode(),
+        TEXT.encode("utf-16"),
+        TEXT.encode("utf-16-le"),
+        TEXT.encode("utf-16-be"),
+        "0 red\n1 green\n2 blue\n",
+        "1 red\n2 green\n3 blue\n",
+        "0: red\n1: green\n2: blue",
+        "0,red\n1,green\n2,blue\n\n",
+        "0\tred\n1\tgreen\n2\tblue",
+        "0. red\n1. green\n2. blue",
+        '"0": "red",\n"1": "green",\n"2": "blue"',
+        "2 blue\n0 red\n\n1 green\n",
+        "# the colours\nred\ngreen\nblue",
+        "index,name\n0,red\n1,green\n2,blue",
+        "label\nred\ngreen\nblue",
+        '["red", "green", "blue"]',
+        '{"0": "red", "1": "green", "2": "blue"}',
+        '{"2": "blue", "1": "green", "0": "red"}',
+        '{"red": 0, "green": 1, "blue": 2}',
+        '{"id2label": {"0": "red", "1": "green", "2": "blue"}, "label2id": {"red": 0}}',
+        '{"classes": ["red", "green", "blue"]}',
+        '[{"id": 1, "name": "green"}, {"id": 0, "name": "red"}, {"id": 2, "name": "blue"}]',
+        "0 -> red\n1 -> green\n2 -> blue",
+        "(0) red\n(1) green\n(2) blue",
+        "[2] blue\n[0] red\n[1] green",
+        "class 0: red\nclass 1: green\nclass 2: blue",
+        "0_red\n1_green\n2_blue",
+        "green: 1\nblue: 2\nred: 0",
+        "red\t0\ngreen\t1\nblue\t2",
+        "red,\ngreen,\nblue,",
+        "'red',\n'green',\n'blue'",
+        "id name\n2 blue\n0 red\n1 green",
+        "['red',\n 'green',\n 'blue']",
+        "{0: 'red',\n 1: 'green',\n 2: 'blue'}",
+        '["red", "green", "blue",]',
+        '[[2, "blue"], [0, "red"], [1, "green"]]',
+        "red,0\nblue,2\ngreen,1",
+        "{0: 'red',\n 2: 'blue',\n 1: 'green'}",
+        '{"model": {"config": {"id2label": {"0": "red", "1": "green", "2": "blue"}}}}',
+        '{"class_indices": {"blue": 2, "red": 0, "green": 1}}',
+        '{"categories": [{"id": 1, "name": "red"}, {"id": 3, "name": "blue"}, '
+        '{"id": 2, "name": "green"}]}',
+    ],
+)
+def test_forms(content: str | bytes) -> None:
+    assert fit(content).names == COLOURS
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "index,name\n0,red\n1,green\n2,blue\n",
+        "id;label\r\n2;blue\r\n0;red\r\n1;green\r\n",
+        "red,0\ngreen,1\nblue,2\n",
+        'class_index,class_name,hex\n0,"red","#f00"\n1,green,#0f0\n2,blue,#00f\n',
+        "name\nred\ngreen\nblue\n",
+        "name,hex\nred,#f00\ngreen,#0f0\nblue,#00f\n",
+        "name,r,code\nred,255,0\nblue,0,2\ngreen,0,1\n",
+        "sep=;\n0;red\n1;green\n2;blue",
+        ",label\n0,red\n2,blue\n1,green",
+        ",id,label\n0,2,blue\n1,0,red\n2,1,green",
+        "Nr,Farbe\n1,green\n0,red\n2,blue",
+        "n01440764,red\nn01443537,green\nn01484850,blue",
+        TEXT,
+    ],
+)
+def test_csv(content: str) -> None:
+    assert fit(content, name="l.csv").names == COLOURS
+
+
+def test_commas_in_csv_and_text() -> None:
+    assert fit('0,"blue, dark"\n1,red\n', 2, "l.csv").names == ["blue, dark", "red"]
+    assert fit("tench, Tinca tinca\ngoldfish\n", 2).names == ["tench, Tinca tinca", "goldfish"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("0 red\n2 blue\n", r"2 classes of 3, and none for number 1 \(0 is in line 1, 2 is in l"),
+        ("0: red\n1: green\n5: blue", "none for numbers 2, 3 and 4 .1 is in line 2, 5 is in lin"),
+        ("0 red\n1 green\n1 blue", "the number 1 twice, in lines 2 and 3"),
+        ("0 red\n1 green\nblue", "numbers 2 of its 3 names, but not 'blue' in line 3"),
+        ("red\ngreen\n", r"expected 3 names, .*, found 2 \(lines 1 to 2 of l.txt\)"),
+        ("a\nb\nc\nd\n", r"expected 3 names, .*, found 4 \(lines 1 to 4"),
+        ("a\n\nb\n\nc\n", "found 5 lines in l.txt, of which lines 2 and 4 are blank"),
+        ("background\nred\n", r"expected 3 names, .*, found 2"),
+        ("0 red\n1 green\n2 blue\n3 x\n", "expected 3 names, .*, found 4"),
+        ('["red", "green"]', "expected 3 names, .*, found 2"),
+        ('{"0": "red", "2": "green", "3": "blue"}', "none for number 1"),
+        ('{"0": "red", "0": "green", "1": "blue"}', "'0' twice"),
+        ('{"model_type": "vit"}', "a JSON dictionary with the keys model_type"),
+        ('[["red"], ["green"]]', "a JSON list with"),
+        ('["red", "green", "blue"', r"expected 3 names, .*, found 1"),
+        ('{"0": "red"', "l.txt is no JSON"),
+        ('{"id": 0, "name": "red"}\n{"id": 1, "name": "green"}', "l.txt is no JSON"),
+        ('{"a":' * 100_000, "too many levels"),
+        ('{"red": 0.5, "green": 1.5}', "a JSON dictionary with the keys red, green"),
+        (
+            '{"id2label": {"0": "red", "1": "green"}, "label2id": {"red": 1, "green": 0}}',
+            "contradicts itself: 'red' is number 0 in id2label, 1 in label2id",
+        ),
+        ("red 2\ngreen 0\nblue 1", "end in numbers, which are not those of their lines"),
+        ("- red\n- green\n- blue", "YAML"),
+        ("nc: 3\nnames: ['red', 'green', 'blue']", "YAML"),
+        ("<!doctype html>", "an HTML or XML page"),
+        ('item {\n  id: 1\n  name: "red"\n}', "protocol buffers' text form"),
+        ("names:\n- red\n", "YAML"),
+        ("", "an empty file"),
+        (" \n\n", "an empty file"),
+        (b"caf\xe9\nb\nc", "the byte 0xe9 in line 1"),
+        (b"a\nb\0\nc", "zero bytes"),
+    ],
+)
+def test_refused(content: str | bytes, said: str) -> None:
+    with pytest.raises(ModelError, match=said) as caught:
+        fit(content)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a,b,c\nd,e,f\ng,h,i\n", "CSV with 3 columns"),
+        ("a,b\nc,d\n", "two columns"),
+        ("index,name\n0,red\nx,green\n", "'x,green' in line 3"),
+        ('0,"' + "x" * 200_000 + '"\n1,green\n2,blue', "CSV that cannot be read"),
+    ],
+)
+def test_csv_that_is_refused(content: str, said: str) -> None:
+    with pytest.raises(ModelError, match=said):
+        fit(content, name="l.csv")
+
+
+def test_numbers_that_are_names_stay() -> None:
+    read = fit("7 up\n3 musketeers\n", 2)
+    assert read.names == ["7 up", "3 musketeers"]
+    assert "taken for parts of the names" in read.notes[0]
+    assert fit("zero\n7 up\nanother\n").names[1] == "7 up"
+    assert fit("0\n1\n2\n").names == ["0", "1", "2"]
+    assert fit("digit 0\ndigit 1\ndigit 2").names == ["digit 0", "digit 1", "digit 2"]
+    assert fit("red 0\ngreen 1\nblue 2").names[0] == "red 0"
+
+
+def test_a_blank_line_is_a_place() -> None:
+    read = fit("red\n\nblue\n")
+    assert read.names == ["red", "class 1", "blue"]
+    assert "no name for class 1" in read.notes[0]
+
+
+def test_wordnet_ids() -> None:
+    read = fit("background\nn01440764 tench, Tinca tinca\n", 2)
+    assert read.names == ["background", "tench, Tinca tinca"]
+    assert read.wordnet_ids == ["", "n01440764"]
+    assert read.background == 0
+    keras = fit('{"0": ["n01440764", "tench"], "1": ["n01443537", "goldfish"]}', 2)
+    assert keras.wordnet_ids == ["n01440764", "n01443537"]
+
+
+@given(st.lists(st.text(st.characters(categories=["L"]), min_size=1), min_size=2, max_size=20))
+def test_the_form_makes_no_difference(names: list[str]) -> None:
+    count = len(names)
+    numbered = "\n".join(f"{number} {name}" for number, name in enumerate(names))
+    assert fit(numbered, count).names == names
+    assert fit(json.dumps(names), count).names == names
+    assert fit(json.dumps(dict(enumerate(names))), count).names == names
+
+
+def test_imagenet_in_the_long_form() -> None:
+    content = (MODELS / "labels.txt").read_bytes()
+    read = labels.fit(content, "labels.txt", 1000)
+    assert read.names[388] == ("giant panda, panda, panda bear, coon bear, Ailuropoda melanoleuca")
+    assert read.wordnet_ids[388] == "n02510455"
+    assert read.wordnet_ids == sorted(set(read.wordnet_ids))
+    assert read.background is None
+
+
+def test_background_is_put_in_front_of_imagenet_only() -> None:
+    thousand = "\n".join(f"class name {n}" for n in range(1000))
+    read = fit(thousand, 1001)
+    assert read.names[:2] == ["background", "class name 0"]
+    assert read.background == 0 and "'background'" in read.notes[0]
+    with pytest.raises(ModelError, match="expected 101 names, .*, found 100") as caught:
+        fit("\n".join(f"name {n}" for n in range(100)), 101)
+    assert "--background yes" in caught.value.hint
+    with pytest.raises(ModelError, match="expected 1001 names"):
+        labels.fit(thousand.encode(), "l.txt", 1001, background=False)
+    read = labels.fit(b"red\ngreen\n", "l.txt", 3, background=True)
+    assert (read.names, read.background) == (["background", "red", "green"], 0)
+    read = labels.fit(TEXT.encode(), "l.txt", 3, background=True)
+    assert (read.names, read.background) == (COLOURS, 0)
+    read = labels.fit(b"background\nred\n", "l.txt", 2, background=False)
+    assert (read.names, read.background) == (["background", "red"], None)
+
+
+def chosen(*files: tuple[str, str, str], locale: str = "", present: bool = True) -> str:
+    """The name of the file that is taken of those in a model."""
+    metadata = Metadata(
+        files=tuple(File(*each) for each in files) if present else (),
+        archive={name: name.encode() for name, _, _ in files},
+        present=present,
+    )
+    found = labels.inside(metadata, "m.tflite", locale)
+    return found[0] if found else ""
+
+
+def test_labels_inside_a_model_by_type() -> None:
+    score, axis = ("a.txt", "score calibration", ""), ("b.txt", AXIS_LABELS, "")
+    assert chosen(score, axis) == "b.txt"
+    assert chosen(("v.txt", VALUE_LABELS, ""), axis) == "b.txt"
+    assert chosen(("v.txt", VALUE_LABELS, ""), score) == "v.txt"
+    assert chosen(score, ("labels.txt", "of no stated type", "")) == ""
+    names = [(name, "", "") for name in ("notes.txt", "labels.txt", "score_calibration.txt")]
+    assert chosen(*names, present=False) == "labels.txt"
+    assert chosen(names[0], present=False) == ""
+
+
+def test_labels_inside_a_model_by_locale() -> None:
+    files = [
+        (f"labels{mark}.txt", AXIS_LABELS, locale)
+        for mark, locale in (("_de", "de"), ("", ""), ("_en", "en"), ("_pt", "pt-BR"))
+    ]
+    assert chosen(*files) == "labels.txt"
+    assert chosen(files[0], files[2]) == "labels_en.txt"
+    assert chosen(*files, locale="de") == "labels_de.txt"
+    assert chosen(*files, locale="pt_br") == chosen(*files, locale="pt") == "labels_pt.txt"
+    assert chosen(files[0]) == "labels_de.txt"
+    assert chosen(files[0], files[1], present=False) == "labels.txt"
+    with pytest.raises(ModelError, match=r"nothing says which counts: labels_de.txt \(de\)"):
+        chosen(files[0], files[3])
+    with pytest.raises(ModelError, match="--locale fr: m.tflite has labels in labels_de.txt"):
+        chosen(*files, locale="fr")
+    with pytest.raises(ModelError, match="several label files"):
+        chosen(("a.txt", AXIS_LABELS, ""), ("b.txt", AXIS_LABELS, ""))

@@ -1,0 +1,126 @@
+"""A model's operators and versions, against what each interpreter registers."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from builder import build
+from builder.base import data
+from builder.base.console import Console
+from builder.base.errors import ModelError
+from builder.model import operators
+from builder.model.preprocessing import Normalization
+from builder.model.resolve import Said
+from builder.model.tflite import Signature, packed, parsed, signature_of
+from builder.packages import registered
+from tests.conftest import HERE
+from tests.support.graphs import Graph
+from tests.support.heads import Small
+
+
+def of(**versions: int) -> Signature:
+    """A model that says it needs these."""
+    return Signature((), (), (), versions)
+
+
+def dense(weights: str, scales: int, version: int = 12) -> Signature:
+    """One dense layer of float32 inputs, with weights of a type and number of scales."""
+    graph = Graph()
+    source = graph.tensor((1, 4), "float32")
+    data_ = np.ones((3, 4), weights)
+    kernel = graph.tensor((3, 4), weights, 0.5, 0, data_)
+    if scales > 1:
+        graph.tensors[-1].quantization = schema.QuantizationParametersT(
+            scale=np.full(scales, 0.5, np.float32), zeroPoint=np.zeros(scales, np.int64)
+        )
+    sink = graph.tensor((1, 3), "float32")
+    options = schema.FullyConnectedOptionsT()
+    graph.operator("FULLY_CONNECTED", [source, kernel], sink, options, version)
+    return signature_of(graph.file([source], [sink]), "m.tflite")
+
+
+def test_what_the_wheels_register() -> None:
+    """The table is that of the pinned wheels, and of the interpreter in this environment."""
+    [pin] = [each for each in data.pins()["wheels"]["package"] if each["name"] == "ai-edge-litert"]
+    pinned = {each["version"] for each in pin["files"].values()}
+    assert pinned == {registered.table()["ai-edge-litert"]["version"]} == {version(pin["name"])}
+    assert registered.wheels() == registered.probe()
+
+
+def test_operators_that_are_listed_count_used_or_not(tmp_path: Path) -> None:
+    """An interpreter looks for them all when it loads the model."""
+    made = parsed(Small().write(tmp_path / "m.tflite").read_bytes(), "m.tflite")
+    number = schema.BuiltinOperator.CUMSUM
+    made.operatorCodes.append(schema.OperatorCodeT(min(number, 127), None, 1, number))
+    listed = signature_of(packed(made), "m.tflite")
+    assert operators.missing(listed, registered.compiled("classifier")) == [
+        "CUMSUM version 1 (it has none)"
+    ]
+
+
+def test_what_is_compiled() -> None:
+    ours, everything = registered.compiled("classifier"), registered.compiled("all")
+    assert ours["FULLY_CONNECTED"] == 12
+    assert ours["SOFTMAX"] == everything["SOFTMAX"] == 3
+    assert set(ours) < set(everything)
+    assert all(ours[name] <= everything[name] for name in set(ours) - {"FULLY_CONNECTED"})
+
+
+def test_names_and_versions_are_compared() -> None:
+    ours = registered.compiled("classifier")
+    assert operators.missing(of(CONV_2D=7, SOFTMAX=3), ours) == []
+    assert operators.missing(of(CONV_2D=8), ours) == ["CONV_2D version 8 (it has 1 to 7)"]
+    assert operators.missing(of(CUMSUM=1), ours) == ["CUMSUM version 1 (it has none)"]
+    with pytest.raises(ModelError, match=r"CONV_2D version 8 \(it has 1 to 7\)") as caught:
+        operators.check("m.tflite", of(CONV_2D=8), ours, "ours")
+    assert "--runtime wheels" in caught.value.hint and "--ops all" not in caught.value.hint
+    with pytest.raises(ModelError, match="CUMSUM version 1") as caught:
+        operators.check("m.tflite", of(CUMSUM=1), ours, "ours")
+    assert "--ops all" in caught.value.hint and "--runtime wheels" in caught.value.hint
+    with pytest.raises(ModelError, match="SOFTMAX version 99") as caught:
+        operators.check("m.tflite", of(SOFTMAX=99), registered.wheels(), "the wheels")
+    assert "convert the model for an older" in caught.value.hint
+
+
+def test_dense_layers_with_several_scales() -> None:
+    """Version 12 marks them; the compiled kernel has one scale for float32 inputs."""
+    ours = registered.compiled("classifier")
+    assert operators.missing(dense("int8", 1), ours) == []
+    assert operators.missing(dense("int8", 3), registered.wheels()) == []
+    for marked in (3, 12):
+        with pytest.raises(ModelError, match="int8 weights that have several scales") as caught:
+            operators.check("m.tflite", dense("int8", 3, marked), ours, "ours")
+        assert "_experimental_disable_per_channel_quantization_for_dense" in caught.value.hint
+
+
+@pytest.mark.parametrize("provider", ["local", "container", "prebuilt"])
+def test_nothing_is_compiled_that_lacks_an_operator(
+    provider: str, tmp_path: Path, console: Console
+) -> None:
+    """Said before minutes of work, and whether or not the zip is to be invoked."""
+    with pytest.raises(ModelError, match=r"lacks: EXP version 1 .*, SUM version 1") as caught:
+        build.build(wishes(tmp_path, provider), console)
+    assert "--ops all" in caught.value.hint and "--runtime wheels" in caught.value.hint
+    assert not (tmp_path / "a.zip").exists()
+
+
+def test_auto_takes_wheels_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outcome = build.build(wishes(tmp_path, "auto"), Console(quiet=True))
+    assert "needs operators that a compiled interpreter lacks: EXP" in capsys.readouterr().err
+    assert not any(part.name == "tflite-runtime" for part in outcome.audit.parts)
+
+
+def wishes(folder: Path, provider: str) -> build.Wishes:
+    """A build of a model that has its softmax as EXP, SUM and DIV."""
+    names = folder / "labels.txt"
+    names.write_text("a\nb\nc\n")
+    model = Small(head="decomposed").write(folder / "m.tflite")
+    said = Said(names, Normalization((0.0,), (255.0,)))
+    return build.Wishes(
+        (HERE,), folder / "a.zip", str(model), said, provider=provider, smoke=False, keep=False
+    )

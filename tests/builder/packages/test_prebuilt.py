@@ -1,0 +1,247 @@
+"""Compiled packages in a file of a release: made, taken, refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder import build, options
+from builder.base import data
+from builder.base.console import Console
+from builder.base.errors import BuildError, UsageError
+from builder.base.paths import ROOT
+from builder.model.resolve import Said
+from builder.packages import DEFAULT, Options, compiled, prebuilt
+from tests.builder.native.test_compiled import PYTHON, needs_one
+from tests.conftest import HERE
+from tests.support.models import Colours
+from tests.support.server import File, serving
+
+FILES = {
+    "numpy/__init__.py": b"",
+    "numpy/core.so": bytes(range(256)) * 9000,
+    "licences/n.txt": b"L",
+}
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where compiled runtimes are kept: an empty folder."""
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(compiled, "COMPILED", folder)
+    return folder
+
+
+def compile_something() -> Path:
+    """A runtime's folder as a compiler leaves it, with files of our own."""
+    folder = compiled.folder(HERE, DEFAULT)
+    for name, content in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    recipe: dict[str, Any] = {"sources": {}, "operators": [], "compiler": "c++ 12"}
+    for package, (_, source) in compiled.PACKAGES.items():
+        pin = {"package": package, "file": "f", "sha256": "0", "licence": "MIT"}
+        pin |= {"version": "1", "purl": "pkg:generic/x@1", "cpe": ""}
+        recipe["sources"][source] = pin
+        (folder / package).mkdir(exist_ok=True)
+        (folder / "licences" / f"{source}.txt").write_text("L")
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != compiled.ORIGIN
+    }
+
+
+@pytest.fixture
+def exported(cache: Path, tmp_path: Path, console: Console) -> Path:
+    """A file that was made of a runtime, which is there no more."""
+    compile_something()
+    target = tmp_path / "runtime.zip"
+    prebuilt.export(HERE, DEFAULT, target, console)
+    shutil.rmtree(cache)
+    return target
+
+
+def test_there_and_back(cache: Path, tmp_path: Path, console: Console) -> None:
+    folder = compile_something()
+    before = contents(folder)
+    one, other = tmp_path / "one.zip", tmp_path / "other.zip"
+    sha256 = prebuilt.export(HERE, DEFAULT, one, console)
+    assert sha256 == hashlib.sha256(one.read_bytes()).hexdigest()
+    for path in folder.rglob("*"):  # another time, other rights, another order
+        path.touch()
+        path.chmod(0o700)
+    assert prebuilt.export(HERE, DEFAULT, other, console) == sha256
+    assert one.stat().st_size < 200_000 < sum(map(len, before.values()))
+    shutil.rmtree(cache)
+    runtime = prebuilt.provide(HERE, Options(prebuilt=str(one)), console)
+    assert contents(runtime.folder) == before
+    assert runtime.origin == f"prebuilt, from one.zip (sha256 {sha256})"
+    assert any(sha256 in note for note in console.notes)
+    # From now on it is there, and says where it is from; exporting it again gives the same file.
+    assert compiled.auto(HERE, DEFAULT, console).origin == runtime.origin
+    assert prebuilt.export(HERE, DEFAULT, other, console) == sha256
+
+
+def test_over_http_with_its_hash(cache: Path, exported: Path, console: Console) -> None:
+    content = exported.read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    with serving({"/r/runtime.zip": File(content), "/r/other.zip": File(b"x")}) as server:
+        url = f"{server.url}/r/runtime.zip"
+        for wrong in (url, f"{url}#sha256=12", f"{url}#md5={sha256}"):
+            with pytest.raises(BuildError, match="#sha256=HEX"):
+                prebuilt.provide(HERE, Options(prebuilt=wrong), console)
+        assert server.requests == []
+        with pytest.raises(BuildError, match="expected sha256"):
+            other = f"{server.url}/r/other.zip#sha256={sha256}"
+            prebuilt.provide(HERE, Options(prebuilt=other), console)
+        assert not compiled.finished(HERE, DEFAULT)
+        runtime = prebuilt.provide(HERE, Options(prebuilt=f"{url}#sha256={sha256}"), console)
+    assert runtime.origin == f"prebuilt, from {url} (sha256 {sha256})"
+
+
+def test_pinned_by_the_project(
+    cache: Path, exported: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = hashlib.sha256(exported.read_bytes()).hexdigest()
+    with serving({"/runtime.zip": File(exported.read_bytes())}) as server:
+        pin = {"url": f"{server.url}/runtime.zip", "sha256": sha256, "key": "other"}
+        monkeypatch.setattr(data, "prebuilt", lambda: {HERE: pin})
+        with pytest.raises(BuildError, match="are of recipe other"):
+            prebuilt.provide(HERE, DEFAULT, console)
+        pin["key"] = compiled.recipe_key()
+        assert sha256 in prebuilt.provide(HERE, DEFAULT, console).origin
+        asked = len(server.requests)
+        prebuilt.provide(HERE, DEFAULT, console)  # it is there
+        assert len(server.requests) == asked
+        with pytest.raises(BuildError, match="with --ops all"):
+            prebuilt.provide(HERE, Options("all"), console)
+
+
+def test_no_release_yet(cache: Path, console: Console) -> None:
+    """As the project is now; where it has a release, its pin is whole."""
+    for python, pin in data.prebuilt().items():
+        assert set(pin) == {"url", "sha256", "key"}, python
+    with pytest.raises(BuildError, match="no release has compiled packages") as error:
+        prebuilt.provide(HERE, Options("all"), console)
+    assert "--runtime-from" in error.value.hint
+
+
+def test_nothing_to_export(cache: Path, tmp_path: Path, console: Console) -> None:
+    with pytest.raises(BuildError, match="expected compiled packages") as error:
+        prebuilt.export(HERE, DEFAULT, tmp_path / "a.zip", console)
+    assert "--runtime container" in error.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"runtime.json": None}, "expected a file that --export-runtime made"),
+        ({"runtime.json": b"[1]"}, "expected schema 1"),
+        ({"key": "0123"}, "found key '0123'"),
+        ({"python": "3.9"}, "found python '3.9'"),
+        ({"ops": "all"}, "found ops 'all'"),
+        ({"recipe.json": None}, "it is not complete"),
+        ({"../evil.py": b"x"}, "outside its folder"),
+        ({"/evil.py": b"x"}, "outside its folder"),
+        ({"a\\..\\evil.py": b"x"}, "outside its folder"),
+    ],
+)
+def test_another_file(
+    change: dict[str, bytes | str | None],
+    text: str,
+    cache: Path,
+    exported: Path,
+    tmp_path: Path,
+    console: Console,
+) -> None:
+    with zipfile.ZipFile(exported) as archive:
+        entries: dict[str, bytes] = {name: archive.read(name) for name in archive.namelist()}
+    facts = json.loads(entries["runtime.json"])
+    for name, value in change.items():
+        if value is None:
+            del entries[name]
+        elif isinstance(value, bytes):
+            entries[name] = value
+        else:
+            entries["runtime.json"] = json.dumps({**facts, name: value}).encode()
+    changed = tmp_path / "changed.zip"
+    with zipfile.ZipFile(changed, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    with pytest.raises(BuildError, match=text):
+        prebuilt.provide(HERE, Options(prebuilt=str(changed)), console)
+    assert not cache.exists()
+    assert not (tmp_path / "evil.py").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\0" * 1000])
+def test_no_zip(content: bytes, cache: Path, tmp_path: Path, console: Console) -> None:
+    path = tmp_path / "x.zip"
+    path.write_bytes(content)
+    with pytest.raises(BuildError, match="--export-runtime made"):
+        prebuilt.provide(HERE, Options(prebuilt=str(path)), console)
+    with pytest.raises(BuildError, match="expected a file or an address"):
+        prebuilt.provide(HERE, Options(prebuilt=str(tmp_path / "none")), console)
+
+
+@needs_one
+def test_the_same_zip(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    console: Console,
+    colour_labels: Path,
+    make_zip: Callable[..., Path],
+) -> None:
+    """With packages from a file, byte for byte what it is with packages that were compiled here."""
+    model = Colours("uint8").write(tmp_path / "colours.tflite")
+    archive = make_zip(PYTHON, str(model), str(colour_labels), "local")
+    exported = tmp_path / "runtime.zip"
+    prebuilt.export(PYTHON, DEFAULT, exported, console)
+    monkeypatch.setattr(compiled, "COMPILED", tmp_path / "elsewhere")
+    wishes = build.Wishes(
+        (PYTHON,),
+        tmp_path / "a.zip",
+        str(model),
+        Said(colour_labels),
+        provider="prebuilt",
+        options=Options(prebuilt=str(exported)),
+        smoke=False,
+        keep=False,
+    )
+    build.build(wishes, console)
+    assert (tmp_path / "a.zip").read_bytes() == archive.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--runtime-from", "x.zip"], "--runtime-from goes with --runtime prebuilt"),
+        (["--runtime", "wheels", "--runtime-from", "x"], "goes with --runtime prebuilt"),
+        (["--runtime", "prebuilt", "--engine", "sh"], "--engine does not go with"),
+        (["--export-runtime", "x.zip", "--model", "m"], "--model does not go with"),
+        (["--export-runtime", "x.zip", "--runtime", "local"], "--runtime does not go with"),
+        (["--export-runtime", "x.zip", "--deploy"], "--deploy does not go with"),
+        (["--export-runtime", "/"], "--export-runtime: expected the path of a file"),
+        (["--export-runtime", "tests"], "found the folder tests"),
+        (["--check", "x.zip", "--runtime-from", "y"], "--runtime-from"),
+    ],
+)
+def test_options(arguments: list[str], text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UsageError) as error:
+        options.check(options.parser().parse_args(arguments))
+    assert text in str(error.value)

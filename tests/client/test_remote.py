@@ -1,0 +1,609 @@
+"""`python -m action --url`: against the local server, and against servers that misbehave."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from action.request import MAX_IMAGE_BYTES, Options
+from builder.base.paths import ROOT
+from builder.build import SAMPLE
+from client import batch, cli, remote
+from tests.action.test_web import Server
+from tests.conftest import HERE, encoded, interpreter, plain
+from tests.support.models import Colours
+from tests.support.server import listening
+
+GOOD = {"results": [{"className": "red", "probability": 0.5}]}
+COLOURS = ("red", "lime", "blue", "red", "lime", "blue")
+
+Reply = tuple[int, dict[str, str], Any]
+
+
+@dataclass
+class Fake:
+    """What stands for a deployed function: `replies` in order, then GOOD."""
+
+    url: str = ""
+    about: Reply = (200, {}, {"classes": 3})
+    replies: list[Reply] = field(default_factory=list)
+    always: Reply = (200, {}, GOOD)
+    seconds: float = 0.0
+    seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    most: int = 0
+
+    def posts(self) -> int:
+        return sum(method == "POST" for method, *_ in self.seen)
+
+
+@contextmanager
+def serving(fake: Fake) -> Iterator[Fake]:
+    lock = threading.Lock()
+    now = 0
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.reply(fake.about)
+
+        def do_POST(self) -> None:
+            nonlocal now
+            body = self.rfile.read(int(self.headers["content-length"]))
+            fake.bodies.append(body)
+            with lock:
+                now += 1
+                fake.most = max(fake.most, now)
+                reply = fake.replies.pop(0) if fake.replies else fake.always
+            # The first picture takes longest: answers come in another order than they are printed.
+            time.sleep(fake.seconds * (3 if body.endswith(b"0") else 1))
+            with lock:
+                now -= 1
+            self.reply(reply)
+
+        def reply(self, reply: Reply) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            fake.seen.append((self.command, self.path, headers))
+            status, more, body = reply
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            for name, value in {"content-length": str(len(content)), **more}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            with suppress(OSError):  # who was stopped does not wait
+                self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with listening(Handler) as port:
+        fake.url = f"http://127.0.0.1:{port}/classify"
+        yield fake
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short pauses, and no proxy for loopback."""
+    monkeypatch.setattr(remote, "DELAY", 0.01)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.delenv("CLASSIFY_SECRET", raising=False)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(6):
+        (folder / f"{number}.png").write_bytes(b"picture %d" % number)
+    return folder
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[Any], str]]:
+    """Runs the command line; returns the exit status, the answers and what else was said."""
+
+    def run(*arguments: str | Path) -> tuple[int, list[Any], str]:
+        try:
+            status: Any = cli.run([str(argument) for argument in arguments])
+        except SystemExit as exit:
+            status = exit.code
+        out, err = capsys.readouterr()
+        return status, [json.loads(line) for line in out.splitlines()], err
+
+    return run
+
+
+Run = Callable[..., tuple[int, list[Any], str]]
+
+
+def test_a_folder_by_the_local_server(colour_zip: Callable[..., Path], tmp_path: Path) -> None:
+    """From a copy of `action/` without a build, as a user would."""
+    for name in ("here", "there"):
+        for package in ("action", "client"):
+            shutil.copytree(ROOT / package, tmp_path / name / package)
+    build = tmp_path / "there" / "build" / "local" / HERE
+    shutil.unpack_archive(colour_zip(Colours("uint8")), build)
+    folder = tmp_path / "some pictures"
+    folder.mkdir()
+    for number, colour in enumerate(COLOURS):
+        (folder / f"{number}.png").write_bytes(encoded(plain(colour)))
+    server = Server(tmp_path / "there")
+
+    def ask(*arguments: str) -> tuple[int, list[Any], str]:
+        done = subprocess.run(
+            [interpreter(HERE), "-m", "action", "--url", f"http://127.0.0.1:{server.port}"]
+            + [*arguments, str(folder)],
+            cwd=tmp_path / "here", capture_output=True, text=True,
+        )  # fmt: skip
+        return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+    try:
+        status, answers, said = ask("--top", "1", "--details")
+        assert status == 0
+        assert re.fullmatch(r"6 pictures: 6 answered, 0 failed; \d+\.\d s\n", said)
+        assert [Path(answer["file"]).name for answer in answers] == [f"{n}.png" for n in range(6)]
+        found = [[each["className"] for each in answer["results"]] for answer in answers]
+        assert found == [["red"], ["green"], ["blue"], ["red"], ["green"], ["blue"]]
+        assert answers[0]["details"]["image"]["format"] == "PNG"
+        (folder / "2.png").write_bytes(b"broken")
+        (folder / "3.png").write_bytes(b"BM" + bytes(900_000))
+        (folder / "4.png").write_bytes(b"")
+        (folder / "5.png").write_bytes(bytes(MAX_IMAGE_BYTES + 1))
+        status, answers, _ = ask("--threshold", "0.9")
+        assert status == 1
+        assert [list(answer)[1] for answer in answers] == ["results"] * 2 + ["error"] * 4
+        assert "not a picture" in answers[2]["error"]
+        assert "broken BMP" in answers[3]["error"]  # it could not be made smaller
+        assert "found none" in answers[4]["error"]
+        assert "not a picture" in answers[5]["error"]
+        status, answers, said = ask("--top", "4")
+        assert (status, answers) == (2, [])
+        assert "--top: expected a whole number from 1 to 3, found 4" in said
+    finally:
+        server.stop()
+
+
+def test_what_is_sent(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in ("JPEG", "PNG", "WebP", "GIF", "BMP"):
+        (tmp_path / f"{kind}.png").write_bytes(encoded(plain("red"), kind))
+    (tmp_path / "text.png").write_bytes(b"text")
+    with serving(Fake()) as fake:
+        options = ["--top", "2", "--threshold", "0.5", "--details", "--jobs", "1", "--secret", "s3"]
+        status, answers, _ = run("--url", f"{fake.url}?key=1", *options, tmp_path)
+        assert (status, len(answers)) == (0, 6)
+        monkeypatch.setenv("CLASSIFY_SECRET", "from the environment")
+        assert run("--url", fake.url, tmp_path / "PNG.png")[0] == 0
+    assert [method for method, *_ in fake.seen] == ["GET"] + ["POST"] * 6 + ["GET", "POST"]
+    assert fake.seen[0][1] == "/classify?key=1"
+    assert fake.seen[1][1] == "/classify?key=1&topK=2&threshold=0.5&details=true"
+    kinds = [headers["content-type"] for _, _, headers in fake.seen[1:7]]
+    names = ["bmp", "gif", "jpeg", "png", "webp"]
+    assert kinds == [*(f"image/{name}" for name in names), "application/octet-stream"]
+    assert {headers["x-require-whisk-auth"] for _, _, headers in fake.seen[:7]} == {"s3"}
+    assert fake.seen[-1][2]["x-require-whisk-auth"] == "from the environment"
+
+
+@pytest.mark.parametrize(
+    "replies",
+    [
+        [(429, {"retry-after": "0"}, {"error": "Too many requests"})],
+        [(502, {}, b""), (502, {}, b"")],
+        [(503, {"retry-after": "soon"}, b"")],
+        [(503, {"retry-after": formatdate(0, usegmt=True)}, b""), (504, {}, b"<html>")] * 2,
+        [(200, {"content-length": "99"}, b"{")],
+    ],
+)
+def test_what_passes_is_tried_again(run: Run, pictures: Path, replies: list[Reply]) -> None:
+    with serving(Fake(replies=list(replies))) as fake:
+        status, answers, _ = run("--url", fake.url, pictures / "1.png")
+    assert (status, answers[0]["results"]) == (0, GOOD["results"])
+    assert fake.posts() == len(replies) + 1
+
+
+def test_retry_after_is_honoured(run: Run, pictures: Path) -> None:
+    with serving(Fake(replies=[(429, {"retry-after": "1"}, b"")])) as fake:
+        began = time.monotonic()
+        assert run("--url", fake.url, pictures / "1.png")[0] == 0
+        assert time.monotonic() - began >= 1
+    with serving(Fake(replies=[(429, {"retry-after": "3600"}, b"")])) as fake:
+        status, answers, _ = run("--url", fake.url, "--jobs", "1", pictures)
+    assert status == 1
+    assert ["error" in answer for answer in answers] == [True] + [False] * 5
+    assert "it asks to wait for 3600 s" in answers[0]["error"]
+
+
+def test_pauses_grow(run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "DELAY", 0.1)
+    with serving(Fake(always=(503, {}, b"busy"))) as fake:
+        began = time.monotonic()
+        status, answers, _ = run("--url", fake.url, pictures)
+        taken = time.monotonic() - began
+    assert status == batch.GONE
+    # Four at a time; then it is known that nothing answers, and each is tried but once.
+    assert fake.posts() <= 4 * remote.TRIES + 2
+    assert len(answers) == 5
+    for answer in answers[:4]:
+        assert answer["error"] == f"{fake.url}: HTTP status 503; gave up after 5 tries"
+    assert 0.1 * 15 / 2 <= taken < 0.1 * 15 + 5
+
+
+@pytest.mark.parametrize("jobs", [1, 3, 64])
+def test_so_many_at_a_time(run: Run, pictures: Path, jobs: int) -> None:
+    with serving(Fake(seconds=0.2)) as fake:
+        status, answers, _ = run("--url", fake.url, "--jobs", str(jobs), pictures)
+    assert status == 0
+    assert [Path(answer["file"]).name for answer in answers] == [f"{n}.png" for n in range(6)]
+    assert fake.most == min(jobs, 6)
+
+
+def test_answers_are_printed_as_they_come() -> None:
+    gate = threading.Event()
+
+    def wait(number: int) -> int:
+        return number if number < 2 or gate.wait(30) else -1
+
+    answers = batch.in_order(wait, range(4), 2)
+    assert [next(answers), next(answers)] == [0, 1]
+    gate.set()
+    assert list(answers) == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ((200, {"content-type": "text/html"}, b"<html>"), "found text/html with HTTP status 200"),
+        ((404, {"content-type": "text/html"}, b"<html>"), "found text/html with HTTP status 404"),
+        ((404, {}, {"error": "The requested resource does not exist.", "code": "x"}), "--web true"),
+        ((401, {}, {"error": "Authentication is possible but failed", "code": "x"}), "--secret"),
+        ((403, {"content-type": "text/html"}, b"<html>"), "is not let in"),
+        ((403, {}, {"error": "forbidden"}), "is not let in"),
+        ((404, {}, {"error": "does not exist", "code": "x"}), "does not exist (HTTP status 404)"),
+        ((401, {}, {"error": "\x1b[2J", "code": "x"}), "?[2J (HTTP status 401)"),
+        ((200, {}, [1]), "expected the function's JSON"),
+        ((200, {}, {"hello": 1}), "not the function: no 'classes'"),
+        ((200, {}, b"[" * 100_000), "expected the function's JSON"),
+        ((302, {"location": "https://example.com/"}, b""), "a redirect to https://example.com/"),
+        ((503, {}, b""), "HTTP status 503; gave up after 5 tries"),
+    ],
+)
+def test_another_address(run: Run, pictures: Path, about: Reply, said: str) -> None:
+    with serving(Fake(about=about)) as fake:
+        status, answers, err = run("--url", fake.url, pictures)
+    assert (status, answers, fake.posts()) == (2, [], 0)
+    assert said in err
+    assert fake.url in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_wrong_secret(run: Run, pictures: Path) -> None:
+    about: Reply = (401, {}, {"error": "Authentication is possible but failed", "code": "x"})
+    with serving(Fake(about=about)) as fake:
+        status, _, err = run("--url", fake.url, "--secret", "s3cret", pictures)
+    assert (status, "the secret is not the one that the action was created with" in err) == (
+        2,
+        True,
+    )
+    assert "s3cret" not in err
+
+
+def test_some_answers_are_none(run: Run, pictures: Path) -> None:
+    replies: list[Reply] = [
+        (200, {"content-type": "text/html"}, b"<html>"),
+        (200, {}, {"results": [{"className": 5}]}),
+        (202, {}, {"activationId": "12"}),
+        (500, {}, {"error": "internal error"}),
+    ]
+    with serving(Fake(replies=list(replies))) as fake:
+        status, answers, _ = run("--url", fake.url, "--jobs", "1", pictures)
+    assert (status, fake.posts()) == (1, 6)
+    assert "found text/html with HTTP status 200; is it" in answers[0]["error"]
+    assert "expected 'results'" in answers[1]["error"]
+    assert "activationId" in answers[2]["error"]
+    assert answers[3]["error"] == "internal error"
+    assert answers[5]["results"]
+
+
+def test_large_pictures_that_are_hung_up_on(run: Run, pictures: Path) -> None:
+    (pictures / "0.png").write_bytes(bytes(900_000))
+    cut: Reply = (413, {"content-length": "99"}, b"")
+    about: Reply = (200, {}, {"classes": 3, "limits": {"payloadBytes": 2 << 20}})  # so it says
+    with serving(Fake(about=about, replies=[cut])) as fake:
+        status, answers, _ = run("--url", fake.url, "--jobs", "1", pictures)
+    assert (status, fake.posts()) == (1, 6)
+    assert "takes pictures of up to about 780 KB" in answers[0]["error"]
+    assert answers[1]["results"]
+
+
+def test_not_reachable(run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        monkeypatch.setattr(remote, "TIMEOUT", 0.3)
+        status, _, said = run("--url", f"http://127.0.0.1:{port}", pictures)
+        assert (status, "no answer within 0 s" in said) == (2, True), said
+    status, _, said = run("--url", f"http://127.0.0.1:{port}", pictures)
+    assert status == 2
+    assert said.endswith(": the connection failed: Connection refused\n")  # at once
+    status, _, said = run("--url", "https://nothing.invalid", pictures)
+    assert (status, "https://nothing.invalid: " in said) == (2, True)
+    with serving(Fake()) as fake:
+        status, _, said = run("--url", fake.url.replace("http:", "https:"), pictures)
+    assert (status, "no secure connection: " in said) == (2, True), said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--url", "classify"], "--url: expected an http or https URL, found 'classify'"),
+        (["--url", ""], "found ''"),
+        (["--url", "file:///etc/passwd"], "found 'file:///etc/passwd'"),
+        (["--url", "http://"], "expected an http or https URL"),
+        (["--url", "http://a:99999"], "expected an http or https URL"),
+        (["--url", "http://me:secret@a"], "expected an http or https URL"),
+        (["--url", "http://a/ä\n"], "expected an http or https URL"),
+        (["--url", "http://a/b c"], "--url: expected ASCII"),
+        (["--url", "http://a", "--secret", "ä"], "--secret: expected ASCII"),
+        (["--url", "http://a", "--jobs", "0"], "--jobs: expected a whole number from 1 to 64"),
+        (["--jobs", "2"], "go with --url"),
+    ],
+)
+def test_wrong_calls(run: Run, arguments: list[str], said: str) -> None:
+    status, answers, err = run(*arguments, "x.png")
+    assert (status, answers) == (2, [])
+    assert said in err
+
+
+def test_stopped_by_ctrl_c(pictures: Path) -> None:
+    with serving(Fake(seconds=5)) as fake:
+        process = subprocess.Popen(
+            [interpreter(HERE), "-m", "action", "--url", fake.url, str(pictures), "-"],
+            cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            # in the background of a script the tests themselves may ignore SIGINT
+            text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            env={**os.environ, "no_proxy": "127.0.0.1"},
+        )  # fmt: skip
+        while fake.most < 4:
+            assert process.poll() is None
+            time.sleep(0.02)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+        assert time.monotonic() - began < 3
+    assert (process.returncode, out, err) == (130, "", "stopped\n")
+
+
+def test_it_stops_after_five_in_a_row(pictures: Path, tmp_path: Path, run: Run) -> None:
+    """But not for pictures that the function refuses, nor for those that are not there."""
+    refused: Reply = (422, {}, {"error": "broken JPEG"})
+    with serving(Fake(always=refused)) as fake:
+        status, answers, _ = run("--url", fake.url, pictures, tmp_path / "none.png")
+    assert (status, len(answers)) == (1, 7)
+    missing = [tmp_path / f"{number}.png" for number in range(7)]
+    with serving(Fake()) as fake:
+        status, answers, _ = run("--url", fake.url, *missing)
+    assert (status, len(answers)) == (1, 7)
+    for number in range(6, 20):
+        (pictures / f"{number}.png").write_bytes(b"x")
+    kept = tmp_path / "results.jsonl"
+    closed: Reply = (404, {"content-type": "text/html"}, b"<html>")
+    with serving(Fake(replies=[(200, {}, GOOD)] * 2, always=closed)) as fake:
+        command = ["--url", fake.url, "--jobs", "1", "--output", str(kept), str(pictures)]
+        status, _, err = run(*command)
+    assert status == batch.GONE
+    assert fake.posts() <= 2 + 5 + 1
+    assert "20 pictures: 2 answered, 0 failed, 5 not delivered, 13 not tried; see" in err
+    assert "stopped: 5 pictures in a row could not be delivered: http" in err
+    assert len(kept.read_text().splitlines()) == 2
+
+
+def test_a_server_that_goes_away(pictures: Path, run: Run) -> None:
+    for number in range(6, 40):
+        (pictures / f"{number}.png").write_bytes(b"x")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        endpoint = remote.Endpoint(url)
+        endpoint._reached = True
+    began = time.monotonic()
+    names = [str(path) for path in sorted(pictures.iterdir())]
+    chosen = Options(1, 0.0, False, classes=2)
+
+    def classify(name: str) -> dict[str, Any]:
+        return endpoint.classify(Path(name).read_bytes(), chosen)
+
+    written: list[dict[str, Any]] = []
+    made = batch.Run(written.append).over(
+        names, lambda todo: batch.in_order(lambda name: batch.outcome(classify, name), todo, 4)
+    )
+    assert (made, len(written)) == (batch.GONE, 5)
+    assert "gave up after 5 tries" in written[0]["error"]
+    assert time.monotonic() - began < 5
+
+
+def test_a_later_run_goes_on(pictures: Path, tmp_path: Path, run: Run) -> None:
+    kept = tmp_path / "results.jsonl"
+    status, _, err = run("--url", "http://127.0.0.1:9", "--output", kept, "--resume", pictures)
+    assert status == 2
+    with serving(Fake()) as fake:
+        status, _, err = run("--url", fake.url, "--output", kept, "--resume", pictures)
+        assert (status, "--resume: expected an earlier run's file" in err) == (2, True)
+        assert not kept.exists()
+        replies: list[Reply] = [(200, {}, GOOD), (422, {}, {"error": "broken"}), (404, {}, b"")]
+        fake.replies = [*replies]
+        status, out, err = run(
+            "--url", fake.url, "--jobs", "1", "--output", kept, pictures, tmp_path / "none.png"
+        )
+        assert (status, out) == (1, [])
+        assert "7 pictures: 4 answered, 2 failed, 1 not delivered; see" in err
+        assert "none.png: cannot be read: No such file" in err
+        lines = kept.read_bytes().splitlines(keepends=True)
+        assert len(lines) == 5
+        kept.write_bytes(b"".join(lines[:4]) + lines[4][:20])  # as a crash leaves it
+        status, out, err = run("--url", fake.url, "--output", kept, "--resume", pictures)
+        assert (status, out) == (0, [])
+        assert f"6 pictures: 2 answered, 0 failed; 4 were in {kept}" in err
+        named = [Path(json.loads(line)["file"]).name for line in kept.read_text().splitlines()]
+        assert sorted(named) == [f"{number}.png" for number in range(6)]
+        posts = fake.posts()
+        status, out, err = run("--url", fake.url, "--output", kept, pictures)
+        assert (status, fake.posts()) == (0, posts)
+        kept.write_bytes(kept.read_bytes().removesuffix(b"\n"))
+        assert run("--url", fake.url, "--output", kept, SAMPLE)[0] == 0
+        assert len(kept.read_text().splitlines()) == 7
+
+
+@pytest.mark.parametrize("content", [b"a letter", b"a\nletter\n", b'{"file": 1}\n', b"[" * 9999])
+def test_another_file_is_left_alone(
+    pictures: Path, tmp_path: Path, run: Run, content: bytes
+) -> None:
+    (tmp_path / "letter").write_bytes(content)
+    with serving(Fake()) as fake:
+        status, _, err = run("--url", fake.url, "--output", tmp_path / "letter", pictures)
+        assert (status, "expected JSON lines of an earlier run" in err) == (2, True)
+        assert (tmp_path / "letter").read_bytes() == content
+        assert run("--url", fake.url, "--output", tmp_path, pictures)[0] == 2
+    assert fake.posts() == 0
+
+
+def photo(seed: int = 0) -> Image.Image:
+    """What a camera makes: many pixels that do not compress well."""
+    large = Image.effect_noise((4000, 3000), 60).convert("RGB")
+    large.paste(COLOURS[seed % 3], (0, 0, 3000, 3000))
+    return large
+
+
+def test_a_photo_is_made_smaller(run: Run, tmp_path: Path) -> None:
+    """Lying on its side: what was its left is at the top of what is sent."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    large = Image.effect_noise((4000, 3000), 60).convert("RGB")
+    large.paste("red", (0, 0, 1500, 3000))
+    (tmp_path / "a.jpg").write_bytes(encoded(large, "JPEG", quality=95, exif=exif))
+    (tmp_path / "b.png").write_bytes(b"small")
+    with serving(Fake()) as fake:
+        status, answers, _ = run("--url", fake.url, tmp_path)
+    assert (status, len(answers)) == (0, 2), answers
+    size = (tmp_path / "a.jpg").stat().st_size
+    assert size > 3_000_000
+    sent = answers[0]["sent"]
+    assert (sent["of"], sent["format"]) == (size, "PNG")
+    assert "sent" not in answers[1]
+    [body] = [body for body in fake.bodies if body != b"small"]
+    assert len(body) == sent["bytes"] < 776_000
+    small = Image.open(io.BytesIO(body))
+    assert small.size == (sent["width"], sent["height"])
+    red = small.convert("RGB").crop((5, 5, small.width, small.height // 3)).resize((1, 1))
+    assert red.tobytes()[0] > 200
+    assert red.tobytes()[1] < 60
+
+
+def test_nothing_here_makes_it_smaller(tmp_path: Path) -> None:
+    """On a bare Python: the text says what to do, the others are answered."""
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(900_000))
+    (tmp_path / "b.png").write_bytes(b"small")
+    for package in ("action", "client"):
+        shutil.copytree(ROOT / package, tmp_path / "here" / package)
+    with serving(Fake()) as fake:
+        done = subprocess.run(
+            [interpreter(HERE), "-S", "-m", "action", "--url", fake.url, str(tmp_path)],
+            cwd=tmp_path / "here", capture_output=True, text=True,
+        )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert "pip install pillow numpy" in answers[0]["error"]
+    assert "0.9 MB" in answers[0]["error"]
+    assert answers[1]["results"]
+
+
+FAULTY = """
+import random, sys
+sys.path.insert(0, "")
+from client import local, serve
+handler = local.handler()
+chance = random.Random(int(sys.argv[2]))
+
+def main(params):
+    if params["__ow_method"] == "post" and chance.random() < 0.05:
+        body = {"error": "busy", "code": "x"}
+        return {"statusCode": chance.choice((429, 503)), "headers": {}, "body": body}
+    return handler(params)
+
+sys.exit(serve.run(main, int(sys.argv[1]), False))
+"""
+"""The local server, which is busy once in twenty times."""
+
+
+def test_thousands_of_pictures(
+    colour_zip: Callable[..., Path], tmp_path: Path, thorough: bool
+) -> None:
+    """One in forty is large; the server is busy at times, is killed and started again."""
+    for package in ("action", "client"):
+        shutil.copytree(ROOT / package, tmp_path / package)
+    build = tmp_path / "build" / "local" / HERE
+    shutil.unpack_archive(colour_zip(Colours("uint8")), build)
+    (tmp_path / "faulty.py").write_text(FAULTY)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    small = [encoded(plain(colour)) for colour in COLOURS[:3]]
+    large = [encoded(photo(number), "JPEG", quality=95) for number in range(3)]
+    assert min(map(len, large)) > 2_000_000
+    count = 2000 if thorough else 400
+    for number in range(count):
+        content = (large if number % 40 == 7 else small)[number % 3]
+        (folder / f"{number:04}.png").write_bytes(content)
+    kept = tmp_path / "results.jsonl"
+
+    def serve(port: int, seed: int) -> tuple[subprocess.Popen[str], int]:
+        process = subprocess.Popen(
+            [interpreter(HERE), "faulty.py", str(port), str(seed)],
+            cwd=tmp_path, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdout
+        line = process.stdout.readline()
+        threading.Thread(target=process.stdout.read, daemon=True).start()
+        return process, int(line.partition("127.0.0.1:")[2].partition("/")[0])
+
+    server, port = serve(0, 1)
+    client = subprocess.Popen(
+        [interpreter(HERE), "-m", "action", "--url", f"http://127.0.0.1:{port}/", "--jobs", "16"]
+        + ["--top", "1", "--output", str(kept), str(folder)],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "no_proxy": "127.0.0.1"},
+    )  # fmt: skip
+    try:
+        while not kept.exists() or kept.read_bytes().count(b"\n") < count // 3:
+            assert client.poll() is None
+            time.sleep(0.05)
+        server.kill()
+        server.wait()
+        time.sleep(1)
+        server, _ = serve(port, 2)
+        _, err = client.communicate(timeout=300)
+    finally:
+        server.kill()
+        client.kill()
+    assert client.returncode == 0, err
+    counts = rf"{count} pictures: {count} answered, 0 failed; see \S+; {count // 40} sent smaller; "
+    counts += r"\d+\.\d s\n"
+    assert re.fullmatch(counts, err)
+    answers = [json.loads(line) for line in kept.read_text().splitlines()]
+    assert [Path(answer["file"]).name for answer in answers] == [
+        f"{n:04}.png" for n in range(count)
+    ]
+    named = [answer["results"][0]["className"] for answer in answers]
+    assert named == [("red", "green", "blue")[number % 3] for number in range(count)]

@@ -1,0 +1,250 @@
+"""Pictures that were made to break something: small in bytes, large in all else they can be."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from functools import cache
+
+from PIL import Image
+
+from builder.base.paths import BUILDER
+from tests.support.pictures import encoded, plain
+
+ERRORS = re.compile(
+    r"broken (JPEG|PNG|WebP|GIF|BMP): (the file ends before the picture does; send it whole"
+    r"|its data is damaged; send it again, or save it anew"
+    r"|of a kind that cannot be read here; save it anew, as JPEG or PNG)"
+    r"|not a picture: expected JPEG, PNG, WebP, GIF, BMP, found \d+ bytes that start with b.*"
+    r"|nothing to see: .*|too many (pixels|scans|parts)\b.*|\w+: too large to decode in this .*"
+    r"|expected a picture with pixels, found -?\d+ x -?\d+|unsupported format: expected JPEG.*"
+    r"|image: expected the bytes of a picture, found none"
+)  # fmt: skip
+"""All that is said of a picture that cannot be classified: no decoder's own words."""
+
+SAMPLE = BUILDER / "artifact" / "sample" / "espresso.jpg"
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    check = struct.pack(">I", zlib.crc32(name + content))
+    return struct.pack(">I", len(content)) + name + content + check
+
+
+def png(
+    size: tuple[int, int], kind: int = 0, bits: int = 8, before: bytes = b"", interlaced: int = 0
+) -> bytes:
+    """A PNG of zeros; `kind` 0 is grey, 2 RGB, 3 palette, 4 LA, 6 RGBA."""
+    width, height = size
+    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
+    row = bytes(1 + (width * samples * bits + 7) // 8)
+    packer = zlib.compressobj(9)
+    rows = max(1, 2**20 // len(row))
+    data = b"".join(packer.compress(row * min(rows, height - at)) for at in range(0, height, rows))
+    data += packer.compress(bytes(2 * height * interlaced))  # its passes have more rows
+    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, interlaced)
+    palette = chunk(b"PLTE", bytes(range(48))) if kind == 3 else b""
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + palette
+        + chunk(b"IDAT", data + packer.flush()) + chunk(b"IEND", b"")
+    )  # fmt: skip
+
+
+def gif(size: tuple[int, int], before: bytes = b"", frame: tuple[int, int] = (8, 8)) -> bytes:
+    """A GIF of this screen and frame, with the data of 8 x 8 pixels."""
+    small = flat_gif((8, 8))
+    data = small[small.index(b",") + 10 :]
+    return (
+        b"GIF89a" + struct.pack("<HH", *size) + b"\x80\0\0" + bytes((0, 0, 0, 255, 255, 255))
+        + before + b"," + struct.pack("<HHHHB", 0, 0, *frame, 0) + data
+    )  # fmt: skip
+
+
+def flat_gif(size: tuple[int, int]) -> bytes:
+    """A whole GIF of one colour."""
+    return encoded(Image.new("P", size), "GIF")
+
+
+def bmp(size: tuple[int, int], compression: int, data: bytes, bits: int = 8) -> bytes:
+    head = struct.pack("<IiiHHIIiiII", 40, *size, 1, bits, compression, len(data), 0, 0, 2, 0)
+    palette = b"\1\2\3\0\4\5\6\0"
+    offset = 14 + len(head) + len(palette)
+    return b"BM" + struct.pack("<IHHI", offset + len(data), 0, 0, offset) + head + palette + data
+
+
+def jpeg_of_scans(size: tuple[int, int], scans: int) -> bytes:
+    """A progressive JPEG whose last scan, which holds next to nothing, comes again and again."""
+    content = encoded(plain("red", size), "JPEG", progressive=True)
+    at = content.rindex(b"\xff\xda")
+    return content[:at] + content[at:-2] * scans + b"\xff\xd9"
+
+
+def jpeg_segments(segment: bytes, times: int) -> bytes:
+    """The sample picture with a segment after its start, again and again."""
+    content = SAMPLE.read_bytes()
+    head = b"\xff" + segment[:1] + struct.pack(">H", len(segment) + 1) + segment[1:]
+    return content[:2] + head * times + content[2:]
+
+
+def webp_chunks(name: bytes, content: bytes, times: int) -> bytes:
+    """A small WebP in the extended format, with a chunk again and again behind the picture."""
+    body = encoded(plain("red", (16, 16)), "WebP", exif=b"Exif\0\0II*\0")[12:]
+    body += (name + struct.pack("<I", len(content)) + content) * times
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+def webp_codes(groups: int = 65536, side: int = 1024) -> bytes:
+    """A lossless WebP with a set of prefix codes for every 4 x 4 pixels (RFC 9649, section 3).
+
+    They take 3 bytes each here, and 5 KB or more in libwebp.
+    """
+    bits: list[tuple[int, int]] = [(0x2F, 8), (side - 1, 14), (side - 1, 14), (0, 4)]
+    bits += [(0, 1), (0, 1), (1, 1), (0, 3)]  # no transforms, no cache, entropy image of 4 x 4
+    bits += [(0, 1)]
+    lengths = [(0, 1), (8, 4)] + [(int(at in (1, 11)), 3) for at in range(12)] + [(0, 1)]
+    bits += lengths + [(0, 1)] * 256 + [(1, 1), (13, 7)]  # green: 256 codes of 8 bits, 24 of none
+    bits += lengths + [(0, 1)] * 256  # red
+    bits += [(1, 4)] * 3  # blue, alpha and distance: one symbol, 0
+    reverse = [int(f"{value:08b}"[::-1], 2) for value in range(256)]
+    for pixel in range((side // 4) ** 2):
+        group = pixel % groups
+        bits += [(reverse[group & 255], 8), (reverse[group >> 8], 8)]
+    bits += [(1, 4)] * (5 * groups)
+    number = "".join(f"{value:0{width}b}"[::-1] for value, width in bits)
+    data = int(number[::-1], 2).to_bytes(len(number) // 8 + 1, "little") + bytes(8)
+    data += bytes(len(data) % 2)
+    body = b"VP8L" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
+
+
+def frames(kind: str, count: int) -> bytes:
+    """An animation of tiny frames: first red, then anything."""
+    content = encoded(
+        plain("red", (8, 8)), kind, save_all=True, append_images=[plain("blue", (8, 8))] * 2
+    )
+    if kind != "GIF":
+        return content
+    second = content.index(b"!\xf9", content.index(b",") + 1)
+    return content[:second] + content[second:-1] * (count // 2) + b";"
+
+
+MANY = 80_000
+
+
+@cache
+def bombs() -> list[tuple[str, bytes]]:
+    """Names and contents, each of at most about 1 MB."""
+    return list(_bombs())
+
+
+def _bombs() -> Iterator[tuple[str, bytes]]:
+    text = zlib.compress(bytes(2**20 - 1), 9)
+    letters = zlib.compress("\u20ac".encode() + b"a" * (2**20 - 9), 9)
+    comment = b"!\xfe" + b"\1a" * 350_000 + b"\0"
+    clear = b"!\xf9\4\x08\0\0\0\0"  # what the frame covers is to be cleared after it
+    yield "PNG, 99 megapixels", png((9900, 10000))
+    yield "PNG, 49 megapixels of 1 bit", png((7000, 7000), bits=1)
+    yield "PNG, 49 megapixels of palette", png((7000, 7000), 3, 4)
+    yield "PNG, 13 megapixels RGBA", png((3600, 3600), 6)
+    yield "PNG, 27 megapixels of 16 bits", png((5200, 5200), bits=16)
+    yield "PNG, 13 megapixels of grey and alpha", png((3600, 3600), 4)
+    wide = chunk(b"IHDR", struct.pack(">IIBBBBB", 2**31 - 1, 8, 8, 0, 0, 0, 0))
+    yield "PNG, 49 megapixels, interlaced", png((7000, 7000), interlaced=1)
+    yield "PNG, 2^31 pixels wide", b"\x89PNG\r\n\x1a\n" + wide + png((8, 8))[33:]
+    yield "PNG, 1 x 5000000", png((1, 5_000_000), 3)
+    yield "PNG, 5000000 x 1", png((5_000_000, 1), 3)
+    yield "PNG, 1 x 90000000", png((1, 90_000_000), 3)
+    yield "PNG, 50000000 x 1", png((50_000_000, 1), 3)
+    yield "PNG, texts", png((8, 8), before=chunk(b"zTXt", b"a\0\0" + text) * 64)
+    yield "PNG, wide texts", png((8, 8), before=chunk(b"iTXt", b"a\0\1\0\0\0" + letters) * 63)
+    yield "PNG, profile", png((8, 8), before=chunk(b"iCCP", b"a\0\0" + text))
+    yield "PNG, many chunks", png((8, 8), before=chunk(b"teSt", b"") * MANY)
+    yield (
+        "PNG, many chunks of pixels",
+        png((8, 8)).replace(b"\0\0\0\0IEND", chunk(b"IDAT", b"") * MANY + b"\0\0\0\0IEND"),
+    )
+    yield "PNG, many EXIF chunks", png((8, 8), before=chunk(b"eXIf", b"II*\0") * 60_000)
+    yield "GIF, 49 megapixels", flat_gif((7000, 7000))
+    yield "GIF, cleared frame of 4 gigapixels", gif((8, 8), clear, (65535, 65535))
+    yield "GIF, screen of 4 gigapixels", gif((65535, 65535))
+    yield "GIF, 1 x 65535", flat_gif((1, 65535))
+    yield "GIF, 65535 x 1", flat_gif((65535, 1))
+    yield "GIF, comment in bytes", gif((8, 8), comment)
+    yield "GIF, many comments", gif((8, 8), b"!\xfe\1x\0" * 180_000)
+    yield "GIF, junk", gif((8, 8), b"x" * 900_000)
+    yield "GIF, 50000 frames", frames("GIF", 50_000)
+    yield (
+        "WebP, 25 megapixels, lossless",
+        encoded(plain("red", (5000, 5000)), "WebP", lossless=True, method=0),
+    )
+    yield "WebP, 25 megapixels", encoded(plain("red", (5000, 5000)), "WebP", method=0)
+    yield "WebP, 65536 sets of codes", webp_codes()
+    yield "WebP, 16383 x 1", encoded(plain("red", (16383, 1)), "WebP", lossless=True)
+    yield "WebP, 1 x 16383", encoded(plain("red", (1, 16383)), "WebP")
+    yield "WebP, many chunks", webp_chunks(b"test", b"", 100_000)
+    yield "WebP, many EXIF chunks", webp_chunks(b"EXIF", b"II*\0", 70_000)
+    yield (
+        "WebP, canvas of 2^48 pixels",
+        bytes.fromhex("524946461600000057454250565038580a00000002000000ffffffffffff"),
+    )
+    yield "BMP, 49 megapixels in runs", bmp((7000, 7000), 1, b"\xff\1" * 190_000)
+    yield (
+        "BMP, 6 megapixels in runs of 4 bits",
+        bmp((2500, 2500), 2, (b"\xff\1" * 10 + b"\0\0") * 2500, 4),
+    )
+    yield "BMP, one step over 10 gigapixels", bmp((49_000_000, 1), 1, b"\0\2\xff\xff")
+    yield "BMP, line ends", bmp((7_000, 1_000), 1, b"\1\1\0\0" * 1_000)
+    yield "BMP, 65535 x 1", bmp((65535, 1), 0, bytes(65536))
+    yield "BMP, 1 x 65535", bmp((1, 65535), 0, bytes(4 * 65535))
+    yield "JPEG, 99 megapixels", large_jpeg((9900, 10000))
+    yield "JPEG, 65535 x 1", encoded(plain("red", (65500, 1)), "JPEG")
+    yield "JPEG, 1 x 65535", encoded(plain("red", (1, 65500)), "JPEG")
+    yield "JPEG, 65535 x 1500", large_jpeg((65500, 1500))
+    yield "JPEG, thousands of scans", jpeg_of_scans((3000, 3000), 8_000)
+    yield "JPEG, 49 scans", jpeg_of_scans((4200, 4200), 40)
+    yield "JPEG, many segments", jpeg_segments(b"\xea", MANY * 2)
+    yield "JPEG, many EXIF segments", jpeg_segments(b"\xe1Exif\0\0ab", MANY)
+    yield "JPEG, junk", SAMPLE.read_bytes()[:2] + b"\xff" + bytes(900_000)
+    yield "JPEG, cut before 99 megapixels", large_jpeg((9900, 10000))[:1000]
+
+
+def large_jpeg(size: tuple[int, int]) -> bytes:
+    """A grey JPEG of any size, from a small one: its blocks are all alike, so they are repeated."""
+    # One block of zeros takes 2 bits for its DC and 4 for its end with the usual tables (ITU T.81,
+    # annex K), so that four of them take 3 bytes.
+    content = encoded(Image.new("L", (64, 64), 128), "JPEG")
+    at = content.rindex(b"\xff\xda")
+    frame = content.index(b"\xff\xc0") + 5
+    blocks = -(-size[0] // 8) * -(-size[1] // 8)
+    head = content[:frame] + struct.pack(">HH", size[1], size[0]) + content[frame + 4 : at + 10]
+    return head + content[at + 10 : at + 13] * (blocks // 4 + 1) + b"\xff\xd9"
+
+
+def polyglots() -> Iterator[tuple[str, bytes]]:
+    """Pictures that are something else too; each is to be taken for the picture."""
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w") as archive:
+        archive.writestr("__main__.py", "raise SystemExit")
+    sample = SAMPLE.read_bytes()
+    yield "JPEG and zip", sample + zipped.getvalue()
+    yield "JPEG and JPEG", sample + sample
+    yield "GIF and JavaScript", gif((0x2A2F, 8), b"!\xfe\5*/=1;\0")
+    yield "PNG with JPEG", png((8, 8), before=chunk(b"teSt", sample))
+    yield "JPEG with PNG", jpeg_segments(b"\xec" + png((8, 8)), 1)
+    yield "JPEG with HTML", jpeg_segments(b"\xfe<script>alert(1)</script>", 1)
+
+
+def small(kind: str) -> bytes:
+    """A picture of 24 x 16 pixels in one of the formats, or a variety of it."""
+    with Image.open(SAMPLE) as sample:
+        picture = sample.resize((24, 16))
+    if kind == "progressive":
+        return encoded(picture, "JPEG", progressive=True, exif=b"Exif\0\0II*\0\x08\0\0\0")
+    if kind == "P":
+        return encoded(picture.quantize(9), "PNG", transparency=2)
+    if kind == "lossless":
+        return encoded(picture.convert("RGBA"), "WebP", lossless=True)
+    return encoded(picture, kind)

@@ -1,0 +1,590 @@
+"""`python -m tools.update` on a copy of the checkout, against an index and an apt of our own."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.base import data
+from builder.base.errors import BuildError
+from builder.base.paths import ROOT
+from builder.native import debian
+
+IMAGE = """\
+from __future__ import annotations
+
+import logging
+from . import TiffTags
+
+logger = logging.getLogger(__name__)
+
+
+def width(size):
+    return TiffTags.of(size[0])
+
+
+def height(size):
+    return size[1]
+"""
+PATCH = """\
+Heights are doubled.
+
+Upstream: not sent.
+
+--- a/src/PIL/Image.py
++++ b/src/PIL/Image.py
+@@ -11,4 +11,4 @@
+
+
+ def height(size):
+-    return size[1]
++    return 2 * size[1]
+"""
+PATCH = PATCH.replace("@@\n\n\n", "@@\n \n \n")
+IMPORTS = """\
+["Image.py"]
+instead = { logging = "._standins" }
+defer = ["TiffTags"]
+"""
+PILLOW = """\
+[pillow]  # pictures
+licence = "MIT-CMU"
+package = "PIL"
+purl = "pkg:pypi/pillow@{version}"
+cpe = "python:pillow"
+patches = ["height.patch"]
+[pillow.files]
+"3.10" = { version = "1.0.0", file = "pillow-1.0.0.tar.gz", sha256 = "OLD" }
+"3.11" = { version = "1.0.0", file = "pillow-1.0.0.tar.gz", sha256 = "OLD" }  # kept
+
+[zlib]  # PNG
+file = "zlib_1.3.1.orig.tar.gz"
+sha256 = "DEB"
+sha1 = "0000000000000000000000000000000000000000"
+debian = { suite = "trixie", version = "1:1.3.1-1" }
+licence = "Zlib"
+package = "PIL"
+purl = "pkg:github/madler/zlib@v{version}"
+cpe = "zlib:zlib"
+"""
+WHEELS = """\
+[wheels]
+platforms = ["manylinux_2_28_x86_64"]
+
+[[wheels.package]]
+name = "pillow"
+cpe = "python:pillow"
+licence = "MIT-CMU"
+[wheels.package.files]
+"3.11" = { version = "1.0.0", file = "WHEEL", sha256 = "OLD" }
+"""
+
+
+@dataclass
+class Server:
+    """Serves what it is given; everything else is 404. Keeps what was posted."""
+
+    address: str = ""
+    answers: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    posted: list[Any] = field(default_factory=list)
+
+    def release(
+        self, package: str, name: str, content: bytes, python: str = ">=3.10", **more: Any
+    ) -> str:
+        """Add a file of a package to the index; returns its sha256."""
+        digest = hashlib.sha256(content).hexdigest()
+        path = f"/simple/{package}/"
+        listed = json.loads(self.answers[path][1]) if path in self.answers else {"files": []}
+        listed |= {"meta": {"api-version": "1.0"}, "name": package}
+        listed["files"].append(
+            {
+                "filename": name,
+                "url": f"{self.address}/files/{name}",
+                "hashes": {"sha256": digest},
+                "requires-python": python,
+                **more,
+            }
+        )
+        kind = "application/vnd.pypi.simple.v1+json"
+        self.answers[path] = kind, json.dumps(listed).encode()
+        self.answers[f"/files/{name}"] = "application/octet-stream", content
+        return digest
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    made = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(made.answers.get(self.path.partition("?")[0]))
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            made.posted.append(json.loads(body))
+            self.answer(made.answers.get(self.path))
+
+        def answer(self, found: tuple[str, bytes] | None) -> None:
+            kind, content = found or ("text/plain", b"not here")
+            self.send_response(200 if found else 404)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        made.address = f"http://127.0.0.1:{http.server_port}"
+        yield made
+        http.shutdown()
+        thread.join()
+
+
+def sdist(version: str, image: str = IMAGE) -> bytes:
+    """Pillow's source, as far as the recipe of the copy asks for it."""
+    return tarball({f"pillow-{version}/src/PIL/Image.py": image})
+
+
+def zlib(version: str) -> bytes:
+    return tarball({f"zlib-{version}/zlib.h": version})
+
+
+def tarball(files: dict[str, str]) -> bytes:
+    """The same files give the same bytes."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, text in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text.encode()))
+    return gzip.compress(out.getvalue(), mtime=0)
+
+
+def wheel(name: str, version: str) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        info = f"{name}-{version}.dist-info"
+        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        archive.writestr(f"{info}/METADATA", metadata)
+        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(f"{info}/RECORD", "")
+    return out.getvalue()
+
+
+@dataclass
+class Checkout:
+    """A copy with a few pins, and programs in the place of apt's."""
+
+    folder: Path
+    server: Server
+
+    @property
+    def pins(self) -> Path:
+        return self.folder / "builder" / "native" / "pillow" / "pins.toml"
+
+    @property
+    def wheels(self) -> Path:
+        return self.folder / "builder" / "packages" / "pins.toml"
+
+    def update(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        env = {
+            **os.environ,
+            "CLASSIFY_UPDATE": str(self.folder / "builder"),
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_INDEX_URL": f"{self.server.address}/simple",
+            "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "UV_NO_CACHE": "1",
+            **variables,
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "tools.update", *arguments],
+            cwd=self.folder,
+            env=env,
+            capture_output=True,
+            text=True,
+        )
+
+    def debian(self, *releases: tuple[str, str, bytes]) -> None:
+        """What apt says there is of zlib: (suite, version, content of the .orig tarball)."""
+        store = self.folder / "debian"
+        store.mkdir(exist_ok=True)
+        lines = ""
+        for suite, version, content in releases:
+            lines += f"      zlib | {version} | file:/mirror {suite}/main Sources\n"
+            upstream = version.partition(":")[2].partition("-")[0]
+            file = store / f"zlib_{upstream}.orig.tar.gz"
+            file.write_bytes(content)
+            digest = hashlib.sha256(content).hexdigest()
+            dsc = f"'file:/pool/zlib_{version}.dsc' zlib.dsc 9 SHA256:{'1' * 64}\n"
+            uris = f"{dsc}'{file}' {file.name} 9 SHA256:{digest}\n"
+            (store / f"zlib={version}").write_text(uris)
+        (store / "madison").write_text(lines)
+        for name, script in (
+            ("apt-cache", f"cat {store}/madison"),
+            ("apt-get", f'for last; do :; done; cat "{store}/$last" 2>/dev/null; exit 0'),
+            ("apt-helper", 'while [ "$1" != download-file ]; do shift; done; cp "$2" "$3"'),
+        ):
+            program = self.folder / "bin" / name
+            program.parent.mkdir(exist_ok=True)
+            program.write_text(f"#!/bin/sh\n{script}\n")
+            program.chmod(0o755)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, server: Server) -> Checkout:
+    try:
+        debian._address()
+    except BuildError:
+        pytest.skip("apt is set up with no Debian archive here")
+    left_out = shutil.ignore_patterns("__pycache__", "*.in", "*.toml", "*.patch")
+    for room in ("builder", "tools"):
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=left_out)
+    native = tmp_path / "builder" / "native"
+    old = server.release("pillow", "pillow-1.0.0.tar.gz", sdist("1.0.0"))
+    name = "pillow-1.0.0-cp311-cp311-manylinux_2_28_x86_64.whl"
+    old_wheel = server.release("pillow", name, wheel("pillow", "1.0.0"))
+    debs = hashlib.sha256(zlib("1.3.1")).hexdigest()
+    pinned = PILLOW.replace("OLD", old).replace("DEB", debs)
+    (native / "pillow" / "pins.toml").write_text(pinned)
+    for folder in ("numpy", "tflite", "xnnpack"):
+        (native / folder / "pins.toml").write_text("")
+    (native / "pillow" / "patches").mkdir(exist_ok=True)
+    (native / "pillow" / "patches" / "height.patch").write_text(PATCH)
+    (native / "pillow" / "imports.toml").write_text(IMPORTS)
+    (native / "pillow" / "ships.txt").write_text("Image.py\n_imaging.*.so\n")
+    (tmp_path / "builder" / "packages" / "pins.toml").write_text(
+        WHEELS.replace("WHEEL", name).replace("OLD", old_wheel)
+    )
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "tool.in").write_text("# A tool.\n# compile: --universal\nthetool\n")
+    digest = server.release("thetool", "thetool-1.0-py3-none-any.whl", wheel("thetool", "1.0"))
+    locked = f"thetool==1.0 \\\n    --hash=sha256:{digest}\n    # via tests/tool.in\n"
+    head = (
+        "# This file was autogenerated by uv via the following command:\n"
+        "#    python -m tools.update requirements\n"
+    )
+    (tmp_path / "tests" / "tool.txt").write_text(head + locked)
+    made = Checkout(tmp_path, server)
+    made.debian(("trixie", "1:1.3.1-1", zlib("1.3.1")))
+    return made
+
+
+def test_all_is_current(checkout: Checkout) -> None:
+    done = checkout.update("--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert [row[:3] for row in rows[:4]] == [
+        ["source", "3.10", "pillow"],
+        ["source", "3.11", "pillow"],
+        ["source", "zlib", "1.3.1"],
+        ["wheel", "3.11", "pillow"],
+    ]
+    assert {row[-1] for row in rows} == {"current"}
+
+
+def newer(checkout: Checkout, image: str = IMAGE) -> dict[str, str]:
+    """A newer release of everything; file -> sha256."""
+    release = checkout.server.release
+    checkout.debian(
+        ("trixie", "1:1.3.1-1", zlib("1.3.1")),
+        ("sid", "1:1.3.10-1", zlib("1.3.10")),
+        ("forky", "1:1.3.10-1", zlib("1.3.10")),
+        ("sid", "1:1.3.2-1", zlib("1.3.2")),
+    )
+    source = sdist("1.0.10", image)
+    wheel_name = "pillow-1.0.10-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl"
+    made = {
+        "pillow-1.0.10.tar.gz": release("pillow", "pillow-1.0.10.tar.gz", source, ">=3.11"),
+        wheel_name: release("pillow", wheel_name, wheel("pillow", "1.0.10"), ">=3.11"),
+        "thetool-1.1-py3-none-any.whl": release(
+            "thetool", "thetool-1.1-py3-none-any.whl", wheel("thetool", "1.1")
+        ),
+    }
+    # What must not be taken: for another machine, withdrawn, or not final.
+    other = "pillow-1.0.11-cp311-cp311-macosx_11_0_arm64.whl"
+    release("pillow", other, wheel("pillow", "1.0.11"))
+    release("pillow", "pillow-1.0.12.tar.gz", sdist("1.0.12"), yanked="broken")
+    release("pillow", "pillow-1.1.0rc1.tar.gz", sdist("1.1.0rc1"))
+    release("pillow", "pillow-1.0.2.tar.gz", sdist("1.0.2"), ">=3.11")
+    return made
+
+
+def contents(checkout: Checkout) -> dict[Path, bytes]:
+    return {
+        path: path.read_bytes()
+        for pattern in ("builder/**/*.toml", "tests/*")
+        for path in checkout.folder.glob(pattern)
+    }
+
+
+def test_check_says_what_is_behind_and_writes_nothing(checkout: Checkout) -> None:
+    newer(checkout)
+    before = contents(checkout)
+    done = checkout.update("--check")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert contents(checkout) == before
+    rows = {line[:34].strip(): line[34:].split() for line in done.stdout.splitlines()}
+    assert rows["source 3.10"] == ["pillow", "1.0.0", "current"]
+    assert rows["source 3.11"] == ["pillow", "1.0.0", "->", "1.0.10", "behind"]
+    assert rows["source"] == ["zlib", "1.3.1", "->", "1.3.10", "behind"]
+    assert rows["wheel 3.11"] == ["pillow", "1.0.0", "->", "1.0.10", "behind"]
+    assert rows["tests/tool.txt"] == ["thetool", "1.0", "->", "1.1", "behind"]
+
+
+def test_an_update_writes_the_pins(checkout: Checkout) -> None:
+    made = newer(checkout)
+    done = checkout.update()
+    assert done.returncode == 0, done.stdout + done.stderr
+    pins = data.read(checkout.pins)
+    file = "pillow-1.0.10.tar.gz"
+    wanted = {"version": "1.0.10", "file": file, "sha256": made[file]}
+    assert pins["pillow"]["files"]["3.11"] == wanted
+    assert pins["pillow"]["files"]["3.10"]["version"] == "1.0.0"
+    assert pins["zlib"]["debian"] == {"suite": "forky", "version": "1:1.3.10-1"}
+    assert pins["zlib"]["file"] == "zlib_1.3.10.orig.tar.gz"
+    assert pins["zlib"]["sha256"] == hashlib.sha256(zlib("1.3.10")).hexdigest()
+    assert pins["zlib"]["sha1"] == hashlib.sha1(zlib("1.3.10")).hexdigest()
+    text = checkout.pins.read_text()
+    assert "[pillow]  # pictures\n" in text
+    assert text.count("# kept") == 1
+    [package] = data.read(checkout.wheels)["wheels"]["package"]
+    assert made[package["files"]["3.11"]["file"]] == package["files"]["3.11"]["sha256"]
+    locked = (checkout.folder / "tests" / "tool.txt").read_text()
+    assert "thetool==1.1" in locked
+    assert made["thetool-1.1-py3-none-any.whl"] in locked
+    assert "written: builder/native/pillow/pins.toml" in done.stdout
+    again = checkout.update("--check")
+    assert again.returncode == 0, again.stdout + again.stderr
+
+
+def test_one_package_to_one_version(checkout: Checkout) -> None:
+    newer(checkout)
+    before = contents(checkout)
+    done = checkout.update("zlib", "1.3.2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    pins = data.read(checkout.pins)
+    assert pins["zlib"]["debian"] == {"suite": "sid", "version": "1:1.3.2-1"}
+    after = contents(checkout)
+    assert [path for path in after if after[path] != before[path]] == [checkout.pins]
+    done = checkout.update("thetool")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "thetool==1.1" in (checkout.folder / "tests" / "tool.txt").read_text()
+
+
+def test_a_version_that_is_not_for_every_python(checkout: Checkout) -> None:
+    """One command takes it for those that it is for; the others stay."""
+    newer(checkout)
+    done = checkout.update("pillow", "1.0.10")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stays: there is no 1.0.10 for it" in done.stdout
+    files = data.read(checkout.pins)["pillow"]["files"]
+    assert {python: entry["version"] for python, entry in files.items()} == {
+        "3.10": "1.0.0",
+        "3.11": "1.0.10",
+    }
+
+
+def test_a_version_that_a_requirements_file_excludes(checkout: Checkout) -> None:
+    newer(checkout)
+    source = checkout.folder / "tests" / "tool.in"
+    source.write_text(source.read_text().replace("thetool\n", "thetool<1.1\n"))
+    before = contents(checkout)
+    done = checkout.update("thetool", "1.1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "stays: see its .in file" in done.stdout
+    assert contents(checkout) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("zlib", "1.9"), "zlib: expected 1.9 in Debian's trixie, forky, sid, found none"),
+        (("pillow", "7.0"), "pillow: expected 7.0 as a source for Python 3.10, the index has none"),
+        (("pillow", "new"), "expected a version, found 'new'"),
+        (("pilow",), "expected a package that is pinned, found pilow"),
+    ],
+)
+def test_what_is_not_there(checkout: Checkout, arguments: tuple[str, ...], reason: str) -> None:
+    before = contents(checkout)
+    done = checkout.update(*arguments)
+    assert done.returncode == 1
+    assert f"error: {reason}" in done.stderr
+    assert contents(checkout) == before
+
+
+def test_what_is_held_is_not_behind(checkout: Checkout) -> None:
+    newer(checkout)
+    checkout.update()
+    checkout.debian(("trixie", "1:1.3.10-1", zlib("1.3.10")), ("sid", "1:2.0-1", zlib("2.0")))
+    text = checkout.pins.read_text()
+    checkout.pins.write_text(text.replace("# PNG\n", '# PNG\nhold = "it is another format"\n'))
+    done = checkout.update("--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1.3.10 -> 2.0" in done.stdout
+    assert "held: it is another format" in done.stdout
+
+
+def test_a_patch_that_no_longer_applies(checkout: Checkout) -> None:
+    """Each hunk is named, nothing of that package is written, the rest is."""
+    newer(checkout, IMAGE.replace("size[1]", "size.height"))
+    done = checkout.update()
+    assert done.returncode == 1
+    assert "height.patch: Hunk #1 of src/PIL/Image.py fails at line 11" in done.stdout
+    pins = data.read(checkout.pins)
+    assert pins["pillow"]["files"]["3.11"]["version"] == "1.0.0"
+    assert pins["zlib"]["debian"]["version"] == "1:1.3.10-1"
+
+
+def test_a_file_that_is_no_archive(checkout: Checkout) -> None:
+    checkout.debian(("sid", "1:1.3.2-1", b"no archive"))
+    done = checkout.update("zlib")
+    assert done.returncode == 1
+    assert "zlib_1.3.2.orig.tar.gz: cannot be unpacked" in done.stdout
+    assert data.read(checkout.pins)["zlib"]["debian"]["version"] == "1:1.3.1-1"
+
+
+def test_a_rule_that_no_longer_holds(checkout: Checkout) -> None:
+    newer(checkout, IMAGE.replace("import logging", "import weakref as logging"))
+    done = checkout.update("pillow")
+    assert done.returncode == 1
+    assert "Image.py: expected imports of logging, found none" in done.stdout
+    assert data.read(checkout.pins)["pillow"]["files"]["3.11"]["version"] == "1.0.0"
+
+
+def test_a_module_that_is_gone(checkout: Checkout) -> None:
+    newer(checkout)
+    names = checkout.folder / "builder" / "native" / "pillow" / "ships.txt"
+    names.write_text("Image.py\nImageMode.py\n")
+    done = checkout.update("pillow")
+    assert done.returncode == 1
+    assert "ships.txt: no ImageMode.py" in done.stdout
+
+
+def test_a_file_that_is_not_the_listed_one(checkout: Checkout) -> None:
+    newer(checkout)
+    before = contents(checkout)
+    checkout.server.answers["/files/pillow-1.0.10.tar.gz"] = "text/plain", b"something else"
+    done = checkout.update("pillow")
+    assert done.returncode == 1
+    assert "pillow-1.0.10.tar.gz: expected sha256" in done.stderr
+    assert contents(checkout) == before
+
+
+def test_an_index_that_does_not_answer(checkout: Checkout) -> None:
+    began = time.monotonic()
+    done = checkout.update("--check", PIP_INDEX_URL="http://127.0.0.1:1/simple")
+    assert done.returncode == 1
+    assert "error: the package index does not answer" in done.stderr
+    assert "pip config list" in done.stderr
+    assert time.monotonic() - began < 30
+
+
+BOM = {
+    "bomFormat": "CycloneDX",
+    "components": [
+        {
+            "name": "pillow",
+            "version": "12.3.0",
+            "purl": "pkg:pypi/pillow@12.3.0",
+            "components": [
+                {"name": "zlib", "version": "1.3.1", "purl": "pkg:github/madler/zlib@v1.3.1"},
+                {"name": "fp16", "version": "1", "purl": "pkg:github/maratyszcza/fp16@4dfe081"},
+            ],
+        },
+        {"name": "labels", "version": ""},
+    ],
+}
+
+
+def test_what_is_known_of_a_zip(checkout: Checkout, tmp_path: Path) -> None:
+    archive = tmp_path / "a.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("sbom.cdx.json", json.dumps(BOM))
+    results = [{"vulns": [{"id": "GHSA-2"}, {"id": "GHSA-1"}]}, {}]
+    answer = json.dumps({"results": results}).encode()
+    checkout.server.answers["/v1/querybatch"] = "application/json", answer
+    done = checkout.update("--audit", str(archive), "--osv", checkout.server.address)
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.splitlines() == [
+        "pillow 12.3.0: GHSA-1, GHSA-2",
+        "zlib 1.3.1: nothing known",
+        "fp16 1: not to be asked about by what its SBOM says",
+        "labels : not to be asked about by what its SBOM says",
+        "1 of 4 parts have known vulnerabilities",
+    ]
+    project = {"ecosystem": "GIT", "name": "https://github.com/madler/zlib"}
+    assert checkout.server.posted == [
+        {
+            "queries": [
+                {"package": {"purl": "pkg:pypi/pillow@12.3.0"}},
+                {"package": project, "version": "v1.3.1"},
+            ]
+        }
+    ]
+    answer = json.dumps({"results": [{}, {}]}).encode()
+    checkout.server.answers["/v1/querybatch"] = "application/json", answer
+    bom = tmp_path / "sbom.cdx.json"
+    bom.write_text(json.dumps(BOM))
+    done = checkout.update("--audit", str(bom), "--osv", checkout.server.address)
+    assert done.returncode == 0, done.stderr
+
+
+def test_nobody_knows(checkout: Checkout, tmp_path: Path) -> None:
+    """Without an answer it does not say that nothing is known."""
+    bom = tmp_path / "sbom.cdx.json"
+    bom.write_text(json.dumps(BOM))
+    began = time.monotonic()
+    done = checkout.update("--audit", str(bom), "--osv", "http://127.0.0.1:1")
+    assert done.returncode == 1
+    assert "error: OSV does not answer" in done.stderr
+    assert "known" not in done.stdout
+    assert time.monotonic() - began < 20
+    answer = json.dumps({"results": [{}]}).encode()
+    checkout.server.answers["/v1/querybatch"] = "application/json", answer
+    done = checkout.update("--audit", str(bom), "--osv", checkout.server.address)
+    assert "error: OSV does not answer" in done.stderr
+    bom.write_text("{}")
+    done = checkout.update("--audit", str(bom), "--osv", checkout.server.address)
+    assert done.returncode == 1
+    assert "error: --audit: expected CycloneDX JSON or a zip with sbom.cdx.json" in done.stderr
+    done = checkout.update("--audit", str(tmp_path / "none"))
+    assert "error: --audit: cannot read" in done.stderr
+
+
+def test_every_requirements_file_has_its_command() -> None:
+    """Each `.in` file says how it is compiled, and has a result with every hash."""
+    from tools.update import requirements
+
+    tracked = subprocess.run(
+        ["git", "ls-files", "*.in"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.split()
+    named = [path.relative_to(ROOT).as_posix() for path in requirements.sources()]
+    assert sorted(named) == sorted(tracked)
+    for path in requirements.sources():
+        result = path.with_suffix(".txt")
+        assert requirements.versions(result), result
+        assert result.read_text().count("--hash=") >= len(requirements.versions(result))

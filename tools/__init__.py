@@ -1,0 +1,1 @@
+"""Commands for maintainers; nothing of the product imports them."""
