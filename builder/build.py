@@ -23,7 +23,7 @@ from builder.packages.providers import PROVIDERS
 
 
 @dataclass(frozen=True)
-class Wishes:
+class BuildConfig:
     """What the command line asked for."""
 
     pythons: tuple[str, ...]
@@ -45,7 +45,7 @@ class Wishes:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BuildResult:
     """What came out.
 
     Attributes:
@@ -61,42 +61,42 @@ class Outcome:
     smoke: dict[str, dict[str, Any]]
 
 
-def build(wishes: Wishes, console: Console) -> Outcome:
+def build(config: BuildConfig, console: Console) -> BuildResult:
     """Build the zip, check it, invoke it, and only then put it in its place.
 
     Raises:
         BuildError: any of it failed; an earlier zip at `output` is untouched.
     """
-    for python in wishes.pythons:
+    for python in config.pythons:
         if python not in data.with_images():
             console.warn(
                 f"no image of OpenWhisk's is known for Python {python}: "
                 f"python:{python} is a kind only where somebody added it"
             )
     with console.step("model") as details:
-        chosen = resolve.finer(resolve.resolve_model(wishes.model, wishes.said, console))
+        chosen = resolve.finer(resolve.resolve_model(config.model, config.said, console))
         details += resolve.describe(chosen)
     figures = None
-    if wishes.requantize:
+    if config.requantize:
         chosen, figures = _int8(chosen, console)
-    provider = _provider(wishes, chosen, console)
-    targets = [_target(python, provider, wishes.options, console) for python in wishes.pythons]
+    provider = _provider(config, chosen, console)
+    targets = [_target(python, provider, config.options, console) for python in config.pythons]
     for target in targets:
         origin = f"{provider}'s interpreter" if provider != "auto" else target.runtime.origin
         operators.check(chosen.path.name, chosen.signature, target.runtime.operators, origin)
-    with files.replacing(wishes.output, "--output") as part:
+    with files.replacing(config.output, "--output") as part:
         with console.step("zip") as details:
-            entries = contents.collect(targets, chosen, wishes.execution_env)
-            planned = plan.plan(entries, wishes.optimize)
-            with console.progress(wishes.output.name) as advance:
+            entries = contents.collect(targets, chosen, config.execution_env)
+            planned = plan.plan(entries, config.optimize)
+            with console.progress(config.output.name) as advance:
                 _write(entries, planned, part, advance)
             needed = memory.least(part.stat().st_size, _estimate(targets, chosen))
             entries = _with_memory(entries, planned, needed, part)
-            details.append(f"{wishes.output.name}, {megabytes(part.stat().st_size)}")
-        audited = _audited(part, wishes, console)
+            details.append(f"{config.output.name}, {megabytes(part.stat().st_size)}")
+        audited = _audited(part, config, console)
         answers = {}
-        if wishes.smoke:
-            answers = invoke(part, wishes.pythons, chosen.sample, console)
+        if config.smoke:
+            answers = invoke(part, config.pythons, chosen.sample, console)
         else:
             console.note("not invoked, as --no-smoke says")
         if answers:
@@ -104,10 +104,10 @@ def build(wishes: Wishes, console: Console) -> Outcome:
             measured = memory.least(part.stat().st_size, process)
             if measured != needed:
                 _with_memory(entries, planned, measured, part)
-                audited = _audited(part, wishes, console)
-    for python in wishes.pythons if wishes.keep else ():
-        _keep(wishes.output, python, console)
-    return Outcome(audited, planned, {**_about(chosen), "requantized": figures}, answers)
+                audited = _audited(part, config, console)
+    for python in config.pythons if config.keep else ():
+        _keep(config.output, python, console)
+    return BuildResult(audited, planned, {**_about(chosen), "requantized": figures}, answers)
 
 
 def _write(
@@ -126,7 +126,7 @@ def _with_memory(
     return named
 
 
-def _audited(part: Path, wishes: Wishes, console: Console) -> audit.Report:
+def _audited(part: Path, config: BuildConfig, console: Console) -> audit.Report:
     """The audit of a zip that is still to be put in its place.
 
     Raises:
@@ -134,13 +134,13 @@ def _audited(part: Path, wishes: Wishes, console: Console) -> audit.Report:
     """
     with console.step("audit"):
         audited = audit.audit(part)
-        audited.path = str(wishes.output)
+        audited.path = str(config.output)
     if not audited.ok:
         report.show_audit(audited, console)
         hint = "several Pythons in one zip may be too many: build one zip for each"
         raise BuildError(
             "the zip failed its audit: " + "; ".join(problems(audited)[:3]),
-            hint if len(wishes.pythons) > 1 and audited.bytes > data.zip_limit() else "",
+            hint if len(config.pythons) > 1 and audited.bytes > data.zip_limit() else "",
         )
     return audited
 
@@ -180,16 +180,16 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
     return resolve.replaced(chosen, path, "converted to int8"), figures
 
 
-def _provider(wishes: Wishes, chosen: Model, console: Console) -> str:
+def _provider(config: BuildConfig, chosen: Model, console: Console) -> str:
     """The provider to ask: not one that would compile what lacks an operator of the model.
 
     Raises:
         ModelError: just that one was asked for.
     """
-    name, known = chosen.path.name, registered.compiled(wishes.options.ops)
-    if wishes.provider == "wheels":
-        return wishes.provider
-    if wishes.provider != "auto":
+    name, known = chosen.path.name, registered.compiled(config.options.ops)
+    if config.provider == "wheels":
+        return config.provider
+    if config.provider != "auto":
         operators.check(name, chosen.signature, known, "a compiled interpreter")
     elif lacking := operators.missing(chosen.signature, known):
         console.warn(
@@ -197,7 +197,7 @@ def _provider(wishes: Wishes, chosen: Model, console: Console) -> str:
             "Taking ready-made wheels, whose zip is five times the size and slower to start."
         )
         return "wheels"
-    return wishes.provider
+    return config.provider
 
 
 def _target(python: str, provider: str, options: Options, console: Console) -> contents.Target:

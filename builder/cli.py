@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 import signal
-import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -28,10 +27,10 @@ if TYPE_CHECKING:
     from builder.deploy import command as deployment
     from builder.model.resolve import Said
 
-INSIDE = "CLASSIFY_TOOLS"
-"""Set for the process that runs in the tool environment."""
-_AGAIN = "CLASSIFY_TOOLS_AGAIN"
-"""Set when that environment had to be made anew."""
+# The environment that builds run in, made from builder/requirements.txt.
+ENVIRONMENT = "tools"
+# Set once that environment was built a second time.
+_REBUILT = "CLASSIFY_TOOLS_REBUILT"
 
 
 def main(arguments: list[str]) -> int:
@@ -68,47 +67,35 @@ def _print_json(value: object) -> None:
 def _main(arguments: list[str]) -> int:
     options = command_line.parser().parse_args(arguments)
     command_line.check(options)
-    if os.environ.get(INSIDE) == str(BUILDER):
+    if environments.is_inside(ENVIRONMENT):
         try:
             return _run(options)
         except ImportError as error:
-            return _again(error, arguments)
+            return _rebuild_environment(error, arguments)
     folder = ENVIRONMENTS
-    variables = {**neutral(), INSIDE: str(BUILDER)}
+    variables = neutral()
     if options.work is not None:
         work = options.work.resolve()
         folder = work / "build"
         variables[WORK_VARIABLE] = str(work)
     requirements = BUILDER / "requirements.txt"
     say = (lambda text: None) if options.quiet else environments.SAY
-    return _run_as(
-        environments.environment("tools", requirements, folder=folder, say=say),
-        arguments,
-        variables,
-    )
+    python = environments.environment(ENVIRONMENT, requirements, folder=folder, say=say)
+    command = [str(ROOT / "build_zip.py"), *arguments]
+    return environments.reexec(ENVIRONMENT, python, command, variables)
 
 
-def _run_as(python: Path | str, arguments: list[str], variables: dict[str, str]) -> int:
-    """Run the command again, by another interpreter."""
-    command = [str(python), str(ROOT / "build_zip.py"), *arguments]
-    if os.name == "posix":
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os.execve(python, command, variables)
-    return subprocess.run(command, env=variables).returncode
-
-
-def _again(error: ImportError, arguments: list[str]) -> int:
-    """Make the tool environment anew, once: a package of it does not import any more."""
+def _rebuild_environment(error: ImportError, arguments: list[str]) -> int:
+    """Build the environment again, once: a package in it no longer imports."""
     environments.not_ready(Path(sys.executable))
-    if os.environ.get(_AGAIN):
+    if os.environ.get(_REBUILT):
         raise BuildError(
-            f"the tool's environment does not work, though it was made anew: {error}",
+            f"the tool's environment does not work, even after a rebuild: {error}",
             f"remove {Path(sys.executable).parent.parent} and run this again",
         ) from error
     print(f"a package of the tool's environment does not import: {error}", file=sys.stderr)
-    variables = {name: value for name, value in os.environ.items() if name != INSIDE}
-    return _run_as(environments.BASE, arguments, {**variables, _AGAIN: "1"})
+    command = [str(ROOT / "build_zip.py"), *arguments]
+    return environments.reexec("", environments.BASE, command, {**os.environ, _REBUILT: "1"})
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -129,19 +116,19 @@ def _run(options: argparse.Namespace) -> int:
     target = deployment.Target(asked, console) if asked else None
     if options.check:
         return _check(options, target, console)
-    wishes = _wishes(options, target, console)
-    outcome = build.build(wishes, console)
+    config = _config(options, target, console)
+    outcome = build.build(config, console)
     report.show_plan(outcome.plan, console)
     report.show_audit(outcome.audit, console)
     if outcome.smoke:
         report.show_answer(outcome.smoke, build.SAMPLE, console)
-    report.show_commands(wishes.output, outcome.audit, console)
+    report.show_commands(config.output, outcome.audit, console)
     deployed = None
     if target:
-        kind = target.kind(wishes.pythons, options.kind)
+        kind = target.kind(config.pythons, options.kind)
         memory = outcome.audit.memory
         answer = outcome.smoke.get(kind.python)
-        deployed = target.deploy(wishes.output, kind, memory, build.SAMPLE, answer)
+        deployed = target.deploy(config.output, kind, memory, build.SAMPLE, answer)
         deployment.show(deployed, console)
     if options.json:
         shown = deployment.as_json(deployed)
@@ -204,9 +191,9 @@ def _export(options: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _wishes(
+def _config(
     options: argparse.Namespace, target: deployment.Target | None, console: Console
-) -> build.Wishes:
+) -> build.BuildConfig:
     """What is asked of the build."""
     from builder import build
     from builder.base import data
@@ -223,7 +210,7 @@ def _wishes(
             console.note(f"this Python is {running}: building for {pythons[0]} (--python)")
     if target:
         target.kind(pythons, options.kind)  # or an error, before anything is built
-    return build.Wishes(
+    return build.BuildConfig(
         pythons=pythons,
         output=command_line.output(options),
         model=options.model,

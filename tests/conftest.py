@@ -92,7 +92,7 @@ def imagenet_model() -> str:
 
 @pytest.fixture(scope="session")
 def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Callable[..., Path]:
-    """Builds a zip, once per set of wishes; skips where the Python for it is not there.
+    """Builds a zip, once per set of arguments; skips where the Python for it is not there.
 
     With the packages that are at hand, if no provider is named.
 
@@ -127,7 +127,7 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
         with files.lock(output, "building a zip", console.note):
             if output.exists():
                 return output
-            wishes = build.Wishes(
+            config = build.BuildConfig(
                 pythons,
                 output,
                 model or None,
@@ -137,7 +137,7 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
                 execution_env=execution_env,
                 keep=False,
             )
-            build.build(wishes, console)
+            build.build(config, console)
         return output
 
     return make

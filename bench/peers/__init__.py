@@ -184,7 +184,7 @@ def ours(
     name = (PRECOMPILED if precompiled else OURS) + ("" if requantize else ", uint8")
     name += "" if optimize == "balanced" else f", --optimize {optimize}"
     output = FOLDER / f"{re.sub('[^a-z0-9]+', '-', name)}.zip"
-    wishes = build.Wishes(
+    config = build.BuildConfig(
         (PYTHON,),
         output,
         model=str(chosen.path),
@@ -196,7 +196,7 @@ def ours(
         smoke=False,
         keep=False,
     )
-    audited = build.build(wishes, console).audit
+    audited = build.build(config, console).audit
     versions = {part.name: part.version for part in audited.parts if part.version}
     return Peer(name, output, interpreter().path, versions)
 

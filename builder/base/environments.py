@@ -24,7 +24,7 @@ from pathlib import Path
 from builder.base import files
 from builder.base.errors import BuildError
 from builder.base.files import Say
-from builder.base.paths import ENVIRONMENTS
+from builder.base.paths import ENVIRONMENTS, ROOT
 from builder.base.variables import for_pip, neutral, without_pip_settings
 
 MINIMUM = (3, 10)
@@ -58,6 +58,9 @@ def _print(text: str) -> None:
 
 SAY: Say = _print
 """Prints a line of progress on standard error."""
+
+# Names the environment, and the checkout, that a process was started in.
+_ENTERED = "CLASSIFY_ENVIRONMENT"
 
 
 def environment(
@@ -113,6 +116,35 @@ def environment(
 def home_of(name: str, requirements: Path, base: str = BASE, folder: Path = ENVIRONMENTS) -> Path:
     """The folder of an environment, whether it is there or not; arguments as `environment` has."""
     return folder / f"{name}-{_key(requirements, base, folder)}"
+
+
+def is_inside(name: str) -> bool:
+    """Return whether `reexec` has started this process in the environment `name`."""
+    return os.environ.get(_ENTERED) == f"{name}:{ROOT}"
+
+
+def reexec(
+    name: str,
+    python: Path | str,
+    command: Sequence[str],
+    variables: Mapping[str, str] | None = None,
+) -> int:
+    """Replace this process with `python COMMAND...`, marked as inside the environment `name`.
+
+    Windows cannot replace a process: there the exit status of a child is returned.
+
+    Args:
+        name: the environment's name, as `environment` takes it; empty to remove the mark.
+        python: the interpreter to run.
+        command: its arguments.
+        variables: environment variables (default: this process's).
+    """
+    marked = {**(os.environ if variables is None else variables), _ENTERED: f"{name}:{ROOT}"}
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.name == "posix":
+        os.execve(python, [str(python), *command], marked)
+    return subprocess.run([str(python), *command], env=marked).returncode
 
 
 def not_ready(python: Path) -> None:

@@ -271,8 +271,8 @@ def test_mean_and_std_per_channel(tmp_path: Path, console: Console, colour_label
     output = tmp_path / "a.zip"
     scaled = Normalization((0.0, 0.0, 0.0), (255.0, 127.5, 255.0))
     said = Said(colour_labels, scaled, output="logits")
-    wishes = build.Wishes((HERE,), output, str(model), said, provider=at_hand(), keep=False)
-    build.build(wishes, console)
+    config = build.BuildConfig((HERE,), output, str(model), said, provider=at_hand(), keep=False)
+    build.build(config, console)
     with smoke.launched(output, interpreter()) as running:
         answer = running.run({"image": base64_of(encoded(plain("#ffff00")))})
     scores = {r["className"]: r["probability"] for r in answer["results"]}

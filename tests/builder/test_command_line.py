@@ -62,8 +62,8 @@ def built(tmp_path_factory: pytest.TempPathFactory, colours: list[str]) -> Path:
         shutil.copytree(ROOT / name, folder / name)
     said = Said(Path(colours[3]))
     output = folder / "a.zip"
-    wishes = build.Wishes((HERE,), output, colours[1], said, keep=False, provider=at_hand())
-    build.build(wishes, Console(quiet=True))
+    config = build.BuildConfig((HERE,), output, colours[1], said, keep=False, provider=at_hand())
+    build.build(config, Console(quiet=True))
     shutil.unpack_archive(output, folder / "build" / "local" / HERE)
     return folder
 

@@ -303,7 +303,7 @@ def test_code_files_are_the_same_each_time(
     monkeypatch.setattr(bytecode, "CODES", tmp_path / "codes")  # not what the first build kept
     provider = provider or at_hand([python])
     first = make_zip(python, imagenet_model, provider=provider, execution_env=execution_env)
-    wishes = build.Wishes(
+    config = build.BuildConfig(
         (python,),
         tmp_path / "again.zip",
         imagenet_model,
@@ -312,7 +312,7 @@ def test_code_files_are_the_same_each_time(
         smoke=False,
         keep=False,
     )
-    build.build(wishes, console)
+    build.build(config, console)
     one, other = archive.read(first).files, archive.read(tmp_path / "again.zip").files
     assert [name for name in one if one[name] != other[name]] == []
     assert (tmp_path / "again.zip").read_bytes() == first.read_bytes()
@@ -365,7 +365,7 @@ def test_without_an_interpreter_for_it(
     monkeypatch.setattr(cpython, "find", lambda version: None)
     model = Colours().write(tmp_path / "m.tflite")
     output = tmp_path / "a.zip"
-    wishes = build.Wishes(
+    config = build.BuildConfig(
         (HERE,),
         output,
         str(model),
@@ -373,7 +373,7 @@ def test_without_an_interpreter_for_it(
         provider="wheels",
         keep=False,
     )
-    outcome = build.build(wishes, console)
+    outcome = build.build(config, console)
     assert outcome.smoke == {}
     said = capsys.readouterr().err
     assert f"no Python {HERE} runs here: its modules are not byte-compiled" in said

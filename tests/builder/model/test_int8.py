@@ -472,10 +472,10 @@ def test_a_zip_with_and_without(tmp_path: Path, console: Console) -> None:
     path.write_bytes(network.classifier(wide=0.0).content())
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(f"class {number}" for number in range(10)))
-    wishes = build.Wishes(
+    config = build.BuildConfig(
         (HERE,), tmp_path / "a.zip", str(path), Said(labels), provider=at_hand(), keep=False
     )
-    outcome = build.build(wishes, console)
+    outcome = build.build(config, console)
     figures = outcome.model["requantized"]
     assert figures["channels"] == 17 and figures["agreement"]["pictures"] == 9
     assert outcome.model["source"].endswith(", converted to int8")

@@ -104,23 +104,23 @@ def test_nothing_is_compiled_that_lacks_an_operator(
 ) -> None:
     """Said before minutes of work, and whether or not the zip is to be invoked."""
     with pytest.raises(ModelError, match=r"lacks: EXP version 1 .*, SUM version 1") as caught:
-        build.build(wishes(tmp_path, provider), console)
+        build.build(config(tmp_path, provider), console)
     assert "--ops all" in caught.value.hint and "--runtime wheels" in caught.value.hint
     assert not (tmp_path / "a.zip").exists()
 
 
 def test_auto_takes_wheels_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    outcome = build.build(wishes(tmp_path, "auto"), Console(quiet=True))
+    outcome = build.build(config(tmp_path, "auto"), Console(quiet=True))
     assert "needs operators that a compiled interpreter lacks: EXP" in capsys.readouterr().err
     assert not any(part.name == "tflite-runtime" for part in outcome.audit.parts)
 
 
-def wishes(folder: Path, provider: str) -> build.Wishes:
+def config(folder: Path, provider: str) -> build.BuildConfig:
     """A build of a model that has its softmax as EXP, SUM and DIV."""
     names = folder / "labels.txt"
     names.write_text("a\nb\nc\n")
     model = Small(head="decomposed").write(folder / "m.tflite")
     said = Said(names, Normalization((0.0,), (255.0,)))
-    return build.Wishes(
+    return build.BuildConfig(
         (HERE,), folder / "a.zip", str(model), said, provider=provider, smoke=False, keep=False
     )

@@ -266,10 +266,10 @@ def test_a_whole_zip_reads_a_meter(tmp_path: Path, console: Console) -> None:
     path.write_bytes(member(case.package, case.member, console))
     names.write_text("\n".join(case.names))
     archive = tmp_path / "a.zip"
-    wishes = build.Wishes(
+    config = build.BuildConfig(
         (HERE,), archive, str(path), Said(names), provider="wheels", smoke=False, keep=False
     )
-    build.build(wishes, console)
+    build.build(config, console)
     with smoke.launched(archive, interpreter()) as running:
         # The function looks at the central square: the digit has a border around it.
         picture = Image.new("RGB", (40, 40), (20, 20, 20))

@@ -489,7 +489,7 @@ def test_an_operator_that_is_not_in(tmp_path: Path, console: Console, colour_lab
     graph.operator("MEAN", [floor, graph.integers(1, 2)], scores, options, version=2)
     model = tmp_path / "m.tflite"
     model.write_bytes(graph.file([picture], [scores]))
-    wishes = build.Wishes(
+    config = build.BuildConfig(
         (PYTHON,),
         tmp_path / "a.zip",
         str(model),
@@ -498,7 +498,7 @@ def test_an_operator_that_is_not_in(tmp_path: Path, console: Console, colour_lab
         keep=False,
     )
     with pytest.raises(ModelError, match="lacks: FLOOR") as caught:
-        build.build(wishes, console)
+        build.build(config, console)
     assert "--ops all" in caught.value.hint
     assert not (tmp_path / "a.zip").exists()
 

@@ -212,7 +212,7 @@ def test_the_same_zip(
     exported = tmp_path / "runtime.zip"
     prebuilt.export(PYTHON, DEFAULT, exported, console)
     monkeypatch.setattr(compiled, "COMPILED", tmp_path / "elsewhere")
-    wishes = build.Wishes(
+    config = build.BuildConfig(
         (PYTHON,),
         tmp_path / "a.zip",
         str(model),
@@ -222,7 +222,7 @@ def test_the_same_zip(
         smoke=False,
         keep=False,
     )
-    build.build(wishes, console)
+    build.build(config, console)
     assert (tmp_path / "a.zip").read_bytes() == archive.read_bytes()
 
 
