@@ -1,39 +1,52 @@
-"""Who may import whom: `action/` stands alone, `client/` above it, and nothing runs in a circle."""
+"""The floors of the project: each room imports only rooms on lower floors, and none in a circle."""
 
 from __future__ import annotations
 
 import ast
+import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from builder.base.paths import ROOT
 
-LAYERS = {
-    "action": set[str](),
-    "client": {"action"},
-    "builder": set[str](),
-    "bench": {"action", "builder", "client"},
-}
-"""Folder -> the other ones whose modules its modules may import."""
+# A room is a folder or a file at the top of the project or of builder/; from the ground up.
+FLOORS = (
+    ("action", "builder.base"),
+    ("builder.deploy", "builder.native", "client"),
+    ("builder.packages",),
+    ("builder.model",),
+    ("builder.artifact",),
+    ("builder.report",),
+    ("builder.build",),
+    ("bench", "builder.options", "tools"),
+    ("builder.cli",),
+    ("build_zip",),
+)
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+MOST_ROOMS, MOST_ARROWS = 16, 40
 
-COMMAND = ("action.__main__", "client.cli")
-"""`python -m action` is the command line where `client/` is; what ships never comes there."""
+# `python3 -m action` is the client's command line where client/ is there; the zip has no client/.
+LOCAL_COMMAND = ("action.__main__", "client.cli")
 
-Graph = dict[str, set[str]]
-
-
-def modules(root: Path) -> dict[str, Path]:
-    """Our modules by name: of each layer's folder all that is below it."""
-    found = {}
-    for layer in LAYERS:
-        for path in sorted((root / layer).rglob("*.py")):
-            parts = path.relative_to(root).with_suffix("").parts
-            found[".".join(parts).removesuffix(".__init__")] = path
-    return found
+Imports = dict[str, set[str]]
 
 
-def imported(name: str, path: Path) -> Iterator[str]:
-    """Names that a module imports anywhere in it: in functions and for types only, too."""
+def find_modules(root: Path) -> dict[str, Path]:
+    """Return the product's modules by dotted name; the tests are not among them."""
+    folders = {room.partition(".")[0] for room in FLOOR_OF}
+    paths = [root / f"{folder}.py" for folder in folders if (root / f"{folder}.py").exists()]
+    for folder in folders:
+        paths += (root / folder).rglob("*.py")
+    return {
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in paths
+    }
+
+
+def imported_names(name: str, path: Path) -> Iterator[str]:
+    """Yield what a module imports, also inside functions and for type checkers."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
@@ -42,94 +55,81 @@ def imported(name: str, path: Path) -> Iterator[str]:
             base = package.split(".")[: len(package.split(".")) + 1 - node.level]
             source = ".".join([*(base if node.level else ()), *filter(None, [node.module])])
             for alias in node.names:
-                yield f"{source}.{alias.name}"  # a module of a package, or a name of a module
+                yield f"{source}.{alias.name}"  # a module of a package, or a name in a module
 
 
-def graph(root: Path) -> Graph:
-    """Module -> those of ours that it imports.
-
-    A name that is no module stands for the module that it is from. A package is imported with
-    each of its modules, but what imports a module does not name the package.
-    """
-    ours = modules(root)
-    edges: Graph = {name: set() for name in ours}
-    for name, path in ours.items():
-        for each in imported(name, path):
-            while each and each not in ours:
+def read_imports(root: Path) -> Imports:
+    """Return module -> modules of ours that it imports; a name stands for its module."""
+    modules = find_modules(root)
+    imports: Imports = {name: set() for name in modules}
+    for name, path in modules.items():
+        for each in imported_names(name, path):
+            while each and each not in modules:
                 each = each.rpartition(".")[0]
-            if each and each != name:
-                edges[name].add(each)
-    return edges
+            if each and each != name and (name, each) != LOCAL_COMMAND:
+                imports[name].add(each)
+    return imports
 
 
-def upward(edges: Graph) -> list[str]:
-    """Imports that leave their layer for one that is not below it."""
-    return [
+def room_of(module: str) -> str:
+    """Return the room that a module is in; the package `builder` itself is in none."""
+    parts = module.split(".")
+    return next((name for name in (".".join(parts[:2]), parts[0]) if name in FLOOR_OF), "")
+
+
+def arrows(imports: Imports) -> set[tuple[str, str]]:
+    """Return the pairs of rooms of which one imports the other."""
+    pairs = {(room_of(name), room_of(other)) for name in imports for other in imports[name]}
+    return {(room, other) for room, other in pairs if room != other and room and other}
+
+
+def climbing(imports: Imports) -> list[str]:
+    """Return the imports that do not lead to a lower floor."""
+    return sorted(
         f"{name} imports {other}"
-        for name, others in sorted(edges.items())
-        for other in sorted(others)
-        if (source := name.partition(".")[0]) != (target := other.partition(".")[0])
-        and target not in LAYERS[source]
-        and (name, other) != COMMAND
-    ]
+        for name, others in imports.items()
+        for other in others
+        if (room := room_of(name)) != (below := room_of(other))
+        and room
+        and below
+        and FLOOR_OF[below] >= FLOOR_OF[room]
+    )
 
 
-def circles(edges: Graph) -> list[str]:
-    """Groups of modules that import each other, directly or by way of others (Tarjan, 1972)."""
-    found: list[str] = []
-    numbers: dict[str, int] = {}
-    low: dict[str, int] = {}
-    stack: list[str] = []
-
-    def visit(name: str) -> None:
-        numbers[name] = low[name] = len(numbers)
-        stack.append(name)
-        for other in sorted(edges[name]):
-            if other not in numbers:
-                visit(other)
-                low[name] = min(low[name], low[other])
-            elif other in stack:
-                low[name] = min(low[name], numbers[other])
-        if low[name] == numbers[name]:
-            group = stack[stack.index(name) :]
-            del stack[stack.index(name) :]
-            if len(group) > 1:
-                found.append(" <-> ".join(sorted(group)))
-
-    for name in sorted(edges):
-        if name not in numbers:
-            visit(name)
-    return found
+def test_rooms_import_only_from_lower_floors() -> None:
+    assert climbing(read_imports(ROOT)) == []
 
 
-def test_each_layer_imports_those_below_it() -> None:
-    assert upward(graph(ROOT)) == []
+def test_every_module_is_in_a_room() -> None:
+    assert [name for name in find_modules(ROOT) if not room_of(name)] == ["builder"]
 
 
-def test_no_circles() -> None:
-    assert circles(graph(ROOT)) == []
+def test_few_rooms_and_few_arrows_between_them() -> None:
+    assert len(FLOOR_OF) <= MOST_ROOMS
+    assert len(arrows(read_imports(ROOT))) <= MOST_ARROWS
 
 
-def test_the_test_sees_what_it_forbids(tmp_path: Path) -> None:
-    """On a small tree with one fault of each kind."""
-    files = {
-        "action/__init__.py": "",
+def test_no_import_circles() -> None:
+    # An import of a submodule does not need its package's names.
+    graphlib.TopologicalSorter(read_imports(ROOT)).prepare()
+
+
+def test_climbing_imports_and_circles_are_found(tmp_path: Path) -> None:
+    sources = {
         "action/one.py": "from action import two\nfrom builder.base.errors import BuildError",
-        "action/two.py": "def late():\n    from .three import three",
-        "action/three.py": "if TYPE_CHECKING:\n    import action.one as first",
-        "client/__init__.py": "from action.two import late",
-        "builder/base/data.py": "import json\nimport client",
-        "builder/base/errors.py": "",
-        "bench/tool.py": "import action.one, builder.base.data, client",
+        "action/two.py": "def late():\n    from .one import one",
+        "builder/base/errors.py": "import client.cli",
+        "client/cli.py": "",
+        "bench/tool.py": "import action.one, builder.base.errors",
     }
-    for name, text in files.items():
+    for name, text in sources.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    edges = graph(tmp_path)
-    assert edges["action.two"] == {"action.three"}
-    assert upward(edges) == [
+    imports = read_imports(tmp_path)
+    assert climbing(imports) == [
         "action.one imports builder.base.errors",
-        "builder.base.data imports client",
+        "builder.base.errors imports client.cli",
     ]
-    assert circles(edges) == ["action.one <-> action.three <-> action.two"]
+    with pytest.raises(graphlib.CycleError):
+        graphlib.TopologicalSorter(imports).prepare()
