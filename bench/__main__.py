@@ -18,9 +18,8 @@ from builder.base.paths import BUILDER, ROOT
 
 INSIDE = "CLASSIFY_BENCH"
 COMMANDS = {
-    "": "bench.command",
-    "cold": "bench.cold_command",
-    "interpreters": "bench.interpreters.command",
+    "": "bench.cli",
+    "cold": "bench.cold_starts",
     "guard": "bench.guard",
 }
 """What comes first on the command line, and the module whose `run` takes the rest of it."""

@@ -30,10 +30,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import machine, peers
-from bench.interpreters.contenders import COMPILED, variants
-from bench.interpreters.worker import Worker
+from bench import machine
 from bench.machine import CpuClass, named
+from bench.measure.interpreter import Worker
+from bench.measure.networks import COMPILED, variants
+from bench.peers import peer as peers
 from bench.results import OUR, XNNPACK
 from builder.artifact import smoke
 from builder.base import data

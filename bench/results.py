@@ -113,7 +113,7 @@ class Cold:
     """Cold starts of one peer.
 
     Attributes:
-        stages: medians by stage; `bench.cold` says what they are.
+        stages: medians by stage; `bench.measure.cold` says what they are.
         total: their sum.
         start: of it, the median from the start of the process to its acknowledgement.
         ms: of each in all.

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bench import cost
-from bench.report import text
-from bench.report.select import PIP, figure, without_variants
-from bench.report.text import NONE, ratio, table
+from bench.report import cost
+from bench.report import markdown as text
+from bench.report.figures import PIP, figure, without_variants
+from bench.report.markdown import NONE, ratio, table
 from bench.results import Run
 
 TERMS = (

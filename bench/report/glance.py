@@ -10,9 +10,9 @@ import matplotlib as mpl
 from matplotlib import pyplot
 
 import bench.report.style  # noqa: F401 (sets it)
-from bench.peers import HELLO_WORLD, OURS, PRECOMPILED
-from bench.report import text
-from bench.report.select import PIP, at_a_glance, charted, figure
+from bench.peers.peer import HELLO_WORLD, OURS, PRECOMPILED
+from bench.report import markdown as text
+from bench.report.figures import PIP, at_a_glance, charted, figure
 from bench.results import Run
 from builder.base import data
 

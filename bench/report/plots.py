@@ -11,8 +11,8 @@ import matplotlib as mpl
 from matplotlib import pyplot
 
 from bench import results
-from bench.report import text
-from bench.report.select import charted, deployable, without_variants
+from bench.report import markdown as text
+from bench.report.figures import charted, deployable, without_variants
 from bench.report.style import COLOURS, GREY
 from builder.base import data
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.peers import HELLO_WORLD, OURS, PRECOMPILED
-from bench.report import text
-from bench.report.page import left_out, state
-from bench.report.select import PIP, at_a_glance, charted, figure
+from bench.peers.peer import HELLO_WORLD, OURS, PRECOMPILED
+from bench.report import markdown as text
+from bench.report.figures import PIP, at_a_glance, charted, figure
+from bench.report.results_page import left_out, state
 from bench.results import Run
 from builder.base.errors import BuildError
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bench.report import text
-from bench.report.text import MISSING, NONE, ratio, table
+from bench.report import markdown as text
+from bench.report.markdown import MISSING, NONE, ratio, table
 from bench.results import Run
 
 

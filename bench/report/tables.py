@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 
-from bench.cold import STAGES
-from bench.peers import HELLO_WORLD, OURS, PRECOMPILED
-from bench.report import text
-from bench.report.select import PIP, deployable, figure
-from bench.report.text import NONE, ratio, table
+from bench.measure.cold import STAGES
+from bench.measure.warm import BARE
+from bench.peers.peer import HELLO_WORLD, OURS, PRECOMPILED
+from bench.report import markdown as text
+from bench.report.figures import PIP, deployable, figure
+from bench.report.markdown import NONE, ratio, table
 from bench.results import XNNPACK, Run, Warm
-from bench.warm import BARE
 
 TARGETS = (
     ("smaller", "size", "at least", 5),

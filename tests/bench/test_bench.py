@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import peers, stored, warm
-from bench.interpreters.worker import Worker
+from bench import stored
+from bench.measure import warm
+from bench.measure.interpreter import Worker
+from bench.peers import peer as peers
 from bench.results import Run
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT

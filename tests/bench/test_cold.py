@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import cold, peers, proxy
+from bench.measure import cold, proxy
+from bench.peers import peer as peers
 from builder.base.paths import ROOT
 from tests.conftest import interpreter
 from tests.support.runs import empty

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from bench import cost
+from bench.report import cost
 
 PRESETS = cost.presets()
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import guard, machine, peers
+from bench import guard, machine
+from bench.peers import peer as peers
 from builder.base import data
 from builder.base.console import Console
 from builder.base.errors import BuildError

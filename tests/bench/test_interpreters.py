@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from bench import machine, peers
-from bench.command import _command
-from bench.interpreters import contenders, measure
-from bench.interpreters.contenders import Contender, Variant
-from bench.interpreters.worker import Worker
+from bench import machine
+from bench.cli import _command
+from bench.measure import inference as measure
+from bench.measure import networks as contenders
+from bench.measure.interpreter import Worker
+from bench.measure.networks import Contender, Variant
+from bench.peers import peer as peers
 from bench.results import OUR, XNNPACK
 from builder.base.errors import BuildError
-from builder.base.paths import ROOT
 from tests.conftest import interpreter
 from tests.support.runs import empty
 
@@ -136,18 +134,3 @@ def test_a_variant_comes_before_the_packages(packages: Path, tmp_path: Path) -> 
 def test_no_folder_of_this_machine_is_published() -> None:
     command = _command(["--model", "/x/a.tflite", "--variants", "/home/me", "--publish"])
     assert command == "python -m bench --model MODEL --variants DIR"
-
-
-@pytest.mark.parametrize("command", [["bench.interpreters"], ["bench", "interpreters"]])
-def test_from_a_plain_shell(command: list[str]) -> None:
-    """The environment is prepared by the command itself: -S hides what this Python has."""
-    done = subprocess.run(
-        [sys.executable, "-S", "-m", *command, "--help"],
-        cwd=ROOT,
-        env={"HOME": os.environ.get("HOME", "")},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "python -m bench interpreters" in done.stdout
-    assert "--inferences" in done.stdout

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from bench import peers
-from bench.peers import Peer, pip
+from bench.peers import peer as peers
+from bench.peers import pip
+from bench.peers.peer import Peer
 from builder.artifact import smoke
 from builder.base import data
 from builder.base.console import Console

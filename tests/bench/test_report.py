@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from bench import stored
-from bench.cold import STAGES
-from bench.report import page, readme, tables, text
+from bench.measure.cold import STAGES
+from bench.report import markdown as text
+from bench.report import readme, tables
+from bench.report import results_page as page
 from bench.results import (
     OUR,
     XNNPACK,

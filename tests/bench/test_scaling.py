@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import cgroup, peers, scaling
-from bench.peers import Peer
+from bench.measure import cgroup
+from bench.measure import processes as scaling
+from bench.peers import peer as peers
+from bench.peers.peer import Peer
 from bench.results import Scaling
 from builder.base.errors import BuildError
 from tests.conftest import interpreter

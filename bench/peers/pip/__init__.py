@@ -14,8 +14,8 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench import peers
-from bench.peers import Peer
+from bench.peers import peer as peers
+from bench.peers.peer import Peer
 from builder.base import data
 from builder.base.console import Console
 from builder.base.environments import environment

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from bench.peers import FOLDER, PARTS, Peer, extend, pack
+from bench.peers.peer import FOLDER, PARTS, Peer, extend, pack
 from bench.peers.tfjs.graph import WEIGHTS, convert
 from builder.base.console import Console
 from builder.base.environments import SAY, environment

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
-from bench.interpreters.contenders import Contender
-from bench.interpreters.worker import Worker
-from bench.peers import shuffled
+from bench.measure.interpreter import Worker
+from bench.measure.networks import Contender
+from bench.peers.peer import shuffled
 from bench.results import Inference, Run
 from builder.base.errors import BuildError
 

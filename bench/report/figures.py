@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from bench import results
-from bench.peers import OURS, PRECOMPILED, pip
-from bench.report import text
+from bench.peers import pip
+from bench.peers.peer import OURS, PRECOMPILED
+from bench.report import markdown as text
 from bench.results import Run
 
 PIP = pip.named(pip.TFLITE_RUNTIME)

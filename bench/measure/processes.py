@@ -19,8 +19,8 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image, ImageFilter
 
-from bench import cgroup
-from bench.peers import Peer, line, memory
+from bench.measure import cgroup
+from bench.peers.peer import Peer, line, memory
 from bench.results import AtSize, Scaling, Throughput, UnderQuota
 from builder.artifact import smoke
 from builder.base.errors import BuildError

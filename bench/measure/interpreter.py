@@ -11,7 +11,7 @@ from types import TracebackType
 
 from builder.base.errors import BuildError
 
-_PROCESS = Path(__file__).with_name("process.py")
+_PROCESS = Path(__file__).with_name("interpreter_process.py")
 
 
 class Worker:

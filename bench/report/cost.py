@@ -84,7 +84,7 @@ NUMBERS = {
 
 def presets() -> dict[str, Prices]:
     """The platforms of prices.toml, by their names there."""
-    tables = data.read(Path(__file__).with_name("prices.toml"))
+    tables = data.read(Path(__file__).parents[1] / "prices.toml")
     return {name: Prices(**values) for name, values in tables.items()}
 
 

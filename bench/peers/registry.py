@@ -6,7 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench.peers import OPTIMIZE, OURS, PRECOMPILED, Peer, ours, pip, tfjs
+from bench.peers import pip, tfjs
+from bench.peers.peer import OPTIMIZE, OURS, PRECOMPILED, Peer, ours
 from builder.base.console import Console
 from builder.model.int8 import requantize
 from builder.model.resolve import Model

@@ -7,10 +7,11 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from bench.machine import CLASSES
-from bench.report import costs, scaling, tables, text
-from bench.report.select import charted
+from bench.measure.warm import BARE
+from bench.report import costs, scaling, tables
+from bench.report import markdown as text
+from bench.report.figures import charted
 from bench.results import Run
-from bench.warm import BARE
 
 PARTS: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
     ("What was compared", "", tables.peers),

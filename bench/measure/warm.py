@@ -19,8 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench import results
-from bench.interpreters.worker import Worker
-from bench.peers import PYTHON, Peer, line, memory, network, shuffled
+from bench.measure.interpreter import Worker
+from bench.peers.peer import PYTHON, Peer, line, memory, network, shuffled
 from builder.artifact import smoke
 from builder.base.console import Console
 from builder.base.errors import BuildError

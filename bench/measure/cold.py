@@ -39,8 +39,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import proxy, results
-from bench.peers import Peer, line, shuffled
+from bench import results
+from bench.measure import proxy
+from bench.peers.peer import Peer, line, shuffled
 from builder.artifact import smoke
 from builder.base.errors import BuildError
 

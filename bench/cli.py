@@ -11,10 +11,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import cost, machine, peers, results, stored, warm
-from bench.interpreters.contenders import COMPILED
-from bench.peers import FOLDER
-from bench.run import SECTIONS, Bench, Progress, measure
+from bench import machine, results, stored
+from bench.measure import warm
+from bench.measure.networks import COMPILED
+from bench.peers import peer as peers
+from bench.peers.peer import FOLDER
+from bench.report import cost
+from bench.suites import SECTIONS, Bench, Progress, measure
 from builder.base.console import Console
 from builder.base.paths import ROOT
 
@@ -133,7 +136,8 @@ def positive(text: str) -> int:
 def _write(runs: list[results.Run], options: argparse.Namespace) -> None:
     """The results as JSON, Markdown and plots; if they are to be published, in the README, too."""
     # Not before: what matplotlib takes in this process slows the forks that are timed.
-    from bench.report import glance, page, plots, readme, tables
+    from bench.report import glance, plots, readme, tables
+    from bench.report import results_page as page
 
     publish = options.publish and not any(run.interrupted or run.problems for run in runs)
     if options.publish and not publish:

@@ -7,11 +7,15 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bench import cold, peers, results, scaling, warm
-from bench.cgroup import NoQuota
-from bench.interpreters.contenders import contenders
-from bench.interpreters.measure import measure as measure_interpreters
-from bench.peers import Peer, everybody, pip
+from bench import results
+from bench.measure import cold, warm
+from bench.measure import processes as scaling
+from bench.measure.cgroup import NoQuota
+from bench.measure.inference import measure as measure_interpreters
+from bench.measure.networks import contenders
+from bench.peers import peer as peers
+from bench.peers import pip, registry
+from bench.peers.peer import Peer
 from builder.artifact import audit
 from builder.base import data
 from builder.base.console import Console
@@ -96,7 +100,7 @@ def _make(bench: Bench, chosen: Model, useful: Sequence[str]) -> None:
     options = bench.options
     expected = _expected(chosen)
     label = chosen.settings["labels"][expected]
-    makers = everybody.makers(
+    makers = registry.makers(
         chosen, bench.console, options.class_names, options.runtime, variants=not options.quick
     )
     wanted = {peers.OURS, *(options.peers or makers)}

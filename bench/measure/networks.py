@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.machine import CLASSES, CpuClass
-from bench.peers import OURS, PYTHON, Peer, pip
-from bench.peers import network as model_in
+from bench.peers import pip
+from bench.peers.peer import OURS, PYTHON, Peer
+from bench.peers.peer import network as model_in
 from bench.results import OUR, XNNPACK, Run
 from builder.base.console import Console
 from builder.base.errors import BuildError

@@ -7,8 +7,10 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import cold, machine, peers, results
-from bench.command import positive, progress_line
+from bench import machine, results
+from bench.cli import positive, progress_line
+from bench.measure import cold
+from bench.peers import peer as peers
 from bench.report import tables
 from builder.base.errors import BuildError
 from builder.build import SAMPLE

@@ -1,1 +1,0 @@
-"""One inference: the model alone, one thread, in every interpreter that one could deploy."""
