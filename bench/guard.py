@@ -43,7 +43,7 @@ from builder.base.errors import BuildError
 from builder.build import SAMPLE
 from builder.model import resolve
 from builder.model.resolve import NOTHING
-from builder.packages import DEFAULT, compiled
+from builder.packages import DEFAULT_OPTIONS, compiled
 from builder.packages.providers import PROVIDERS
 
 LIMITS = Path(__file__).with_name("limits.toml")
@@ -104,12 +104,12 @@ def run(arguments: Sequence[str]) -> int:
     console = Console(quiet=True)
     python = peers.interpreter()
     chosen = resolve.resolve_model(options.model, NOTHING, console)
-    source = "compiled" if compiled.finished(peers.PYTHON, DEFAULT) else "wheels"
+    source = "compiled" if compiled.is_cached(peers.PYTHON, DEFAULT_OPTIONS) else "wheels"
     limits = data.read(LIMITS)
     baseline = baselines(limits, chosen.path.stem, source)
     provider = "local" if source == "compiled" else source
     archive = peers.ours(chosen, console, provider=provider).archive
-    packages = PROVIDERS[provider](peers.PYTHON, DEFAULT, console).folder
+    packages = PROVIDERS[provider](peers.PYTHON, DEFAULT_OPTIONS, console).folder
     where = machine.here(python.full_version)
     print(f"{archive.name}, {chosen.path.stem}, {source} packages")
     print(f"{where.processor}, {where.cpu.name}")

@@ -18,7 +18,7 @@ from builder.base.paths import SAMPLE as SAMPLE
 from builder.model import agreement, operators, resolve
 from builder.model.int8 import requantize
 from builder.model.resolve import NOTHING, Model, Said
-from builder.packages import DEFAULT, Options, registered
+from builder.packages import DEFAULT_OPTIONS, RuntimeOptions, operator_versions
 from builder.packages.providers import PROVIDERS
 
 
@@ -34,7 +34,7 @@ class BuildConfig:
     requantize: bool = True
     """Whether a uint8 model is converted to int8."""
     provider: str = "auto"
-    options: Options = DEFAULT
+    options: RuntimeOptions = DEFAULT_OPTIONS
     optimize: str = "balanced"
     """Memory against time at a cold start, a key of `plan.MEMORY`."""
     execution_env: str = ""
@@ -186,7 +186,7 @@ def _provider(config: BuildConfig, chosen: Model, console: Console) -> str:
     Raises:
         ModelError: just that one was asked for.
     """
-    name, known = chosen.path.name, registered.compiled(config.options.ops)
+    name, known = chosen.path.name, operator_versions.of_compiled(config.options.ops)
     if config.provider == "wheels":
         return config.provider
     if config.provider != "auto":
@@ -200,7 +200,9 @@ def _provider(config: BuildConfig, chosen: Model, console: Console) -> str:
     return config.provider
 
 
-def _target(python: str, provider: str, options: Options, console: Console) -> contents.Target:
+def _target(
+    python: str, provider: str, options: RuntimeOptions, console: Console
+) -> contents.Target:
     interpreter = cpython.find(python)
     with console.step(f"packages for Python {python}") as details:
         packages = PROVIDERS[provider](python, options, console)

@@ -176,14 +176,14 @@ def _check(options: argparse.Namespace, target: deployment.Target | None, consol
 def _export(options: argparse.Namespace, console: Console) -> int:
     """Write compiled packages to a file; returns the exit status."""
     from builder import build
-    from builder.packages import Options, prebuilt
+    from builder.packages import RuntimeOptions, prebuilt
 
     path = command_line.exported(options)
     pythons = command_line.pythons(options, build.default_python())
     if len(pythons) > 1:
         raise UsageError(f"--export-runtime: expected one --python, found {options.python}")
     with console.step(f"compiled packages for Python {pythons[0]}") as details:
-        ops = Options(options.ops or "classifier")
+        ops = RuntimeOptions(options.ops or "classifier")
         sha256 = prebuilt.export(pythons[0], ops, path, console)
         details.append(f"{path}, sha256 {sha256}")
     if options.json:
@@ -197,7 +197,7 @@ def _config(
     """What is asked of the build."""
     from builder import build
     from builder.base import data
-    from builder.packages import Options
+    from builder.packages import RuntimeOptions
 
     default = build.default_python()
     pythons = command_line.pythons(options, default)
@@ -217,7 +217,7 @@ def _config(
         said=_said(options),
         requantize=not options.no_requantize,
         provider=options.runtime or "auto",
-        options=Options(
+        options=RuntimeOptions(
             options.ops or "classifier",
             options.sources,
             options.engine or "",

@@ -22,7 +22,7 @@ from builder.base.environments import environment
 from builder.base.paths import DEFLATED, ROOT
 from builder.model.preprocessing import Normalization
 from builder.model.resolve import Said
-from builder.packages import DEFAULT, compiled
+from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.support.models import COLOURS, Colours
 from tests.support.pictures import encoded as encoded
 from tests.support.pictures import plain as plain
@@ -281,7 +281,7 @@ def at_hand(pythons: Iterable[str] = (HERE,)) -> str:
     """The provider of packages that a user has: those compiled before, else wheels, ten times as
     large.
     """
-    ready = all(compiled.finished(python, DEFAULT) for python in pythons)
+    ready = all(compiled.is_cached(python, DEFAULT_OPTIONS) for python in pythons)
     return "local" if ready else "wheels"
 
 

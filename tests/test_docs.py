@@ -21,7 +21,7 @@ from urllib.request import urlopen
 import pytest
 
 from builder.base.paths import COMPILED, ROOT
-from builder.packages import DEFAULT, compiled
+from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.conftest import HERE, clone, have_deflated, seed
 from tests.support.models import COLOURS, Colours
 
@@ -131,8 +131,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     seed(work / "build")
     have_deflated(folder)
     have_deflated(work)
-    if compiled.finished(HERE, DEFAULT):
-        packages = compiled.folder(HERE, DEFAULT)
+    if compiled.is_cached(HERE, DEFAULT_OPTIONS):
+        packages = compiled.cache_folder(HERE, DEFAULT_OPTIONS)
         shutil.copytree(packages, work / "compiled" / packages.relative_to(COMPILED))
     Colours(dtype="uint8", softmax=True).write(folder / "my.tflite")
     Colours(softmax=True).write(folder / "my_float.tflite")

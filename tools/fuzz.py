@@ -69,14 +69,14 @@ def _prepare(arguments: list[str]) -> int:
     from builder import build
     from builder.base.console import Console
     from builder.model import resolve
-    from builder.packages import DEFAULT, compiled
+    from builder.packages import DEFAULT_OPTIONS, compiled
     from builder.packages.providers import PROVIDERS
     from tests.support.models import COLOURS, Colours
 
     console = Console(quiet=True)
     version = build.default_python()
-    provider = "local" if compiled.finished(version, DEFAULT) else "wheels"
-    packages = PROVIDERS[provider](version, DEFAULT, console).folder
+    provider = "local" if compiled.is_cached(version, DEFAULT_OPTIONS) else "wheels"
+    packages = PROVIDERS[provider](version, DEFAULT_OPTIONS, console).folder
     print(f"packages: {provider}, Python {version}", flush=True)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         folder = Path(scratch)

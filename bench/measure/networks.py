@@ -15,7 +15,7 @@ from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.base.paths import BUILD
 from builder.model.resolve import Model
-from builder.packages import DEFAULT, package_tag
+from builder.packages import DEFAULT_OPTIONS, package_tag
 from builder.packages.providers import PROVIDERS
 
 INT8, UINT8, MIXED = "s8 x s8", "u8 x u8", "u8 x s8"
@@ -112,7 +112,7 @@ def contenders(
     shipped = model_in(ours.archive, ours.unpacked())
     converted = shipped.read_bytes() != chosen.path.read_bytes()
     networks = {INT8: shipped, UINT8: chosen.path} if converted else {"as it is": shipped}
-    packages = PROVIDERS[provider](PYTHON, DEFAULT, console)
+    packages = PROVIDERS[provider](PYTHON, DEFAULT_OPTIONS, console)
     known = (pip.TFLITE_RUNTIME, pip.AI_EDGE_LITERT)
     [part] = [part for part in packages.parts if part.name in known]
     name = f"{OURS}: {part.name} {part.version}"

@@ -25,7 +25,7 @@ from builder.artifact import smoke
 from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.build import SAMPLE
-from builder.packages import DEFAULT
+from builder.packages import DEFAULT_OPTIONS
 from builder.packages.providers import PROVIDERS
 
 BARE = "bare interpreter"
@@ -166,7 +166,7 @@ def _every(action: smoke.Action, content: bytes, pictures: Sequence[str]) -> int
 
 def bare(peer: Peer, console: Console, provider: str) -> Worker:
     """The interpreter of our zip with our zip's network, and nothing else."""
-    packages = PROVIDERS[provider](PYTHON, DEFAULT, console).folder
+    packages = PROVIDERS[provider](PYTHON, DEFAULT_OPTIONS, console).folder
     model = network(peer.archive, peer.unpacked())
     return Worker(BARE, peer.interpreter, [packages], model)
 

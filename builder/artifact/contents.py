@@ -10,7 +10,7 @@ from builder.artifact.sbom import sbom
 from builder.base.archive import Entry
 from builder.base.cpython import Interpreter
 from builder.model.resolve import Model
-from builder.packages import Runtime
+from builder.packages import INTERPRETERS, Runtime
 
 MODEL_SETTINGS = "model/model.json"
 DATE = (1980, 1, 1, 0, 0, 0)
@@ -18,8 +18,8 @@ DATE = (1980, 1, 1, 0, 0, 0)
 
 FIRST = ("__init__.py", "packages.py", "launcher.py")
 """Of `action/`: what has to be there before `packed.zip` is open, or should that fail."""
-_INTERPRETERS = ("tflite-runtime", "ai-edge-litert")
-"""The parts with TensorFlow Lite's interpreter, which a start needs after numpy."""
+# The packages with TFLite's interpreter: a cold start needs them after numpy.
+_INTERPRETERS = {package.distribution for package in INTERPRETERS}
 
 EXEC = """\
 #!/usr/local/bin/python -ISB

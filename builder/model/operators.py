@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from builder.base.errors import ModelError
 from builder.model.tflite import Signature
-from builder.packages import registered
+from builder.packages import operator_versions
 
 _OPTION = "converter._experimental_disable_per_channel_quantization_for_dense_layers = True"
 
@@ -22,15 +22,21 @@ def missing(model: Signature, known: dict[str, int]) -> list[str]:
             found.append(f"{name} version {version} (it has none)")
         elif version > known[name]:
             found.append(f"{name} version {version} (it has 1 to {known[name]})")
-    if not found and known.get(registered.HYBRID, 0) < registered.HYBRID_SINCE and hybrid(model):
-        found.append(f"{registered.HYBRID} of float32 with int8 weights that have several scales")
+    if (
+        not found
+        and known.get(operator_versions.HYBRID, 0) < operator_versions.HYBRID_SINCE
+        and hybrid(model)
+    ):
+        found.append(
+            f"{operator_versions.HYBRID} of float32 with int8 weights that have several scales"
+        )
     return found
 
 
 def hybrid(model: Signature) -> bool:
     """Whether a float32 tensor meets int8 weights with a scale per channel in a dense layer."""
     return any(
-        operator.name == registered.HYBRID
+        operator.name == operator_versions.HYBRID
         and operator.inputs[0] is not None
         and operator.inputs[0].dtype == "float32"
         and operator.inputs[1] is not None
@@ -56,12 +62,14 @@ def check(name: str, model: Signature, known: dict[str, int], runtime: str) -> N
     if not lacking:
         return
     ways = []
-    if not missing(model, registered.compiled("all")) and known != registered.compiled("all"):
+    if not missing(
+        model, operator_versions.of_compiled("all")
+    ) and known != operator_versions.of_compiled("all"):
         ways.append("--ops all compiles an interpreter with all operators")
-    if not missing(model, registered.wheels()) and known != registered.wheels():
+    if not missing(model, operator_versions.of_wheels()) and known != operator_versions.of_wheels():
         ways.append("--runtime wheels takes an interpreter that has them")
-    dense = hybrid(model) or model.versions.get(registered.HYBRID, 0) >= 12
-    if dense and any(text.startswith(registered.HYBRID) for text in lacking):
+    dense = hybrid(model) or model.versions.get(operator_versions.HYBRID, 0) >= 12
+    if dense and any(text.startswith(operator_versions.HYBRID) for text in lacking):
         ways.append(f"or convert the model with {_OPTION}")
     if not ways:
         ways.append("convert the model for an older TensorFlow Lite, with builtin operators only")

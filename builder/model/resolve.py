@@ -25,7 +25,7 @@ from builder.model.labels import IMAGENET, Labels
 from builder.model.postprocessing import Output
 from builder.model.preprocessing import Input, Normalization
 from builder.model.tflite import Signature, signature
-from builder.packages import NO_LICENCE, Part, registered
+from builder.packages import NO_LICENCE, Part, operator_versions
 
 DEFAULT_CROP = 0.875
 
@@ -110,7 +110,7 @@ def resolve_model(
     count = postprocessing.classes(name, about)
     named, labels_part = _labels(found, about, max(count, 2), said, console)
     settings = _settings(found, source, named)
-    operators.check(name, about, registered.wheels(), "even the newest interpreter")
+    operators.check(name, about, operator_versions.of_wheels(), "even the newest interpreter")
     outputs = run.run(found.path, settings, SAMPLE)
     sink = postprocessing.decide(name, about, count, said.output, outputs)
     if sink.doubt:

@@ -1,9 +1,9 @@
-"""Where the native parts come from. A provider yields packages for a Python, with provenance.
+"""The packages of a runtime: interpreter, numpy and Pillow, and how to get them.
 
-`wheels` takes ready-made wheels from the package index; `local` compiles on this machine and
-`container` in a container, by the recipe in `native/`; `prebuilt` takes what a release has
-compiled; `auto` takes the best that is to be had
-without asking for anything: a compiled runtime that is there, a container engine, or wheels.
+`providers` has the choices of --runtime by name; each returns a `Runtime` for a Python version.
+`wheels` downloads ready-made wheels, `compiled` runs the recipe in `builder/native` and caches what
+it made, `prebuilt` takes what a release compiled. `prune` selects the files that ship, and
+`operator_versions` lists the operators that each interpreter registers.
 """
 
 from __future__ import annotations
@@ -11,8 +11,31 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# The licence of what the user brought: we claim nothing about it.
 NO_LICENCE = "not stated"
-"""Of a part that the user brought: we claim nothing about it."""
+
+
+@dataclass(frozen=True)
+class PackageName:
+    """The names of a package.
+
+    Attributes:
+        distribution: its name in the package index.
+        module: the module that it is imported as.
+        source: the source that the recipe compiles it from; empty if it comes as a wheel only.
+    """
+
+    distribution: str
+    module: str
+    source: str = ""
+
+
+TFLITE_RUNTIME = PackageName("tflite-runtime", "tflite_runtime", "tensorflow")
+AI_EDGE_LITERT = PackageName("ai-edge-litert", "ai_edge_litert")
+NUMPY = PackageName("numpy", "numpy", "numpy")
+PILLOW = PackageName("pillow", "PIL", "pillow")
+INTERPRETERS = (TFLITE_RUNTIME, AI_EDGE_LITERT)
+COMPILED_PACKAGES = (TFLITE_RUNTIME, NUMPY, PILLOW)
 
 
 @dataclass(frozen=True)
@@ -47,9 +70,8 @@ class Runtime:
         folder: what goes on the import path.
         parts: the packages in it, with provenance.
         owner: path in `folder` (with slashes) -> name of the part it belongs to.
-        origin: which provider it is from, and why, for the build's log.
-        operators: the highest version that its interpreter has of each of TFLite's builtin
-            operators.
+        origin: the provider and how it got the packages, for the build's log.
+        operators: builtin operator -> highest version that the interpreter registers.
     """
 
     python: str
@@ -61,15 +83,15 @@ class Runtime:
 
 
 @dataclass(frozen=True)
-class Options:
+class RuntimeOptions:
     """How to make a runtime.
 
     Attributes:
-        ops: "classifier" or "all": which operators a compiled interpreter has.
-        sources: folder that is searched for source archives before anything is fetched.
+        ops: "classifier" or "all": the operators of a compiled interpreter.
+        sources: folder that is searched for source archives before anything is downloaded.
         engine: the container engine to use; empty to find one.
         engine_arguments: passed to its build command.
-        prebuilt: file or address to take compiled packages from; empty for a release's.
+        prebuilt: file or URL to take compiled packages from; empty for a release's.
     """
 
     ops: str = "classifier"
@@ -79,9 +101,9 @@ class Options:
     prebuilt: str = ""
 
 
-DEFAULT = Options()
+DEFAULT_OPTIONS = RuntimeOptions()
 
 
 def package_tag(python: str) -> str:
-    """What names a Python version in paths: "3.11" -> "cp311"."""
+    """Return the tag of a Python version in folder names: "3.11" -> "cp311"."""
     return "cp" + python.replace(".", "")

@@ -25,7 +25,15 @@ from builder.base.paths import BUILD, BUILDER, COMPILED, ROOT
 from builder.base.processes import logged
 from builder.base.variables import for_pip, neutral
 from builder.native.recipe import digest
-from builder.packages import Options, Part, Runtime, package_tag, registered, wheels
+from builder.packages import (
+    COMPILED_PACKAGES,
+    Part,
+    Runtime,
+    RuntimeOptions,
+    operator_versions,
+    package_tag,
+    wheels,
+)
 from builder.packages.prune import select
 
 NATIVE = BUILDER / "native"
@@ -42,21 +50,14 @@ ENGINES = {
 }
 """Container engines in the order of choice, with a command that succeeds if they answer."""
 
-PACKAGES = {
-    "tflite_runtime": ("tflite-runtime", "tensorflow"),
-    "numpy": ("numpy", "numpy"),
-    "PIL": ("pillow", "pillow"),
-}
-"""Package -> its name, and the source that it is made of."""
-
 PROBE_SECONDS = 10
 BEFORE = "compiled before, by this recipe"
 
 
-def auto(python: str, options: Options, console: Console) -> Runtime:
+def auto(python: str, options: RuntimeOptions, console: Console) -> Runtime:
     """A compiled runtime that is there, else one from a container engine, else wheels."""
-    if finished(python, options):
-        return kept(python, options)
+    if is_cached(python, options):
+        return load(python, options)
     engine = options.engine or find_engine()
     if engine:
         try:
@@ -73,14 +74,14 @@ def auto(python: str, options: Options, console: Console) -> Runtime:
     return wheels.provide(python, options, console)
 
 
-def container(python: str, options: Options, console: Console) -> Runtime:
+def container(python: str, options: RuntimeOptions, console: Console) -> Runtime:
     """Compile in a container.
 
     Raises:
         BuildError: no engine answers, or it failed.
     """
-    if finished(python, options):
-        return kept(python, options)
+    if is_cached(python, options):
+        return load(python, options)
     engine = options.engine or find_engine()
     if not engine:
         raise BuildError(
@@ -88,7 +89,7 @@ def container(python: str, options: Options, console: Console) -> Runtime:
             "start or install one, or use --runtime local or --runtime wheels",
         )
     build = ["bud"] if Path(engine).name == "buildah" else ["build"]
-    target = folder(python, options)
+    target = cache_folder(python, options)
     # The zip's packages are for x86_64, whatever this machine is.
     command = [engine, *build, "--platform", "linux/amd64", "-f", str(DOCKERFILE)]
     for name, value in (("PYTHON", python), ("OPS", options.ops)):
@@ -100,14 +101,14 @@ def container(python: str, options: Options, console: Console) -> Runtime:
     return _runtime(python, target, f"compiled with {engine}" if made else BEFORE)
 
 
-def local(python: str, options: Options, console: Console) -> Runtime:
+def local(python: str, options: RuntimeOptions, console: Console) -> Runtime:
     """Compile on this machine, in a folder under `build/`.
 
     Raises:
         BuildError: the machine lacks something (says what), or the build failed.
     """
-    if finished(python, options):
-        return kept(python, options)
+    if is_cached(python, options):
+        return load(python, options)
     interpreter = cpython.find(python)
     if (sys.platform, platform.machine()) != ("linux", "x86_64") or not shutil.which("apt-get"):
         raise BuildError(
@@ -120,7 +121,7 @@ def local(python: str, options: Options, console: Console) -> Runtime:
             f"--runtime local: expected Python {python} on this machine, found none",
             f"install it with its headers (apt install python{python}-dev), or use another runtime",
         )
-    target = folder(python, options)
+    target = cache_folder(python, options)
     command = [sys.executable, "-m", "builder.native", "packages", "--build-dir", str(WORK)]
     command += ["--out", "{out}", "--python", interpreter.path, "--ops", options.ops]
     if options.sources:
@@ -152,26 +153,30 @@ def recipe_key() -> str:
     return total.hexdigest()[:12]
 
 
-def folder(python: str, options: Options) -> Path:
+def cache_folder(python: str, options: RuntimeOptions) -> Path:
     """Where the finished runtime of a Python version is kept, if there is one."""
     return COMPILED / f"{options.ops}-{recipe_key()}" / package_tag(python)
 
 
-def finished(python: str, options: Options) -> bool:
+def is_cached(python: str, options: RuntimeOptions) -> bool:
     """Whether a runtime was compiled by this recipe and is still there."""
-    return _is_whole(folder(python, options))
+    return _is_whole(cache_folder(python, options))
 
 
-def kept(python: str, options: Options) -> Runtime:
+def load(python: str, options: RuntimeOptions) -> Runtime:
     """The finished runtime that is there; it was compiled here, or elsewhere by the same recipe."""
-    target = folder(python, options)
+    target = cache_folder(python, options)
     elsewhere = target / ORIGIN
     origin = elsewhere.read_text("utf-8").strip() if elsewhere.exists() else BEFORE
     return _runtime(python, target, origin)
 
 
-def keep(
-    python: str, options: Options, contents: Mapping[str, bytes], origin: str, console: Console
+def store(
+    python: str,
+    options: RuntimeOptions,
+    contents: Mapping[str, bytes],
+    origin: str,
+    console: Console,
 ) -> None:
     """Keep a runtime that was compiled elsewhere, as if this machine had compiled it.
 
@@ -185,7 +190,7 @@ def keep(
     Raises:
         BuildError: it cannot be written.
     """
-    target = folder(python, options)
+    target = cache_folder(python, options)
     lock = files.lock(target, "unpacking compiled packages", console.note)
     with lock, files.scratch(target) as part:
         for name, content in {**contents, ORIGIN: f"{origin}\n".encode()}.items():
@@ -245,22 +250,22 @@ def _runtime(python: str, folder: Path, origin: str) -> Runtime:
     sources: dict[str, dict[str, str]] = recipe["sources"]
     parts: list[Part] = []
     owner: dict[str, str] = {}
-    for package, (name, source) in PACKAGES.items():
+    for package in COMPILED_PACKAGES:
         linked = tuple(
             _source_part(folder, other, other, pin)
             for other, pin in sources.items()
-            if pin["package"] == package and other != source
+            if pin["package"] == package.module and other != package.source
         )
-        own = _source_part(folder, name, source, sources[source])
+        own = _source_part(folder, package.distribution, package.source, sources[package.source])
         made = f"{own.source}, compiled with {recipe['compiler']}"
         parts.append(replace(own, source=made, compiled=True, linked=linked))
         files = [
             path.relative_to(folder).as_posix()
-            for path in (folder / package).rglob("*")
+            for path in (folder / package.module).rglob("*")
             if path.is_file() and "__pycache__" not in path.parts
         ]
-        owner |= dict.fromkeys(select(name, files), name)
-    operators = registered.compiled("classifier" if recipe["operators"] else "all")
+        owner |= dict.fromkeys(select(package.distribution, files), package.distribution)
+    operators = operator_versions.of_compiled("classifier" if recipe["operators"] else "all")
     return Runtime(python, folder, tuple(parts), owner, origin, operators)
 
 

@@ -22,7 +22,7 @@ from builder.base.download import fetch
 from builder.base.errors import BuildError
 from builder.base.files import replacing, sha256_of
 from builder.base.paths import DOWNLOADS
-from builder.packages import Options, Runtime, compiled
+from builder.packages import Runtime, RuntimeOptions, compiled
 
 SCHEMA = 1
 FACTS = "runtime.json"
@@ -31,7 +31,7 @@ FACTS = "runtime.json"
 _HOW = "or compile the same (--runtime container, --runtime local), or take --runtime wheels"
 
 
-def export(python: str, options: Options, target: Path, console: Console) -> str:
+def export(python: str, options: RuntimeOptions, target: Path, console: Console) -> str:
     """Write the compiled runtime of a Python version to one file.
 
     Args:
@@ -46,13 +46,13 @@ def export(python: str, options: Options, target: Path, console: Console) -> str
     Raises:
         BuildError: it was not compiled yet, or the file cannot be written.
     """
-    if not compiled.finished(python, options):
+    if not compiled.is_cached(python, options):
         raise BuildError(
             f"--export-runtime: expected compiled packages for Python {python} with "
             f"--ops {options.ops}, found none of this recipe",
             f"compile them first: build_zip.py --python {python} --runtime container (or local)",
         )
-    folder = compiled.folder(python, options)
+    folder = compiled.cache_folder(python, options)
     facts = {"schema": SCHEMA, "python": python, "ops": options.ops, "key": compiled.recipe_key()}
     entries = [Entry(FACTS, (json.dumps(facts, indent=1) + "\n").encode(), "", outside=True)]
     entries += [
@@ -65,7 +65,7 @@ def export(python: str, options: Options, target: Path, console: Console) -> str
     return sha256_of(target)
 
 
-def provide(python: str, options: Options, console: Console) -> Runtime:
+def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
     """A runtime from a file of a release.
 
     Raises:
@@ -85,10 +85,10 @@ def provide(python: str, options: Options, console: Console) -> Runtime:
             f"checkout's is {compiled.recipe_key()}",
             f"check out the release's tag, {_HOW}",
         )
-    if options.prebuilt or not compiled.finished(python, options):
+    if options.prebuilt or not compiled.is_cached(python, options):
         archive, origin = _have(source, console)
-        compiled.keep(python, options, _contents(archive, python, options), origin, console)
-    return compiled.kept(python, options)
+        compiled.store(python, options, _contents(archive, python, options), origin, console)
+    return compiled.load(python, options)
 
 
 def _have(source: str, console: Console) -> tuple[Path, str]:
@@ -114,7 +114,7 @@ def _have(source: str, console: Console) -> tuple[Path, str]:
     return fetch([url], sha256, target, console), f"prebuilt, from {url} (sha256 {sha256})"
 
 
-def _contents(archive: Path, python: str, options: Options) -> dict[str, bytes]:
+def _contents(archive: Path, python: str, options: RuntimeOptions) -> dict[str, bytes]:
     """The runtime's files in a file of a release, if it is the one that is wanted."""
     what = f"--runtime-from: {archive.name}"
     try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from builder.base.console import Console
-from builder.packages import Options, Runtime, compiled, prebuilt, wheels
+from builder.packages import Runtime, RuntimeOptions, compiled, prebuilt, wheels
 
-Provider = Callable[[str, Options, Console], Runtime]
+Provider = Callable[[str, RuntimeOptions, Console], Runtime]
 
 PROVIDERS: dict[str, Provider] = {
     "auto": compiled.auto,

@@ -10,10 +10,10 @@ from builder.base.console import Console
 from builder.base.download import Package, from_index
 from builder.base.errors import DownloadError
 from builder.base.paths import DOWNLOADS, RUNTIMES
-from builder.packages import Options, Part, Runtime, prune, registered
+from builder.packages import Part, Runtime, RuntimeOptions, operator_versions, prune
 
 
-def provide(python: str, options: Options, console: Console) -> Runtime:
+def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
     """Packages for `python` ("3.11") on Linux x86_64, whatever this machine is.
 
     Raises:
@@ -37,7 +37,12 @@ def provide(python: str, options: Options, console: Console) -> Runtime:
     owner = json.loads(index.read_text("utf-8"))
     parts = tuple(_part(package, wheel) for package, wheel in zip(packages, wheels, strict=True))
     return Runtime(
-        python, folder / "packages", parts, owner, "ready-made wheels", registered.wheels()
+        python,
+        folder / "packages",
+        parts,
+        owner,
+        "ready-made wheels",
+        operator_versions.of_wheels(),
     )
 
 

@@ -23,13 +23,15 @@ from PIL import Image
 
 from builder.artifact import smoke
 from builder.build import SAMPLE
-from builder.packages import DEFAULT, compiled
+from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.conftest import HERE, IMAGE, base64_of, encoded, interpreter, plain
 from tests.support import hostile
 from tests.support.models import Colours
 
 ESPRESSO = base64_of(SAMPLE)
-PYTHON = next((version for version in ("3.11", HERE) if compiled.finished(version, DEFAULT)), "")
+PYTHON = next(
+    (version for version in ("3.11", HERE) if compiled.is_cached(version, DEFAULT_OPTIONS)), ""
+)
 SECONDS = 10.0
 """Bound of a test; what it is on an idle machine is reported: 2 s is the aim."""
 MEMORY = 128_000_000

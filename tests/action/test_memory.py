@@ -109,9 +109,9 @@ def classified(archive: Path, limit: int, tmp_path: Path) -> int:
 def test_the_least_memory_is_enough_and_less_is_not(
     make_zip: Callable[..., Path], imagenet_model: str, tmp_path: Path, provider: str
 ) -> None:
-    from builder.packages import DEFAULT, compiled
+    from builder.packages import DEFAULT_OPTIONS, compiled
 
-    if provider == "local" and not compiled.finished(HERE, DEFAULT):
+    if provider == "local" and not compiled.is_cached(HERE, DEFAULT_OPTIONS):
         pytest.skip(f"nothing compiled for Python {HERE}")
     archive = make_zip(HERE, imagenet_model, provider=provider)
     needed = audit.audit(archive).memory

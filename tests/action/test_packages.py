@@ -22,7 +22,7 @@ from builder.artifact import smoke
 from builder.base.console import Console
 from builder.base.paths import ACTION
 from builder.build import SAMPLE
-from builder.packages import DEFAULT
+from builder.packages import DEFAULT_OPTIONS
 from builder.packages.providers import PROVIDERS
 from tests.conftest import HERE, at_hand, base64_of, interpreter
 from tests.support import zips
@@ -145,7 +145,7 @@ def test_traceback_through_an_archived_module(portable: Path, console: Console) 
     done = python(portable, "from PIL import Image\nImage.new('no such mode', (1, 1))")
     found = re.search(rf'File "{LIB}/PIL/Image\.py", line (\d+), in new\n', done.stderr)
     assert found, done.stderr
-    packages = PROVIDERS[at_hand()](HERE, DEFAULT, console).folder
+    packages = PROVIDERS[at_hand()](HERE, DEFAULT_OPTIONS, console).folder
     source = (packages / "PIL" / "Image.py").read_text("utf-8")
     assert "core." in source.splitlines()[int(found[1]) - 1]
 

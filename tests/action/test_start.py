@@ -12,14 +12,15 @@ import pytest
 from builder.artifact import modules, smoke
 from builder.base.data import execution_env
 from builder.build import SAMPLE
-from builder.packages import DEFAULT, compiled
+from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.conftest import base64_of, interpreter
 
 PYTHON = "3.11"
 """The one that the list is for; others differ by a few modules of the standard library."""
 
 pytestmark = pytest.mark.skipif(
-    not compiled.finished(PYTHON, DEFAULT), reason=f"nothing is compiled for Python {PYTHON}"
+    not compiled.is_cached(PYTHON, DEFAULT_OPTIONS),
+    reason=f"nothing is compiled for Python {PYTHON}",
 )
 COLD_START = """\
 import sys

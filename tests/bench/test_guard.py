@@ -16,7 +16,7 @@ from bench.peers import peer as peers
 from builder.base import data
 from builder.base.console import Console
 from builder.base.errors import BuildError
-from builder.packages import DEFAULT, wheels
+from builder.packages import DEFAULT_OPTIONS, wheels
 from tests.conftest import interpreter
 
 FIGURES = {"zip_bytes", "unpacked_bytes", "files", "imports", "warm_ratio"}
@@ -138,7 +138,7 @@ def test_what_does_not_import(archive: Path, tmp_path: Path) -> None:
 
 def test_a_slower_warm_path_is_found(archive: Path, imagenet_model: str, tmp_path: Path) -> None:
     """Four times the work: found wherever an activation takes more than one inference."""
-    packages = wheels.provide(peers.PYTHON, DEFAULT, Console(quiet=True)).folder
+    packages = wheels.provide(peers.PYTHON, DEFAULT_OPTIONS, Console(quiet=True)).folder
     again = "\n_once = main\n\ndef main(params):\n    return [_once(params) for _ in range(4)][0]\n"
     slower = planted(archive, tmp_path, {}, again)
     found = guard.warm_ratio(slower, interpreter(peers.PYTHON), packages, enough=float("inf"))
@@ -174,7 +174,7 @@ def test_whose_kernels_are_compared(
 
 def test_slower_kernels_are_found(archive: Path, tmp_path: Path) -> None:
     """The same kernels, and a variant of them that does all twice."""
-    packages = wheels.provide(peers.PYTHON, DEFAULT, Console(quiet=True)).folder
+    packages = wheels.provide(peers.PYTHON, DEFAULT_OPTIONS, Console(quiet=True)).folder
     shutil.copytree(packages / "ai_edge_litert", tmp_path / "ai_edge_litert")
     path = tmp_path / "ai_edge_litert" / "interpreter.py"
     twice = "\n_once = Interpreter.invoke\n\ndef _twice(self):\n  _once(self)\n  _once(self)\n"

@@ -18,7 +18,7 @@ import yaml
 import action
 from bench.peers import tfjs
 from builder.base.paths import ROOT
-from builder.packages import DEFAULT, compiled
+from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.conftest import HERE, clone, have_deflated
 
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -60,7 +60,9 @@ def test_ci_runs_the_two_commands_of_the_readme() -> None:
     assert commands[-1] == "python -m tests --thorough"
 
 
-@pytest.mark.skipif(not compiled.finished(HERE, DEFAULT), reason="no compiled packages here")
+@pytest.mark.skipif(
+    not compiled.is_cached(HERE, DEFAULT_OPTIONS), reason="no compiled packages here"
+)
 def test_release(tmp_path: Path) -> None:
     """A release from a tag, up to what `gh` would be called with."""
     checkout = clone(tmp_path / "checkout")

@@ -17,7 +17,7 @@ from builder.model import operators
 from builder.model.preprocessing import Normalization
 from builder.model.resolve import Said
 from builder.model.tflite import Signature, packed, parsed, signature_of
-from builder.packages import registered
+from builder.packages import operator_versions
 from tests.conftest import HERE
 from tests.support.graphs import Graph
 from tests.support.heads import Small
@@ -48,8 +48,10 @@ def test_what_the_wheels_register() -> None:
     """The table is that of the pinned wheels, and of the interpreter in this environment."""
     [pin] = [each for each in data.pins()["wheels"]["package"] if each["name"] == "ai-edge-litert"]
     pinned = {each["version"] for each in pin["files"].values()}
-    assert pinned == {registered.table()["ai-edge-litert"]["version"]} == {version(pin["name"])}
-    assert registered.wheels() == registered.probe()
+    assert (
+        pinned == {operator_versions.table()["ai-edge-litert"]["version"]} == {version(pin["name"])}
+    )
+    assert operator_versions.of_wheels() == operator_versions.probe()
 
 
 def test_operators_that_are_listed_count_used_or_not(tmp_path: Path) -> None:
@@ -58,13 +60,16 @@ def test_operators_that_are_listed_count_used_or_not(tmp_path: Path) -> None:
     number = schema.BuiltinOperator.CUMSUM
     made.operatorCodes.append(schema.OperatorCodeT(min(number, 127), None, 1, number))
     listed = signature_of(packed(made), "m.tflite")
-    assert operators.missing(listed, registered.compiled("classifier")) == [
+    assert operators.missing(listed, operator_versions.of_compiled("classifier")) == [
         "CUMSUM version 1 (it has none)"
     ]
 
 
 def test_what_is_compiled() -> None:
-    ours, everything = registered.compiled("classifier"), registered.compiled("all")
+    ours, everything = (
+        operator_versions.of_compiled("classifier"),
+        operator_versions.of_compiled("all"),
+    )
     assert ours["FULLY_CONNECTED"] == 12
     assert ours["SOFTMAX"] == everything["SOFTMAX"] == 3
     assert set(ours) < set(everything)
@@ -72,7 +77,7 @@ def test_what_is_compiled() -> None:
 
 
 def test_names_and_versions_are_compared() -> None:
-    ours = registered.compiled("classifier")
+    ours = operator_versions.of_compiled("classifier")
     assert operators.missing(of(CONV_2D=7, SOFTMAX=3), ours) == []
     assert operators.missing(of(CONV_2D=8), ours) == ["CONV_2D version 8 (it has 1 to 7)"]
     assert operators.missing(of(CUMSUM=1), ours) == ["CUMSUM version 1 (it has none)"]
@@ -83,15 +88,15 @@ def test_names_and_versions_are_compared() -> None:
         operators.check("m.tflite", of(CUMSUM=1), ours, "ours")
     assert "--ops all" in caught.value.hint and "--runtime wheels" in caught.value.hint
     with pytest.raises(ModelError, match="SOFTMAX version 99") as caught:
-        operators.check("m.tflite", of(SOFTMAX=99), registered.wheels(), "the wheels")
+        operators.check("m.tflite", of(SOFTMAX=99), operator_versions.of_wheels(), "the wheels")
     assert "convert the model for an older" in caught.value.hint
 
 
 def test_dense_layers_with_several_scales() -> None:
     """Version 12 marks them; the compiled kernel has one scale for float32 inputs."""
-    ours = registered.compiled("classifier")
+    ours = operator_versions.of_compiled("classifier")
     assert operators.missing(dense("int8", 1), ours) == []
-    assert operators.missing(dense("int8", 3), registered.wheels()) == []
+    assert operators.missing(dense("int8", 3), operator_versions.of_wheels()) == []
     for marked in (3, 12):
         with pytest.raises(ModelError, match="int8 weights that have several scales") as caught:
             operators.check("m.tflite", dense("int8", 3, marked), ours, "ours")

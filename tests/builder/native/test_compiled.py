@@ -33,7 +33,7 @@ from builder.build import SAMPLE
 from builder.model.preprocessing import Normalization
 from builder.model.resolve import Said
 from builder.native.pins import pins
-from builder.packages import DEFAULT, Options, compiled
+from builder.packages import DEFAULT_OPTIONS, RuntimeOptions, compiled
 from tests.conftest import (
     MOBILENET,
     PLUS_MINUS_ONE,
@@ -52,7 +52,7 @@ Make = Callable[..., Path]
 
 
 def ready(python: str) -> bool:
-    return compiled.finished(python, DEFAULT)
+    return compiled.is_cached(python, DEFAULT_OPTIONS)
 
 
 PYTHON = next((python for python in ("3.11", *PYTHONS) if ready(python)), "")
@@ -192,7 +192,7 @@ def test_webp_is_scaled_while_it_is_decoded(tmp_path: Path) -> None:
         "    assert (one.width, one.height) == (two.width, two.height)\n"
         "    print(path.stem, off.max(), off.mean().round(2), sep=':')\n"
     )
-    packages = compiled.local(PYTHON, DEFAULT, Console(quiet=True)).folder
+    packages = compiled.local(PYTHON, DEFAULT_OPTIONS, Console(quiet=True)).folder
     done = subprocess.run(
         [interpreter(PYTHON), "-c", code, str(tmp_path)],
         capture_output=True,
@@ -521,30 +521,30 @@ def test_licences_of_all_that_is_linked_in(make_compiled: Make, imagenet_model: 
 
 
 def test_local_says_what_is_missing(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "finished", lambda *_: False)
+    monkeypatch.setattr(compiled, "is_cached", lambda *_: False)
     monkeypatch.setattr(cpython, "find", lambda version: None)
     with pytest.raises(BuildError, match=r"expected Python 3\.11 on this machine") as caught:
-        compiled.local("3.11", DEFAULT, console)
+        compiled.local("3.11", DEFAULT_OPTIONS, console)
     assert "python3.11-dev" in caught.value.hint
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     with pytest.raises(BuildError, match="expected a Debian-like Linux on x86_64"):
-        compiled.local("3.11", DEFAULT, console)
+        compiled.local("3.11", DEFAULT_OPTIONS, console)
 
 
 def test_no_engine_answers(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "finished", lambda *_: False)
+    monkeypatch.setattr(compiled, "is_cached", lambda *_: False)
     monkeypatch.setattr(compiled, "ENGINES", {"docker": ["false"], "podman": ["no-such-program"]})
     with pytest.raises(BuildError, match="expected one of docker, podman to answer"):
-        compiled.container("3.11", DEFAULT, console)
+        compiled.container("3.11", DEFAULT_OPTIONS, console)
 
 
 def test_auto_without_engine_takes_wheels_and_says_so(
     console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compiled, "finished", lambda *_: False)
+    monkeypatch.setattr(compiled, "is_cached", lambda *_: False)
     monkeypatch.setattr(compiled, "ENGINES", {})
     console.notes.clear()
-    found = compiled.auto("3.11", DEFAULT, console)
+    found = compiled.auto("3.11", DEFAULT_OPTIONS, console)
     assert {part.name for part in found.parts} == {"ai-edge-litert", "numpy", "pillow"}
     assert any("no container engine answers" in note for note in console.notes)
     assert any("--runtime local" in note for note in console.notes)
@@ -565,7 +565,7 @@ def test_a_container_build_that_fails(
     monkeypatch.setattr(compiled, "COMPILED", tmp_path / "runtimes")
     monkeypatch.setattr(compiled, "BUILD", tmp_path)
     path = engine(tmp_path, "seq 1 100; echo 'no such base image' >&2; exit 3")
-    options = Options(engine=path)
+    options = RuntimeOptions(engine=path)
     with pytest.raises(BuildError) as caught:
         compiled.container("3.11", options, console)
     lines = str(caught.value).splitlines()
@@ -582,7 +582,7 @@ def test_engine_arguments_are_passed_on(
     monkeypatch.setattr(compiled, "COMPILED", tmp_path / "runtimes")
     monkeypatch.setattr(compiled, "BUILD", tmp_path)
     path = engine(tmp_path, 'for word; do echo "$word"; done; exit 1')
-    options = Options("all", None, path, ("--no-cache", "--network=none"))
+    options = RuntimeOptions("all", None, path, ("--no-cache", "--network=none"))
     with pytest.raises(BuildError) as caught:
         compiled.container("3.12", options, console)
     words = str(caught.value).splitlines()
@@ -619,7 +619,7 @@ def test_what_the_container_is_for(
     monkeypatch.setattr(compiled, "BUILD", tmp_path)
     path = engine(tmp_path, 'for word; do echo "$word"; done; exit 1')
     with pytest.raises(BuildError) as caught:
-        compiled.container("3.12", Options(engine=path), console)
+        compiled.container("3.12", RuntimeOptions(engine=path), console)
     words = str(caught.value).splitlines()
     assert words[words.index("--platform") + 1] == "linux/amd64"
 
@@ -636,7 +636,7 @@ def test_two_builds_compile_once(
         "esac; done\nfolder=${out#type=local,dest=}/cp312\nsleep 3\nmkdir $folder\n"
         "echo '{}' > $folder/recipe.json"
     )
-    options = Options(engine=engine(tmp_path, script))
+    options = RuntimeOptions(engine=engine(tmp_path, script))
     made: list[Any] = []
     consoles = [Console(quiet=True), Console(quiet=True)]
 
@@ -699,7 +699,7 @@ def test_a_dense_layer_with_a_scale_per_channel(version: int, tmp_path: Path) ->
     path.write_bytes(graph.file([source], [output]))
     rows = random.integers(-128, 128, (20, fan), np.int8)
     (tmp_path / "rows").write_bytes(rows.tobytes())
-    folder = compiled.folder(PYTHON, DEFAULT)
+    folder = compiled.cache_folder(PYTHON, DEFAULT_OPTIONS)
     done = subprocess.run(
         [interpreter(PYTHON), "-I", "-S", "-B", "-c", DENSE, str(folder), str(path)]
         + [str(tmp_path / "rows")],

@@ -19,7 +19,7 @@ from builder.native.recipe import digest
 from builder.native.steps import HERE, Builder
 from builder.native.variants import RECIPE, VARIANTS
 from builder.native.xnnpack import check
-from builder.packages import DEFAULT, compiled
+from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.conftest import MOBILENET, PYTHONS, interpreter
 from tests.support.quantized import ACTIVATIONS, Network
 
@@ -96,7 +96,7 @@ def _of(python: str) -> Path:
 def _is_ready(python: str) -> bool:
     recipe = _of(python) / RECIPE
     made = recipe.exists() and recipe.read_text().strip() == digest(HERE)
-    return made and compiled.finished(python, DEFAULT)
+    return made and compiled.is_cached(python, DEFAULT_OPTIONS)
 
 
 PYTHON = next((python for python in ("3.11", *PYTHONS) if _is_ready(python)), "")
@@ -132,7 +132,7 @@ for threads in (1, 2):
 
 def outputs(path: Path, variant: str) -> list[str]:
     """Hashes of a model's outputs for some inputs, with one thread and two; "" is what ships."""
-    runtime = compiled.folder(PYTHON, DEFAULT)
+    runtime = compiled.cache_folder(PYTHON, DEFAULT_OPTIONS)
     first = [str(_of(PYTHON) / variant)] if variant else []
     command = [interpreter(PYTHON), "-I", "-S", "-B", "-c", OUTPUTS, str(path)]
     done = subprocess.run([*command, *first, str(runtime)], capture_output=True, text=True)
@@ -155,7 +155,9 @@ def int8(content: bytes, path: Path) -> Path:
 @needs_variants
 def test_variants_are_modules_of_their_own() -> None:
     """A variant that is built like another would compare nothing."""
-    folders = [_of(PYTHON) / name for name in VARIANTS] + [compiled.folder(PYTHON, DEFAULT)]
+    folders = [_of(PYTHON) / name for name in VARIANTS] + [
+        compiled.cache_folder(PYTHON, DEFAULT_OPTIONS)
+    ]
     modules = [next((folder / "tflite_runtime").glob("*.so")) for folder in folders]
     assert len({module.read_bytes() for module in modules}) == 1 + len(VARIANTS)
 

@@ -18,7 +18,7 @@ from builder.base.console import Console
 from builder.base.errors import BuildError, UsageError
 from builder.base.paths import ROOT
 from builder.model.resolve import Said
-from builder.packages import DEFAULT, Options, compiled, prebuilt
+from builder.packages import COMPILED_PACKAGES, DEFAULT_OPTIONS, RuntimeOptions, compiled, prebuilt
 from tests.builder.native.test_compiled import PYTHON, needs_one
 from tests.conftest import HERE
 from tests.support.models import Colours
@@ -41,17 +41,17 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def compile_something() -> Path:
     """A runtime's folder as a compiler leaves it, with files of our own."""
-    folder = compiled.folder(HERE, DEFAULT)
+    folder = compiled.cache_folder(HERE, DEFAULT_OPTIONS)
     for name, content in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
     recipe: dict[str, Any] = {"sources": {}, "operators": [], "compiler": "c++ 12"}
-    for package, (_, source) in compiled.PACKAGES.items():
-        pin = {"package": package, "file": "f", "sha256": "0", "licence": "MIT"}
+    for package in COMPILED_PACKAGES:
+        pin = {"package": package.module, "file": "f", "sha256": "0", "licence": "MIT"}
         pin |= {"version": "1", "purl": "pkg:generic/x@1", "cpe": ""}
-        recipe["sources"][source] = pin
-        (folder / package).mkdir(exist_ok=True)
-        (folder / "licences" / f"{source}.txt").write_text("L")
+        recipe["sources"][package.source] = pin
+        (folder / package.module).mkdir(exist_ok=True)
+        (folder / "licences" / f"{package.source}.txt").write_text("L")
     (folder / "recipe.json").write_text(json.dumps(recipe))
     return folder
 
@@ -69,7 +69,7 @@ def exported(cache: Path, tmp_path: Path, console: Console) -> Path:
     """A file that was made of a runtime, which is there no more."""
     compile_something()
     target = tmp_path / "runtime.zip"
-    prebuilt.export(HERE, DEFAULT, target, console)
+    prebuilt.export(HERE, DEFAULT_OPTIONS, target, console)
     shutil.rmtree(cache)
     return target
 
@@ -78,21 +78,21 @@ def test_there_and_back(cache: Path, tmp_path: Path, console: Console) -> None:
     folder = compile_something()
     before = contents(folder)
     one, other = tmp_path / "one.zip", tmp_path / "other.zip"
-    sha256 = prebuilt.export(HERE, DEFAULT, one, console)
+    sha256 = prebuilt.export(HERE, DEFAULT_OPTIONS, one, console)
     assert sha256 == hashlib.sha256(one.read_bytes()).hexdigest()
     for path in folder.rglob("*"):  # another time, other rights, another order
         path.touch()
         path.chmod(0o700)
-    assert prebuilt.export(HERE, DEFAULT, other, console) == sha256
+    assert prebuilt.export(HERE, DEFAULT_OPTIONS, other, console) == sha256
     assert one.stat().st_size < 200_000 < sum(map(len, before.values()))
     shutil.rmtree(cache)
-    runtime = prebuilt.provide(HERE, Options(prebuilt=str(one)), console)
+    runtime = prebuilt.provide(HERE, RuntimeOptions(prebuilt=str(one)), console)
     assert contents(runtime.folder) == before
     assert runtime.origin == f"prebuilt, from one.zip (sha256 {sha256})"
     assert any(sha256 in note for note in console.notes)
     # From now on it is there, and says where it is from; exporting it again gives the same file.
-    assert compiled.auto(HERE, DEFAULT, console).origin == runtime.origin
-    assert prebuilt.export(HERE, DEFAULT, other, console) == sha256
+    assert compiled.auto(HERE, DEFAULT_OPTIONS, console).origin == runtime.origin
+    assert prebuilt.export(HERE, DEFAULT_OPTIONS, other, console) == sha256
 
 
 def test_over_http_with_its_hash(cache: Path, exported: Path, console: Console) -> None:
@@ -102,13 +102,13 @@ def test_over_http_with_its_hash(cache: Path, exported: Path, console: Console) 
         url = f"{server.url}/r/runtime.zip"
         for wrong in (url, f"{url}#sha256=12", f"{url}#md5={sha256}"):
             with pytest.raises(BuildError, match="#sha256=HEX"):
-                prebuilt.provide(HERE, Options(prebuilt=wrong), console)
+                prebuilt.provide(HERE, RuntimeOptions(prebuilt=wrong), console)
         assert server.requests == []
         with pytest.raises(BuildError, match="expected sha256"):
             other = f"{server.url}/r/other.zip#sha256={sha256}"
-            prebuilt.provide(HERE, Options(prebuilt=other), console)
-        assert not compiled.finished(HERE, DEFAULT)
-        runtime = prebuilt.provide(HERE, Options(prebuilt=f"{url}#sha256={sha256}"), console)
+            prebuilt.provide(HERE, RuntimeOptions(prebuilt=other), console)
+        assert not compiled.is_cached(HERE, DEFAULT_OPTIONS)
+        runtime = prebuilt.provide(HERE, RuntimeOptions(prebuilt=f"{url}#sha256={sha256}"), console)
     assert runtime.origin == f"prebuilt, from {url} (sha256 {sha256})"
 
 
@@ -120,14 +120,14 @@ def test_pinned_by_the_project(
         pin = {"url": f"{server.url}/runtime.zip", "sha256": sha256, "key": "other"}
         monkeypatch.setattr(data, "prebuilt", lambda: {HERE: pin})
         with pytest.raises(BuildError, match="are of recipe other"):
-            prebuilt.provide(HERE, DEFAULT, console)
+            prebuilt.provide(HERE, DEFAULT_OPTIONS, console)
         pin["key"] = compiled.recipe_key()
-        assert sha256 in prebuilt.provide(HERE, DEFAULT, console).origin
+        assert sha256 in prebuilt.provide(HERE, DEFAULT_OPTIONS, console).origin
         asked = len(server.requests)
-        prebuilt.provide(HERE, DEFAULT, console)  # it is there
+        prebuilt.provide(HERE, DEFAULT_OPTIONS, console)  # it is there
         assert len(server.requests) == asked
         with pytest.raises(BuildError, match="with --ops all"):
-            prebuilt.provide(HERE, Options("all"), console)
+            prebuilt.provide(HERE, RuntimeOptions("all"), console)
 
 
 def test_no_release_yet(cache: Path, console: Console) -> None:
@@ -135,13 +135,13 @@ def test_no_release_yet(cache: Path, console: Console) -> None:
     for python, pin in data.prebuilt().items():
         assert set(pin) == {"url", "sha256", "key"}, python
     with pytest.raises(BuildError, match="no release has compiled packages") as error:
-        prebuilt.provide(HERE, Options("all"), console)
+        prebuilt.provide(HERE, RuntimeOptions("all"), console)
     assert "--runtime-from" in error.value.hint
 
 
 def test_nothing_to_export(cache: Path, tmp_path: Path, console: Console) -> None:
     with pytest.raises(BuildError, match="expected compiled packages") as error:
-        prebuilt.export(HERE, DEFAULT, tmp_path / "a.zip", console)
+        prebuilt.export(HERE, DEFAULT_OPTIONS, tmp_path / "a.zip", console)
     assert "--runtime container" in error.value.hint
     assert list(tmp_path.iterdir()) == []
 
@@ -183,7 +183,7 @@ def test_another_file(
         for name, content in entries.items():
             archive.writestr(name, content)
     with pytest.raises(BuildError, match=text):
-        prebuilt.provide(HERE, Options(prebuilt=str(changed)), console)
+        prebuilt.provide(HERE, RuntimeOptions(prebuilt=str(changed)), console)
     assert not cache.exists()
     assert not (tmp_path / "evil.py").exists()
 
@@ -193,9 +193,9 @@ def test_no_zip(content: bytes, cache: Path, tmp_path: Path, console: Console) -
     path = tmp_path / "x.zip"
     path.write_bytes(content)
     with pytest.raises(BuildError, match="--export-runtime made"):
-        prebuilt.provide(HERE, Options(prebuilt=str(path)), console)
+        prebuilt.provide(HERE, RuntimeOptions(prebuilt=str(path)), console)
     with pytest.raises(BuildError, match="expected a file or an address"):
-        prebuilt.provide(HERE, Options(prebuilt=str(tmp_path / "none")), console)
+        prebuilt.provide(HERE, RuntimeOptions(prebuilt=str(tmp_path / "none")), console)
 
 
 @needs_one
@@ -210,7 +210,7 @@ def test_the_same_zip(
     model = Colours("uint8").write(tmp_path / "colours.tflite")
     archive = make_zip(PYTHON, str(model), str(colour_labels), "local")
     exported = tmp_path / "runtime.zip"
-    prebuilt.export(PYTHON, DEFAULT, exported, console)
+    prebuilt.export(PYTHON, DEFAULT_OPTIONS, exported, console)
     monkeypatch.setattr(compiled, "COMPILED", tmp_path / "elsewhere")
     config = build.BuildConfig(
         (PYTHON,),
@@ -218,7 +218,7 @@ def test_the_same_zip(
         str(model),
         Said(colour_labels),
         provider="prebuilt",
-        options=Options(prebuilt=str(exported)),
+        options=RuntimeOptions(prebuilt=str(exported)),
         smoke=False,
         keep=False,
     )

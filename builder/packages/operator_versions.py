@@ -1,9 +1,9 @@
-"""Which operators an interpreter has, and up to which version: what it registers.
+"""The operators that each interpreter registers, with their highest versions.
 
-`registered.toml` has it for the interpreters that are taken as they are; of one that is compiled,
-tflite/runtime/ops.cc says it. Written anew, for the ai-edge-litert that is installed, by
+Of an interpreter with all of TFLite's operators, and of the wheels', `operator_versions.toml` has
+them; of the compiled one, tflite/runtime/ops.cc. The table is written by
 
-    python -m builder.packages.registered
+    python -m builder.packages.operator_versions
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from typing import Any
 from builder.base import data
 from builder.base.paths import BUILDER
 
-TABLE = Path(__file__).with_name("registered.toml")
+TABLE = Path(__file__).with_name("operator_versions.toml")
 OPS = BUILDER / "native" / "tflite" / "runtime" / "ops.cc"
 UPSTREAM, WHEELS = "tensorflow", "ai-edge-litert"
+# From HYBRID_SINCE on, FULLY_CONNECTED takes float32 inputs with int8 weights that have a scale per
+# channel. TFLite marks those with version 12. Ours registers 12 for all other operators that share
+# the mark, which its kernel computes rightly; it has one scale for such weights.
 HYBRID = "FULLY_CONNECTED"
 HYBRID_SINCE = 13
-"""Registered versions of FULLY_CONNECTED from which float32 inputs go with int8 weights that have
-a scale per channel. TFLite marks those with version 12; ours registers 12 for all other operators
-that share the mark, which its kernel computes rightly, and has one scale for such weights."""
 _MOST = 30
 
 
 @cache
 def table() -> dict[str, Any]:
-    """`registered.toml`."""
+    """Return operator_versions.toml: version and operators of each interpreter."""
     return data.read(TABLE)
 
 
-def wheels() -> dict[str, int]:
-    """Operator -> highest version, of the wheels' interpreter."""
+def of_wheels() -> dict[str, int]:
+    """Return operator -> highest version for the wheels' interpreter."""
     return dict(table()[WHEELS]["operators"])
 
 
-def compiled(ops: str) -> dict[str, int]:
-    """Operator -> highest version, of an interpreter compiled with `--ops`."""
+def of_compiled(ops: str) -> dict[str, int]:
+    """Return operator -> highest version for an interpreter compiled with `--ops`."""
     if ops == "all":
         return dict(table()[UPSTREAM]["operators"])
     found = re.findall(r"^ +X\((\w+), \w+, (\d+)\)", OPS.read_text("utf-8"), re.MULTILINE)
@@ -85,7 +85,7 @@ def _write() -> None:
 
     sections: dict[str, Any] = {WHEELS: {"version": version(WHEELS), "operators": probe()}}
     sections = {UPSTREAM: table()[UPSTREAM], **sections}
-    text = "# Written by builder/packages/registered.py: operators and their highest versions.\n"
+    text = "# Written by operator_versions.py: operators and their highest versions.\n"
     for name, section in sections.items():
         text += f'\n[{name}]\nversion = "{section["version"]}"\n\n[{name}.operators]\n'
         text += "".join(f"{key} = {value}\n" for key, value in section["operators"].items())
