@@ -18,15 +18,15 @@ if HERE not in sys.path:
 if hasattr(sys.stdin, "_CHUNK_SIZE"):  # how CPython names it
     sys.stdin._CHUNK_SIZE = 1 << 15  # launchers read payloads there, else in steps of 8 KB
 
-from action.packages import failing, use  # noqa: E402  (the path has to be there first)
+from action.bootstrap import error_handler, install_importer  # noqa: E402  (the path has to be there first)
 
 try:
-    files = use(HERE)
+    files = install_importer(HERE)
     from action.activation import Handler
 
     handle = Handler(files)
 except Exception as error:
-    handle = failing(error)  # type: ignore[assignment]
+    handle = error_handler(error)  # type: ignore[assignment]
 
 
 def main(params: dict[str, object]) -> dict[str, object]:

@@ -4,21 +4,21 @@ import sys
 from importlib import import_module
 from time import perf_counter
 
-from action.packages import Packed, in_background, over_http
-from action.request import Request, image_bytes, parse
-from action.response import Answer, failure, rss_mb
+from action.bootstrap import PackedZip, is_http_request, run_in_background
+from action.request import Request, parse, read_image
+from action.response import Answer, error_answer, rss_megabytes
 
 
 class Handler:
     """Answers activations, one at a time, with a model that is loaded."""
 
-    def __init__(self, files: Packed) -> None:
+    def __init__(self, files: PackedZip) -> None:
         """Import the packages and load the model of a zip; raises whatever keeps it from that."""
         self.begin()
         from action.classifier import load  # numpy, the interpreter: a part of init
 
         # Pillow is imported while XNNPACK packs the weights: no Python in that.
-        in_background(import_module, ["action.picture"])
+        run_in_background(import_module, ["action.picture"])
         self.classifier = load(files)
         self._decode = import_module("action.picture").decode
         self._start, self._init_ms = "cold", self._milliseconds()["total"]
@@ -35,7 +35,7 @@ class Handler:
     def __call__(self, params: Answer) -> Answer:
         """Answer one activation with plain Python values, and log it; never raises an Exception."""
         self.begin()
-        if over_http(params):
+        if is_http_request(params):
             from action import web  # 0.3 ms, which plain activations do not need
 
             model = {"model": self.classifier.name, "classes": len(self.classifier.labels)}
@@ -44,13 +44,13 @@ class Handler:
             try:
                 answer = self._classify(params)
             except Exception as error:
-                answer = failure(error)
+                answer = error_answer(error)
             pictures, note = answer.get("predictions", [answer]), ""
         failed = sum("error" in each for each in pictures)
         stages = "".join(f" {name}={ms:.1f}ms" for name, ms in self._milliseconds().items())
         init = f" init={self._init_ms:.0f}ms" if self._start == "cold" else ""
         counts = f"images={len(pictures)} failed={failed}"
-        print(f"classify {self._start} {counts}{stages}{init} rss={rss_mb():.0f}MB{note}")
+        print(f"classify {self._start} {counts}{stages}{init} rss={rss_megabytes():.0f}MB{note}")
         self._start = "warm"
         return answer
 
@@ -67,14 +67,14 @@ class Handler:
                 python="{}.{}.{}".format(*sys.version_info),
                 start=self._start,
                 timings={**self._milliseconds(), "init": self._init_ms},
-                memory={"rss": rss_mb()},
+                memory={"rss": rss_megabytes()},
             )
         return answer
 
     def _picture(self, image: object, request: Request) -> Answer:
         model, options = self.classifier, request.options
         try:
-            data = image_bytes(image)
+            data = read_image(image)
             began = perf_counter()
             picture = self._decode(data, model.width, model.height, model.channels, model.crop)
             between = perf_counter()
@@ -84,7 +84,7 @@ class Handler:
         except Exception as error:
             if not request.batch:
                 raise
-            return failure(error)
+            return error_answer(error)
         if options.details:
             size = {"width": picture.width, "height": picture.height}
             answer["details"] = {"image": {"format": picture.format, **size, "bytes": len(data)}}

@@ -13,7 +13,7 @@ try:
 except ModuleNotFoundError:
     from ai_edge_litert import interpreter as tflite
 
-from action.packages import Packed
+from action.bootstrap import PackedZip
 from action.request import Options
 
 TYPE_CHECKING = False
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def load(files: Packed) -> Classifier:
+def load(files: PackedZip) -> Classifier:
     """The classifier of a zip: its model, with the settings beside it."""
     settings: dict[str, Any] = json.loads(files.read("model/model.json"))
-    return Classifier(settings, files.extracted(f"model/{settings['file']}"))
+    return Classifier(settings, files.extract(f"model/{settings['file']}"))
 
 
 class Classifier:
@@ -56,7 +56,7 @@ class Classifier:
         self._sink = self._interpreter.get_output_details()[0]
         scale, self._zero_point = self._sink["quantization"]
         self._scale = scale or 1.0  # float32, or integers that mean themselves
-        self._stored = _preparation(settings, self._source)
+        self._stored = build_preprocessor(settings, self._source)
 
     def rank(self, image: NDArray[np.uint8], options: Options) -> list[dict[str, Any]]:
         """Classify one image: pixels 0..255, uint8, shape (height, width, channels).
@@ -64,7 +64,7 @@ class Classifier:
         Returns the `results` of an answer, by falling probability, equal ones by their index;
         raises ArithmeticError if the model gave something that is no number.
         """
-        raw = self.output(image)
+        raw = self.run(image)
         one = raw.size != len(self.labels)  # score for two classes
         values = self.scores(raw) if one else raw
         falling = -values if values.dtype.kind == "f" else ~raw  # ~ can't overflow, sorts in 4 us
@@ -90,7 +90,7 @@ class Classifier:
                 result["wordnetId"] = wordnet_ids[index]
         return result
 
-    def output(self, image: NDArray[np.uint8]) -> NDArray[Any]:
+    def run(self, image: NDArray[np.uint8]) -> NDArray[Any]:
         """The model's output for one image (as for `rank`) as it is stored, shape (outputs,)."""
         stored = self._stored(image).reshape(image.shape)
         stored = stored.transpose(2, 0, 1) if self._settings.get("layout") == "nchw" else stored
@@ -99,7 +99,7 @@ class Classifier:
         raw = self._interpreter.get_tensor(self._sink["index"]).reshape(-1)
         return raw  # type: ignore[no-any-return]
 
-    def real(self, raw: NDArray[Any]) -> NDArray[np.float32]:
+    def dequantize(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """What the stored numbers of an output mean."""
         if raw.dtype.kind == "f":
             return raw.astype(np.float32, copy=False)
@@ -107,7 +107,7 @@ class Classifier:
         return real
 
     def scores(self, raw: NDArray[Any]) -> NDArray[np.float32]:
-        """The score of each class, of shape (classes,), from an output as `output` gives it."""
+        """The score of each class, of shape (classes,), from an output as `run` gives it."""
         shares = self._shares(raw, range(raw.size))
         if raw.size != len(self.labels):
             shares.append(1 - shares[0])
@@ -120,7 +120,7 @@ class Classifier:
         activation = self._settings["activation"]
         if not activation:
             return [(raw.item(i) - self._zero_point) * self._scale for i in positions]
-        values = self.real(raw)
+        values = self.dequantize(raw)
         if activation == "softmax":
             powers = np.exp(values - values.max())
             shares = powers[positions] / powers.sum()
@@ -159,7 +159,7 @@ class Classifier:
         return {"total": len(own), "delegated": len(delegated), "others": others}
 
 
-def _preparation(
+def build_preprocessor(
     settings: dict[str, Any], source: dict[str, Any]
 ) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
     """The function from pixels, uint8 (height, width, channels), to the input tensor's values.

@@ -14,7 +14,7 @@ from PIL.Image import Transpose as Turn
 from PIL.ImageFile import ImageFile, _safe_read
 from PIL.JpegImagePlugin import JpegImageFile
 
-from action import picture_cost as cost
+from action import picture_limits as limits
 from action.request import ImageError, TooLargeError, UnsupportedError
 
 # What is accepted -> Pillow's name of it, in its modules and classes.
@@ -51,14 +51,14 @@ _UPRIGHT = {
 _SIDEWAYS = (5, 6, 7, 8)
 _INTEGERS = {1: "B", 3: "H", 4: "I"}  # TIFF's types of whole numbers, in the letters of `struct`
 
-Image.MAX_IMAGE_PIXELS = None  # picture_cost.py counts them, with an error of our own
+Image.MAX_IMAGE_PIXELS = None  # picture_limits.py counts them, with an error of our own
 
 
-Decoded = namedtuple("Decoded", "pixels format width height")
+DecodedPicture = namedtuple("DecodedPicture", "pixels format width height")
 """Pixels for the model, and what the picture was: its size is that of the file, in pixels."""
 
 
-def decode(data: bytes, width: int, height: int, channels: int, crop: float) -> Decoded:
+def decode(data: bytes, width: int, height: int, channels: int, crop: float) -> DecodedPicture:
     """Turn an encoded picture into the pixels that a model looks at.
 
     The central square with `crop` (above 0, up to 1) times the shorter side is resized (bilinear,
@@ -72,14 +72,14 @@ def decode(data: bytes, width: int, height: int, channels: int, crop: float) -> 
     Raises:
         ImageError: not a picture, an unsupported format, too many pixels, or broken.
     """
-    name = sniff(data)
-    read = reader(name)
+    name = sniff_format(data)
+    read = pillow_reader(name)
     # A BMP may be read run by run, but is refused if that would take too long.
-    file = (io.BytesIO if name == "BMP" else cost.BoundedFile)(data)
+    file = (io.BytesIO if name == "BMP" else limits.BoundedFile)(data)
     try:
         with read(file) as picture:
             size = picture.size
-            cost.check_pixels(*size)
+            limits.check_pixels(*size)
             picture.decodermaxblock = len(data)  # read at once: not copied block by block
             loaded = _loaded(picture, data, name, max(width, height) / (crop * min(size)))
             turn = _orientation(picture.info.get("exif", b""))
@@ -94,10 +94,10 @@ def decode(data: bytes, width: int, height: int, channels: int, crop: float) -> 
         raise TooLargeError(text) from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken data
         raise ImageError(f"broken {name}: {_cause(error)}") from None
-    return Decoded(pixels.reshape(height, width, channels), name, *size)
+    return DecodedPicture(pixels.reshape(height, width, channels), name, *size)
 
 
-def sniff(data: bytes) -> str:
+def sniff_format(data: bytes) -> str:
     """The picture's format by its first bytes, a key of FORMATS; UnsupportedError for others."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
@@ -113,7 +113,7 @@ def sniff(data: bytes) -> str:
 
 
 @cache
-def reader(name: str) -> type[ImageFile]:
+def pillow_reader(name: str) -> type[ImageFile]:
     """Pillow's reader of a format, a key of FORMATS; imports it when the first picture comes."""
     plugin = import_module(f"PIL.{FORMATS[name]}ImagePlugin")
     if name == "PNG":
@@ -143,11 +143,11 @@ def _loaded(picture: ImageFile, data: bytes, name: str, scale: float) -> Image.I
     if isinstance(picture, JpegImageFile):  # at 1/2, 1/4 or 1/8
         if scale < 1:
             picture.draft(picture.mode, (int(size[0] * scale) + 1, int(size[1] * scale) + 1))
-        cost.check_jpeg(picture, size, data)
+        limits.check_jpeg(picture, size, data)
     elif name == "WebP":
         return _loaded_webp(picture, data, scale)
     else:
-        cost.check_rows(picture, name)
+        limits.check_rows(picture, name)
     picture.load()
     if name == "BMP" and picture.mode == "RGBA" and not picture.getbbox():
         picture.putalpha(255)  # no transparency, but a byte that nobody filled
@@ -164,12 +164,12 @@ def _loaded_webp(picture: ImageFile, data: bytes, scale: float) -> Image.Image:
         whole = alpha and data[12:16] != b"VP8L"
         by = 1 if whole else max(1, int(1 / (_WEBP_MARGIN * scale)))
         scaled = (ceil(size[0] / by), ceil(size[1] / by))
-        cost.check_webp(size, scaled, data, alpha)
-        if still := cost.bounded(get_still, *scaled):
+        limits.check_webp(size, scaled, data, alpha)
+        if still := limits.bounded(get_still, *scaled):
             mode = "RGBA" if alpha else "RGBX"
             return Image.frombuffer(mode, scaled, still, "raw", mode, 0, 1)  # type: ignore[arg-type]
-    cost.check_memory(size, cost.WEBP * size[0] * size[1], "WebP of this kind")
-    cost.bounded(picture.load)
+    limits.check_memory(size, limits.WEBP * size[0] * size[1], "WebP of this kind")
+    limits.bounded(picture.load)
     return picture
 
 

@@ -73,7 +73,7 @@ class Options:
 
 
 Request = namedtuple("Request", "images batch options")
-"""A list of values for `image_bytes`, each to fail on its own; whether it came as one; Options."""
+"""A list of values for `read_image`, each to fail on its own; whether it came as one; Options."""
 
 
 def parse(params: object, classes: int) -> Request:
@@ -106,7 +106,7 @@ def parse(params: object, classes: int) -> Request:
     return Request(images, True, options)
 
 
-def image_bytes(value: object) -> bytes:
+def read_image(value: object) -> bytes:
     """The picture in an `image`: base64 (as for `decoded`), a `data:` URL of it, or the bytes.
 
     Raises RequestError if it is none of these, or empty; TooLargeError over MAX_IMAGE_BYTES.
@@ -115,7 +115,7 @@ def image_bytes(value: object) -> bytes:
         text = _base64_of(value)
         if len(text) > MAX_IMAGE_BYTES * 3 // 2:  # 4/3 for base64, the rest for line breaks
             raise TooLargeError(_too_large(len(text) * 3 // 4))
-        value = decoded(text)
+        value = decode_base64(text)
     if not isinstance(value, bytes):
         raise RequestError(f"image: expected a string of base64 data, found {_kind(value)}")
     if not value:
@@ -150,7 +150,7 @@ def _base64_of(text: str) -> str:
     return unquote(data)
 
 
-def decoded(text: str) -> bytes:
+def decode_base64(text: str) -> bytes:
     """What base64 `text` stands for (RFC 4648, sections 4 and 5), or RequestError.
 
     White space, the URL-safe alphabet and no padding at all are fine; so is a "+" that a form has

@@ -15,7 +15,7 @@ else:
 _INTERNAL = "internal error: the picture could not be classified; the activation's log says why"
 
 
-def failure(error: Exception) -> Answer:
+def error_answer(error: Exception) -> Answer:
     """What the client sees of an error: its text if it can mend it, else only that it happened."""
     if isinstance(error, ActionError):
         return {"error": str(error)}
@@ -25,7 +25,7 @@ def failure(error: Exception) -> Answer:
     return {"error": _INTERNAL}
 
 
-def rss_mb() -> float:
+def rss_megabytes() -> float:
     """Resident memory of this process in MB (10^6 bytes); 0 where there is no /proc."""
     try:
         with open("/proc/self/statm", "rb") as file:

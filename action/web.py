@@ -15,9 +15,15 @@ from contextlib import suppress
 from functools import cache
 
 import action
-from action.packages import HEADERS
-from action.request import MAX_IMAGE_BYTES, MAX_IMAGES, RequestError, UnsupportedError, decoded
-from action.response import Answer, failure
+from action.bootstrap import HEADERS
+from action.request import (
+    MAX_IMAGE_BYTES,
+    MAX_IMAGES,
+    RequestError,
+    UnsupportedError,
+    decode_base64,
+)
+from action.response import Answer, error_answer
 
 MAX_PAYLOAD = 1024 * 1024  # OpenWhisk's limit of parameters, unless a deployment has set another
 METHODS = ("GET", "HEAD", "OPTIONS", "POST")
@@ -63,7 +69,7 @@ def answer(
             text = f"method: expected {_ALLOW['allow']}, found {method[:20]!r}"
             reply = _reply(405, {"error": text}, _ALLOW)
     except Exception as error:
-        reply = _reply(getattr(error, "status", 500), failure(error))
+        reply = _reply(getattr(error, "status", 500), error_answer(error))
     body = reply["body"]
     pictures = body.get("predictions", [body]) if method == "POST" else []
     name = method if method in METHODS else "other"  # a log line is no place for a client's text
@@ -78,7 +84,7 @@ def _reply(status: int, body: Answer | str, headers: Answer | None = None) -> An
 def _description(model: Answer) -> Answer:
     """What the function is and takes, which also tells that it is well."""
     from action.picture import FORMATS
-    from action.picture_cost import MAX_PIXELS
+    from action.picture_limits import MAX_PIXELS
 
     limits: Answer = {"payloadBytes": MAX_PAYLOAD, "imageBytes": MAX_IMAGE_BYTES}
     limits |= {"images": MAX_IMAGES, "pixels": MAX_PIXELS, "formats": list(FORMATS)}
@@ -220,7 +226,7 @@ def _from_body(body: str, kind: str, params: Answer) -> object:
 
 def _bytes(body: str) -> bytes:
     try:
-        return decoded(body)
+        return decode_base64(body)
     except RequestError:
         pass
     if "\ufffd" in body:  # what is no text in UTF-8 has become this

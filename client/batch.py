@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any, Literal, TypeVar
 
-from action.response import failure
-from client.files import UnreadableError
-from client.printing import Bar, printable
-from client.remote import UndeliveredError
-from client.results import ResultsFile
+from action.response import error_answer
+from client.answer_formats import Bar, printable
+from client.http_client import UndeliveredError
+from client.picture_files import UnreadableError
+from client.results_file import ResultsFile
 from client.shrink import UnableError
 
 MANY = 5
@@ -54,11 +54,11 @@ def outcome(classify: Callable[[str], dict[str, Any]], name: str) -> Outcome:
     try:
         return Outcome("answered", classify(name))
     except (UnreadableError, UnableError) as error:
-        return Outcome("unread", failure(error))
+        return Outcome("unread", error_answer(error))
     except UndeliveredError as error:
-        return Outcome("undelivered", failure(error))
+        return Outcome("undelivered", error_answer(error))
     except Exception as error:
-        return Outcome("refused", failure(error))
+        return Outcome("refused", error_answer(error))
 
 
 def in_order(function: Callable[[T], R], items: Sequence[T], jobs: int) -> Generator[R, None, None]:

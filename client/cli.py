@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from action.request import DEFAULT_TOP_K, MAX_IMAGE_BYTES, ActionError, Options, Request
-from client import batch, files, local, printing
-from client.results import ResultsError, ResultsFile
+from client import answer_formats, batch, last_build, picture_files
+from client.results_file import ResultsError, ResultsFile
 
 JOBS, MOST_JOBS = 4, 64
 LARGEST_PHOTO = 256 * 1024 * 1024
@@ -66,18 +66,18 @@ def _run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
         if options.serve:
             parser.error("expected either --serve or --url")
         return _by_url(parser, options)
-    handler = local.handler()
+    handler = last_build.handler()
     if isinstance(handler, str):
         print(handler, file=sys.stderr)
         return batch.USAGE
     if options.serve:
-        from client import serve
+        from client import local_server
 
-        return serve.run(handler, options.port, options.raw)
+        return local_server.run_server(handler, options.port, options.raw)
     chosen = _chosen(parser, options, len(handler.classifier.labels))
 
     def classify(name: str) -> dict[str, Any]:
-        data = files.read(name, MAX_IMAGE_BYTES)
+        data = picture_files.read(name, MAX_IMAGE_BYTES)
         handler.begin()
         return handler.answer(Request([data], False, chosen))
 
@@ -86,31 +86,31 @@ def _run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
 
 def _by_url(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     """Classify by the function that is deployed at `--url`."""
-    from client import remote
+    from client import http_client
 
     jobs = JOBS if options.jobs is None else options.jobs
     if not 1 <= jobs <= MOST_JOBS:
         parser.error(f"--jobs: expected a whole number from 1 to {MOST_JOBS}, found {jobs}")
     secret = os.environ.get("CLASSIFY_SECRET", "") if options.secret is None else options.secret
     try:
-        endpoint = remote.Endpoint(options.url, secret)
+        endpoint = http_client.Endpoint(options.url, secret)
         # Asked first, so that a wrong address is said once, not for each picture.
         endpoint.introduce()
     except ActionError as error:
-        print(printing.printable(str(error)), file=sys.stderr)
+        print(answer_formats.printable(str(error)), file=sys.stderr)
         return batch.USAGE
     chosen = _chosen(parser, options, endpoint.classes)
-    local.use_packages()  # of which a picture that is too large has need
+    last_build.use_packages()  # of which a picture that is too large has need
 
     def classify(name: str) -> dict[str, Any]:
-        return endpoint.classify(files.read(name, LARGEST_PHOTO), chosen)
+        return endpoint.classify(picture_files.read(name, LARGEST_PHOTO), chosen)
 
     return _classify(options, classify, jobs)
 
 
 def _classify(options: argparse.Namespace, classify: Classify, jobs: int) -> int:
     """Classify all pictures, `jobs` at a time, or in this thread where that is 0."""
-    names = files.expand(options.picture)
+    names = picture_files.expand(options.picture)
 
     def start(todo: list[str]) -> batch.Outcomes:
         if jobs:
@@ -132,7 +132,7 @@ def _classify(options: argparse.Namespace, classify: Classify, jobs: int) -> int
 
         return batch.Run(write, file, options.quiet).over(names, start)
     except ResultsError as error:
-        print(printing.printable(str(error)), file=sys.stderr)
+        print(answer_formats.printable(str(error)), file=sys.stderr)
         return batch.USAGE
 
 
@@ -146,9 +146,9 @@ def _format(options: argparse.Namespace, names: list[str]) -> Callable[[dict[str
             errors="replace" if as_table else "surrogateescape",
         )
     if options.csv:
-        print(printing.CSV_HEAD, flush=True)
-        return printing.csv_lines
-    return printing.Table(names).lines if as_table else printing.json_line
+        print(answer_formats.CSV_HEAD, flush=True)
+        return answer_formats.csv_lines
+    return answer_formats.Table(names).lines if as_table else answer_formats.json_line
 
 
 def _chosen(parser: argparse.ArgumentParser, options: argparse.Namespace, classes: int) -> Options:
@@ -197,4 +197,4 @@ class _Parser(argparse.ArgumentParser):
         add("--raw", action="store_true", help="--serve as created with --web raw, not --web true")
 
     def error(self, message: str) -> NoReturn:
-        super().error(printing.printable(message))
+        super().error(answer_formats.printable(message))

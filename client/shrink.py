@@ -48,7 +48,7 @@ def smaller(data: bytes, limit: int) -> Smaller:
         UnableError: Pillow or numpy are missing, or `limit` is too low for any picture.
     """
     try:
-        from action import picture, picture_cost
+        from action import picture, picture_limits
     except ImportError as error:
         raise UnableError(
             f"expected a picture of at most {limit // 1000} kB, found {len(data) / 1e6:.1f} MB, "
@@ -56,7 +56,7 @@ def smaller(data: bytes, limit: int) -> Smaller:
             "pip install pillow numpy,  or send it smaller"
         ) from None
     with _one_at_a_time:
-        picture_cost.MEMORY = MEMORY
+        picture_limits.MEMORY = MEMORY
         side = SIDE
         while side >= LEAST:
             packed = _png(picture.decode(data, side, side, 3, crop=1.0).pixels)

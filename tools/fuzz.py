@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from action.packages import Packed
+from action.bootstrap import PackedZip
 from builder.base.environments import environment
 from builder.base.errors import BuildError
 from builder.base.paths import BUILD, ROOT
@@ -97,7 +97,7 @@ def _prepare(arguments: list[str]) -> int:
         )))  # fmt: skip
 
 
-class _Folder(Packed):
+class _Folder(PackedZip):
     """The files of a zip in a folder."""
 
     def __init__(self, folder: str) -> None:
@@ -106,7 +106,7 @@ class _Folder(Packed):
     def read(self, name: str) -> bytes:
         return Path(self._folder, name).read_bytes()
 
-    def extracted(self, name: str) -> str:
+    def extract(self, name: str) -> str:
         return os.path.join(self._folder, name)
 
 

@@ -16,7 +16,7 @@ MODEL_SETTINGS = "model/model.json"
 DATE = (1980, 1, 1, 0, 0, 0)
 """Of the bill of materials: the same for equal zips."""
 
-FIRST = ("__init__.py", "packages.py", "launcher.py")
+FIRST = ("__init__.py", "bootstrap.py", "launcher.py")
 """Of `action/`: what has to be there before `packed.zip` is open, or should that fail."""
 # The packages with TFLite's interpreter: a cold start needs them after numpy.
 _INTERPRETERS = {package.distribution for package in INTERPRETERS}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from builder.artifact import shipped
 
-PICTURE: int = shipped.constant("picture_cost.py", "MEMORY")
+PICTURE: int = shipped.constant("picture_limits.py", "MEMORY")
 """Bytes that the costliest picture takes."""
 PROXY = 14_000_000
 """Bytes of OpenWhisk's proxy beside the action, apart from what it keeps of the zip."""

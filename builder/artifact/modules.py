@@ -1,4 +1,4 @@
-"""The layout of modules in `packed.zip`, which `action/packages.py` reads.
+"""The layout of modules in `packed.zip`, which `action/bootstrap.py` reads.
 
 Each Python version has a folder `lib/X.Y/` with libraries and:
 

@@ -1,7 +1,7 @@
 """A zip as a file: written in a fixed form, and read back.
 
 Equal contents have equal bytes. What the platform and Python themselves read are files of the zip.
-All else is in `packed.zip`, a zip that is stored in it, which `action/packages.py` reads.
+All else is in `packed.zip`, a zip that is stored in it, which `action/bootstrap.py` reads.
 """
 
 import hashlib

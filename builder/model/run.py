@@ -41,8 +41,8 @@ for path in sys.argv[3:]:
     with open(path, "rb") as file:
         data = file.read()
     pictures.append(decode(data, model.width, model.height, model.channels, model.crop).pixels)
-raw = [model.output(picture).copy() for picture in pictures]
-real = [model.real(each) for each in raw]
+raw = [model.run(picture).copy() for picture in pictures]
+real = [model.dequantize(each) for each in raw]
 nothing = np.full(len(model.labels), np.nan)
 scores = [
     model.scores(each) if np.isfinite(number).all() else nothing

@@ -80,7 +80,7 @@ def test_one_score_of_two_classes_is_ranked(tmp_path: Path) -> None:
 
 def test_a_softmax_of_large_logits(tmp_path: Path) -> None:
     model = classifier(tmp_path, Small(head="logits"), activation="softmax", std=[0.01])
-    scores = model.scores(model.output(RED))
+    scores = model.scores(model.run(RED))
     assert np.isfinite(scores).all()
     assert scores.sum() == pytest.approx(1)
 

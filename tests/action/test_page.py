@@ -22,7 +22,7 @@ from builder.artifact import smoke
 from builder.base.archive import read
 from builder.base.paths import ACTION
 from builder.build import SAMPLE
-from client.serve import Incoming, params_of
+from client.local_server import IncomingRequest, web_action_params
 from tests.action.test_web import Server
 from tests.conftest import encoded, interpreter, plain
 
@@ -138,9 +138,9 @@ def test_it_ships_small(zip_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["zip_path", "precompiled_path"])
 def test_both_zips_serve_it(request: pytest.FixtureRequest, kind: str) -> None:
-    asked = Incoming("GET", "/", {"accept": "text/html"})
+    asked = IncomingRequest("GET", "/", {"accept": "text/html"})
     with smoke.launched(request.getfixturevalue(kind), interpreter()) as running:
-        answer = running.run(params_of(asked))
+        answer = running.run(web_action_params(asked))
     assert answer["body"] == (ACTION / "page.html").read_text("utf-8")
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from action import picture as picture_module
-from action import picture_cost
-from action.picture import FORMATS, decode, sniff
+from action import picture_limits
+from action.picture import FORMATS, decode, sniff_format
 from action.request import ImageError
 from builder.base.paths import ROOT
 from builder.build import SAMPLE
@@ -247,7 +247,7 @@ def test_in_strips_as_in_one(
 )
 def test_unsupported_format_is_named(content: bytes, found: str) -> None:
     with pytest.raises(ImageError) as caught:
-        sniff(content)
+        sniff_format(content)
     assert f"found {found}" in str(caught.value)
     assert "JPEG, PNG, WebP, GIF, BMP" in str(caught.value)
 
@@ -255,7 +255,7 @@ def test_unsupported_format_is_named(content: bytes, found: str) -> None:
 @pytest.mark.parametrize("content", [b"x", b"hello, world", b"\xff\xd8", b"RIFF1234WAVE", bytes(9)])
 def test_not_a_picture(content: bytes) -> None:
     with pytest.raises(ImageError, match="not a picture: expected JPEG"):
-        sniff(content)
+        sniff_format(content)
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -365,7 +365,7 @@ def test_baseline_is_told_from_scans(
     """Whatever stands before its only scan: a thumbnail in EXIF, itself progressive, and fill."""
     picture = halves().convert(mode)
     monkeypatch.setattr(
-        picture_cost, "MEMORY", (1 if mode == "L" else 4) * picture.width * picture.height
+        picture_limits, "MEMORY", (1 if mode == "L" else 4) * picture.width * picture.height
     )
     thumbnail = encoded(halves((16, 16)), "JPEG", progressive=True)
     exif = orientation_tag(3, 1, b"\x01\0\0\0") + bytes(4) + thumbnail

@@ -13,8 +13,8 @@ from action.request import (
     ActionError,
     ImageError,
     RequestError,
-    image_bytes,
     parse,
+    read_image,
 )
 
 JSON = st.recursive(
@@ -103,17 +103,17 @@ def test_never_anything_but_an_action_error(params: Any) -> None:
 def test_base64_with_white_space_and_without_padding(content: bytes, space: str) -> None:
     text = base64.b64encode(content).decode()
     spaced = space.join(text[i : i + 7] for i in range(0, len(text), 7)) + space
-    assert image_bytes(spaced) == content
-    assert image_bytes(spaced.replace("=", "")) == content
-    assert image_bytes(base64.urlsafe_b64encode(content).decode()) == content
-    assert image_bytes(f"data:image/png;base64,{text}") == content
-    assert image_bytes(f"DATA:image/png;charset=x;BASE64,{text.replace('+', '%2B')}") == content
+    assert read_image(spaced) == content
+    assert read_image(spaced.replace("=", "")) == content
+    assert read_image(base64.urlsafe_b64encode(content).decode()) == content
+    assert read_image(f"data:image/png;base64,{text}") == content
+    assert read_image(f"DATA:image/png;charset=x;BASE64,{text.replace('+', '%2B')}") == content
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_bytes_or_an_error(text: str) -> None:
     try:
-        assert image_bytes(text)
+        assert read_image(text)
     except ActionError as error:
         assert "image:" in str(error)
 
@@ -138,6 +138,6 @@ def test_any_text_is_bytes_or_an_error(text: str) -> None:
 )
 def test_image_refused(value: Any, kind: type[Exception], said: str) -> None:
     with pytest.raises(kind) as caught:
-        image_bytes(value)
+        read_image(value)
     assert said in str(caught.value)
     assert len(str(caught.value)) < 200

@@ -27,7 +27,7 @@ from builder.artifact import smoke
 from builder.base.archive import read
 from builder.base.paths import ROOT
 from builder.build import SAMPLE
-from client.serve import Incoming, Refusal, params_of
+from client.local_server import IncomingRequest, RequestRefused, web_action_params
 from tests.conftest import EACH_PYTHON, HERE, base64_of, encoded, interpreter, plain
 from tests.support import zips
 
@@ -53,8 +53,8 @@ def ask(
 ) -> tuple[int, Any]:
     """Status and body; what all answers have in common is checked."""
     content = body.encode() if isinstance(body, str) else body
-    request = Incoming(method, target, {"accept": "*/*", **(headers or {})}, content)
-    return checked(action.run(params_of(request, raw)))
+    request = IncomingRequest(method, target, {"accept": "*/*", **(headers or {})}, content)
+    return checked(action.run(web_action_params(request, raw)))
 
 
 def checked(answer: Any) -> tuple[int, Any]:
@@ -213,8 +213,8 @@ def test_malformed_json_in_raw(action: smoke.Action) -> None:
         status, answer = ask(action, True, body or " ", JSON)
         assert status == 400
         assert answer["error"].startswith("body: expected JSON")
-    with pytest.raises(Refusal) as refused:
-        params_of(Incoming("POST", "/", JSON, b"{"))
+    with pytest.raises(RequestRefused) as refused:
+        web_action_params(IncomingRequest("POST", "/", JSON, b"{"))
     assert refused.value.status == 400
 
 
@@ -277,7 +277,7 @@ def test_the_page(zip_path: Path, tmp_path: Path, raw: bool) -> None:
     archive = with_file(zip_path, tmp_path / "a.zip", "action/page.html", PAGE.encode())
     html = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
     with smoke.launched(archive, interpreter()) as running:
-        answer = running.run(params_of(Incoming("GET", "/", html), raw))
+        answer = running.run(web_action_params(IncomingRequest("GET", "/", html), raw))
         assert checked(answer) == (200, PAGE)
         assert ask(running, raw, b"", html, method="HEAD") == (200, "")
         assert ask(running, raw, b"", {"accept": "application/json, text/html"}, method="GET")[1][
@@ -320,7 +320,7 @@ def test_an_internal_error(zip_path: Path, tmp_path: Path) -> None:
     """What no one foresaw: 500, and the text stays in the log."""
     broken = with_file(zip_path, tmp_path / "a.zip", "action/page.html", b"\xff")
     with smoke.launched(broken, interpreter()) as running:
-        params = params_of(Incoming("POST", "/", JPEG, PICTURE))
+        params = web_action_params(IncomingRequest("POST", "/", JPEG, PICTURE))
         answer = running.run({**params, "__ow_path": "/topK/1", "topK": {}})
         assert checked(answer)[0] == 200  # an option in the path counts more
         html = {"accept": "text/html"}
@@ -464,8 +464,8 @@ def test_any_request_is_answered(
     action: smoke.Action, headers: dict[str, str], body: bytes, target: str, raw: bool
 ) -> None:
     try:
-        params = params_of(Incoming("POST", target, headers, body), raw)
-    except Refusal:
+        params = web_action_params(IncomingRequest("POST", target, headers, body), raw)
+    except RequestRefused:
         return
     assert checked(action.run(params))[0] in STATUSES
 
@@ -479,18 +479,20 @@ def test_after_all_that_a_picture_is_classified(action: smoke.Action) -> None:
 
 
 def test_parameters_as_openwhisk_makes_them() -> None:
-    request = Incoming("POST", "/a/b?topK=5&topK=6&x=%20y", JPEG, b"\xff\xd8")
+    request = IncomingRequest("POST", "/a/b?topK=5&topK=6&x=%20y", JPEG, b"\xff\xd8")
     system = {"__ow_method": "post", "__ow_headers": JPEG, "__ow_path": "/a/b"}
-    assert params_of(request) == {**system, "topK": "6", "x": " y", "__ow_body": "/9g="}
+    assert web_action_params(request) == {**system, "topK": "6", "x": " y", "__ow_body": "/9g="}
     query = "topK=5&topK=6&x=%20y"
-    assert params_of(request, True) == {**system, "__ow_query": query, "__ow_body": "/9g="}
-    empty = Incoming("GET", "/", {})
+    assert web_action_params(request, True) == {**system, "__ow_query": query, "__ow_body": "/9g="}
+    empty = IncomingRequest("GET", "/", {})
     system = {"__ow_method": "get", "__ow_headers": {}, "__ow_path": ""}
-    assert params_of(empty) == system
-    assert params_of(empty, True) == {**system, "__ow_query": "", "__ow_body": ""}
+    assert web_action_params(empty) == system
+    assert web_action_params(empty, True) == {**system, "__ow_query": "", "__ow_body": ""}
 
     def body(kind: str, content: bytes, raw: bool = False) -> Any:
-        sent = params_of(Incoming("POST", "/?a=0", {"content-type": kind}, content), raw)
+        sent = web_action_params(
+            IncomingRequest("POST", "/?a=0", {"content-type": kind}, content), raw
+        )
         return {name: value for name, value in sent.items() if name in ("a", "b", "__ow_body")}
 
     assert body("application/json", b'{"a": 1}') == {"a": 1}
@@ -503,11 +505,11 @@ def test_parameters_as_openwhisk_makes_them() -> None:
     assert body(FORM["content-type"], b"b=1", True) == {"__ow_body": "b=1"}
     assert body("text/plain", "ä".encode()) == {"a": "0", "__ow_body": "ä"}
     assert body("multipart/form-data; boundary=x", b"--x") == {"a": "0", "__ow_body": "LS14"}
-    with pytest.raises(Refusal, match="OpenWhisk's own"):
-        params_of(Incoming("POST", "/?__ow_body=x", {}))
+    with pytest.raises(RequestRefused, match="OpenWhisk's own"):
+        web_action_params(IncomingRequest("POST", "/?__ow_body=x", {}))
     for content in (bytes(MAX_PAYLOAD + 1), bytes(MAX_PAYLOAD * 3 // 4)):  # base64 counts
-        with pytest.raises(Refusal) as refused:
-            params_of(Incoming("POST", "/", JPEG, content))
+        with pytest.raises(RequestRefused) as refused:
+            web_action_params(IncomingRequest("POST", "/", JPEG, content))
         assert refused.value.status == 413
 
 

@@ -304,7 +304,7 @@ def assert_all_import(path: Path, python: str, folder: Path, least: int = 80) ->
     assert len(names) > least
     code = (
         "import importlib, json, sys; sys.path.insert(0, sys.argv[1]); bad = {}\n"
-        "from action.packages import use; use(sys.argv[1])\n"
+        "from action.bootstrap import install_importer; install_importer(sys.argv[1])\n"
         "for name in json.load(sys.stdin):\n"
         "    try: importlib.import_module(name)\n"
         "    except BaseException as e: bad[name] = repr(e)\n"

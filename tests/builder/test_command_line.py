@@ -25,7 +25,7 @@ from builder.base.console import Console
 from builder.base.paths import ROOT
 from builder.build import SAMPLE
 from builder.model.resolve import Said
-from client.printing import Table
+from client.answer_formats import Table
 from tests.conftest import HERE, PYTHONS, at_hand, base64_of, encoded, interpreter, plain
 from tests.support.models import COLOURS, Colours
 

@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from builder.artifact import smoke
 from builder.base.errors import SmokeError
-from client import serve
+from client import local_server
 from tests.conftest import interpreter
 from tests.support.server import listening
 
@@ -316,10 +316,12 @@ def openwhisk(**settings: Any) -> Iterator[OpenWhisk]:
             headers = {key.lower(): value for key, value in self.headers.items()}
             query = urlsplit(self.path).query
             target = path + ("?" + query if query else "")
-            request = serve.Incoming(self.command, target, headers, body)
+            request = local_server.IncomingRequest(self.command, target, headers, body)
             try:
-                params = serve.params_of(request, bool(action.annotations.get("raw-http")))
-            except serve.Refusal as refusal:
+                params = local_server.web_action_params(
+                    request, bool(action.annotations.get("raw-http"))
+                )
+            except local_server.RequestRefused as refusal:
                 raise Rejection(refusal.status, str(refusal)) from None
             try:
                 answer, activation = platform.invoke(name, params)
@@ -329,7 +331,7 @@ def openwhisk(**settings: Any) -> Iterator[OpenWhisk]:
                 ) from None
             if "statusCode" not in answer:
                 raise Rejection(400, "Response is not valid 'message/http'.", activation)
-            status, sent, content = serve.http_of(answer)
+            status, sent, content = local_server.http_response(answer)
             self.send(status, {**sent, "x-openwhisk-activation-id": activation}, content)
 
         def reply(self, status: int, document: Any, activation: str = "") -> None:

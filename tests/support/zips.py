@@ -10,7 +10,7 @@ from pathlib import Path
 from builder.base.archive import DATE, PACKED
 
 Files = dict[str, bytes]
-OUTSIDE = ("action/__init__.py", "action/packages.py", "action/launcher.py")
+OUTSIDE = ("action/__init__.py", "action/bootstrap.py", "action/launcher.py")
 INSIDE = ("LICENSES.txt", "manifest.json", "sbom.cdx.json")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from cyclonedx.model.bom import Bom
 
-from action.packages import Packed, in_background
+from action.bootstrap import PackedZip, run_in_background
 from builder import build
 from builder.artifact import bytecode, modules
 from builder.artifact.bytecode import compiled
@@ -75,18 +75,18 @@ def test_the_function_reads_what_is_written(tmp_path: Path) -> None:
     """By its own few lines; as files, too, whether a thread writes them or not."""
     write(ENTRIES, tmp_path / "a.zip")
     shutil.unpack_archive(tmp_path / "a.zip", tmp_path)
-    packed = Packed(str(tmp_path))
+    packed = PackedZip(str(tmp_path))
     contents = {entry.path: entry.content for entry in ENTRIES if not entry.outside}
-    assert packed.names.keys() == contents.keys()
+    assert packed.members.keys() == contents.keys()
     assert {name: packed.read(name) for name in contents} == contents
-    in_background(packed.extracted, ["large", "nothing", "noise"])
-    assert Path(packed.extracted("noise")).read_bytes() == contents["noise"]
+    run_in_background(packed.extract, ["large", "nothing", "noise"])
+    assert Path(packed.extract("noise")).read_bytes() == contents["noise"]
     for _ in range(2):
         with pytest.raises(FileNotFoundError, match=r"nothing is not in packed\.zip"):
-            packed.extracted("nothing")
-        assert Path(packed.extracted("large")).read_bytes() == contents["large"]
+            packed.extract("nothing")
+        assert Path(packed.extract("large")).read_bytes() == contents["large"]
     (tmp_path / "large").write_bytes(b"half of it")
-    assert Path(packed.extracted("large")).read_bytes() == contents["large"]
+    assert Path(packed.extract("large")).read_bytes() == contents["large"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "__main__.py", "a.zip", "empty", "large", "noise", "packed.zip",
     ]  # fmt: skip
@@ -99,7 +99,7 @@ def test_a_packed_zip_that_is_cut_short(tmp_path: Path, share: float) -> None:
         content = outer.read("packed.zip")
     (tmp_path / "packed.zip").write_bytes(content[: int(len(content) * share)])
     with pytest.raises(ValueError, match="not whole"):
-        Packed(str(tmp_path))
+        PackedZip(str(tmp_path))
 
 
 def test_same_bytes_whatever_the_time_and_umask(tmp_path: Path) -> None:

@@ -320,7 +320,7 @@ def in_zip(archive: Path, python: str, code: str, folder: Path) -> str:
     smoke.unpack(archive, folder)
     code = (
         "import sys; before = set(sys.modules); sys.path.insert(0, sys.argv[1])\n"
-        "from action.packages import use; use(sys.argv[1])\n" + code
+        "from action.bootstrap import install_importer; install_importer(sys.argv[1])\n" + code
     )
     done = subprocess.run(
         [interpreter(python), "-I", "-S", "-B", "-c", code, str(folder)],

@@ -28,15 +28,15 @@ HEADERS = {  # of every JSON that a web action answers with
 }
 
 
-class Unfit(Exception):
+class IncompatibleError(Exception):
     """The zip was built for another Python version or machine; the text says which."""
 
 
-class Packed:
+class PackedZip:
     """Files by name, from a zip as `builder/archive.py` writes it (APPNOTE.TXT 4.3).
 
     Attributes:
-        names: of the files -> (offset of the data, its length, whether it is deflated, size).
+        members: file name -> (offset of the data, its length, whether it is deflated, size).
     """
 
     def __init__(self, folder: str) -> None:
@@ -44,7 +44,7 @@ class Packed:
         self._folder = folder
         self._file = os.open(os.path.join(folder, NAME), os.O_RDONLY)
         self._locks: dict[str, LockType] = {}
-        self.names: dict[str, tuple[int, int, bool, int]] = {}
+        self.members: dict[str, tuple[int, int, bool, int]] = {}
         total = os.fstat(self._file).st_size
         end = os.pread(self._file, 22, max(0, total - 22)).ljust(22)
         length, start = unpack_from("<2I", end, 12)
@@ -55,14 +55,14 @@ class Packed:
         while at < length:
             method, taken, size, n, offset = unpack_from("<10xH8x2IH12xI", directory, at)
             name = directory[at + 46 : at + 46 + n].decode()
-            self.names[name] = offset + 30 + n, taken, bool(method), size
+            self.members[name] = offset + 30 + n, taken, bool(method), size
             at += 46 + n
 
     def read(self, name: str) -> bytes:
         """A file's content; raises FileNotFoundError, or ValueError if it is not whole."""
-        if name not in self.names:
+        if name not in self.members:
             raise FileNotFoundError(f"{name} is not in {NAME}")
-        offset, length, deflated, size = self.names[name]
+        offset, length, deflated, size = self.members[name]
         content = os.pread(self._file, length, offset)
         if deflated:
             try:
@@ -73,14 +73,14 @@ class Packed:
             raise ValueError(f"{name} in {NAME} is not whole: expected {size} bytes")
         return content
 
-    def extracted(self, name: str) -> str:
+    def extract(self, name: str) -> str:
         """The path of a file with the content of this one; raises as `read` does, or OSError.
 
         It is where libraries find each other. Anonymous files (`memfd_create`) take as long to
         write, 0.35 ms per MB, and stay in memory for good.
         """
         path = os.path.join(self._folder, name)
-        size = self.names[name][3] if name in self.names else -1
+        size = self.members[name][3] if name in self.members else -1
         with self._locks.setdefault(name, allocate_lock()):  # the thread may be at it
             if not os.path.exists(path) or os.path.getsize(path) != size:
                 content, part = self.read(name), f"{path}.{os.getpid()}"
@@ -94,11 +94,11 @@ class Packed:
 class Importer:
     """Finder and loader (PEP 302, PEP 451) of the modules in a `packed.zip`."""
 
-    def __init__(self, packed: Packed, folder: str, own: bool) -> None:
+    def __init__(self, packed: PackedZip, folder: str, own: bool) -> None:
         """Read the index of `folder`, "lib/X.Y/"; raises OSError or ValueError."""
         self._packed, self._folder = packed, folder
         self._index = json.loads(packed.read(folder + "index.json"))
-        in_background(packed.extracted, self._index["ahead"])
+        run_in_background(packed.extract, self._index["ahead"])
         self._streams: dict[str, bytes] = {}
         self._modules: dict[str, tuple[bool, str, str, int, int]] = self._index["modules"]
         if not own:
@@ -110,7 +110,7 @@ class Importer:
             package, origin, *_ = self._modules[name]
             spec = ModuleSpec(name, self, origin=origin, is_package=package)  # type: ignore[arg-type]
         elif files := self._index["libraries"].get(name):
-            paths = [self._packed.extracted(self._folder + file) for file in files]
+            paths = [self._packed.extract(self._folder + file) for file in files]
             spec = ModuleSpec(name, ExtensionFileLoader(name, paths[0]), origin=paths[0])
         else:
             return None
@@ -138,14 +138,14 @@ class Importer:
         return self._packed.read(path)
 
 
-def failing(error: Exception) -> Callable[[object], dict[str, object]]:
+def error_handler(error: Exception) -> Callable[[object], dict[str, object]]:
     """A function that answers each activation with the reason why none can be.
 
     Raising it would show no more than "initialization failed". Here no other module is needed,
     since none may import. An error's text may name paths: it is for the log.
     """
     reason = logged = str(error)
-    if not isinstance(error, Unfit):
+    if not isinstance(error, IncompatibleError):
         import traceback
 
         traceback.print_exception(error)
@@ -155,12 +155,16 @@ def failing(error: Exception) -> Callable[[object], dict[str, object]]:
     def answer(params: object) -> dict[str, object]:
         print(f"start failed: {logged}", file=sys.stderr)
         body: dict[str, object] = {"error": reason}
-        return {"statusCode": 500, "headers": HEADERS, "body": body} if over_http(params) else body
+        return (
+            {"statusCode": 500, "headers": HEADERS, "body": body}
+            if is_http_request(params)
+            else body
+        )
 
     return answer
 
 
-def over_http(params: object) -> bool:
+def is_http_request(params: object) -> bool:
     """Whether a web action was asked, as OpenWhisk says it or as DigitalOcean's Functions do."""
     if not isinstance(params, dict):
         return False
@@ -168,7 +172,7 @@ def over_http(params: object) -> bool:
     return "__ow_method" in params or (isinstance(http, dict) and "method" in http)
 
 
-def in_background(work: Callable[[str], object], names: Sequence[str]) -> None:
+def run_in_background(work: Callable[[str], object], names: Sequence[str]) -> None:
     """Do work in a thread, name by name, for those that will call it again and hear of errors."""
 
     def run() -> None:
@@ -181,23 +185,23 @@ def in_background(work: Callable[[str], object], names: Sequence[str]) -> None:
     start_new_thread(run, ())
 
 
-def use(root: str, own: bool = True) -> Packed:
+def install_importer(root: str, own: bool = True) -> PackedZip:
     """Import from `packed.zip` in the folder `root` before anything else; returns its files.
 
-    `own` is whether the function's own modules come from there, too. Raises Unfit if it is for
-    another Python or kind of machine; OSError or ValueError if it is not whole.
+    `own` is whether the function's own modules come from there, too. Raises IncompatibleError if
+    it is for another Python or kind of machine; OSError or ValueError if it is not whole.
     """
-    packed = Packed(root)
+    packed = PackedZip(root)
     running = "{}.{}".format(*sys.version_info)
     folder = f"lib/{running}/"
-    if folder + "index.json" not in packed.names:
-        built = {name.split("/")[1] for name in packed.names if name.startswith("lib/")}
+    if folder + "index.json" not in packed.members:
+        built = {name.split("/")[1] for name in packed.members if name.startswith("lib/")}
         versions = sorted(built, key=lambda version: [*map(int, version.split("."))])
         advice = f"--python {running} or create the action with --kind python:{versions[-1]}"
         text = f"built for Python {', '.join(versions)}, this runtime is {running}"
-        raise Unfit(f"{text}: rebuild with {advice}")
+        raise IncompatibleError(f"{text}: rebuild with {advice}")
     machine = f"{sys.platform} {os.uname().machine}" if hasattr(os, "uname") else sys.platform
     if machine != "linux x86_64":
-        raise Unfit(f"built for linux x86_64, this machine is {machine}")
+        raise IncompatibleError(f"built for linux x86_64, this machine is {machine}")
     sys.meta_path.insert(0, Importer(packed, folder, own))
     return packed

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from action.request import ActionError
-from client.printing import json_line
+from client.answer_formats import json_line
 
 _START = b'{"file": "'
 """How each line begins."""

@@ -25,7 +25,7 @@ _DISCARDED = 64 * 1024 * 1024
 Main = Callable[[Any], Any]
 
 
-class Refusal(Exception):
+class RequestRefused(Exception):
     """OpenWhisk itself answers the request, with this status."""
 
     def __init__(self, status: int, text: str) -> None:
@@ -33,7 +33,7 @@ class Refusal(Exception):
         self.status = status
 
 
-class Incoming(NamedTuple):
+class IncomingRequest(NamedTuple):
     """An HTTP request; the names of `headers` are lower case, `target` may have a query."""
 
     method: str
@@ -42,7 +42,7 @@ class Incoming(NamedTuple):
     body: bytes = b""
 
 
-def params_of(request: Incoming, raw: bool = False) -> dict[str, Any]:
+def web_action_params(request: IncomingRequest, raw: bool = False) -> dict[str, Any]:
     """The parameters that OpenWhisk makes of a request to a web action.
 
     Args:
@@ -50,7 +50,7 @@ def params_of(request: Incoming, raw: bool = False) -> dict[str, Any]:
         raw: as for an action with `--web raw`, else with `--web true`.
 
     Raises:
-        Refusal: OpenWhisk would not invoke the action.
+        RequestRefused: OpenWhisk would not invoke the action.
     """
     path, _, query = request.target.partition("?")
     given = request.headers.get("content-type")
@@ -72,7 +72,7 @@ def params_of(request: Incoming, raw: bool = False) -> dict[str, Any]:
         fields = dict(parse_qsl(query, keep_blank_values=True))
         fields.update(body if isinstance(body, dict) else {})
         if reserved := sorted(_RESERVED & fields.keys()):
-            raise Refusal(400, f"{reserved[0]} is OpenWhisk's own")
+            raise RequestRefused(400, f"{reserved[0]} is OpenWhisk's own")
         params = {**system, **fields}
         if body is not None and not isinstance(body, dict):
             params["__ow_body"] = body
@@ -88,7 +88,7 @@ def _body(content: bytes, kind: media_type.MediaType, raw: bool) -> Any:
         try:
             return json.loads(content) if content else None
         except (ValueError, RecursionError) as error:
-            raise Refusal(400, f"the body is not JSON: {error}") from None
+            raise RequestRefused(400, f"the body is not JSON: {error}") from None
     if kind.value == media_type.FORM and not raw:
         return dict(parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True))
     if kind.binary or kind.value == media_type.JSON:
@@ -96,14 +96,14 @@ def _body(content: bytes, kind: media_type.MediaType, raw: bool) -> Any:
     return content.decode("utf-8", "replace")
 
 
-def _too_large(size: int) -> Refusal:
+def _too_large(size: int) -> RequestRefused:
     text = (
         f"OpenWhisk takes {MAX_PAYLOAD} bytes per request, found {size}; send the picture smaller"
     )
-    return Refusal(413, text)
+    return RequestRefused(413, text)
 
 
-def http_of(answer: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+def http_response(answer: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body that OpenWhisk makes of a web action's answer."""
     headers, body = dict(answer["headers"]), answer["body"]
     if body == "":
@@ -112,10 +112,10 @@ def http_of(answer: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
     return answer["statusCode"], headers, content.encode()
 
 
-def run(main: Main, port: int, raw: bool) -> int:
+def run_server(main: Main, port: int, raw: bool) -> int:
     """Answer HTTP requests until Ctrl-C; returns the exit status."""
     try:
-        serving = server(main, port, raw)
+        serving = make_server(main, port, raw)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         print(f"cannot listen on port {port}: {reason}; choose another --port", file=sys.stderr)
@@ -131,7 +131,7 @@ def run(main: Main, port: int, raw: bool) -> int:
     return 0
 
 
-def server(main: Main, port: int, raw: bool) -> ThreadingHTTPServer:
+def make_server(main: Main, port: int, raw: bool) -> ThreadingHTTPServer:
     """A server for `main` on loopback, which is listening but has yet to be run.
 
     Raises:
@@ -145,10 +145,10 @@ def server(main: Main, port: int, raw: bool) -> ThreadingHTTPServer:
 
         def handle_any(self) -> None:
             try:
-                params = params_of(self.incoming(), raw)
+                params = web_action_params(self.incoming(), raw)
                 with one_at_a_time:
-                    status, headers, content = http_of(main(params))
-            except Refusal as refusal:
+                    status, headers, content = http_response(main(params))
+            except RequestRefused as refusal:
                 status, headers = refusal.status, {"content-type": "application/json"}
                 content = json.dumps({"error": str(refusal), "code": "local"}).encode()
             self.send_response(status)
@@ -164,14 +164,14 @@ def server(main: Main, port: int, raw: bool) -> ThreadingHTTPServer:
                 return self.handle_any
             raise AttributeError(name)
 
-        def incoming(self) -> Incoming:
+        def incoming(self) -> IncomingRequest:
             if "chunked" in self.headers.get("transfer-encoding", ""):
                 self.close_connection = True
-                raise Refusal(411, "this local server needs a content-length")
+                raise RequestRefused(411, "this local server needs a content-length")
             length = self.headers.get("content-length", "0")
             if not length.isascii() or not length.isdigit():
                 self.close_connection = True
-                raise Refusal(400, "the content-length is not a number")
+                raise RequestRefused(400, "the content-length is not a number")
             if int(length) > MAX_PAYLOAD:
                 self.close_connection = True
                 left = min(int(length), _DISCARDED)
@@ -181,7 +181,7 @@ def server(main: Main, port: int, raw: bool) -> ThreadingHTTPServer:
             headers = {name.lower(): value for name, value in self.headers.items()}
             body = self.rfile.read(int(length))
             path, mark, query = self.path.partition("?")
-            return Incoming(self.command, unquote(path) + mark + query, headers, body)
+            return IncomingRequest(self.command, unquote(path) + mark + query, headers, body)
 
         def log_message(self, *_: object) -> None:
             """Nothing: the function logs each activation."""

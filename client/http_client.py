@@ -17,7 +17,7 @@ from urllib.parse import urlencode, urlsplit
 from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler
 from urllib.request import Request as HttpRequest
 
-from action.request import ActionError, Options, image_bytes
+from action.request import ActionError, Options, read_image
 from action.web import MAX_PAYLOAD
 from client.shrink import smaller
 
@@ -109,7 +109,7 @@ class Endpoint:
             size = {"width": made.side, "height": made.side, "bytes": len(made.data)}
             sent = {"sent": {"format": "PNG", **size, "of": len(data)}}
             data = made.data
-        picture = image_bytes(data)
+        picture = read_image(data)
         top_k = {"topK": options.top_k} if options.asked else {}
         query = {**top_k, "threshold": options.threshold}
         details = {"details": "true"} if options.details else {}
@@ -207,9 +207,9 @@ _CAUSES = {
 def _content_type(picture: bytes) -> str:
     """As the function will see it; deployments take every image/... for binary content."""
     try:
-        from action.picture import sniff  # needs Pillow
+        from action.picture import sniff_format  # needs Pillow
 
-        return f"image/{sniff(picture).lower()}"
+        return f"image/{sniff_format(picture).lower()}"
     except (ImportError, ActionError):
         return "application/octet-stream"  # which the function looks into, too
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from action.activation import Handler
-from action.packages import NAME, Unfit, use
+from action.bootstrap import NAME, IncompatibleError, install_importer
 from client.quiet import silenced
 
 WORK = os.environ.get("CLASSIFY_WORK") or Path(__file__).resolve().parent.parent
@@ -30,8 +30,8 @@ def handler() -> Handler | str:
     # The interpreter's own chatter ("INFO: ...") is for logs, not for a terminal.
     with silenced():
         try:
-            return Handler(use(str(BUILT / _RUNNING), own=False))
-        except Unfit as error:
+            return Handler(install_importer(str(BUILT / _RUNNING), own=False))
+        except IncompatibleError as error:
             return str(error)
         except Exception as error:
             return f"the function could not start: {type(error).__name__}: {error}"
@@ -40,5 +40,5 @@ def handler() -> Handler | str:
 def use_packages() -> None:
     """Import Pillow and numpy from the last build, if there is one that runs here."""
     if (BUILT / _RUNNING / NAME).exists() and not sys.modules.keys() & {"PIL", "numpy"}:
-        with suppress(Unfit, OSError, ValueError):  # who needs them says what is missing
-            use(str(BUILT / _RUNNING), own=False)
+        with suppress(IncompatibleError, OSError, ValueError):
+            install_importer(str(BUILT / _RUNNING), own=False)

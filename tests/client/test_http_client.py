@@ -26,7 +26,7 @@ from PIL import Image
 from action.request import MAX_IMAGE_BYTES, Options
 from builder.base.paths import ROOT
 from builder.build import SAMPLE
-from client import batch, cli, remote
+from client import batch, cli, http_client
 from tests.action.test_web import Server
 from tests.conftest import HERE, encoded, interpreter, plain
 from tests.support.models import Colours
@@ -101,7 +101,7 @@ def serving(fake: Fake) -> Iterator[Fake]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Short pauses, and no proxy for loopback."""
-    monkeypatch.setattr(remote, "DELAY", 0.01)
+    monkeypatch.setattr(http_client, "DELAY", 0.01)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.delenv("CLASSIFY_SECRET", raising=False)
 
@@ -230,14 +230,14 @@ def test_retry_after_is_honoured(run: Run, pictures: Path) -> None:
 
 
 def test_pauses_grow(run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "DELAY", 0.1)
+    monkeypatch.setattr(http_client, "DELAY", 0.1)
     with serving(Fake(always=(503, {}, b"busy"))) as fake:
         began = time.monotonic()
         status, answers, _ = run("--url", fake.url, pictures)
         taken = time.monotonic() - began
     assert status == batch.GONE
     # Four at a time; then it is known that nothing answers, and each is tried but once.
-    assert fake.posts() <= 4 * remote.TRIES + 2
+    assert fake.posts() <= 4 * http_client.TRIES + 2
     assert len(answers) == 5
     for answer in answers[:4]:
         assert answer["error"] == f"{fake.url}: HTTP status 503; gave up after 5 tries"
@@ -334,7 +334,7 @@ def test_large_pictures_that_are_hung_up_on(run: Run, pictures: Path) -> None:
 def test_not_reachable(run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        monkeypatch.setattr(remote, "TIMEOUT", 0.3)
+        monkeypatch.setattr(http_client, "TIMEOUT", 0.3)
         status, _, said = run("--url", f"http://127.0.0.1:{port}", pictures)
         assert (status, "no answer within 0 s" in said) == (2, True), said
     status, _, said = run("--url", f"http://127.0.0.1:{port}", pictures)
@@ -417,7 +417,7 @@ def test_a_server_that_goes_away(pictures: Path, run: Run) -> None:
         (pictures / f"{number}.png").write_bytes(b"x")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        endpoint = remote.Endpoint(url)
+        endpoint = http_client.Endpoint(url)
         endpoint._reached = True
     began = time.monotonic()
     names = [str(path) for path in sorted(pictures.iterdir())]
@@ -533,8 +533,8 @@ def test_nothing_here_makes_it_smaller(tmp_path: Path) -> None:
 FAULTY = """
 import random, sys
 sys.path.insert(0, "")
-from client import local, serve
-handler = local.handler()
+from client import last_build, local_server
+handler = last_build.handler()
 chance = random.Random(int(sys.argv[2]))
 
 def main(params):
@@ -543,7 +543,7 @@ def main(params):
         return {"statusCode": chance.choice((429, 503)), "headers": {}, "body": body}
     return handler(params)
 
-sys.exit(serve.run(main, int(sys.argv[1]), False))
+sys.exit(local_server.run_server(main, int(sys.argv[1]), False))
 """
 """The local server, which is busy once in twenty times."""
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from action.packages import Packed, Unfit, failing, use
+from action.bootstrap import IncompatibleError, PackedZip, error_handler, install_importer
 from builder.artifact import smoke
 from builder.base.console import Console
 from builder.base.paths import ACTION
@@ -94,10 +94,11 @@ def packed(folder: Path, files: zips.Files) -> None:
 
 def python(folder: Path, code: str, *more: str) -> subprocess.CompletedProcess[str]:
     """Run code in a clean interpreter that uses the packages in `folder`."""
-    start = "import sys; sys.path[:0] = sys.argv[1:]; from action.packages import use; "
+    start = (
+        "import sys; sys.path[:0] = sys.argv[1:]; from action.bootstrap import install_importer; "
+    )
     return subprocess.run(
-        [interpreter(), *("-I", "-S", "-B", "-c"), f"{start} use(sys.argv[1])\n{code}"]
-        + [str(folder), *more],
+        [interpreter(), *("-I", "-S", "-B", "-c"), start + code] + [str(folder), *more],
         cwd=folder,
         env={},
         capture_output=True,
@@ -122,7 +123,7 @@ def about(folder: Path, *names: str) -> dict[str, Any]:
 
 
 def test_what_a_module_says_of_itself(portable: Path) -> None:
-    [native] = [n for n in Packed(str(portable)).names if n.startswith(f"{LIB}/PIL/_imaging.")]
+    [native] = [n for n in PackedZip(str(portable)).members if n.startswith(f"{LIB}/PIL/_imaging.")]
     found = about(portable, "PIL.Image", "PIL", "PIL._imaging", "action.request", "action")
     file = f"{LIB}/PIL/Image.py"
     module = ["PIL.Image", "PIL", file, 0, "PIL.Image", "PIL", file, True, None]
@@ -191,8 +192,8 @@ def test_other_packages_neither_shadow_nor_complete_ours(portable: Path, tmp_pat
 
 def test_another_python(tmp_path: Path) -> None:
     packed(tmp_path, {"lib/3.99/index.json": b"{}", "lib/3.9/index.json": b"{}"})
-    with pytest.raises(Unfit) as caught:
-        use(str(tmp_path))
+    with pytest.raises(IncompatibleError) as caught:
+        install_importer(str(tmp_path))
     assert str(caught.value) == (
         f"built for Python 3.9, 3.99, this runtime is {HERE}: rebuild with --python {HERE} "
         "or create the action with --kind python:3.99"
@@ -202,27 +203,29 @@ def test_another_python(tmp_path: Path) -> None:
 def test_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     packed(tmp_path, {f"{LIB}/index.json": b"{}"})
     monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(Unfit, match=r"^built for linux x86_64, this machine is darwin "):
-        use(str(tmp_path))
+    with pytest.raises(IncompatibleError, match="^built for linux x86_64, this machine is darwin "):
+        install_importer(str(tmp_path))
 
 
 def test_nothing_is_in_use_of_what_is_unfit(tmp_path: Path) -> None:
     before = [*sys.path], [*sys.meta_path]
     packed(tmp_path, {f"{LIB}/index.json": b"{"})
     with pytest.raises(ValueError, match="Expecting"):
-        use(str(tmp_path))
+        install_importer(str(tmp_path))
     assert ([*sys.path], [*sys.meta_path]) == before
 
 
 def test_why_nothing_can_be_answered(capfd: pytest.CaptureFixture[str]) -> None:
-    assert failing(Unfit("built for another"))({"image": "x"}) == {"error": "built for another"}
+    assert error_handler(IncompatibleError("built for another"))({"image": "x"}) == {
+        "error": "built for another"
+    }
     assert capfd.readouterr().err == "start failed: built for another\n"
     answer = {"error": "the function could not start: KeyError; its log says why"}
     for request in ({"__ow_method": "get"}, {"http": {"method": "GET"}}):
-        assert failing(Unfit("no"))(request)["statusCode"] == 500
+        assert error_handler(IncompatibleError("no"))(request)["statusCode"] == 500
         assert capfd.readouterr().err == "start failed: no\n"
-    assert failing(KeyError("é"))(None) == answer
-    assert failing(Unfit("no"))({"http": "x"}) == {"error": "no"}
+    assert error_handler(KeyError("é"))(None) == answer
+    assert error_handler(IncompatibleError("no"))({"http": "x"}) == {"error": "no"}
     log = capfd.readouterr().err
     assert log.startswith("KeyError: 'é'\n")
     assert log.endswith("start failed: KeyError: 'é'\nstart failed: no\n")
@@ -243,11 +246,11 @@ def test_broken_data(unpacked: Path, name: str) -> None:
     """Deflated data that does not inflate, of whatever kind, and in whichever thread."""
     path = unpacked / "packed.zip"
     content = bytearray(path.read_bytes())
-    packed = Packed(str(unpacked))
+    packed = PackedZip(str(unpacked))
     names = {"model": "model/", "settings": "model/model.json"}
     start = names.get(name, f"{LIB}/{name}")
-    member = next(each for each in packed.names if each.startswith(start))
-    offset, length, deflated, _ = packed.names[member]
+    member = next(each for each in packed.members if each.startswith(start))
+    offset, length, deflated, _ = packed.members[member]
     assert deflated
     content[offset] = 0xFF  # a kind of block that there is not
     with changed(path, bytes(content)):
