@@ -95,7 +95,9 @@ def packed(folder: Path, files: zips.Files) -> None:
 def python(folder: Path, code: str, *more: str) -> subprocess.CompletedProcess[str]:
     """Run code in a clean interpreter that uses the packages in `folder`."""
     start = (
-        "import sys; sys.path[:0] = sys.argv[1:]; from action.bootstrap import install_importer; "
+        "import sys; sys.path[:0] = sys.argv[1:]\n"
+        "from action.bootstrap import install_importer\n"
+        "install_importer(sys.argv[1])\n"
     )
     return subprocess.run(
         [interpreter(), *("-I", "-S", "-B", "-c"), start + code] + [str(folder), *more],

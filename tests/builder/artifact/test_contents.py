@@ -199,7 +199,7 @@ def test_what_is_in(wheels_path: Path) -> None:
         assert text in licences
 
 
-FIRST = {"__init__", "packages"}
+FIRST = {"__init__", "bootstrap"}
 """Modules of `action/` that are imported before others can be, and ship beside `packed.zip`."""
 
 
