@@ -12,8 +12,8 @@ from bench.cli import positive, progress_line
 from bench.measure import cold
 from bench.peers import peer as peers
 from bench.report import tables
+from builder.artifact.smoke import SAMPLE
 from builder.base.errors import BuildError
-from builder.build import SAMPLE
 
 ROUNDS = 20
 

@@ -36,11 +36,11 @@ from bench.measure.interpreter import Worker
 from bench.measure.networks import COMPILED, variants
 from bench.peers import peer as peers
 from bench.results import OUR, XNNPACK
-from builder.artifact import smoke
+from builder.artifact import actionloop
+from builder.artifact.smoke import SAMPLE
 from builder.base import data
 from builder.base.console import Console
 from builder.base.errors import BuildError
-from builder.build import SAMPLE
 from builder.model import resolve
 from builder.model.resolve import NOTHING
 from builder.packages import DEFAULT_OPTIONS, compiled
@@ -187,7 +187,7 @@ def imports(archive: Path, python: str) -> list[str]:
     """
     with tempfile.TemporaryDirectory(prefix="imports-") as scratch:
         folder = Path(scratch) / "bin"
-        smoke.unpack(archive, folder)
+        actionloop.unpack_zip(archive, folder)
         done = subprocess.run(
             [python, "-I", "-S", "-c", _IMPORTS, str(folder)],
             cwd=folder,
@@ -218,7 +218,7 @@ def warm_ratio(archive: Path, python: str, packages: Path, enough: float) -> flo
     for _ in range(TRIES):
         warm, alone = [], []
         with (
-            smoke.launched(archive, python) as action,
+            actionloop.start_action(archive, python) as action,
             tempfile.TemporaryDirectory(prefix="bare-") as scratch,
             Worker(
                 "bare interpreter", python, [packages], peers.network(archive, Path(scratch))

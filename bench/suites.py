@@ -17,10 +17,10 @@ from bench.peers import peer as peers
 from bench.peers import pip, registry
 from bench.peers.peer import Peer
 from builder.artifact import audit
+from builder.artifact.smoke import SAMPLE
 from builder.base import data
 from builder.base.console import Console
 from builder.base.errors import BuildError
-from builder.build import SAMPLE
 from builder.model import resolve, run
 from builder.model.resolve import Model, Said
 
@@ -148,7 +148,7 @@ def _size(bench: Bench) -> None:
         size = bench.run.size[peer.name] = peers.size(peer.archive)
         size.over = 0 if peer.image else max(0, size.zip - data.zip_limit())
         if peer.name.startswith(peers.OURS):
-            parts = audit.audit(peer.archive).parts
+            parts = audit.audit_zip(peer.archive).components
             size.parts = {part.name: part.packed for part in parts}
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from builder import report
 from builder.artifact import audit, contents, memory, plan, provenance, smoke
+from builder.artifact.smoke import SAMPLE
 from builder.base import archive, cpython, data, files
 from builder.base.archive import Entry
 from builder.base.console import Advance, Console, megabytes
 from builder.base.errors import BuildError
 from builder.base.paths import LOCAL, REQUANTIZED
-from builder.base.paths import SAMPLE as SAMPLE
 from builder.model import agreement, operators, resolve
 from builder.model.int8 import requantize
 from builder.model.resolve import NOTHING, Model, Said
@@ -55,7 +55,7 @@ class BuildResult:
         smoke: per Python version the answer for the sample picture, where it was asked.
     """
 
-    audit: audit.Report
+    audit: audit.Audit
     plan: list[plan.File]
     model: dict[str, Any]
     smoke: dict[str, dict[str, Any]]
@@ -80,17 +80,19 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
     if config.requantize:
         chosen, figures = _int8(chosen, console)
     provider = _provider(config, chosen, console)
-    targets = [_target(python, provider, config.options, console) for python in config.pythons]
+    targets = [
+        _python_runtime(python, provider, config.options, console) for python in config.pythons
+    ]
     for target in targets:
         origin = f"{provider}'s interpreter" if provider != "auto" else target.runtime.origin
         operators.check(chosen.path.name, chosen.signature, target.runtime.operators, origin)
     with files.replacing(config.output, "--output") as part:
         with console.step("zip") as details:
-            entries = contents.collect(targets, chosen, config.execution_env)
+            entries = contents.collect_entries(targets, chosen, config.execution_env)
             planned = plan.plan(entries, config.optimize)
             with console.progress(config.output.name) as advance:
                 _write(entries, planned, part, advance)
-            needed = memory.least(part.stat().st_size, _estimate(targets, chosen))
+            needed = memory.choose_limit(part.stat().st_size, _estimate(targets, chosen))
             entries = _with_memory(entries, planned, needed, part)
             details.append(f"{config.output.name}, {megabytes(part.stat().st_size)}")
         audited = _audited(part, config, console)
@@ -101,7 +103,7 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
             console.note("not invoked, as --no-smoke says")
         if answers:
             process = max(answer["rss"] for answer in answers.values()) * 1e6
-            measured = memory.least(part.stat().st_size, process)
+            measured = memory.choose_limit(part.stat().st_size, process)
             if measured != needed:
                 _with_memory(entries, planned, measured, part)
                 audited = _audited(part, config, console)
@@ -114,7 +116,7 @@ def _write(
     entries: Sequence[Entry], planned: Sequence[plan.File], part: Path, advance: Advance
 ) -> None:
     deflated = {file.path for file in planned if file.deflated}
-    archive.write(entries, lambda entry: entry.path in deflated, part, advance)
+    archive.write_zip(entries, lambda entry: entry.path in deflated, part, advance)
 
 
 def _with_memory(
@@ -126,32 +128,32 @@ def _with_memory(
     return named
 
 
-def _audited(part: Path, config: BuildConfig, console: Console) -> audit.Report:
+def _audited(part: Path, config: BuildConfig, console: Console) -> audit.Audit:
     """The audit of a zip that is still to be put in its place.
 
     Raises:
         BuildError: something is wrong with it.
     """
     with console.step("audit"):
-        audited = audit.audit(part)
+        audited = audit.audit_zip(part)
         audited.path = str(config.output)
     if not audited.ok:
         report.show_audit(audited, console)
         hint = "several Pythons in one zip may be too many: build one zip for each"
         raise BuildError(
-            "the zip failed its audit: " + "; ".join(problems(audited)[:3]),
+            "the zip failed its audit: " + "; ".join(audited.problems[:3]),
             hint if len(config.pythons) > 1 and audited.bytes > data.zip_limit() else "",
         )
     return audited
 
 
-def _estimate(targets: Sequence[contents.Target], chosen: Model) -> float:
+def _estimate(targets: Sequence[contents.PythonRuntime], chosen: Model) -> float:
     """Bytes that the action's process will hold, before it was ever run."""
     sizes = [
         [(runtime.folder / path).stat().st_size for path in runtime.owner if ".so" in path]
         for runtime in (target.runtime for target in targets)
     ]
-    return memory.estimate(max(sizes, key=sum), chosen.path.stat().st_size)
+    return memory.estimate_process(max(sizes, key=sum), chosen.path.stat().st_size)
 
 
 def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None]:
@@ -160,7 +162,7 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
     if converted is None:
         return chosen, None
     with console.step("int8 weights") as details:
-        path = REQUANTIZED / chosen.part.sha256[:12] / chosen.settings["file"]
+        path = REQUANTIZED / chosen.component.sha256[:12] / chosen.settings["file"]
         with files.replacing(path) as fresh:
             fresh.write_bytes(converted.content)
         agreed = agreement.check(chosen.path, path, chosen.settings, SAMPLE)
@@ -200,13 +202,13 @@ def _provider(config: BuildConfig, chosen: Model, console: Console) -> str:
     return config.provider
 
 
-def _target(
+def _python_runtime(
     python: str, provider: str, options: RuntimeOptions, console: Console
-) -> contents.Target:
+) -> contents.PythonRuntime:
     interpreter = cpython.find(python)
     with console.step(f"packages for Python {python}") as details:
         packages = PROVIDERS[provider](python, options, console)
-        details += [f"{part.name} {part.version}" for part in packages.parts]
+        details += [f"{part.name} {part.version}" for part in packages.components]
         details.append(packages.origin)
         if interpreter:
             details.append(f"to be byte-compiled with Python {interpreter.full_version}")
@@ -215,12 +217,7 @@ def _target(
             f"no Python {python} runs here: its modules are not byte-compiled (correct, but a "
             f"slower cold start). Install Python {python} and build again."
         )
-    return contents.Target(packages, interpreter)
-
-
-def problems(audited: audit.Report) -> list[str]:
-    """Everything that an audit found wrong, with the check's title."""
-    return [f"{check.title}: {text}" for check in audited.checks for text in check.problems]
+    return contents.PythonRuntime(packages, interpreter)
 
 
 def default_python() -> str:
@@ -248,7 +245,7 @@ def invoke(
         console: shows what is going on.
 
     Returns:
-        The outcome of `smoke.check` per Python version.
+        The outcome of `smoke.run_smoke_test` per Python version.
 
     Raises:
         SmokeError: it did not answer, or not as expected.
@@ -261,7 +258,7 @@ def invoke(
             console.warn(f"not invoked: that takes Python {python} on linux-x86_64, found {found}")
             continue
         with console.step(f"invoke with Python {python}") as details:
-            answer = smoke.check(archive, interpreter.path, SAMPLE, expected)
+            answer = smoke.run_smoke_test(archive, interpreter.path, SAMPLE, expected)
             best = answer["results"][0]
             share = 100 * best["probability"]
             details.append(f"{SAMPLE.name}: {best['className']} ({share:.0f} %)")
@@ -283,6 +280,6 @@ def _about(chosen: Model) -> dict[str, Any]:
     return {
         **settings,
         "classes": len(chosen.settings["labels"]),
-        "sha256": chosen.part.sha256,
-        "source": chosen.part.source,
+        "sha256": chosen.component.sha256,
+        "source": chosen.component.source,
     }

@@ -100,6 +100,7 @@ def _rebuild_environment(error: ImportError, arguments: list[str]) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from builder import build, report
+    from builder.artifact.smoke import SAMPLE
     from builder.base.console import Console
     from builder.deploy import command as deployment
 
@@ -121,14 +122,14 @@ def _run(options: argparse.Namespace) -> int:
     report.show_plan(outcome.plan, console)
     report.show_audit(outcome.audit, console)
     if outcome.smoke:
-        report.show_answer(outcome.smoke, build.SAMPLE, console)
+        report.show_answer(outcome.smoke, SAMPLE, console)
     report.show_commands(config.output, outcome.audit, console)
     deployed = None
     if target:
         kind = target.kind(config.pythons, options.kind)
         memory = outcome.audit.memory
         answer = outcome.smoke.get(kind.python)
-        deployed = target.deploy(config.output, kind, memory, build.SAMPLE, answer)
+        deployed = target.deploy(config.output, kind, memory, SAMPLE, answer)
         deployment.show(deployed, console)
     if options.json:
         shown = deployment.as_json(deployed)
@@ -141,9 +142,10 @@ def _check(options: argparse.Namespace, target: deployment.Target | None, consol
     """Check a zip that is there, and perhaps deploy it; returns the exit status."""
     from builder import build, report
     from builder.artifact import audit
+    from builder.artifact.smoke import SAMPLE
     from builder.deploy import command as deployment
 
-    checked = audit.audit(options.check)
+    checked = audit.audit_zip(options.check)
     report.show_audit(checked, console)
     report.show_card(checked, console)
     answers = {}
@@ -155,20 +157,20 @@ def _check(options: argparse.Namespace, target: deployment.Target | None, consol
         failed = error
         print(f"error: {error}", file=sys.stderr)
     if answers:
-        report.show_answer(answers, build.SAMPLE, console)
+        report.show_answer(answers, SAMPLE, console)
     deployed = None
     if target and checked.ok and not str(failed):
         kind = target.kind(checked.pythons, options.kind)
         memory = checked.memory or report.DEFAULT_MEMORY
         answer = answers.get(kind.python)
-        deployed = target.deploy(options.check, kind, memory, build.SAMPLE, answer)
+        deployed = target.deploy(options.check, kind, memory, SAMPLE, answer)
         deployment.show(deployed, console)
     if options.json:
         values = report.as_values(checked, console, answers, {}, deployment.as_json(deployed))
         if str(failed):
             values |= {"ok": False, "status": 1, "error": str(failed), "hint": failed.hint}
         _print_json(values)
-    for problem in build.problems(checked) if options.quiet else ():
+    for problem in checked.problems if options.quiet else ():
         print(f"error: {problem}", file=sys.stderr)
     return 0 if checked.ok and not str(failed) else 1
 

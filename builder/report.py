@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from builder.artifact.audit import Report
+from builder.artifact.audit import Audit
 from builder.artifact.plan import File
 from builder.base import data
 from builder.base.console import Console
@@ -16,7 +16,7 @@ PLANNED = 8
 """How many files the plan shows."""
 
 
-def show_audit(report: Report, console: Console) -> None:
+def show_audit(report: Audit, console: Console) -> None:
     """The table of parts and the outcome of each check."""
     rows = [
         (
@@ -26,9 +26,11 @@ def show_audit(report: Report, console: Console) -> None:
             f"{part.packed:,}",
             f"{100 * part.packed / report.bytes:.1f} %",
         )
-        for part in report.parts
+        for part in report.components
     ]
-    total = [sum(getattr(part, name) for part in report.parts) for name in ("files", "unpacked")]
+    total = [
+        sum(getattr(part, name) for part in report.components) for name in ("files", "unpacked")
+    ]
     rows.append(("total", str(total[0]), f"{total[1]:,}", f"{report.bytes:,}", "100.0 %"))
     console.table("Bytes", ("part", "files", "unpacked", "in the zip", "share"), rows)
     limit = data.zip_limit()
@@ -48,7 +50,7 @@ def show_audit(report: Report, console: Console) -> None:
             console.text(f"    and {len(check.problems) - 20} more")
 
 
-def show_card(report: Report, console: Console) -> None:
+def show_card(report: Audit, console: Console) -> None:
     """What was decided about the model when the zip was built."""
     if report.card:
         console.text()
@@ -131,12 +133,12 @@ def commands(
     return [f"wsk action create classify {text} --kind {kind} --memory {memory}" for kind in kinds]
 
 
-def _commands(path: Path, report: Report) -> list[str]:
+def _commands(path: Path, report: Audit) -> list[str]:
     memory = report.memory or DEFAULT_MEMORY
     return commands(path, report.pythons, bool(report.execution_env), memory)
 
 
-def show_commands(path: Path, report: Report, console: Console) -> None:
+def show_commands(path: Path, report: Audit, console: Console) -> None:
     """What to type to deploy the zip."""
     console.text()
     if report.execution_env:
@@ -148,7 +150,7 @@ def show_commands(path: Path, report: Report, console: Console) -> None:
 
 
 def as_values(
-    report: Report,
+    report: Audit,
     console: Console,
     smoke: dict[str, dict[str, Any]],
     model: dict[str, Any],
@@ -166,7 +168,7 @@ def as_values(
         "bytecode": report.bytecode,
         "model": model,
         "card": report.card,
-        "parts": [asdict(part) for part in report.parts],
+        "parts": [asdict(part) for part in report.components],
         "checks": [asdict(check) for check in report.checks],
         "smoke": smoke,
         "steps": console.seconds,

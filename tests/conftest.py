@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from builder import build
-from builder.artifact import smoke
+from builder.artifact import actionloop
 from builder.base import cpython, data, environments, files
 from builder.base.console import Console
 from builder.base.environments import environment
@@ -162,9 +162,9 @@ def precompiled_path(make_zip: Callable[..., Path], imagenet_model: str) -> Path
 
 
 @pytest.fixture(scope="session")
-def action(zip_path: Path) -> Iterator[smoke.Action]:
+def action(zip_path: Path) -> Iterator[actionloop.RunningAction]:
     """That zip, running as on the platform."""
-    with smoke.launched(zip_path, interpreter()) as running:
+    with actionloop.start_action(zip_path, interpreter()) as running:
         yield running
 
 

@@ -42,7 +42,7 @@ from pathlib import Path
 from bench import results
 from bench.measure import proxy
 from bench.peers.peer import Peer, line, shuffled
-from builder.artifact import smoke
+from builder.artifact import actionloop
 from builder.base.errors import BuildError
 
 STAGES = ("receive", "unzip", "compile", "process", "imports and model", "first run")
@@ -196,7 +196,7 @@ def _once(peer: Peer, python: str, interpreter: str, packed: bytes, series: Seri
             folder = peer.unpacked()
         else:
             folder = _initialized(peer.archive, Path(scratch), python, times)
-        action = smoke.Action(folder, interpreter, {}, isolated=False)
+        action = actionloop.RunningAction(folder, interpreter, {}, isolated=False)
         running.callback(action.close)
         began = time.perf_counter()
         answer = action.send(packed)
@@ -214,7 +214,7 @@ def _initialized(archive: Path, scratch: Path, python: str, times: dict[str, flo
     unzip(archive, source)
     if (source / "exec").exists():
         return source
-    launcher.write_text(smoke.LAUNCHER)
+    launcher.write_text(actionloop.LAUNCHER)
     command = [python, str(_COMPILE), str(source), str(target), str(launcher)]
     began = time.perf_counter()
     done = subprocess.run(command, env={}, capture_output=True, text=True)
@@ -268,6 +268,6 @@ def _script(scratch: Path, flags: str, text: str) -> Path:
 
 def _start(folder: Path, python: str) -> float:
     """Milliseconds from the start of an unpacked action to its acknowledgement."""
-    action = smoke.Action(folder, python, {}, isolated=False)
+    action = actionloop.RunningAction(folder, python, {}, isolated=False)
     action.close()
     return action.init_seconds * 1000

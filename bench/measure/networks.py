@@ -114,7 +114,7 @@ def contenders(
     networks = {INT8: shipped, UINT8: chosen.path} if converted else {"as it is": shipped}
     packages = PROVIDERS[provider](PYTHON, DEFAULT_OPTIONS, console)
     known = (pip.TFLITE_RUNTIME, pip.AI_EDGE_LITERT)
-    [part] = [part for part in packages.parts if part.name in known]
+    [part] = [part for part in packages.components if part.name in known]
     name = f"{OURS}: {part.name} {part.version}"
     for network, model in networks.items():
         yield Contender(name, network, (packages.folder,), model)

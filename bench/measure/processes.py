@@ -22,9 +22,9 @@ from PIL import Image, ImageFilter
 from bench.measure import cgroup
 from bench.peers.peer import Peer, line, memory
 from bench.results import AtSize, Scaling, Throughput, UnderQuota
-from builder.artifact import smoke
+from builder.artifact import actionloop
+from builder.artifact.smoke import SAMPLE
 from builder.base.errors import BuildError
-from builder.build import SAMPLE
 
 Progress = Callable[[str], None]
 
@@ -86,7 +86,7 @@ def _throughput(peer: Peer, picture: bytes, count: int, seconds: float) -> float
         for action in actions:
             _activation(peer, action, packed)  # the first is slower
 
-        def rate(action: smoke.Action) -> float:
+        def rate(action: actionloop.RunningAction) -> float:
             began = time.perf_counter()
             answered, took = 0, 0.0
             while took < seconds:
@@ -204,7 +204,7 @@ def megapixels(
             scaling.megapixels.setdefault(peer.name, []).append(row)
 
 
-def _activation(peer: Peer, action: smoke.Action, packed: bytes) -> float:
+def _activation(peer: Peer, action: actionloop.RunningAction, packed: bytes) -> float:
     """Seconds of one activation."""
     began = time.perf_counter()
     answer = action.send(packed)

@@ -21,10 +21,10 @@ from pathlib import Path
 from bench import results
 from bench.measure.interpreter import Worker
 from bench.peers.peer import PYTHON, Peer, line, memory, network, shuffled
-from builder.artifact import smoke
+from builder.artifact import actionloop
+from builder.artifact.smoke import SAMPLE
 from builder.base.console import Console
 from builder.base.errors import BuildError
-from builder.build import SAMPLE
 from builder.packages import DEFAULT_OPTIONS
 from builder.packages.providers import PROVIDERS
 
@@ -98,7 +98,7 @@ def measure(
     """
     names = list(pictures.contents)
     series = {BARE: Series(), **{peer.name: Series() for peer in peers}}
-    actions: dict[str, smoke.Action] = {}
+    actions: dict[str, actionloop.RunningAction] = {}
     alone: Worker | None = bare
 
     def failed(name: str, error: BuildError) -> None:
@@ -137,7 +137,7 @@ def measure(
             run.warm = {name: each.result() for name, each in series.items() if each.ms}
 
 
-def once(action: smoke.Action, name: str, pictures: Pictures, series: Series) -> None:
+def once(action: actionloop.RunningAction, name: str, pictures: Pictures, series: Series) -> None:
     """One activation; raises BuildError if its answer is not one."""
     packed = line(pictures.contents[name], details=True)
     began = time.perf_counter()
@@ -151,7 +151,7 @@ def once(action: smoke.Action, name: str, pictures: Pictures, series: Series) ->
         series.right[name] = answer["results"][0]["classIndex"] == pictures.truth[name]
 
 
-def _every(action: smoke.Action, content: bytes, pictures: Sequence[str]) -> int:
+def _every(action: actionloop.RunningAction, content: bytes, pictures: Sequence[str]) -> int:
     """In which rounds to take part, by three activations; over time in those of all pictures."""
     packed, took = line(content), []
     for _ in range(3):

@@ -19,9 +19,9 @@ from typing import TypeVar
 
 from bench import results
 from builder import build
-from builder.artifact import smoke
+from builder.artifact import actionloop
 from builder.base import cpython, data
-from builder.base.archive import read
+from builder.base.archive import read_zip
 from builder.base.console import Console
 from builder.base.cpython import Interpreter
 from builder.base.environments import environment
@@ -69,9 +69,9 @@ class Peer:
     image: bool = False
 
     @contextmanager
-    def launched(self) -> Iterator[smoke.Action]:
-        """Start it, as `smoke.launched` does."""
-        action = smoke.Action(self.unpacked(), self.interpreter, {}, isolated=True)
+    def launched(self) -> Iterator[actionloop.RunningAction]:
+        """Start it, as `actionloop.start_action` does."""
+        action = actionloop.RunningAction(self.unpacked(), self.interpreter, {}, isolated=True)
         try:
             yield action
         finally:
@@ -86,14 +86,14 @@ class Peer:
 def _unpacked(archive: Path, _written: int) -> Path:
     folder = tempfile.TemporaryDirectory(prefix=f"{archive.stem}-")
     atexit.register(folder.cleanup)
-    smoke.unpack(archive, Path(folder.name) / "bin")
+    actionloop.unpack_zip(archive, Path(folder.name) / "bin")
     return Path(folder.name) / "bin"
 
 
 def network(archive: Path, folder: Path) -> Path:
     """The model of a zip, unpacked into a folder."""
     [name, content] = next(
-        each for each in read(archive).files.items() if each[0].endswith(".tflite")
+        each for each in read_zip(archive).files.items() if each[0].endswith(".tflite")
     )
     path = folder / name.rpartition("/")[2]
     path.write_bytes(content)
@@ -197,7 +197,7 @@ def ours(
         keep=False,
     )
     audited = build.build(wishes, console).audit
-    versions = {part.name: part.version for part in audited.parts if part.version}
+    versions = {part.name: part.version for part in audited.components if part.version}
     return Peer(name, output, interpreter().path, versions)
 
 
@@ -214,7 +214,7 @@ def hello(precompiled: bool = False) -> Peer:
             archive.writestr("main__.py", HELLO)
             start = zipfile.ZipInfo("exec")
             start.external_attr = 0o100755 << 16
-            archive.writestr(start, "#!/usr/local/bin/python\n" + smoke.LAUNCHER)
+            archive.writestr(start, "#!/usr/local/bin/python\n" + actionloop.LAUNCHER)
             archive.writestr("exec.env", data.execution_env(KIND))
         else:
             archive.writestr("__main__.py", HELLO)

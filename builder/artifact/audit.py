@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder.artifact import elf, modules, shipped
+from builder.artifact import action_files, elf, modules
 from builder.artifact.contents import FIRST, MODEL_SETTINGS
 from builder.artifact.provenance import LICENCES, MANIFEST, SBOM, SCHEMA
 from builder.base import archive, data
@@ -58,7 +58,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class PartSize:
+class ComponentSize:
     """What one part costs: files, bytes unpacked, bytes in the zip (headers included)."""
 
     name: str
@@ -69,7 +69,7 @@ class PartSize:
 
 
 @dataclass
-class Report:
+class Audit:
     """The outcome of an audit."""
 
     path: str
@@ -83,15 +83,20 @@ class Report:
     card: dict[str, str] = field(default_factory=dict)
     """What was decided about the model, and why: a line per question."""
     checks: list[Check] = field(default_factory=list)
-    parts: list[PartSize] = field(default_factory=list)
+    components: list[ComponentSize] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
         """Whether nothing is wrong."""
-        return not any(check.problems for check in self.checks)
+        return not self.problems
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything that is wrong, each with the title of its check."""
+        return [f"{check.title}: {text}" for check in self.checks for text in check.problems]
 
 
-def audit(path: Path) -> Report:
+def audit_zip(path: Path) -> Audit:
     """Check a zip: integrity, manifest, limits, entries, code files, native parts, model.
 
     Raises:
@@ -99,7 +104,7 @@ def audit(path: Path) -> Report:
     """
     try:
         content = path.read_bytes()
-        contents = archive.read(path)
+        contents = archive.read_zip(path)
     except OSError as error:
         raise BuildError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
@@ -108,7 +113,7 @@ def audit(path: Path) -> Report:
             "build it again: python build_zip.py",
         ) from error
     files = contents.files
-    report = Report(str(path), len(content), hashlib.sha256(content).hexdigest())
+    report = Audit(str(path), len(content), hashlib.sha256(content).hexdigest())
     manifest = _manifest(files)
     report.pythons = manifest["python"]
     report.bytecode = manifest["bytecode"]
@@ -127,7 +132,7 @@ def audit(path: Path) -> Report:
         ("model", lambda: _model(files)),
     ):
         report.checks.append(_check(title, look))
-    report.parts = _sizes(contents, manifest, len(content))
+    report.components = _sizes(contents, manifest, len(content))
     return report
 
 
@@ -196,11 +201,11 @@ def _size(size: int) -> Problems:
     return f"{size} of {limit} bytes"
 
 
-def _form(contents: archive.Contents) -> Problems:
+def _form(contents: archive.ZipContents) -> Problems:
     """Whether there is nothing but entries, written as we write them, and no entry but ours."""
     yield from contents.foreign
     settings = _settings(contents.files)
-    own = {f"action/{path.name}" for path in shipped.files(precompiled=True)}
+    own = {f"action/{path.name}" for path in action_files.list_files(precompiled=True)}
     allowed = {*own, *_AT_THE_ROOT, MODEL_SETTINGS, f"model/{settings.get('file')}"}
     for name in contents.files:
         cached = re.fullmatch(r"action/__pycache__/(\w+)\.cpython-\d+\.pyc", name)
@@ -210,7 +215,7 @@ def _form(contents: archive.Contents) -> Problems:
     return "nothing but entries" if not contents.foreign else ""
 
 
-def _entries(contents: archive.Contents, precompiled: bool) -> Problems:
+def _entries(contents: archive.ZipContents, precompiled: bool) -> Problems:
     names = [info.filename for info in contents.infos]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"{name}: more than once"
@@ -269,7 +274,7 @@ def _against_manifest(files: dict[str, bytes], manifest: dict[str, Any]) -> Prob
     for python in manifest["python"]:
         if python not in supported:
             yield f"expected Python {', '.join(supported)}, found {python}"
-        elif not any(name.startswith(modules.folder(python)) for name in files):
+        elif not any(name.startswith(modules.library_folder(python)) for name in files):
             yield f"no packages for Python {python}"
     return f"{len(manifest['parts'])} parts, {len(listed)} files, Python " + ", ".join(
         manifest["python"]
@@ -313,17 +318,16 @@ def _code_files(files: dict[str, bytes], pythons: list[str]) -> Problems:
     compiled = False
     for python in pythons:
         try:
-            magic, names = modules.read(files, python)
+            magic, names = modules.read_index(files, python)
         except ValueError as error:
             yield str(error)
             continue
         total += len(names)
         compiled |= bool(magic)
         if magic not in (0, magics[python]):
-            yield (
-                f"{modules.folder(python)}: not the code of Python {python} (magic number {magic})"
-            )
-    named = {path for python in pythons for path in modules.named(files, python)}
+            folder = modules.library_folder(python)
+            yield f"{folder}: not the code of Python {python} (magic number {magic})"
+    named = {path for python in pythons for path in modules.list_indexed_files(files, python)}
     for name in sorted(name for name in files.keys() - named if name.startswith("lib/")):
         yield f"{name}: no index names it"
     for name, content in files.items():
@@ -344,7 +348,9 @@ def _code_files(files: dict[str, bytes], pythons: list[str]) -> Problems:
 
 def _python_of(name: str, pythons: list[str]) -> str | None:
     for python in pythons:
-        if name.startswith(modules.folder(python)) or name.endswith(f".{_cached(python)}.pyc"):
+        if name.startswith(modules.library_folder(python)) or name.endswith(
+            f".{_cached(python)}.pyc"
+        ):
             return python
     return None
 
@@ -369,7 +375,7 @@ def _native_parts(
         if tag and tag[1] not in ("abi3", _cached(python)):
             yield f"{name}: built for {tag[1]}, in the folder of Python {python}"
         try:
-            library = elf.read(files[name], whole=name in ours)
+            library = elf.read_library(files[name], whole=name in ours)
         except ValueError as error:
             yield f"{name}: not an ELF library: {error}"
             continue
@@ -383,7 +389,7 @@ def _native_parts(
 
 
 def _loads(
-    library: elf.Library, python: str, beside: set[str], newest: dict[str, str]
+    library: elf.SharedLibrary, python: str, beside: set[str], newest: dict[str, str]
 ) -> Iterator[str]:
     """Whether the runtime of `python` can load a library; notes the newest versions it needs."""
     if library.machine != "EM_X86_64":
@@ -402,7 +408,7 @@ def _loads(
             newest[family] = number
 
 
-def _built_well(library: elf.Library) -> Iterator[str]:
+def _built_well(library: elf.SharedLibrary) -> Iterator[str]:
     """The gates for what is compiled here, as opposed to taken from a wheel."""
     compiled = set(data.platform()["libraries"]["compiled"])
     for name in sorted(library.needed - compiled):
@@ -456,7 +462,9 @@ def _card(files: dict[str, bytes]) -> dict[str, str]:
     return {_printable(str(title)): _printable(str(text)) for title, text in card.items()}
 
 
-def _sizes(contents: archive.Contents, manifest: dict[str, Any], size: int) -> list[PartSize]:
+def _sizes(
+    contents: archive.ZipContents, manifest: dict[str, Any], size: int
+) -> list[ComponentSize]:
     """What each part costs; the zips' directories count with the entries that they list."""
     owner: dict[str, str] = {}
     titles: dict[str, str] = {}
@@ -479,7 +487,7 @@ def _sizes(contents: archive.Contents, manifest: dict[str, Any], size: int) -> l
     # What is left is the end of each zip, and the entry of the one in the other.
     totals.setdefault("action", [0, 0, 0])[2] += size - sum(total[2] for total in totals.values())
     return [
-        PartSize(_printable(title), _printable(titles.get(title, "")), *total)
+        ComponentSize(_printable(title), _printable(titles.get(title, "")), *total)
         for title, total in totals.items()
         if total[0]
     ]

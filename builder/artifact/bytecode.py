@@ -14,7 +14,9 @@ from builder.base.files import kept
 from builder.base.paths import BUILDER, CODES
 
 
-def compiled(interpreter: Interpreter, files: Sequence[tuple[Path, str]]) -> dict[str, bytes]:
+def compile_modules(
+    interpreter: Interpreter, files: Sequence[tuple[Path, str]]
+) -> dict[str, bytes]:
     """Byte-compile (source, its name in tracebacks); returns the code file of each name.
 
     What was compiled is kept, since most builds change none of it.
@@ -27,12 +29,12 @@ def compiled(interpreter: Interpreter, files: Sequence[tuple[Path, str]]) -> dic
     for source, shown in files:
         made_of += [shown, hashlib.sha256(source.read_bytes()).hexdigest()]
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
-    codes = io.BytesIO(kept(CODES / digest, lambda: _compiled(interpreter, files, script)))
+    codes = io.BytesIO(kept(CODES / digest, lambda: _run_script(interpreter, files, script)))
     lengths = (int.from_bytes(codes.read(4), "little") for _ in files)
     return {shown: codes.read(length) for (_, shown), length in zip(files, lengths, strict=True)}
 
 
-def _compiled(interpreter: Interpreter, files: Sequence[tuple[Path, str]], script: str) -> bytes:
+def _run_script(interpreter: Interpreter, files: Sequence[tuple[Path, str]], script: str) -> bytes:
     """What the script writes."""
     work = [[str(source), shown] for source, shown in files]
     with tempfile.TemporaryDirectory() as empty:

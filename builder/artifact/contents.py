@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from builder.artifact import modules, provenance, shipped
-from builder.artifact.bytecode import compiled
+from builder.artifact import action_files, modules, provenance
+from builder.artifact.bytecode import compile_modules
 from builder.artifact.sbom import sbom
 from builder.base.archive import Entry
 from builder.base.cpython import Interpreter
@@ -37,7 +37,7 @@ serve(main)
 
 
 @dataclass(frozen=True)
-class Target:
+class PythonRuntime:
     """Packages for one Python version, and a CPython of it to byte-compile with.
 
     Without one the modules ship as sources: correct, but slower to start.
@@ -47,7 +47,9 @@ class Target:
     interpreter: Interpreter | None
 
 
-def collect(targets: Sequence[Target], model: Model, execution_env: str = "") -> list[Entry]:
+def collect_entries(
+    targets: Sequence[PythonRuntime], model: Model, execution_env: str = ""
+) -> list[Entry]:
     """Everything that goes into the zip, manifest included.
 
     Args:
@@ -62,11 +64,13 @@ def collect(targets: Sequence[Target], model: Model, execution_env: str = "") ->
     packages = [
         replace(part, python=target.runtime.python)
         for target in targets
-        for part in target.runtime.parts
+        for part in target.runtime.components
     ]
-    parts = [provenance.own_part(), *packages, model.part, model.labels_part]
+    parts = [provenance.own_part(), *packages, model.component, model.labels_component]
     settings = json.dumps(model.settings, ensure_ascii=False, separators=(",", ":")).encode()
-    weights = Entry(f"model/{model.settings['file']}", model.path.read_bytes(), model.part.name)
+    weights = Entry(
+        f"model/{model.settings['file']}", model.path.read_bytes(), model.component.name
+    )
     entries = [
         *_own_files(execution_env),
         *(
@@ -95,7 +99,7 @@ def _own_files(execution_env: str) -> Iterator[Entry]:
     Those that are in `packed.zip` are for tracebacks, and for who wants to read them.
     """
     main = "main__.py" if execution_env else "__main__.py"
-    for path in shipped.files(bool(execution_env)):
+    for path in action_files.list_files(bool(execution_env)):
         name = main if path.name == "__main__.py" else f"action/{path.name}"
         outside = path.name in ("__main__.py", *FIRST)
         yield Entry(name, path.read_bytes(), "action", outside=outside)
@@ -104,7 +108,7 @@ def _own_files(execution_env: str) -> Iterator[Entry]:
         yield Entry("exec.env", execution_env.encode(), "action", outside=True)
 
 
-def _package_files(target: Target, precompiled: bool, weights: str) -> Iterator[Entry]:
+def _package_files(target: PythonRuntime, precompiled: bool, weights: str) -> Iterator[Entry]:
     """Libraries, and the modules of the packages and of our own, for one Python version.
 
     Args:
@@ -113,7 +117,7 @@ def _package_files(target: Target, precompiled: bool, weights: str) -> Iterator[
         weights: path of the model.
     """
     runtime, python = target.runtime, target.runtime.python
-    lib, index = modules.folder(python), modules.Index()
+    lib, index = modules.library_folder(python), modules.Index()
     codes = _codes(target, precompiled)
     for name in FIRST if target.interpreter else ():
         if f"action/{name}" not in codes:
@@ -140,7 +144,7 @@ def _package_files(target: Target, precompiled: bool, weights: str) -> Iterator[
                 if owner == part and modules.is_library(other) and not modules.is_extension(other)
             ]
             name = index.add_library(path, beside)
-            when = "start" if name in modules.at_start() else "later"
+            when = "start" if name in modules.list_start_modules() else "later"
         if part in _INTERPRETERS:
             ahead.append(lib + path)
             when = "ahead"
@@ -149,20 +153,20 @@ def _package_files(target: Target, precompiled: bool, weights: str) -> Iterator[
     yield Entry(lib + modules.INDEX, index.content([weights, *ahead]), "action", when="start")
 
 
-def _codes(target: Target, precompiled: bool) -> dict[str, tuple[str, bytes]]:
+def _codes(target: PythonRuntime, precompiled: bool) -> dict[str, tuple[str, bytes]]:
     """Modules by path from the import root: name in tracebacks, content of the code file.
 
     Of the source, if there is no interpreter to compile with.
     """
     runtime = target.runtime
-    own = [path for path in shipped.files(precompiled) if path.suffix == ".py"]
+    own = [path for path in action_files.list_files(precompiled) if path.suffix == ".py"]
     work = [(path, f"action/{path.name}") for path in own if path.name != "__main__.py"]
     shown = {name: name for _, name in work}
     for path in sorted(path for path in runtime.owner if path.endswith(".py")):
-        shown[path] = modules.folder(runtime.python) + path
+        shown[path] = modules.library_folder(runtime.python) + path
         work.append((runtime.folder / path, shown[path]))
     if target.interpreter:
-        contents = compiled(target.interpreter, work)
+        contents = compile_modules(target.interpreter, work)
     else:
         first = {f"action/{name}" for name in FIRST}
         contents = {name: path.read_bytes() for path, name in work if name not in first}

@@ -18,7 +18,7 @@ _EXECUTABLE = 1  # PF_X
 
 
 @dataclass(frozen=True)
-class Library:
+class SharedLibrary:
     """A shared library.
 
     Attributes:
@@ -42,7 +42,7 @@ class Library:
     source_paths: frozenset[str]
 
 
-def read(content: bytes, whole: bool = True) -> Library:
+def read_library(content: bytes, whole: bool = True) -> SharedLibrary:
     """Read a shared library.
 
     Args:
@@ -59,7 +59,7 @@ def read(content: bytes, whole: bool = True) -> Library:
         raise ValueError(str(error) or type(error).__name__) from error
 
 
-def _read(content: bytes, whole: bool) -> Library:
+def _read(content: bytes, whole: bool) -> SharedLibrary:
     elf = ELFFile(io.BytesIO(content))
     needed: set[str] = set()
     versions: set[str] = set()
@@ -82,7 +82,7 @@ def _read(content: bytes, whole: bool) -> Library:
             }
     segments = {segment["p_type"]: segment["p_flags"] for segment in elf.iter_segments()}
     paths = _SOURCE_PATH.findall(content) if whole else []
-    return Library(
+    return SharedLibrary(
         machine=elf.header["e_machine"],
         needed=frozenset(needed),
         versions=frozenset(versions),

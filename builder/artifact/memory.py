@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from builder.artifact import shipped
+from builder.artifact import action_files
 
-PICTURE: int = shipped.constant("picture_limits.py", "MEMORY")
+PICTURE: int = action_files.read_constant("picture_limits.py", "MEMORY")
 """Bytes that the costliest picture takes."""
-PROXY = 14_000_000
+PROXY_BYTES = 14_000_000
 """Bytes of OpenWhisk's proxy beside the action, apart from what it keeps of the zip."""
-PROXY_PER_BYTE = 4.0
+PROXY_BYTES_PER_ZIP_BYTE = 4.0
 """Bytes that the proxy keeps per byte of the zip: the request, its JSON, base64 and the zip itself.
 
 Measured on the real one: 3 to 4 for small zips.
@@ -25,18 +25,18 @@ _OF_MODEL = 2.0
 """Bytes per byte of the model: the file, and its weights packed for the kernels."""
 
 
-def least(zip_bytes: int, process_bytes: float) -> int:
+def choose_limit(zip_bytes: int, process_bytes: float) -> int:
     """The least memory limit, in MB as `wsk --memory` takes it.
 
     Args:
         zip_bytes: size of the zip.
         process_bytes: what the action's process holds once it has answered.
     """
-    needed = PROXY + PROXY_PER_BYTE * zip_bytes + process_bytes + PICTURE
+    needed = PROXY_BYTES + PROXY_BYTES_PER_ZIP_BYTE * zip_bytes + process_bytes + PICTURE
     return next((step for step in STEPS if needed <= step << 20), STEPS[-1])
 
 
-def estimate(libraries: Sequence[int], model: int) -> float:
+def estimate_process(libraries: Sequence[int], model: int) -> float:
     """What a process holds that could not be measured, in bytes.
 
     Args:

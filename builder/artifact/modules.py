@@ -25,13 +25,13 @@ _CODE = 16
 """Where the code begins in a code file (PEP 552)."""
 
 
-def folder(python: str) -> str:
+def library_folder(python: str) -> str:
     """Where a Python version has its modules and libraries: "3.11" -> "lib/3.11/"."""
     return f"lib/{python}/"
 
 
 @cache
-def at_start() -> frozenset[str]:
+def list_start_modules() -> frozenset[str]:
     """The modules that a cold start imports."""
     lines = START.read_text("utf-8").splitlines()
     return frozenset(line.split()[0] for line in lines if line and not line.startswith("#"))
@@ -73,7 +73,7 @@ class Index:
             name = path.removesuffix(".py").replace("/", ".")
             package = name.endswith(".__init__")
             name = name.removesuffix(".__init__")
-            stream = part if name in at_start() else f"{part}.later"
+            stream = part if name in list_start_modules() else f"{part}.later"
             code, self._magic = content[_CODE:], content[:4].hex()
             before = streams.get(f"{stream}.code", b"")
             self._modules[name] = [package, shown, stream, len(before), len(code)]
@@ -114,7 +114,7 @@ class Index:
         return json.dumps(index, separators=(",", ":")).encode()
 
 
-def read(files: Mapping[str, bytes], python: str) -> tuple[int, list[str]]:
+def read_index(files: Mapping[str, bytes], python: str) -> tuple[int, list[str]]:
     """What the index of a Python version says, held against the files that it names.
 
     Args:
@@ -127,7 +127,7 @@ def read(files: Mapping[str, bytes], python: str) -> tuple[int, list[str]]:
     Raises:
         ValueError: it does not read, or a file that it names is not there, or too short.
     """
-    where = folder(python)
+    where = library_folder(python)
     try:
         index = json.loads(files[where + INDEX])
         magic = int.from_bytes(bytes.fromhex(index["magic"])[:2], "little")
@@ -147,15 +147,15 @@ def read(files: Mapping[str, bytes], python: str) -> tuple[int, list[str]]:
     return magic, names
 
 
-def named(files: Mapping[str, bytes], python: str) -> set[str]:
+def list_indexed_files(files: Mapping[str, bytes], python: str) -> set[str]:
     """The paths that belong to a Python version: its index, and what that names; none if it has not
     one that reads.
     """
     try:
-        read(files, python)
+        read_index(files, python)
     except ValueError:
         return set()
-    where = folder(python)
+    where = library_folder(python)
     index = json.loads(files[where + INDEX])
     paths = {f"{where}{path}" for paths in index["libraries"].values() for path in paths}
     streams = {f"{where}{module[2]}.code" for module in index["modules"].values()}

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from builder.artifact import shipped
+from builder.artifact import action_files
 from builder.base.archive import Entry
 from builder.base.paths import ROOT
-from builder.packages import Part
+from builder.packages import Component
 
 SCHEMA = 2
 MANIFEST = "manifest.json"
@@ -17,14 +17,14 @@ LICENCES = "LICENSES.txt"
 SBOM = "sbom.cdx.json"
 
 
-def own_part() -> Part:
+def own_part() -> Component:
     """The function itself."""
     licence = (ROOT / "LICENSE").read_text("utf-8")
-    version = shipped.constant("__init__.py", "__version__")
-    return Part("action", version, "this project", "", "Apache-2.0", (("action", licence),))
+    version = action_files.read_constant("__init__.py", "__version__")
+    return Component("action", version, "this project", "", "Apache-2.0", (("action", licence),))
 
 
-def licences(parts: Sequence[Part]) -> str:
+def licences(parts: Sequence[Component]) -> str:
     """All licence texts, each once, under the titles that it applies to."""
     titles: dict[str, list[str]] = {}
     for part in parts:
@@ -44,7 +44,7 @@ def licences(parts: Sequence[Part]) -> str:
 def manifest(
     pythons: Sequence[str],
     bytecode: bool,
-    parts: Sequence[Part],
+    parts: Sequence[Component],
     entries: Sequence[Entry],
     execution_env: str,
 ) -> bytes:
@@ -74,7 +74,7 @@ def manifest(
                 "files": {
                     entry.path: hashlib.sha256(entry.content).hexdigest()
                     for entry in sorted(entries, key=lambda entry: entry.path)
-                    if (entry.part, entry.python) == (part.name, part.python)
+                    if (entry.component, entry.python) == (part.name, part.python)
                 },
             }
             for part in parts

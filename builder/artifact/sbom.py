@@ -7,16 +7,17 @@ from uuid import NAMESPACE_URL, uuid5
 
 from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType
+from cyclonedx.model import component as cyclonedx
 from cyclonedx.model.bom import Bom, BomMetaData
-from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.component import ComponentType
 from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 
-from builder.packages import NO_LICENCE, Part
+from builder.packages import NO_LICENCE, Component
 
 
-def sbom(parts: Sequence[Part], date: tuple[int, int, int, int, int, int]) -> bytes:
+def sbom(parts: Sequence[Component], date: tuple[int, int, int, int, int, int]) -> bytes:
     """The bill of materials: the parts, and in them what is statically linked into them.
 
     Args:
@@ -44,8 +45,8 @@ def sbom(parts: Sequence[Part], date: tuple[int, int, int, int, int, int]) -> by
 
 
 def _component(
-    part: Part, kind: ComponentType = ComponentType.LIBRARY, within: str = ""
-) -> Component:
+    part: Component, kind: ComponentType = ComponentType.LIBRARY, within: str = ""
+) -> cyclonedx.Component:
     python = f"python{part.python}/" if part.python and not within else ""
     reference = f"{within}{python}{part.name}@{part.version}"
     if part.name.startswith("model "):
@@ -54,7 +55,7 @@ def _component(
     licences = []
     if part.licence != NO_LICENCE:
         licences = [LicenseFactory().make_from_string(part.licence)]
-    return Component(
+    return cyclonedx.Component(
         name=part.name,
         type=kind,
         bom_ref=reference,

@@ -45,8 +45,8 @@ class Entry:
     Attributes:
         path: in the zip, or in `packed.zip`.
         content: its bytes.
-        part: name of the part that it belongs to.
-        python: the Python version that its part is for; empty for what is for each.
+        component: name of the component that it belongs to.
+        python: the Python version that its component is for; empty for what is for each.
         mode: its permissions.
         outside: whether it is a file of the zip itself.
         when: when the function reads it, if it is not `outside`.
@@ -54,7 +54,7 @@ class Entry:
 
     path: str
     content: bytes
-    part: str
+    component: str
     python: str = ""
     mode: int = MODE
     outside: bool = False
@@ -62,14 +62,14 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Contents:
+class ZipContents:
     """A zip that was read.
 
     Attributes:
         files: content by path, those in `packed.zip` among them, and that not.
         infos: their entries in the directories of the two zips.
         outside: the paths of the zip's own files, with `packed.zip`.
-        foreign: where the two zips' bytes are not those that `write` would have written.
+        foreign: where the two zips' bytes are not those that `write_zip` would have written.
     """
 
     files: dict[str, bytes]
@@ -78,7 +78,7 @@ class Contents:
     foreign: list[str]
 
 
-def write(
+def write_zip(
     entries: Sequence[Entry],
     deflates: Callable[[Entry], bool],
     target: Path,
@@ -140,7 +140,7 @@ def _compress(content: bytes) -> bytes:
     return cast(bytes, deflate.deflate_compress(content, LEVEL))
 
 
-def read(path: Path) -> Contents:
+def read_zip(path: Path) -> ZipContents:
     """Read all files of a zip.
 
     Raises:
@@ -154,11 +154,11 @@ def read(path: Path) -> Contents:
         files |= inner
         infos = [info for info in infos if info.filename != PACKED] + more
         foreign += also
-    return Contents(files, infos, outside, foreign)
+    return ZipContents(files, infos, outside, foreign)
 
 
 def _files(content: bytes, title: str) -> tuple[dict[str, bytes], list[zipfile.ZipInfo], list[str]]:
-    """The files of a zip, its directory, and what of its bytes `write` would not have written."""
+    """Return a zip's files, its directory, and where its bytes are not as `write_zip` has them."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             infos = archive.infolist()
@@ -218,7 +218,7 @@ def _name(info: zipfile.ZipInfo) -> bytes:
 
 
 def _headers(info: zipfile.ZipInfo, name: bytes, offset: int) -> tuple[bytes, bytes]:
-    """An entry's local and central header, as `write` has them (APPNOTE.TXT 4.3.7, 4.3.12)."""
+    """An entry's local and central header, as `write_zip` has them (APPNOTE.TXT 4.3.7, 4.3.12)."""
     flags = 0 if name.isascii() else _UTF8
     date = (DATE[0] - 1980) << 9 | DATE[1] << 5 | DATE[2]
     common = (flags, info.compress_type, 0, date, info.CRC, info.compress_size, info.file_size)

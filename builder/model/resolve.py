@@ -25,7 +25,7 @@ from builder.model.labels import IMAGENET, Labels
 from builder.model.postprocessing import Output
 from builder.model.preprocessing import Input, Normalization
 from builder.model.tflite import Signature, signature
-from builder.packages import NO_LICENCE, Part, operator_versions
+from builder.packages import NO_LICENCE, Component, operator_versions
 
 DEFAULT_CROP = 0.875
 
@@ -61,16 +61,16 @@ class Model:
     Attributes:
         path: of the .tflite file.
         settings: what `action/classifier.py` reads as `model.json`.
-        part: its provenance.
-        labels_part: that of its class names.
+        component: its provenance.
+        labels_component: that of its class names.
         sample: WordNet id that the sample picture must get; empty if nobody knows.
         signature: what the file at `path` says.
     """
 
     path: Path
     settings: dict[str, Any]
-    part: Part
-    labels_part: Part
+    component: Component
+    labels_component: Component
     sample: str
     signature: Signature
 
@@ -108,7 +108,7 @@ def resolve_model(
     if source.doubt:
         console.warn(f"--mean and --std, as you say, though {source.doubt}")
     count = postprocessing.classes(name, about)
-    named, labels_part = _labels(found, about, max(count, 2), said, console)
+    named, labels_component = _labels(found, about, max(count, 2), said, console)
     settings = _settings(found, source, named)
     operators.check(name, about, operator_versions.of_wheels(), "even the newest interpreter")
     outputs = run.run(found.path, settings, SAMPLE)
@@ -122,8 +122,8 @@ def resolve_model(
     return Model(
         path=found.path,
         settings=settings,
-        part=_part(found, settings["name"]),
-        labels_part=labels_part,
+        component=_component(found, settings["name"]),
+        labels_component=labels_component,
         sample=entry.get("sample", "") if said.labels is None else "",
         signature=about,
     )
@@ -160,7 +160,7 @@ def finer(chosen: Model) -> Model:
     if chosen.settings["activation"] and taken != "LOG_SOFTMAX":
         return chosen  # its outputs are logits, as the user says
     activation = APPLIED[taken]
-    path = TRIMMED / f"{chosen.part.sha256[:12]}-{activation}" / chosen.path.name
+    path = TRIMMED / f"{chosen.component.sha256[:12]}-{activation}" / chosen.path.name
     with replacing(path) as fresh:
         fresh.write_bytes(content)
     done = replaced(chosen, path, f"without its last {activation}")
@@ -174,7 +174,7 @@ def finer(chosen: Model) -> Model:
 
 def _labels(
     found: Found, about: Signature, classes: int, said: Said, console: Console
-) -> tuple[Labels, Part]:
+) -> tuple[Labels, Component]:
     """Class names and WordNet ids, and their provenance.
 
     Given, the catalogue's, the model's own, or ImageNet's.
@@ -195,17 +195,20 @@ def _labels(
                 f"--labels: cannot read {said.labels}: {error.strerror or error}",
                 "expected a file with a class name per line",
             ) from error
-        origin, part = said.labels.name, _labels_part(f"{said.labels.name} (given with --labels)")
+        origin, part = (
+            said.labels.name,
+            _labels_component(f"{said.labels.name} (given with --labels)"),
+        )
     elif found.entry:
-        content, origin, part = ours.read_bytes(), ours.name, _our_labels_part()
+        content, origin, part = ours.read_bytes(), ours.name, _our_labels_component()
     elif own := labels.inside(about.metadata, name, said.locale):
         content, origin = own[1], f"{own[0]} inside {name}"
-        part = _labels_part(origin)
+        part = _labels_component(origin)
     elif said.locale:
         raise ModelError(f"--locale {said.locale}: {name} carries no labels", labels.HINT)
     elif classes in (IMAGENET, IMAGENET + 1):
         console.note(f"labels: ImageNet's, since {name} has {classes} classes (--labels)")
-        content, origin, part = ours.read_bytes(), ours.name, _our_labels_part()
+        content, origin, part = ours.read_bytes(), ours.name, _our_labels_component()
     else:
         others = ", ".join(sorted(about.metadata.archive)[:5])
         raise ModelError(
@@ -219,14 +222,14 @@ def _labels(
     return named, replace(part, sha256=hashlib.sha256(content).hexdigest())
 
 
-def _labels_part(source: str) -> Part:
-    return Part("labels", "", source, "", NO_LICENCE, ())
+def _labels_component(source: str) -> Component:
+    return Component("labels", "", source, "", NO_LICENCE, ())
 
 
-def _our_labels_part() -> Part:
+def _our_labels_component() -> Component:
     text = (MODELS / "labels.LICENSE.txt").read_text("utf-8")
     source = "class names and settings of the model; ImageNet's come from timm 1.0.31"
-    return Part("labels", "", source, "", "Apache-2.0", (("labels", text),))
+    return Component("labels", "", source, "", "Apache-2.0", (("labels", text),))
 
 
 def _card(about: Signature, source: Input, sink: Output, named: Labels) -> dict[str, str]:
@@ -259,15 +262,15 @@ def replaced(chosen: Model, path: Path, how: str) -> Model:
     return replace(
         chosen,
         path=path,
-        part=replace(chosen.part, source=f"{chosen.part.source}, {how}"),
+        component=replace(chosen.component, source=f"{chosen.component.source}, {how}"),
         settings={**chosen.settings, "card": card},
         signature=about,
     )
 
 
-def _part(found: Found, name: str) -> Part:
+def _component(found: Found, name: str) -> Component:
     entry = found.entry
-    return Part(
+    return Component(
         name=f"model {name}",
         version=entry.get("title", ""),
         source=_origin(entry) if entry else f"{found.path.name} (given with --model)",
@@ -287,7 +290,7 @@ def describe(model: Model) -> list[str]:
     size = megabytes(model.path.stat().st_size)
     settings = model.settings
     return [
-        f"{settings['name']} {model.part.version}".strip(),
-        f"{size}, sha256 {model.part.sha256}",
+        f"{settings['name']} {model.component.version}".strip(),
+        f"{size}, sha256 {model.component.sha256}",
         *(f"{title}: {text}" for title, text in settings["card"].items()),
     ]

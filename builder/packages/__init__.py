@@ -39,8 +39,8 @@ COMPILED_PACKAGES = (TFLITE_RUNTIME, NUMPY, PILLOW)
 
 
 @dataclass(frozen=True)
-class Part:
-    """One package of a runtime, or the model, or our own code: what it is and where it is from."""
+class Component:
+    """A package of a runtime, the model, or our own code: what it is and where it is from."""
 
     name: str
     version: str
@@ -51,7 +51,7 @@ class Part:
     """(title, text) of each licence that its files are under."""
     compiled: bool = False
     """Compiled by this project: its libraries are held to its own gates."""
-    linked: tuple[Part, ...] = ()
+    linked: tuple[Component, ...] = ()
     """What is statically linked into it."""
     purl: str = ""
     """What it is, for tools that look for known vulnerabilities: its package URL."""
@@ -68,15 +68,15 @@ class Runtime:
     Attributes:
         python: the version, as "3.11".
         folder: what goes on the import path.
-        parts: the packages in it, with provenance.
-        owner: path in `folder` (with slashes) -> name of the part it belongs to.
+        components: the packages in it, with provenance.
+        owner: path in `folder` (with slashes) -> name of the component it belongs to.
         origin: the provider and how it got the packages, for the build's log.
         operators: builtin operator -> highest version that the interpreter registers.
     """
 
     python: str
     folder: Path
-    parts: tuple[Part, ...]
+    components: tuple[Component, ...]
     owner: dict[str, str]
     origin: str
     operators: dict[str, int] = field(default_factory=dict)

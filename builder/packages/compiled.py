@@ -27,7 +27,7 @@ from builder.base.variables import for_pip, neutral
 from builder.native.recipe import digest
 from builder.packages import (
     COMPILED_PACKAGES,
-    Part,
+    Component,
     Runtime,
     RuntimeOptions,
     operator_versions,
@@ -248,17 +248,19 @@ def _runtime(python: str, folder: Path, origin: str) -> Runtime:
     """A finished runtime, with its provenance."""
     recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
     sources: dict[str, dict[str, str]] = recipe["sources"]
-    parts: list[Part] = []
+    components: list[Component] = []
     owner: dict[str, str] = {}
     for package in COMPILED_PACKAGES:
         linked = tuple(
-            _source_part(folder, other, other, pin)
+            _source_component(folder, other, other, pin)
             for other, pin in sources.items()
             if pin["package"] == package.module and other != package.source
         )
-        own = _source_part(folder, package.distribution, package.source, sources[package.source])
+        own = _source_component(
+            folder, package.distribution, package.source, sources[package.source]
+        )
         made = f"{own.source}, compiled with {recipe['compiler']}"
-        parts.append(replace(own, source=made, compiled=True, linked=linked))
+        components.append(replace(own, source=made, compiled=True, linked=linked))
         files = [
             path.relative_to(folder).as_posix()
             for path in (folder / package.module).rglob("*")
@@ -266,13 +268,13 @@ def _runtime(python: str, folder: Path, origin: str) -> Runtime:
         ]
         owner |= dict.fromkeys(select(package.distribution, files), package.distribution)
     operators = operator_versions.of_compiled("classifier" if recipe["operators"] else "all")
-    return Runtime(python, folder, tuple(parts), owner, origin, operators)
+    return Runtime(python, folder, tuple(components), owner, origin, operators)
 
 
-def _source_part(folder: Path, name: str, source: str, pin: dict[str, str]) -> Part:
+def _source_component(folder: Path, name: str, source: str, pin: dict[str, str]) -> Component:
     """The provenance of one source archive, under the name of what it became."""
     text = (folder / "licences" / f"{source}.txt").read_text("utf-8", "replace")
-    return Part(
+    return Component(
         name,
         pin["version"],
         pin["file"],

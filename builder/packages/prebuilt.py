@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urldefrag
 
 from builder.base import data
-from builder.base.archive import Entry, write
+from builder.base.archive import Entry, write_zip
 from builder.base.console import Console
 from builder.base.download import fetch
 from builder.base.errors import BuildError
@@ -61,7 +61,7 @@ def export(python: str, options: RuntimeOptions, target: Path, console: Console)
         if path.is_file() and "__pycache__" not in path.parts and path.name != compiled.ORIGIN
     ]
     with replacing(target) as part, console.progress(target.name) as advance:
-        write(entries, lambda entry: True, part, advance)
+        write_zip(entries, lambda entry: True, part, advance)
     return sha256_of(target)
 
 

@@ -10,7 +10,7 @@ from builder.base.console import Console
 from builder.base.download import Package, from_index
 from builder.base.errors import DownloadError
 from builder.base.paths import DOWNLOADS, RUNTIMES
-from builder.packages import Part, Runtime, RuntimeOptions, operator_versions, prune
+from builder.packages import Component, Runtime, RuntimeOptions, operator_versions, prune
 
 
 def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
@@ -35,11 +35,13 @@ def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
                 (fresh / index.name).write_text(text, "utf-8")
                 files.put(fresh, folder)
     owner = json.loads(index.read_text("utf-8"))
-    parts = tuple(_part(package, wheel) for package, wheel in zip(packages, wheels, strict=True))
+    components = tuple(
+        _component(package, wheel) for package, wheel in zip(packages, wheels, strict=True)
+    )
     return Runtime(
         python,
         folder / "packages",
-        parts,
+        components,
         owner,
         "ready-made wheels",
         operator_versions.of_wheels(),
@@ -75,7 +77,7 @@ def _key(packages: list[Package]) -> str:
     return total.hexdigest()[:12]
 
 
-def _part(package: Package, wheel: Path) -> Part:
+def _component(package: Package, wheel: Path) -> Component:
     pin = next(entry for entry in data.pins()["wheels"]["package"] if entry["name"] == package.name)
     with zipfile.ZipFile(wheel) as archive:
         texts = tuple(
@@ -83,7 +85,7 @@ def _part(package: Package, wheel: Path) -> Part:
             for name in sorted(archive.namelist())
             if ".dist-info/" in name and _is_licence(name)
         )
-    return Part(
+    return Component(
         package.name,
         package.version,
         f"{package.file} (package index)",

@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from action.bootstrap import IncompatibleError, PackedZip, error_handler, install_importer
-from builder.artifact import smoke
+from builder.artifact import actionloop
+from builder.artifact.smoke import SAMPLE
 from builder.base.console import Console
 from builder.base.paths import ACTION
-from builder.build import SAMPLE
 from builder.packages import DEFAULT_OPTIONS
 from builder.packages.providers import PROVIDERS
 from tests.conftest import HERE, at_hand, base64_of, interpreter
@@ -35,7 +35,7 @@ ESPRESSO = base64_of(SAMPLE)
 def portable(zip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The zip, unpacked as the runtime does."""
     folder = tmp_path_factory.mktemp("portable")
-    smoke.unpack(zip_path, folder)
+    actionloop.unpack_zip(zip_path, folder)
     return folder
 
 
@@ -43,7 +43,7 @@ def portable(zip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def precompiled(precompiled_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A precompiled one."""
     folder = tmp_path_factory.mktemp("precompiled")
-    smoke.unpack(precompiled_path, folder)
+    actionloop.unpack_zip(precompiled_path, folder)
     return folder
 
 
@@ -55,9 +55,9 @@ def unpacked(request: pytest.FixtureRequest) -> Path:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[smoke.Action]:
+def running(folder: Path) -> Iterator[actionloop.RunningAction]:
     """The unpacked zip in `folder`, started."""
-    action = smoke.Action(folder, interpreter(), {}, isolated=True)
+    action = actionloop.RunningAction(folder, interpreter(), {}, isolated=True)
     try:
         yield action
     finally:
@@ -185,7 +185,7 @@ def test_other_packages_neither_shadow_nor_complete_ours(portable: Path, tmp_pat
     done = python(portable, code, str(tmp_path))
     assert (done.stdout, done.stderr) == ("PIL.Plugin\n", "")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    action = smoke.Action(portable, interpreter(), environment, isolated=False)
+    action = actionloop.RunningAction(portable, interpreter(), environment, isolated=False)
     try:
         assert action.run({"image": ESPRESSO})["results"][0]["className"] == "espresso"
     finally:

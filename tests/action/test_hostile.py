@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from builder.artifact import smoke
-from builder.build import SAMPLE
+from builder.artifact import actionloop
+from builder.artifact.smoke import SAMPLE
 from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.conftest import HERE, IMAGE, base64_of, encoded, interpreter, plain
 from tests.support import hostile
@@ -42,7 +42,7 @@ PROXY = 34_000_000
 class Victim:
     """A zip that was started, and what it took."""
 
-    def __init__(self, running: smoke.Action) -> None:
+    def __init__(self, running: actionloop.RunningAction) -> None:
         self.running = running
         self.expected = running.run({"image": ESPRESSO})
         assert self.expected["results"][0]["className"] == "espresso"
@@ -77,7 +77,7 @@ def victim(
     if not python:
         pytest.skip("nothing compiled: run  python build_zip.py --runtime local  first")
     archive = make_zip(python, imagenet_model, provider=provider)
-    with smoke.launched(archive, interpreter(python)) as running:
+    with actionloop.start_action(archive, interpreter(python)) as running:
         found = Victim(running)
         yield found
         print(f"\n{request.param}: {found.peak() / 1e6:.0f} MB, slowest {found.slowest:.2f} s")
@@ -247,7 +247,7 @@ def test_memory_stays(
     block = activations // 10
     samples: dict[int, list[float]] = {}
     archive = make_zip(python, model, labels, provider)
-    with smoke.launched(archive, interpreter(python)) as running:
+    with actionloop.start_action(archive, interpreter(python)) as running:
         statm = Path(f"/proc/{running.pid}/statm")
         for number in range(activations):
             picture = pictures[number % len(pictures)]
@@ -350,7 +350,7 @@ def test_1000_pictures_in_128_mb(
             f'#!/bin/sh\necho $$ > {group}/cgroup.procs\nexec {interpreter(PYTHON)} "$@"\n'
         )
         start.chmod(0o755)
-        with smoke.launched(archive, str(start)) as running:
+        with actionloop.start_action(archive, str(start)) as running:
             for name, content in large:
                 answer = running.run({"image": base64_of(content)})
                 assert "results" in answer, (name, answer)

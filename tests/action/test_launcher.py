@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
+from builder.artifact.actionloop import LAUNCHER, RunningAction
 from builder.artifact.contents import EXEC
-from builder.artifact.smoke import LAUNCHER, Action
 from builder.base.errors import SmokeError
 from builder.base.paths import ACTION
 from tests.conftest import EACH_PYTHON, HERE, interpreter
@@ -128,9 +128,13 @@ CASES = {
 
 
 @contextmanager
-def started(folder: Path, launcher: str, module: str, python: str = HERE) -> Iterator[Action]:
+def started(
+    folder: Path, launcher: str, module: str, python: str = HERE
+) -> Iterator[RunningAction]:
     """A module with a `main`, started by one of the launchers."""
-    action = Action(unpacked(folder, launcher, module), interpreter(python), {}, isolated=True)
+    action = RunningAction(
+        unpacked(folder, launcher, module), interpreter(python), {}, isolated=True
+    )
     try:
         yield action
     finally:
@@ -155,7 +159,7 @@ def module_of(main: str) -> str:
     return f"import os, sys\n\ndef main(params):\n{main}\n"
 
 
-def outcome(action: Action, line: bytes) -> Any:
+def outcome(action: RunningAction, line: bytes) -> Any:
     """What two activations with the same line get, which has to be the same."""
     try:
         first, second = action.send(line), action.send(line)

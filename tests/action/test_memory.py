@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from builder.artifact import audit, memory, smoke
-from builder.base.archive import read
+from builder.artifact import actionloop, audit, memory
+from builder.artifact.smoke import SAMPLE
+from builder.base.archive import read_zip
 from builder.base.errors import SmokeError
-from builder.build import SAMPLE
 from builder.report import commands
 from tests.action.test_hostile import large_pictures, memory_limit
 from tests.conftest import HERE, base64_of, interpreter
@@ -44,12 +44,12 @@ sys.stdin.read()
     ],
 )
 def test_the_next_step(zip_bytes: float, process_bytes: float, wanted: int) -> None:
-    assert memory.least(int(zip_bytes), process_bytes) == wanted
+    assert memory.choose_limit(int(zip_bytes), process_bytes) == wanted
 
 
 def test_what_the_manifest_says(zip_path: Path) -> None:
-    report = audit.audit(zip_path)
-    assert json.loads(read(zip_path).files["manifest.json"])["memory"] == report.memory
+    report = audit.audit_zip(zip_path)
+    assert json.loads(read_zip(zip_path).files["manifest.json"])["memory"] == report.memory
     assert report.memory in memory.STEPS
     assert report.memory << 20 > 4 * report.bytes
     [line, _] = commands(zip_path, report.pythons, memory=report.memory)
@@ -57,13 +57,13 @@ def test_what_the_manifest_says(zip_path: Path) -> None:
 
 
 def test_the_estimate_is_near_what_is_measured(zip_path: Path) -> None:
-    files = read(zip_path).files
+    files = read_zip(zip_path).files
     libraries = [len(content) for name, content in files.items() if ".so" in name]
     model = next(len(content) for name, content in files.items() if name.endswith(".tflite"))
-    with smoke.launched(zip_path, interpreter()) as running:
+    with actionloop.start_action(zip_path, interpreter()) as running:
         answer = running.run({"image": base64_of(SAMPLE), "details": True})
     measured = answer["details"]["memory"]["rss"] * MB
-    assert 0.7 < memory.estimate(libraries, model) / measured < 1.5
+    assert 0.7 < memory.estimate_process(libraries, model) / measured < 1.5
 
 
 @cache
@@ -74,7 +74,7 @@ def pictures() -> list[tuple[str, bytes]]:
 
 def classified(archive: Path, limit: int, tmp_path: Path) -> int:
     """How many large pictures the zip classifies in a container of so many MB, beside the proxy."""
-    beside = memory.PROXY + memory.PROXY_PER_BYTE * archive.stat().st_size
+    beside = memory.PROXY_BYTES + memory.PROXY_BYTES_PER_ZIP_BYTE * archive.stat().st_size
     answered = 0
     with memory_limit(limit << 20) as group:
         start = tmp_path / f"python-{limit}"
@@ -88,7 +88,7 @@ def classified(archive: Path, limit: int, tmp_path: Path) -> int:
             try:
                 if proxy.stdout.readline() != b"held\n":
                     return 0
-                with smoke.launched(archive, str(start)) as running:
+                with actionloop.start_action(archive, str(start)) as running:
                     for name, content in pictures():
                         answer = running.run({"image": base64_of(content)})
                         assert "results" in answer, (name, answer)
@@ -114,7 +114,7 @@ def test_the_least_memory_is_enough_and_less_is_not(
     if provider == "local" and not compiled.is_cached(HERE, DEFAULT_OPTIONS):
         pytest.skip(f"nothing compiled for Python {HERE}")
     archive = make_zip(HERE, imagenet_model, provider=provider)
-    needed = audit.audit(archive).memory
+    needed = audit.audit_zip(archive).memory
     assert needed == (256 if provider == "wheels" else 128)
     assert classified(archive, needed, tmp_path) == len(pictures())
     if needed > memory.STEPS[0]:

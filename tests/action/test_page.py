@@ -18,10 +18,10 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, Page, Route, expect
 
-from builder.artifact import smoke
-from builder.base.archive import read
+from builder.artifact import actionloop
+from builder.artifact.smoke import SAMPLE
+from builder.base.archive import read_zip
 from builder.base.paths import ACTION
-from builder.build import SAMPLE
 from client.local_server import IncomingRequest, web_action_params
 from tests.action.test_web import Server
 from tests.conftest import encoded, interpreter, plain
@@ -130,7 +130,7 @@ def visit(browser: Browser, address: str) -> Iterator[Visit]:
 
 
 def test_it_ships_small(zip_path: Path) -> None:
-    contents = read(zip_path)
+    contents = read_zip(zip_path)
     [info] = [each for each in contents.infos if each.filename == "action/page.html"]
     assert info.compress_size <= MAX_DEFLATED
     assert contents.files["action/page.html"] == (ACTION / "page.html").read_bytes()
@@ -139,7 +139,7 @@ def test_it_ships_small(zip_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["zip_path", "precompiled_path"])
 def test_both_zips_serve_it(request: pytest.FixtureRequest, kind: str) -> None:
     asked = IncomingRequest("GET", "/", {"accept": "text/html"})
-    with smoke.launched(request.getfixturevalue(kind), interpreter()) as running:
+    with actionloop.start_action(request.getfixturevalue(kind), interpreter()) as running:
         answer = running.run(web_action_params(asked))
     assert answer["body"] == (ACTION / "page.html").read_text("utf-8")
 

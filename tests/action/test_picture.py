@@ -19,8 +19,8 @@ from action import picture as picture_module
 from action import picture_limits
 from action.picture import FORMATS, decode, sniff_format
 from action.request import ImageError
+from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
-from builder.build import SAMPLE
 from tests.conftest import encoded, plain
 
 SIDE = 32

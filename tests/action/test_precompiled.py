@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from builder.artifact import smoke
+from builder.artifact import actionloop
+from builder.artifact.smoke import SAMPLE
 from builder.base import cpython
-from builder.build import SAMPLE
 from tests.conftest import EACH_PYTHON, HERE, IMAGE, PYTHONS, base64_of, encoded, interpreter, plain
 
 ESPRESSO = base64_of(SAMPLE)
@@ -40,7 +40,7 @@ def test_answers_are_those_of_the_portable_zip(
     found = []
     for execution_env in ("", IMAGE):
         archive = make_zip(python, imagenet_model, execution_env=execution_env)
-        with smoke.launched(archive, interpreter(python)) as running:
+        with actionloop.start_action(archive, interpreter(python)) as running:
             found.append([running.run(request) for request in REQUESTS])
             log = running.log()
         assert log.count("\nclassify warm") == len(REQUESTS) - 1
@@ -65,7 +65,7 @@ def test_another_python_than_it_was_built_for(precompiled_path: Path) -> None:
     other = next((v for v in PYTHONS if v != HERE and cpython.find(v)), None)
     if other is None:
         pytest.skip("no second Python on this machine")
-    with smoke.launched(precompiled_path, interpreter(other)) as running:
+    with actionloop.start_action(precompiled_path, interpreter(other)) as running:
         for _ in range(2):
             said = running.run({"image": ESPRESSO})["error"]
             assert said.startswith(f"built for Python {HERE}, this runtime is {other}: ")

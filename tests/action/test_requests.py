@@ -13,8 +13,8 @@ from urllib.parse import quote
 import pytest
 from PIL import Image
 
-from builder.artifact import smoke
-from builder.build import SAMPLE
+from builder.artifact import actionloop
+from builder.artifact.smoke import SAMPLE
 from tests.action.test_web import FORM, JPEG, UPLOAD, ask, both, upload
 from tests.conftest import base64_of, encoded, plain
 from tests.support import hostile
@@ -44,7 +44,9 @@ def photos() -> list[bytes]:
 @both
 @pytest.mark.parametrize("head", ["", "data:image/jpeg;base64,"])
 @pytest.mark.parametrize("padded", [True, False])
-def test_a_plus_that_a_form_lost(action: smoke.Action, raw: bool, head: str, padded: bool) -> None:
+def test_a_plus_that_a_form_lost(
+    action: actionloop.RunningAction, raw: bool, head: str, padded: bool
+) -> None:
     """As by `curl -d "image=$(base64 -w0 cat.jpg)"`."""
     lost = 0
     for content in photos():
@@ -64,7 +66,7 @@ def test_a_plus_that_a_form_lost(action: smoke.Action, raw: bool, head: str, pad
 
 
 @both
-def test_a_plus_that_a_form_lost_from_several(action: smoke.Action, raw: bool) -> None:
+def test_a_plus_that_a_form_lost_from_several(action: actionloop.RunningAction, raw: bool) -> None:
     texts = [base64_of(content) for content in photos()]
     expected = action.run({"images": texts})
     listed = json.dumps(texts)
@@ -73,7 +75,7 @@ def test_a_plus_that_a_form_lost_from_several(action: smoke.Action, raw: bool) -
     assert action.run({"images": lines}) == expected
 
 
-def test_a_form_as_it_was_reported(action: smoke.Action, cases: Path) -> None:
+def test_a_form_as_it_was_reported(action: actionloop.RunningAction, cases: Path) -> None:
     body = (cases / "lost_plus.form").read_bytes()
     whole = body.partition(b"=")[2].decode()
     for raw in (False, True):
@@ -81,7 +83,7 @@ def test_a_form_as_it_was_reported(action: smoke.Action, cases: Path) -> None:
 
 
 @pytest.mark.parametrize("space", ["\n", "\r\n", " ", "\n    ", "\t", " \n"])
-def test_white_space_stays_white_space(action: smoke.Action, space: str) -> None:
+def test_white_space_stays_white_space(action: actionloop.RunningAction, space: str) -> None:
     for content in photos():
         text = base64_of(content)
         lines = space.join(text[at : at + 76] for at in range(0, len(text), 76))
@@ -89,7 +91,7 @@ def test_white_space_stays_white_space(action: smoke.Action, space: str) -> None
             assert action.run({"image": sent}) == action.run({"image": text})
 
 
-def test_what_may_be_both_is_named(action: smoke.Action) -> None:
+def test_what_may_be_both_is_named(action: actionloop.RunningAction) -> None:
     assert "%2B" in action.run({"image": "/9j/4AAQSk ZJRgABAQ"})["error"]
 
 
@@ -112,11 +114,11 @@ def test_what_may_be_both_is_named(action: smoke.Action) -> None:
         ("cat.jpg", "character '.'"),
     ],
 )
-def test_base64_is_checked_exactly(action: smoke.Action, text: str, said: str) -> None:
+def test_base64_is_checked_exactly(action: actionloop.RunningAction, text: str, said: str) -> None:
     assert said in action.run({"image": text})["error"]
 
 
-def test_base64url_with_and_without_padding(action: smoke.Action) -> None:
+def test_base64url_with_and_without_padding(action: actionloop.RunningAction) -> None:
     for content in photos():
         text = base64.urlsafe_b64encode(content).decode()
         expected = action.run({"image": base64_of(content)})
@@ -127,7 +129,7 @@ def test_base64url_with_and_without_padding(action: smoke.Action) -> None:
         assert action.run({"image": f"data:image/png;base64,{quote(text)}"}) == expected
 
 
-def test_base64url_as_it_was_reported(action: smoke.Action, cases: Path) -> None:
+def test_base64url_as_it_was_reported(action: actionloop.RunningAction, cases: Path) -> None:
     answer = action.run({"image": (cases / "urlsafe_unpadded_png.b64").read_text()})
     assert "results" in answer, answer
 
@@ -135,7 +137,7 @@ def test_base64url_as_it_was_reported(action: smoke.Action, cases: Path) -> None
 @pytest.mark.parametrize(
     "url", ["https://example.com/cat.jpg", " HTTP://x.y", "file:///a", "s3://a/b"]
 )
-def test_a_url_is_named(action: smoke.Action, url: str) -> None:
+def test_a_url_is_named(action: actionloop.RunningAction, url: str) -> None:
     for params in ({"image": url}, {"images": [url]}):
         answer = action.run(params)
         error = answer.get("error") or answer["predictions"][0]["error"]
@@ -162,7 +164,7 @@ HEADERS = [(40, b""), (40, BGRA[:12]), (56, BGRA), (108, BGRA), (124, BGRA), (10
 
 @pytest.mark.parametrize(("header", "masks"), HEADERS)
 def test_a_bmp_with_no_alpha_at_all_is_opaque(
-    action: smoke.Action, header: int, masks: bytes
+    action: actionloop.RunningAction, header: int, masks: bytes
 ) -> None:
     opaque = {"image": base64_of(encoded(plain("#ff8000", (8, 8)), "BMP")), "topK": 5}
     for alpha in (b"\0", b"\xff"):
@@ -173,7 +175,7 @@ def test_a_bmp_with_no_alpha_at_all_is_opaque(
         assert action.run(some) != action.run(opaque)
 
 
-def test_a_bmp_as_it_was_reported(action: smoke.Action, cases: Path) -> None:
+def test_a_bmp_as_it_was_reported(action: actionloop.RunningAction, cases: Path) -> None:
     content = (cases / "alpha0.bmp").read_bytes()
     with Image.open(cases / "alpha0.bmp") as picture:
         opaque = encoded(picture.convert("RGB"), "PNG")
@@ -198,7 +200,7 @@ def invisible() -> list[bytes]:
     ]
 
 
-def test_what_is_wholly_transparent_is_an_error(action: smoke.Action) -> None:
+def test_what_is_wholly_transparent_is_an_error(action: actionloop.RunningAction) -> None:
     for content in invisible():
         answer = action.run({"image": base64_of(content)})
         assert answer.get("error", "").startswith("nothing to see: expected a picture"), answer
@@ -209,7 +211,7 @@ def test_what_is_wholly_transparent_is_an_error(action: smoke.Action) -> None:
         assert "results" in action.run({"image": base64_of(encoded(spot, kind))})
 
 
-def test_a_png_as_it_was_reported(action: smoke.Action, cases: Path) -> None:
+def test_a_png_as_it_was_reported(action: actionloop.RunningAction, cases: Path) -> None:
     answer = action.run({"image": base64_of(cases / "alpha0.png")})
     assert "transparent" in answer["error"]
 
@@ -218,7 +220,7 @@ def test_a_png_as_it_was_reported(action: smoke.Action, cases: Path) -> None:
 
 
 @both
-def test_every_file_of_a_form_is_answered(action: smoke.Action, raw: bool) -> None:
+def test_every_file_of_a_form_is_answered(action: actionloop.RunningAction, raw: bool) -> None:
     one, other = (action.run({"image": base64_of(each)}) for each in (PHOTO, RED))
     both_answered = (200, {"predictions": [one, other]})
     for parts in (
@@ -248,7 +250,7 @@ def test_every_file_of_a_form_is_answered(action: smoke.Action, raw: bool) -> No
 
 
 @both
-def test_repeated_fields_of_a_form(action: smoke.Action, raw: bool) -> None:
+def test_repeated_fields_of_a_form(action: actionloop.RunningAction, raw: bool) -> None:
     """With `--web true` OpenWhisk itself keeps the last of several fields that have one name."""
     red = quote(base64_of(RED), safe="")
     one = action.run({"image": base64_of(RED)})
@@ -285,13 +287,15 @@ BINARY = [
 
 @both
 @pytest.mark.parametrize("content_type", BINARY)
-def test_content_types_of_pictures(action: smoke.Action, raw: bool, content_type: str) -> None:
+def test_content_types_of_pictures(
+    action: actionloop.RunningAction, raw: bool, content_type: str
+) -> None:
     answer = ask(action, raw, PHOTO, {"content-type": content_type})
     assert answer == (200, action.run({"image": ESPRESSO}))
 
 
 @both
-def test_content_types_of_text_and_forms(action: smoke.Action, raw: bool) -> None:
+def test_content_types_of_text_and_forms(action: actionloop.RunningAction, raw: bool) -> None:
     expected = (200, action.run({"image": ESPRESSO}))
     body = json.dumps({"image": ESPRESSO})
     for kind in ("APPLICATION/JSON; Charset=UTF-8", "application/json ; a=b", "a/B+JSON"):
@@ -307,7 +311,7 @@ def test_content_types_of_text_and_forms(action: smoke.Action, raw: bool) -> Non
 @both
 @pytest.mark.parametrize("content_type", ["image/x-new; charset=binary", "image/jpg; charset=x"])
 def test_a_picture_that_the_platform_breaks(
-    action: smoke.Action, raw: bool, content_type: str
+    action: actionloop.RunningAction, raw: bool, content_type: str
 ) -> None:
     """A type that OpenWhisk does not know is text for it as soon as there is a charset."""
     status, body = ask(action, raw, PHOTO, {"content-type": content_type})
@@ -343,7 +347,7 @@ KINDS = ["JPEG", "progressive", "PNG", "P", "WebP", "lossless", "GIF", "BMP", "R
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_corrupt_pictures_are_told_in_our_words(
-    action: smoke.Action, kind: str, thorough: bool
+    action: actionloop.RunningAction, kind: str, thorough: bool
 ) -> None:
     if kind == "RGBA":
         content = bitmap(b"\0\xff", 124, BGRA)

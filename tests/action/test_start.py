@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.artifact import modules, smoke
+from builder.artifact import actionloop, modules
+from builder.artifact.smoke import SAMPLE
 from builder.base.data import execution_env
-from builder.build import SAMPLE
 from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.conftest import base64_of, interpreter
 
@@ -47,7 +47,7 @@ def loaded(
         PYTHON, imagenet_model, provider="local", execution_env=execution_env(f"python:{PYTHON}")
     )
     folder = tmp_path_factory.mktemp("start")
-    smoke.unpack(archive, folder)
+    actionloop.unpack_zip(archive, folder)
     done = subprocess.run(
         [interpreter(PYTHON), "-ISB", "-c", COLD_START, str(folder)],
         input=base64_of(SAMPLE),
@@ -65,7 +65,7 @@ def loaded(
 
 def test_the_list_is_what_a_start_imports(loaded: dict[str, str | None]) -> None:
     """If this fails for a good reason, write the new list: it decides what is inflated at once."""
-    assert sorted(loaded) == sorted(modules.at_start())
+    assert sorted(loaded) == sorted(modules.list_start_modules())
 
 
 def test_nothing_of_the_standard_library_is_compiled_at_a_start(

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from bench.peers import pip
-from builder.artifact import contents, smoke
+from builder.artifact import actionloop, contents
+from builder.artifact.smoke import SAMPLE
 from builder.base import cpython
-from builder.base.archive import write
+from builder.base.archive import write_zip
 from builder.base.console import Console
-from builder.build import SAMPLE
 from builder.model import resolve
 from builder.model.resolve import NOTHING
-from builder.packages import Part, Runtime
+from builder.packages import Component, Runtime
 from tests.conftest import base64_of
 
 PYTHON = "3.11"
@@ -38,12 +38,12 @@ def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: 
     files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
     owner = {path.relative_to(folder).as_posix(): pip.TFLITE_RUNTIME for path in files}
     version = pip.versions(pip.TFLITE_RUNTIME)[pip.TFLITE_RUNTIME]
-    part = Part(pip.TFLITE_RUNTIME, version, "the package index", "?", "?", ())
+    part = Component(pip.TFLITE_RUNTIME, version, "the package index", "?", "?", ())
     runtime = Runtime(python, folder, (part,), owner, "a test")
     path = tmp_path / "a.zip"
-    entries = contents.collect([contents.Target(runtime, found)], chosen)
-    write(entries, lambda entry: False, path, lambda done, total: None)
-    with smoke.launched(path, found.path) as running:
+    entries = contents.collect_entries([contents.PythonRuntime(runtime, found)], chosen)
+    write_zip(entries, lambda entry: False, path, lambda done, total: None)
+    with actionloop.start_action(path, found.path) as running:
         answer = running.run({"image": base64_of(SAMPLE), "details": True})
     assert answer["details"]["model"]["interpreter"] == "tflite_runtime"
     assert answer["results"][0]["className"] == "espresso"

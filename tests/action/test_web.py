@@ -23,10 +23,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from action.web import MAX_PAYLOAD
-from builder.artifact import smoke
-from builder.base.archive import read
+from builder.artifact import actionloop
+from builder.artifact.smoke import SAMPLE
+from builder.base.archive import read_zip
 from builder.base.paths import ROOT
-from builder.build import SAMPLE
 from client.local_server import IncomingRequest, RequestRefused, web_action_params
 from tests.conftest import EACH_PYTHON, HERE, base64_of, encoded, interpreter, plain
 from tests.support import zips
@@ -44,7 +44,7 @@ both = pytest.mark.parametrize("raw", [False, True], ids=["true", "raw"])
 
 
 def ask(
-    action: smoke.Action,
+    action: actionloop.RunningAction,
     raw: bool,
     body: bytes | str = b"",
     headers: dict[str, str] | None = None,
@@ -89,7 +89,7 @@ def top(answered: tuple[int, Any]) -> list[str]:
 
 
 @both
-def test_every_way_to_send_a_picture(action: smoke.Action, raw: bool) -> None:
+def test_every_way_to_send_a_picture(action: actionloop.RunningAction, raw: bool) -> None:
     plain_answer = action.run({"image": ESPRESSO})
     for body, headers in (
         (PICTURE, JPEG),
@@ -111,7 +111,7 @@ def test_every_way_to_send_a_picture(action: smoke.Action, raw: bool) -> None:
 
 
 @both
-def test_batch(action: smoke.Action, raw: bool) -> None:
+def test_batch(action: actionloop.RunningAction, raw: bool) -> None:
     red = base64_of(encoded(plain("red")))
     status, body = ask(action, raw, json.dumps({"images": [ESPRESSO, "*", red]}), JSON)
     assert status == 200
@@ -119,7 +119,7 @@ def test_batch(action: smoke.Action, raw: bool) -> None:
 
 
 @both
-def test_options(action: smoke.Action, raw: bool) -> None:
+def test_options(action: actionloop.RunningAction, raw: bool) -> None:
     assert len(top(ask(action, raw, PICTURE, JPEG, "/?topK=5"))) == 5
     assert len(top(ask(action, raw, PICTURE, JPEG, "/topK/5"))) == 5
     assert len(top(ask(action, raw, PICTURE, JPEG, "/topK/1/threshold/0?topK=5"))) == 1
@@ -165,7 +165,7 @@ def test_options(action: smoke.Action, raw: bool) -> None:
     ],
 )  # fmt: skip
 def test_refused(
-    action: smoke.Action,
+    action: actionloop.RunningAction,
     raw: bool,
     status: int,
     said: str,
@@ -193,7 +193,7 @@ def _crc(data: bytes) -> bytes:
 @pytest.mark.parametrize("python", EACH_PYTHON)
 def test_every_python(make_zip: Callable[..., Path], imagenet_model: str, python: str) -> None:
     archive = make_zip(python, imagenet_model, provider="wheels")
-    with smoke.launched(archive, interpreter(python)) as running:
+    with actionloop.start_action(archive, interpreter(python)) as running:
         for raw in (False, True):
             form = upload((FILE, PICTURE), ('name="topK"', b"1"))
             assert top(ask(running, raw, form, UPLOAD, "/?threshold=0.5")) == ["espresso"]
@@ -201,13 +201,13 @@ def test_every_python(make_zip: Callable[..., Path], imagenet_model: str, python
 
 
 def test_a_precompiled_zip(precompiled_path: Path) -> None:
-    with smoke.launched(precompiled_path, interpreter()) as running:
+    with actionloop.start_action(precompiled_path, interpreter()) as running:
         assert top(ask(running, False, PICTURE, JPEG, "/topK/1")) == ["espresso"]
         assert ask(running, True, method="GET")[1]["health"] == "ok"
         assert ask(running, True, PICTURE[:5000], JPEG)[0] == 422
 
 
-def test_malformed_json_in_raw(action: smoke.Action) -> None:
+def test_malformed_json_in_raw(action: actionloop.RunningAction) -> None:
     """With --web true OpenWhisk itself answers these."""
     for body in ("{", '{"image": ', "[" * 100_000, "", "\xff", "nul"):
         status, answer = ask(action, True, body or " ", JSON)
@@ -218,7 +218,7 @@ def test_malformed_json_in_raw(action: smoke.Action) -> None:
     assert refused.value.status == 400
 
 
-def test_bytes_beyond_the_limit(action: smoke.Action) -> None:
+def test_bytes_beyond_the_limit(action: actionloop.RunningAction) -> None:
     """Deployments may allow larger payloads than OpenWhisk's default."""
     body = base64.b64encode(bytes(20 * 2**20 + 1)).decode()
     params = {"__ow_method": "post", "__ow_headers": JPEG, "__ow_path": "", "__ow_body": body}
@@ -226,7 +226,7 @@ def test_bytes_beyond_the_limit(action: smoke.Action) -> None:
     assert (status, "at most 20 MiB" in answer["error"]) == (413, True)
 
 
-def test_bodies_that_came_as_text(action: smoke.Action) -> None:
+def test_bodies_that_came_as_text(action: actionloop.RunningAction) -> None:
     """A deployment that takes a binary content type for text, byte by byte."""
     for body, headers in ((PICTURE, JPEG), (upload((FILE, PICTURE)), UPLOAD)):
         params = {"__ow_method": "post", "__ow_headers": headers, "__ow_path": ""}
@@ -238,7 +238,7 @@ def test_bodies_that_came_as_text(action: smoke.Action) -> None:
 
 
 @both
-def test_get_head_options_and_others(action: smoke.Action, raw: bool) -> None:
+def test_get_head_options_and_others(action: actionloop.RunningAction, raw: bool) -> None:
     accept = {"accept": "application/json"}
     status, about = ask(action, raw, b"", accept, method="GET")
     assert status == 200
@@ -267,7 +267,7 @@ PAGE = "<!doctype html><style>b{}</style><script>let a='<b>'</script><style>\ni{
 
 def with_file(zip_path: Path, target: Path, name: str, content: bytes | None) -> Path:
     """The zip with another content of a file, or without it."""
-    files = read(zip_path).files
+    files = read_zip(zip_path).files
     del files[name]
     return zips.write(files if content is None else {**files, name: content}, target)
 
@@ -276,7 +276,7 @@ def with_file(zip_path: Path, target: Path, name: str, content: bytes | None) ->
 def test_the_page(zip_path: Path, tmp_path: Path, raw: bool) -> None:
     archive = with_file(zip_path, tmp_path / "a.zip", "action/page.html", PAGE.encode())
     html = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
-    with smoke.launched(archive, interpreter()) as running:
+    with actionloop.start_action(archive, interpreter()) as running:
         answer = running.run(web_action_params(IncomingRequest("GET", "/", html), raw))
         assert checked(answer) == (200, PAGE)
         assert ask(running, raw, b"", html, method="HEAD") == (200, "")
@@ -299,14 +299,14 @@ def sha256(text: str) -> str:
 @both
 def test_without_the_page(zip_path: Path, tmp_path: Path, raw: bool) -> None:
     archive = with_file(zip_path, tmp_path / "a.zip", "action/page.html", None)
-    with smoke.launched(archive, interpreter()) as running:
+    with actionloop.start_action(archive, interpreter()) as running:
         status, about = ask(running, raw, b"", {"accept": "text/html"}, method="GET")
     assert (status, about["health"]) == (200, "ok")
 
 
 def test_a_function_that_could_not_start(zip_path: Path, tmp_path: Path) -> None:
     archive = with_file(zip_path, tmp_path / "a.zip", "model/model.json", None)
-    with smoke.launched(archive, interpreter()) as running:
+    with actionloop.start_action(archive, interpreter()) as running:
         status, answer = ask(running, False, PICTURE, JPEG)
         assert status == 500
         assert answer == running.run({"image": ESPRESSO})
@@ -319,7 +319,7 @@ def test_a_function_that_could_not_start(zip_path: Path, tmp_path: Path) -> None
 def test_an_internal_error(zip_path: Path, tmp_path: Path) -> None:
     """What no one foresaw: 500, and the text stays in the log."""
     broken = with_file(zip_path, tmp_path / "a.zip", "action/page.html", b"\xff")
-    with smoke.launched(broken, interpreter()) as running:
+    with actionloop.start_action(broken, interpreter()) as running:
         params = web_action_params(IncomingRequest("POST", "/", JPEG, PICTURE))
         answer = running.run({**params, "__ow_path": "/topK/1", "topK": {}})
         assert checked(answer)[0] == 200  # an option in the path counts more
@@ -329,7 +329,7 @@ def test_an_internal_error(zip_path: Path, tmp_path: Path) -> None:
 
 
 def test_log_line(zip_path: Path) -> None:
-    with smoke.launched(zip_path, interpreter()) as fresh:
+    with actionloop.start_action(zip_path, interpreter()) as fresh:
         ask(fresh, False, PICTURE, JPEG)
         ask(fresh, False, PICTURE[:5000], JPEG)
         ask(fresh, False, method="GET")
@@ -397,7 +397,9 @@ def as_digitalocean(params: dict[str, Any], encoded: bool = False) -> dict[str, 
 
 
 @pytest.mark.parametrize("encoded", [False, True])
-def test_as_digitalocean_passes_requests_on(action: smoke.Action, encoded: bool) -> None:
+def test_as_digitalocean_passes_requests_on(
+    action: actionloop.RunningAction, encoded: bool
+) -> None:
     form = "image=" + ESPRESSO.replace("+", "%2B")
     for body, headers in (
         (PICTURE, JPEG),
@@ -420,7 +422,9 @@ def test_as_digitalocean_passes_requests_on(action: smoke.Action, encoded: bool)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_a_digitalocean_form_that_is_no_base64(action: smoke.Action, method: str) -> None:
+def test_a_digitalocean_form_that_is_no_base64(
+    action: actionloop.RunningAction, method: str
+) -> None:
     http = {"method": method, "headers": FORM, "path": "", "body": "\ufffd"}
     status, body = checked(action.run({"http": {**http, "isBase64Encoded": True}}))
     assert (status, "error" in body) == ((200, False) if method == "GET" else (415, True)), body
@@ -431,7 +435,7 @@ def test_a_digitalocean_form_that_is_no_base64(action: smoke.Action, method: str
 )
 @given(PARAMS, st.booleans())
 def test_any_digitalocean_event_is_answered(
-    action: smoke.Action, params: dict[str, Any], encoded: bool
+    action: actionloop.RunningAction, params: dict[str, Any], encoded: bool
 ) -> None:
     answer = action.run(as_digitalocean(params, encoded))
     assert checked(answer) == checked(action.run(params)) or encoded
@@ -441,7 +445,9 @@ def test_any_digitalocean_event_is_answered(
     max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(PARAMS)
-def test_any_web_parameters_are_answered(action: smoke.Action, params: dict[str, Any]) -> None:
+def test_any_web_parameters_are_answered(
+    action: actionloop.RunningAction, params: dict[str, Any]
+) -> None:
     answer = action.run(params)
     status, _ = checked(answer)
     assert status in STATUSES
@@ -461,7 +467,7 @@ def test_any_web_parameters_are_answered(action: smoke.Action, params: dict[str,
     st.booleans(),
 )
 def test_any_request_is_answered(
-    action: smoke.Action, headers: dict[str, str], body: bytes, target: str, raw: bool
+    action: actionloop.RunningAction, headers: dict[str, str], body: bytes, target: str, raw: bool
 ) -> None:
     try:
         params = web_action_params(IncomingRequest("POST", target, headers, body), raw)
@@ -470,7 +476,7 @@ def test_any_request_is_answered(
     assert checked(action.run(params))[0] in STATUSES
 
 
-def test_after_all_that_a_picture_is_classified(action: smoke.Action) -> None:
+def test_after_all_that_a_picture_is_classified(action: actionloop.RunningAction) -> None:
     assert top(ask(action, False, PICTURE, JPEG))[0] == "espresso"
     assert "internal error" not in action.log()
 

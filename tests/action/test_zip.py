@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder import build
-from builder.artifact import modules, smoke
+from builder.artifact import actionloop, modules
+from builder.artifact.smoke import SAMPLE
 from builder.base import cpython, data
-from builder.base.archive import read
+from builder.base.archive import read_zip
 from builder.base.console import Console
 from builder.base.errors import BuildError
-from builder.build import SAMPLE
 from builder.model.preprocessing import Normalization
 from builder.model.resolve import Said
 from tests.conftest import (
@@ -42,7 +42,7 @@ from tests.support.models import COLOURS, Colours
 ESPRESSO = base64_of(SAMPLE)
 
 
-def test_plain_invocation(action: smoke.Action) -> None:
+def test_plain_invocation(action: actionloop.RunningAction) -> None:
     answer = action.run({"image": ESPRESSO})
     assert list(answer) == ["results"]
     assert [list(result) for result in answer["results"]] == [["className", "probability"]] * 3
@@ -52,7 +52,7 @@ def test_plain_invocation(action: smoke.Action) -> None:
     assert 0.5 < scores[0] <= 1
 
 
-def test_batch_answers_in_order_with_an_error_per_failure(action: smoke.Action) -> None:
+def test_batch_answers_in_order_with_an_error_per_failure(action: actionloop.RunningAction) -> None:
     red = base64_of(encoded(plain("red")))
     answer = action.run({"images": [ESPRESSO, "*", red, 7, ESPRESSO], "topK": 1})
     assert list(answer) == ["predictions"]
@@ -64,7 +64,7 @@ def test_batch_answers_in_order_with_an_error_per_failure(action: smoke.Action) 
     assert predictions[4] == predictions[0]
 
 
-def test_top_k_and_threshold(action: smoke.Action) -> None:
+def test_top_k_and_threshold(action: actionloop.RunningAction) -> None:
     every = action.run({"image": ESPRESSO, "topK": 1000})["results"]
     assert len(every) == 1000
     assert sum(result["probability"] for result in every) == pytest.approx(1, abs=0.1)
@@ -74,7 +74,7 @@ def test_top_k_and_threshold(action: smoke.Action) -> None:
     assert action.run({"image": ESPRESSO, "threshold": 1})["results"] == []
 
 
-def test_details_add_and_change_nothing(action: smoke.Action) -> None:
+def test_details_add_and_change_nothing(action: actionloop.RunningAction) -> None:
     bare = action.run({"image": ESPRESSO})
     answer = action.run({"image": ESPRESSO, "details": True})
     kept = [{k: r[k] for k in ("className", "probability")} for r in answer["results"]]
@@ -95,21 +95,23 @@ def test_details_add_and_change_nothing(action: smoke.Action) -> None:
     assert 20 < details["memory"]["rss"] < 400
 
 
-def test_details_of_a_batch(action: smoke.Action) -> None:
+def test_details_of_a_batch(action: actionloop.RunningAction) -> None:
     answer = action.run({"images": [ESPRESSO, "*"], "details": True})
     assert answer["predictions"][0]["details"]["image"]["format"] == "JPEG"
     assert "details" not in answer["predictions"][1]
     assert answer["details"]["model"]["classes"] >= 1000
 
 
-def test_data_url_and_white_space(action: smoke.Action) -> None:
+def test_data_url_and_white_space(action: actionloop.RunningAction) -> None:
     expected = action.run({"image": ESPRESSO})
     lines = "\r\n".join(ESPRESSO[i : i + 76] for i in range(0, len(ESPRESSO), 76))
     assert action.run({"image": f"data:image/jpeg;base64,{ESPRESSO}"}) == expected
     assert action.run({"image": lines}) == expected
 
 
-def test_errors_are_answers_and_the_next_activation_is_fine(action: smoke.Action) -> None:
+def test_errors_are_answers_and_the_next_activation_is_fine(
+    action: actionloop.RunningAction,
+) -> None:
     expected = action.run({"image": ESPRESSO})
     for params, said in (
         ({}, "found neither"),
@@ -126,7 +128,7 @@ def test_errors_are_answers_and_the_next_activation_is_fine(action: smoke.Action
 
 
 def test_log_line_per_activation_without_the_payload(zip_path: Path) -> None:
-    with smoke.launched(zip_path, interpreter()) as fresh:
+    with actionloop.start_action(zip_path, interpreter()) as fresh:
         cold = fresh.run({"image": ESPRESSO, "details": True})
         fresh.run({"images": [ESPRESSO, "*"]})
         log = fresh.log()
@@ -152,7 +154,7 @@ def test_log_line_per_activation_without_the_payload(zip_path: Path) -> None:
         | st.lists(st.text(max_size=8) | st.integers(), max_size=3),
     )
 )  # fmt: skip
-def test_any_json_is_answered(action: smoke.Action, params: dict[str, Any]) -> None:
+def test_any_json_is_answered(action: actionloop.RunningAction, params: dict[str, Any]) -> None:
     answer = action.run(params)
     assert set(answer) <= {"error", "predictions", "results", "details"}
 
@@ -169,7 +171,7 @@ def test_any_json_is_answered(action: smoke.Action, params: dict[str, Any]) -> N
         b"{}",
     ],
 )
-def test_odd_json_is_answered(action: smoke.Action, line: bytes) -> None:
+def test_odd_json_is_answered(action: actionloop.RunningAction, line: bytes) -> None:
     assert "error" in action.send(line)
     assert action.run({"image": ESPRESSO})["results"][0]["className"] == "espresso"
 
@@ -180,7 +182,7 @@ def test_every_python(
     make_zip: Callable[..., Path], imagenet_model: str, python: str, provider: str
 ) -> None:
     archive = make_zip(python, imagenet_model, provider=provider)
-    with smoke.launched(archive, interpreter(python)) as running:
+    with actionloop.start_action(archive, interpreter(python)) as running:
         answer = running.run({"image": ESPRESSO, "details": True})
     assert answer["results"][0]["className"] == "espresso"
     assert answer["details"]["python"].startswith(python + ".")
@@ -198,17 +200,19 @@ def test_two_pythons_in_one_zip(
     monkeypatch.setitem(data.platform()["limits"], "zip_bytes", 10**8)
     archive = make_zip(",".join(two), imagenet_model, provider="wheels")
     for python in two:
-        with smoke.launched(archive, interpreter(python)) as running:
+        with actionloop.start_action(archive, interpreter(python)) as running:
             answer = running.run({"image": ESPRESSO, "details": True})
         assert answer["details"]["python"].startswith(python)
         assert answer["results"][0]["className"] == "espresso"
-    with smoke.launched(archive, interpreter(third)) as running:
+    with actionloop.start_action(archive, interpreter(third)) as running:
         assert "built for Python 3.11, 3.12, this runtime is 3.13" in running.run({})["error"]
 
 
 def test_with_site_packages_and_a_full_environment(zip_path: Path) -> None:
     """Not isolated, as on the platform: what the image has installed must not get in the way."""
-    with smoke.launched(zip_path, interpreter(), dict(os.environ), isolated=False) as running:
+    with actionloop.start_action(
+        zip_path, interpreter(), dict(os.environ), isolated=False
+    ) as running:
         assert running.run({"image": ESPRESSO})["results"][0]["className"] == "espresso"
 
 
@@ -216,7 +220,7 @@ def test_another_python_than_it_was_built_for(zip_path: Path) -> None:
     other = next((v for v in PYTHONS if v != HERE and cpython.find(v)), None)
     if other is None:
         pytest.skip("no second Python on this machine")
-    with smoke.launched(zip_path, interpreter(other)) as running:
+    with actionloop.start_action(zip_path, interpreter(other)) as running:
         for _ in range(2):
             assert running.run({"image": ESPRESSO}) == {
                 "error": f"built for Python {HERE}, this runtime is {other}: rebuild with "
@@ -225,10 +229,10 @@ def test_another_python_than_it_was_built_for(zip_path: Path) -> None:
 
 
 def test_a_zip_without_its_model_says_so(zip_path: Path, tmp_path: Path) -> None:
-    files = read(zip_path).files
+    files = read_zip(zip_path).files
     less = {name: content for name, content in files.items() if not name.endswith(".tflite")}
     broken = zips.write(less, tmp_path / "broken.zip")
-    with smoke.launched(broken, interpreter()) as running:
+    with actionloop.start_action(broken, interpreter()) as running:
         answer = running.run({"image": ESPRESSO})
     assert answer["error"] == "the function could not start: FileNotFoundError; its log says why"
 
@@ -246,7 +250,7 @@ def test_a_zip_without_its_model_says_so(zip_path: Path, tmp_path: Path) -> None
     ids=str,
 )
 def test_a_model_of_ones_own(colour_zip: Callable[..., Path], want: Colours) -> None:
-    with smoke.launched(colour_zip(want), interpreter()) as running:
+    with actionloop.start_action(colour_zip(want), interpreter()) as running:
         for colour, name in zip(("#ff0000", "#00ff00", "#0000ff"), COLOURS, strict=True):
             answer = running.run({"image": base64_of(encoded(plain(colour)))})
             assert answer["results"][0]["className"] == name
@@ -260,7 +264,7 @@ def test_probabilities_of_a_float_model_are_exact(colour_zip: Callable[..., Path
     """Means 1, -1, -1 for a red picture: softmax gives e / (e + 2 / e)."""
     expected = 2.718281828 / (2.718281828 + 2 / 2.718281828)
     for want in (Colours("float32"), Colours("float32", softmax=True)):
-        with smoke.launched(colour_zip(want), interpreter()) as running:
+        with actionloop.start_action(colour_zip(want), interpreter()) as running:
             answer = running.run({"image": base64_of(encoded(plain("red")))})
         assert answer["results"][0]["probability"] == pytest.approx(expected, abs=1e-5)
 
@@ -273,7 +277,7 @@ def test_mean_and_std_per_channel(tmp_path: Path, console: Console, colour_label
     said = Said(colour_labels, scaled, output="logits")
     config = build.BuildConfig((HERE,), output, str(model), said, provider=at_hand(), keep=False)
     build.build(config, console)
-    with smoke.launched(output, interpreter()) as running:
+    with actionloop.start_action(output, interpreter()) as running:
         answer = running.run({"image": base64_of(encoded(plain("#ffff00")))})
     scores = {r["className"]: r["probability"] for r in answer["results"]}
     total = sum(math.exp(x) for x in (1, 2, 0))
@@ -291,10 +295,10 @@ def test_every_module_that_ships_imports(
 
 def assert_all_import(path: Path, python: str, folder: Path, least: int = 80) -> None:
     """Import each module of a zip in a clean interpreter, with nothing but the zip's packages."""
-    smoke.unpack(path, folder)
-    lib = modules.folder(python)
-    files = read(path).files
-    names = set(modules.read(files, python)[1])
+    actionloop.unpack_zip(path, folder)
+    lib = modules.library_folder(python)
+    files = read_zip(path).files
+    names = set(modules.read_index(files, python)[1])
     natives = {
         name.removeprefix(lib).partition(".")[0].replace("/", ".")
         for name in files
@@ -320,14 +324,14 @@ def assert_all_import(path: Path, python: str, folder: Path, least: int = 80) ->
     assert json.loads(done.stdout) == {}, done.stderr
 
 
-def test_the_article_example(action: smoke.Action) -> None:
+def test_the_article_example(action: actionloop.RunningAction) -> None:
     panda = SHARED / "demo" / "giant_panda.JPEG"
     if not panda.exists():
         pytest.skip("no giant panda beside the checkout")
     assert action.run({"image": base64_of(panda)})["results"][0]["className"] == PANDA
 
 
-def test_accuracy(action: smoke.Action, shared_images: Path) -> None:
+def test_accuracy(action: actionloop.RunningAction, shared_images: Path) -> None:
     """Top-1 on the labelled pictures, through the zip."""
     rows = [
         line.split("\t") for line in (shared_images / "labels.tsv").read_text().splitlines()[1:]

@@ -16,9 +16,9 @@ from bench.measure import warm
 from bench.measure.interpreter import Worker
 from bench.peers import peer as peers
 from bench.results import Run
+from builder.artifact.smoke import SAMPLE
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
-from builder.build import SAMPLE
 from tests.conftest import interpreter
 from tests.support.runs import empty
 

@@ -17,11 +17,11 @@ from PIL import Image
 from bench.peers import peer as peers
 from bench.peers import pip
 from bench.peers.peer import Peer
-from builder.artifact import smoke
+from builder.artifact import actionloop
+from builder.artifact.smoke import SAMPLE
 from builder.base import data
 from builder.base.console import Console
 from builder.base.errors import ModelError
-from builder.build import SAMPLE
 from builder.model import resolve
 from builder.model.preprocessing import Normalization
 from builder.model.resolve import NOTHING, Said
@@ -91,10 +91,10 @@ def test_pixels_are_scaled(
     chosen = resolve.resolve_model(str(network), Said(colour_labels, scaled), console)
     files = pip.onnx_files(chosen, console) if name == "onnxruntime" else pip.tflite_files(chosen)
     folder = tmp_path / "action"
-    smoke.unpack(made[name].archive, folder)
+    actionloop.unpack_zip(made[name].archive, folder)
     for file in files.keys() - {"__main__.py"}:
         (folder / file).write_bytes(files[file])
-    action = smoke.Action(folder, made[name].interpreter, {}, isolated=True)
+    action = actionloop.RunningAction(folder, made[name].interpreter, {}, isolated=True)
     try:
         picture = Image.new("RGB", (8, 8), (250, 60, 0))
         answer = action.run({"image": base64_of(encoded(picture))})

@@ -18,9 +18,9 @@ from PIL import Image
 
 from bench.peers import tfjs
 from bench.peers.tfjs.graph import convert
+from builder.artifact.smoke import SAMPLE
 from builder.base.console import Console
 from builder.base.errors import ModelError
-from builder.build import SAMPLE
 from builder.model import resolve
 from builder.model.resolve import NOTHING, Said
 from builder.model.tflite import signature

@@ -19,11 +19,11 @@ from pathlib import Path
 import pytest
 
 from builder import build
-from builder.artifact import smoke
+from builder.artifact import actionloop
+from builder.artifact.smoke import SAMPLE
 from builder.base import cpython
 from builder.base.console import Console
 from builder.base.paths import ROOT
-from builder.build import SAMPLE
 from builder.model.resolve import Said
 from client.answer_formats import Table
 from tests.conftest import HERE, PYTHONS, at_hand, base64_of, encoded, interpreter, plain
@@ -410,7 +410,7 @@ def test_what_options_say_of_a_model_is_in_its_card(tmp_path: Path) -> None:
     checked = build_zip("--check", str(output), "--json")
     assert json.loads(checked.stdout)["card"] == card
     assert all(f"{title}: {text}" in " ".join(done.stderr.split()) for title, text in card.items())
-    with smoke.launched(output, interpreter()) as running:
+    with actionloop.start_action(output, interpreter()) as running:
         picture = base64_of(encoded(plain("blue")))
         answer = running.run({"image": picture, "details": True, "topK": 3})
     assert answer["details"]["model"]["card"] == card

@@ -24,8 +24,8 @@ import pytest
 from PIL import Image
 
 from action.request import MAX_IMAGE_BYTES, Options
+from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
-from builder.build import SAMPLE
 from client import batch, cli, http_client
 from tests.action.test_web import Server
 from tests.conftest import HERE, encoded, interpreter, plain

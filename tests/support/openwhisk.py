@@ -22,7 +22,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from builder.artifact import smoke
+from builder.artifact import actionloop
 from builder.base.errors import SmokeError
 from client import local_server
 from tests.conftest import interpreter
@@ -94,7 +94,7 @@ class OpenWhisk:
     actions: dict[str, Action] = field(default_factory=dict)
     activations: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
-    containers: dict[str, tuple[ExitStack, smoke.Action]] = field(default_factory=dict)
+    containers: dict[str, tuple[ExitStack, actionloop.RunningAction]] = field(default_factory=dict)
     late: int = 0
     """So many times a record that is asked for is not written yet."""
 
@@ -209,13 +209,13 @@ class OpenWhisk:
         }
         return answer, activation
 
-    def _start(self, action: Action) -> tuple[ExitStack, smoke.Action]:
+    def _start(self, action: Action) -> tuple[ExitStack, actionloop.RunningAction]:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             archive = folder / "action.zip"
             archive.write_bytes(base64.b64decode(action.code))
             python = interpreter(re.findall(r"v(\d+\.\d+)", self.kinds[action.kind])[0])
-            running = stack.enter_context(smoke.launched(archive, python))
+            running = stack.enter_context(actionloop.start_action(archive, python))
             return stack.pop_all(), running
         raise AssertionError  # a with block of an ExitStack may swallow, says mypy
 

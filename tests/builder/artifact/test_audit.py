@@ -15,23 +15,22 @@ from pathlib import Path
 import pytest
 
 from builder.artifact import elf, modules
-from builder.artifact.audit import _built_well, audit
+from builder.artifact.audit import _built_well, audit_zip
 from builder.base import data
-from builder.base.archive import read
+from builder.base.archive import read_zip
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
-from builder.build import problems
 from tests.conftest import EACH_PYTHON, HERE, IMAGE, PYTHONS, interpreter
 from tests.support.zips import Files, write
 
-LIB = modules.folder(HERE)
+LIB = modules.library_folder(HERE)
 INDEX = LIB + modules.INDEX
 
 
 @pytest.fixture(scope="module")
 def files(zip_path: Path) -> Files:
     """The good zip's files, those in `packed.zip` among them."""
-    return read(zip_path).files
+    return read_zip(zip_path).files
 
 
 def small(files: Files) -> Files:
@@ -60,18 +59,23 @@ def magic(python: str) -> int:
 
 
 def found(files: Files, tmp_path: Path) -> list[str]:
-    return problems(audit(write(files, tmp_path / "a.zip")))
+    return audit_zip(write(files, tmp_path / "a.zip")).problems
 
 
 @pytest.mark.parametrize("python", EACH_PYTHON)
 def test_what_we_build_passes(
     make_zip: Callable[..., Path], imagenet_model: str, python: str
 ) -> None:
-    report = audit(make_zip(python, imagenet_model, provider="wheels"))
-    assert problems(report) == []
+    report = audit_zip(make_zip(python, imagenet_model, provider="wheels"))
+    assert report.problems == []
     assert report.pythons == [python]
-    assert report.bytes == sum(part.packed for part in report.parts)
-    assert {part.name for part in report.parts} >= {"action", "numpy", "pillow", "ai-edge-litert"}
+    assert report.bytes == sum(part.packed for part in report.components)
+    assert {part.name for part in report.components} >= {
+        "action",
+        "numpy",
+        "pillow",
+        "ai-edge-litert",
+    }
 
 
 def test_the_small_copy_passes(files: Files, tmp_path: Path) -> None:
@@ -102,7 +106,7 @@ def test_forbidden_names(files: Files, tmp_path: Path, name: str, said: str) -> 
 def test_link_and_odd_mode(files: Files, tmp_path: Path) -> None:
     for mode, said in ((0o120777, "a symbolic link"), (0o100600, "expected mode 100644, found")):
         path = write(small(files), tmp_path / "a.zip", mode)
-        assert any(said in problem for problem in problems(audit(path)))
+        assert any(said in problem for problem in audit_zip(path).problems)
 
 
 def test_manifest(files: Files, tmp_path: Path) -> None:
@@ -151,7 +155,7 @@ def test_index_and_code_that_are_cut_short(files: Files, tmp_path: Path, length:
 
 @pytest.fixture(scope="module")
 def wheels(wheels_path: Path) -> Files:
-    return read(wheels_path).files
+    return read_zip(wheels_path).files
 
 
 def test_native_parts(wheels: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +217,7 @@ def test_how_a_library_was_built(tmp_path: Path, flags: list[str], said: str) ->
     flags = [flag.format(folder=tmp_path) for flag in flags]
     command = ["gcc", "-shared", "-fPIC", "-Wl,-z,relro", *flags, str(source), "-o", str(target)]
     subprocess.run(command, check=True, cwd=tmp_path)
-    problems_found = list(_built_well(elf.read(target.read_bytes())))
+    problems_found = list(_built_well(elf.read_library(target.read_bytes())))
     if said:
         assert any(problem.startswith(said) for problem in problems_found), problems_found
     else:
@@ -233,15 +237,15 @@ def test_entry_point(files: Files, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def precompiled(precompiled_path: Path) -> Files:
     """A small copy of a precompiled zip, of which the audit finds nothing wrong."""
-    return small(read(precompiled_path).files)
+    return small(read_zip(precompiled_path).files)
 
 
 def test_what_a_precompiled_zip_needs(precompiled: Files, tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
-    good = audit(write(precompiled, path, executable=0o100755))
-    assert problems(good) == []
+    good = audit_zip(write(precompiled, path, executable=0o100755))
+    assert good.problems == []
     assert good.execution_env == IMAGE
-    assert problems(audit(write(precompiled, path))) == [
+    assert audit_zip(write(precompiled, path)).problems == [
         "entries: exec: expected mode 100755, found 100644",
         "entry point: exec: expected an executable file that begins with #!",
     ]
@@ -256,7 +260,7 @@ def test_what_a_precompiled_zip_needs(precompiled: Files, tmp_path: Path) -> Non
     ):
         merged: dict[str, bytes | None] = {**precompiled, **changes}
         changed = listed({n: c for n, c in merged.items() if c is not None})
-        said_all = problems(audit(write(changed, path, executable=0o100755)))
+        said_all = audit_zip(write(changed, path, executable=0o100755)).problems
         assert any(each.startswith(f"entry point: {said}") for each in said_all), said_all
 
 
@@ -278,7 +282,7 @@ def test_truncated_zip(zip_path: Path, tmp_path: Path, share: float) -> None:
     cut = tmp_path / "cut.zip"
     cut.write_bytes(content[: int(len(content) * share)])
     with pytest.raises(BuildError, match=r"cut\.zip is not a complete zip of \d+ bytes"):
-        audit(cut)
+        audit_zip(cut)
 
 
 def test_flipped_byte(zip_path: Path, tmp_path: Path) -> None:
@@ -287,7 +291,7 @@ def test_flipped_byte(zip_path: Path, tmp_path: Path) -> None:
     flipped = tmp_path / "flipped.zip"
     flipped.write_bytes(content)
     with pytest.raises(BuildError, match="not a complete zip"):
-        audit(flipped)
+        audit_zip(flipped)
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -16,10 +16,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from builder.artifact.audit import Report, audit
-from builder.base.archive import PACKED, read
+from builder.artifact.audit import Audit, audit_zip
+from builder.base.archive import PACKED, read_zip
 from builder.base.errors import BuildError
-from builder.build import problems
 from tests.builder.artifact.test_audit import listed, small
 from tests.support.zips import Files, write
 
@@ -29,24 +28,24 @@ SLOW = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 @pytest.fixture(scope="module")
 def good(zip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A zip that passes, with a model of a few bytes: quick to read."""
-    files = small(read(zip_path).files)
+    files = small(read_zip(zip_path).files)
     for name in files:
         if name.endswith(".tflite"):
             files[name] = files[name][:2000]
     path = write(listed(files), tmp_path_factory.mktemp("good") / "a.zip")
-    assert problems(audit(path)) == []
+    assert audit_zip(path).problems == []
     return path
 
 
 @pytest.fixture(scope="module")
 def files(good: Path) -> Files:
-    return read(good).files
+    return read_zip(good).files
 
 
-def outcome(path: Path) -> Report | None:
+def outcome(path: Path) -> Audit | None:
     """The audit; None if the file is no zip at all."""
     try:
-        return audit(path)
+        return audit_zip(path)
     except BuildError as error:
         assert "is not a complete zip" in str(error)
         return None
@@ -126,7 +125,7 @@ def test_names(files: Files, tmp_path: Path, name: str, where: str, is_listed: b
     path = write(more, tmp_path / "a.zip", forced={name: where})
     report = outcome(path)
     assert report is not None
-    said = problems(report)
+    said = report.problems
     assert said
     assert all(line.isprintable() for line in said)
 
@@ -201,7 +200,7 @@ def test_odd_manifests(files: Files, tmp_path: Path, changes: dict[str, Any], sa
     path = write({**files, "manifest.json": json.dumps(manifest).encode()}, tmp_path / "a.zip")
     report = outcome(path)
     assert report is not None
-    assert any(said in line for line in problems(report)), problems(report)
+    assert any(said in line for line in report.problems), report.problems
 
 
 def test_json_that_readers_take_differently(files: Files, tmp_path: Path) -> None:
@@ -222,7 +221,7 @@ def test_zips_that_unpack_to_much(tmp_path: Path) -> None:
         for number in range(6):
             archive.writestr(f"{number}", bytes(100 << 20))
     with pytest.raises(BuildError, match="unpacks to 629145600 bytes"):
-        audit(path)
+        audit_zip(path)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])

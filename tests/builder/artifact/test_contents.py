@@ -20,8 +20,8 @@ from cyclonedx.model.bom import Bom
 
 from action.bootstrap import PackedZip, run_in_background
 from builder import build
-from builder.artifact import bytecode, modules
-from builder.artifact.bytecode import compiled
+from builder.artifact import actionloop, bytecode, modules
+from builder.artifact.bytecode import compile_modules
 from builder.base import archive, cpython, data, files
 from builder.base.archive import DATE, Entry
 from builder.base.console import Console
@@ -41,7 +41,7 @@ ENTRIES = [
 
 
 def write(entries: list[Entry], target: Path) -> None:
-    archive.write(entries, lambda entry: entry.path == "large", target, ignore)
+    archive.write_zip(entries, lambda entry: entry.path == "large", target, ignore)
 
 
 def ignore(done: int, total: int | None) -> None:
@@ -54,7 +54,7 @@ def test_what_is_written_can_be_read(tmp_path: Path) -> None:
         assert outer.testzip() is None
         assert outer.namelist() == ["__main__.py", "empty", "packed.zip"]
         assert outer.getinfo("packed.zip").compress_type == zipfile.ZIP_STORED
-    contents = archive.read(tmp_path / "a.zip")
+    contents = archive.read_zip(tmp_path / "a.zip")
     assert contents.files == {entry.path: entry.content for entry in ENTRIES}
     assert contents.outside == ["__main__.py", "empty", "packed.zip"]
     infos = {info.filename: info for info in contents.infos}
@@ -172,7 +172,7 @@ def test_output_that_cannot_be_written(tmp_path: Path) -> None:
 
 def test_what_is_in(wheels_path: Path) -> None:
     assert wheels_path.stat().st_size <= 31_000_000
-    contents = archive.read(wheels_path)
+    contents = archive.read_zip(wheels_path)
     names = [info.filename for info in contents.infos]
     manifest = json.loads(contents.files["manifest.json"])
     licences = contents.files["LICENSES.txt"].decode()
@@ -210,7 +210,7 @@ def own_modules() -> set[str]:
 
 def test_what_is_in_a_precompiled_zip(zip_path: Path, precompiled_path: Path) -> None:
     """What the portable zip has, with what the runtime would have made of it."""
-    one, other = archive.read(zip_path), archive.read(precompiled_path)
+    one, other = archive.read_zip(zip_path), archive.read_zip(precompiled_path)
     names, more = one.files.keys(), other.files.keys()
     assert names - more == {"__main__.py"}
     launcher = {"action/launcher.py", f"action/__pycache__/launcher.{CACHED}.pyc"}
@@ -221,15 +221,15 @@ def test_what_is_in_a_precompiled_zip(zip_path: Path, precompiled_path: Path) ->
     assert differing == {"manifest.json"}
     assert other.files["exec.env"] == IMAGE.encode()
     assert json.loads(other.files["manifest.json"])["executionEnv"] == IMAGE
-    own = {name for name in modules.read(other.files, HERE)[1] if name.startswith("action.")}
+    own = {name for name in modules.read_index(other.files, HERE)[1] if name.startswith("action.")}
     assert own == {f"action.{name}" for name in own_modules()}
 
 
 def test_modules_ship_as_code(wheels_path: Path) -> None:
     """All of each package's; and nothing that Python would compile again."""
-    contents = archive.read(wheels_path).files
-    lib = modules.folder(HERE)
-    names = set(modules.read(contents, HERE)[1])
+    contents = archive.read_zip(wheels_path).files
+    lib = modules.library_folder(HERE)
+    names = set(modules.read_index(contents, HERE)[1])
     assert {"numpy", "numpy._core.multiarray", "numpy._core._multiarray_umath"} <= names
     assert {"PIL", "PIL.JpegImagePlugin", "PIL._imaging", "action.activation"} <= names
     streams = {name.removeprefix(lib) for name in contents if name.endswith(".code")}
@@ -242,7 +242,7 @@ def test_modules_ship_as_code(wheels_path: Path) -> None:
 
 def test_bill_of_materials(zip_path: Path) -> None:
     """The maintained library reads it back, with the manifest's parts, versions and hashes."""
-    contents = archive.read(zip_path).files
+    contents = archive.read_zip(zip_path).files
     manifest = json.loads(contents["manifest.json"])
     bom = Bom.from_json(json.loads(contents["sbom.cdx.json"]))  # type: ignore[attr-defined]
     found = {c.name: (c.version or "", {h.content for h in c.hashes}) for c in bom.components}
@@ -256,7 +256,7 @@ def test_bill_of_materials(zip_path: Path) -> None:
 def test_no_path_of_this_machine(request: pytest.FixtureRequest, kind: str) -> None:
     """The code files name files as they are in the zip."""
     home = str(ROOT).encode()
-    for name, content in archive.read(request.getfixturevalue(kind)).files.items():
+    for name, content in archive.read_zip(request.getfixturevalue(kind)).files.items():
         if not name.endswith((".so", ".tflite")) and ".so." not in name:
             assert home not in content, name
             assert b"/tmp/" not in content or name.startswith("lib/"), name
@@ -313,7 +313,7 @@ def test_code_files_are_the_same_each_time(
         keep=False,
     )
     build.build(config, console)
-    one, other = archive.read(first).files, archive.read(tmp_path / "again.zip").files
+    one, other = archive.read_zip(first).files, archive.read_zip(tmp_path / "again.zip").files
     assert [name for name in one if one[name] != other[name]] == []
     assert (tmp_path / "again.zip").read_bytes() == first.read_bytes()
 
@@ -357,7 +357,6 @@ def test_without_an_interpreter_for_it(
     make_zip: Callable[..., Path],
 ) -> None:
     """No Python of that version here: the zip has sources, still answers, and it is said aloud."""
-    from builder.artifact import smoke
     from builder.model.resolve import Said
     from tests.conftest import PLUS_MINUS_ONE, base64_of, encoded, interpreter, plain
 
@@ -378,12 +377,12 @@ def test_without_an_interpreter_for_it(
     said = capsys.readouterr().err
     assert f"no Python {HERE} runs here: its modules are not byte-compiled" in said
     assert "not invoked" in said
-    contents = archive.read(output).files
+    contents = archive.read_zip(output).files
     assert not [name for name in contents if name.endswith(".pyc")]
-    magic, names = modules.read(contents, HERE)
+    magic, names = modules.read_index(contents, HERE)
     assert magic == 0
     assert {"numpy", "action.activation"} <= set(names)
-    with smoke.launched(output, path) as running:
+    with actionloop.start_action(output, path) as running:
         answer = running.run({"image": base64_of(encoded(plain("red")))})
     assert answer["results"][0]["className"] == "red"
 
@@ -397,21 +396,21 @@ def test_modules_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     one.write_text("x = 1")
     other.write_text("")
     files_ = [(one, "lib/one.py"), (other, "lib/other.py")]
-    first = compiled(found, files_)
+    first = compile_modules(found, files_)
     assert list(first) == ["lib/one.py", "lib/other.py"]
     [path] = (tmp_path / "codes").iterdir()
     before = path.stat().st_mtime_ns
-    assert compiled(found, files_) == first
+    assert compile_modules(found, files_) == first
     assert path.stat().st_mtime_ns == before
     one.write_text("x = 2")
-    second = compiled(found, files_)
+    second = compile_modules(found, files_)
     assert second["lib/one.py"] != first["lib/one.py"]
     assert second["lib/other.py"] == first["lib/other.py"]
-    renamed = compiled(found, [(one, "lib/1.py"), *files_[1:]])
+    renamed = compile_modules(found, [(one, "lib/1.py"), *files_[1:]])
     assert b"lib/1.py" in renamed["lib/1.py"]
     one.write_text("x =")
     with pytest.raises(BuildError, match="byte-compiling failed"):
-        compiled(found, files_)
+        compile_modules(found, files_)
     assert len(list((tmp_path / "codes").iterdir())) == 3
 
 
@@ -427,7 +426,7 @@ def test_docstrings_go_and_assertions_stay(tmp_path: Path, python: str) -> None:
         "def g():\n    f'not {1} docstring'\n"
         "try:\n    assert False, 'stays'\nexcept AssertionError as error:\n    said = error\n"
     )
-    codes = compiled(found, [(source, "lib/m.py")])
+    codes = compile_modules(found, [(source, "lib/m.py")])
     (tmp_path / "m.pyc").write_bytes(codes["lib/m.py"])
     source.unlink()
     said = subprocess.run(

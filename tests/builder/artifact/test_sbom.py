@@ -17,7 +17,7 @@ from builder.artifact import provenance
 from builder.artifact.sbom import sbom
 from builder.base import archive, data
 from builder.native.pins import pins
-from builder.packages import Part
+from builder.packages import Component
 from tools.update import vulnerabilities
 
 DATE = (1980, 1, 1, 0, 0, 0)
@@ -25,19 +25,19 @@ DATE = (1980, 1, 1, 0, 0, 0)
 CPE = re.compile(r"cpe:2\.3:a:[a-z0-9._-]+:[a-z0-9._-]+:[A-Za-z0-9._-]+(:\*){7}")
 
 
-def parts(python: str) -> list[Part]:
+def parts(python: str) -> list[Component]:
     """What a zip of compiled packages is made of, as its recipe pins it."""
 
-    def part(name: str, **more: Any) -> Part:
+    def part(name: str, **more: Any) -> Component:
         pin = pins(python)[name]
         text = ((name, "text"),)
         source = f"{pin.file}, compiled"
-        return Part(
+        return Component(
             name, pin.version, source, pin.sha256, pin.licence, text, purl=pin.purl, cpe=pin.cpe,
             **more,
         )  # fmt: skip
 
-    own = Part("action", "0.1.0", "this project", "", "Apache-2.0", ())
+    own = Component("action", "0.1.0", "this project", "", "Apache-2.0", ())
     mains = {"tflite_runtime": "tensorflow", "numpy": "numpy", "PIL": "pillow"}
     packages = [
         part(
@@ -50,7 +50,7 @@ def parts(python: str) -> list[Part]:
         )
         for package, main in mains.items()
     ]
-    model = Part("model mobilenet", "1", "a file", "0" * 64, "Apache-2.0", ())
+    model = Component("model mobilenet", "1", "a file", "0" * 64, "Apache-2.0", ())
     return [own, *packages, model]
 
 
@@ -93,7 +93,7 @@ def test_that_the_schema_finds_what_is_wrong() -> None:
 
 def test_of_a_zip(wheels_path: Path) -> None:
     path = wheels_path
-    text = archive.read(path).files[provenance.SBOM].decode()
+    text = archive.read_zip(path).files[provenance.SBOM].decode()
     assert vulnerabilities._read(path) == json.loads(text)  # what --audit finds in it
     assert problems(text) == ""
     for component in components(json.loads(text)):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from builder.artifact import smoke
+from builder.artifact.smoke import SAMPLE
 from builder.base.errors import SmokeError
-from builder.build import SAMPLE
 
 MAIN = """\
 calls = 0
@@ -28,7 +28,7 @@ def checked(tmp_path: Path, line: str, expected: str = "n1") -> dict[str, object
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("__main__.py", MAIN % line)
-    return smoke.check(path, sys.executable, SAMPLE, expected)
+    return smoke.run_smoke_test(path, sys.executable, SAMPLE, expected)
 
 
 def test_what_passes(tmp_path: Path) -> None:

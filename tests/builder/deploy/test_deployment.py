@@ -22,11 +22,11 @@ import requests
 from playwright.sync_api import Browser, expect
 
 from builder import cli
+from builder.artifact.smoke import SAMPLE
 from builder.base import environments
 from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
-from builder.build import SAMPLE
 from builder.deploy import action, credentials, digitalocean
 from builder.deploy.openwhisk import Info, parse_name
 from tests.action.test_page import Visit

@@ -83,7 +83,7 @@ def test_from_the_second_mirror(
         resolve_model("first", Said(labels), console, known, folder=tmp_path / "model")
         assert len(server.requests) == requests
     assert found.settings["labels"] == ["red", "green", "blue"]
-    assert found.part.sha256 == digest(content)
+    assert found.component.sha256 == digest(content)
     assert not list((tmp_path / "downloads").iterdir())  # the archive is not needed any more
 
 

@@ -18,10 +18,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builder import build
+from builder.artifact.smoke import SAMPLE
 from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.base.paths import ROOT
-from builder.build import SAMPLE
 from builder.model import agreement, resolve
 from builder.model.int8 import HINT, requantize
 from builder.model.resolve import NOTHING, Said

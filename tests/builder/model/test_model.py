@@ -829,8 +829,8 @@ def test_labels_inside_the_model(tmp_path: Path, console: Console) -> None:
         appended.writestr("labels.txt", "rot\ngrün\nblau\n")
     found = resolve_model(str(path), NOTHING, console)
     assert found.settings["labels"] == ["rot", "grün", "blau"]
-    assert found.labels_part.source == "labels.txt inside m.tflite"
-    assert found.labels_part.licence == "not stated"
+    assert found.labels_component.source == "labels.txt inside m.tflite"
+    assert found.labels_component.licence == "not stated"
 
 
 def test_metadata_of_the_real_thing(console: Console) -> None:
@@ -900,8 +900,8 @@ def test_names_of_files(name: str, tmp_path: Path, labels: Path, console: Consol
 def test_provenance(tmp_path: Path, labels: Path, console: Console) -> None:
     path = MODEL.write(tmp_path / "m.tflite")
     found = resolve_model(str(path), Said(labels), console)
-    assert found.part.source == "m.tflite (given with --model)"
-    assert found.labels_part.source == "labels.txt (given with --labels)"
-    assert found.part.licence == found.labels_part.licence == "not stated"
-    assert not found.labels_part.licence_texts
+    assert found.component.source == "m.tflite (given with --model)"
+    assert found.labels_component.source == "labels.txt (given with --labels)"
+    assert found.component.licence == found.labels_component.licence == "not stated"
+    assert not found.labels_component.licence_texts
     assert tuple(found.settings["labels"]) == COLOURS

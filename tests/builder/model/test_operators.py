@@ -117,7 +117,7 @@ def test_nothing_is_compiled_that_lacks_an_operator(
 def test_auto_takes_wheels_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     outcome = build.build(config(tmp_path, "auto"), Console(quiet=True))
     assert "needs operators that a compiled interpreter lacks: EXP" in capsys.readouterr().err
-    assert not any(part.name == "tflite-runtime" for part in outcome.audit.parts)
+    assert not any(part.name == "tflite-runtime" for part in outcome.audit.components)
 
 
 def config(folder: Path, provider: str) -> build.BuildConfig:

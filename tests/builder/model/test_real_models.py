@@ -23,7 +23,7 @@ from action.classifier import Classifier
 from action.picture import decode
 from action.request import Options
 from builder import build
-from builder.artifact import smoke
+from builder.artifact import actionloop
 from builder.base.console import Console
 from builder.base.download import Package, from_index
 from builder.base.errors import DownloadError, ModelError
@@ -270,7 +270,7 @@ def test_a_whole_zip_reads_a_meter(tmp_path: Path, console: Console) -> None:
         (HERE,), archive, str(path), Said(names), provider="wheels", smoke=False, keep=False
     )
     build.build(config, console)
-    with smoke.launched(archive, interpreter()) as running:
+    with actionloop.start_action(archive, interpreter()) as running:
         # The function looks at the central square: the digit has a border around it.
         picture = Image.new("RGB", (40, 40), (20, 20, 20))
         picture.paste(digit(7).resize((26, 36)), (7, 2))

@@ -23,13 +23,13 @@ from ai_edge_litert import schema_py_generated as schema
 from PIL import Image, ImageOps
 
 from builder import build
-from builder.artifact import audit, provenance, smoke
+from builder.artifact import actionloop, audit, provenance
+from builder.artifact.smoke import SAMPLE
 from builder.base import cpython
-from builder.base.archive import read
+from builder.base.archive import read_zip
 from builder.base.console import Console
 from builder.base.errors import BuildError, ModelError
 from builder.base.paths import ROOT
-from builder.build import SAMPLE
 from builder.model.preprocessing import Normalization
 from builder.model.resolve import Said
 from builder.native.pins import pins
@@ -105,24 +105,26 @@ def pictures(thorough: bool) -> list[str]:
 def test_size(make_compiled: Make, imagenet_model: str, python: str) -> None:
     """The zip and its parts, in bytes as they are in the zip."""
     archive = make_compiled(python, imagenet_model)
-    report = audit.audit(archive)
-    assert build.problems(report) == []
-    packed = {part.name: part.packed for part in report.parts}
+    report = audit.audit_zip(archive)
+    assert report.problems == []
+    packed = {part.name: part.packed for part in report.components}
     model = packed[next(name for name in packed if name.startswith("model "))]
     assert report.bytes - model <= 2_050_000  # numpy 2.5 is larger than 2.4
     assert packed["tflite-runtime"] <= 700_000
     assert packed["pillow"] <= 450_000
     assert packed["numpy"] <= 820_000
-    assert sum(part.files for part in report.parts) <= 36  # of which the platform unpacks 8
+    assert sum(part.files for part in report.components) <= 36  # of which the platform unpacks 8
     if Path(imagenet_model) == MOBILENET:
         assert report.bytes <= 5_000_000
-        assert sum(part.unpacked for part in report.parts) <= 10_000_000
+        assert sum(part.unpacked for part in report.components) <= 10_000_000
 
 
 @needs_one
 @pytest.mark.parametrize("python", PYTHONS)
 def test_every_python(make_compiled: Make, imagenet_model: str, python: str) -> None:
-    with smoke.launched(make_compiled(python, imagenet_model), interpreter(python)) as running:
+    with actionloop.start_action(
+        make_compiled(python, imagenet_model), interpreter(python)
+    ) as running:
         answer = running.run({"image": base64_of(SAMPLE), "details": True})
     assert answer["results"][0]["className"] == "espresso"
     assert answer["details"]["model"]["interpreter"] == "tflite_runtime"
@@ -133,7 +135,7 @@ def test_three_pythons_in_one_zip(make_compiled: Make, imagenet_model: str) -> N
     three = ("3.10", "3.11", "3.12")
     archive = make_compiled(",".join(three), imagenet_model)
     for python in three:
-        with smoke.launched(archive, interpreter(python)) as running:
+        with actionloop.start_action(archive, interpreter(python)) as running:
             answer = running.run({"image": base64_of(SAMPLE), "details": True})
         assert answer["results"][0]["className"] == "espresso"
         assert answer["details"]["python"].startswith(python)
@@ -150,7 +152,7 @@ def test_same_top_5_as_the_wheels(
         model = str(MOBILENET)
     answers = []
     for archive in (make_zip(PYTHON, model, provider="wheels"), make_compiled(PYTHON, model)):
-        with smoke.launched(archive, interpreter(PYTHON)) as running:
+        with actionloop.start_action(archive, interpreter(PYTHON)) as running:
             answers.append([running.run({"image": image, "topK": 5}) for image in pictures])
     same = sum(top_5(a) == top_5(b) for a, b in zip(*answers, strict=True))
     assert same >= 0.99 * len(pictures), f"{same} of {len(pictures)}"
@@ -226,7 +228,7 @@ def test_a_float_network_agrees_with_the_wheels(
         make_zip(PYTHON, model, str(labels), "wheels", normalization=PLUS_MINUS_ONE),
         make_compiled(PYTHON, model, str(labels), normalization=PLUS_MINUS_ONE),
     ):
-        with smoke.launched(archive, interpreter(PYTHON)) as running:
+        with actionloop.start_action(archive, interpreter(PYTHON)) as running:
             answers.append([running.run({"image": image, "topK": 10}) for image in images])
     for one, other in zip(*answers, strict=True):
         scores = [{r["className"]: r["probability"] for r in a["results"]} for a in (one, other)]
@@ -246,7 +248,7 @@ def test_what_runs_on_xnnpack(make_compiled: Make, model: str, requantize: bool)
             pytest.skip("no MobileNet beside the checkout")
         model = str(MOBILENET)
     archive = make_compiled(PYTHON, model, requantize=requantize)
-    with smoke.launched(archive, interpreter(PYTHON)) as running:
+    with actionloop.start_action(archive, interpreter(PYTHON)) as running:
         answer = running.run({"image": base64_of(SAMPLE), "details": True})
     nodes = answer["details"]["model"]["nodes"]
     assert nodes["total"] == nodes["delegated"] + len(nodes["others"])
@@ -262,7 +264,7 @@ def test_models_of_ones_own(
 ) -> None:
     model = str(Colours(dtype, softmax=True).write(tmp_path / "m.tflite"))
     said = PLUS_MINUS_ONE if dtype == "float32" else None  # the others' files say it
-    with smoke.launched(
+    with actionloop.start_action(
         make_compiled(PYTHON, model, str(colour_labels), normalization=said), interpreter(PYTHON)
     ) as running:
         for colour, name in zip(("#ff0000", "#00ff00", "#0000ff"), COLOURS, strict=True):
@@ -273,7 +275,9 @@ def test_models_of_ones_own(
 @needs_one
 def test_the_models_file_leaves_memory(make_compiled: Make, imagenet_model: str) -> None:
     """XNNPACK has copies of the weights; the file's own would be 4 MB for nothing."""
-    with smoke.launched(make_compiled(model=imagenet_model), interpreter(PYTHON)) as action:
+    with actionloop.start_action(
+        make_compiled(model=imagenet_model), interpreter(PYTHON)
+    ) as action:
         action.run({"image": base64_of(SAMPLE.read_bytes())})
         mapped = Path(f"/proc/{action.pid}/smaps").read_text()
     sizes = re.findall(r"\.tflite\n(?:.*\n){1,5}?Rss: +(\d+) kB", mapped)
@@ -284,7 +288,9 @@ def test_the_models_file_leaves_memory(make_compiled: Make, imagenet_model: str)
 @needs_one
 def test_formats_that_are_offered(make_compiled: Make, imagenet_model: str) -> None:
     picture = Image.open(SAMPLE)
-    with smoke.launched(make_compiled(PYTHON, imagenet_model), interpreter(PYTHON)) as running:
+    with actionloop.start_action(
+        make_compiled(PYTHON, imagenet_model), interpreter(PYTHON)
+    ) as running:
         for kind in ("JPEG", "PNG", "WebP", "GIF", "BMP"):
             answer = running.run({"image": base64_of(encoded(picture, kind)), "details": True})
             assert answer["results"][0]["className"] == "espresso", kind
@@ -299,7 +305,9 @@ def test_formats_that_are_offered(make_compiled: Make, imagenet_model: str) -> N
 def test_a_large_photo_may_be_baseline_only(make_compiled: Make, imagenet_model: str) -> None:
     """With this Pillow, too, a JPEG of 27 megapixels is told from one that needs 81 MB."""
     photo = plain("red", (6000, 4500))
-    with smoke.launched(make_compiled(PYTHON, imagenet_model), interpreter(PYTHON)) as running:
+    with actionloop.start_action(
+        make_compiled(PYTHON, imagenet_model), interpreter(PYTHON)
+    ) as running:
         baseline = running.run({"image": base64_of(encoded(photo, "JPEG"))})
         scans = running.run({"image": base64_of(encoded(photo, "JPEG", progressive=True))})
     assert len(baseline["results"]) == 3
@@ -317,7 +325,7 @@ def test_every_module_that_ships_imports(
 
 def in_zip(archive: Path, python: str, code: str, folder: Path) -> str:
     """What code prints in a clean interpreter that uses a zip's packages, unpacked in `folder`."""
-    smoke.unpack(archive, folder)
+    actionloop.unpack_zip(archive, folder)
     code = (
         "import sys; before = set(sys.modules); sys.path.insert(0, sys.argv[1])\n"
         "from action.bootstrap import install_importer; install_importer(sys.argv[1])\n" + code
@@ -421,7 +429,7 @@ def test_one_score_of_two_classes(make_compiled: Make, tmp_path: Path) -> None:
         model=str(model), labels=str(labels), normalization=Normalization((0.0,), (255.0,))
     )
     red = np.zeros((8, 8, 3), np.uint8) + np.array([255, 0, 0], np.uint8)
-    with smoke.launched(archive, interpreter(PYTHON)) as running:
+    with actionloop.start_action(archive, interpreter(PYTHON)) as running:
         answer = running.run({"image": base64_of(encoded(Image.fromarray(red)))})
     scores = {each["className"]: each["probability"] for each in answer["results"]}
     assert [scores["this"], scores["other"]] == pytest.approx(want.answer(red), abs=1e-5)
@@ -505,7 +513,7 @@ def test_an_operator_that_is_not_in(tmp_path: Path, console: Console, colour_lab
 
 @needs_one
 def test_licences_of_all_that_is_linked_in(make_compiled: Make, imagenet_model: str) -> None:
-    files = read(make_compiled(PYTHON, imagenet_model)).files
+    files = read_zip(make_compiled(PYTHON, imagenet_model)).files
     licences = files[provenance.LICENCES].decode()
     bom = json.loads(files[provenance.SBOM])
     linked = {
@@ -545,7 +553,7 @@ def test_auto_without_engine_takes_wheels_and_says_so(
     monkeypatch.setattr(compiled, "ENGINES", {})
     console.notes.clear()
     found = compiled.auto("3.11", DEFAULT_OPTIONS, console)
-    assert {part.name for part in found.parts} == {"ai-edge-litert", "numpy", "pillow"}
+    assert {part.name for part in found.components} == {"ai-edge-litert", "numpy", "pillow"}
     assert any("no container engine answers" in note for note in console.notes)
     assert any("--runtime local" in note for note in console.notes)
 
@@ -603,7 +611,7 @@ def test_how_small_the_compiled_zip_is_against_pip(
 def test_the_libraries_are_stripped_and_hold_no_debug_information(
     make_compiled: Make, imagenet_model: str
 ) -> None:
-    files = read(make_compiled(PYTHON, imagenet_model)).files
+    files = read_zip(make_compiled(PYTHON, imagenet_model)).files
     libraries = {name: content for name, content in files.items() if name.endswith(".so")}
     assert libraries
     for name, content in libraries.items():

@@ -10,14 +10,14 @@ _PRECOMPILED = ("launcher.py",)
 """What stands for the runtime's own launcher in a precompiled zip."""
 
 
-def files(precompiled: bool) -> list[Path]:
+def list_files(precompiled: bool) -> list[Path]:
     """The files of `action/` that ship."""
     left_out = () if precompiled else _PRECOMPILED
     everything = sorted(path for path in ACTION.iterdir() if path.is_file())
     return [path for path in everything if path.suffix != ".pyc" and path.name not in left_out]
 
 
-def constant(file: str, name: str) -> Any:
+def read_constant(file: str, name: str) -> Any:
     """A constant of a module: its last assignment at the top, which has to be a literal.
 
     Args:
