@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from builder.base.environments import environment
+from builder.base.environments import ensure_environment
 from builder.base.errors import BuildError
 from builder.base.paths import BUILDER, ROOT
 
@@ -45,7 +45,7 @@ def _inside(arguments: list[str], name: str) -> NoReturn:
     """Go on in the environment that is needed, as this process: Ctrl-C reaches it."""
     guard = name == "guard"  # what it needs is there where zips are built
     folder = BUILDER if guard else Path(__file__).parent
-    python = environment("tools" if guard else "bench", folder / "requirements.txt")
+    python = ensure_environment("tools" if guard else "bench", folder / "requirements.txt")
     sys.stderr.flush()
     command = [str(python), "-m", "bench", *arguments]
     os.execve(python, command, {**os.environ, INSIDE: str(ROOT)})

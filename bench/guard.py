@@ -38,9 +38,9 @@ from bench.peers import peer as peers
 from bench.results import OUR, XNNPACK
 from builder.artifact import actionloop
 from builder.artifact.smoke import SAMPLE
-from builder.base import data
 from builder.base.console import Console
 from builder.base.errors import BuildError
+from builder.base.toml import read_toml
 from builder.model import resolve
 from builder.model.resolve import NOTHING
 from builder.packages import DEFAULT_OPTIONS, compiled
@@ -105,7 +105,7 @@ def run(arguments: Sequence[str]) -> int:
     python = peers.interpreter()
     chosen = resolve.resolve_model(options.model, NOTHING, console)
     source = "compiled" if compiled.is_cached(peers.PYTHON, DEFAULT_OPTIONS) else "wheels"
-    limits = data.read(LIMITS)
+    limits = read_toml(LIMITS)
     baseline = baselines(limits, chosen.path.stem, source)
     provider = "local" if source == "compiled" else source
     archive = peers.ours(chosen, console, provider=provider).archive

@@ -16,9 +16,8 @@ from bench.measure.networks import contenders
 from bench.peers import peer as peers
 from bench.peers import pip, registry
 from bench.peers.peer import Peer
-from builder.artifact import audit
+from builder.artifact import audit, platform
 from builder.artifact.smoke import SAMPLE
-from builder.base import data
 from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.model import resolve, run
@@ -146,7 +145,7 @@ def _size(bench: Bench) -> None:
     """Of each zip, with the bytes over the platform's limit; of ours, of each part."""
     for peer in bench.peers:
         size = bench.run.size[peer.name] = peers.size(peer.archive)
-        size.over = 0 if peer.image else max(0, size.zip - data.zip_limit())
+        size.over = 0 if peer.image else max(0, size.zip - platform.zip_limit())
         if peer.name.startswith(peers.OURS):
             parts = audit.audit_zip(peer.archive).components
             size.parts = {part.name: part.packed for part in parts}

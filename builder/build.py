@@ -8,18 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from builder import report
-from builder.artifact import audit, contents, memory, plan, provenance, smoke
+from builder.artifact import audit, contents, memory, plan, platform, provenance, smoke
 from builder.artifact.smoke import SAMPLE
-from builder.base import archive, cpython, data, files
+from builder.base import archive, cpython, files
 from builder.base.archive import Entry
 from builder.base.console import Advance, Console, megabytes
 from builder.base.errors import BuildError
-from builder.base.paths import LOCAL, REQUANTIZED
+from builder.base.paths import BUILD
 from builder.model import agreement, operators, resolve
 from builder.model.int8 import requantize
 from builder.model.resolve import NOTHING, Model, Said
 from builder.packages import DEFAULT_OPTIONS, RuntimeOptions, operator_versions
 from builder.packages.providers import PROVIDERS
+
+REQUANTIZED = BUILD / "requantized"
+# Per Python version the last zip that passed, unpacked, for `python3 -m action`.
+LOCAL = BUILD / "local"
+
+REQUANTIZED = BUILD / "requantized"
+# Per Python version the last zip that passed, unpacked, for `python3 -m action`.
+LOCAL = BUILD / "local"
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
         BuildError: any of it failed; an earlier zip at `output` is untouched.
     """
     for python in config.pythons:
-        if python not in data.with_images():
+        if python not in platform.pythons_with_image():
             console.warn(
                 f"no image of OpenWhisk's is known for Python {python}: "
                 f"python:{python} is a kind only where somebody added it"
@@ -86,7 +94,7 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
     for target in targets:
         origin = f"{provider}'s interpreter" if provider != "auto" else target.runtime.origin
         operators.check(chosen.path.name, chosen.signature, target.runtime.operators, origin)
-    with files.replacing(config.output, "--output") as part:
+    with files.atomic_write(config.output, "--output") as part:
         with console.step("zip") as details:
             entries = contents.collect_entries(targets, chosen, config.execution_env)
             planned = plan.plan(entries, config.optimize)
@@ -142,7 +150,7 @@ def _audited(part: Path, config: BuildConfig, console: Console) -> audit.Audit:
         hint = "several Pythons in one zip may be too many: build one zip for each"
         raise BuildError(
             "the zip failed its audit: " + "; ".join(audited.problems[:3]),
-            hint if len(config.pythons) > 1 and audited.bytes > data.zip_limit() else "",
+            hint if len(config.pythons) > 1 and audited.bytes > platform.zip_limit() else "",
         )
     return audited
 
@@ -163,7 +171,7 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
         return chosen, None
     with console.step("int8 weights") as details:
         path = REQUANTIZED / chosen.component.sha256[:12] / chosen.settings["file"]
-        with files.replacing(path) as fresh:
+        with files.atomic_write(path) as fresh:
             fresh.write_bytes(converted.content)
         agreed = agreement.check(chosen.path, path, chosen.settings, SAMPLE)
         exact = converted.channels - converted.rescaled
@@ -205,7 +213,7 @@ def _provider(config: BuildConfig, chosen: Model, console: Console) -> str:
 def _python_runtime(
     python: str, provider: str, options: RuntimeOptions, console: Console
 ) -> contents.PythonRuntime:
-    interpreter = cpython.find(python)
+    interpreter = cpython.find_python(python)
     with console.step(f"packages for Python {python}") as details:
         packages = PROVIDERS[provider](python, options, console)
         details += [f"{part.name} {part.version}" for part in packages.components]
@@ -225,12 +233,12 @@ def default_python() -> str:
 
     3.11 before the others: it is in OpenWhisk's default list of kinds.
     """
-    stock = data.with_images()
+    stock = platform.pythons_with_image()
     running = "{}.{}".format(*sys.version_info)
     if running in stock:
         return running
     liked = ["3.11", *reversed(stock)]
-    return next((python for python in liked if cpython.find(python)), liked[0])
+    return next((python for python in liked if cpython.find_python(python)), liked[0])
 
 
 def invoke(
@@ -252,7 +260,7 @@ def invoke(
     """
     answers = {}
     for python in pythons:
-        interpreter = cpython.find(python)
+        interpreter = cpython.find_python(python)
         if interpreter is None or not interpreter.runs_zips:
             found = interpreter.platform if interpreter else f"no Python {python}"
             console.warn(f"not invoked: that takes Python {python} on linux-x86_64, found {found}")
@@ -270,9 +278,9 @@ def _keep(archive: Path, python: str, console: Console) -> None:
     """Unpack the finished zip for `python -m action`, in one move."""
     kept = LOCAL / python
     doing = f"keeping a build for Python {python}"
-    with files.lock(kept, doing, console.note), files.scratch(kept) as fresh:
+    with files.lock(kept, doing, console.note), files.temporary_folder(kept) as fresh:
         shutil.unpack_archive(archive, fresh, "zip")
-        files.put(fresh, kept)
+        files.move_into_place(fresh, kept)
 
 
 def _about(chosen: Model) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from builder import options as command_line
 from builder.base import environments
 from builder.base.errors import BuildError, UsageError
 from builder.base.paths import BUILDER, ENVIRONMENTS, ROOT, WORK_VARIABLE
-from builder.base.variables import neutral
+from builder.base.variables import neutral_variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -73,21 +73,23 @@ def _main(arguments: list[str]) -> int:
         except ImportError as error:
             return _rebuild_environment(error, arguments)
     folder = ENVIRONMENTS
-    variables = neutral()
+    variables = neutral_variables()
     if options.work is not None:
         work = options.work.resolve()
         folder = work / "build"
         variables[WORK_VARIABLE] = str(work)
     requirements = BUILDER / "requirements.txt"
-    say = (lambda text: None) if options.quiet else environments.SAY
-    python = environments.environment(ENVIRONMENT, requirements, folder=folder, say=say)
+    notify = (lambda text: None) if options.quiet else environments.print_progress
+    python = environments.ensure_environment(
+        ENVIRONMENT, requirements, folder=folder, notify=notify
+    )
     command = [str(ROOT / "build_zip.py"), *arguments]
     return environments.reexec(ENVIRONMENT, python, command, variables)
 
 
 def _rebuild_environment(error: ImportError, arguments: list[str]) -> int:
     """Build the environment again, once: a package in it no longer imports."""
-    environments.not_ready(Path(sys.executable))
+    environments.invalidate(Path(sys.executable))
     if os.environ.get(_REBUILT):
         raise BuildError(
             f"the tool's environment does not work, even after a rebuild: {error}",
@@ -95,7 +97,7 @@ def _rebuild_environment(error: ImportError, arguments: list[str]) -> int:
         ) from error
     print(f"a package of the tool's environment does not import: {error}", file=sys.stderr)
     command = [str(ROOT / "build_zip.py"), *arguments]
-    return environments.reexec("", environments.BASE, command, {**os.environ, _REBUILT: "1"})
+    return environments.reexec("", environments.BASE_PYTHON, command, {**os.environ, _REBUILT: "1"})
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -198,14 +200,14 @@ def _config(
 ) -> build.BuildConfig:
     """What is asked of the build."""
     from builder import build
-    from builder.base import data
+    from builder.artifact import platform
     from builder.packages import RuntimeOptions
 
     default = build.default_python()
     pythons = command_line.pythons(options, default)
     if options.python is None and options.kind is None:
         if target:
-            others = [python for python in reversed(data.pythons()) if python != default]
+            others = [python for python in reversed(platform.pythons()) if python != default]
             pythons = (target.kind([default, *others]).python,)
         running = "{}.{}".format(*sys.version_info)
         if running not in pythons:

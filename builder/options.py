@@ -18,7 +18,9 @@ from typing import Any, NoReturn
 
 from builder.base import files
 from builder.base.errors import UsageError
-from builder.base.paths import ZIP
+from builder.base.paths import WORK
+
+ZIP = WORK / "dist" / "classify.zip"
 
 _BUILDING = (
     *("python", "model", "labels", "locale", "background", "mean", "std", "layout"),
@@ -282,19 +284,19 @@ def exported(options: argparse.Namespace) -> Path:
 
 
 def _writable(option: str, path: Path, given: str | None, instead: str) -> None:
-    kind = files.kind_of(path)
+    kind = files.describe_path(path)
     if given is not None and (not given or given.endswith(("/", os.sep)) or path.name == ""):
         raise UsageError(f"{option}: expected the path of a file, found {given!r}")
     if kind not in ("", "file"):
         raise UsageError(
             f"{option}: expected a file, found the {kind} {path}", "choose another path"
         )
-    folder = next(each for each in path.absolute().parents if files.kind_of(each))
+    folder = next(each for each in path.absolute().parents if files.describe_path(each))
     try:
         with tempfile.TemporaryFile(dir=os.path.realpath(folder)):
             pass
     except OSError as error:
-        raise files.cannot_write(path, error, instead) from error
+        raise files.write_error(path, error, instead) from error
 
 
 def pythons(options: argparse.Namespace, default: str) -> tuple[str, ...]:
@@ -303,13 +305,13 @@ def pythons(options: argparse.Namespace, default: str) -> tuple[str, ...]:
     Raises:
         UsageError: one is not supported, or they do not go with the other options.
     """
-    from builder.base import data
+    from builder.artifact import platform
 
     exact = re.fullmatch(r"python:(\d+\.\d+)", options.kind or "")  # an old "python:3" is any
     kind_python = exact[1] if exact else ""
     wanted = kind_python or default if options.python is None else options.python
     found = tuple(dict.fromkeys(each.strip() for each in wanted.split(",")))
-    supported = data.pythons()
+    supported = platform.pythons()
     for python in found:
         if python not in supported:
             short = re.match(r"(?:python:?)?(\d+\.\d+)", python)
@@ -332,7 +334,7 @@ def execution_env(options: argparse.Namespace) -> str:
     Raises:
         UsageError: it is not said, or no image of the kind is known.
     """
-    from builder.base import data
+    from builder.artifact import platform
 
     if not options.precompiled:
         return ""
@@ -344,9 +346,11 @@ def execution_env(options: argparse.Namespace) -> str:
             "for example --kind python:3.11; for another deployment than Apache's image, "
             "--execution-env with its OW_EXECUTION_ENV",
         )
-    found = data.execution_env(options.kind)
+    found = platform.execution_env(options.kind)
     if not found:
-        kinds = ", ".join(kind for kind in data.platform()["kinds"] if data.execution_env(kind))
+        kinds = ", ".join(
+            kind for kind in platform.table()["kinds"] if platform.execution_env(kind)
+        )
         raise UsageError(
             f"--kind: expected one of {kinds}, found {options.kind}",
             "a precompiled zip must name its image's OW_EXECUTION_ENV: for another deployment pass "
@@ -413,27 +417,27 @@ def _numbers(options: argparse.Namespace) -> None:
 
 
 def _paths(options: argparse.Namespace) -> None:
-    if options.labels is not None and files.kind_of(options.labels) != "file":
+    if options.labels is not None and files.describe_path(options.labels) != "file":
         raise UsageError(
             "--labels: expected a file with a class name per line, JSON or CSV, found "
             + _what_is_at(options.labels)
         )
     if options.sources is not None and not options.sources.is_dir():
         raise UsageError(f"--sources: expected a folder, found {_what_is_at(options.sources)}")
-    if options.work is not None and files.kind_of(options.work) not in (
+    if options.work is not None and files.describe_path(options.work) not in (
         *("", "folder", "link to a folder"),
     ):
         raise UsageError(f"--work: expected a folder, found {_what_is_at(options.work)}")
-    if options.check is not None and files.kind_of(options.check) != "file":
+    if options.check is not None and files.describe_path(options.check) != "file":
         raise UsageError(f"--check: expected a zip, found {_what_is_at(options.check)}")
 
 
 def _model(wanted: str) -> None:
-    from builder.base import data
+    from builder.model import known_models
 
-    known = list(data.catalogue())
-    if wanted not in known and files.kind_of(Path(wanted)) != "file":
-        found = repr(wanted) if not files.kind_of(Path(wanted)) else _what_is_at(Path(wanted))
+    known = list(known_models())
+    if wanted not in known and files.describe_path(Path(wanted)) != "file":
+        found = repr(wanted) if not files.describe_path(Path(wanted)) else _what_is_at(Path(wanted))
         raise UsageError(
             f"--model: expected one of {', '.join(known)} or a .tflite file, found {found}",
             "check the name; a path is taken from the current folder",
@@ -441,7 +445,7 @@ def _model(wanted: str) -> None:
 
 
 def _what_is_at(path: Path) -> str:
-    kind = files.kind_of(path)
+    kind = files.describe_path(path)
     return f"the {kind} {path}" if kind else f"nothing at {path}"
 
 
@@ -459,7 +463,7 @@ def _refuse(options: argparse.Namespace, names: Iterable[str], other: str) -> No
 def _readable() -> bool:
     """Whether this Python can read TOML; else all is looked at in the tool's environment."""
     try:
-        from builder.base import data
+        from builder.artifact import platform
     except ImportError:
         return False
-    return bool(data.platform())
+    return bool(platform.table())

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from builder.artifact import platform
 from builder.artifact.audit import Audit
 from builder.artifact.plan import File
-from builder.base import data
 from builder.base.console import Console
 
 PLANNED = 8
@@ -33,7 +33,7 @@ def show_audit(report: Audit, console: Console) -> None:
     ]
     rows.append(("total", str(total[0]), f"{total[1]:,}", f"{report.bytes:,}", "100.0 %"))
     console.table("Bytes", ("part", "files", "unpacked", "in the zip", "share"), rows)
-    limit = data.zip_limit()
+    limit = platform.zip_limit()
     console.text(
         f"{report.bytes / 2**20:.2f} of {limit / 2**20:.0f} MiB used "
         f"({100 * report.bytes / limit:.0f} %): OpenWhisk takes 48 MiB of base64"
@@ -162,7 +162,7 @@ def as_values(
         "ok": report.ok,
         "zip": report.path,
         "bytes": report.bytes,
-        "limit": data.zip_limit(),
+        "limit": platform.zip_limit(),
         "sha256": report.sha256,
         "python": report.pythons,
         "bytecode": report.bytecode,

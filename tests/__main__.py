@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 
 from builder.base import files
-from builder.base.environments import environment
+from builder.base.environments import ensure_environment
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
-from builder.base.variables import NO_CODE_FILES, neutral
+from builder.base.variables import NO_BYTECODE, neutral_variables
 
 TEMPORARY = Path(tempfile.gettempdir(), "classify-tests")
 """Beside it is a folder for what a run writes elsewhere than where pytest says, and leaves."""
@@ -25,18 +25,18 @@ MOST = 4
 def main(arguments: list[str]) -> int:
     """Prepare the environment and run pytest in it; returns its exit status."""
     try:
-        python = environment("tests", ROOT / "tests" / "requirements.txt")
-        with files.scratch(TEMPORARY) as folder:
+        python = ensure_environment("tests", ROOT / "tests" / "requirements.txt")
+        with files.temporary_folder(TEMPORARY) as folder:
             # What failed tests wrote stays where pytest keeps it.
             places = {"TMPDIR": str(folder), "PYTEST_DEBUG_TEMPROOT": str(TEMPORARY.parent)}
             # A thousand processes that import the same: Python keeps what it compiled of it.
-            ours = {name: value for name, value in os.environ.items() if name != NO_CODE_FILES}
+            ours = {name: value for name, value in os.environ.items() if name != NO_BYTECODE}
             # Nothing here multiplies matrices: the threads that numpy starts for it only spin.
             single = {"OPENBLAS_NUM_THREADS": "1"}
             return subprocess.call(
                 [str(python), "-m", "pytest", *side_by_side(arguments), *arguments],
                 cwd=ROOT,
-                env={**neutral(ours), **places, **single},
+                env={**neutral_variables(ours), **places, **single},
             )
     except BuildError as error:
         print(f"error: {error}\n  {error.hint}", file=sys.stderr)

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from builder import build
-from builder.artifact import actionloop
-from builder.base import cpython, data, environments, files
+from builder.artifact import actionloop, platform
+from builder.base import cpython, environments, files
+from builder.base.archive import DEFLATED
 from builder.base.console import Console
-from builder.base.environments import environment
-from builder.base.paths import DEFLATED, ROOT
+from builder.base.environments import ensure_environment
+from builder.base.paths import ROOT
 from builder.model.preprocessing import Normalization
 from builder.model.resolve import Said
 from builder.packages import DEFAULT_OPTIONS, compiled
@@ -29,7 +30,7 @@ from tests.support.pictures import plain as plain
 
 SHARED = ROOT.parent / "shared"
 MOBILENET = SHARED / "model" / "mobilenet_v1_1.0_224_quant.tflite"
-PYTHONS = data.pythons()
+PYTHONS = platform.pythons()
 HERE = build.default_python()
 EACH_PYTHON = [
     pytest.param(python, marks=() if python == HERE else pytest.mark.thorough) for python in PYTHONS
@@ -223,12 +224,15 @@ def seed(folder: Path) -> Path:
     Made anew it takes pip some twenty seconds, each time.
     """
     requirements = ROOT / "builder" / "requirements.txt"
-    environment("tools", requirements)
-    home = environments.home_of("tools", requirements, folder=folder)
+    ensure_environment("tools", requirements)
+    home = environments.environment_folder("tools", requirements, folder=folder)
     shutil.copytree(
-        environments.home_of("tools", requirements), home, symlinks=True, copy_function=linked
+        environments.environment_folder("tools", requirements),
+        home,
+        symlinks=True,
+        copy_function=linked,
     )
-    python = environment("tools", requirements, folder=folder, say=pytest.fail)
+    python = ensure_environment("tools", requirements, folder=folder, notify=pytest.fail)
     assert python.is_relative_to(home)
     return python
 
@@ -287,7 +291,7 @@ def at_hand(pythons: Iterable[str] = (HERE,)) -> str:
 
 def interpreter(python: str = HERE) -> str:
     """Path of a CPython; skips where there is none."""
-    found = cpython.find(python)
+    found = cpython.find_python(python)
     if found is None:
         pytest.skip(f"no Python {python} on this machine")
     return found.path

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from action.bootstrap import PackedZip
-from builder.base.environments import environment
+from builder.base.environments import ensure_environment
 from builder.base.errors import BuildError
 from builder.base.paths import BUILD, ROOT
-from builder.base.variables import neutral
+from builder.base.variables import neutral_variables
 
 SECONDS = 2.0
 MEGABYTES = 128
@@ -57,11 +57,12 @@ def main() -> int:
     try:
         if importlib.util.find_spec("atheris"):
             return _prepare(arguments)
-        python = environment("fuzz", ROOT / "tools" / "fuzz.txt")
+        python = ensure_environment("fuzz", ROOT / "tools" / "fuzz.txt")
     except BuildError as error:
         print(f"error: {error}\n  {error.hint}", file=sys.stderr)
         return 1
-    return subprocess.call([str(python), "-m", "tools.fuzz", *arguments], cwd=ROOT, env=neutral())
+    command = [str(python), "-m", "tools.fuzz", *arguments]
+    return subprocess.call(command, cwd=ROOT, env=neutral_variables())
 
 
 def _prepare(arguments: list[str]) -> int:

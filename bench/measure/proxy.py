@@ -16,10 +16,10 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder.base import data
+from builder.artifact import platform
 
 MB = 1e6
-_MS: dict[str, float] = data.platform()["proxy"]
+_MS: dict[str, float] = platform.table()["proxy"]
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,14 @@ from typing import TypeVar
 
 from bench import results
 from builder import build
-from builder.artifact import actionloop
-from builder.base import cpython, data
+from builder.artifact import actionloop, platform
+from builder.base import cpython
 from builder.base.archive import read_zip
 from builder.base.console import Console
-from builder.base.cpython import Interpreter
-from builder.base.environments import environment
+from builder.base.cpython import PythonExecutable
+from builder.base.environments import ensure_environment
 from builder.base.errors import BuildError
-from builder.base.files import replacing
+from builder.base.files import atomic_write
 from builder.base.paths import BUILD, ENVIRONMENTS
 from builder.model.resolve import Model, Said
 
@@ -109,7 +109,7 @@ def pack(folder: Path, archive: Path) -> None:
 
 def extend(packed: Path, files: dict[str, bytes], archive: Path) -> None:
     """Make a copy of a zip with more files in it, of which `exec` can be executed."""
-    with replacing(archive) as part:
+    with atomic_write(archive) as part:
         shutil.copyfile(packed, part)
         with zipfile.ZipFile(part, "a") as zipped:
             for name, content in files.items():
@@ -151,9 +151,9 @@ def line(picture: bytes, details: bool = False) -> bytes:
     return json.dumps({"value": params}).encode()
 
 
-def interpreter() -> Interpreter:
+def interpreter() -> PythonExecutable:
     """The CPython that runs the peers; raises BuildError if there is none."""
-    python = cpython.find(PYTHON)
+    python = cpython.find_python(PYTHON)
     if python is None or not python.runs_zips:
         raise BuildError(
             f"expected Python {PYTHON} on linux-x86_64, found none", "install it, then run again"
@@ -192,7 +192,7 @@ def ours(
         requantize=requantize,
         provider=provider,
         optimize=optimize,
-        execution_env=data.execution_env(KIND) if precompiled else "",
+        execution_env=platform.execution_env(KIND) if precompiled else "",
         smoke=False,
         keep=False,
     )
@@ -209,13 +209,13 @@ def hello(precompiled: bool = False) -> Peer:
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     output = FOLDER / ("hello-precompiled.zip" if precompiled else "hello.zip")
-    with replacing(output) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_write(output) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
         if precompiled:
             archive.writestr("main__.py", HELLO)
             start = zipfile.ZipInfo("exec")
             start.external_attr = 0o100755 << 16
             archive.writestr(start, "#!/usr/local/bin/python\n" + actionloop.LAUNCHER)
-            archive.writestr("exec.env", data.execution_env(KIND))
+            archive.writestr("exec.env", platform.execution_env(KIND))
         else:
             archive.writestr("__main__.py", HELLO)
     name = "hello, precompiled" if precompiled else HELLO_WORLD
@@ -224,4 +224,4 @@ def hello(precompiled: bool = False) -> Peer:
 
 def image() -> str:
     """The peers' CPython as the stock image has it: with virtualenv, without what a zip brings."""
-    return str(environment("image", HERE / "image.txt", interpreter().path))
+    return str(ensure_environment("image", HERE / "image.txt", interpreter().path))

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder.base import data
+from builder.base.toml import read_toml
 
 SIZES = (128, 256, 512, 1024)
 """Memory that an action may be given, in MB, of the sizes that all of the platforms have."""
@@ -84,7 +84,7 @@ NUMBERS = {
 
 def presets() -> dict[str, Prices]:
     """The platforms of prices.toml, by their names there."""
-    tables = data.read(Path(__file__).parents[1] / "prices.toml")
+    tables = read_toml(Path(__file__).parents[1] / "prices.toml")
     return {name: Prices(**values) for name, values in tables.items()}
 
 

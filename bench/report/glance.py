@@ -14,7 +14,7 @@ from bench.peers.peer import HELLO_WORLD, OURS, PRECOMPILED
 from bench.report import markdown as text
 from bench.report.figures import PIP, at_a_glance, charted, figure
 from bench.results import Run
-from builder.base import data
+from builder.base.toml import read_toml
 
 ARTICLE = "TensorFlow.js, 2018"
 ROWS = {
@@ -95,7 +95,7 @@ def draw(run: Run, folder: Path) -> list[Path]:
 
 
 def _panels(run: Run) -> list[Panel]:
-    article = data.read(Path(__file__).parents[1] / "article.toml")
+    article = read_toml(Path(__file__).parents[1] / "article.toml")
 
     def values(key: str, scale: float, published: float) -> dict[str, float]:
         measured = {name: figure(run, key, name) for name in ROWS}

@@ -14,7 +14,7 @@ from bench import results
 from bench.report import markdown as text
 from bench.report.figures import charted, deployable, without_variants
 from bench.report.style import COLOURS, GREY
-from builder.base import data
+from builder.artifact import platform
 
 
 def draw(run: results.Run, folder: Path) -> list[Path]:
@@ -164,7 +164,7 @@ def sizes(
             axes.barh(position + offset, value / 1e6, 0.36, color=colour)
             label = f"{value / 1e6:.1f} MB{behind}"
             _behind(axes, label, value / 1e6, position + offset, size=9)
-    limit = data.zip_limit()
+    limit = platform.zip_limit()
     axes.axvline(limit / 1e6, color=COLOURS[2], linestyle="--", zorder=2)
     widest = max(limit, *(max(each.zip, each.unpacked) for each in rows.values()))
     axes.set_xlim(0, 1.2 * widest / 1e6)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.base.errors import SmokeError
-from builder.base.files import tail
+from builder.base.files import last_lines
 
 TIMEOUT_SECONDS = 60.0
 
@@ -115,7 +115,7 @@ class RunningAction:
             stdin.write(line + b"\n")
             stdin.flush()
         except BrokenPipeError:
-            raise SmokeError(f"the action died\n{tail(self.log())}") from None
+            raise SmokeError(f"the action died\n{last_lines(self.log())}") from None
         return self._read()
 
     def log(self) -> str:
@@ -143,20 +143,22 @@ class RunningAction:
             while b"\n" not in self._buffer:
                 if not ready.select(max(0.0, deadline - time.monotonic())):
                     self._process.kill()
-                    raise SmokeError(f"no answer in {TIMEOUT_SECONDS:.0f} s\n{tail(self.log())}")
+                    raise SmokeError(
+                        f"no answer in {TIMEOUT_SECONDS:.0f} s\n{last_lines(self.log())}"
+                    )
                 chunk = self._answers.read(1 << 16)
                 if not chunk:
                     self._process.wait(5)
                     raise SmokeError(
                         f"the action died (exit status {self._process.returncode})\n"
-                        f"{tail(self.log())}"
+                        f"{last_lines(self.log())}"
                     )
                 self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
         try:
             return json.loads(line)
         except ValueError as error:
-            raise SmokeError(f"the answer is no JSON: {error}\n{tail(self.log())}") from error
+            raise SmokeError(f"the answer is no JSON: {error}\n{last_lines(self.log())}") from error
 
 
 def unpack_zip(archive: Path, folder: Path) -> None:

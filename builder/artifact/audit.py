@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from builder.artifact import action_files, elf, modules
+from builder.artifact import action_files, elf, modules, platform
 from builder.artifact.contents import FIRST, MODEL_SETTINGS
 from builder.artifact.provenance import LICENCES, MANIFEST, SBOM, SCHEMA
-from builder.base import archive, data
+from builder.base import archive
 from builder.base.archive import DATE, MODE, PACKED
 from builder.base.errors import BuildError
 
@@ -119,7 +119,7 @@ def audit_zip(path: Path) -> Audit:
     report.bytecode = manifest["bytecode"]
     report.execution_env = manifest["executionEnv"]
     report.memory = manifest["memory"]
-    known = [python for python in report.pythons if python in data.pythons()]
+    known = [python for python in report.pythons if python in platform.pythons()]
     report.card = _card(files)
     for title, look in (
         ("size", lambda: _size(len(content))),
@@ -195,7 +195,7 @@ def _expect(found: Any, types: dict[str, type]) -> None:
 
 
 def _size(size: int) -> Problems:
-    limit = data.zip_limit()
+    limit = platform.zip_limit()
     if size > limit:
         yield f"expected at most {limit} bytes (48 MiB as base64), found {size}"
     return f"{size} of {limit} bytes"
@@ -270,7 +270,7 @@ def _against_manifest(files: dict[str, bytes], manifest: dict[str, Any]) -> Prob
         yield f"{name}: not in the manifest"
     if LICENCES not in files:
         yield f"no {LICENCES}"
-    supported = data.pythons()
+    supported = platform.pythons()
     for python in manifest["python"]:
         if python not in supported:
             yield f"expected Python {', '.join(supported)}, found {python}"
@@ -313,7 +313,7 @@ def _entry_point(
 
 
 def _code_files(files: dict[str, bytes], pythons: list[str]) -> Problems:
-    magics = {python: data.platform()["kinds"][f"python:{python}"]["magic"] for python in pythons}
+    magics = {python: platform.table()["kinds"][f"python:{python}"]["magic"] for python in pythons}
     total = 0
     compiled = False
     for python in pythons:
@@ -394,10 +394,10 @@ def _loads(
     """Whether the runtime of `python` can load a library; notes the newest versions it needs."""
     if library.machine != "EM_X86_64":
         yield f"expected x86_64, found {library.machine}"
-    system = set(data.platform()["libraries"]["system"])
+    system = set(platform.table()["libraries"]["system"])
     for name in sorted(library.needed - system - beside):
         yield f"needs {name}, which neither the zip nor the runtime has"
-    ceilings = data.platform()["kinds"][f"python:{python}"]["symbols"]
+    ceilings = platform.table()["kinds"][f"python:{python}"]["symbols"]
     for version in sorted(library.versions):
         family, _, number = version.partition("_")
         if family not in ceilings or not number[:1].isdigit():
@@ -410,7 +410,7 @@ def _loads(
 
 def _built_well(library: elf.SharedLibrary) -> Iterator[str]:
     """The gates for what is compiled here, as opposed to taken from a wheel."""
-    compiled = set(data.platform()["libraries"]["compiled"])
+    compiled = set(platform.table()["libraries"]["compiled"])
     for name in sorted(library.needed - compiled):
         yield f"needs {name}: expected no more than {', '.join(sorted(compiled))}"
     for name in sorted(name for name in library.exports if not name.startswith("PyInit_")):

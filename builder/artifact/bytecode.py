@@ -8,14 +8,17 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.base.cpython import Interpreter
+from builder.base.cpython import PythonExecutable
 from builder.base.errors import BuildError
-from builder.base.files import kept
-from builder.base.paths import BUILDER, CODES
+from builder.base.files import cached
+from builder.base.paths import BUILD, BUILDER
+
+# Byte-compiled modules: most builds change none.
+CODES = BUILD / "codes"
 
 
 def compile_modules(
-    interpreter: Interpreter, files: Sequence[tuple[Path, str]]
+    interpreter: PythonExecutable, files: Sequence[tuple[Path, str]]
 ) -> dict[str, bytes]:
     """Byte-compile (source, its name in tracebacks); returns the code file of each name.
 
@@ -29,12 +32,14 @@ def compile_modules(
     for source, shown in files:
         made_of += [shown, hashlib.sha256(source.read_bytes()).hexdigest()]
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
-    codes = io.BytesIO(kept(CODES / digest, lambda: _run_script(interpreter, files, script)))
+    codes = io.BytesIO(cached(CODES / digest, lambda: _run_script(interpreter, files, script)))
     lengths = (int.from_bytes(codes.read(4), "little") for _ in files)
     return {shown: codes.read(length) for (_, shown), length in zip(files, lengths, strict=True)}
 
 
-def _run_script(interpreter: Interpreter, files: Sequence[tuple[Path, str]], script: str) -> bytes:
+def _run_script(
+    interpreter: PythonExecutable, files: Sequence[tuple[Path, str]], script: str
+) -> bytes:
     """What the script writes."""
     work = [[str(source), shown] for source, shown in files]
     with tempfile.TemporaryDirectory() as empty:

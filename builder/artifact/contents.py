@@ -8,7 +8,7 @@ from builder.artifact import action_files, modules, provenance
 from builder.artifact.bytecode import compile_modules
 from builder.artifact.sbom import sbom
 from builder.base.archive import Entry
-from builder.base.cpython import Interpreter
+from builder.base.cpython import PythonExecutable
 from builder.model.resolve import Model
 from builder.packages import INTERPRETERS, Runtime
 
@@ -44,7 +44,7 @@ class PythonRuntime:
     """
 
     runtime: Runtime
-    interpreter: Interpreter | None
+    interpreter: PythonExecutable | None
 
 
 def collect_entries(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from builder.base import data
+from builder.artifact import platform
 from builder.base.archive import Entry, deflated
 
 MB = 1e6
@@ -68,7 +68,7 @@ def cost(entry: Entry, size: int, zipped: int, inflates: bool) -> float:
         zipped: bytes of it in the zip.
         inflates: whether it is deflated there.
     """
-    proxy = data.platform()["proxy"]
+    proxy = platform.table()["proxy"]
     ms = zipped * (proxy["body"] + proxy["json"] + proxy["base64"])
     if entry.outside:  # the proxy unpacks it
         ms += size * (proxy["write"] + inflates * proxy["inflate"])

@@ -10,7 +10,7 @@ from typing import Any
 
 from builder.artifact.actionloop import start_action
 from builder.base.errors import SmokeError
-from builder.base.files import tail
+from builder.base.files import last_lines
 from builder.base.paths import SAMPLE as SAMPLE
 
 
@@ -43,7 +43,7 @@ def run_smoke_test(archive: Path, interpreter: str, sample: Path, expected: str)
     for number, answer in enumerate(answers, 1):
         which = f"activation {number} of {len(answers)}"
         if not isinstance(answer, dict) or "error" in answer or not answer.get("results"):
-            raise SmokeError(f"{which}: the sample picture got {_brief(answer)}\n{tail(log)}")
+            raise SmokeError(f"{which}: the sample picture got {_brief(answer)}\n{last_lines(log)}")
         found = answer["results"][0]
         if expected and found.get("wordnetId") != expected:
             raise SmokeError(f"{which}: the sample picture must be {expected}, found {found}")

@@ -20,9 +20,11 @@ from typing import cast
 
 import deflate
 
-from builder.base.files import kept
-from builder.base.paths import DEFLATED
+from builder.base.files import cached
+from builder.base.paths import BUILD
 
+# Large files, deflated: most builds change none.
+DEFLATED = BUILD / "deflated"
 PACKED = "packed.zip"
 DATE = (1980, 1, 1, 0, 0, 0)
 MODE = 0o644
@@ -128,7 +130,7 @@ def deflated(content: bytes) -> bytes:
     if len(content) < _KEEP_FROM:
         return _deflated(content)
     path = DEFLATED / f"{hashlib.sha256(content).hexdigest()}-{_COMPRESSOR}"
-    return kept(path, lambda: _compress(content))
+    return cached(path, lambda: _compress(content))
 
 
 @lru_cache(512)  # asked for when it is planned, and when it is written, twice

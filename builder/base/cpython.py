@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from builder.base.variables import neutral
+from builder.base.variables import neutral_variables
 
 _PROBE = (
     "import json, sys, platform, sysconfig; print(json.dumps([platform.python_implementation(), "
@@ -19,7 +19,7 @@ _PROBE = (
 
 
 @dataclass(frozen=True)
-class Interpreter:
+class PythonExecutable:
     """A CPython that runs here."""
 
     path: str
@@ -33,7 +33,7 @@ class Interpreter:
 
 
 @cache
-def find(version: str) -> Interpreter | None:
+def find_python(version: str) -> PythonExecutable | None:
     """A CPython `version` ("3.11"): the running one, on PATH, from pyenv or uv; None if none."""
     for candidate in _candidates(version):
         found = _probe(candidate)
@@ -55,11 +55,11 @@ def _candidates(version: str) -> Iterator[str]:
             yield from sorted(str(p) for p in folder.glob(f"{pattern}/bin/python{version}"))
 
 
-def _probe(path: str) -> Interpreter | None:
+def _probe(path: str) -> PythonExecutable | None:
     try:
         done = subprocess.run(
             [path, "-I", "-S", "-c", _PROBE],
-            env=neutral(),
+            env=neutral_variables(),
             capture_output=True,
             text=True,
             timeout=20,
@@ -68,4 +68,4 @@ def _probe(path: str) -> Interpreter | None:
         kind, executable, full_version, platform = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
-    return Interpreter(executable, full_version, platform) if kind == "CPython" else None
+    return PythonExecutable(executable, full_version, platform) if kind == "CPython" else None

@@ -21,8 +21,8 @@ import truststore
 from builder.base import files
 from builder.base.console import Advance, Console
 from builder.base.errors import DownloadError
-from builder.base.files import sha256_of, tail
-from builder.base.variables import for_pip
+from builder.base.files import last_lines, sha256_of
+from builder.base.variables import pip_variables
 
 ATTEMPTS = 4
 TIMEOUT_SECONDS = (8, 20)
@@ -34,7 +34,7 @@ truststore.inject_into_ssl()
 
 
 @dataclass(frozen=True)
-class Package:
+class IndexFile:
     """A file of the package index: `name==version` and the one file of it that is wanted."""
 
     name: str
@@ -47,7 +47,7 @@ class _Stop(Exception):
     """The address will not deliver, however often it is asked."""
 
 
-def fetch(
+def download_file(
     urls: Sequence[str], sha256: str, target: Path, console: Console, pause: float = 1.0
 ) -> Path:
     """Have the file with this sha256 at `target`, from the first address that delivers it.
@@ -67,12 +67,12 @@ def fetch(
     """
     if not re.fullmatch(r"[0-9a-f]{64}", sha256):
         raise ValueError(f"a download needs a sha256 of 64 hex digits, found {sha256!r}")
-    if files.is_there(target):
+    if files.file_exists(target):
         if sha256_of(target) == sha256:
             return target
         console.note(f"{target.name} is not the pinned file: fetching it again")
     reasons = []
-    with files.replacing(target) as part:
+    with files.atomic_write(target) as part:
         for url in urls:
             reason = _from(url, sha256, part, console, pause)
             if not reason:
@@ -155,8 +155,8 @@ def _brief(error: requests.RequestException) -> str:
     return shorten(first, 200, placeholder=" ...") if first else type(error).__name__
 
 
-def from_index(
-    packages: Sequence[Package],
+def download_from_index(
+    packages: Sequence[IndexFile],
     folder: Path,
     console: Console,
     python: str = "",
@@ -185,7 +185,7 @@ def from_index(
     with files.lock(folder / "pip", f"fetching {names}", console.note):
         missing = _missing(packages, folder)  # another process may have fetched some
         if missing:
-            with files.scratch(folder / "pip") as scratch:
+            with files.temporary_folder(folder / "pip") as scratch:
                 _pip_download(missing, scratch, console, python, platforms)
                 for package in missing:
                     got = scratch / package.file
@@ -198,18 +198,18 @@ def from_index(
     return paths
 
 
-def _missing(packages: Sequence[Package], folder: Path) -> list[Package]:
+def _missing(packages: Sequence[IndexFile], folder: Path) -> list[IndexFile]:
     """The packages whose file is not in `folder`, or is another one than the pinned."""
     return [
         package
         for package in packages
-        if not files.is_there(folder / package.file)
+        if not files.file_exists(folder / package.file)
         or sha256_of(folder / package.file) != package.sha256
     ]
 
 
 def _pip_download(
-    packages: Sequence[Package],
+    packages: Sequence[IndexFile],
     scratch: Path,
     console: Console,
     python: str,
@@ -232,7 +232,7 @@ def _pip_download(
     command += ["--dest", str(scratch), "-r", str(wanted)]
     with subprocess.Popen(
         command,
-        env=for_pip(pip, scratch),
+        env=pip_variables(pip, scratch),
         cwd=scratch,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -246,7 +246,8 @@ def _pip_download(
         names = ", ".join(package.name for package in packages)
         errors = [line for line in log if line.startswith(("ERROR", "error"))] or log
         raise DownloadError(
-            f"the package index did not deliver {names}:\n" + indent(tail("\n".join(errors)), "  "),
+            f"the package index did not deliver {names}:\n"
+            + indent(last_lines("\n".join(errors)), "  "),
             "check the network and pip's settings (pip config list), then run this again",
         )
 

@@ -23,15 +23,15 @@ from pathlib import Path
 
 from builder.base import files
 from builder.base.errors import BuildError
-from builder.base.files import Say
+from builder.base.files import Notify
 from builder.base.paths import ENVIRONMENTS, ROOT
-from builder.base.variables import for_pip, neutral, without_pip_settings
+from builder.base.variables import neutral_variables, pip_variables, without_pip_settings
 
 MINIMUM = (3, 10)
 READY = "ready"
 """The file that marks an environment as whole."""
 
-BASE: str = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+BASE_PYTHON: str = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 """The running interpreter, or, in a virtual environment, the one that it was made with."""
 
 _FORM = 2
@@ -52,23 +52,21 @@ for name in sorted(sys.argv[1:], key=lambda name: name != "setuptools"):  # else
 """
 
 
-def _print(text: str) -> None:
+def print_progress(text: str) -> None:
+    """Print a line of progress on standard error."""
     print(text, file=sys.stderr, flush=True)
 
-
-SAY: Say = _print
-"""Prints a line of progress on standard error."""
 
 # Names the environment, and the checkout, that a process was started in.
 _ENTERED = "CLASSIFY_ENVIRONMENT"
 
 
-def environment(
+def ensure_environment(
     name: str,
     requirements: Path,
-    base: str = BASE,
+    base: str = BASE_PYTHON,
     folder: Path = ENVIRONMENTS,
-    say: Say = SAY,
+    notify: Notify = print_progress,
 ) -> Path:
     """The interpreter of the environment that holds `requirements`; makes it if it is not there.
 
@@ -78,7 +76,7 @@ def environment(
             `.in` file that it was made from.
         base: the interpreter to make it with.
         folder: where environments are kept.
-        say: told what is going on.
+        notify: told what is going on.
 
     Raises:
         BuildError: this Python is too old, has no venv or pip, pip failed, or the folder cannot be
@@ -89,31 +87,33 @@ def environment(
             "expected Python {}.{} or newer, found {}.{}".format(*MINIMUM, *sys.version_info),
             "run this command with a newer interpreter, for example python3.11",
         )
-    home = home_of(name, requirements, base, folder)
+    home = environment_folder(name, requirements, base, folder)
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if _is_ready(home, python):
         return python
-    with files.lock(home, f"preparing {home.name}", say):
+    with files.lock(home, f"preparing {home.name}", notify):
         if _is_ready(home, python):  # the one that we waited for made it
             return python
-        say(f"preparing {home.name} (once; from {requirements.name}) ...")
+        notify(f"preparing {home.name} (once; from {requirements.name}) ...")
         try:
             files.remove(home)
             home.mkdir()
             has_pip = _pinned_pip(requirements) is not None
-            pip = _create(home, python, os.path.realpath(base), has_pip, say)
-            installed = _install(pip, requirements, python, say)
-            _try_imports(python, sorted(installed & _asked_for(requirements)), home, say)
+            pip = _create(home, python, os.path.realpath(base), has_pip, notify)
+            installed = _install(pip, requirements, python, notify)
+            _try_imports(python, sorted(installed & _asked_for(requirements)), home, notify)
             (home / READY).touch()
         except BaseException as error:
             shutil.rmtree(home, ignore_errors=True)
             if isinstance(error, OSError):
-                raise files.cannot_write(home, error) from error
+                raise files.write_error(home, error) from error
             raise
     return python
 
 
-def home_of(name: str, requirements: Path, base: str = BASE, folder: Path = ENVIRONMENTS) -> Path:
+def environment_folder(
+    name: str, requirements: Path, base: str = BASE_PYTHON, folder: Path = ENVIRONMENTS
+) -> Path:
     """The folder of an environment, whether it is there or not; arguments as `environment` has."""
     return folder / f"{name}-{_key(requirements, base, folder)}"
 
@@ -147,7 +147,7 @@ def reexec(
     return subprocess.run([str(python), *command], env=marked).returncode
 
 
-def not_ready(python: Path) -> None:
+def invalidate(python: Path) -> None:
     """Have the environment of this interpreter made anew the next time that it is asked for."""
     (python.parent.parent / READY).unlink(missing_ok=True)
 
@@ -156,7 +156,7 @@ def _is_ready(home: Path, python: Path) -> bool:
     return (home / READY).exists() and python.exists()
 
 
-def _create(home: Path, python: Path, base: str, has_pip: bool, say: Say) -> list[str]:
+def _create(home: Path, python: Path, base: str, has_pip: bool, notify: Notify) -> list[str]:
     """Make the environment and return the command of a pip that installs into it.
 
     An environment that gets a pip with its requirements needs no other before: the interpreter's
@@ -164,7 +164,7 @@ def _create(home: Path, python: Path, base: str, has_pip: bool, say: Say) -> lis
     """
     # The user's own packages may hold a pip: so the second is asked for without -I.
     pips = [[base, "-I", "-m", "pip"], [sys.executable, "-m", "pip"]]
-    with _seconds("making a virtual environment", say):
+    with _seconds("making a virtual environment", notify):
         if has_pip and _bare(home, base, pips[0])[0]:
             return [*pips[0], "--python", str(python)]
         made = _run([base, "-I", "-m", "venv", "--clear", str(home)], home)
@@ -177,7 +177,7 @@ def _create(home: Path, python: Path, base: str, has_pip: bool, say: Say) -> lis
     version = "{}.{}".format(*sys.version_info)
     raise BuildError(
         f"this Python ({base}) cannot make a virtual environment with pip:\n"
-        + files.tail(made.stdout or said, 6),
+        + files.last_lines(made.stdout or said, 6),
         f"install its venv module (Debian, Ubuntu: apt install python{version}-venv)",
     )
 
@@ -200,7 +200,7 @@ def _version(pip: subprocess.CompletedProcess[str]) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def _install(pip: Sequence[str], requirements: Path, python: Path, say: Say) -> set[str]:
+def _install(pip: Sequence[str], requirements: Path, python: Path, notify: Notify) -> set[str]:
     """Install all of a requirements file; returns the names of what was taken.
 
     A newer pip that is in it comes first, and installs the rest: an old one takes thrice the time.
@@ -211,10 +211,10 @@ def _install(pip: Sequence[str], requirements: Path, python: Path, say: Say) -> 
     if its and (int(its[1]), int(its[2])) > version:
         alone = home / requirements.name
         alone.write_text(its[0], "utf-8")
-        names = _install_all(pip, alone, home, say)
+        names = _install_all(pip, alone, home, notify)
         alone.unlink()
         pip = [str(python), "-I", "-m", "pip"]
-    return names | _install_all(pip, requirements, home, say)
+    return names | _install_all(pip, requirements, home, notify)
 
 
 def _pinned_pip(requirements: Path) -> re.Match[str] | None:
@@ -223,7 +223,7 @@ def _pinned_pip(requirements: Path) -> re.Match[str] | None:
     return re.search(r"^pip==(\d+)\.(\d+).*?(?=^\S|\Z)", text, re.M | re.S)
 
 
-def _install_all(pip: Sequence[str], requirements: Path, home: Path, say: Say) -> set[str]:
+def _install_all(pip: Sequence[str], requirements: Path, home: Path, notify: Notify) -> set[str]:
     """Install a requirements file with this pip; returns the names of what it took."""
     command = [*pip, "install", "--no-input", "--disable-pip-version-check", "--no-deps"]
     command += ["--require-hashes", "--no-warn-script-location", "--progress-bar", "off"]
@@ -231,10 +231,10 @@ def _install_all(pip: Sequence[str], requirements: Path, home: Path, say: Say) -
     output: list[str] = []
     names: set[str] = set()
     with (
-        _seconds("fetching packages", say) as doing,
+        _seconds("fetching packages", notify) as doing,
         subprocess.Popen(
             [*command, "-r", str(requirements)],
-            env=for_pip(pip, home),
+            env=pip_variables(pip, home),
             cwd=home,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -253,23 +253,23 @@ def _install_all(pip: Sequence[str], requirements: Path, home: Path, say: Say) -
                 doing(f"installing {len(names)} package" + "s" * (len(names) != 1))
     if process.returncode:
         raise BuildError(
-            f"pip could not install {requirements.name}:\n{files.tail(''.join(output))}",
+            f"pip could not install {requirements.name}:\n{files.last_lines(''.join(output))}",
             "check the network and pip's settings (pip config list), then run this again",
         )
     return names
 
 
-def _try_imports(python: Path, names: Sequence[str], home: Path, say: Say) -> None:
+def _try_imports(python: Path, names: Sequence[str], home: Path, notify: Notify) -> None:
     """Import packages, from the environment and nowhere else.
 
     Raises:
         BuildError: something is not there, or does not import.
     """
-    with _seconds("trying what was installed", say):
+    with _seconds("trying what was installed", notify):
         done = _run([str(python), "-I", "-c", _IMPORT_ALL, *names], home)
     if done.returncode:
         raise BuildError(
-            f"what pip installed does not work:\n{files.tail(done.stdout)}",
+            f"what pip installed does not work:\n{files.last_lines(done.stdout)}",
             "check pip's settings (pip config list) and the disk, then run this again",
         )
 
@@ -290,12 +290,12 @@ def _asked_for(requirements: Path) -> set[str]:
 
 
 @contextmanager
-def _seconds(title: str, say: Say) -> Iterator[Say]:
+def _seconds(title: str, notify: Notify) -> Iterator[Notify]:
     """Say what is going on, and again while it lasts; what is yielded takes a new title.
 
     On a terminal one line counts the seconds; elsewhere there is a new line every five.
     """
-    drawn = say is SAY and sys.stderr.isatty()
+    drawn = notify is print_progress and sys.stderr.isatty()
     every = 0.5 if drawn else 5.0
     began = time.monotonic()
     over = threading.Event()
@@ -305,7 +305,7 @@ def _seconds(title: str, say: Say) -> Iterator[Say]:
             began + 1 < time.monotonic()
         )
         if not drawn:
-            say(text)
+            notify(text)
             return
         words = text if len(text) < shutil.get_terminal_size().columns else "    working"
         print(f"\r\x1b[K{words}", end="", file=sys.stderr, flush=True)
@@ -340,7 +340,7 @@ def _run(
     try:
         return subprocess.run(
             command,
-            env=neutral() if variables is None else variables,
+            env=neutral_variables() if variables is None else variables,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

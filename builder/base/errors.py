@@ -35,7 +35,7 @@ class SmokeError(BuildError):
     """The finished zip did not answer as it should."""
 
 
-def exit_status(work: Callable[[], int], stopped: str = "stopped") -> int:
+def run_main(work: Callable[[], int], stopped: str = "stopped") -> int:
     """What a command line exits with: what `work` returns; 1 if it failed, 130 on Ctrl-C.
 
     An error goes to stderr with its hint.

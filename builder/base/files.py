@@ -34,10 +34,10 @@ _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _DIGEST = 32
 """Bytes of a sha256."""
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
-def cannot_write(path: Path, error: OSError, instead: str = "--work DIR") -> BuildError:
+def write_error(path: Path, error: OSError, instead: str = "--work DIR") -> BuildError:
     """The error for a path that could not be written; `instead` is the option that moves it."""
     where = f"or choose another place with {instead}"
     if error.errno in _FULL:
@@ -56,7 +56,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def kind_of(path: Path) -> str:
+def describe_path(path: Path) -> str:
     """What is at a path: "" if nothing, "file" (or a link to one), else in words what it is."""
     try:
         mode = path.stat().st_mode
@@ -74,13 +74,13 @@ def kind_of(path: Path) -> str:
     return f"link to a {kind}" if path.is_symlink() and kind != "file" else kind
 
 
-def is_there(path: Path) -> bool:
+def file_exists(path: Path) -> bool:
     """Whether a file is there that may be read, and may be replaced by a new one.
 
     Raises:
         BuildError: something else is there: a folder, a device, a link to nothing.
     """
-    kind = kind_of(path)
+    kind = describe_path(path)
     if kind not in ("", "file"):
         raise BuildError(
             f"cannot write {path}: expected a file or nothing there, found a {kind}",
@@ -102,7 +102,7 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def replacing(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
+def atomic_write(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
     """An empty file to write to; it takes `target`'s place when the block ends well, else it goes.
 
     A link at `target` stays, and what it leads to is replaced.
@@ -110,7 +110,7 @@ def replacing(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
     Raises:
         BuildError: it cannot be written, or something is there that is no file.
     """
-    is_there(target)
+    file_exists(target)
     final = Path(os.path.realpath(target))
     part = Path(tempfile.mktemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
     descriptor = -1
@@ -120,17 +120,17 @@ def replacing(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
             _sweep(final)
             descriptor = _created(part)
         except OSError as error:
-            raise cannot_write(target, error, instead) from error
+            raise write_error(target, error, instead) from error
         with _written(target, instead):
             yield part
-        is_there(target)  # it may have been put there meanwhile
+        file_exists(target)  # it may have been put there meanwhile
         if sys.platform == "win32":  # where what is open cannot be moved
             os.close(descriptor)
             descriptor = -1
         try:
             part.replace(final)
         except OSError as error:
-            raise cannot_write(target, error, instead) from error
+            raise write_error(target, error, instead) from error
     finally:
         with suppress(OSError):
             part.unlink()
@@ -139,7 +139,7 @@ def replacing(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
 
 
 @contextmanager
-def scratch(target: Path) -> Iterator[Path]:
+def temporary_folder(target: Path) -> Iterator[Path]:
     """An empty folder beside `target` to work in; it goes when the block ends.
 
     Raises:
@@ -156,7 +156,7 @@ def scratch(target: Path) -> Iterator[Path]:
                 descriptor = os.open(folder, os.O_RDONLY)
                 _take(descriptor, True, lambda text: None)
         except OSError as error:
-            raise cannot_write(target, error) from error
+            raise write_error(target, error) from error
         with _written(target, "--work DIR"):
             yield folder
     finally:
@@ -165,7 +165,7 @@ def scratch(target: Path) -> Iterator[Path]:
             os.close(descriptor)
 
 
-def kept(path: Path, make: Callable[[], bytes]) -> bytes:
+def cached(path: Path, make: Callable[[], bytes]) -> bytes:
     """What `make` gives, from the file that an earlier call left; made anew if that is not whole.
 
     The file has the content's sha256 before it.
@@ -173,18 +173,18 @@ def kept(path: Path, make: Callable[[], bytes]) -> bytes:
     Raises:
         BuildError: the file cannot be written, or something is there that is no file.
     """
-    if is_there(path):
+    if file_exists(path):
         whole = path.read_bytes()
         digest, content = whole[:_DIGEST], whole[_DIGEST:]
         if hashlib.sha256(content).digest() == digest:
             return content
     content = make()
-    with replacing(path) as part:
+    with atomic_write(path) as part:
         part.write_bytes(hashlib.sha256(content).digest() + content)
     return content
 
 
-def put(folder: Path, target: Path) -> None:
+def move_into_place(folder: Path, target: Path) -> None:
     """Move a finished folder to `target`, in the place of what is there.
 
     Raises:
@@ -199,7 +199,7 @@ def put(folder: Path, target: Path) -> None:
 
 
 @contextmanager
-def lock(target: Path, doing: str, say: Say, inherited: bool = False) -> Iterator[None]:
+def lock(target: Path, doing: str, say: Notify, inherited: bool = False) -> Iterator[None]:
     """Hold the lock for making `target`; waits while another process holds it, and says so.
 
     Args:
@@ -230,7 +230,7 @@ def lock(target: Path, doing: str, say: Say, inherited: bool = False) -> Iterato
     except OSError as error:
         if descriptor >= 0:
             os.close(descriptor)
-        raise cannot_write(target, error) from error
+        raise write_error(target, error) from error
     try:
         yield
     finally:
@@ -247,10 +247,10 @@ def _written(target: Path, instead: str) -> Iterator[None]:
     except OSError as error:
         if error.errno not in _WRITING:
             raise
-        raise cannot_write(target, error, instead) from error
+        raise write_error(target, error, instead) from error
 
 
-def tail(text: str, lines: int = 15) -> str:
+def last_lines(text: str, lines: int = 15) -> str:
     """The last lines of a program's output, whole ones, and each but once."""
     last: list[str] = []
     for line in reversed(text.strip().splitlines()):
@@ -299,7 +299,7 @@ def _escaped(name: str) -> str:
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
-def _take(descriptor: int, wait: bool, say: Say) -> bool:
+def _take(descriptor: int, wait: bool, say: Notify) -> bool:
     """Lock an open file; False if another process has it and we shall not wait."""
     try:
         if sys.platform == "win32":

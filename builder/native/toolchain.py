@@ -38,7 +38,7 @@ class Toolchain:
     @cached_property
     def python(self) -> Path:
         """The interpreter of the tools' environment, which is made if it is not there."""
-        return environments.environment("tools", REQUIREMENTS, folder=self.builder.folder)
+        return environments.ensure_environment("tools", REQUIREMENTS, folder=self.builder.folder)
 
     @cached_property
     def compiler(self) -> str:

@@ -22,8 +22,8 @@ from builder.base import cpython, files
 from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.base.paths import BUILD, BUILDER, COMPILED, ROOT
-from builder.base.processes import logged
-from builder.base.variables import for_pip, neutral
+from builder.base.processes import run_logged
+from builder.base.variables import neutral_variables, pip_variables
 from builder.native.recipe import digest
 from builder.packages import (
     COMPILED_PACKAGES,
@@ -97,7 +97,8 @@ def container(python: str, options: RuntimeOptions, console: Console) -> Runtime
     if options.sources:
         command += ["--build-context", f"sources={options.sources.resolve()}"]
     command += [*options.engine_arguments, "--output", "type=local,dest={out}", str(ROOT)]
-    made = _run(command, neutral(), f"compiling in a container ({engine})", target, console)
+    title = f"compiling in a container ({engine})"
+    made = _run(command, neutral_variables(), title, target, console)
     return _runtime(python, target, f"compiled with {engine}" if made else BEFORE)
 
 
@@ -109,7 +110,7 @@ def local(python: str, options: RuntimeOptions, console: Console) -> Runtime:
     """
     if is_cached(python, options):
         return load(python, options)
-    interpreter = cpython.find(python)
+    interpreter = cpython.find_python(python)
     if (sys.platform, platform.machine()) != ("linux", "x86_64") or not shutil.which("apt-get"):
         raise BuildError(
             "--runtime local: expected a Debian-like Linux on x86_64, found "
@@ -126,7 +127,7 @@ def local(python: str, options: RuntimeOptions, console: Console) -> Runtime:
     command += ["--out", "{out}", "--python", interpreter.path, "--ops", options.ops]
     if options.sources:
         command += ["--sources", str(options.sources.resolve())]
-    settings = for_pip([sys.executable, "-I", "-m", "pip"], ROOT)
+    settings = pip_variables([sys.executable, "-I", "-m", "pip"], ROOT)
     made = _run(command, settings, "compiling on this machine", target, console, ROOT)
     return _runtime(python, target, "compiled on this machine" if made else BEFORE)
 
@@ -192,12 +193,12 @@ def store(
     """
     target = cache_folder(python, options)
     lock = files.lock(target, "unpacking compiled packages", console.note)
-    with lock, files.scratch(target) as part:
+    with lock, files.temporary_folder(target) as part:
         for name, content in {**contents, ORIGIN: f"{origin}\n".encode()}.items():
             path = part / "runtime" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        files.put(part / "runtime", target)
+        files.move_into_place(part / "runtime", target)
 
 
 def _is_whole(target: Path) -> bool:
@@ -220,13 +221,13 @@ def _run(
     with files.lock(target, title, console.note):
         if _is_whole(target):
             return False
-        with files.scratch(target) as out:
+        with files.temporary_folder(target) as out:
             console.note(f"{title}: this takes 5 to 20 minutes the first time; the log is {log}")
             log.unlink(missing_ok=True)
             full = [word.replace("{out}", str(out)) for word in command]
-            logged(full, title, log, _progress(console), cwd, env)
+            run_logged(full, title, log, _progress(console), cwd, env)
             console.status("")
-            files.put(out / target.name, target)
+            files.move_into_place(out / target.name, target)
     return True
 
 

@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from builder.base import data
 from builder.base.paths import BUILDER
+from builder.base.toml import read_toml
 
 TABLE = Path(__file__).with_name("operator_versions.toml")
 OPS = BUILDER / "native" / "tflite" / "runtime" / "ops.cc"
@@ -30,7 +30,7 @@ _MOST = 30
 @cache
 def table() -> dict[str, Any]:
     """Return operator_versions.toml: version and operators of each interpreter."""
-    return data.read(TABLE)
+    return read_toml(TABLE)
 
 
 def of_wheels() -> dict[str, int]:

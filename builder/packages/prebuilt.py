@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import json
 import zipfile
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urldefrag
 
-from builder.base import data
 from builder.base.archive import Entry, write_zip
 from builder.base.console import Console
-from builder.base.download import fetch
+from builder.base.download import download_file
 from builder.base.errors import BuildError
-from builder.base.files import replacing, sha256_of
+from builder.base.files import atomic_write, sha256_of
 from builder.base.paths import DOWNLOADS
+from builder.base.toml import read_toml
 from builder.packages import Runtime, RuntimeOptions, compiled
 
 SCHEMA = 1
@@ -29,6 +30,12 @@ FACTS = "runtime.json"
 """In the file: schema, Python, operators and the recipe's key."""
 
 _HOW = "or compile the same (--runtime container, --runtime local), or take --runtime wheels"
+
+
+@cache
+def published() -> dict[str, Any]:
+    """Return the compiled packages that a release has published, per Python: `prebuilt.toml`."""
+    return read_toml(Path(__file__).with_name("prebuilt.toml"))
 
 
 def export(python: str, options: RuntimeOptions, target: Path, console: Console) -> str:
@@ -60,7 +67,7 @@ def export(python: str, options: RuntimeOptions, target: Path, console: Console)
         for path in folder.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and path.name != compiled.ORIGIN
     ]
-    with replacing(target) as part, console.progress(target.name) as advance:
+    with atomic_write(target) as part, console.progress(target.name) as advance:
         write_zip(entries, lambda entry: True, part, advance)
     return sha256_of(target)
 
@@ -71,7 +78,7 @@ def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
     Raises:
         BuildError: there is none, it is another recipe's, or not what was pinned.
     """
-    pin = data.prebuilt().get(python, {}) if options.ops == "classifier" else {}
+    pin = published().get(python, {}) if options.ops == "classifier" else {}
     source = options.prebuilt or (f"{pin['url']}#sha256={pin['sha256']}" if pin else "")
     if not source:
         raise BuildError(
@@ -111,7 +118,7 @@ def _have(source: str, console: Console) -> tuple[Path, str]:
             "the release's SHA256SUMS has it; nothing is downloaded that is not pinned",
         )
     target = DOWNLOADS / f"{sha256[:12]}-{PurePosixPath(url).name or 'runtime.zip'}"
-    return fetch([url], sha256, target, console), f"prebuilt, from {url} (sha256 {sha256})"
+    return download_file([url], sha256, target, console), f"prebuilt, from {url} (sha256 {sha256})"
 
 
 def _contents(archive: Path, python: str, options: RuntimeOptions) -> dict[str, bytes]:

@@ -4,15 +4,15 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import Any
 
-from builder.base import data
 from builder.base.paths import BUILDER
+from builder.base.toml import read_toml
 
 PRUNE = BUILDER / "packages" / "prune.toml"
 
 
 def select(package: str, names: Iterable[str]) -> list[str]:
     """The paths that `prune.toml` leaves of a package; all if it says nothing of it."""
-    return apply(data.read(PRUNE).get(package, {"keep": [], "drop": []}), names)
+    return apply(read_toml(PRUNE).get(package, {"keep": [], "drop": []}), names)
 
 
 def apply(rules: dict[str, Any], names: Iterable[str]) -> list[str]:

@@ -3,14 +3,26 @@
 import hashlib
 import json
 import zipfile
+from functools import cache
 from pathlib import Path
+from typing import Any
 
-from builder.base import data, files
+from builder.base import files
 from builder.base.console import Console
-from builder.base.download import Package, from_index
+from builder.base.download import IndexFile, download_from_index
 from builder.base.errors import DownloadError
-from builder.base.paths import DOWNLOADS, RUNTIMES
+from builder.base.paths import BUILD, DOWNLOADS
+from builder.base.toml import read_toml
 from builder.packages import Component, Runtime, RuntimeOptions, operator_versions, prune
+
+# Unpacked wheels, per Python version.
+RUNTIMES = BUILD / "runtimes"
+
+
+@cache
+def read_pins() -> dict[str, Any]:
+    """Return versions, files and sha256 of the wheels: `pins.toml`."""
+    return read_toml(Path(__file__).with_name("pins.toml"))
 
 
 def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
@@ -21,11 +33,12 @@ def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
     """
     packages = pinned(python)
     folder = RUNTIMES / f"wheels-{python}-{_key(packages)}"
-    wheels = from_index(packages, DOWNLOADS, console, python, data.pins()["wheels"]["platforms"])
+    platforms = read_pins()["wheels"]["platforms"]
+    wheels = download_from_index(packages, DOWNLOADS, console, python, platforms)
     index = folder / "owner.json"
     with files.lock(folder, f"unpacking the wheels for Python {python}", console.note):
         if not index.exists():
-            with files.scratch(folder) as fresh:
+            with files.temporary_folder(folder) as fresh:
                 owner = {
                     path: package.name
                     for package, wheel in zip(packages, wheels, strict=True)
@@ -33,7 +46,7 @@ def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
                 }
                 text = json.dumps(owner, indent=0, sort_keys=True)
                 (fresh / index.name).write_text(text, "utf-8")
-                files.put(fresh, folder)
+                files.move_into_place(fresh, folder)
     owner = json.loads(index.read_text("utf-8"))
     components = tuple(
         _component(package, wheel) for package, wheel in zip(packages, wheels, strict=True)
@@ -61,15 +74,15 @@ def unpack(wheel: Path, folder: Path, package: str) -> list[str]:
     return taken
 
 
-def pinned(python: str) -> list[Package]:
+def pinned(python: str) -> list[IndexFile]:
     """The wheels of `pins.toml` for a Python version."""
     return [
-        Package(package["name"], **package["files"][python])
-        for package in data.pins()["wheels"]["package"]
+        IndexFile(package["name"], **package["files"][python])
+        for package in read_pins()["wheels"]["package"]
     ]
 
 
-def _key(packages: list[Package]) -> str:
+def _key(packages: list[IndexFile]) -> str:
     """A hash of what decides which files are there: the wheels, the lists, the code."""
     total = hashlib.sha256(repr([package.sha256 for package in packages]).encode())
     for path in (prune.PRUNE, Path(prune.__file__), Path(__file__)):
@@ -77,8 +90,8 @@ def _key(packages: list[Package]) -> str:
     return total.hexdigest()[:12]
 
 
-def _component(package: Package, wheel: Path) -> Component:
-    pin = next(entry for entry in data.pins()["wheels"]["package"] if entry["name"] == package.name)
+def _component(package: IndexFile, wheel: Path) -> Component:
+    pin = next(entry for entry in read_pins()["wheels"]["package"] if entry["name"] == package.name)
     with zipfile.ZipFile(wheel) as archive:
         texts = tuple(
             (f"{package.name}: {name.partition('.dist-info/')[2]}", archive.read(name).decode())

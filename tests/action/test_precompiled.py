@@ -62,7 +62,7 @@ def test_what_unzip_makes_of_it(precompiled_path: Path, tmp_path: Path) -> None:
 
 
 def test_another_python_than_it_was_built_for(precompiled_path: Path) -> None:
-    other = next((v for v in PYTHONS if v != HERE and cpython.find(v)), None)
+    other = next((v for v in PYTHONS if v != HERE and cpython.find_python(v)), None)
     if other is None:
         pytest.skip("no second Python on this machine")
     with actionloop.start_action(precompiled_path, interpreter(other)) as running:

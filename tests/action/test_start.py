@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from builder.artifact import actionloop, modules
+from builder.artifact.platform import execution_env
 from builder.artifact.smoke import SAMPLE
-from builder.base.data import execution_env
 from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.conftest import base64_of, interpreter
 

@@ -28,7 +28,7 @@ PYTHON = "3.11"
 @pytest.mark.thorough
 def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: str) -> None:
     python = PYTHON
-    found = cpython.find(python)
+    found = cpython.find_python(python)
     if found is None:
         pytest.skip(f"no Python {python} on this machine")
     chosen = resolve.resolve_model(imagenet_model, NOTHING, console)

@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder import build
-from builder.artifact import actionloop, modules
+from builder.artifact import actionloop, modules, platform
 from builder.artifact.smoke import SAMPLE
-from builder.base import cpython, data
+from builder.base import cpython
 from builder.base.archive import read_zip
 from builder.base.console import Console
 from builder.base.errors import BuildError
@@ -197,7 +197,7 @@ def test_two_pythons_in_one_zip(
     with pytest.raises(BuildError, match="expected at most 37748736 bytes") as caught:
         make_zip(",".join(two), imagenet_model, provider="wheels")
     assert "one zip for each" in caught.value.hint
-    monkeypatch.setitem(data.platform()["limits"], "zip_bytes", 10**8)
+    monkeypatch.setitem(platform.table()["limits"], "zip_bytes", 10**8)
     archive = make_zip(",".join(two), imagenet_model, provider="wheels")
     for python in two:
         with actionloop.start_action(archive, interpreter(python)) as running:
@@ -217,7 +217,7 @@ def test_with_site_packages_and_a_full_environment(zip_path: Path) -> None:
 
 
 def test_another_python_than_it_was_built_for(zip_path: Path) -> None:
-    other = next((v for v in PYTHONS if v != HERE and cpython.find(v)), None)
+    other = next((v for v in PYTHONS if v != HERE and cpython.find_python(v)), None)
     if other is None:
         pytest.skip("no second Python on this machine")
     with actionloop.start_action(zip_path, interpreter(other)) as running:

@@ -13,9 +13,11 @@ import pytest
 
 from bench import guard, machine
 from bench.peers import peer as peers
-from builder.base import data
+from builder.artifact import platform
 from builder.base.console import Console
 from builder.base.errors import BuildError
+from builder.base.toml import read_toml
+from builder.model import known_models
 from builder.packages import DEFAULT_OPTIONS, wheels
 from tests.conftest import interpreter
 
@@ -75,13 +77,13 @@ def test_against_the_limit(name: str, found: float, ok: bool, low: bool) -> None
 
 
 def test_the_limits_are_complete() -> None:
-    limits = data.read(guard.LIMITS)
+    limits = read_toml(guard.LIMITS)
     tolerance = limits.pop("tolerance")
     assert tolerance.keys() == COMPILED
     for allowed in tolerance.values():
         assert allowed.keys() <= {"more", "share"} and len(allowed) == 1
         assert all(value >= 0 for value in allowed.values())
-    assert limits.keys() == data.catalogue().keys()
+    assert limits.keys() == known_models().keys()
     for model in limits.values():
         assert model.keys() == {"compiled", "wheels"}
         for source, baseline in model.items():
@@ -92,11 +94,11 @@ def test_the_limits_are_complete() -> None:
                 assert {*ratios} == {"avx2", "avx512"}
                 assert all(0 < ratio < 1 for ratio in ratios.values())
             assert all(value > 1 for value in baseline.values())
-            assert baseline["zip_bytes"] < data.zip_limit()
+            assert baseline["zip_bytes"] < platform.zip_limit()
 
 
 def test_which_limits() -> None:
-    limits = data.read(guard.LIMITS)
+    limits = read_toml(guard.LIMITS)
     found = guard.baselines(limits, "mobilenet_v1_1.0_224_quant", "compiled")
     assert found.keys() == COMPILED
     assert found != guard.baselines(limits, "efficientnet_lite0", "compiled")
@@ -113,7 +115,7 @@ def test_one_file_more_is_found(archive: Path, tmp_path: Path) -> None:
     after = guard.sizes(copy)
     assert after["unpacked_bytes"] == before["unpacked_bytes"] + 10_000
     assert after["zip_bytes"] > before["zip_bytes"] + 10_000
-    checks = guard.compare(after, before, data.read(guard.LIMITS)["tolerance"])
+    checks = guard.compare(after, before, read_toml(guard.LIMITS)["tolerance"])
     assert [check.name for check in checks if not check.ok] == ["files"]
 
 
@@ -126,7 +128,7 @@ def test_more_imports_are_found(archive: Path, tmp_path: Path) -> None:
     assert {*guard.imports(one, python)} - {*before} == {"extra"}
     many = guard.imports(planted(archive, tmp_path, {}, "import xml.dom.minidom\n"), python)
     found, baseline = {"imports": float(len(many))}, {"imports": float(len(before))}
-    [check] = guard.compare(found, baseline, data.read(guard.LIMITS)["tolerance"])
+    [check] = guard.compare(found, baseline, read_toml(guard.LIMITS)["tolerance"])
     assert not check.ok
 
 
@@ -142,7 +144,7 @@ def test_a_slower_warm_path_is_found(archive: Path, imagenet_model: str, tmp_pat
     again = "\n_once = main\n\ndef main(params):\n    return [_once(params) for _ in range(4)][0]\n"
     slower = planted(archive, tmp_path, {}, again)
     found = guard.warm_ratio(slower, interpreter(peers.PYTHON), packages, enough=float("inf"))
-    limits = data.read(guard.LIMITS)
+    limits = read_toml(guard.LIMITS)
     baseline = guard.baselines(limits, Path(imagenet_model).stem, "wheels")
     [check] = guard.compare({"warm_ratio": found}, baseline, limits["tolerance"])
     assert not check.ok, check

@@ -17,9 +17,8 @@ from PIL import Image
 from bench.peers import peer as peers
 from bench.peers import pip
 from bench.peers.peer import Peer
-from builder.artifact import actionloop
+from builder.artifact import actionloop, platform
 from builder.artifact.smoke import SAMPLE
-from builder.base import data
 from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.model import resolve
@@ -124,7 +123,7 @@ def test_holds_what_is_pinned(name: str, made: dict[str, Peer]) -> None:
 @pytest.mark.thorough
 def test_sizes(made: dict[str, Peer]) -> None:
     size = {name: peer.archive.stat().st_size for name, peer in made.items()}
-    assert size.pop("tflite-runtime") < data.zip_limit() < min(size.values())
+    assert size.pop("tflite-runtime") < platform.zip_limit() < min(size.values())
 
 
 @pytest.mark.thorough

@@ -11,7 +11,7 @@ import pytest
 
 from bench import stored
 from bench.results import Run, Size, Warm
-from builder.base.environments import environment
+from builder.base.environments import ensure_environment
 from builder.base.paths import ROOT
 from tests.support.runs import AVX2, VNNI, empty
 
@@ -46,7 +46,7 @@ def put(run: Run, path: Path) -> Path:
 
 def publish(checkout: Path, *runs: Path) -> subprocess.CompletedProcess[str]:
     """`python -m bench --from RUNS --publish` there, in the environment that is here."""
-    python = environment("bench", ROOT / "bench" / "requirements.txt")
+    python = ensure_environment("bench", ROOT / "bench" / "requirements.txt")
     command = [str(python), "-m", "bench", "--publish", "--output", str(checkout / "elsewhere")]
     return subprocess.run(
         [*command, "--from", *map(str, runs)],
@@ -95,7 +95,7 @@ def test_what_ended_early_is_kept_and_not_published(checkout: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("part", [("--only", "size"), ("--peers", "this zip")])
 def test_a_part_is_not_published(checkout: Path, part: tuple[str, str]) -> None:
-    python = environment("bench", ROOT / "bench" / "requirements.txt")
+    python = ensure_environment("bench", ROOT / "bench" / "requirements.txt")
     done = subprocess.run(
         [str(python), "-m", "bench", "--publish", *part],
         cwd=checkout,

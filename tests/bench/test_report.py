@@ -33,7 +33,7 @@ from bench.results import (
     UnderQuota,
     Warm,
 )
-from builder.base.environments import environment
+from builder.base.environments import ensure_environment
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
 from tests.support.runs import AVX2, empty
@@ -385,7 +385,7 @@ print(*glance.draw(run, Path(sys.argv[2])), *plots.draw(run, Path(sys.argv[2])),
 
 def drawn(run: Run, folder: Path) -> list[Path]:
     """The plots, drawn in the environment of `python -m bench`."""
-    python = environment("bench", ROOT / "bench" / "requirements.txt")
+    python = ensure_environment("bench", ROOT / "bench" / "requirements.txt")
     folder.mkdir(exist_ok=True)
     stored.path(run, folder).write_text(stored.text(run))
     command = [str(python), "-W", "error", "-c", DRAW, str(stored.path(run, folder)), str(folder)]

@@ -281,7 +281,7 @@ def test_before_any_build(bare: Path) -> None:
 
 
 def test_built_for_another_python(built: Path) -> None:
-    other = next((v for v in PYTHONS if v != HERE and cpython.find(v)), None)
+    other = next((v for v in PYTHONS if v != HERE and cpython.find_python(v)), None)
     if other is None:
         pytest.skip("no second Python on this machine")
     done = subprocess.run(

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from builder import build, options
-from builder.base import cpython, data
+from builder.artifact import platform
+from builder.base import cpython
 from builder.base.errors import UsageError
 from builder.base.paths import ROOT
 from tests.builder.base.test_files import KINDS as SPECIAL
@@ -190,7 +191,7 @@ def test_the_checkout_is_found_without_python_looking_there(tmp_path: Path) -> N
 
 
 def test_the_default_kind_exists(monkeypatch: pytest.MonkeyPatch) -> None:
-    stock = data.with_images()
+    stock = platform.pythons_with_image()
     assert stock == ["3.10", "3.11", "3.12"]
     for running, here, wanted in (
         ((3, 12), ["3.12", "3.11"], "3.12"),
@@ -199,7 +200,9 @@ def test_the_default_kind_exists(monkeypatch: pytest.MonkeyPatch) -> None:
         ((3, 14), ["3.14"], "3.11"),
     ):
         monkeypatch.setattr(sys, "version_info", (*running, 0, "final", 0))
-        monkeypatch.setattr(cpython, "find", lambda python, here=here: python in here or None)
+        monkeypatch.setattr(
+            cpython, "find_python", lambda python, here=here: python in here or None
+        )
         assert build.default_python() == wanted
 
 

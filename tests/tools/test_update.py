@@ -22,9 +22,9 @@ from typing import Any
 
 import pytest
 
-from builder.base import data
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
+from builder.base.toml import read_toml
 from builder.native import debian
 
 IMAGE = """\
@@ -359,7 +359,7 @@ def test_an_update_writes_the_pins(checkout: Checkout) -> None:
     made = newer(checkout)
     done = checkout.update()
     assert done.returncode == 0, done.stdout + done.stderr
-    pins = data.read(checkout.pins)
+    pins = read_toml(checkout.pins)
     file = "pillow-1.0.10.tar.gz"
     wanted = {"version": "1.0.10", "file": file, "sha256": made[file]}
     assert pins["pillow"]["files"]["3.11"] == wanted
@@ -371,7 +371,7 @@ def test_an_update_writes_the_pins(checkout: Checkout) -> None:
     text = checkout.pins.read_text()
     assert "[pillow]  # pictures\n" in text
     assert text.count("# kept") == 1
-    [package] = data.read(checkout.wheels)["wheels"]["package"]
+    [package] = read_toml(checkout.wheels)["wheels"]["package"]
     assert made[package["files"]["3.11"]["file"]] == package["files"]["3.11"]["sha256"]
     locked = (checkout.folder / "tests" / "tool.txt").read_text()
     assert "thetool==1.1" in locked
@@ -386,7 +386,7 @@ def test_one_package_to_one_version(checkout: Checkout) -> None:
     before = contents(checkout)
     done = checkout.update("zlib", "1.3.2")
     assert done.returncode == 0, done.stdout + done.stderr
-    pins = data.read(checkout.pins)
+    pins = read_toml(checkout.pins)
     assert pins["zlib"]["debian"] == {"suite": "sid", "version": "1:1.3.2-1"}
     after = contents(checkout)
     assert [path for path in after if after[path] != before[path]] == [checkout.pins]
@@ -401,7 +401,7 @@ def test_a_version_that_is_not_for_every_python(checkout: Checkout) -> None:
     done = checkout.update("pillow", "1.0.10")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "stays: there is no 1.0.10 for it" in done.stdout
-    files = data.read(checkout.pins)["pillow"]["files"]
+    files = read_toml(checkout.pins)["pillow"]["files"]
     assert {python: entry["version"] for python, entry in files.items()} == {
         "3.10": "1.0.0",
         "3.11": "1.0.10",
@@ -454,7 +454,7 @@ def test_a_patch_that_no_longer_applies(checkout: Checkout) -> None:
     done = checkout.update()
     assert done.returncode == 1
     assert "height.patch: Hunk #1 of src/PIL/Image.py fails at line 11" in done.stdout
-    pins = data.read(checkout.pins)
+    pins = read_toml(checkout.pins)
     assert pins["pillow"]["files"]["3.11"]["version"] == "1.0.0"
     assert pins["zlib"]["debian"]["version"] == "1:1.3.10-1"
 
@@ -464,7 +464,7 @@ def test_a_file_that_is_no_archive(checkout: Checkout) -> None:
     done = checkout.update("zlib")
     assert done.returncode == 1
     assert "zlib_1.3.2.orig.tar.gz: cannot be unpacked" in done.stdout
-    assert data.read(checkout.pins)["zlib"]["debian"]["version"] == "1:1.3.1-1"
+    assert read_toml(checkout.pins)["zlib"]["debian"]["version"] == "1:1.3.1-1"
 
 
 def test_a_rule_that_no_longer_holds(checkout: Checkout) -> None:
@@ -472,7 +472,7 @@ def test_a_rule_that_no_longer_holds(checkout: Checkout) -> None:
     done = checkout.update("pillow")
     assert done.returncode == 1
     assert "Image.py: expected imports of logging, found none" in done.stdout
-    assert data.read(checkout.pins)["pillow"]["files"]["3.11"]["version"] == "1.0.0"
+    assert read_toml(checkout.pins)["pillow"]["files"]["3.11"]["version"] == "1.0.0"
 
 
 def test_a_module_that_is_gone(checkout: Checkout) -> None:

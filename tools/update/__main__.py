@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from textwrap import indent
 
-from builder.base.environments import environment
-from builder.base.errors import BuildError, exit_status
+from builder.base.environments import ensure_environment
+from builder.base.errors import BuildError, run_main
 from builder.base.paths import BUILD, BUILDER, ROOT
 
 TYPE_CHECKING = False
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
     if options.version and options.package == REQUIREMENTS:
         usage.error(f"{REQUIREMENTS}: expected no version")
     if os.environ.get(INSIDE) != str(BUILDER):
-        python = environment("update", HERE / "requirements.txt")
+        python = ensure_environment("update", HERE / "requirements.txt")
         command = [str(python), "-m", "tools.update", *arguments]
         sys.stdout.flush()
         return subprocess.run(
@@ -189,4 +189,4 @@ def _row(where: str, name: str, old: str, new: str, state: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(exit_status(lambda: main(sys.argv[1:])))
+    sys.exit(run_main(lambda: main(sys.argv[1:])))

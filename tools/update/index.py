@@ -22,7 +22,7 @@ from packaging.version import Version
 from builder.base.errors import BuildError
 from builder.base.files import sha256_of
 from builder.base.paths import ROOT
-from builder.base.variables import for_pip
+from builder.base.variables import pip_variables
 
 JSON = "application/vnd.pypi.simple.v1+json"
 TIMEOUT_SECONDS = (8, 60)
@@ -55,7 +55,7 @@ class Index:
     """Answers what the index has; each package is asked for once."""
 
     def __init__(self) -> None:
-        settings = for_pip([sys.executable, "-I", "-m", "pip"], ROOT)
+        settings = pip_variables([sys.executable, "-I", "-m", "pip"], ROOT)
         self._url = (settings.get("PIP_INDEX_URL") or _pips_own()).rstrip("/")
         self._session = requests.Session()
         if certificates := settings.get("PIP_CERT"):

@@ -14,9 +14,9 @@ from typing import Any
 import tomlkit
 from packaging.version import InvalidVersion, Version
 
-from builder.base import data
 from builder.base.errors import BuildError
 from builder.base.paths import BUILDER
+from builder.base.toml import read_toml
 from builder.native.debian import Archive
 from builder.native.pins import PACKAGES, upstream
 from builder.native.steps import HERE
@@ -69,7 +69,7 @@ def pinned() -> list[Pinned]:
 def _sources() -> Iterator[Pinned]:
     for folder in PACKAGES:
         path = HERE / folder / "pins.toml"
-        for name, table in data.read(path).items():
+        for name, table in read_toml(path).items():
             hold = table.get("hold", "")
             for python, entry in table.get("files", {}).items():
                 where = (name, "files", python)
@@ -80,7 +80,7 @@ def _sources() -> Iterator[Pinned]:
 
 
 def _wheels() -> Iterator[Pinned]:
-    for number, table in enumerate(data.read(WHEELS)["wheels"]["package"]):
+    for number, table in enumerate(read_toml(WHEELS)["wheels"]["package"]):
         for python, entry in table["files"].items():
             where: tuple[str | int, ...] = ("wheels", "package", number, "files", python)
             hold = table.get("hold", "")
@@ -104,14 +104,14 @@ def find(pin: Pinned, index: Index, archive: Archive, wanted: str = "") -> None:
         NotThere: nothing is to be had, or not that version.
         BuildError: nobody answers.
     """
-    if "debian" in _table(data.read(pin.path), pin.where):
+    if "debian" in _table(read_toml(pin.path), pin.where):
         _from_debian(pin, archive, wanted)
     else:
         _from_index(pin, index, wanted)
 
 
 def _from_index(pin: Pinned, index: Index, wanted: str) -> None:
-    platforms = data.read(WHEELS)["wheels"]["platforms"]
+    platforms = read_toml(WHEELS)["wheels"]["platforms"]
     files = [file for file in index.files(pin.name) if _is_for(file, pin, platforms)]
     if wanted:
         files = [file for file in files if file.version == _version(wanted)]
@@ -129,7 +129,7 @@ def _from_index(pin: Pinned, index: Index, wanted: str) -> None:
 
 def _is_for(file: File, pin: Pinned, platforms: list[str]) -> bool:
     """Whether a file of the index can take a pin's place."""
-    table = _table(data.read(pin.path), pin.where)
+    table = _table(read_toml(pin.path), pin.where)
     if pin.python and pin.python not in file.python:
         return False
     if not table["file"].endswith(".whl"):

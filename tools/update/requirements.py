@@ -18,9 +18,9 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from builder.base.errors import BuildError
-from builder.base.files import tail
+from builder.base.files import last_lines
 from builder.base.paths import ROOT
-from builder.base.variables import for_pip
+from builder.base.variables import pip_variables
 
 
 class NoSolution(BuildError):
@@ -88,13 +88,13 @@ def newest(source: Path, packages: Sequence[str] = ()) -> str:
         done = subprocess.run(command, cwd=ROOT, env=_environment(), capture_output=True, text=True)
         if done.returncode:
             kind = NoSolution if "No solution found" in done.stderr else BuildError
-            raise kind(f"{source.relative_to(ROOT)}:\n{tail(done.stderr)}")
+            raise kind(f"{source.relative_to(ROOT)}:\n{last_lines(done.stderr)}")
         return target.read_text("utf-8")
 
 
 def _environment() -> dict[str, str]:
     """For uv: the index and the certificates of pip."""
-    settings = for_pip([sys.executable, "-I", "-m", "pip"], ROOT)
+    settings = pip_variables([sys.executable, "-I", "-m", "pip"], ROOT)
     env = {name: value for name, value in settings.items() if not name.startswith("PIP_")}
     if index := settings.get("PIP_INDEX_URL"):
         env["UV_DEFAULT_INDEX"] = index

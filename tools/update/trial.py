@@ -85,7 +85,7 @@ def _modules(pin: Pinned, folder: Path, package: Path) -> list[str]:
     for path in list(package.rglob("*.py")):
         if path.relative_to(package).as_posix() not in shipped:
             path.unlink()
-    interpreter = cpython.find(pin.python)
+    interpreter = cpython.find_python(pin.python)
     command = [interpreter.path if interpreter else sys.executable, "-I", "-S", imports.__file__]
     done = subprocess.run(
         [*command, str(package), json.dumps(rules)], capture_output=True, text=True

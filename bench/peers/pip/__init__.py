@@ -16,14 +16,14 @@ from pathlib import Path
 
 from bench.peers import peer as peers
 from bench.peers.peer import Peer
-from builder.base import data
 from builder.base.console import Console
-from builder.base.environments import environment
+from builder.base.environments import ensure_environment
 from builder.base.errors import BuildError, ModelError
-from builder.base.files import lock, replacing, sha256_of
+from builder.base.files import atomic_write, lock, sha256_of
 from builder.model.int8 import requantize
 from builder.model.resolve import Model
 from builder.model.tflite import signature
+from builder.packages.wheels import read_pins
 
 HERE = Path(__file__).parent
 TFLITE_RUNTIME, AI_EDGE_LITERT, ONNXRUNTIME = "tflite-runtime", "ai-edge-litert", "onnxruntime"
@@ -142,7 +142,7 @@ def _packages(package: str, console: Console) -> Path:
         if not archive.exists():
             with (
                 console.step(f"pip zip of {package}"),
-                replacing(archive) as part,
+                atomic_write(archive) as part,
                 tempfile.TemporaryDirectory(prefix="pip-", dir=archive.parent) as scratch,
             ):
                 _install(package, Path(scratch))
@@ -175,7 +175,7 @@ def _requirements(package: str) -> str:
 def _target() -> list[str]:
     """Options for wheels for the peers' Python on Linux x86_64, whatever Python this one is."""
     options = ["--only-binary", ":all:", "--python-version", peers.PYTHON]
-    platforms = data.pins()["wheels"]["platforms"]
+    platforms = read_pins()["wheels"]["platforms"]
     return options + [word for tag in platforms for word in ("--platform", tag)]
 
 
@@ -200,7 +200,7 @@ def onnx_unsigned(model: Model, console: Console) -> Unsigned:
     made = Unsigned(network.with_name(f"{stem}.onnx"), network.with_name(f"{stem}-weights.onnx"))
     for path, options in ((made.mixed, []), (made.both, ["weights"])):
         if not path.exists():
-            with console.step("unsigned ONNX"), replacing(path) as part:
+            with console.step("unsigned ONNX"), atomic_write(path) as part:
                 command = [_tf2onnx(), str(script), str(network), str(part), *options]
                 done = subprocess.run(command, capture_output=True, text=True)
                 if done.returncode:
@@ -210,7 +210,7 @@ def onnx_unsigned(model: Model, console: Console) -> Unsigned:
 
 def _tf2onnx() -> str:
     """The interpreter of the environment with tf2onnx and onnx."""
-    return str(environment("tf2onnx", HERE / "tf2onnx.txt", peers.interpreter().path))
+    return str(ensure_environment("tf2onnx", HERE / "tf2onnx.txt", peers.interpreter().path))
 
 
 def _converted(model: Model, console: Console) -> tuple[Path, Path]:
@@ -223,9 +223,9 @@ def _converted(model: Model, console: Console) -> tuple[Path, Path]:
     with console.step("conversion to ONNX"):
         content = model.path.read_bytes()
         requantized = requantize(content, model.path.name)
-        with replacing(int8) as part:
+        with atomic_write(int8) as part:
             part.write_bytes(requantized.content if requantized else content)
-        with replacing(network) as part:
+        with atomic_write(network) as part:
             command = [_tf2onnx(), "-m", "tf2onnx.convert"]
             command += ["--tflite", str(int8), "--output", str(part)]
             done = subprocess.run(command, capture_output=True, text=True)

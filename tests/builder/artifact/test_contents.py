@@ -22,12 +22,14 @@ from action.bootstrap import PackedZip, run_in_background
 from builder import build
 from builder.artifact import actionloop, bytecode, modules
 from builder.artifact.bytecode import compile_modules
-from builder.base import archive, cpython, data, files
+from builder.base import archive, cpython, files
 from builder.base.archive import DATE, Entry
 from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.base.paths import ACTION, ROOT
+from builder.base.toml import read_toml
 from builder.packages.prune import PRUNE, apply
+from builder.packages.wheels import read_pins
 from tests.conftest import EACH_PYTHON, HERE, IMAGE, PYTHONS, at_hand, clone
 from tests.support.models import Colours
 
@@ -116,9 +118,9 @@ def test_same_bytes_whatever_the_time_and_umask(tmp_path: Path) -> None:
 
 def test_failure_leaves_the_old_file_alone(tmp_path: Path) -> None:
     target = tmp_path / "new" / "a.zip"
-    with files.replacing(target) as part:
+    with files.atomic_write(target) as part:
         part.write_bytes(b"old")
-    with pytest.raises(RuntimeError), files.replacing(target) as part:
+    with pytest.raises(RuntimeError), files.atomic_write(target) as part:
         part.write_bytes(b"half")
         raise RuntimeError
     assert target.read_bytes() == b"old"
@@ -166,7 +168,7 @@ def test_full_disk(small_disk: Path, tmp_path: Path, colour_labels: Path) -> Non
 def test_output_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(BuildError, match="cannot write .*a.zip"):
-        with files.replacing(tmp_path / "file" / "a.zip"):
+        with files.atomic_write(tmp_path / "file" / "a.zip"):
             pass
 
 
@@ -266,8 +268,8 @@ def test_the_removal_lists_are_alive() -> None:
     """Each pattern removes or keeps something from a wheel of some Python; each has a reason."""
     from builder.base.paths import DOWNLOADS
 
-    rules = data.read(PRUNE)
-    for package in data.pins()["wheels"]["package"]:
+    rules = read_toml(PRUNE)
+    for package in read_pins()["wheels"]["package"]:
         wheels = [DOWNLOADS / pin["file"] for pin in package["files"].values()]
         names = {
             name for wheel in wheels if wheel.exists() for name in zipfile.ZipFile(wheel).namelist()
@@ -361,7 +363,7 @@ def test_without_an_interpreter_for_it(
     from tests.conftest import PLUS_MINUS_ONE, base64_of, encoded, interpreter, plain
 
     path = interpreter(HERE)
-    monkeypatch.setattr(cpython, "find", lambda version: None)
+    monkeypatch.setattr(cpython, "find_python", lambda version: None)
     model = Colours().write(tmp_path / "m.tflite")
     output = tmp_path / "a.zip"
     config = build.BuildConfig(
@@ -390,7 +392,7 @@ def test_without_an_interpreter_for_it(
 def test_modules_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until a source, or its name in tracebacks, is another."""
     monkeypatch.setattr(bytecode, "CODES", tmp_path / "codes")
-    found = cpython.find(HERE)
+    found = cpython.find_python(HERE)
     assert found
     one, other = tmp_path / "one.py", tmp_path / "other.py"
     one.write_text("x = 1")
@@ -416,7 +418,7 @@ def test_modules_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("python", PYTHONS)
 def test_docstrings_go_and_assertions_stay(tmp_path: Path, python: str) -> None:
-    found = cpython.find(python)
+    found = cpython.find_python(python)
     if found is None:
         pytest.skip(f"no Python {python} on this machine")
     source = tmp_path / "m.py"

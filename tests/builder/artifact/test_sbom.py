@@ -13,9 +13,9 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
-from builder.artifact import provenance
+from builder.artifact import platform, provenance
 from builder.artifact.sbom import sbom
-from builder.base import archive, data
+from builder.base import archive
 from builder.native.pins import pins
 from builder.packages import Component
 from tools.update import vulnerabilities
@@ -64,7 +64,7 @@ def problems(text: str) -> str:
     return str(JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) or "")
 
 
-@pytest.mark.parametrize("python", data.pythons())
+@pytest.mark.parametrize("python", platform.pythons())
 def test_of_compiled_packages(python: str) -> None:
     text = sbom(parts(python), DATE).decode()
     assert problems(text) == ""

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from builder.base.console import Console
-from builder.base.download import ATTEMPTS, Package, fetch, from_index
+from builder.base.download import ATTEMPTS, IndexFile, download_file, download_from_index
 from builder.base.errors import DownloadError
 from builder.base.paths import ROOT
 from tests.support.server import File, serving
@@ -34,14 +34,14 @@ def nothing_half_written(folder: Path) -> bool:
 def test_a_file(tmp_path: Path, console: Console) -> None:
     with serving({"/file": File(CONTENT)}) as server:
         for _ in range(2):
-            path = fetch([f"{server.url}/file"], SHA256, tmp_path / "new" / "file", console)
+            path = download_file([f"{server.url}/file"], SHA256, tmp_path / "new" / "file", console)
             assert path.read_bytes() == CONTENT
         assert len(server.requests) == 1  # the second time it was there
 
 
 def test_resumes_where_the_connection_broke(tmp_path: Path, console: Console) -> None:
     with serving({"/file": File(CONTENT, cut_at=[300_000, 700_000])}) as server:
-        path = fetch([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
+        path = download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
         assert path.read_bytes() == CONTENT
         ranges = [wanted for _, wanted in server.requests]
     starts = [int(wanted.removeprefix("bytes=").rstrip("-") or 0) for wanted in ranges]
@@ -53,35 +53,38 @@ def test_resumes_where_the_connection_broke(tmp_path: Path, console: Console) ->
 
 def test_starts_over_where_the_server_cannot_resume(tmp_path: Path, console: Console) -> None:
     with serving({"/file": File(CONTENT, cut_at=[300_000], ranges=False)}) as server:
-        path = fetch([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
+        path = download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
     assert path.read_bytes() == CONTENT
 
 
 def test_a_server_that_resumes_wrongly_is_caught(tmp_path: Path, console: Console) -> None:
     with serving({"/file": File(CONTENT, cut_at=[300_000], lie=True)}) as server:
         with pytest.raises(DownloadError, match=f"expected sha256 {SHA256}, found"):
-            fetch([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
+            download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
     assert not list(tmp_path.iterdir())
 
 
 def test_broken_off_again_and_again(tmp_path: Path, console: Console) -> None:
     with serving({"/file": File(CONTENT, cut_at=[1000] * 99)}) as server:
         with pytest.raises(DownloadError, match=f"tried {ATTEMPTS} times"):
-            fetch([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
+            download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
         assert len(server.requests) == ATTEMPTS
     assert not list(tmp_path.iterdir())
 
 
 def test_busy_server_is_asked_again(tmp_path: Path, console: Console) -> None:
     with serving({"/file": File(CONTENT, statuses=[503, 429])}) as server:
-        fetch([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
+        download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
 
 
 def test_mirrors_in_order(tmp_path: Path, console: Console) -> None:
     wrong = File(CONTENT[:-1] + b"x")
     with serving({"/wrong": wrong, "/right": File(CONTENT), "/unasked": File(CONTENT)}) as server:
         urls = [f"{server.url}/{name}" for name in ("gone", "wrong", "right", "unasked")]
-        assert fetch(urls, SHA256, tmp_path / "file", console, NO_PAUSE).read_bytes() == CONTENT
+        assert (
+            download_file(urls, SHA256, tmp_path / "file", console, NO_PAUSE).read_bytes()
+            == CONTENT
+        )
         assert [path for path, _ in server.requests] == ["/gone", "/wrong", "/right"]
 
 
@@ -92,7 +95,9 @@ def test_every_mirror_is_named_with_its_reason(tmp_path: Path, console: Console)
         with serving({"/wrong": File(b"something else")}) as server:
             urls = [f"{server.url}/gone", f"{server.url}/wrong", closed]
             with pytest.raises(DownloadError) as caught:
-                fetch([*urls, "http://no-such-host.invalid/file"], SHA256, tmp_path / "f", console)
+                download_file(
+                    [*urls, "http://no-such-host.invalid/file"], SHA256, tmp_path / "f", console
+                )
     text = str(caught.value)
     assert f"{server.url}/gone: HTTP status 404" in text
     assert f"found {hashlib.sha256(b'something else').hexdigest()} (14 bytes)" in text
@@ -104,21 +109,21 @@ def test_every_mirror_is_named_with_its_reason(tmp_path: Path, console: Console)
 def test_a_wrong_file_at_the_target_is_fetched_again(tmp_path: Path, console: Console) -> None:
     (tmp_path / "file").write_bytes(CONTENT[:500])
     with serving({"/file": File(CONTENT)}) as server:
-        fetch([f"{server.url}/file"], SHA256, tmp_path / "file", console)
+        download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console)
     assert (tmp_path / "file").read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("sha256", ["", "abc", SHA256.upper(), SHA256 + "0"])
 def test_nothing_is_downloaded_unpinned(sha256: str, tmp_path: Path, console: Console) -> None:
     with pytest.raises(ValueError, match="sha256 of 64 hex digits"):
-        fetch(["http://127.0.0.1:9/x"], sha256, tmp_path / "file", console)
+        download_file(["http://127.0.0.1:9/x"], sha256, tmp_path / "file", console)
 
 
 def test_a_killed_download_leaves_nothing_that_is_used(tmp_path: Path, console: Console) -> None:
     script = (
         "import sys; from pathlib import Path; from builder.base.console import Console\n"
-        "from builder.base.download import fetch\n"
-        "fetch([sys.argv[1]], sys.argv[2], Path(sys.argv[3]), Console(True), pause=60)\n"
+        "from builder.base.download import download_file\n"
+        "download_file([sys.argv[1]], sys.argv[2], Path(sys.argv[3]), Console(True), pause=60)\n"
     )
     target = tmp_path / "file"
     with serving({"/file": File(CONTENT, cut_at=[300_000])}) as server:
@@ -130,7 +135,9 @@ def test_a_killed_download_leaves_nothing_that_is_used(tmp_path: Path, console: 
                 time.sleep(0.01)
             process.send_signal(signal.SIGKILL)
         assert not target.exists()
-        assert fetch([f"{server.url}/file"], SHA256, target, console).read_bytes() == CONTENT
+        assert (
+            download_file([f"{server.url}/file"], SHA256, target, console).read_bytes() == CONTENT
+        )
     assert nothing_half_written(tmp_path)
 
 
@@ -169,9 +176,9 @@ def index(monkeypatch: pytest.MonkeyPatch) -> dict[str, File]:
     }
 
 
-def small(content: bytes) -> Package:
+def small(content: bytes) -> IndexFile:
     digest = hashlib.sha256(content).hexdigest()
-    return Package("small", "1.0", "small-1.0-py3-none-any.whl", digest)
+    return IndexFile("small", "1.0", "small-1.0-py3-none-any.whl", digest)
 
 
 def test_from_the_index(
@@ -180,7 +187,7 @@ def test_from_the_index(
     with serving(index) as server:
         monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/simple")
         for _ in range(2):
-            [path] = from_index([small(wheel())], tmp_path, console, "3.11", ["any"])
+            [path] = download_from_index([small(wheel())], tmp_path, console, "3.11", ["any"])
             assert path.read_bytes() == wheel()
         assert len(server.requests) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["small-1.0-py3-none-any.whl"]
@@ -204,7 +211,7 @@ def test_an_index_that_does_not_deliver(
     with serving(index) as server:
         monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/simple")
         with pytest.raises(DownloadError) as caught:
-            from_index([package], tmp_path, console, "3.11", ["any"])
+            download_from_index([package], tmp_path, console, "3.11", ["any"])
     assert "the package index did not deliver small" in str(caught.value)
     assert "pip" in caught.value.hint
     assert not list(tmp_path.iterdir())

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from builder.base import environments
-from builder.base.environments import environment
+from builder.base.environments import ensure_environment
 from builder.base.errors import BuildError
-from builder.base.files import Say
+from builder.base.files import Notify
 from builder.base.paths import ROOT
-from builder.base.variables import NO_CODE_FILES, for_pip, neutral
+from builder.base.variables import NO_BYTECODE, neutral_variables, pip_variables
 from tests.builder.base.test_download import wheel
 from tests.conftest import seed
 from tests.support.server import File, serving
@@ -60,7 +60,7 @@ def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def works(python: Path, home: Path) -> bool:
     code = "import small, sys; sys.exit(not small.__file__.startswith(sys.argv[1]))"
     command = [str(python), "-I", "-c", code, str(home)]
-    return subprocess.run(command, env=neutral()).returncode == 0
+    return subprocess.run(command, env=neutral_variables()).returncode == 0
 
 
 def test_variables_that_say_where_things_go(
@@ -85,7 +85,7 @@ def test_variables_that_say_where_things_go(
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     monkeypatch.setenv("PYTHONOPTIMIZE", "2")
     before = sorted(evil.iterdir())
-    python = environment("it", requirements, folder=tmp_path / "made")
+    python = ensure_environment("it", requirements, folder=tmp_path / "made")
     assert works(python, tmp_path / "made")
     assert sorted(evil.iterdir()) == before
 
@@ -105,7 +105,7 @@ def test_a_pip_conf_that_says_where_things_go(
         "dry-run = true\n"
     )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
-    python = environment("it", requirements, folder=tmp_path / "made")
+    python = ensure_environment("it", requirements, folder=tmp_path / "made")
     assert works(python, tmp_path / "made")
     assert not evil.exists()
 
@@ -125,7 +125,7 @@ def test_what_is_kept_of_the_surroundings(tmp_path: Path, monkeypatch: pytest.Mo
         monkeypatch.setenv(name, "kept")
     for name in ("DESTDIR", "CPATH", "PYTHONPATH", "PYTHONHOME"):
         monkeypatch.setenv(name, "/x")
-    found = for_pip([sys.executable, "-I", "-m", "pip"], tmp_path)
+    found = pip_variables([sys.executable, "-I", "-m", "pip"], tmp_path)
     pips = {name: value for name, value in found.items() if name.startswith("PIP_")}
     assert pips == {
         "PIP_CONFIG_FILE": os.devnull,
@@ -136,7 +136,7 @@ def test_what_is_kept_of_the_surroundings(tmp_path: Path, monkeypatch: pytest.Mo
     }
     assert "/x" not in found.values()
     assert list(found.values()).count("kept") == 5
-    assert neutral({"PATH": "/bin", "PYTHONPATH": "/x"}) == {"PATH": "/bin"}
+    assert neutral_variables({"PATH": "/bin", "PYTHONPATH": "/x"}) == {"PATH": "/bin"}
 
 
 def test_code_files_of_those_who_want_none_beside_the_sources(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_code_files_of_those_who_want_none_beside_the_sources(tmp_path: Path) ->
     shutil.copy(ROOT / "build_zip.py", root)
     seed(tmp_path / "cache" / "classify-zip" / "environments")
     before = {path for path in tmp_path.rglob("*") if path.is_dir()}
-    variables = {"XDG_CACHE_HOME": str(tmp_path / "cache"), NO_CODE_FILES: "1"}
+    variables = {"XDG_CACHE_HOME": str(tmp_path / "cache"), NO_BYTECODE: "1"}
     command = [sys.executable, str(root / "build_zip.py"), "--check", str(root / "build_zip.py")]
     done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
     assert "is not a complete zip" in done.stderr, done.stderr
@@ -155,8 +155,8 @@ def test_code_files_of_those_who_want_none_beside_the_sources(tmp_path: Path) ->
     code = tmp_path / "cache" / "classify-zip" / "environments" / "code"
     assert {path for path in made if path not in (code, *code.rglob("*"))} == set()
     assert list(code.rglob("builder/artifact/audit.*.pyc"))
-    own = {NO_CODE_FILES: "1", "PYTHONPYCACHEPREFIX": "/x"}
-    assert neutral(own) == {"PYTHONPYCACHEPREFIX": "/x"}
+    own = {NO_BYTECODE: "1", "PYTHONPYCACHEPREFIX": "/x"}
+    assert neutral_variables(own) == {"PYTHONPYCACHEPREFIX": "/x"}
 
 
 @pytest.mark.thorough
@@ -172,7 +172,7 @@ def test_an_environment_with_a_pip_of_its_own(
     if why == "its pip is too old":
         monkeypatch.setattr(environments, "_takes_another_python", lambda pip: False)
     requirements.write_text("small" + requirements.read_text("utf-8").partition("small")[2])
-    python = environment("it", requirements, folder=tmp_path / "made")
+    python = ensure_environment("it", requirements, folder=tmp_path / "made")
     assert works(python, tmp_path / "made")
     assert subprocess.run([python, "-I", "-m", "pip", "--version"]).returncode == 0
 
@@ -191,7 +191,7 @@ sys.exit(subprocess.call(command))
 def test_a_newer_pip_among_them_installs_the_others(
     index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
-    pip, small = wheel("pip", version, NEWER.format(base=environments.BASE)), wheel()
+    pip, small = wheel("pip", version, NEWER.format(base=environments.BASE_PYTHON)), wheel()
     files = {f"/pip-{version}-py3-none-any.whl": pip, "/small-1.0-py3-none-any.whl": small}
     pages = {f"/{path[1:].partition('-')[0]}/": path for path in files}
     served = {path: File(content) for path, content in files.items()}
@@ -208,7 +208,7 @@ def test_a_newer_pip_among_them_installs_the_others(
     (tmp_path / "it.in").write_text("pip\nsmall\n")
     with serving(served) as server:
         monkeypatch.setenv("PIP_INDEX_URL", server.url)
-        python = environment("it", tmp_path / "it.txt", folder=tmp_path / "made")
+        python = ensure_environment("it", tmp_path / "it.txt", folder=tmp_path / "made")
     assert works(python, tmp_path / "made")
     asked = python.parent.parent / "asked"
     if version == "1.0":
@@ -224,7 +224,7 @@ def test_a_pip_conf_that_does_not_read(
     (tmp_path / "pip.conf").write_text("[global\n")
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
     with pytest.raises(BuildError, match="pip cannot read its settings") as caught:
-        environment("it", requirements, folder=tmp_path / "made")
+        ensure_environment("it", requirements, folder=tmp_path / "made")
     assert "pip.conf" in str(caught.value)
     assert not list((tmp_path / "made").iterdir())
 
@@ -237,7 +237,7 @@ def test_what_does_not_import_is_not_ready_and_is_made_anew(
     said: list[str] = []
     install = environments._install
 
-    def and_break(pip: list[str], file: Path, python: Path, say: Say) -> set[str]:
+    def and_break(pip: list[str], file: Path, python: Path, say: Notify) -> set[str]:
         names = install(pip, file, python, say)
         [module] = python.parent.parent.rglob("small/__init__.py")
         module.write_text("import no_such_module\n")
@@ -245,21 +245,24 @@ def test_what_does_not_import_is_not_ready_and_is_made_anew(
 
     monkeypatch.setattr(environments, "_install", and_break)
     with pytest.raises(BuildError, match="No module named 'no_such_module'"):
-        environment("it", requirements, folder=tmp_path / "made", say=said.append)
+        ensure_environment("it", requirements, folder=tmp_path / "made", notify=said.append)
     assert not list((tmp_path / "made").iterdir())
     monkeypatch.setattr(environments, "_install", install)
-    python = environment("it", requirements, folder=tmp_path / "made", say=said.append)
+    python = ensure_environment("it", requirements, folder=tmp_path / "made", notify=said.append)
     assert works(python, tmp_path / "made")
     assert any("making a virtual environment" in line for line in said)
     assert any("fetching packages" in line for line in said)
     assert any("installing 2 packages" in line for line in said)
     said.clear()
-    assert environment("it", requirements, folder=tmp_path / "made", say=said.append) == python
+    assert (
+        ensure_environment("it", requirements, folder=tmp_path / "made", notify=said.append)
+        == python
+    )
     assert not said
-    environments.not_ready(python)
+    environments.invalidate(python)
     [module] = python.parent.parent.rglob("small/__init__.py")
     module.unlink()
-    environment("it", requirements, folder=tmp_path / "made", say=said.append)
+    ensure_environment("it", requirements, folder=tmp_path / "made", notify=said.append)
     assert works(python, tmp_path / "made")
 
 
@@ -267,13 +270,13 @@ def test_something_else_in_its_place(
     requirements: Path, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", index)
-    python = environment("it", requirements, folder=tmp_path / "made")
+    python = ensure_environment("it", requirements, folder=tmp_path / "made")
     home = python.parent.parent
     elsewhere = tmp_path / "elsewhere"
     home.rename(elsewhere)
     (elsewhere / environments.READY).unlink()
     home.symlink_to(elsewhere)
-    environment("it", requirements, folder=tmp_path / "made")
+    ensure_environment("it", requirements, folder=tmp_path / "made")
     assert works(python, tmp_path / "made")
     assert (elsewhere / "bin").exists()  # the user's own, left alone
     assert not home.is_symlink()
@@ -285,8 +288,9 @@ def test_two_at_once_and_one_of_them_killed(
     """The second waits and says for what; when the first is killed it makes it by itself."""
     monkeypatch.setenv("PIP_INDEX_URL", index)
     script = (
-        "import sys; from pathlib import Path; from builder.base.environments import environment\n"
-        "print(environment('it', Path(sys.argv[1]), folder=Path(sys.argv[2])))\n"
+        "import sys; from pathlib import Path\n"
+        "from builder.base.environments import ensure_environment\n"
+        "print(ensure_environment('it', Path(sys.argv[1]), folder=Path(sys.argv[2])))\n"
     )
     command = [sys.executable, "-c", script, str(requirements), str(tmp_path / "made")]
     pipes = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -325,17 +329,17 @@ def test_where_environments_are(tmp_path: Path, cache: str, moved: bool) -> None
 
 
 def test_a_virtual_environment_shares_those_of_its_interpreter() -> None:
-    script = "from builder.base import environments; print(environments.BASE)"
+    script = "from builder.base import environments; print(environments.BASE_PYTHON)"
     found = {
         subprocess.run([python, "-c", script], cwd=ROOT, capture_output=True, text=True).stdout
-        for python in (sys.executable, environments.BASE)
+        for python in (sys.executable, environments.BASE_PYTHON)
     }
-    assert found == {f"{environments.BASE}\n"}
-    assert sys.prefix != sys.base_prefix and not environments.BASE.startswith(sys.prefix)
+    assert found == {f"{environments.BASE_PYTHON}\n"}
+    assert sys.prefix != sys.base_prefix and not environments.BASE_PYTHON.startswith(sys.prefix)
     requirements = ROOT / "builder" / "requirements.txt"
     homes = {
-        environments.home_of("it", requirements, base)
-        for base in (sys.executable, environments.BASE)
+        environments.environment_folder("it", requirements, base)
+        for base in (sys.executable, environments.BASE_PYTHON)
     }
     assert len(homes) == 1
 

@@ -61,14 +61,17 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path, kind: str) -> None:
     before = os.lstat(path)
     there = sorted(tmp_path.iterdir())
     with pytest.raises(BuildError, match=f"cannot write {path}: expected a file or nothing there"):
-        with files.replacing(path) as part:
+        with files.atomic_write(path) as part:
             part.write_bytes(b"new")
     assert os.lstat(path).st_ino == before.st_ino
     assert sorted(tmp_path.iterdir()) == there
 
 
 def test_what_came_there_meanwhile_is_not_replaced(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="found a pipe"), files.replacing(tmp_path / "it") as part:
+    with (
+        pytest.raises(BuildError, match="found a pipe"),
+        files.atomic_write(tmp_path / "it") as part,
+    ):
         part.write_bytes(b"new")
         os.mkfifo(tmp_path / "it")
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
@@ -79,7 +82,7 @@ def test_a_link_to_a_file_stays_one(tmp_path: Path) -> None:
     (tmp_path / "deep" / "file").write_bytes(b"old")
     link = tmp_path / "link"
     link.symlink_to("deep/file")
-    with files.replacing(link) as part:
+    with files.atomic_write(link) as part:
         part.write_bytes(b"new")
     assert os.readlink(link) == "deep/file"
     assert (tmp_path / "deep" / "file").read_bytes() == b"new"
@@ -88,10 +91,10 @@ def test_a_link_to_a_file_stays_one(tmp_path: Path) -> None:
 def test_modes_are_the_usual_ones(tmp_path: Path) -> None:
     old = os.umask(0o027)
     try:
-        with files.replacing(tmp_path / "file") as part:
+        with files.atomic_write(tmp_path / "file") as part:
             part.write_bytes(b"")
-        with files.scratch(tmp_path / "folder") as folder:
-            files.put(folder, tmp_path / "folder")
+        with files.temporary_folder(tmp_path / "folder") as folder:
+            files.move_into_place(folder, tmp_path / "folder")
     finally:
         os.umask(old)
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
@@ -104,7 +107,7 @@ def test_many_writers_of_one_file(tmp_path: Path) -> None:
 
     def write(letter: bytes) -> None:
         for _ in range(30):
-            with files.replacing(target) as part:
+            with files.atomic_write(target) as part:
                 part.write_bytes(letter * 100_000)
 
     letters = [bytes([65 + number]) for number in range(4)]
@@ -141,7 +144,7 @@ with files.{what}(target{arguments}) as part:
 """
 
 
-@pytest.mark.parametrize("what", [files.replacing, files.scratch])
+@pytest.mark.parametrize("what", [files.atomic_write, files.temporary_folder])
 def test_nothing_is_left_by_who_is_stopped_while_it_begins(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -159,7 +162,7 @@ def test_nothing_is_left_by_who_is_stopped_while_it_begins(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("what", ["replacing", "scratch"])
+@pytest.mark.parametrize("what", ["atomic_write", "temporary_folder"])
 def test_what_a_killed_writer_left_goes_and_what_a_living_one_has_stays(
     tmp_path: Path, what: str
 ) -> None:
@@ -169,13 +172,13 @@ def test_what_a_killed_writer_left_goes_and_what_a_living_one_has_stays(
         assert len(list(tmp_path.iterdir())) == 2
         dead.send_signal(signal.SIGKILL)
         dead.wait()
-        with files.replacing(target) as part:
+        with files.atomic_write(target) as part:
             part.write_bytes(b"new")
         left = [path for path in tmp_path.iterdir() if path != target]
         assert len(left) == 1
         living.send_signal(signal.SIGKILL)
         living.wait()
-    with files.replacing(target):
+    with files.atomic_write(target):
         pass
     assert list(tmp_path.iterdir()) == [target]
 
@@ -232,16 +235,16 @@ def test_only_one_has_the_lock(tmp_path: Path) -> None:
 def test_a_folder_takes_anothers_place(tmp_path: Path) -> None:
     target = tmp_path / "it"
     for text in ("first", "second"):
-        with files.scratch(target) as folder:
+        with files.temporary_folder(target) as folder:
             (folder / "file").write_text(text)
-            files.put(folder, target)
+            files.move_into_place(folder, target)
         assert (target / "file").read_text() == text
     assert list(tmp_path.iterdir()) == [target]
     target.rename(tmp_path / "other")
     target.symlink_to("other")
-    with files.scratch(target) as folder:
+    with files.temporary_folder(target) as folder:
         (folder / "file").write_text("third")
-        files.put(folder, target)
+        files.move_into_place(folder, target)
     assert not target.is_symlink()
     assert (tmp_path / "other" / "file").read_text() == "second"
 
@@ -251,7 +254,7 @@ def test_a_folder_takes_anothers_place(tmp_path: Path) -> None:
     [(28, "free some space"), (122, "free some space"), (30, "make it"), (13, "make it")],
 )
 def test_what_to_do_depends_on_what_is_wrong(number: int, said: str) -> None:
-    error = files.cannot_write(Path("/a/b"), OSError(number, os.strerror(number)))
+    error = files.write_error(Path("/a/b"), OSError(number, os.strerror(number)))
     assert str(error) == f"cannot write /a/b: {os.strerror(number)}"
     assert error.hint.startswith(said)
     assert "--work DIR" in error.hint
@@ -266,8 +269,8 @@ def test_a_folder_that_is_read_only(tmp_path: Path) -> None:
         pytest.skip("mounting a file system takes root")
     try:
         for use in (
-            files.replacing(folder / "a"),
-            files.scratch(folder / "a"),
+            files.atomic_write(folder / "a"),
+            files.temporary_folder(folder / "a"),
             files.lock(folder / "a", "testing", print),
         ):
             with pytest.raises(BuildError, match="Read-only file system") as caught:
@@ -280,9 +283,9 @@ def test_a_folder_that_is_read_only(tmp_path: Path) -> None:
 
 def test_the_end_of_a_programs_output() -> None:
     text = "first\n\nbad\nbad\nworse \nbad\n\n"
-    assert files.tail(text) == "first\nworse\nbad"
-    assert files.tail(text, 2) == "worse\nbad"
-    assert files.tail("") == ""
+    assert files.last_lines(text) == "first\nworse\nbad"
+    assert files.last_lines(text, 2) == "worse\nbad"
+    assert files.last_lines("") == ""
 
 
 def test_a_lock_outlives_its_owner_in_what_it_started(tmp_path: Path) -> None:
@@ -327,8 +330,8 @@ def test_what_is_kept_is_made_once_and_anew_if_damaged(
         made.append(1)
         return b"content"
 
-    assert [files.kept(path, make), files.kept(path, make)] == [b"content"] * 2
+    assert [files.cached(path, make), files.cached(path, make)] == [b"content"] * 2
     assert len(made) == 1
     path.write_bytes(path.read_bytes()[:-1] + b"T" if damage is None else damage)
-    assert [files.kept(path, make), files.kept(path, make)] == [b"content"] * 2
+    assert [files.cached(path, make), files.cached(path, make)] == [b"content"] * 2
     assert len(made) == 2

@@ -10,8 +10,9 @@ import jsonschema_rs
 import pytest
 import yaml
 
-from builder.base import data
-from builder.base.paths import ROOT, ZIP
+from builder.artifact import platform
+from builder.base.paths import ROOT
+from builder.options import ZIP
 
 DEPLOY = ROOT / "deploy"
 WSKDEPLOY = DEPLOY / "wskdeploy" / "manifest.yaml"
@@ -135,7 +136,7 @@ def shell_lines(text: str) -> set[str]:
 
 
 COMMANDS = shell_lines((ROOT / "docs" / "deploy.md").read_text())
-KINDS = data.platform()["kinds"]
+KINDS = platform.table()["kinds"]
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from builder.base import data
 from builder.base.console import Console
 from builder.base.errors import DownloadError, ModelError
-from builder.model import catalogue
+from builder.model import catalogue, known_models
 from builder.model.resolve import NOTHING, Said, resolve_model
 from tests.support.models import Colours
 from tests.support.server import File, serving
@@ -148,7 +147,7 @@ def test_a_file_that_is_not_the_pinned_one_is_kept(
 
 
 def test_the_catalogue_is_complete() -> None:
-    known = data.catalogue()
+    known = known_models()
     assert list(known)[0] == "mobilenet_v1"
     for name, about in known.items():
         assert len(about["sha256"]) == 64, name

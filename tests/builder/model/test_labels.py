@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.base.errors import ModelError
-from builder.base.paths import MODELS
-from builder.model import labels
+from builder.model import MODELS, labels
 from builder.model.metadata import AXIS_LABELS, VALUE_LABELS, File, Metadata
 
 COLOURS = ["red", "green", "blue"]

@@ -10,7 +10,6 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 
 from builder import build
-from builder.base import data
 from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.model import operators
@@ -18,6 +17,7 @@ from builder.model.preprocessing import Normalization
 from builder.model.resolve import Said
 from builder.model.tflite import Signature, packed, parsed, signature_of
 from builder.packages import operator_versions
+from builder.packages.wheels import read_pins
 from tests.conftest import HERE
 from tests.support.graphs import Graph
 from tests.support.heads import Small
@@ -46,7 +46,7 @@ def dense(weights: str, scales: int, version: int = 12) -> Signature:
 
 def test_what_the_wheels_register() -> None:
     """The table is that of the pinned wheels, and of the interpreter in this environment."""
-    [pin] = [each for each in data.pins()["wheels"]["package"] if each["name"] == "ai-edge-litert"]
+    [pin] = [each for each in read_pins()["wheels"]["package"] if each["name"] == "ai-edge-litert"]
     pinned = {each["version"] for each in pin["files"].values()}
     assert (
         pinned == {operator_versions.table()["ai-edge-litert"]["version"]} == {version(pin["name"])}

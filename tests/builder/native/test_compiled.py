@@ -530,7 +530,7 @@ def test_licences_of_all_that_is_linked_in(make_compiled: Make, imagenet_model: 
 
 def test_local_says_what_is_missing(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "is_cached", lambda *_: False)
-    monkeypatch.setattr(cpython, "find", lambda version: None)
+    monkeypatch.setattr(cpython, "find_python", lambda version: None)
     with pytest.raises(BuildError, match=r"expected Python 3\.11 on this machine") as caught:
         compiled.local("3.11", DEFAULT_OPTIONS, console)
     assert "python3.11-dev" in caught.value.hint

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.base import data
+from builder.artifact import platform
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
 from builder.model.tflite import OPERATORS
@@ -73,7 +73,7 @@ def test_a_source_that_is_nowhere(tmp_path: Path) -> None:
     assert not list((tmp_path / "build").rglob("*.part"))
 
 
-@pytest.mark.parametrize("python", data.pythons())
+@pytest.mark.parametrize("python", platform.pythons())
 def test_every_source_is_pinned(python: str) -> None:
     assert {"tensorflow", "xnnpack", "numpy", "pillow", "libjpeg-turbo"} <= set(pins(python))
     for name, pin in pins(python).items():
@@ -98,7 +98,7 @@ def test_upstreams_version_in_debians() -> None:
 def test_every_patch_belongs_to_a_source_and_says_why() -> None:
     named = {
         HERE / pin.folder / "patches" / patch
-        for python in data.pythons()
+        for python in platform.pythons()
         for pin in pins(python).values()
         for patch in pin.patches
     }

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from builder import build, options
-from builder.base import data
 from builder.base.console import Console
 from builder.base.errors import BuildError, UsageError
 from builder.base.paths import ROOT
@@ -118,7 +117,7 @@ def test_pinned_by_the_project(
     sha256 = hashlib.sha256(exported.read_bytes()).hexdigest()
     with serving({"/runtime.zip": File(exported.read_bytes())}) as server:
         pin = {"url": f"{server.url}/runtime.zip", "sha256": sha256, "key": "other"}
-        monkeypatch.setattr(data, "prebuilt", lambda: {HERE: pin})
+        monkeypatch.setattr(prebuilt, "published", lambda: {HERE: pin})
         with pytest.raises(BuildError, match="are of recipe other"):
             prebuilt.provide(HERE, DEFAULT_OPTIONS, console)
         pin["key"] = compiled.recipe_key()
@@ -132,7 +131,7 @@ def test_pinned_by_the_project(
 
 def test_no_release_yet(cache: Path, console: Console) -> None:
     """As the project is now; where it has a release, its pin is whole."""
-    for python, pin in data.prebuilt().items():
+    for python, pin in prebuilt.published().items():
         assert set(pin) == {"url", "sha256", "key"}, python
     with pytest.raises(BuildError, match="no release has compiled packages") as error:
         prebuilt.provide(HERE, RuntimeOptions("all"), console)

@@ -1,0 +1,38 @@
+"""Read platform.toml: what OpenWhisk and its stock Python images allow a zip."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from builder.base.toml import read_toml
+
+
+@cache
+def table() -> dict[str, Any]:
+    """Return all of `platform.toml`."""
+    return read_toml(Path(__file__).with_name("platform.toml"))
+
+
+def zip_limit() -> int:
+    """Return the size of the largest zip that OpenWhisk takes, in bytes."""
+    limit: int = table()["limits"]["zip_bytes"]
+    return limit
+
+
+def execution_env(kind: str) -> str:
+    """Return OW_EXECUTION_ENV of Apache's image for a kind; empty if none is known.
+
+    A precompiled zip has to name it.
+    """
+    value: str = table()["kinds"].get(kind, {}).get("execution_env", "")
+    return value
+
+
+def pythons() -> list[str]:
+    """Return the Python versions that a zip can be built for, oldest first."""
+    return [kind.partition(":")[2] for kind in table()["kinds"]]
+
+
+def pythons_with_image() -> list[str]:
+    """Return the Python versions for which Apache publishes an image, oldest first."""
+    return [python for python in pythons() if table()["kinds"][f"python:{python}"]["image"]]
