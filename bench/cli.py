@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="NAME", help="as build_zip.py takes it")
     add("--class-names", type=Path, metavar="FILE", help="build_zip.py's --labels")
     add("--runtime", default="auto", metavar="WHERE", help="as build_zip.py takes it")
-    add("--variants", type=Path, metavar="DIR", default=COMPILED, help="see docs/measuring.md")
+    add("--variants", type=Path, metavar="DIR", default=COMPILED, help="see docs/internals.md")
     add("--output", type=Path, metavar="DIR", default=FOLDER / "report", help="where to write to")
     add(
         "--publish",

@@ -14,7 +14,7 @@ warm_ratio      a warm activation with the sample picture, from the line on stan
                 since what else the machine does only adds, and the least of up to three tries
 kernels_ratio   one inference with our own kernels by one with XNNPACK's own, taken likewise: those
                 for this CPU, or, where it has VNNI, for AVX2; where `python -m builder.native
-                variants` compiled what this takes (docs/measuring.md)
+                variants` compiled what this takes (docs/internals.md)
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ VARIANTS = {
 }
 """By the names that `python -m builder.native variants` gives them."""
 COMPILED = BUILD / "variants"
-"""Where docs/measuring.md has them compiled to."""
+"""Where docs/internals.md has them compiled to."""
 
 
 def variants(folder: Path, cpu: CpuClass) -> Iterator[tuple[Variant, Path]]:

@@ -45,7 +45,7 @@ def section(runs: Sequence[Run]) -> str:
         _plot(runs[0]) if at_a_glance(shown[0]) else "",
         text.paragraph(
             "All tables, with other interpreters, TensorFlow.js, scaling and costs, are in "
-            "[`bench/RESULTS.md`](bench/RESULTS.md); [`docs/measuring.md`](docs/measuring.md) says "
+            "[`bench/RESULTS.md`](bench/RESULTS.md); [`docs/internals.md`](docs/internals.md) says "
             "how they were measured, and how to measure on your own machine."
         ),
     ]

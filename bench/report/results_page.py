@@ -88,7 +88,7 @@ def results(runs: Sequence[Run]) -> str:
             "This file is written by the command, from what is stored in `bench/results/`: do not "
             "edit it. There is a chapter per class of CPU, since kernels are chosen by the CPU's "
             "instruction sets; figures of two chapters are not to be compared. "
-            "[`docs/measuring.md`](../docs/measuring.md) says how to measure."
+            "[`docs/internals.md`](../docs/internals.md) says how to measure."
         )
     )
     chapters = [f"- [{_heading(run)}](#{_anchor(_heading(run))})" for run in runs]

@@ -143,7 +143,7 @@ def test_a_peer_that_dies_ends_its_own_rounds_only(both: list[peers.Peer], tmp_p
 
 
 def test_the_prices_in_the_documentation() -> None:
-    page = (ROOT / "docs" / "measuring.md").read_text("utf-8")
+    page = (ROOT / "docs" / "internals.md").read_text("utf-8")
     table = re.findall(r"^\| ([a-zA-Z][^|]*) \| ([\d.]+) \|$", page, re.MULTILINE)
     assert [float(ms) for _, ms in table] == list(dataclasses.astuple(proxy.PRICES))
     assert f"hello world took {proxy.HELLO_WORLD:g} ms" in page

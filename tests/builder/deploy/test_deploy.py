@@ -157,7 +157,7 @@ def test_wskdeploy() -> None:
     assert action["limits"]["memorySize"] >= 128
     assert action["web"] is True
     assert f"wskdeploy -m {WSKDEPLOY.relative_to(ROOT)}" in COMMANDS
-    assert f"python build_zip.py --python {action['runtime'].removeprefix('python:')}" in COMMANDS
+    assert f"python3 build_zip.py --python {action['runtime'].removeprefix('python:')}" in COMMANDS
 
 
 def test_digitalocean() -> None:
@@ -169,7 +169,7 @@ def test_digitalocean() -> None:
     folder = DIGITALOCEAN.parent.relative_to(ROOT)
     place = folder / "packages" / package["name"]
     wanted = [
-        f"python build_zip.py --python {function['runtime'].removeprefix('python:')}",
+        f"python3 build_zip.py --python {function['runtime'].removeprefix('python:')}",
         f"mkdir -p {place}",
         f"cp {ZIP.relative_to(ROOT)} {place / (function['name'] + '.zip')}",
         f"doctl serverless deploy {folder}",
