@@ -42,7 +42,7 @@ from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.base.toml import read_toml
 from builder.model import resolve
-from builder.model.resolve import NOTHING
+from builder.model.resolve import ModelOptions
 from builder.packages import DEFAULT_OPTIONS, compiled
 from builder.packages.providers import PROVIDERS
 
@@ -103,7 +103,7 @@ def run(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     console = Console(quiet=True)
     python = peers.interpreter()
-    chosen = resolve.resolve_model(options.model, NOTHING, console)
+    chosen = resolve.resolve_model(options.model, ModelOptions(), console)
     source = "compiled" if compiled.is_cached(peers.PYTHON, DEFAULT_OPTIONS) else "wheels"
     limits = read_toml(LIMITS)
     baseline = baselines(limits, chosen.path.stem, source)

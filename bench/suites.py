@@ -20,8 +20,9 @@ from builder.artifact import audit, platform
 from builder.artifact.smoke import SAMPLE
 from builder.base.console import Console
 from builder.base.errors import BuildError
-from builder.model import resolve, run
-from builder.model.resolve import Model, Said
+from builder.model import resolve
+from builder.model.resolve import Model, ModelOptions
+from builder.model.run import run_model
 
 SECTIONS = ("size", "warm", "cold", "inference", "scaling")
 PIP_ZIP, LITERT = pip.named(pip.TFLITE_RUNTIME), pip.named(pip.AI_EDGE_LITERT)
@@ -63,8 +64,10 @@ def measure(bench: Bench, pictures: warm.Pictures) -> None:
     options, run = bench.options, bench.run
     sections = options.only or SECTIONS
     bench.progress("the model")
-    chosen = resolve.resolve_model(options.model, Said(labels=options.class_names), bench.console)
-    run.model = chosen.settings["name"]
+    chosen = resolve.resolve_model(
+        options.model, ModelOptions(labels=options.class_names), bench.console
+    )
+    run.model = chosen.settings.name
     _make(bench, chosen, INTERPRETERS if [*sections] == ["inference"] else ())
     ours = bench.peer(peers.OURS)
     assert ours  # or else it was raised
@@ -98,7 +101,7 @@ def _make(bench: Bench, chosen: Model, useful: Sequence[str]) -> None:
     """
     options = bench.options
     expected = _expected(chosen)
-    label = chosen.settings["labels"][expected]
+    label = chosen.settings.labels[expected]
     makers = registry.makers(
         chosen, bench.console, options.class_names, options.runtime, variants=not options.quick
     )
@@ -137,8 +140,8 @@ def _make(bench: Bench, chosen: Model, useful: Sequence[str]) -> None:
 def _expected(chosen: Model) -> int:
     """Index of the sample picture's class: by the catalogue, or else by the network itself."""
     if chosen.sample:
-        return int(chosen.settings["wordnetIds"].index(chosen.sample))
-    return int(run.run(chosen.path, chosen.settings, SAMPLE).scores[-1].argmax())
+        return int(chosen.settings.wordnet_ids.index(chosen.sample))
+    return int(run_model(chosen.path, chosen.settings, SAMPLE).scores[-1].argmax())
 
 
 def _size(bench: Bench) -> None:

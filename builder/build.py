@@ -3,7 +3,7 @@
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,11 @@ from builder.base.archive import Entry
 from builder.base.console import Advance, Console, megabytes
 from builder.base.errors import BuildError
 from builder.base.paths import BUILD
-from builder.model import agreement, operators, resolve
-from builder.model.int8 import requantize
-from builder.model.resolve import NOTHING, Model, Said
+from builder.model import agreement, compatibility, resolve
+from builder.model.int8 import convert_to_int8
+from builder.model.resolve import Model, ModelOptions
 from builder.packages import DEFAULT_OPTIONS, RuntimeOptions, operator_versions
 from builder.packages.providers import PROVIDERS
-
-REQUANTIZED = BUILD / "requantized"
-# Per Python version the last zip that passed, unpacked, for `python3 -m action`.
-LOCAL = BUILD / "local"
 
 REQUANTIZED = BUILD / "requantized"
 # Per Python version the last zip that passed, unpacked, for `python3 -m action`.
@@ -37,8 +33,7 @@ class BuildConfig:
     pythons: tuple[str, ...]
     output: Path
     model: str | None = None
-    said: Said = NOTHING
-    """What is said of the model."""
+    model_options: ModelOptions = field(default_factory=ModelOptions)
     requantize: bool = True
     """Whether a uint8 model is converted to int8."""
     provider: str = "auto"
@@ -82,8 +77,9 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
                 f"python:{python} is a kind only where somebody added it"
             )
     with console.step("model") as details:
-        chosen = resolve.finer(resolve.resolve_model(config.model, config.said, console))
-        details += resolve.describe(chosen)
+        chosen = resolve.resolve_model(config.model, config.model_options, console)
+        chosen = resolve.strip_final_activation(chosen)
+        details += resolve.describe_model(chosen)
     figures = None
     if config.requantize:
         chosen, figures = _int8(chosen, console)
@@ -93,7 +89,7 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
     ]
     for target in targets:
         origin = f"{provider}'s interpreter" if provider != "auto" else target.runtime.origin
-        operators.check(chosen.path.name, chosen.signature, target.runtime.operators, origin)
+        compatibility.check_operators(chosen.tflite, target.runtime.operators, origin)
     with files.atomic_write(config.output, "--output") as part:
         with console.step("zip") as details:
             entries = contents.collect_entries(targets, chosen, config.execution_env)
@@ -166,14 +162,14 @@ def _estimate(targets: Sequence[contents.PythonRuntime], chosen: Model) -> float
 
 def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None]:
     """The model with int8 weights, and what that did to it; None if it has no uint8 weights."""
-    converted = requantize(chosen.path.read_bytes(), chosen.path.name)
+    converted = convert_to_int8(chosen.tflite)
     if converted is None:
         return chosen, None
     with console.step("int8 weights") as details:
-        path = REQUANTIZED / chosen.component.sha256[:12] / chosen.settings["file"]
-        with files.atomic_write(path) as fresh:
-            fresh.write_bytes(converted.content)
-        agreed = agreement.check(chosen.path, path, chosen.settings, SAMPLE)
+        path = REQUANTIZED / chosen.component.sha256[:12] / chosen.settings.file
+        int8 = resolve.replace_file(chosen, path, converted.content, "converted to int8")
+        scale = chosen.tflite.outputs[0].scale
+        agreed = agreement.check_agreement(chosen.path, path, chosen.settings, scale, SAMPLE)
         exact = converted.channels - converted.rescaled
         details += [
             f"{exact:,} of {converted.channels:,} channels exact, {converted.rescaled:,} rescaled, "
@@ -187,7 +183,7 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
         "largestWeightError": round(converted.error, 6),
         "agreement": asdict(agreed),
     }
-    return resolve.replaced(chosen, path, "converted to int8"), figures
+    return int8, figures
 
 
 def _provider(config: BuildConfig, chosen: Model, console: Console) -> str:
@@ -200,8 +196,8 @@ def _provider(config: BuildConfig, chosen: Model, console: Console) -> str:
     if config.provider == "wheels":
         return config.provider
     if config.provider != "auto":
-        operators.check(name, chosen.signature, known, "a compiled interpreter")
-    elif lacking := operators.missing(chosen.signature, known):
+        compatibility.check_operators(chosen.tflite, known, "a compiled interpreter")
+    elif lacking := compatibility.find_missing_operators(chosen.tflite, known):
         console.warn(
             f"{name} needs operators that a compiled interpreter lacks: {', '.join(lacking)}. "
             "Taking ready-made wheels, whose zip is five times the size and slower to start."
@@ -284,10 +280,12 @@ def _keep(archive: Path, python: str, console: Console) -> None:
 
 
 def _about(chosen: Model) -> dict[str, Any]:
-    settings = {k: v for k, v in chosen.settings.items() if k not in ("labels", "wordnetIds")}
+    settings = {
+        k: v for k, v in chosen.settings.as_dict().items() if k not in ("labels", "wordnetIds")
+    }
     return {
         **settings,
-        "classes": len(chosen.settings["labels"]),
+        "classes": len(chosen.settings.labels),
         "sha256": chosen.component.sha256,
         "source": chosen.component.source,
     }

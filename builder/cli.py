@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from builder import build
     from builder.base.console import Console
     from builder.deploy import command as deployment
-    from builder.model.resolve import Said
+    from builder.model.resolve import ModelOptions
 
 # The environment that builds run in, made from builder/requirements.txt.
 ENVIRONMENT = "tools"
@@ -218,7 +218,7 @@ def _config(
         pythons=pythons,
         output=command_line.output(options),
         model=options.model,
-        said=_said(options),
+        model_options=_model_options(options),
         requantize=not options.no_requantize,
         provider=options.runtime or "auto",
         options=RuntimeOptions(
@@ -235,16 +235,16 @@ def _config(
     )
 
 
-def _said(options: argparse.Namespace) -> Said:
+def _model_options(options: argparse.Namespace) -> ModelOptions:
     """What the options say of the model."""
     from builder.model.preprocessing import Normalization
-    from builder.model.resolve import Said
+    from builder.model.resolve import ModelOptions
 
-    return Said(
+    return ModelOptions(
         labels=options.labels,
         normalization=Normalization(options.mean, options.std) if options.mean else None,
         layout=options.layout or "",
-        output=options.output_kind or "",
+        scores=options.output_kind or "",
         background={"yes": True, "no": False}.get(options.background),
         locale=options.locale or "",
     )

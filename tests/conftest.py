@@ -22,7 +22,7 @@ from builder.base.console import Console
 from builder.base.environments import ensure_environment
 from builder.base.paths import ROOT
 from builder.model.preprocessing import Normalization
-from builder.model.resolve import Said
+from builder.model.resolve import ModelOptions
 from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.support.models import COLOURS, Colours
 from tests.support.pictures import encoded as encoded
@@ -132,7 +132,7 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
                 pythons,
                 output,
                 model or None,
-                Said(Path(labels) if labels else None, normalization),
+                ModelOptions(Path(labels) if labels else None, normalization),
                 requantize=requantize,
                 provider=provider,
                 execution_env=execution_env,

@@ -85,10 +85,10 @@ def _prepare(arguments: list[str]) -> int:
         labels = folder / "labels.txt"
         labels.write_text("\n".join(COLOURS))
         path = Colours("uint8", size=32).write(folder / "model" / "colours.tflite")
-        found = resolve.resolve_model(str(path), resolve.Said(labels), console)
+        found = resolve.resolve_model(str(path), resolve.ModelOptions(labels), console)
         if found.path != path:
             shutil.copy(found.path, folder / "model")
-        (folder / "model" / "resolve.json").write_text(json.dumps(found.settings))
+        (folder / "model" / "model.json").write_bytes(found.settings.to_json())
         _write_corpus(folder / "corpus")
         words = "".join('"' + "".join(f"\\x{byte:02x}" for byte in word) + '"\n' for word in WORDS)
         (folder / "words").write_text(words)

@@ -28,7 +28,7 @@ from builder.base.environments import ensure_environment
 from builder.base.errors import BuildError
 from builder.base.files import atomic_write
 from builder.base.paths import BUILD, ENVIRONMENTS
-from builder.model.resolve import Model, Said
+from builder.model.resolve import Model, ModelOptions
 
 HERE = Path(__file__).parent
 FOLDER = BUILD / "bench"
@@ -188,7 +188,7 @@ def ours(
         (PYTHON,),
         output,
         model=str(chosen.path),
-        said=Said(labels=labels),
+        model_options=ModelOptions(labels=labels),
         requantize=requantize,
         provider=provider,
         optimize=optimize,

@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.peers import pip, tfjs
 from bench.peers.peer import OPTIMIZE, OURS, PRECOMPILED, Peer, ours
 from builder.base.console import Console
-from builder.model.int8 import requantize
+from builder.model.int8 import convert_to_int8
 from builder.model.resolve import Model
 
 
@@ -31,7 +31,7 @@ def makers(
         PRECOMPILED: partial(this_zip, precompiled=True),
     }
     if variants:
-        if requantize(chosen.path.read_bytes(), chosen.path.name):
+        if convert_to_int8(chosen.tflite):
             zips[f"{OURS}, uint8"] = partial(this_zip, requantize=False)
         for how in ("size", "cold"):
             zips[f"{OURS}, {OPTIMIZE} {how}"] = partial(this_zip, optimize=how)

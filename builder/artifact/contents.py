@@ -1,6 +1,5 @@
 """What goes into the zip: our own files, packages, the model, and where all of it is from."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -67,10 +66,7 @@ def collect_entries(
         for part in target.runtime.components
     ]
     parts = [provenance.own_part(), *packages, model.component, model.labels_component]
-    settings = json.dumps(model.settings, ensure_ascii=False, separators=(",", ":")).encode()
-    weights = Entry(
-        f"model/{model.settings['file']}", model.path.read_bytes(), model.component.name
-    )
+    weights = Entry(f"model/{model.settings.file}", model.path.read_bytes(), model.component.name)
     entries = [
         *_own_files(execution_env),
         *(
@@ -79,7 +75,7 @@ def collect_entries(
             for entry in _package_files(target, bool(execution_env), weights.path)
         ),
         replace(weights, when="ahead"),
-        Entry(MODEL_SETTINGS, settings, "labels", when="start"),
+        Entry(MODEL_SETTINGS, model.settings.to_json(), "labels", when="start"),
         Entry(provenance.LICENCES, provenance.licences(parts).encode(), "action"),
         Entry(provenance.SBOM, sbom(parts, DATE), "action"),
     ]

@@ -1,4 +1,4 @@
-"""Find the model that was asked for: in the catalogue, fetched if it is not there, or a file."""
+"""Find the .tflite file for --model: a path, or a model of the catalogue, downloaded if needed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ FETCHED = WORK / "model"
 
 
 @dataclass(frozen=True)
-class Found:
+class ModelFile:
     """A model's file.
 
     Attributes:
         path: of the .tflite file.
         name: in the catalogue; empty for a file that is not one of its models.
-        entry: of the catalogue; empty likewise.
         sha256: of the file.
+        entry: of the catalogue; empty for a file that is not one of its models.
     """
 
     path: Path
@@ -36,113 +36,117 @@ class Found:
     entry: dict[str, Any] = field(default_factory=dict)
 
 
-def find(
+def find_model(
     wanted: str | None,
     console: Console,
     catalogue: dict[str, Any] | None = None,
     folder: Path = FETCHED,
-) -> Found:
-    """Have the file of the model that `--model` names.
+) -> ModelFile:
+    """Return the model file for --model, downloading it if needed.
 
     Args:
         wanted: a name in the catalogue, a path, or None for the default: the catalogue's first
-            model, or, where that cannot be downloaded, its next, said aloud.
-        console: shows what is going on.
-        catalogue: another catalogue than `model/catalogue.toml`.
+            model or, if that cannot be downloaded, the second one, with a warning.
+        console: shows downloads and warnings.
+        catalogue: in place of `model/catalogue.toml`.
         folder: where the catalogue's models are kept.
 
     Raises:
-        ModelError: no such model.
-        DownloadError: it could not be fetched.
+        ModelError: there is no such model.
+        DownloadError: it could not be downloaded.
     """
-    known = known_models() if catalogue is None else catalogue
+    catalogue = known_models() if catalogue is None else catalogue
     if wanted is None:
-        name, path = _default(known, folder, console)
-        return Found(path, name, known[name]["sha256"], known[name])
-    if wanted in known:
-        path = _fetch(wanted, known[wanted], folder, console)
-        return Found(path, wanted, known[wanted]["sha256"], known[wanted])
+        return _find_default(catalogue, console, folder)
+    if wanted in catalogue:
+        return _find_in_catalogue(wanted, catalogue[wanted], console, folder)
     path = Path(wanted)
     if not path.is_file():
         raise ModelError(
-            f"--model: expected one of {', '.join(known)} or a .tflite file, found {wanted!r}"
+            f"--model: expected one of {', '.join(catalogue)} or a .tflite file, found {wanted!r}"
             + (", a folder" if path.is_dir() else ""),
             "check the name; a path is taken from the current folder",
         )
     digest = sha256_of(path)
-    name = next((name for name, entry in known.items() if entry["sha256"] == digest), "")
-    return Found(path, name, digest, known.get(name, {}))
+    name = next((name for name, entry in catalogue.items() if entry["sha256"] == digest), "")
+    return ModelFile(path, name, digest, catalogue.get(name, {}))
 
 
-def _default(known: dict[str, Any], folder: Path, console: Console) -> tuple[str, Path]:
-    first, *others = known
+def _find_default(catalogue: dict[str, Any], console: Console, folder: Path) -> ModelFile:
+    first, *others = catalogue
     try:
-        return first, _fetch(first, known[first], folder, console)
+        return _find_in_catalogue(first, catalogue[first], console, folder)
     except DownloadError as error:
         if not others:
             raise
-        console.warn(f"{first} is not to be had, going on with {others[0]} instead.")
+        console.warn(f"Could not download {first}; using {others[0]}.")
         console.warn(str(error))
         console.warn(error.hint)
-    return others[0], _fetch(others[0], known[others[0]], folder, console)
+    return _find_in_catalogue(others[0], catalogue[others[0]], console, folder)
 
 
-def _fetch(name: str, entry: dict[str, Any], folder: Path, console: Console) -> Path:
-    """Have the catalogue's model `name` in `folder`, and prove that it is the pinned one."""
-    target: Path = folder / entry["file"]
-    if not files.file_exists(target):
-        with files.lock(target, f"fetching {name}", console.note):
-            if not files.file_exists(target):
-                return _fetch_anew(name, entry, target, console)
-    found = sha256_of(target)
-    if found != entry["sha256"]:
+def _find_in_catalogue(
+    name: str, entry: dict[str, Any], console: Console, folder: Path
+) -> ModelFile:
+    """Return a catalogue's model, downloaded if needed; raise ModelError if its sha256 differs."""
+    path: Path = folder / entry["file"]
+    if not files.file_exists(path):
+        with files.lock(path, f"downloading {name}", console.note):
+            if not files.file_exists(path):
+                _download_model(name, entry, path, console)
+    digest = sha256_of(path)
+    if digest != entry["sha256"]:
         raise ModelError(
-            f"{folder.name}/{target.name}: expected sha256 {entry['sha256']}, found {found}",
-            f"delete it to fetch {name} anew, or use it as it is with --model {quote(str(target))}",
+            f"{folder.name}/{path.name}: expected sha256 {entry['sha256']}, found {digest}",
+            f"delete it to download {name} again, or use it as it is with "
+            f"--model {quote(str(path))}",
         )
-    return target
+    return ModelFile(path, name, digest, entry)
 
 
-def _fetch_anew(name: str, entry: dict[str, Any], target: Path, console: Console) -> Path:
-    how = (
-        f"to use {name} all the same: put the file with sha256 {entry['sha256']} at "
-        f"{target.parent.name}/{target.name}, or pass any copy with --model PATH"
-    )
+def _download_model(name: str, entry: dict[str, Any], path: Path, console: Console) -> None:
+    """Put a catalogue's model at `path`, from the first of its sources that works."""
     reasons = []
     for source in entry["sources"]:
         try:
-            _take(_download(source, console), source.get("member", ""), entry["sha256"], target)
-            return target
+            archive = _download_source(source, console)
+            _extract_model(archive, source.get("member", ""), entry["sha256"], path)
+            return
         except DownloadError as error:
             reasons.append(f"  {error}")
-    raise DownloadError(f"{name} could not be downloaded:\n" + "\n".join(reasons), how)
+    raise DownloadError(
+        f"{name} could not be downloaded:\n" + "\n".join(reasons),
+        f"to use {name} all the same: put the file with sha256 {entry['sha256']} at "
+        f"{path.parent.name}/{path.name}, or pass any copy with --model PATH",
+    )
 
 
-def _download(source: dict[str, str], console: Console) -> Path:
+def _download_source(source: dict[str, str], console: Console) -> Path:
     if "index" in source:
         name, _, version = source["index"].partition("==")
         package = IndexFile(name, version, source["file"], source["sha256"])
         return download_from_index([package], DOWNLOADS, console)[0]
     # Kept under its hash: two addresses may serve different files under one name.
-    target = DOWNLOADS / f"{source['sha256'][:12]}-{source['url'].rpartition('/')[2]}"
-    return download_file([source["url"]], source["sha256"], target, console)
+    path = DOWNLOADS / f"{source['sha256'][:12]}-{source['url'].rpartition('/')[2]}"
+    return download_file([source["url"]], source["sha256"], path, console)
 
 
-def _take(archive: Path, member: str, sha256: str, target: Path) -> None:
-    """Move the model out of the downloaded file to `target`, if it has the right sha256."""
+def _extract_model(archive: Path, member: str, sha256: str, path: Path) -> None:
+    """Move a model out of the downloaded file to `path`, if it has the expected sha256."""
     try:
-        with files.atomic_write(target) as part:
-            part.write_bytes(_member(archive, member) if member else archive.read_bytes())
-            found = sha256_of(part)
-            if found != sha256:
+        content = _read_member(archive, member) if member else archive.read_bytes()
+        with files.atomic_write(path) as part:
+            part.write_bytes(content)
+            digest = sha256_of(part)
+            if digest != sha256:
                 raise DownloadError(
-                    f"{member or archive.name}: expected sha256 {sha256}, found {found}"
+                    f"{member or archive.name}: expected sha256 {sha256}, found {digest}"
                 )
     finally:
         archive.unlink(missing_ok=True)
 
 
-def _member(archive: Path, member: str) -> bytes:
+def _read_member(archive: Path, member: str) -> bytes:
     try:
         with tarfile.open(archive) as tar:
             for info in tar:

@@ -1,4 +1,4 @@
-"""Take a quantized softmax or sigmoid off the end of a model, for the function to do in float.
+"""Strip a quantized softmax or sigmoid off the end of a model: the function computes it in float.
 
 A quantized softmax knows 256 steps: what is likelier than 0.998 is 0.996094, and what is less
 likely than 0.002 is 0. What enters it tells more, and the function's own softmax of that keeps the
@@ -7,64 +7,65 @@ order, but for what was a tie. XNNPACK's graphs have no quantized softmax either
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
-from builder.model.postprocessing import SAME_ORDER, tail
-from builder.model.tflite import Signature, Tensor, packed, parsed
+from builder.model.postprocessing import SAME_ORDER, trace_back
+from builder.model.tflite import Operator, TFLiteModel, pack_model
 
-APPLIED = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid", "LOG_SOFTMAX": "softmax"}
+# What the function applies in place of an operator. A softmax of LOG_SOFTMAX's output is a softmax
+# of its input.
+REPLACED_BY = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid", "LOG_SOFTMAX": "softmax"}
 
 
-def without(content: bytes, name: str, model: Signature) -> tuple[bytes, str] | None:
-    """The model without its last activation, where that is quantized.
-
-    Args:
-        content: of the .tflite file. Files appended to it (labels) are not carried over.
-        name: what messages call it.
-        model: its signature.
+def strip_activation(model: TFLiteModel) -> tuple[bytes, str] | None:
+    """Return the model without its final activation, if that is quantized or a LOG_SOFTMAX.
 
     Returns:
-        The content of the file, and the operator's name, a key of APPLIED. None if it has no such
-        activation, or not a plain one. LOG_SOFTMAX is taken off in float32 as well, since a
-        softmax of its output is that of its input.
+        The .tflite file, without files appended to the original (labels), and the operator's name,
+        a key of REPLACED_BY. None if the model does not end with such an operator.
     """
-    *behind, last = tail(model, SAME_ORDER) or (None,)
-    if last is None or last.name not in APPLIED or last.beta != 1 or not last.inputs:
+    *after, activation = trace_back(model, SAME_ORDER) or (None,)
+    if activation is None or not _is_replaceable(model, activation, after):
         return None
-    if last.inputs[0] is None:
-        return None
-    source, sink = last.inputs[0], model.outputs[0]
-    taken = [last, *behind]
-    stored = [operator.outputs[0] for operator in taken]
-    quantized = any(tensor.scale for tensor in stored)
-    if not (quantized or last.name == "LOG_SOFTMAX") or len(model.outputs) != 1:
-        return None
-    if any(len(model.consumers(tensor)) > 1 for tensor in (source, *stored)):
-        return None  # something else is made of it
-    if not (source.scale or source.dtype == "float32") or _size(source) != _size(sink):
-        return None
-    if last.name != "LOGISTIC" and abs(source.shape[-1]) != _size(source):
-        return None  # it does not go over the classes
-    made = parsed(content, name)
-    if len(made.subgraphs) != 1:
-        return None
-    graph, numbers = made.subgraphs[0], {tensor.number for tensor in stored}
+    logits = activation.inputs[0]
+    assert logits is not None
+    tables = copy.deepcopy(model.tables)
+    graph = tables.subgraphs[0]
+    stripped = {operator.outputs[0].number for operator in (activation, *after)}
     graph.operators = [
         operator
         for operator in graph.operators
-        if operator.outputs is None or not numbers.intersection(map(int, operator.outputs))
+        if operator.outputs is None or not stripped.intersection(map(int, operator.outputs))
     ]
     used = sorted({operator.opcodeIndex for operator in graph.operators})
-    made.operatorCodes = [made.operatorCodes[index] for index in used]
+    tables.operatorCodes = [tables.operatorCodes[index] for index in used]
     for operator in graph.operators:
         operator.opcodeIndex = used.index(operator.opcodeIndex)
-    graph.outputs = np.array([source.number], np.int32)
-    for signature in made.signatureDefs or ():
+    graph.outputs = np.array([logits.number], np.int32)
+    for signature in tables.signatureDefs or ():
         for output in signature.outputs or ():
-            output.tensorIndex = source.number
-    return packed(made), last.name
+            output.tensorIndex = logits.number
+    return pack_model(tables), activation.name
 
 
-def _size(tensor: Tensor) -> int:
-    """How many numbers a tensor has, where its batch may be free."""
-    return abs(int(np.prod(tensor.shape)))
+def _is_replaceable(model: TFLiteModel, activation: Operator, after: list[Operator]) -> bool:
+    """Whether the function can compute an activation, and the operators after it, by itself."""
+    logits = activation.inputs[0] if activation.inputs else None
+    if logits is None or activation.name not in REPLACED_BY or activation.beta != 1:
+        return False
+    outputs = [operator.outputs[0] for operator in (activation, *after)]
+    is_quantized = any(tensor.scale for tensor in outputs)
+    if not (is_quantized or activation.name == "LOG_SOFTMAX"):
+        return False
+    if len(model.outputs) != 1 or len(model.tables.subgraphs) != 1:
+        return False
+    if any(len(model.consumers(tensor)) > 1 for tensor in (logits, *outputs)):
+        return False  # something else depends on them
+    is_over_classes = activation.name == "LOGISTIC" or abs(logits.shape[-1]) == logits.element_count
+    return (
+        bool(logits.scale or logits.dtype == "float32")
+        and logits.element_count == model.outputs[0].element_count
+        and is_over_classes
+    )

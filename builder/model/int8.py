@@ -21,11 +21,11 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from builder.base.errors import ModelError
-from builder.model.tflite import OPERATORS, TYPES, packed
+from builder.model.tflite import DTYPES, OPERATORS, TFLiteModel, operator_name, pack_model
 
 HINT = "--no-requantize ships the model as it is"
+# Largest magnitude of an int8 weight.
 LIMIT = 127
-"""Largest magnitude of an int8 weight."""
 
 _Array = NDArray[Any]
 _TYPE = schema.TensorType
@@ -39,20 +39,22 @@ _INT8_SINCE = {
     3: "CONV_2D DEPTHWISE_CONV_2D MUL",
     4: "FULLY_CONNECTED",
 }
-_VERSIONS = {kind: version for version, kinds in _INT8_SINCE.items() for kind in kinds.split()}
+_VERSIONS = {name: version for version, names in _INT8_SINCE.items() for name in names.split()}
 # The dimension of the weights that counts channels. TFLite 2.14's dense kernel has one scale.
-_CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}
-_INTEGERS = ("MEAN", "PAD", "PADV2", "RESHAPE")  # input 1 is a constant: axes, padding, shape
-_SAME = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "PAD", "PADV2", "RESHAPE", "SQUEEZE")
+_CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}
+# Operators whose input 1 is a constant of integers: axes, padding, shape.
+_WITH_INTEGERS = ("MEAN", "PAD", "PADV2", "RESHAPE")
+# Operators whose int8 kernels demand the same quantization of input and output.
+_SAME_QUANTIZATION = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "PAD", "PADV2", "RESHAPE", "SQUEEZE")
 _PROBABILITIES = ("LOGISTIC", "SOFTMAX")
 
 
 @dataclass(frozen=True)
-class Requantized:
-    """A converted model.
+class Int8Model:
+    """A model that was converted to int8.
 
     Attributes:
-        content: the .tflite file. Files appended to the original (labels) are not carried over.
+        content: of the .tflite file. Files appended to the original (labels) are not in it.
         channels: of the weights of all operators.
         rescaled: how many of them needed a larger scale.
         error: largest error of a weight, in steps of its old scale; 0 if all are exact.
@@ -64,43 +66,31 @@ class Requantized:
     error: float
 
 
-def requantize(content: bytes, name: str) -> Requantized | None:
-    """Convert a .tflite file with uint8 weights; None if it has none and can go as it is.
-
-    Args:
-        content: a model that `tflite.signature` has read.
-        name: what messages call it.
+def convert_to_int8(model: TFLiteModel) -> Int8Model | None:
+    """Convert a model with uint8 weights to int8; return None if it has no uint8 weights.
 
     Raises:
-        ModelError: it has uint8 weights and something that cannot be converted with proof; names
-            the operator and the tensor.
+        ModelError: something cannot be converted with proof; names the operator and the tensor.
     """
+    graphs = model.tables.subgraphs
     try:
-        model = schema.ModelT.InitFromPackedBuf(content)
-        graphs = model.subgraphs
-        if not any(_has_uint8_weights(model, graph) for graph in graphs):
+        if not any(_has_uint8_weights(model.tables, graph) for graph in graphs):
             return None
         if len(graphs) != 1:
-            raise ModelError(f"{name}: expected one subgraph, found {len(graphs)}", HINT)
-        converter = _Converter(model, name)
-        converter.run()
+            raise ModelError(f"{model.name}: expected one subgraph, found {len(graphs)}", HINT)
+        tables = copy.deepcopy(model.tables)
+        converter = _Converter(tables, model.name)
+        converter.convert_graph()
     except (IndexError, TypeError, ValueError, struct.error) as error:
         raise ModelError(
-            f"{name} is a broken TFLite model ({len(content)} bytes): {error}",
-            "fetch or convert it again",
+            f"{model.name} is a broken TFLite model: {error}", "download or convert it again"
         ) from error
-    return Requantized(packed(model), converter.channels, converter.rescaled, converter.error)
+    return Int8Model(pack_model(tables), converter.channels, converter.rescaled, converter.error)
 
 
-def _kind(model: Any, operator: Any) -> str:
-    code = model.operatorCodes[operator.opcodeIndex]
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    return str(OPERATORS.get(number, f"operator {number}"))
-
-
-def _has_uint8_weights(model: Any, graph: Any) -> bool:
+def _has_uint8_weights(tables: Any, graph: Any) -> bool:
     return any(
-        _kind(model, operator) in _CHANNELS
+        operator_name(tables, operator) in _CHANNEL_AXIS
         and graph.tensors[operator.inputs[1]].type == _TYPE.UINT8
         for operator in graph.operators or ()
     )
@@ -113,34 +103,34 @@ class _Converter:
     bias behind weights of different scales, the first gets the tensor and the others get new ones.
     """
 
-    def __init__(self, model: Any, name: str) -> None:
+    def __init__(self, tables: Any, name: str) -> None:
         self.channels, self.rescaled, self.error = 0, 0, 0.0
-        self._model, self._graph, self._name = model, model.subgraphs[0], name
+        self._tables, self._graph, self._name = tables, tables.subgraphs[0], name
         self._old = list(self._graph.tensors)
         self._roles: dict[int, dict[Any, int]] = {}
         self._weighted: dict[tuple[int, int | None], tuple[int, _Array, _Array]] = {}
         self._at = name  # where we are, for messages
 
-    def run(self) -> None:
+    def convert_graph(self) -> None:
         """Convert everything."""
         graph, operators = self._graph, []
         for what in ("inputs", "outputs"):
             self._at = f"{self._name}: the graph's {what}"
             setattr(graph, what, _vector(map(self._border, getattr(graph, what))))
         for position, operator in enumerate(graph.operators):
-            kind = _kind(self._model, operator)
+            kind = operator_name(self._tables, operator)
             self._at = f"{self._name}: operator {position}, {kind}"
             if kind not in _VERSIONS:
                 self._refuse(f"one of {', '.join(sorted(_VERSIONS))}", kind)
             self._check(kind, operator)
             before = self._convert(kind, operator)
-            code = self._model.operatorCodes[operator.opcodeIndex]
+            code = self._tables.operatorCodes[operator.opcodeIndex]
             code.version = max(code.version, _VERSIONS[kind])
             operators += [*before, operator]
         graph.operators = operators
         used = {tensor.buffer for tensor in graph.tensors}
-        used |= {entry.buffer for entry in self._model.metadata or ()}
-        for number, buffer in enumerate(self._model.buffers):
+        used |= {entry.buffer for entry in self._tables.metadata or ()}
+        for number, buffer in enumerate(self._tables.buffers):
             if number not in used:
                 buffer.data = None
 
@@ -152,21 +142,23 @@ class _Converter:
         if kind == "CONCATENATION" and options is not None and options.fusedActivationFunction:
             self._refuse("no fused activation", f"number {options.fusedActivationFunction}")
         if kind in _PROBABILITIES and self._quantization(sink) != (1 / 256, 0):
-            self._refuse("an output with scale 1/256 and zero point 0", self._said(sink))
-        for number in (operator.inputs[0], *operator.inputs[2:]) if kind in _SAME else ():
+            self._refuse("an output with scale 1/256 and zero point 0", self._describe(sink))
+        for number in (
+            (operator.inputs[0], *operator.inputs[2:]) if kind in _SAME_QUANTIZATION else ()
+        ):
             if self._quantization(number) != self._quantization(sink):
-                self._refuse(f"the quantization of {self._said(sink)}", self._said(number))
+                self._refuse(f"the quantization of {self._describe(sink)}", self._describe(number))
 
     def _convert(self, kind: str, operator: Any) -> list[Any]:
         """Convert an operator's tensors; returns operators that have to run before it."""
         before, sources = [], []
         old, sinks = [int(i) for i in operator.inputs], [int(i) for i in operator.outputs]
         for place, number in enumerate(old):
-            if kind in _CHANNELS and place == 1:
-                sources.append(self._weights(number, _CHANNELS[kind])[0])
-            elif kind in _CHANNELS and place == 2:
+            if kind in _CHANNEL_AXIS and place == 1:
+                sources.append(self._weights(number, _CHANNEL_AXIS[kind])[0])
+            elif kind in _CHANNEL_AXIS and place == 2:
                 sources.append(-1 if number < 0 else self._bias(number, old[0], old[1], kind))
-            elif kind in _INTEGERS and place == 1:
+            elif kind in _WITH_INTEGERS and place == 1:
                 sources.append(self._integers(number))
             elif kind == "QUANTIZE":
                 sources.append(self._border(number))
@@ -195,7 +187,7 @@ class _Converter:
     def _integers(self, number: int) -> int:
         tensor = self._tensor(number)
         if tensor.type not in (_TYPE.INT32, _TYPE.INT64) or self._data(number) is None:
-            self._refuse("constant integers", self._said(number))
+            self._refuse("constant integers", self._describe(number))
         return self._place(number, "integers")
 
     def _weights(self, number: int, axis: int | None) -> tuple[int, _Array, _Array]:
@@ -209,7 +201,7 @@ class _Converter:
         old_scale, zero_point = self._quantization(number)
         data = self._data(number)
         if data is None:
-            self._refuse("constant weights", self._said(number))
+            self._refuse("constant weights", self._describe(number))
         centred = data.reshape(self._tensor(number).shape).astype(np.float64) - zero_point
         others = tuple(i for i in range(centred.ndim) if i != axis)
         peaks = abs(centred).max(axis=others, keepdims=True)
@@ -228,13 +220,13 @@ class _Converter:
 
     def _bias(self, number: int, source: int, weights: int, kind: str) -> int:
         """The int32 tensor for a bias, whose scale follows from those of input and weights."""
-        _, scales, ratios = self._weights(weights, _CHANNELS[kind])
+        _, scales, ratios = self._weights(weights, _CHANNEL_AXIS[kind])
         tensor, data = self._tensor(number), self._data(number)
         if tensor.type != _TYPE.INT32 or data is None:
-            self._refuse("a constant int32 bias", self._said(number))
+            self._refuse("a constant int32 bias", self._describe(number))
         values = data.view("<i4")
         if ratios.size not in (1, values.size):
-            self._refuse(f"a bias of {ratios.size} channels", self._said(number))
+            self._refuse(f"a bias of {ratios.size} channels", self._describe(number))
         input_scale = self._quantization(source)[0]
         rounded = np.rint(values * ratios).astype("<i4")
         role = ("bias", input_scale, weights, kind)
@@ -243,14 +235,14 @@ class _Converter:
     def _quantize(self, number: int, like: int) -> Any:
         """A QUANTIZE operator that gives a tensor the quantization of another."""
         code = schema.OperatorCodeT(_CODES["QUANTIZE"], None, 2, _CODES["QUANTIZE"])
-        self._model.operatorCodes.append(code)
+        self._tables.operatorCodes.append(code)
         source = self._activation(number)
         tensor = copy.copy(self._graph.tensors[source])
         tensor.quantization = self._graph.tensors[self._activation(like)].quantization
         tensor.buffer = 0
         self._graph.tensors.append(tensor)
         return schema.OperatorT(
-            len(self._model.operatorCodes) - 1,
+            len(self._tables.operatorCodes) - 1,
             _vector([source]),
             _vector([len(self._graph.tensors) - 1]),
             schema.BuiltinOptions.QuantizeOptions,
@@ -288,8 +280,8 @@ class _Converter:
                 quantizedDimension=axis,
             )
         if data is not None:
-            self._model.buffers.append(schema.BufferT(np.frombuffer(data.tobytes(), np.uint8)))
-            tensor.buffer = len(self._model.buffers) - 1
+            self._tables.buffers.append(schema.BufferT(np.frombuffer(data.tobytes(), np.uint8)))
+            tensor.buffer = len(self._tables.buffers) - 1
         if roles:
             self._graph.tensors.append(tensor)
             roles[role] = len(self._graph.tensors) - 1
@@ -306,7 +298,7 @@ class _Converter:
 
     def _data(self, number: int) -> _Array | None:
         """The original content of a constant, uint8; None if the tensor is computed."""
-        data = self._model.buffers[self._tensor(number).buffer].data
+        data = self._tables.buffers[self._tensor(number).buffer].data
         return data if data is not None and len(data) else None
 
     def _quantization(self, number: int) -> tuple[float, int]:
@@ -325,13 +317,13 @@ class _Converter:
             and 0 <= found.zeroPoint[0] <= 255
         ):
             return float(found.scale[0]), int(found.zeroPoint[0])
-        self._refuse("a dense uint8 tensor with one scale and zero point", self._said(number))
+        self._refuse("a dense uint8 tensor with one scale and zero point", self._describe(number))
 
-    def _said(self, number: int) -> str:
+    def _describe(self, number: int) -> str:
         """A tensor for messages."""
         tensor = self._tensor(number)
         name = (tensor.name or b"").decode(errors="replace")
-        dtype = TYPES.get(tensor.type, f"type {tensor.type}")
+        dtype = DTYPES.get(tensor.type, f"type {tensor.type}")
         text = f"tensor {number} ({name}): {dtype}"
         found = tensor.quantization
         for what in ("scale", "zeroPoint"):

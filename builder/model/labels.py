@@ -19,7 +19,7 @@ from itertools import pairwise
 from typing import Any, NoReturn
 
 from builder.base.errors import ModelError
-from builder.model.metadata import AXIS_LABELS, VALUE_LABELS, File, Metadata
+from builder.model.metadata import AXIS_LABELS, VALUE_LABELS, AssociatedFile, Metadata
 
 BACKGROUND = ("background", "_background_", "__background__", "dummy", "???")
 """What a background class is called, in lower case."""
@@ -103,7 +103,7 @@ class _Read:
     """Lines in front that were taken for a heading or a comment."""
 
 
-def fit(
+def fit_labels(
     content: bytes,
     origin: str,
     classes: int,
@@ -126,7 +126,9 @@ def fit(
     return _placed(found, origin, classes, background)
 
 
-def inside(metadata: Metadata, model: str, locale: str = "") -> tuple[str, bytes] | None:
+def find_embedded_labels(
+    metadata: Metadata, model: str, locale: str = ""
+) -> tuple[str, bytes] | None:
     """The label file that a model carries: its name and content; None if it has none.
 
     The one that the output tensor's metadata names as labels counts, in the wanted locale: else
@@ -142,9 +144,9 @@ def inside(metadata: Metadata, model: str, locale: str = "") -> tuple[str, bytes
     """
     files = [file for file in metadata.files if file.kind == AXIS_LABELS]
     files = files or [file for file in metadata.files if file.kind == VALUE_LABELS]
-    if not files and not metadata.present:
+    if not files and not metadata.is_present:
         files = [
-            File(name, AXIS_LABELS, _locale_in(name))
+            AssociatedFile(name, AXIS_LABELS, _locale_in(name))
             for name in metadata.archive
             if re.search(r"label|class|categor|^dict\.txt$", name.rpartition("/")[2].lower())
             and not re.search(r"score|calibration|vocab", name.lower())
@@ -166,7 +168,7 @@ def _locale_in(name: str) -> str:
     return marked[1] if marked else ""
 
 
-def _in_locale(files: list[File], locale: str, model: str) -> File:
+def _in_locale(files: list[AssociatedFile], locale: str, model: str) -> AssociatedFile:
     listed = ", ".join(f"{file.name} ({file.locale or 'no locale'})" for file in files)
     wishes = [locale] if locale else ["", "en"]
     for wish in wishes:

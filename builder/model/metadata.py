@@ -1,4 +1,4 @@
-"""Read TensorFlow Lite's model metadata: how pictures are scaled, and which files are labels.
+"""Read the metadata inside a .tflite file: normalization, value range, label files.
 
 The schema is metadata_schema.fbs of the TFLite Support library, which no maintained package offers
 for reading: fields are found by their positions in it. The files that the metadata names are in a
@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flatbuffers.number_types import Float32Flags, UOffsetTFlags
@@ -24,80 +24,69 @@ _UNIT_TYPE, _UNIT_OPTIONS, _NORMALIZATION = 0, 1, 1
 _MEAN, _STD = 0, 1
 _MAX, _MIN = 0, 1
 _FILE_NAME, _FILE_TYPE, _FILE_LOCALE = 0, 2, 3
-_KINDS = {
-    0: "of no stated type",
-    1: "descriptions",
-    2: "labels of an axis",
-    3: "labels of values",
-    4: "score calibration",
-    5: "a vocabulary",
-    6: "an index",
-}
-AXIS_LABELS, VALUE_LABELS = _KINDS[2], _KINDS[3]
+AXIS_LABELS, VALUE_LABELS = 2, 3
 
 
 @dataclass(frozen=True)
-class File:
-    """A file behind the model, as the metadata names it.
+class AssociatedFile:
+    """A file behind the model that the metadata names.
 
     Attributes:
         name: in the archive.
-        kind: AXIS_LABELS, VALUE_LABELS, or what else it is.
-        locale: of labels, such as "de"; empty for the unmarked ones.
+        kind: AXIS_LABELS, VALUE_LABELS, or the schema's number of another type.
+        locale: of labels, such as "de"; empty if none is stated.
     """
 
     name: str
-    kind: str
+    kind: int
     locale: str
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What the metadata says.
+    """The metadata of a model.
 
     Attributes:
-        mean, std: per channel, of the first input; empty if it says nothing.
-        low, high: least and largest value of the first input; empty if it says nothing.
-        files: those of the first output's tensor.
+        mean, std: of the first input, per channel; empty if not stated.
+        low, high: least and largest value of the first input; empty if not stated.
+        files: those that belong to the first output.
         archive: name -> content of every file behind the model, named or not.
         problem: what is wrong with the archive or the metadata; empty if nothing is.
-        present: whether there is metadata.
+        is_present: whether the model has metadata.
     """
 
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
-    files: tuple[File, ...] = ()
+    files: tuple[AssociatedFile, ...] = ()
     archive: dict[str, bytes] = field(default_factory=dict)
     problem: str = ""
-    present: bool = False
+    is_present: bool = False
 
 
-NOTHING = Metadata()
-
-
-def read(table: bytes, content: bytes, name: str) -> Metadata:
-    """The metadata of a model.
+def read_metadata(table: bytes, content: bytes, name: str) -> Metadata:
+    """Read the metadata of a model.
 
     Args:
         table: the buffer TFLITE_METADATA; empty if the model has none.
-        content: of the whole file, with the archive at its end.
+        content: of the whole .tflite file, with the archive at its end.
         name: of the model, for `problem`.
     """
-    archive, problem = _archive(content)
+    archive, problem = _read_archive(content)
+    metadata = Metadata()
     try:
-        found = _metadata(table, archive) if table else Metadata(archive=archive)
+        metadata = _read_table(table) if table else metadata
     except (struct.error, IndexError, ValueError, TypeError):
-        found = Metadata(archive=archive)
         problem = f"{name}: its metadata is damaged"
-    missing = [file.name for file in found.files if file.name not in archive]
+    missing = [file.name for file in metadata.files if file.name not in archive]
     if missing and not problem:
         problem = f"{name}: its metadata names {', '.join(missing)}, which is not in the file"
-    return Metadata(**{**vars(found), "problem": problem, "present": bool(table)})
+    return replace(metadata, archive=archive, problem=problem, is_present=bool(table))
 
 
-def _archive(content: bytes) -> tuple[dict[str, bytes], str]:
+def _read_archive(content: bytes) -> tuple[dict[str, bytes], str]:
+    """Return the files behind the model, and what is wrong with their archive."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             names = [info.filename for info in archive.infolist() if not info.is_dir()]
@@ -108,27 +97,24 @@ def _archive(content: bytes) -> tuple[dict[str, bytes], str]:
         return {}, f"the archive behind the model cannot be read: {error}"
 
 
-def _metadata(table: bytes, archive: dict[str, bytes]) -> Metadata:
-    root = Table(table, UOffsetTFlags.py_type(struct.unpack_from("<I", table)[0]))
-    graph = next(iter(_tables(root, _MODEL_GRAPHS)), None)
-    if graph is None:
-        return Metadata(archive=archive)
-    source = next(iter(_tables(graph, _GRAPH_INPUTS)), None)
-    sink = next(iter(_tables(graph, _GRAPH_OUTPUTS)), None)
-    mean, std = _normalization(source) if source else ((), ())
-    stats = _table(source, _TENSOR_STATS) if source else None
+def _read_table(content: bytes) -> Metadata:
+    root = Table(content, UOffsetTFlags.py_type(struct.unpack_from("<I", content)[0]))
+    graph = _first_table(root, _MODEL_GRAPHS)
+    source = graph and _first_table(graph, _GRAPH_INPUTS)
+    output = graph and _first_table(graph, _GRAPH_OUTPUTS)
+    mean, std = _read_normalization(source) if source else ((), ())
+    stats = source and _table(source, _TENSOR_STATS)
     return Metadata(
         mean=mean,
         std=std,
         low=_floats(stats, _MIN) if stats else (),
         high=_floats(stats, _MAX) if stats else (),
-        files=tuple(map(_file, _tables(sink, _TENSOR_FILES))) if sink else (),
-        archive=archive,
+        files=tuple(map(_read_file, _tables(output, _TENSOR_FILES))) if output else (),
     )
 
 
-def _normalization(tensor: Table) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of a tensor's NormalizationOptions; empty if it has none."""
+def _read_normalization(tensor: Table) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and std of a tensor's NormalizationOptions; empty if it has none."""
     for unit in _tables(tensor, _TENSOR_UNITS):
         options = _table(unit, _UNIT_OPTIONS)
         if options and _byte(unit, _UNIT_TYPE) == _NORMALIZATION:
@@ -136,9 +122,9 @@ def _normalization(tensor: Table) -> tuple[tuple[float, ...], tuple[float, ...]]
     return (), ()
 
 
-def _file(table: Table) -> File:
-    kind = _KINDS.get(_byte(table, _FILE_TYPE), "of an unknown type")
-    return File(_string(table, _FILE_NAME), kind, _string(table, _FILE_LOCALE))
+def _read_file(table: Table) -> AssociatedFile:
+    kind = _byte(table, _FILE_TYPE)
+    return AssociatedFile(_string(table, _FILE_NAME), kind, _string(table, _FILE_LOCALE))
 
 
 def _offset(table: Table, field: int) -> int:
@@ -158,6 +144,10 @@ def _string(table: Table, field: int) -> str:
 def _table(table: Table, field: int) -> Table | None:
     offset = _offset(table, field)
     return Table(table.Bytes, table.Indirect(table.Pos + offset)) if offset else None
+
+
+def _first_table(table: Table, field: int) -> Table | None:
+    return next(iter(_tables(table, field)), None)
 
 
 def _tables(table: Table, field: int) -> list[Table]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.base.errors import ModelError
-from builder.model.run import Outputs
-from builder.model.tflite import Operator, Signature, Tensor
+from builder.model.run import ModelOutputs
+from builder.model.tflite import Operator, Tensor, TFLiteModel
 
 KINDS = ("probabilities", "logits", "scores")
 _DTYPES = ("float32", "float16", "uint8", "int8", "int16")
@@ -39,11 +39,11 @@ _NEAR = 0.02
 """How far probabilities may be from 0..1, and their sum from 1, plus half a step for each class."""
 _FAR = 0.25
 """How far from 0..1 what the user calls probabilities or scores may be: it is cut off there."""
-_SETTLE = "say what it is: --output probabilities, --output logits or --output scores"
+_SETTLE = "say what it is: --scores probabilities, --scores logits or --scores scores"
 
 
 @dataclass(frozen=True)
-class Output:
+class Postprocessing:
     """What the output means.
 
     Attributes:
@@ -61,18 +61,18 @@ class Output:
     doubt: str = ""
 
 
-def classes(name: str, model: Signature) -> int:
+def count_classes(model: TFLiteModel) -> int:
     """How many numbers the output has, if it is one per class; 1 for a score of two classes.
 
     Raises:
         ModelError: the model is of another kind; names it.
     """
     for operator in model.operators:
-        if operator.custom:
-            _refuse_custom(name, operator.name)
+        if operator.is_custom:
+            _refuse_custom(model.name, operator.name)
     if len(model.outputs) != 1:
         raise ModelError(
-            f"{name}: expected one output, a score per class, found {len(model.outputs)}: "
+            f"{model.name}: expected one output, a score per class, found {len(model.outputs)}: "
             + ", ".join(f"{each.name} ({each})" for each in model.outputs[:6]),
             f"this looks like another kind of model: {_of_several(model)}",
         )
@@ -80,25 +80,27 @@ def classes(name: str, model: Signature) -> int:
     last = _last(model)
     if last is not None and last.name in ("ARG_MAX", "ARG_MIN", "TOPK_V2"):
         raise ModelError(
-            f"{name}: expected a score per class, found the number of a class, by {last.name}",
+            f"{model.name}: expected a score per class, found the number of a class, by "
+            f"{last.name}",
             "convert the model without its last operator",
         )
     likeliest = last is not None and last.name == "REDUCE_MAX" and last.inputs[0]
     if likeliest and likeliest.shape[-1:] > (1,) and all(abs(size) == 1 for size in sink.shape):
         raise ModelError(
-            f"{name}: expected a score per class, found that of the likeliest, by REDUCE_MAX",
+            f"{model.name}: expected a score per class, found that of the likeliest, by REDUCE_MAX",
             "convert the model without its last operator",
         )
-    if sink.dtype not in _DTYPES or (sink.integer and not sink.scale):
-        what = f"{sink.name}: {sink}" + (", without a scale" if sink.integer else "")
+    if sink.dtype not in _DTYPES or (sink.is_integer and not sink.scale):
+        what = f"{sink.name}: {sink}" + (", without a scale" if sink.is_integer else "")
         raise ModelError(
-            f"{name}: expected an output of {', '.join(_DTYPES)}, integers with a scale and a zero "
-            f"point, found {what}",
+            f"{model.name}: expected an output of {', '.join(_DTYPES)}, integers with a scale "
+            f"and a zero point, found {what}",
             "convert the model with float32 or quantized outputs",
         )
     if sink.shape[:1] not in ((1,), (-1,)) and len(sink.shape) > 1:
         raise ModelError(
-            f"{name}: expected a batch of 1 picture, found {sink.shape[0]}: {sink.name}: {sink}",
+            f"{model.name}: expected a batch of 1 picture, found {sink.shape[0]}: {sink.name}: "
+            f"{sink}",
             "convert the model with a batch size of 1, or a free one",
         )
     inner = sink.shape[1:] if len(sink.shape) > 1 else sink.shape
@@ -107,31 +109,29 @@ def classes(name: str, model: Signature) -> int:
         sizes = []
     if len(sizes) > 1 or any(size < 1 for size in sizes):
         raise ModelError(
-            f"{name}: expected an output of shape [1, classes], found {sink.name}: {sink}",
+            f"{model.name}: expected an output of shape [1, classes], found {sink.name}: {sink}",
             f"this looks like another kind of model: {_of_shape(model.inputs[0], sink)}",
         )
     if last is not None and last.name == "L2_NORMALIZATION":
         raise ModelError(
-            f"{name}: expected a score per class, found a vector of length 1 (its last operator is "
-            "L2_NORMALIZATION)",
+            f"{model.name}: expected a score per class, found a vector of length 1 (its last "
+            "operator is L2_NORMALIZATION)",
             "this is another kind of model: an embedding, which is compared with others",
         )
     return sizes[0] if sizes else 1
 
 
-def decide(
-    name: str,
-    model: Signature,
+def decide_postprocessing(
+    model: TFLiteModel,
     count: int,
     wanted: str = "",
-    outputs: Outputs | None = None,
-) -> Output:
+    outputs: ModelOutputs | None = None,
+) -> Postprocessing:
     """Decide what the output means.
 
     Args:
-        name: of the model, for messages.
         model: what its file says.
-        count: what `classes` gave.
+        count: what `count_classes` returned.
         wanted: what the user says, one of KINDS; empty for nothing.
         outputs: what the model gives for some pictures; None if it was not run.
 
@@ -142,46 +142,47 @@ def decide(
     said, where = _by_file(model, count)
     if outputs is None:
         if wanted:
-            return _made(count, wanted, "--output")
+            return _made(count, wanted, "--scores")
         if said in KINDS:
             return _made(count, said, where)
-        raise ModelError(f"{name}: {where}, and the model was not run", _SETTLE)
-    same = _check_numbers(name, outputs)
+        raise ModelError(f"{model.name}: {where}, and the model was not run", _SETTLE)
+    same = _check_numbers(model, outputs)
     if same and not wanted:
         raise ModelError(
-            f"{name}: {same}",
+            f"{model.name}: {same}",
             "the input's range may be another (--mean, --std), or the model is damaged; if this is "
             f"right, {_SETTLE}",
         )
-    seen, how = _by_behaviour(model.outputs[0], outputs.real, count)
+    seen, how = _by_behaviour(model.outputs[0], outputs.values, count)
     if wanted:
-        return _as_wanted(name, count, wanted, said, where, seen, how, same, outputs)
+        return _as_wanted(model, count, wanted, said, where, seen, how, same, outputs)
     if said in ("", "linear") and seen == "embedding":
         raise ModelError(
-            f"{name}: expected a score per class, found {how}",
+            f"{model.name}: expected a score per class, found {how}",
             f"this looks like another kind of model, an embedding; if not, {_SETTLE}",
         )
     if seen in ("percentages", "costs"):
         raise ModelError(
-            f"{name}: expected probabilities, scores or logits, found {how} ({where})",
+            f"{model.name}: expected probabilities, scores or logits, found {how} ({where})",
             f"convert the model without its last operators; or {_SETTLE}",
         )
     if said == "linear":
         if seen != "logits":
             raise ModelError(
-                f"{name}: {where}, as for logits, but its outputs are {how}",
+                f"{model.name}: {where}, as for logits, but its outputs are {how}",
                 f"these contradict each other: {_SETTLE}",
             )
         if count == 1:
             raise ModelError(
-                f"{name}: expected a score, found one number that may be any ({where}; {how})",
+                f"{model.name}: expected a score, found one number that may be any ({where}; "
+                f"{how})",
                 "this looks like another kind of model, a regression (an age, a price); if it is "
-                "the logit of two classes: --output logits",
+                "the logit of two classes: --scores logits",
             )
         return _made(count, "logits", f"{where}; {how}")
     if said in ("probabilities", "scores", "bounded") and seen not in ("probabilities", "scores"):
         raise ModelError(
-            f"{name}: {where}, but its outputs are {how}",
+            f"{model.name}: {where}, but its outputs are {how}",
             f"these contradict each other: {_SETTLE}",
         )
     if said == "bounded":
@@ -190,15 +191,15 @@ def decide(
         return _made(count, said, where)
     if count == 1 and seen == "logits":
         raise ModelError(
-            f"{name}: expected a score from 0 to 1, found one number that may be any ({how})",
+            f"{model.name}: expected a score from 0 to 1, found one number that may be any ({how})",
             "this looks like another kind of model, a regression (an age, a price); if it is the "
-            "logit of two classes: --output logits",
+            "logit of two classes: --scores logits",
         )
     return _made(count, seen, f"its outputs are {how}")
 
 
 def _as_wanted(
-    name: str,
+    model: TFLiteModel,
     count: int,
     wanted: str,
     said: str,
@@ -206,14 +207,14 @@ def _as_wanted(
     seen: str,
     how: str,
     same: str,
-    outputs: Outputs,
-) -> Output:
+    outputs: ModelOutputs,
+) -> Postprocessing:
     """What the user says, with what speaks against it; refused if it cannot be."""
-    low, high = float(outputs.real.min()), float(outputs.real.max())
+    low, high = float(outputs.values.min()), float(outputs.values.max())
     if wanted != "logits" and (low < -_FAR or high > 1 + _FAR):
         raise ModelError(
-            f"{name}: --output {wanted}: expected outputs of 0..1, found {how}",
-            "if they are logits: --output logits; else convert the model without what follows its "
+            f"{model.name}: --scores {wanted}: expected outputs of 0..1, found {how}",
+            "if they are logits: --scores logits; else convert the model without what follows its "
             "softmax or sigmoid",
         )
     doubts = [same] if same else []
@@ -222,11 +223,11 @@ def _as_wanted(
     if wanted == "probabilities" and count > 1 and seen != "probabilities":
         doubts.append(f"its outputs are {how}")
     doubt = "; ".join(doubts)
-    found = _made(count, wanted, f"--output, though {doubt}" if doubt else "--output")
+    found = _made(count, wanted, f"--scores, though {doubt}" if doubt else "--scores")
     return replace(found, doubt=doubt)
 
 
-def _made(count: int, kind: str, why: str) -> Output:
+def _made(count: int, kind: str, why: str) -> Postprocessing:
     if count == 1:
         if kind == "probabilities":
             kind = "scores"
@@ -235,17 +236,17 @@ def _made(count: int, kind: str, why: str) -> Output:
         text = f"{said}: the first is answered with p, the second with 1 - p ({why})"
         if activation:
             text = text.replace("(", "(the function applies a sigmoid; ", 1)
-        return Output(2, kind, activation, text)
+        return Postprocessing(2, kind, activation, text)
     activation = "softmax" if kind == "logits" else ""
     said = {
         "probabilities": f"probabilities of {count} classes, as they are",
         "scores": f"independent scores of {count} classes, each 0..1, as they are",
         "logits": f"logits of {count} classes, the function applies a softmax",
     }[kind]
-    return Output(count, kind, activation, f"{said} ({why})")
+    return Postprocessing(count, kind, activation, f"{said} ({why})")
 
 
-def tail(model: Signature, pass_on: tuple[str, ...]) -> list[Operator]:
+def trace_back(model: TFLiteModel, pass_on: tuple[str, ...]) -> list[Operator]:
     """The operator that makes the output, last, and in front of it those that hand it on.
 
     From the output backwards, through operators named in `pass_on`; empty if none makes it.
@@ -262,11 +263,11 @@ def tail(model: Signature, pass_on: tuple[str, ...]) -> list[Operator]:
     return []
 
 
-def _last(model: Signature) -> Operator | None:
-    return next(reversed(tail(model, _PASS_ON)), None)
+def _last(model: TFLiteModel) -> Operator | None:
+    return next(reversed(trace_back(model, _PASS_ON)), None)
 
 
-def _by_file(model: Signature, count: int) -> tuple[str, str]:
+def _by_file(model: TFLiteModel, count: int) -> tuple[str, str]:
     """(kind, where it is from), as far as the last operators say it.
 
     The kind is one of KINDS, or "linear" for what may be any number, or "bounded" for what was
@@ -295,11 +296,11 @@ def _by_file(model: Signature, count: int) -> tuple[str, str]:
         return ("probabilities" if count > 1 else "scores"), where
     if first.name == "LOG_SOFTMAX" and not through:
         return "logits", where
-    linear = first.name in _LINEAR and first.fused == "NONE"
+    linear = first.name in _LINEAR and first.activation == "NONE"
     return "linear" if linear and not {*through} & {*_CUT_OFF} else "", where
 
 
-def _makers(model: Signature) -> tuple[list[Operator], list[str]]:
+def _makers(model: TFLiteModel) -> tuple[list[Operator], list[str]]:
     """The operators that make the scores, and the names of those that the scores then go through.
 
     Operators that only hand scores on are left out.
@@ -313,8 +314,8 @@ def _makers(model: Signature) -> tuple[list[Operator], list[str]]:
         if operator is None or tensor.number in met:
             continue
         met.add(tensor.number)
-        sources = [each for each in operator.inputs if each and not model.constant(each)]
-        one = operator.fused == "NONE" and len(sources) == 1
+        sources = [each for each in operator.inputs if each and not model.constant_behind(each)]
+        one = operator.activation == "NONE" and len(sources) == 1
         if operator.name in (*_PASS_ON, *_CHOOSE) or (
             operator.name in (*_RESCALE, *_AVERAGE) and one
         ):
@@ -326,20 +327,20 @@ def _makers(model: Signature) -> tuple[list[Operator], list[str]]:
     return makers, through
 
 
-def _check_numbers(name: str, outputs: Outputs) -> str:
+def _check_numbers(model: TFLiteModel, outputs: ModelOutputs) -> str:
     """What is odd about them, in words; refuses what is no number."""
     bad = [
         picture
-        for picture, row in zip(outputs.pictures, outputs.real, strict=True)
+        for picture, row in zip(outputs.pictures, outputs.values, strict=True)
         if not np.isfinite(row).all()
     ]
     if bad:
         raise ModelError(
-            f"{name}: expected numbers, found NaN or infinity for {len(bad)} of "
+            f"{model.name}: expected numbers, found NaN or infinity for {len(bad)} of "
             f"{len(outputs.pictures)} pictures ({', '.join(bad[:4])})",
             "the input's range may be another (--mean, --std), or the model is damaged",
         )
-    if len(outputs.real) > 1 and (outputs.real == outputs.real[0]).all():
+    if len(outputs.values) > 1 and (outputs.values == outputs.values[0]).all():
         return (
             f"its outputs are the same for all {len(outputs.pictures)} pictures that were tried, "
             "whatever is on them"
@@ -387,7 +388,7 @@ def _refuse_custom(name: str, operator: str) -> None:
     raise ModelError(said, "convert the model with builtin operators only")
 
 
-def _of_several(model: Signature) -> str:
+def _of_several(model: TFLiteModel) -> str:
     shapes = [tensor.shape for tensor in model.outputs]
     names = " ".join(tensor.name.lower() for tensor in model.outputs)
     sizes = [abs(int(np.prod(shape))) for shape in shapes]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.base.errors import ModelError
-from builder.model.tflite import Operator, Signature, Tensor
+from builder.model.tflite import Operator, Tensor, TFLiteModel
 
 LAYOUTS = ("nhwc", "nchw")
 _DTYPES = ("uint8", "int8", "int16", "int32", "int64", "float32", "float16")
@@ -65,7 +65,7 @@ _RANGES = {
 
 
 @dataclass(frozen=True)
-class Input:
+class Preprocessing:
     """How a picture enters.
 
     Attributes:
@@ -85,18 +85,16 @@ class Input:
     doubt: str = ""
 
 
-def decide(
-    name: str,
-    model: Signature,
+def decide_preprocessing(
+    model: TFLiteModel,
     *,
     normalization: Normalization | None = None,
     known: Normalization | None = None,
     layout: str = "",
-) -> Input:
+) -> Preprocessing:
     """Decide how a picture enters.
 
     Args:
-        name: of the model, for messages.
         model: what its file says.
         normalization: what the user says.
         known: what the catalogue says.
@@ -106,16 +104,16 @@ def decide(
         ModelError: the input is no picture, or it is not clear how one enters; says what was found
             and which option settles it.
     """
-    source = _one_picture(name, model)
-    size, layout, why = _layout(name, model, source, layout)
+    source = _one_picture(model)
+    size, layout, why = _layout(model, source, layout)
     height, width, channels = size
     if height * width > _MOST_PIXELS:
         raise ModelError(
-            f"{name}: expected a picture of at most {_MOST_PIXELS:,} pixels, found {width} x "
+            f"{model.name}: expected a picture of at most {_MOST_PIXELS:,} pixels, found {width} x "
             f"{height}: {source}",
             "a function has 512 MB of memory at most; convert the model with a smaller input",
         )
-    decided, origin, doubt = _range(name, model, source, channels, normalization, known)
+    decided, origin, doubt = _range(model, source, channels, normalization, known)
     for values, option in ((decided.mean, "--mean"), (decided.std, "--std")):
         if len(values) not in (1, channels):
             raise ModelError(
@@ -125,28 +123,29 @@ def decide(
     order = {"nhwc": "channels last", "nchw": "channels first"}[layout] if channels == 3 else ""
     card = f"{width} x {height} {colours}{f', {order}' if order else ''}{why}, {source.dtype}; "
     card += f"pixels enter as {decided} ({origin})"
-    return Input(height, width, channels, layout, decided, card, doubt)
+    return Preprocessing(height, width, channels, layout, decided, card, doubt)
 
 
-def _one_picture(name: str, model: Signature) -> Tensor:
+def _one_picture(model: TFLiteModel) -> Tensor:
     """The input tensor, if there is one and its type can hold pixels."""
     if len(model.inputs) != 1:
         listed = ", ".join(f"{each.name} ({each})" for each in model.inputs[:4])
         raise ModelError(
-            f"{name}: expected one input, a picture, found {len(model.inputs)}: {listed}",
+            f"{model.name}: expected one input, a picture, found {len(model.inputs)}: {listed}",
             "this is another kind of model: it needs more than a picture",
         )
     source = model.inputs[0]
     if source.dtype not in _DTYPES:
         raise ModelError(
-            f"{name}: expected an input of {', '.join(_DTYPES)}, found {source.name}: {source}",
+            f"{model.name}: expected an input of {', '.join(_DTYPES)}, found {source.name}: "
+            f"{source}",
             "convert the model with uint8, int8 or float32 inputs",
         )
     return source
 
 
 def _layout(
-    name: str, model: Signature, source: Tensor, wanted: str
+    model: TFLiteModel, source: Tensor, wanted: str
 ) -> tuple[tuple[int, int, int], str, str]:
     """(height, width, channels), the layout, and words of where it is from, if it was asked."""
     shape = source.shape
@@ -155,17 +154,17 @@ def _layout(
         inner = shape[1:]  # [1, 28, 28]: a grey picture, whether the 1 is its batch or its channel
     if batch not in (1, -1):
         raise ModelError(
-            f"{name}: expected a batch of 1 picture, found {batch}: {source.name}: {source}",
+            f"{model.name}: expected a batch of 1 picture, found {batch}: {source.name}: {source}",
             "convert the model with a batch size of 1, or a free one",
         )
     if len(inner) not in (2, 3) or (len(shape) == 2 and shape[0] in (1, -1)):
         raise ModelError(
-            f"{name}: expected an input of shape [1, height, width, 3 or 1], found {source}",
+            f"{model.name}: expected an input of shape [1, height, width, 3 or 1], found {source}",
             _no_picture(shape),
         )
     if any(size < 1 for size in inner):
         raise ModelError(
-            f"{name}: expected an input of a fixed size, found {list(shape)} (-1 is free)",
+            f"{model.name}: expected an input of a fixed size, found {list(shape)} (-1 is free)",
             "convert the model with a fixed height and width, such as [1, 224, 224, 3]",
         )
     if len(inner) == 2:
@@ -184,20 +183,20 @@ def _layout(
         return size, wanted, " (--layout)"
     if not last and not first:
         raise ModelError(
-            f"{name}: expected an input of shape [1, height, width, 3 or 1], found {source}",
+            f"{model.name}: expected an input of shape [1, height, width, 3 or 1], found {source}",
             _no_picture(shape),
         )
     rows = [max(size[:2]) for size, fits in readings.values() if fits and min(size[:2]) == 1]
     if len(rows) == last + first > 0:
         raise ModelError(
-            f"{name}: expected a picture, found one row of {rows[0]} pixels: {source}",
+            f"{model.name}: expected a picture, found one row of {rows[0]} pixels: {source}",
             _no_picture((rows[0],)),
         )
     if last and first:
         seen = _layout_of_first_operator(model, source)
         if not seen:
             raise ModelError(
-                f"{name}: the input {source} may be read as height, width, channels or as "
+                f"{model.name}: the input {source} may be read as height, width, channels or as "
                 "channels, height, width",
                 "say which with --layout nhwc or --layout nchw",
             )
@@ -221,7 +220,7 @@ def _no_picture(shape: tuple[int, ...]) -> str:
     return "this looks like another kind of model: what enters is no picture"
 
 
-def _layout_of_first_operator(model: Signature, source: Tensor) -> str:
+def _layout_of_first_operator(model: TFLiteModel, source: Tensor) -> str:
     """The layout that the first operator with one expects; empty if none is seen."""
     for operator in _first_operators(model, source):
         if operator.name == "TRANSPOSE" and operator.inputs[1] is not None:
@@ -243,7 +242,7 @@ _SAME_VALUES = (
 
 
 def _first_operators(
-    model: Signature, source: Tensor, through: tuple[str, ...] = _IN_PLACE
+    model: TFLiteModel, source: Tensor, through: tuple[str, ...] = _IN_PLACE
 ) -> list[Operator]:
     """The operators from the input on, as long as they are those of `through`, and the next one."""
     found: list[Operator] = []
@@ -259,8 +258,7 @@ def _first_operators(
 
 
 def _range(
-    name: str,
-    model: Signature,
+    model: TFLiteModel,
     source: Tensor,
     channels: int,
     said: Normalization | None,
@@ -285,25 +283,25 @@ def _range(
             return found, "its metadata", ""
         doubts.append(f"its metadata's mean and std ({problem})" if problem else what)
         # For integers, 0 and 1 are often written for "the bytes as they are".
-        if against and not (source.integer and found == _RANGES["0..255"]):
-            _unclear(name, source, [what, against])
+        if against and not (source.is_integer and found == _RANGES["0..255"]):
+            _unclear(model.name, source, [what, against])
     if graph is not None:
         return graph, f"{where}, unlike {doubts[0]}" if doubts else where, ""
     if where:
         doubts.append(where)
-    if len(metadata.low) == len(metadata.high) == 1 and not source.integer:
+    if len(metadata.low) == len(metadata.high) == 1 and not source.is_integer:
         found_range = _usual(metadata.low[0], metadata.high[0])
         if found_range is not None:
             return found_range, "its metadata's least and largest value", ""
         doubts.append(f"its metadata's {_said((metadata.low[0], metadata.high[0]))}")
-    _unclear(name, source, doubts)
+    _unclear(model.name, source, doubts)
 
 
-def _by_graph(model: Signature, source: Tensor) -> tuple[Normalization | None, str]:
+def _by_graph(model: TFLiteModel, source: Tensor) -> tuple[Normalization | None, str]:
     """What tensors and operators say: a usual range, or None; and how they say it, if they do."""
     if source.scale:
         return _of_quantized(source)
-    if source.integer:
+    if source.is_integer:
         return _of_integers(model, source)
     quantized = _quantized_first(model, source)
     if quantized is not None:
@@ -359,7 +357,7 @@ def _misfit(found: Normalization, channels: int) -> str:
 def _limits(tensor: Tensor) -> tuple[float, float]:
     """The least and the largest number that a quantized tensor can hold."""
     low, high = _STORED[tensor.dtype]
-    return tensor.real(low), tensor.real(high)
+    return tensor.dequantize(low), tensor.dequantize(high)
 
 
 def _said(limits: tuple[float, float]) -> str:
@@ -379,7 +377,7 @@ def _of_quantized(source: Tensor) -> tuple[Normalization | None, str]:
     return found, where
 
 
-def _of_integers(model: Signature, source: Tensor) -> tuple[Normalization | None, str]:
+def _of_integers(model: TFLiteModel, source: Tensor) -> tuple[Normalization | None, str]:
     """Of integers that are not quantized: pixels as they are, behind a CAST."""
     first = _first_operators(model, source, (*_IN_PLACE, *_SAME_VALUES))
     first = [each for each in first if each.name not in _SAME_VALUES]
@@ -413,7 +411,7 @@ def _usual(low: float, high: float) -> Normalization | None:
     return _RANGES["0..255"] if abs(low) <= 1 and 128 < high <= 256 else None
 
 
-def _quantized_first(model: Signature, source: Tensor) -> Tensor | None:
+def _quantized_first(model: TFLiteModel, source: Tensor) -> Tensor | None:
     """What a float input is quantized to at once; None if it is not."""
     for first in _first_operators(model, source, _SAME_VALUES):
         if first.name == "QUANTIZE" and first.outputs[0].scale:
@@ -430,7 +428,7 @@ class _Step:
     text: str
 
 
-def _arithmetic(model: Signature, source: Tensor) -> list[_Step]:
+def _arithmetic(model: TFLiteModel, source: Tensor) -> list[_Step]:
     """The additions and multiplications with constants that the input goes through first."""
     steps = []
     for operator in _first_operators(model, source, (*_IN_PLACE, *_SAME_VALUES)):
@@ -443,10 +441,10 @@ def _arithmetic(model: Signature, source: Tensor) -> list[_Step]:
     return steps
 
 
-def _step(model: Signature, operator: Operator) -> _Step | None:
-    if operator.name not in ("ADD", "SUB", "MUL", "DIV") or operator.fused != "NONE":
+def _step(model: TFLiteModel, operator: Operator) -> _Step | None:
+    if operator.name not in ("ADD", "SUB", "MUL", "DIV") or operator.activation != "NONE":
         return None
-    constants = [each and model.constant(each) for each in operator.inputs]
+    constants = [each and model.constant_behind(each) for each in operator.inputs]
     constant = next((each for each in constants if each is not None), None)
     if constant is None or constant.values is None or constant.values.size not in (1, 3):
         return None

@@ -1,9 +1,9 @@
-"""The model that goes into the zip: found, read, tried, and all that was decided about it.
+"""Resolve --model to a model that is ready to ship, with its labels, settings and provenance.
 
-The story in order: `catalogue` finds the file, `tflite` reads it, `model_input` decides how a
-picture enters, `trial` runs it, `model_output` decides what its output means, `labels` gives the
-classes their names. Each decision is by evidence: what the user says, what the file says, what the
-model does. Where that does not suffice, nothing is guessed: a ModelError says which option does.
+The steps in order: `catalogue` finds the file, `tflite` parses it, `preprocessing` decides how a
+picture enters, `labels` names the classes, `compatibility` checks the operators, `run` runs it, and
+`postprocessing` decides what its output means. Each decision follows the user's options, then the
+file, then the outputs. Nothing is guessed: a ModelError names the option that settles a doubt.
 """
 
 from __future__ import annotations
@@ -12,288 +12,307 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from builder.base.console import Console, megabytes
 from builder.base.errors import ModelError
 from builder.base.files import atomic_write
 from builder.base.paths import BUILD, SAMPLE
-from builder.model import MODELS, catalogue, labels, operators, postprocessing, preprocessing, run
-from builder.model.catalogue import FETCHED, Found
-from builder.model.final_activation import APPLIED, without
+from builder.model import MODELS, labels
+from builder.model.catalogue import FETCHED, ModelFile, find_model
+from builder.model.compatibility import check_operators
+from builder.model.final_activation import REPLACED_BY, strip_activation
 from builder.model.labels import IMAGENET, Labels
-from builder.model.postprocessing import Output
-from builder.model.preprocessing import Input, Normalization
-from builder.model.tflite import Signature, signature
+from builder.model.postprocessing import Postprocessing, count_classes, decide_postprocessing
+from builder.model.preprocessing import Normalization, Preprocessing, decide_preprocessing
+from builder.model.run import run_model
+from builder.model.settings import ModelSettings
+from builder.model.tflite import TFLiteModel, read_model
 from builder.packages import NO_LICENCE, Component, operator_versions
 
-# Models without their last activation.
-TRIMMED = BUILD / "trimmed"
+# Models without their final activation.
+STRIPPED = BUILD / "stripped"
 
 DEFAULT_CROP = 0.875
 
 
 @dataclass(frozen=True)
-class Said:
-    """What the user says of a model, which counts more than all else.
+class ModelOptions:
+    """The command line's options about a model; they override what its file says.
 
     Attributes:
-        labels: a file with class names; None for the model's own or the catalogue's.
+        labels: file with the class names; None for the catalogue's or the model's own.
         normalization: of the input's pixels.
-        layout: "nhwc" or "nchw"; empty for what the file says.
-        output: one of `postprocessing.KINDS`; empty for what the file says, or the model does.
-        background: whether class 0 is a background class; None for what the labels say.
-        locale: of the labels inside the model; empty for none in particular.
+        layout: "nhwc" or "nchw"; empty for the file's.
+        scores: what the output is, one of `postprocessing.KINDS`; empty to find out.
+        background: whether class 0 is a background class; None to follow the labels.
+        locale: of the labels inside the model; empty for any.
     """
 
     labels: Path | None = None
     normalization: Normalization | None = None
     layout: str = ""
-    output: str = ""
+    scores: str = ""
     background: bool | None = None
     locale: str = ""
 
 
-NOTHING = Said()
-
-
 @dataclass(frozen=True)
 class Model:
-    """A model that passed the checks.
+    """A model that passed all checks.
 
     Attributes:
         path: of the .tflite file.
-        settings: what `action/classifier.py` reads as `model.json`.
-        component: its provenance.
-        labels_component: that of its class names.
-        sample: WordNet id that the sample picture must get; empty if nobody knows.
-        signature: what the file at `path` says.
+        settings: for the function.
+        component: provenance of the model.
+        labels_component: provenance of the class names.
+        sample: WordNet id of the sample picture's class; empty if unknown.
+        tflite: the parsed file at `path`.
     """
 
     path: Path
-    settings: dict[str, Any]
+    settings: ModelSettings
     component: Component
     labels_component: Component
     sample: str
-    signature: Signature
+    tflite: TFLiteModel
 
 
 def resolve_model(
     wanted: str | None,
-    said: Said,
+    options: ModelOptions,
     console: Console,
-    known: dict[str, Any] | None = None,
+    catalogue: dict[str, Any] | None = None,
     folder: Path = FETCHED,
 ) -> Model:
-    """Have the model that `--model` names, with labels and settings.
+    """Return the model for --model, with labels and settings.
 
     Args:
         wanted: a name in the catalogue, a path, or None for the default.
-        said: what the user says of it.
-        console: shows what is going on.
-        known: another catalogue than `model/catalogue.toml`.
+        options: about the model.
+        console: shows progress, notes and warnings.
+        catalogue: in place of `model/catalogue.toml`.
         folder: where the catalogue's models are kept.
 
     Raises:
-        ModelError: no such model, or it is no classifier, or something about it is not clear.
-        DownloadError: it could not be fetched.
+        ModelError: no such model, not a classifier, or something about it is unclear.
+        DownloadError: it could not be downloaded.
     """
-    found = catalogue.find(wanted, console, known, folder)
-    about = signature(found.path)
-    name, entry = found.path.name, found.entry
-    source = preprocessing.decide(
-        name,
-        about,
-        normalization=said.normalization,
-        known=Normalization(tuple(entry["mean"]), tuple(entry["std"])) if entry else None,
-        layout=said.layout,
+    file = find_model(wanted, console, catalogue, folder)
+    model = read_model(file.path)
+    preprocessing = decide_preprocessing(
+        model,
+        normalization=options.normalization,
+        known=_catalogue_normalization(file.entry),
+        layout=options.layout,
     )
-    if source.doubt:
-        console.warn(f"--mean and --std, as you say, though {source.doubt}")
-    count = postprocessing.classes(name, about)
-    named, labels_component = _labels(found, about, max(count, 2), said, console)
-    settings = _settings(found, source, named)
-    operators.check(name, about, operator_versions.of_wheels(), "even the newest interpreter")
-    outputs = run.run(found.path, settings, SAMPLE)
-    sink = postprocessing.decide(name, about, count, said.output, outputs)
-    if sink.doubt:
-        console.warn(f"--output {said.output}, as you say, though {sink.doubt}")
-    settings["activation"] = sink.activation
-    settings["card"] = _card(about, source, sink, named)
-    for note in named.notes:
+    if preprocessing.doubt:
+        console.warn(f"--mean and --std are used, though {preprocessing.doubt}")
+    outputs_per_picture = count_classes(model)
+    class_labels, labels_component = _find_labels(
+        file, model, max(outputs_per_picture, 2), options, console
+    )
+    settings = _build_settings(file, preprocessing, class_labels)
+    check_operators(model, operator_versions.of_wheels(), "even the newest interpreter")
+    outputs = run_model(file.path, settings, SAMPLE)
+    postprocessing = decide_postprocessing(model, outputs_per_picture, options.scores, outputs)
+    if postprocessing.doubt:
+        console.warn(f"--scores {options.scores} is used, though {postprocessing.doubt}")
+    for note in class_labels.notes:
         console.note(f"labels: {note}")
     return Model(
-        path=found.path,
-        settings=settings,
-        component=_component(found, settings["name"]),
+        path=file.path,
+        settings=replace(
+            settings,
+            activation=postprocessing.activation,
+            card=_build_card(model, preprocessing, postprocessing, class_labels),
+        ),
+        component=_build_component(file),
         labels_component=labels_component,
-        sample=entry.get("sample", "") if said.labels is None else "",
-        signature=about,
+        sample=file.entry.get("sample", "") if options.labels is None else "",
+        tflite=model,
     )
 
 
-def _settings(found: Found, source: Input, named: Labels) -> dict[str, Any]:
-    entry = found.entry
-    # Of any name that a user's file has, "model.json" too, which is the settings' own.
-    file = re.sub(r"[^\w.-]", "_", found.path.stem, flags=re.ASCII) + ".tflite"
-    settings: dict[str, Any] = {
-        "name": found.name or found.path.stem,
-        "file": entry["file"] if entry else file,
-        "crop": entry.get("crop", DEFAULT_CROP),
-        "size": [source.height, source.width, source.channels],
-        "layout": source.layout,
-        "mean": list(source.normalization.mean),
-        "std": list(source.normalization.std),
-        "activation": "",
-        "labels": named.names,
-    }
-    if named.background is not None:
-        settings["background"] = named.background
-    if named.wordnet_ids:
-        settings["wordnetIds"] = named.wordnet_ids
-    return settings
+def strip_final_activation(model: Model) -> Model:
+    """Return the model without its final activation, if that is quantized.
 
-
-def finer(chosen: Model) -> Model:
-    """The model without its last activation, where that is quantized: the function does it."""
-    made = without(chosen.path.read_bytes(), chosen.path.name, chosen.signature)
-    if made is None:
-        return chosen
-    content, taken = made
-    if chosen.settings["activation"] and taken != "LOG_SOFTMAX":
-        return chosen  # its outputs are logits, as the user says
-    activation = APPLIED[taken]
-    path = TRIMMED / f"{chosen.component.sha256[:12]}-{activation}" / chosen.path.name
-    with atomic_write(path) as fresh:
-        fresh.write_bytes(content)
-    done = replaced(chosen, path, f"without its last {activation}")
-    done.settings["activation"] = activation
-    of_words = chosen.signature.outputs[0].dtype == "int16"
-    done.settings["card"]["output"] += f"; the function does the {activation}, in float" + (
-        "" if of_words or taken == "LOG_SOFTMAX" else ": its own knows 256 steps"
-    )
-    return done
-
-
-def _labels(
-    found: Found, about: Signature, classes: int, said: Said, console: Console
-) -> tuple[Labels, Component]:
-    """Class names and WordNet ids, and their provenance.
-
-    Given, the catalogue's, the model's own, or ImageNet's.
+    The function applies the activation in float instead.
     """
-    name = found.path.name
-    ours = MODELS / found.entry.get("labels", "labels.txt")
-    if said.locale and (said.labels is not None or found.entry):
-        whose = "--labels names others" if said.labels is not None else "the catalogue has others"
-        raise ModelError(
-            f"--locale {said.locale}: it chooses among labels inside the model, and {whose}",
-            "leave out --locale" + (" or --labels" if said.labels is not None else ""),
-        )
-    if said.labels is not None:
-        try:
-            content = said.labels.read_bytes()
-        except OSError as error:
-            raise ModelError(
-                f"--labels: cannot read {said.labels}: {error.strerror or error}",
-                "expected a file with a class name per line",
-            ) from error
-        origin, part = (
-            said.labels.name,
-            _labels_component(f"{said.labels.name} (given with --labels)"),
-        )
-    elif found.entry:
-        content, origin, part = ours.read_bytes(), ours.name, _our_labels_component()
-    elif own := labels.inside(about.metadata, name, said.locale):
-        content, origin = own[1], f"{own[0]} inside {name}"
-        part = _labels_component(origin)
-    elif said.locale:
-        raise ModelError(f"--locale {said.locale}: {name} carries no labels", labels.HINT)
+    result = strip_activation(model.tflite)
+    if result is None:
+        return model
+    content, operator = result
+    if model.settings.activation and operator != "LOG_SOFTMAX":
+        return model  # the user says that its outputs are logits
+    activation = REPLACED_BY[operator]
+    path = STRIPPED / f"{model.component.sha256[:12]}-{activation}" / model.path.name
+    is_16_bit = model.tflite.outputs[0].dtype == "int16"
+    note = f"; the function does the {activation}, in float"
+    if not is_16_bit and operator != "LOG_SOFTMAX":
+        note += ": its own knows 256 steps"
+    card = {**model.settings.card, "output": model.settings.card["output"] + note}
+    stripped = replace(model, settings=replace(model.settings, activation=activation, card=card))
+    return replace_file(stripped, path, content, f"without its last {activation}")
+
+
+def replace_file(model: Model, path: Path, content: bytes, change: str) -> Model:
+    """Write a model's changed .tflite file, and return the model with that file.
+
+    Args:
+        model: the model before the change.
+        path: where to write the file.
+        content: of the file.
+        change: what was changed, for its provenance.
+    """
+    with atomic_write(path) as part:
+        part.write_bytes(content)
+    tflite = read_model(path)
+    card = {**model.settings.card, "operators": _list_operators(tflite)}
+    return replace(
+        model,
+        path=path,
+        component=replace(model.component, source=f"{model.component.source}, {change}"),
+        settings=replace(model.settings, card=card),
+        tflite=tflite,
+    )
+
+
+def describe_model(model: Model) -> list[str]:
+    """Return lines about a model for the build's log: name, size and card."""
+    size = megabytes(model.path.stat().st_size)
+    return [
+        f"{model.settings.name} {model.component.version}".strip(),
+        f"{size}, sha256 {model.component.sha256}",
+        *(f"{topic}: {text}" for topic, text in model.settings.card.items()),
+    ]
+
+
+def _catalogue_normalization(entry: dict[str, Any]) -> Normalization | None:
+    return Normalization(tuple(entry["mean"]), tuple(entry["std"])) if entry else None
+
+
+def _build_settings(
+    file: ModelFile, preprocessing: Preprocessing, class_labels: Labels
+) -> ModelSettings:
+    # A user's file may have any name, even the settings' own, "model.json".
+    safe_name = re.sub(r"[^\w.-]", "_", file.path.stem, flags=re.ASCII) + ".tflite"
+    return ModelSettings(
+        name=file.name or file.path.stem,
+        file=file.entry.get("file", safe_name),
+        crop=file.entry.get("crop", DEFAULT_CROP),
+        size=(preprocessing.height, preprocessing.width, preprocessing.channels),
+        layout=preprocessing.layout,
+        mean=preprocessing.normalization.mean,
+        std=preprocessing.normalization.std,
+        activation="",
+        labels=tuple(class_labels.names),
+        background=class_labels.background,
+        wordnet_ids=tuple(class_labels.wordnet_ids),
+    )
+
+
+def _find_labels(
+    file: ModelFile, model: TFLiteModel, classes: int, options: ModelOptions, console: Console
+) -> tuple[Labels, Component]:
+    """Return the class names and their provenance.
+
+    The first of these that exist: those of --labels, the catalogue's, the model's own, ImageNet's.
+    """
+    _check_locale(file, options)
+    if options.labels is not None:
+        content, origin = _read_labels(options.labels), options.labels.name
+        component = _labels_component(f"{origin} (given with --labels)")
+    elif file.entry:
+        content, origin, component = _read_our_labels(file.entry.get("labels", "labels.txt"))
+    elif embedded := labels.find_embedded_labels(model.metadata, model.name, options.locale):
+        content, origin = embedded[1], f"{embedded[0]} inside {model.name}"
+        component = _labels_component(origin)
+    elif options.locale:
+        raise ModelError(f"--locale {options.locale}: {model.name} carries no labels", labels.HINT)
     elif classes in (IMAGENET, IMAGENET + 1):
-        console.note(f"labels: ImageNet's, since {name} has {classes} classes (--labels)")
-        content, origin, part = ours.read_bytes(), ours.name, _our_labels_component()
+        console.note(f"labels: ImageNet's, since {model.name} has {classes} classes (--labels)")
+        content, origin, component = _read_our_labels("labels.txt")
     else:
-        others = ", ".join(sorted(about.metadata.archive)[:5])
+        _refuse_without_labels(model, classes)
+    class_labels = labels.fit_labels(content, origin, classes, options.background)
+    return class_labels, replace(component, sha256=hashlib.sha256(content).hexdigest())
+
+
+def _check_locale(file: ModelFile, options: ModelOptions) -> None:
+    if not options.locale or (options.labels is None and not file.entry):
+        return
+    reason, remedy = "the catalogue has others", "leave out --locale"
+    if options.labels is not None:
+        reason, remedy = "--labels names others", "leave out --locale or --labels"
+    raise ModelError(
+        f"--locale {options.locale}: it chooses among labels inside the model, and {reason}", remedy
+    )
+
+
+def _read_labels(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
         raise ModelError(
-            f"{name} has {classes} classes and no labels"
-            + (f" (it carries {others}, which nothing says are labels)" if others else "")
-            + (f"; {about.metadata.problem}" if about.metadata.problem else ""),
-            "pass their names with --labels FILE; but if it gives an embedding, a vector that is "
-            "compared with others, it is no classifier",
-        )
-    named = labels.fit(content, origin, classes, said.background)
-    return named, replace(part, sha256=hashlib.sha256(content).hexdigest())
+            f"--labels: cannot read {path}: {error.strerror or error}",
+            "expected a file with a class name per line",
+        ) from error
+
+
+def _read_our_labels(name: str) -> tuple[bytes, str, Component]:
+    text = (MODELS / "labels.LICENSE.txt").read_text("utf-8")
+    source = "class names and settings of the model; ImageNet's come from timm 1.0.31"
+    component = Component("labels", "", source, "", "Apache-2.0", (("labels", text),))
+    return (MODELS / name).read_bytes(), name, component
 
 
 def _labels_component(source: str) -> Component:
     return Component("labels", "", source, "", NO_LICENCE, ())
 
 
-def _our_labels_component() -> Component:
-    text = (MODELS / "labels.LICENSE.txt").read_text("utf-8")
-    source = "class names and settings of the model; ImageNet's come from timm 1.0.31"
-    return Component("labels", "", source, "", "Apache-2.0", (("labels", text),))
+def _refuse_without_labels(model: TFLiteModel, classes: int) -> NoReturn:
+    others = ", ".join(sorted(model.metadata.archive)[:5])
+    raise ModelError(
+        f"{model.name} has {classes} classes and no labels"
+        + (f" (it carries {others}, but nothing says that they are labels)" if others else "")
+        + (f"; {model.metadata.problem}" if model.metadata.problem else ""),
+        "pass their names with --labels FILE; but if it gives an embedding, a vector that is "
+        "compared with others, it is not a classifier",
+    )
 
 
-def _card(about: Signature, source: Input, sink: Output, named: Labels) -> dict[str, str]:
-    """What was decided and why, a line for each question."""
-    names, background = named.names, named.background
-    around = f"{names[0]!r} to {names[-1]!r}"
+def _build_card(
+    model: TFLiteModel,
+    preprocessing: Preprocessing,
+    postprocessing: Postprocessing,
+    class_labels: Labels,
+) -> dict[str, str]:
+    """Return what was decided about a model and why, by topic."""
+    names, background = class_labels.names, class_labels.background
     has = "no background class" if background is None else f"class {background} is background"
     return {
-        "input": source.card,
-        "output": sink.card,
-        "labels": f"{len(names)} from {named.origin}: {around}; {has}",
-        "operators": _operators(about),
+        "input": preprocessing.card,
+        "output": postprocessing.card,
+        "labels": f"{len(names)} from {class_labels.origin}: {names[0]!r} to {names[-1]!r}; {has}",
+        "operators": _list_operators(model),
     }
 
 
-def _operators(about: Signature) -> str:
-    return ", ".join(f"{name} {about.versions[name]}" for name in sorted(about.versions))
+def _list_operators(model: TFLiteModel) -> str:
+    return ", ".join(f"{name} {model.versions[name]}" for name in sorted(model.versions))
 
 
-def replaced(chosen: Model, path: Path, how: str) -> Model:
-    """The model with another file for it.
-
-    Args:
-        chosen: the model.
-        path: the file that ships.
-        how: what was done to the original, for its provenance.
-    """
-    about = signature(path)
-    card = {**chosen.settings["card"], "operators": _operators(about)}
-    return replace(
-        chosen,
-        path=path,
-        component=replace(chosen.component, source=f"{chosen.component.source}, {how}"),
-        settings={**chosen.settings, "card": card},
-        signature=about,
-    )
-
-
-def _component(found: Found, name: str) -> Component:
-    entry = found.entry
+def _build_component(file: ModelFile) -> Component:
+    source = f"{file.path.name} (given with --model)"
+    if file.entry:
+        first = file.entry["sources"][0]
+        source = first.get("url") or f"{first['file']} (package index)"
     return Component(
-        name=f"model {name}",
-        version=entry.get("title", ""),
-        source=_origin(entry) if entry else f"{found.path.name} (given with --model)",
-        sha256=found.sha256,
-        licence=entry.get("licence", NO_LICENCE),
+        name=f"model {file.name or file.path.stem}",
+        version=file.entry.get("title", ""),
+        source=source,
+        sha256=file.sha256,
+        licence=file.entry.get("licence", NO_LICENCE),
         licence_texts=(),
     )
-
-
-def _origin(entry: dict[str, Any]) -> str:
-    source = entry["sources"][0]
-    return source.get("url") or f"{source['file']} (package index)"
-
-
-def describe(model: Model) -> list[str]:
-    """Lines for the build's log: what it is, and the model's card."""
-    size = megabytes(model.path.stat().st_size)
-    settings = model.settings
-    return [
-        f"{settings['name']} {model.component.version}".strip(),
-        f"{size}, sha256 {model.component.sha256}",
-        *(f"{title}: {text}" for title, text in settings["card"].items()),
-    ]

@@ -1,18 +1,16 @@
-"""Run a model on pictures, as the function will: with the function's own files, in a process.
+"""Run a model in the tool's own interpreter, with the function's code, on generated pictures.
 
-A process, since a damaged model may end it; and since `action/` is no part of the builder, but what
-it ships.
+In a process of its own: a damaged model may end it, and `action/` is what the builder ships, not a
+library of the builder's.
 """
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +18,7 @@ from PIL import Image
 
 from builder.base.errors import ModelError
 from builder.base.paths import ACTION
+from builder.model.settings import ModelSettings
 
 TIMEOUT_SECONDS = 300.0
 
@@ -41,56 +40,54 @@ for path in sys.argv[3:]:
     with open(path, "rb") as file:
         data = file.read()
     pictures.append(decode(data, model.width, model.height, model.channels, model.crop).pixels)
-raw = [model.run(picture).copy() for picture in pictures]
-real = [model.dequantize(each) for each in raw]
-nothing = np.full(len(model.labels), np.nan)
+outputs = [model.run(picture).copy() for picture in pictures]
+values = [model.dequantize(output) for output in outputs]
+not_finite = np.full(len(model.labels), np.nan)
 scores = [
-    model.scores(each) if np.isfinite(number).all() else nothing
-    for each, number in zip(raw, real)
+    model.scores(output) if np.isfinite(value).all() else not_finite
+    for output, value in zip(outputs, values)
 ]
-np.savez(os.path.join(folder, "outputs.npz"), real=real, scores=scores)
+np.savez(os.path.join(folder, "outputs.npz"), values=values, scores=scores)
 """
 
 
 @dataclass(frozen=True)
-class Outputs:
-    """What a model gives for some pictures.
+class ModelOutputs:
+    """The outputs of a model for some pictures.
 
     Attributes:
         pictures: their names.
-        real: the model's outputs, float64 of shape (pictures, outputs); stored integers as the
-            numbers that they mean.
+        values: the dequantized outputs, float64 of shape (pictures, outputs).
         scores: what the function answers, float64 of shape (pictures, classes).
     """
 
     pictures: tuple[str, ...]
-    real: NDArray[np.float64]
+    values: NDArray[np.float64]
     scores: NDArray[np.float64]
 
 
-def run(
+def run_model(
     path: Path,
-    settings: dict[str, Any],
+    settings: ModelSettings,
     sample: Path | None = None,
-    made: dict[str, NDArray[np.uint8]] | None = None,
-) -> Outputs:
-    """The outputs of a model for generated pictures, and for a sample picture if there is one.
+    pictures: dict[str, NDArray[np.uint8]] | None = None,
+) -> ModelOutputs:
+    """Run a model on generated pictures and a sample picture, as the function does.
 
     Args:
-        path: a .tflite file.
-        settings: what `action/classifier.py` reads as `model.json`.
-        sample: a picture's file.
-        made: the generated pictures; None for `pictures`.
+        path: of the .tflite file.
+        settings: of the model; its `file` does not count.
+        sample: a picture's file, decoded as the function decodes it; comes last.
+        pictures: arrays by name, in place of `generate_pictures`.
 
     Raises:
         ModelError: the model does not run; says why.
     """
-    made = pictures(*settings["size"]) if made is None else made
-    with tempfile.TemporaryDirectory(prefix="trial-") as scratch:
+    pictures = generate_pictures(*settings.size) if pictures is None else pictures
+    with tempfile.TemporaryDirectory(prefix="run-model-") as scratch:
         folder = Path(scratch)
-        mine = {**settings, "file": str(path.resolve())}
-        (folder / "model.json").write_text(json.dumps(mine), "utf-8")
-        np.save(folder / "pictures.npy", np.stack(list(made.values())))
+        (folder / "model.json").write_bytes(replace(settings, file=str(path.resolve())).to_json())
+        np.save(folder / "pictures.npy", np.stack(list(pictures.values())))
         command = [sys.executable, "-I", "-c", SCRIPT, str(ACTION.parent), str(folder)]
         command += [str(sample.resolve())] if sample else []
         try:
@@ -99,52 +96,53 @@ def run(
             )
         except subprocess.TimeoutExpired:
             raise ModelError(
-                f"{path.name}: no answer for {len(made)} pictures in {TIMEOUT_SECONDS:.0f} s"
+                f"{path.name}: no answer for {len(pictures)} pictures in {TIMEOUT_SECONDS:.0f} s"
             ) from None
         if done.returncode:
             raise ModelError(
-                f"{path.name} does not run: {_reason(done)}",
+                f"{path.name} does not run: {_find_error(done)}",
                 "try it in TensorFlow Lite by itself; if it runs there, convert it again",
             )
         with np.load(folder / "outputs.npz") as outputs:
-            names = (*made, *([sample.name] if sample else []))
-            return Outputs(names, outputs["real"], outputs["scores"])
+            names = (*pictures, *([sample.name] if sample else []))
+            return ModelOutputs(names, outputs["values"], outputs["scores"])
 
 
-def pictures(height: int, width: int, channels: int) -> dict[str, NDArray[np.uint8]]:
-    """Pictures, always the same: one colour each, and then `patterns`.
+def generate_pictures(height: int, width: int, channels: int) -> dict[str, NDArray[np.uint8]]:
+    """Return pictures of one colour and those of `generate_patterns`, the same in every call.
 
     Returns:
         uint8 of shape (height, width, channels), by name.
     """
-    plain = {"black": 0, "grey": 128, "white": 255}
     shape = (height, width, channels)
-    made = {name: np.full(shape, value, np.uint8) for name, value in plain.items()}
-    for number, name in enumerate(("red", "green", "blue") if channels == 3 else ()):
-        made[name] = np.zeros(shape, np.uint8)
-        made[name][..., number] = 255
-    return {**made, **patterns(height, width, channels)}
+    greys = {"black": 0, "grey": 128, "white": 255}
+    pictures = {name: np.full(shape, value, np.uint8) for name, value in greys.items()}
+    for channel, name in enumerate(("red", "green", "blue") if channels == 3 else ()):
+        pictures[name] = np.zeros(shape, np.uint8)
+        pictures[name][..., channel] = 255
+    return {**pictures, **generate_patterns(height, width, channels)}
 
 
-def patterns(height: int, width: int, channels: int) -> dict[str, NDArray[np.uint8]]:
-    """Colours in blocks and gradients, coarse to noisy, always the same; as `pictures`."""
-    made = {}
+def generate_patterns(height: int, width: int, channels: int) -> dict[str, NDArray[np.uint8]]:
+    """Return blocks and gradients of random colours, coarse to noisy, the same in every call."""
+    pictures = {}
     random = np.random.default_rng(2018)
     for cells in (2, 5, 13, 34):
         colours = random.integers(0, 256, (cells, cells, channels), np.uint8)
         small = Image.fromarray(colours if channels == 3 else colours[..., 0])
-        for kind, way in (
+        for kind, method in (
             ("blocks", Image.Resampling.NEAREST),
             ("gradients", Image.Resampling.BICUBIC),
         ):
-            pixels = np.asarray(small.resize((width, height), way))
-            made[f"{cells} x {cells} {kind}"] = pixels.reshape(height, width, channels)
-    return made
+            pixels = np.asarray(small.resize((width, height), method))
+            pictures[f"{cells} x {cells} {kind}"] = pixels.reshape(height, width, channels)
+    return pictures
 
 
-def _reason(done: subprocess.CompletedProcess[str]) -> str:
+def _find_error(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the line of a failed process's messages that says why it failed."""
     if done.returncode < 0:
         return f"the interpreter was ended by signal {-done.returncode}"
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")]
-    return (errors or lines or ["no word of why"])[-1].removeprefix("ERROR:").strip()
+    return (errors or lines or ["it printed no reason"])[-1].removeprefix("ERROR:").strip()

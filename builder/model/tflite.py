@@ -1,12 +1,10 @@
-"""Read and write .tflite files, through their FlatBuffers schema: tensors, operators, metadata."""
+"""Read and write .tflite files through their FlatBuffers schema: tensors, operators, metadata."""
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +14,39 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from builder.base.errors import ModelError
-from builder.model.metadata import NOTHING, Metadata, read
+from builder.model.metadata import Metadata, read_metadata
 
-TYPES = {value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()}
+DTYPES = {value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()}
 OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
-_FUSED = {
+_ACTIVATIONS = {
     value: name for name, value in vars(schema.ActivationFunctionType).items() if name.isupper()
 }
-_SMALL = 1 << 16
-"""Bytes up to which a constant's values are read: means and axes, not weights."""
+
+# Constants of up to this many bytes are read: means, axes and shapes, but no weights.
+_MAX_CONSTANT_BYTES = 1 << 16
+_CONSTANT_DTYPES = ("float16", "float32", "int8", "uint8", "int16", "int32", "int64")
+
+# What reading a damaged file raises: an offset leads past its end, or to something else.
+_DAMAGED = (
+    *(struct.error, IndexError, ValueError, TypeError, AttributeError, KeyError, OverflowError),
+    MemoryError,
+)
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor: its number, name, shape (-1 where it is free), dtype, and quantization.
+    """A tensor of a graph.
 
     Attributes:
-        scale, zero_point: a stored value q means scale * (q - zero_point); scale 0 for none, or
-            where there are several (`scales`, their number).
-        constant: whether its content is in the file.
-        values: that content, of a small constant of numbers that are not quantized.
+        number: its index in the graph.
+        name: as the converter called it.
+        shape: -1 where a dimension is free.
+        dtype: such as "uint8".
+        scale, zero_point: a stored value q means scale * (q - zero_point). The scale is 0 if the
+            tensor is not quantized, or has several scales.
+        scale_count: how many scales it has.
+        is_constant: whether its content is in the file.
+        values: that content, of a small constant that is not quantized.
     """
 
     number: int
@@ -44,170 +55,147 @@ class Tensor:
     dtype: str
     scale: float = 0.0
     zero_point: int = 0
-    scales: int = 0
-    constant: bool = False
+    scale_count: int = 0
+    is_constant: bool = False
     values: NDArray[Any] | None = field(default=None, compare=False)
 
     def __str__(self) -> str:
         return f"{self.dtype} {list(self.shape)}"
 
     @property
-    def integer(self) -> bool:
+    def is_integer(self) -> bool:
         """Whether it stores integers, quantized or not."""
         return self.dtype.startswith(("int", "uint"))
 
-    def real(self, stored: float) -> float:
-        """What a stored value means."""
+    @property
+    def element_count(self) -> int:
+        """Return how many numbers it holds; a free dimension counts as 1."""
+        return abs(math.prod(self.shape))
+
+    def dequantize(self, stored: float) -> float:
+        """Return the number that a stored value means."""
         return self.scale * (stored - self.zero_point) if self.scale else stored
 
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator of the graph.
+    """An operator of a graph.
 
     Attributes:
-        name: builtin ones by the schema's name, custom ones by their own.
+        name: a builtin operator's name in the schema, or a custom operator's own.
         version: of the operator, as the schema counts them.
-        inputs: in the operator's order; None for one that is left out.
+        inputs: its tensors, in the operator's order; None for one that is left out.
         outputs: its tensors.
-        fused: name of the activation function that it ends with; NONE if it has none.
-        beta: of a softmax; 1 elsewhere.
-        custom: whether it is not built in.
+        activation: name of the fused activation function; "NONE" without one.
+        beta: factor of a softmax's inputs; 1 for other operators.
+        is_custom: whether it is not built into TensorFlow Lite.
     """
 
     name: str
     version: int
     inputs: tuple[Tensor | None, ...]
     outputs: tuple[Tensor, ...]
-    fused: str = "NONE"
+    activation: str = "NONE"
     beta: float = 1.0
-    custom: bool = False
+    is_custom: bool = False
 
 
 @dataclass(frozen=True)
-class Signature:
-    """What a model takes, does and gives.
+class TFLiteModel:
+    """The content of a .tflite file.
 
     Attributes:
-        inputs, outputs: of the main subgraph.
+        name: the file's name, for messages.
+        inputs, outputs: tensors of the main subgraph.
         operators: of the main subgraph, in order.
-        versions: name and highest version of each builtin operator that an interpreter looks for
-            when it loads the model: those that the file lists, whether or not it uses them.
-        metadata: TensorFlow Lite's, with the files that it names.
+        versions: builtin operator -> highest version that the file lists, used or not: an
+            interpreter looks for all of them when it loads the model.
+        metadata: TensorFlow Lite's, with the files behind the model.
+        tables: the whole file as the schema's ModelT.
     """
 
+    name: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     operators: tuple[Operator, ...]
     versions: dict[str, int]
-    metadata: Metadata = NOTHING
+    metadata: Metadata
+    tables: Any = field(compare=False, repr=False)
 
     def producer(self, tensor: Tensor | None) -> Operator | None:
-        """The operator that computes a tensor; None for a constant or an input."""
+        """Return the operator that computes a tensor; None for a constant or an input."""
         for operator in self.operators:
             if tensor is not None and any(out.number == tensor.number for out in operator.outputs):
                 return operator
         return None
 
-    def constant(self, tensor: Tensor) -> Tensor | None:
-        """The constant that a tensor is, or that it is made of by one DEQUANTIZE; else None."""
-        if tensor.constant:
-            return tensor
-        made = self.producer(tensor)
-        source = made.inputs[0] if made and made.name == "DEQUANTIZE" and made.inputs else None
-        return source if source is not None and source.constant else None
-
     def consumers(self, tensor: Tensor) -> list[Operator]:
-        """The operators that take a tensor."""
-        number = tensor.number
+        """Return the operators that take a tensor."""
         return [
             operator
             for operator in self.operators
-            if any(each is not None and each.number == number for each in operator.inputs)
+            if any(each is not None and each.number == tensor.number for each in operator.inputs)
         ]
 
+    def constant_behind(self, tensor: Tensor) -> Tensor | None:
+        """Return the constant that a tensor is, or is dequantized from; None if it is computed."""
+        if tensor.is_constant:
+            return tensor
+        producer = self.producer(tensor)
+        if producer is None or producer.name != "DEQUANTIZE" or not producer.inputs:
+            return None
+        source = producer.inputs[0]
+        return source if source is not None and source.is_constant else None
 
-_BROKEN = (
-    *(struct.error, IndexError, ValueError, TypeError, AttributeError, KeyError, OverflowError),
-    MemoryError,
-)
-"""What reading a damaged file ends in: an offset that leads out of it, or to something else."""
 
-
-def signature(path: Path) -> Signature:
-    """Read a model's signature.
+def read_model(path: Path) -> TFLiteModel:
+    """Read a .tflite file.
 
     Raises:
-        ModelError: not a TFLite file, or a broken one.
+        ModelError: it cannot be read, is not a TFLite file, or is damaged.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
-    return signature_of(content, path.name)
+    return parse_model(content, path.name)
 
 
-@lru_cache(maxsize=4)  # a build asks for that of one or two models, several times
-def signature_of(content: bytes, name: str) -> Signature:
-    """The signature of a .tflite file with this content; `name` is for messages, as are errors."""
-    return _signature(parsed(content, name), content, name)
+def parse_model(content: bytes, name: str) -> TFLiteModel:
+    """Parse the content of a .tflite file; raises ModelError as `read_model` does.
 
-
-def parsed(content: bytes, name: str) -> Any:
-    """A .tflite file as the schema's ModelT, whole: every table and buffer can be read.
-
-    Raises:
-        ModelError: it is not one, or it is cut short or damaged.
+    Args:
+        content: of the whole file.
+        name: of the file, for messages.
     """
-    if content[4:8] != b"TFL3":
-        found = f"{content[4:8]!r} in {len(content):,} bytes" if content else "an empty file"
-        raise ModelError(
-            f"{name} is not a TFLite model: expected the identifier TFL3 at byte 4, found {found}",
-            "pass a .tflite file; a SavedModel or .h5 file has to be converted first",
-        )
-    try:
-        model = schema.ModelT.InitFromPackedBuf(content)
-        for graph in model.subgraphs:
-            _check_numbers(model, graph)
-        if not model.subgraphs:
-            raise ValueError
-    except _BROKEN as error:
-        raise ModelError(
-            f"{name} is a broken TFLite model: its {len(content):,} bytes are cut short or "
-            "damaged, since its tables lead out of them",
-            "fetch or convert it again, and compare its size with the original's",
-        ) from error
-    outside = any(buffer.offset > 1 for buffer in model.buffers or ()) or any(
-        tensor.externalBuffer for graph in model.subgraphs for tensor in graph.tensors
+    tables = _unpack(content, name)
+    graph = tables.subgraphs[0]
+    tensors = [_read_tensor(tables, graph, number) for number in range(len(graph.tensors))]
+    return TFLiteModel(
+        name=name,
+        inputs=tuple(tensors[i] for i in _integers(graph.inputs)),
+        outputs=tuple(tensors[i] for i in _integers(graph.outputs)),
+        operators=tuple(_read_operator(tables, each, tensors) for each in graph.operators or ()),
+        versions=_operator_versions(tables),
+        metadata=read_metadata(_metadata_table(tables), content, name),
+        tables=tables,
     )
-    if outside:  # TensorFlow Lite 2.14 would take them for empty, without a word
-        raise ModelError(
-            f"{name} keeps weights outside of its tables, as models of 2 GB and more do",
-            "convert it with its weights inside",
-        )
-    return model
 
 
-def packed(model: Any) -> bytes:
-    """A ModelT as the content of a .tflite file."""
-    model.buffers = [_Buffer(b.data, b.offset, b.size) for b in model.buffers]
+def pack_model(tables: Any) -> bytes:
+    """Return the content of a .tflite file with these tables, a ModelT."""
+    tables.buffers = [_AlignedBuffer(b.data, b.offset, b.size) for b in tables.buffers]
     builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), b"TFL3")
+    builder.Finish(tables.Pack(builder), b"TFL3")
     return bytes(builder.Output())
 
 
-def operator_name(model: Any, operator: Any) -> str:
-    """Name of an OperatorT: of a builtin one in the schema, of a custom one its own."""
-    return _code_name(model.operatorCodes[operator.opcodeIndex])
+def operator_name(tables: Any, operator: Any) -> str:
+    """Return the name of an OperatorT: the schema's for a builtin one, a custom one's own."""
+    return _code_name(tables.operatorCodes[operator.opcodeIndex])
 
 
-def _code_name(code: Any) -> str:
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    name = str(OPERATORS.get(number, f"operator {number}"))
-    return _text(code.customCode) or "?" if name == "CUSTOM" else name
-
-
-class _Buffer(schema.BufferT):  # type: ignore[misc]
+class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
     """A buffer that is aligned as the schema demands (force_align: 16), which Pack() is not."""
 
     def Pack(self, builder: flatbuffers.Builder) -> int:
@@ -216,92 +204,131 @@ class _Buffer(schema.BufferT):  # type: ignore[misc]
         return int(super().Pack(builder))
 
 
-def _check_numbers(model: Any, graph: Any) -> None:
-    """That operators use tensors, and tensors buffers, that are there; raises IndexError."""
+def _unpack(content: bytes, name: str) -> Any:
+    """Return the file as a ModelT of which every table and buffer can be read."""
+    if content[4:8] != b"TFL3":
+        found = f"{content[4:8]!r} in {len(content):,} bytes" if content else "an empty file"
+        raise ModelError(
+            f"{name} is not a TFLite model: expected the identifier TFL3 at byte 4, found {found}",
+            "pass a .tflite file; a SavedModel or .h5 file has to be converted first",
+        )
+    try:
+        tables = schema.ModelT.InitFromPackedBuf(content)
+        for graph in tables.subgraphs:
+            _check_indices(tables, graph)
+        if not tables.subgraphs:
+            raise ValueError
+    except _DAMAGED as error:
+        raise ModelError(
+            f"{name} is a broken TFLite model of {len(content):,} bytes: truncated or corrupt, "
+            "offsets point past its end",
+            "download or convert it again, and compare its size with the original's",
+        ) from error
+    if _has_external_buffers(tables):
+        # TensorFlow Lite 2.14 takes such weights for empty, without an error.
+        raise ModelError(
+            f"{name} keeps weights outside of its tables, as models of 2 GB and more do",
+            "convert it with its weights inside",
+        )
+    return tables
+
+
+def _check_indices(tables: Any, graph: Any) -> None:
+    """Raise IndexError if an operator's tensor, or a tensor's buffer, does not exist."""
     for operator in graph.operators or ():
-        operator_name(model, operator)
-        for number in (*_numbers(operator.inputs), *_numbers(operator.outputs)):
+        operator_name(tables, operator)
+        for number in (*_integers(operator.inputs), *_integers(operator.outputs)):
             if not -1 <= number < len(graph.tensors):
                 raise IndexError(number)
-    for number in (*_numbers(graph.inputs), *_numbers(graph.outputs)):
+    for number in (*_integers(graph.inputs), *_integers(graph.outputs)):
         graph.tensors[number]
     for tensor in graph.tensors:
-        model.buffers[tensor.buffer]
+        tables.buffers[tensor.buffer]
 
 
-def _signature(model: Any, content: bytes, name: str) -> Signature:
-    graph = model.subgraphs[0]
-    tensors = [_tensor(model, graph, number) for number in range(len(graph.tensors))]
-    operators = tuple(_operator(model, each, tensors) for each in graph.operators or ())
-    versions: dict[str, int] = {}
-    for code in model.operatorCodes or ():
-        if not code.customCode:
-            kind = _code_name(code)
-            versions[kind] = max(versions.get(kind, 1), code.version)
-    buffers = [
-        model.buffers[entry.buffer].data
-        for entry in model.metadata or ()
-        if entry.name in (b"TFLITE_METADATA", "TFLITE_METADATA")
-    ]
-    table = bytes(buffers[0]) if buffers and buffers[0] is not None else b""
-    return Signature(
-        inputs=tuple(tensors[i] for i in _numbers(graph.inputs)),
-        outputs=tuple(tensors[i] for i in _numbers(graph.outputs)),
-        operators=operators,
-        versions=versions,
-        metadata=read(table, content, name),
+def _has_external_buffers(tables: Any) -> bool:
+    return any(buffer.offset > 1 for buffer in tables.buffers or ()) or any(
+        tensor.externalBuffer for graph in tables.subgraphs for tensor in graph.tensors
     )
 
 
-def _operator(model: Any, operator: Any, tensors: Sequence[Tensor]) -> Operator:
-    code = model.operatorCodes[operator.opcodeIndex]
-    fused = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
-    name = operator_name(model, operator)
+def _code_name(code: Any) -> str:
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    name = str(OPERATORS.get(number, f"operator {number}"))
+    return _text(code.customCode) or "?" if name == "CUSTOM" else name
+
+
+def _operator_versions(tables: Any) -> dict[str, int]:
+    versions: dict[str, int] = {}
+    for code in tables.operatorCodes or ():
+        if not code.customCode:
+            name = _code_name(code)
+            versions[name] = max(versions.get(name, 1), code.version)
+    return versions
+
+
+def _metadata_table(tables: Any) -> bytes:
+    for entry in tables.metadata or ():
+        if _text(entry.name) == "TFLITE_METADATA":
+            data = tables.buffers[entry.buffer].data
+            return b"" if data is None else bytes(data)
+    return b""
+
+
+def _read_operator(tables: Any, operator: Any, tensors: list[Tensor]) -> Operator:
+    code = tables.operatorCodes[operator.opcodeIndex]
+    options, name = operator.builtinOptions, operator_name(tables, operator)
+    activation = getattr(options, "fusedActivationFunction", 0)
     return Operator(
         name=name,
         version=code.version,
-        inputs=tuple(tensors[i] if i >= 0 else None for i in _numbers(operator.inputs)),
-        outputs=tuple(tensors[i] for i in _numbers(operator.outputs) if i >= 0),
-        fused=_FUSED.get(fused, f"function {fused}"),
-        beta=float(getattr(operator.builtinOptions, "beta", 1.0)) if name == "SOFTMAX" else 1.0,
-        custom=bool(code.customCode) or name.startswith("operator "),
+        inputs=tuple(tensors[i] if i >= 0 else None for i in _integers(operator.inputs)),
+        outputs=tuple(tensors[i] for i in _integers(operator.outputs) if i >= 0),
+        activation=_ACTIVATIONS.get(activation, f"function {activation}"),
+        beta=float(getattr(options, "beta", 1.0)) if name == "SOFTMAX" else 1.0,
+        is_custom=bool(code.customCode) or name.startswith("operator "),
     )
 
 
-def _tensor(model: Any, graph: Any, number: int) -> Tensor:
+def _read_tensor(tables: Any, graph: Any, number: int) -> Tensor:
     tensor = graph.tensors[number]
-    shape, free = _numbers(tensor.shape), _numbers(tensor.shapeSignature)
-    found = tensor.quantization
-    scales = 0 if found is None or found.scale is None else len(found.scale)
-    zero_points = () if found is None else _numbers(found.zeroPoint)
-    data = model.buffers[tensor.buffer].data
-    constant = data is not None and len(data) > 0
+    shape, free_shape = _integers(tensor.shape), _integers(tensor.shapeSignature)
+    quantization = tensor.quantization
+    scales = _floats(quantization.scale) if quantization is not None else ()
+    zero_points = () if quantization is None else _integers(quantization.zeroPoint)
+    data = tables.buffers[tensor.buffer].data
+    is_constant = data is not None and len(data) > 0
+    dtype = DTYPES.get(tensor.type, f"type {tensor.type}")
     return Tensor(
         number=number,
         name=_text(tensor.name),
-        shape=free or shape,
-        dtype=TYPES.get(tensor.type, f"type {tensor.type}"),
-        scale=float(found.scale[0]) if scales == 1 else 0.0,
-        zero_point=zero_points[0] if scales == 1 and zero_points else 0,
-        scales=scales,
-        constant=constant,
-        values=_values(tensor, shape, data) if constant and not scales else None,
+        shape=free_shape or shape,
+        dtype=dtype,
+        scale=scales[0] if len(scales) == 1 else 0.0,
+        zero_point=zero_points[0] if len(scales) == 1 and zero_points else 0,
+        scale_count=len(scales),
+        is_constant=is_constant,
+        values=_read_constant(dtype, shape, data) if is_constant and not scales else None,
     )
 
 
-def _values(tensor: Any, shape: tuple[int, ...], data: NDArray[Any]) -> NDArray[Any] | None:
-    dtype = np.dtype(TYPES.get(tensor.type, "")) if TYPES.get(tensor.type) in _NUMPY else None
-    if dtype is None or len(data) > _SMALL or len(data) != dtype.itemsize * math.prod(shape):
+def _read_constant(
+    dtype: str, shape: tuple[int, ...], data: NDArray[np.uint8]
+) -> NDArray[Any] | None:
+    if dtype not in _CONSTANT_DTYPES or len(data) > _MAX_CONSTANT_BYTES:
+        return None
+    if len(data) != np.dtype(dtype).itemsize * math.prod(shape):
         return None
     values: NDArray[Any] = np.asarray(data, np.uint8).view(dtype).reshape(shape)
     return values
 
 
-_NUMPY = ("float16", "float32", "int8", "uint8", "int16", "int32", "int64")
-
-
-def _numbers(vector: Any) -> tuple[int, ...]:
+def _integers(vector: Any) -> tuple[int, ...]:
     return () if vector is None else tuple(int(number) for number in vector)
+
+
+def _floats(vector: Any) -> tuple[float, ...]:
+    return () if vector is None else tuple(float(number) for number in vector)
 
 
 def _text(name: Any) -> str:

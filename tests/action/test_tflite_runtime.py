@@ -17,7 +17,7 @@ from builder.base import cpython
 from builder.base.archive import write_zip
 from builder.base.console import Console
 from builder.model import resolve
-from builder.model.resolve import NOTHING
+from builder.model.resolve import ModelOptions
 from builder.packages import Component, Runtime
 from tests.conftest import base64_of
 
@@ -31,7 +31,7 @@ def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: 
     found = cpython.find_python(python)
     if found is None:
         pytest.skip(f"no Python {python} on this machine")
-    chosen = resolve.resolve_model(imagenet_model, NOTHING, console)
+    chosen = resolve.resolve_model(imagenet_model, ModelOptions(), console)
     folder = tmp_path / "packages"
     with zipfile.ZipFile(pip.tflite_runtime(chosen, console).archive) as peer:
         peer.extractall(folder, set(peer.namelist()) - pip.tflite_files(chosen).keys())

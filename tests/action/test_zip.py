@@ -23,7 +23,7 @@ from builder.base.archive import read_zip
 from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.model.preprocessing import Normalization
-from builder.model.resolve import Said
+from builder.model.resolve import ModelOptions
 from tests.conftest import (
     EACH_PYTHON,
     HERE,
@@ -274,7 +274,7 @@ def test_mean_and_std_per_channel(tmp_path: Path, console: Console, colour_label
     model = Colours("float32").write(tmp_path / "m.tflite")
     output = tmp_path / "a.zip"
     scaled = Normalization((0.0, 0.0, 0.0), (255.0, 127.5, 255.0))
-    said = Said(colour_labels, scaled, output="logits")
+    said = ModelOptions(colour_labels, scaled, scores="logits")
     config = build.BuildConfig((HERE,), output, str(model), said, provider=at_hand(), keep=False)
     build.build(config, console)
     with actionloop.start_action(output, interpreter()) as running:

@@ -23,7 +23,7 @@ from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.model import resolve
 from builder.model.preprocessing import Normalization
-from builder.model.resolve import NOTHING, Said
+from builder.model.resolve import ModelOptions
 from builder.packages.wheels import pinned
 from tests.conftest import PLUS_MINUS_ONE, base64_of, encoded, interpreter
 from tests.support.models import Colours
@@ -37,7 +37,7 @@ Make = Callable[[resolve.Model, Console], Peer]
 @pytest.fixture(scope="module")
 def made(imagenet_model: str, console: Console) -> dict[str, Peer]:
     interpreter(peers.PYTHON)
-    chosen = resolve.resolve_model(imagenet_model, NOTHING, console)
+    chosen = resolve.resolve_model(imagenet_model, ModelOptions(), console)
     makers: tuple[Make, ...] = (pip.tflite_runtime, pip.ai_edge_litert, pip.onnxruntime)
     return dict(zip(NAMES, (make(chosen, console) for make in makers), strict=True))
 
@@ -87,7 +87,7 @@ def test_pixels_are_scaled(
 ) -> None:
     network = Colours(dtype=dtype).write(tmp_path / "colours.tflite")
     scaled = Normalization((0.0, 10.0, 20.0), (127.5, 127.5, 127.5))
-    chosen = resolve.resolve_model(str(network), Said(colour_labels, scaled), console)
+    chosen = resolve.resolve_model(str(network), ModelOptions(colour_labels, scaled), console)
     files = pip.onnx_files(chosen, console) if name == "onnxruntime" else pip.tflite_files(chosen)
     folder = tmp_path / "action"
     actionloop.unpack_zip(made[name].archive, folder)
@@ -129,7 +129,7 @@ def test_sizes(made: dict[str, Peer]) -> None:
 @pytest.mark.thorough
 def test_kept_between_runs(made: dict[str, Peer], imagenet_model: str, console: Console) -> None:
     before = made["onnxruntime"].archive.stat()
-    again = pip.onnxruntime(resolve.resolve_model(imagenet_model, NOTHING, console), console)
+    again = pip.onnxruntime(resolve.resolve_model(imagenet_model, ModelOptions(), console), console)
     assert again == made["onnxruntime"]
     assert again.archive.stat().st_mtime_ns == before.st_mtime_ns
 
@@ -139,7 +139,9 @@ def test_float_models_are_refused(
     make: Make, tmp_path: Path, colour_labels: Path, console: Console
 ) -> None:
     network = Colours(dtype="float32").write(tmp_path / "colours.tflite")
-    chosen = resolve.resolve_model(str(network), Said(colour_labels, PLUS_MINUS_ONE), console)
+    chosen = resolve.resolve_model(
+        str(network), ModelOptions(colour_labels, PLUS_MINUS_ONE), console
+    )
     with pytest.raises(ModelError, match=r"expected quantized tensors .* found .*float32"):
         make(chosen, console)
 

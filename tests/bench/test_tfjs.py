@@ -22,8 +22,9 @@ from builder.artifact.smoke import SAMPLE
 from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.model import resolve
-from builder.model.resolve import NOTHING, Said
-from builder.model.tflite import signature
+from builder.model.resolve import ModelOptions
+from builder.model.settings import ModelSettings
+from builder.model.tflite import read_model
 from tests.conftest import PLUS_MINUS_ONE, base64_of, encoded
 from tests.support import networks
 from tests.support.models import COLOURS, Colours
@@ -88,12 +89,12 @@ def residual(path: Path) -> Path:
     return network.write(path)
 
 
-def expected(path: Path, pixels: np.ndarray[Any, Any], settings: dict[str, Any]) -> Any:
+def expected(path: Path, pixels: np.ndarray[Any, Any], settings: ModelSettings) -> Any:
     """Probabilities by TFLite's own interpreter."""
     interpreter = Interpreter(str(path), num_threads=1)
     interpreter.allocate_tensors()
     source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    values = (pixels - np.array(settings["mean"])) / np.array(settings["std"])
+    values = (pixels - np.array(settings.mean)) / np.array(settings.std)
     if source["dtype"] != np.float32:
         scale, zero_point = source["quantization"]
         values = np.rint(values / scale + zero_point).clip(0, 255)
@@ -116,9 +117,9 @@ def test_converted(
     path = write(tmp_path / "network.tflite")
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(LABELS))
-    scaled = PLUS_MINUS_ONE if signature(path).inputs[0].dtype == "float32" else None
-    chosen = resolve.resolve_model(str(path), Said(labels, scaled), console)
-    side = signature(path).inputs[0].shape[1]
+    scaled = PLUS_MINUS_ONE if read_model(path).inputs[0].dtype == "float32" else None
+    chosen = resolve.resolve_model(str(path), ModelOptions(labels, scaled), console)
+    side = read_model(path).inputs[0].shape[1]
     random = np.random.default_rng(7)
     answers = set()
     with tfjs.peer(chosen, "wasm", console).launched() as action:
@@ -151,7 +152,7 @@ def test_softmax_is_applied_where_the_network_has_none(tmp_path: Path, console: 
     path = Colours(dtype="uint8").write(tmp_path / "colours.tflite")
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(COLOURS))
-    chosen = resolve.resolve_model(str(path), Said(labels, output="logits"), console)
+    chosen = resolve.resolve_model(str(path), ModelOptions(labels, scores="logits"), console)
     green = encoded(Image.new("RGB", (40, 30), (0, 255, 0)), "JPEG", quality=100, subsampling=0)
     with tfjs.peer(chosen, "cpu", console).launched() as action:
         first = action.run({"image": base64_of(green)})["results"][0]
@@ -162,13 +163,13 @@ def test_softmax_is_applied_where_the_network_has_none(tmp_path: Path, console: 
 @pytest.mark.thorough
 @pytest.mark.parametrize("backend", ["wasm", "cpu"])
 def test_sample(backend: Any, imagenet_model: str, console: Console) -> None:
-    chosen = resolve.resolve_model(imagenet_model, NOTHING, console)
+    chosen = resolve.resolve_model(imagenet_model, ModelOptions(), console)
     peer = tfjs.peer(chosen, backend, console)
     assert peer.image
     assert peer.versions.keys() > {"node", "@jsquash/jpeg", f"@tensorflow/tfjs-backend-{backend}"}
     sample = {"image": base64_of(SAMPLE)}
     with peer.launched() as action:
-        height, width = signature(chosen.path).inputs[0].shape[1:3]
+        height, width = read_model(chosen.path).inputs[0].shape[1:3]
         small = Image.open(SAMPLE).convert("RGB").resize((width, height))
         fitting = encoded(small, "JPEG", subsampling=0)
         pixels = np.asarray(Image.open(io.BytesIO(fitting)))
@@ -195,7 +196,7 @@ def test_memory_does_not_grow(tmp_path: Path, console: Console) -> None:
     path = networks.write(tmp_path / "network.tflite")
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(LABELS))
-    chosen = resolve.resolve_model(str(path), Said(labels, PLUS_MINUS_ONE), console)
+    chosen = resolve.resolve_model(str(path), ModelOptions(labels, PLUS_MINUS_ONE), console)
     picture = Image.open(SAMPLE).convert("RGB").resize((500, 375))
     sample = {"image": base64_of(encoded(picture, "JPEG"))}
     with tfjs.peer(chosen, "wasm", console).launched() as action:

@@ -24,7 +24,7 @@ from builder.artifact.smoke import SAMPLE
 from builder.base import cpython
 from builder.base.console import Console
 from builder.base.paths import ROOT
-from builder.model.resolve import Said
+from builder.model.resolve import ModelOptions
 from client.answer_formats import Table
 from tests.conftest import HERE, PYTHONS, at_hand, base64_of, encoded, interpreter, plain
 from tests.support.models import COLOURS, Colours
@@ -60,7 +60,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, colours: list[str]) -> Path:
     folder = tmp_path_factory.mktemp("built")
     for name in ("action", "client"):
         shutil.copytree(ROOT / name, folder / name)
-    said = Said(Path(colours[3]))
+    said = ModelOptions(Path(colours[3]))
     output = folder / "a.zip"
     config = build.BuildConfig((HERE,), output, colours[1], said, keep=False, provider=at_hand())
     build.build(config, Console(quiet=True))

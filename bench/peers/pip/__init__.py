@@ -20,9 +20,9 @@ from builder.base.console import Console
 from builder.base.environments import ensure_environment
 from builder.base.errors import BuildError, ModelError
 from builder.base.files import atomic_write, lock, sha256_of
-from builder.model.int8 import requantize
+from builder.model.int8 import convert_to_int8
 from builder.model.resolve import Model
-from builder.model.tflite import signature
+from builder.model.tflite import read_model
 from builder.packages.wheels import read_pins
 
 HERE = Path(__file__).parent
@@ -87,7 +87,7 @@ def onnx_files(model: Model, console: Console) -> dict[str, bytes]:
     """
     _check(model)
     int8, _ = _converted(model, console)
-    tensors = signature(int8)
+    tensors = read_model(int8)
     [source], [sink] = tensors.inputs, tensors.outputs
     quantization = {
         name: [tensor.scale, tensor.zero_point + (128 if tensor.dtype == "int8" else 0)]
@@ -101,7 +101,7 @@ def onnx_files(model: Model, console: Console) -> dict[str, bytes]:
 
 
 def _check(model: Model) -> None:
-    tensors = signature(model.path)
+    tensors = model.tflite
     [source], [sink] = tensors.inputs, tensors.outputs
     if not source.scale or not sink.scale or source.shape[3] != 3:
         raise ModelError(
@@ -112,7 +112,7 @@ def _check(model: Model) -> None:
 
 
 def _settings(model: Model, **quantization: list[float]) -> bytes:
-    known = {key: model.settings[key] for key in ("labels", "mean", "std")}
+    known = {key: model.settings.as_dict()[key] for key in ("labels", "mean", "std")}
     return json.dumps(known | quantization).encode()
 
 
@@ -221,10 +221,9 @@ def _converted(model: Model, console: Console) -> tuple[Path, Path]:
     if network.exists():
         return int8, network
     with console.step("conversion to ONNX"):
-        content = model.path.read_bytes()
-        requantized = requantize(content, model.path.name)
+        converted = convert_to_int8(model.tflite)
         with atomic_write(int8) as part:
-            part.write_bytes(requantized.content if requantized else content)
+            part.write_bytes(converted.content if converted else model.path.read_bytes())
         with atomic_write(network) as part:
             command = [_tf2onnx(), "-m", "tf2onnx.convert"]
             command += ["--tflite", str(int8), "--output", str(part)]

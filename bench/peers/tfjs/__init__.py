@@ -23,7 +23,6 @@ from builder.base.environments import ensure_environment, print_progress
 from builder.base.errors import BuildError
 from builder.base.files import atomic_write, lock
 from builder.model.resolve import Model
-from builder.model.tflite import signature
 
 HERE = Path(__file__).parent
 NAMES = {"wasm": "TF.js, wasm", "cpu": "TF.js, plain JS"}
@@ -39,9 +38,9 @@ def peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) -> Pee
     runs = node()
     console.note(f"{NAMES[backend]}: node_modules, and {model.path.name} as a graph model")
     modules = installed(HERE / backend, f"tfjs-{backend}", runs)
-    network = convert(model.path, model.settings["activation"] == "softmax")
-    settings = {key: model.settings[key] for key in ("mean", "std", "labels")}
-    settings |= {"backend": backend, "size": signature(model.path).inputs[0].shape[1:3]}
+    network = convert(model.path, model.settings.activation == "softmax")
+    settings = {key: model.settings.as_dict()[key] for key in ("mean", "std", "labels")}
+    settings |= {"backend": backend, "size": model.tflite.inputs[0].shape[1:3]}
     files = {
         "exec": (HERE / "exec.js").read_bytes(),
         "settings.json": json.dumps(settings).encode(),

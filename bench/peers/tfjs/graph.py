@@ -19,7 +19,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from builder.base.errors import ModelError
-from builder.model.tflite import OPERATORS, TYPES
+from builder.model.tflite import DTYPES, OPERATORS
 
 WEIGHTS = "weights.bin"
 _ACTIVATIONS = {
@@ -48,7 +48,7 @@ class GraphModel:
 
 
 def convert(path: Path, softmax: bool) -> GraphModel:
-    """Convert a .tflite file that `tflite.signature` has read.
+    """Convert a .tflite file that `tflite.read_model` has read.
 
     Args:
         path: uint8, int8 or float32, with one input and one output.
@@ -183,7 +183,7 @@ class _Converter:
         if activation not in _ACTIVATIONS:
             raise ModelError(f"{self._at}: expected no activation, ReLU or ReLU6")
         sink = self._tensors[operator.outputs[0]]
-        dtype = TYPES[sink.type]
+        dtype = DTYPES[sink.type]
         if not activation and dtype in _LOWEST:
             return "Relu" if sink.quantization.zeroPoint[0] == _LOWEST[dtype] else ""
         return _ACTIVATIONS[activation]
@@ -209,7 +209,7 @@ class _Converter:
     def _values(self, number: int) -> NDArray[Any]:
         """A constant, dequantized to float32; or the integers as they are."""
         tensor = self._tensors[number]
-        dtype, data = TYPES.get(tensor.type, ""), self._model.buffers[tensor.buffer].data
+        dtype, data = DTYPES.get(tensor.type, ""), self._model.buffers[tensor.buffer].data
         name = (tensor.name or b"").decode(errors="replace")
         if dtype not in _DTYPES or data is None or tensor.sparsity:
             expected = f"{self._at}: expected a dense constant of {', '.join(_DTYPES)}"

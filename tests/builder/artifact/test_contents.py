@@ -359,7 +359,7 @@ def test_without_an_interpreter_for_it(
     make_zip: Callable[..., Path],
 ) -> None:
     """No Python of that version here: the zip has sources, still answers, and it is said aloud."""
-    from builder.model.resolve import Said
+    from builder.model.resolve import ModelOptions
     from tests.conftest import PLUS_MINUS_ONE, base64_of, encoded, interpreter, plain
 
     path = interpreter(HERE)
@@ -370,7 +370,7 @@ def test_without_an_interpreter_for_it(
         (HERE,),
         output,
         str(model),
-        Said(colour_labels, PLUS_MINUS_ONE),
+        ModelOptions(colour_labels, PLUS_MINUS_ONE),
         provider="wheels",
         keep=False,
     )

@@ -13,7 +13,7 @@ import pytest
 from builder.base.console import Console
 from builder.base.errors import DownloadError, ModelError
 from builder.model import catalogue, known_models
-from builder.model.resolve import NOTHING, Said, resolve_model
+from builder.model.resolve import ModelOptions, resolve_model
 from tests.support.models import Colours
 from tests.support.server import File, serving
 
@@ -76,12 +76,14 @@ def test_from_the_second_mirror(
     with serving({"/m.tgz": File(packed, cut_at=[500])}) as server:
         sources = archive(server.url, "gone.tgz", packed), archive(server.url, "m.tgz", packed)
         known = {"first": entry(content, *sources)}
-        found = resolve_model("first", Said(labels), console, known, folder=tmp_path / "model")
+        found = resolve_model(
+            "first", ModelOptions(labels), console, known, folder=tmp_path / "model"
+        )
         assert found.path.read_bytes() == content
         requests = len(server.requests)
-        resolve_model("first", Said(labels), console, known, folder=tmp_path / "model")
+        resolve_model("first", ModelOptions(labels), console, known, folder=tmp_path / "model")
         assert len(server.requests) == requests
-    assert found.settings["labels"] == ["red", "green", "blue"]
+    assert found.settings.labels == ("red", "green", "blue")
     assert found.component.sha256 == digest(content)
     assert not list((tmp_path / "downloads").iterdir())  # the archive is not needed any more
 
@@ -98,7 +100,7 @@ def test_an_archive_that_is_not_what_it_should_be(
         if fault == "wrong model":
             known["first"]["sha256"] = digest(b"another")
         with pytest.raises(DownloadError) as caught:
-            resolve_model("first", Said(labels), console, known, folder=tmp_path / "model")
+            resolve_model("first", ModelOptions(labels), console, known, folder=tmp_path / "model")
     said = {
         "other member": "holds no a/first.tflite",
         "wrong model": f"expected sha256 {digest(b'another')}, found {digest(content)}",
@@ -124,14 +126,14 @@ def test_default_falls_back_and_says_so(
             "first": entry(b"x", archive(server.url, "gone.tgz", packed)),
             "spare": entry(content, archive(server.url, "m.tgz", packed), file="spare.tflite"),
         }
-        found = resolve_model(None, Said(labels), console, known, folder=tmp_path / "model")
-        assert found.settings["name"] == "spare"
+        found = resolve_model(None, ModelOptions(labels), console, known, folder=tmp_path / "model")
+        assert found.settings.name == "spare"
         said = capsys.readouterr().err
-        assert "first is not to be had, going on with spare" in said
+        assert "Could not download first; using spare" in said
         assert "HTTP status 404" in said
         assert "--model PATH" in said
         with pytest.raises(DownloadError, match="HTTP status 404"):
-            resolve_model("first", NOTHING, console, known, folder=tmp_path / "model")
+            resolve_model("first", ModelOptions(), console, known, folder=tmp_path / "model")
 
 
 def test_a_file_that_is_not_the_pinned_one_is_kept(
@@ -141,7 +143,7 @@ def test_a_file_that_is_not_the_pinned_one_is_kept(
     mine.write_bytes(b"mine")
     known = {"first": entry(content, {"url": "http://127.0.0.1:9/x", "sha256": digest(b"")})}
     with pytest.raises(ModelError, match=f"found {digest(b'mine')}") as caught:
-        resolve_model(None, NOTHING, console, known, folder=tmp_path)
+        resolve_model(None, ModelOptions(), console, known, folder=tmp_path)
     assert "--model" in caught.value.hint
     assert mine.read_bytes() == b"mine"
 
@@ -163,6 +165,6 @@ def test_a_copy_of_a_catalogue_model_is_known_by_its_hash(
     known = {"first": entry(content, archive("http://127.0.0.1:9", "m.tgz", b""))}
     copy = tmp_path / "copy of it.tflite"
     copy.write_bytes(content)
-    found = resolve_model(str(copy), Said(labels), console, known)
-    assert found.settings["name"] == "first"
-    assert found.settings["std"] == [255.0]
+    found = resolve_model(str(copy), ModelOptions(labels), console, known)
+    assert found.settings.name == "first"
+    assert found.settings.std == (255.0,)

@@ -23,9 +23,10 @@ from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.base.paths import ROOT
 from builder.model import agreement, resolve
-from builder.model.int8 import HINT, requantize
-from builder.model.resolve import NOTHING, Said
-from builder.model.tflite import OPERATORS, signature
+from builder.model.int8 import HINT, Int8Model, convert_to_int8
+from builder.model.resolve import ModelOptions
+from builder.model.settings import ModelSettings
+from builder.model.tflite import OPERATORS, parse_model
 from tests.conftest import HERE, MOBILENET, at_hand
 from tests.support.models import Colours
 from tests.support.quantized import ACTIVATIONS, Array, Network, Value
@@ -49,8 +50,12 @@ def weighted(content: bytes) -> list[tuple[str, Any]]:
     return [(kind, operator) for kind, operator in pairs if kind in WEIGHTED]
 
 
+def convert(content: bytes) -> Int8Model | None:
+    return convert_to_int8(parse_model(content, "m.tflite"))
+
+
 def converted(network: Network) -> bytes:
-    found = requantize(network.content(), "m.tflite")
+    found = convert(network.content())
     assert found is not None
     return found.content
 
@@ -196,7 +201,7 @@ def test_no_layer_moves_further_than_rounding_explains(network: Network) -> None
 @given(networks(wide=0.0))
 @settings(max_examples=75, deadline=None)
 def test_exact_channels_are_exact(network: Network) -> None:
-    found = requantize(network.content(), "m.tflite")
+    found = convert(network.content())
     assert found is not None and found.rescaled == 0 and found.error == 0
     picture = network.random.integers(0, 256, network.source.shape, np.uint8)
     check_all_layers(network.content(), found.content, picture, exact=True)
@@ -207,7 +212,7 @@ def test_exact_channels_are_exact(network: Network) -> None:
 def test_weights_and_figures(network: Network) -> None:
     """Exact channels hold q - z and the old scale; the others err by half a new step at most."""
     content = network.content()
-    found = requantize(content, "m.tflite")
+    found = convert(content)
     assert found is not None
     old, new = parsed(content), parsed(found.content)
     channels, rescaled, largest = 0, 0, 0.0
@@ -260,15 +265,15 @@ def test_the_file_is_whole() -> None:
         if table.Offset(4)
     ]
     assert len(starts) == 5 and not any(start % 16 for start in starts)
-    assert requantize(result, "again") is None
+    assert convert(result) is None
 
 
 def test_what_goes_as_it_is(tmp_path: Path, console: Console) -> None:
-    path = resolve.resolve_model("efficientnet_lite0", NOTHING, console).path
-    assert requantize(path.read_bytes(), path.name) is None
+    path = resolve.resolve_model("efficientnet_lite0", ModelOptions(), console).path
+    assert convert(path.read_bytes()) is None
     for dtype in ("float32", "int8", "uint8"):
         content = Colours(dtype, softmax=True).write(tmp_path / "m.tflite").read_bytes()
-        assert requantize(content, "m.tflite") is None
+        assert convert(content) is None
 
 
 def test_weights_and_biases_that_are_shared() -> None:
@@ -389,7 +394,7 @@ def test_what_cannot_be_proven_is_refused(
     network.classifier()
     spoil(network)
     with pytest.raises(ModelError) as caught:
-        requantize(network.content(), "m.tflite")
+        convert(network.content())
     said = str(caught.value)
     assert said.startswith(f"m.tflite: {where}")
     assert expected in said.partition(": expected ")[2].partition(", found ")[0]
@@ -402,25 +407,27 @@ def test_broken_files_and_several_graphs() -> None:
     network.convolution()
     content = network.classifier().content()
     network.operators[1].inputs[0] = 99
-    with pytest.raises(ModelError, match="broken TFLite model .* MEAN uses tensor 99 of "):
-        requantize(network.content(), "m.tflite")
+    with pytest.raises(ModelError, match="broken TFLite model"):
+        convert(network.content())
     twice = parsed(content)
     twice.subgraphs *= 2
     builder = flatbuffers.Builder(1024)
     builder.Finish(twice.Pack(builder), b"TFL3")
     with pytest.raises(ModelError, match="expected one subgraph, found 2"):
-        requantize(bytes(builder.Output()), "m.tflite")
+        convert(bytes(builder.Output()))
 
 
-SETTINGS = {
-    "name": "m",
-    "crop": 0.875,
-    "mean": [128.0],
-    "std": [128.0],
-    "activation": "",
-    "size": [16, 16, 3],
-    "labels": [f"class {number}" for number in range(10)],
-}
+SETTINGS = ModelSettings(
+    name="m",
+    file="",
+    crop=0.875,
+    size=(16, 16, 3),
+    layout="nhwc",
+    mean=(128.0,),
+    std=(128.0,),
+    activation="",
+    labels=tuple(f"class {number}" for number in range(10)),
+)
 
 
 def test_a_wrong_conversion_does_not_pass(tmp_path: Path) -> None:
@@ -431,35 +438,35 @@ def test_a_wrong_conversion_does_not_pass(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("old.tflite", "new.tflite", "wrong.tflite", "bad.tflite")]
     paths[0].write_bytes(network.content())
     paths[1].write_bytes(result)
-    agreed = agreement.check(paths[0], paths[1], SETTINGS, SAMPLE)
+    agreed = agreement.check_agreement(paths[0], paths[1], SETTINGS, 1 / 256, SAMPLE)
     assert agreed.pictures == 9
-    assert agreed == agreement.check(paths[0], paths[1], SETTINGS, SAMPLE)
+    assert agreed == agreement.check_agreement(paths[0], paths[1], SETTINGS, 1 / 256, SAMPLE)
     bias = parsed(result).subgraphs[0].operators[2].inputs[2]
     data = constant(parsed(result), bias).tobytes()
     at = result.index(data)
     paths[2].write_bytes(result[:at] + data[::-1] + result[at + len(data) :])
     with pytest.raises(ModelError, match=r"disagrees on the picture .*expected class \d") as caught:
-        agreement.check(paths[0], paths[2], SETTINGS, SAMPLE)
+        agreement.check_agreement(paths[0], paths[2], SETTINGS, 1 / 256, SAMPLE)
     assert caught.value.hint == HINT
     paths[3].write_bytes(result[: len(result) // 2])
     with pytest.raises(ModelError, match="the int8 model does not run"):
-        agreement.check(paths[0], paths[3], SETTINGS, SAMPLE)
+        agreement.check_agreement(paths[0], paths[3], SETTINGS, 1 / 256, SAMPLE)
 
 
 def test_the_real_mobilenet(tmp_path: Path, console: Console) -> None:
     if not MOBILENET.exists():
         pytest.skip("no MobileNet v1 beside the checkout")
-    found = requantize(MOBILENET.read_bytes(), MOBILENET.name)
+    found = convert(MOBILENET.read_bytes())
     assert found is not None
     assert (found.channels, found.rescaled) == (11945, 68)
     assert 0.5 < found.error <= 1
     (tmp_path / "m.tflite").write_bytes(found.content)
-    source = signature(tmp_path / "m.tflite").inputs[0]
+    source = parse_model(found.content, "m.tflite").inputs[0]
     assert (source.dtype, source.zero_point) == ("int8", 0)
-    about = resolve.resolve_model(str(MOBILENET), NOTHING, console).settings
-    steps = (np.arange(256) - about["mean"][0]) / about["std"][0] / source.scale
+    about = resolve.resolve_model(str(MOBILENET), ModelOptions(), console).settings
+    steps = (np.arange(256) - about.mean[0]) / about.std[0] / source.scale
     assert (np.rint(steps) + source.zero_point == np.arange(-128, 128)).all()
-    agreed = agreement.check(MOBILENET, tmp_path / "m.tflite", about, SAMPLE)
+    agreed = agreement.check_agreement(MOBILENET, tmp_path / "m.tflite", about, 1 / 256, SAMPLE)
     assert agreed.probability <= 0.06 and agreed.steps <= 0.1
 
 
@@ -473,7 +480,7 @@ def test_a_zip_with_and_without(tmp_path: Path, console: Console) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(f"class {number}" for number in range(10)))
     config = build.BuildConfig(
-        (HERE,), tmp_path / "a.zip", str(path), Said(labels), provider=at_hand(), keep=False
+        (HERE,), tmp_path / "a.zip", str(path), ModelOptions(labels), provider=at_hand(), keep=False
     )
     outcome = build.build(config, console)
     figures = outcome.model["requantized"]

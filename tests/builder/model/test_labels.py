@@ -10,15 +10,18 @@ from hypothesis import strategies as st
 
 from builder.base.errors import ModelError
 from builder.model import MODELS, labels
-from builder.model.metadata import AXIS_LABELS, VALUE_LABELS, File, Metadata
+from builder.model.metadata import AXIS_LABELS, VALUE_LABELS, AssociatedFile, Metadata
 
 COLOURS = ["red", "green", "blue"]
 TEXT = "red\ngreen\nblue\n"
 
+# Kinds of files that hold no labels.
+UNKNOWN, SCORE_CALIBRATION = 0, 4
+
 
 def fit(content: str | bytes, classes: int = 3, name: str = "l.txt") -> labels.Labels:
     data = content.encode() if isinstance(content, str) else content
-    return labels.fit(data, name, classes)
+    return labels.fit_labels(data, name, classes)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +199,7 @@ def test_the_form_makes_no_difference(names: list[str]) -> None:
 
 def test_imagenet_in_the_long_form() -> None:
     content = (MODELS / "labels.txt").read_bytes()
-    read = labels.fit(content, "labels.txt", 1000)
+    read = labels.fit_labels(content, "labels.txt", 1000)
     assert read.names[388] == ("giant panda, panda, panda bear, coon bear, Ailuropoda melanoleuca")
     assert read.wordnet_ids[388] == "n02510455"
     assert read.wordnet_ids == sorted(set(read.wordnet_ids))
@@ -212,33 +215,33 @@ def test_background_is_put_in_front_of_imagenet_only() -> None:
         fit("\n".join(f"name {n}" for n in range(100)), 101)
     assert "--background yes" in caught.value.hint
     with pytest.raises(ModelError, match="expected 1001 names"):
-        labels.fit(thousand.encode(), "l.txt", 1001, background=False)
-    read = labels.fit(b"red\ngreen\n", "l.txt", 3, background=True)
+        labels.fit_labels(thousand.encode(), "l.txt", 1001, background=False)
+    read = labels.fit_labels(b"red\ngreen\n", "l.txt", 3, background=True)
     assert (read.names, read.background) == (["background", "red", "green"], 0)
-    read = labels.fit(TEXT.encode(), "l.txt", 3, background=True)
+    read = labels.fit_labels(TEXT.encode(), "l.txt", 3, background=True)
     assert (read.names, read.background) == (COLOURS, 0)
-    read = labels.fit(b"background\nred\n", "l.txt", 2, background=False)
+    read = labels.fit_labels(b"background\nred\n", "l.txt", 2, background=False)
     assert (read.names, read.background) == (["background", "red"], None)
 
 
-def chosen(*files: tuple[str, str, str], locale: str = "", present: bool = True) -> str:
+def chosen(*files: tuple[str, int, str], locale: str = "", present: bool = True) -> str:
     """The name of the file that is taken of those in a model."""
     metadata = Metadata(
-        files=tuple(File(*each) for each in files) if present else (),
+        files=tuple(AssociatedFile(*each) for each in files) if present else (),
         archive={name: name.encode() for name, _, _ in files},
-        present=present,
+        is_present=present,
     )
-    found = labels.inside(metadata, "m.tflite", locale)
+    found = labels.find_embedded_labels(metadata, "m.tflite", locale)
     return found[0] if found else ""
 
 
 def test_labels_inside_a_model_by_type() -> None:
-    score, axis = ("a.txt", "score calibration", ""), ("b.txt", AXIS_LABELS, "")
+    score, axis = ("a.txt", SCORE_CALIBRATION, ""), ("b.txt", AXIS_LABELS, "")
     assert chosen(score, axis) == "b.txt"
     assert chosen(("v.txt", VALUE_LABELS, ""), axis) == "b.txt"
     assert chosen(("v.txt", VALUE_LABELS, ""), score) == "v.txt"
-    assert chosen(score, ("labels.txt", "of no stated type", "")) == ""
-    names = [(name, "", "") for name in ("notes.txt", "labels.txt", "score_calibration.txt")]
+    assert chosen(score, ("labels.txt", UNKNOWN, "")) == ""
+    names = [(name, UNKNOWN, "") for name in ("notes.txt", "labels.txt", "score_calibration.txt")]
     assert chosen(*names, present=False) == "labels.txt"
     assert chosen(names[0], present=False) == ""
 

@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.model import resolve, run
+from builder.model.metadata import AXIS_LABELS
 from builder.model.preprocessing import Normalization
-from builder.model.resolve import NOTHING, Model, Said, resolve_model
-from builder.model.tflite import packed, parsed, signature
+from builder.model.resolve import Model, ModelOptions, resolve_model
+from builder.model.tflite import pack_model, parse_model, read_model
 from tests.conftest import PLUS_MINUS_ONE
 from tests.support.graphs import Graph, Value
 from tests.support.heads import SIDE, Small
@@ -79,7 +80,7 @@ def softmax(graph: Graph, x: Value) -> Value:
 
 def answers(found: Model) -> dict[str, np.ndarray[Any, Any]]:
     """Picture -> scores."""
-    outputs = run.run(found.path, found.settings)
+    outputs = run.run_model(found.path, found.settings)
     return dict(zip(outputs.pictures, outputs.scores, strict=True))
 
 
@@ -90,15 +91,15 @@ def answers(found: Model) -> dict[str, np.ndarray[Any, Any]]:
 def test_the_range_of_quantized_inputs(
     dtype: str, tmp_path: Path, labels: Path, console: Console
 ) -> None:
-    path = Colours(dtype=dtype, softmax=True).write(tmp_path / "my resolve.tflite")
-    found = resolve_model(str(path), Said(labels), console)
-    assert found.settings["mean"] == [0.0]
-    assert found.settings["std"] == pytest.approx([255.0])
-    assert found.settings["file"] == "my_model.tflite"
-    assert found.settings["activation"] == ""
-    assert "its scale and zero point hold 0..1" in found.settings["card"]["input"]
+    path = Colours(dtype=dtype, softmax=True).write(tmp_path / "my model.tflite")
+    found = resolve_model(str(path), ModelOptions(labels), console)
+    assert found.settings.mean == (0.0,)
+    assert found.settings.std == pytest.approx((255.0,))
+    assert found.settings.file == "my_model.tflite"
+    assert found.settings.activation == ""
+    assert "its scale and zero point hold 0..1" in found.settings.card["input"]
     given_ = Normalization((1.0,), (2.0,))
-    assert resolve_model(str(path), Said(labels, given_), console).settings["mean"] == [1.0]
+    assert resolve_model(str(path), ModelOptions(labels, given_), console).settings.mean == (1.0,)
 
 
 def test_a_float_input_that_nothing_says_the_range_of(
@@ -106,12 +107,12 @@ def test_a_float_input_that_nothing_says_the_range_of(
 ) -> None:
     path = str(dense(tmp_path / "m.tflite", tail=softmax))
     with pytest.raises(ModelError, match="m.tflite does not say how its input .* is scaled") as no:
-        resolve_model(path, Said(labels), console)
+        resolve_model(path, ModelOptions(labels), console)
     assert WAY_OUT in no.value.hint and "--mean A,B,C" in no.value.hint
     with pytest.raises(ModelError, match="--mean: expected one number or 3"):
-        resolve_model(path, Said(labels, Normalization((1.0, 2.0), (1.0,))), console)
+        resolve_model(path, ModelOptions(labels, Normalization((1.0, 2.0), (1.0,))), console)
     means = Normalization((0.0, 255.0, 0.0), (255.0, 255.0, 255.0))
-    white = answers(resolve_model(path, Said(labels, means), console))["white"]
+    white = answers(resolve_model(path, ModelOptions(labels, means), console))["white"]
     assert white[0] == white[2] == pytest.approx(np.exp(2) / (2 * np.exp(2) + np.exp(-2)), abs=1e-4)
 
 
@@ -148,16 +149,16 @@ def test_a_first_operator_that_quantizes_says_the_range(
     console: Console,
 ) -> None:
     path = dense(tmp_path / "m.tflite", quantize_first(scale, zero_point), softmax)
-    found = resolve_model(str(path), Said(labels), console)
-    assert found.settings["mean"] == pytest.approx(mean)
-    assert found.settings["std"] == pytest.approx(std)
-    assert "its first operator, QUANTIZE" in found.settings["card"]["input"]
+    found = resolve_model(str(path), ModelOptions(labels), console)
+    assert found.settings.mean == pytest.approx(tuple(mean))
+    assert found.settings.std == pytest.approx(tuple(std))
+    assert "its first operator, QUANTIZE" in found.settings.card["input"]
 
 
 def test_an_unusual_range_is_not_guessed(tmp_path: Path, labels: Path, console: Console) -> None:
     path = dense(tmp_path / "m.tflite", quantize_first(0.05, 3), softmax)
     with pytest.raises(ModelError, match="QUANTIZE, holds -6.55..6.2") as caught:
-        resolve_model(str(path), Said(labels), console)
+        resolve_model(str(path), ModelOptions(labels), console)
     assert WAY_OUT in caught.value.hint
 
 
@@ -190,8 +191,8 @@ def test_first_operators_that_rescale_say_the_range(
     steps: list[tuple[str, Any]], std: float, tmp_path: Path, labels: Path, console: Console
 ) -> None:
     path = dense(tmp_path / "m.tflite", arithmetic(*steps), softmax)
-    found = resolve_model(str(path), Said(labels), console)
-    assert (found.settings["mean"], found.settings["std"]) == ([0.0], [std])
+    found = resolve_model(str(path), ModelOptions(labels), console)
+    assert (found.settings.mean, found.settings.std) == ((0.0,), (std,))
 
 
 @pytest.mark.parametrize("steps", [[("MUL", 7.0)], [("SUB", [103.9, 116.8, 123.7])]])
@@ -200,7 +201,7 @@ def test_first_operators_that_say_no_usual_range(
 ) -> None:
     path = dense(tmp_path / "m.tflite", arithmetic(*steps), softmax)
     with pytest.raises(ModelError, match=f"found its first operators, {steps[0][0]} "):
-        resolve_model(str(path), Said(labels), console)
+        resolve_model(str(path), ModelOptions(labels), console)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32"])
@@ -213,8 +214,10 @@ def test_integers_behind_a_cast_are_pixels(
         scale = graph.constant(np.array(1 / 255, np.float32))
         return source, apply(graph, "MUL", [x, scale], source.shape, schema.MulOptionsT())
 
-    found = resolve_model(str(dense(tmp_path / "m.tflite", head, softmax)), Said(labels), console)
-    assert (found.settings["mean"], found.settings["std"]) == ([0.0], [1.0])
+    found = resolve_model(
+        str(dense(tmp_path / "m.tflite", head, softmax)), ModelOptions(labels), console
+    )
+    assert (found.settings.mean, found.settings.std) == ((0.0,), (1.0,))
     red = answers(found)["red"]
     assert red[0] == pytest.approx(np.exp(2) / (np.exp(2) + 2 * np.exp(-2)), abs=1e-4)
 
@@ -235,12 +238,12 @@ def test_int16_reaches_as_far_down_as_up(
     path = str(dense(tmp_path / "m.tflite", head, softmax))
     if mean is None:
         with pytest.raises(ModelError, match="scale and zero point hold -1..1"):
-            resolve_model(path, Said(labels), console)
-        found = resolve_model(path, Said(labels, ZERO_TO_ONE), console)
+            resolve_model(path, ModelOptions(labels), console)
+        found = resolve_model(path, ModelOptions(labels, ZERO_TO_ONE), console)
         assert answers(found)["red"] == pytest.approx(expected("softmax", [2, -2, -2]), abs=1e-3)
     else:
-        found = resolve_model(path, Said(labels), console)
-        assert (found.settings["mean"], found.settings["std"]) == (mean, std)
+        found = resolve_model(path, ModelOptions(labels), console)
+        assert (found.settings.mean, found.settings.std) == (tuple(mean), tuple(std))
 
 
 @pytest.mark.parametrize("kind", ["RESHAPE", "TRANSPOSE"])
@@ -259,8 +262,10 @@ def test_the_range_is_seen_behind_what_moves_pixels(
         factor = graph.operator("DEQUANTIZE", [half], graph.tensor((), "float32"), None, 3)
         return source, apply(graph, "MUL", [x, factor], picture, schema.MulOptionsT())
 
-    found = resolve_model(str(dense(tmp_path / "m.tflite", head, softmax)), Said(labels), console)
-    assert (found.settings["mean"], found.settings["std"]) == ([0.0], [1.0])
+    found = resolve_model(
+        str(dense(tmp_path / "m.tflite", head, softmax)), ModelOptions(labels), console
+    )
+    assert (found.settings.mean, found.settings.std) == ((0.0,), (1.0,))
 
 
 @pytest.mark.parametrize(
@@ -282,7 +287,7 @@ def test_what_the_user_says_against_the_file_is_said_aloud(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     path = str(dense(tmp_path / "m.tflite", head, softmax))
-    card = resolve_model(path, Said(labels, PLUS_MINUS_ONE), console).settings["card"]["input"]
+    card = resolve_model(path, ModelOptions(labels, PLUS_MINUS_ONE), console).settings.card["input"]
     assert (
         f"--mean and --std, though {'' if 'QUANT' not in said else 'its first operator, '}" in card
     )
@@ -294,7 +299,7 @@ def test_a_picture_larger_than_any_memory(tmp_path: Path, labels: Path, console:
     for side in (2049, 100_000, 2**31 - 1):
         path = str(other([(1, side, side, 3)], [(1, 3)])(tmp_path / "m.tflite"))
         with pytest.raises(ModelError, match="at most 4,194,304 pixels") as caught:
-            resolve_model(path, Said(labels, ZERO_TO_ONE), console)
+            resolve_model(path, ModelOptions(labels, ZERO_TO_ONE), console)
         assert caught.value.hint
 
 
@@ -335,22 +340,22 @@ def test_shapes_of_the_input(
     console: Console,
 ) -> None:
     path = dense(tmp_path / "m.tflite", reshaped(*shape), softmax)
-    found = resolve_model(str(path), Said(labels, ZERO_TO_ONE), console)
-    assert (found.settings["size"], found.settings["layout"]) == (size, layout)
+    found = resolve_model(str(path), ModelOptions(labels, ZERO_TO_ONE), console)
+    assert (found.settings.size, found.settings.layout) == (tuple(size), layout)
 
 
 def test_a_layout_that_is_not_clear(tmp_path: Path, labels: Path, console: Console) -> None:
     path = str(dense(tmp_path / "m.tflite", reshaped(1, 1, 64, 3), softmax))
     with pytest.raises(ModelError, match="may be read as height, width, channels or") as caught:
-        resolve_model(path, Said(labels, ZERO_TO_ONE), console)
+        resolve_model(path, ModelOptions(labels, ZERO_TO_ONE), console)
     assert "--layout nhwc" in caught.value.hint
-    found = resolve_model(path, Said(labels, ZERO_TO_ONE, layout="nhwc"), console)
-    assert found.settings["size"] == [1, 64, 3]
-    found = resolve_model(path, Said(labels, ZERO_TO_ONE, layout="nchw"), console)
-    assert found.settings["size"] == [64, 3, 1]
+    found = resolve_model(path, ModelOptions(labels, ZERO_TO_ONE, layout="nhwc"), console)
+    assert found.settings.size == (1, 64, 3)
+    found = resolve_model(path, ModelOptions(labels, ZERO_TO_ONE, layout="nchw"), console)
+    assert found.settings.size == (64, 3, 1)
     with pytest.raises(ModelError, match="--layout nchw: expected 3 or 1 channels, found"):
         path = str(dense(tmp_path / "m.tflite", tail=softmax))
-        resolve_model(path, Said(labels, ZERO_TO_ONE, layout="nchw"), console)
+        resolve_model(path, ModelOptions(labels, ZERO_TO_ONE, layout="nchw"), console)
 
 
 # What the output means
@@ -467,8 +472,8 @@ def test_last_operators(
     tail: Tail | None, kind: str, activation: str, tmp_path: Path, labels: Path, console: Console
 ) -> None:
     path = dense(tmp_path / "m.tflite", tail=tail)
-    found = resolve_model(str(path), Said(labels, ZERO_TO_ONE), console)
-    assert found.settings["activation"] == activation
+    found = resolve_model(str(path), ModelOptions(labels, ZERO_TO_ONE), console)
+    assert found.settings.activation == activation
     scores = answers(found)
     for picture, logits in PLAIN.items():
         assert scores[picture] == pytest.approx(expected(kind, logits), abs=1e-5)
@@ -485,7 +490,7 @@ def times(factor: float) -> Tail:
 def test_evidence_that_contradicts_itself(tmp_path: Path, labels: Path, console: Console) -> None:
     path = dense(tmp_path / "m.tflite", tail=behind(softmax, times(100)))
     with pytest.raises(ModelError, match="found percentages: .* add up to 100"):
-        resolve_model(str(path), Said(labels, ZERO_TO_ONE), console)
+        resolve_model(str(path), ModelOptions(labels, ZERO_TO_ONE), console)
 
     def nearly(graph: Graph, x: Value) -> Value:
         weights = graph.constant(np.eye(3, dtype=np.float32) / 10)
@@ -495,12 +500,12 @@ def test_evidence_that_contradicts_itself(tmp_path: Path, labels: Path, console:
 
     path = dense(tmp_path / "m.tflite", tail=nearly)
     with pytest.raises(ModelError, match="as for logits, but its outputs are within 0..1") as no:
-        resolve_model(str(path), Said(labels, ZERO_TO_ONE), console)
-    assert "--output probabilities, --output logits or --output scores" in no.value.hint
+        resolve_model(str(path), ModelOptions(labels, ZERO_TO_ONE), console)
+    assert "--scores probabilities, --scores logits or --scores scores" in no.value.hint
     for kind, activation in (("logits", "softmax"), ("scores", ""), ("probabilities", "")):
-        found = resolve_model(str(path), Said(labels, ZERO_TO_ONE, output=kind), console)
-        assert found.settings["activation"] == activation
-        assert "--output" in found.settings["card"]["output"]
+        found = resolve_model(str(path), ModelOptions(labels, ZERO_TO_ONE, scores=kind), console)
+        assert found.settings.activation == activation
+        assert "--scores" in found.settings.card["output"]
 
 
 def added(graph: Graph, x: Value) -> Value:
@@ -525,15 +530,15 @@ def test_scores_of_another_kind(
     path = dense(tmp_path / "m.tflite", tail=tail)
     labels.write_text("\n".join(["red", "green", "blue"][: max(classes, 2)]))
     with pytest.raises(ModelError, match=text):
-        resolve_model(str(path), Said(labels, ZERO_TO_ONE), console)
+        resolve_model(str(path), ModelOptions(labels, ZERO_TO_ONE), console)
 
 
 def test_two_softmaxes_are_no_probabilities(tmp_path: Path, labels: Path, console: Console) -> None:
     """Each adds up to 1: all of them to 2."""
     labels.write_text("a\nb\nc\nd\ne\nf")
     path = dense(tmp_path / "m.tflite", tail=joined)
-    found = resolve_model(str(path), Said(labels, ZERO_TO_ONE), console)
-    assert "independent scores of 6 classes" in found.settings["card"]["output"]
+    found = resolve_model(str(path), ModelOptions(labels, ZERO_TO_ONE), console)
+    assert "independent scores of 6 classes" in found.settings.card["output"]
 
 
 def test_what_the_user_says_of_the_output_is_held_against_it(
@@ -541,12 +546,12 @@ def test_what_the_user_says_of_the_output_is_held_against_it(
 ) -> None:
     path = dense(tmp_path / "m.tflite")
     for kind in ("probabilities", "scores"):
-        with pytest.raises(ModelError, match=f"--output {kind}: expected outputs of 0..1") as no:
-            resolve_model(str(path), Said(labels, ZERO_TO_ONE, output=kind), console)
-        assert "--output logits" in no.value.hint
+        with pytest.raises(ModelError, match=f"--scores {kind}: expected outputs of 0..1") as no:
+            resolve_model(str(path), ModelOptions(labels, ZERO_TO_ONE, scores=kind), console)
+        assert "--scores logits" in no.value.hint
     path = dense(tmp_path / "m.tflite", tail=softmax)
-    found = resolve_model(str(path), Said(labels, ZERO_TO_ONE, output="logits"), Console())
-    assert "--output, though its last operator is SOFTMAX" in found.settings["card"]["output"]
+    found = resolve_model(str(path), ModelOptions(labels, ZERO_TO_ONE, scores="logits"), Console())
+    assert "--scores, though its last operator is SOFTMAX" in found.settings.card["output"]
     assert "though its last operator is SOFTMAX" in capsys.readouterr().err
 
 
@@ -555,9 +560,9 @@ def test_what_the_user_says_of_the_input_is_held_against_it(
 ) -> None:
     """Pixels as -1..1 into a tensor that holds 0..1: half of them would be cut off."""
     path = Colours(dtype="uint8", softmax=True).write(tmp_path / "m.tflite")
-    said = Said(labels, Normalization((127.5,), (127.5,)))
+    said = ModelOptions(labels, Normalization((127.5,), (127.5,)))
     found = resolve_model(str(path), said, Console())
-    assert "though its scale and zero point hold 0..1" in found.settings["card"]["input"]
+    assert "though its scale and zero point hold 0..1" in found.settings.card["input"]
     assert "hold 0..1" in capsys.readouterr().err
 
 
@@ -575,7 +580,7 @@ def test_one_score_for_each_picture_of_a_free_batch(
         return flat
 
     path = str(dense(tmp_path / "m.tflite", tail=tail, outputs=1))
-    found = resolve_model(path, Said(labels, ZERO_TO_ONE), console)
+    found = resolve_model(path, ModelOptions(labels, ZERO_TO_ONE), console)
     share = 1 / (1 + np.exp(-2))
     assert answers(found)["red"] == pytest.approx([share, 1 - share], abs=1e-6)
 
@@ -595,15 +600,17 @@ def test_log_softmax_is_taken_off(
         return graph.operator("LOG_SOFTMAX", [x], logs, schema.LogSoftmaxOptionsT(), 2)
 
     path = str(dense(tmp_path / "m.tflite", tail=tail))
-    found = resolve.finer(resolve_model(path, Said(labels, ZERO_TO_ONE), console))
-    assert "LOG_SOFTMAX" not in found.signature.versions
+    found = resolve.strip_final_activation(
+        resolve_model(path, ModelOptions(labels, ZERO_TO_ONE), console)
+    )
+    assert "LOG_SOFTMAX" not in found.tflite.versions
     assert answers(found)["red"] == pytest.approx(expected("softmax", [2, -2, -2]), abs=0.02)
 
 
 def test_outputs_that_are_no_numbers(tmp_path: Path, labels: Path, console: Console) -> None:
     """EXP overflows where pixels enter as 0..255, of which nothing is said but by the user."""
     path = dense(tmp_path / "m.tflite", tail=decomposed)
-    said = Said(labels, Normalization((0.0,), (1.0,)))
+    said = ModelOptions(labels, Normalization((0.0,), (1.0,)))
     with pytest.raises(ModelError, match=r"found NaN or infinity for \d+ of 15 pictures") as no:
         resolve_model(str(path), said, console)
     assert "--mean, --std" in no.value.hint
@@ -612,29 +619,31 @@ def test_outputs_that_are_no_numbers(tmp_path: Path, labels: Path, console: Cons
 def test_outputs_that_are_always_the_same(tmp_path: Path, labels: Path, console: Console) -> None:
     path = dense(tmp_path / "m.tflite", tail=behind(times(0.0), softmax))
     with pytest.raises(ModelError, match="the same for all 15 pictures") as no:
-        resolve_model(str(path), Said(labels, ZERO_TO_ONE), console)
-    assert "--output probabilities" in no.value.hint
-    found = resolve_model(str(path), Said(labels, ZERO_TO_ONE, output="probabilities"), console)
-    assert "the same for all 15 pictures" in found.settings["card"]["output"]
+        resolve_model(str(path), ModelOptions(labels, ZERO_TO_ONE), console)
+    assert "--scores probabilities" in no.value.hint
+    found = resolve_model(
+        str(path), ModelOptions(labels, ZERO_TO_ONE, scores="probabilities"), console
+    )
+    assert "the same for all 15 pictures" in found.settings.card["output"]
 
 
 def test_one_score_of_two_classes(tmp_path: Path, labels: Path, console: Console) -> None:
     labels.write_text("red\nother\n")
     path = dense(tmp_path / "m.tflite", tail=logistic, outputs=1)
-    found = resolve_model(str(path), Said(labels, ZERO_TO_ONE), console)
-    assert found.settings["labels"] == ["red", "other"]
+    found = resolve_model(str(path), ModelOptions(labels, ZERO_TO_ONE), console)
+    assert found.settings.labels == ("red", "other")
     share = 1 / (1 + np.exp(-2))
     assert answers(found)["red"] == pytest.approx([share, 1 - share], abs=1e-6)
     assert answers(found)["blue"] == pytest.approx([1 - share, share], abs=1e-6)
     path = dense(tmp_path / "m.tflite", outputs=1)
     with pytest.raises(ModelError, match="found one number that may be any") as caught:
-        resolve_model(str(path), Said(labels, ZERO_TO_ONE), console)
-    assert "a regression" in caught.value.hint and "--output logits" in caught.value.hint
-    found = resolve_model(str(path), Said(labels, ZERO_TO_ONE, output="logits"), console)
+        resolve_model(str(path), ModelOptions(labels, ZERO_TO_ONE), console)
+    assert "a regression" in caught.value.hint and "--scores logits" in caught.value.hint
+    found = resolve_model(str(path), ModelOptions(labels, ZERO_TO_ONE, scores="logits"), console)
     assert answers(found)["red"] == pytest.approx([share, 1 - share], abs=1e-6)
     labels.write_text("a\nb\nc\n")
     with pytest.raises(ModelError, match="expected 2 names, .*, found 3"):
-        resolve_model(str(path), Said(labels, ZERO_TO_ONE), console)
+        resolve_model(str(path), ModelOptions(labels, ZERO_TO_ONE), console)
 
 
 WEIGHTS = ("uint8", "int8", "float32", "float16")
@@ -651,16 +660,18 @@ def answers_or_is_refused(want: Small, folder: Path, console: Console) -> None:
     """What numpy says; or a refusal with the way out, where its numbers' meaning is not clear."""
     names = folder / "labels.txt"
     names.write_text("\n".join(f"name {n}" for n in range(max(want.outputs, 2))))
-    said = Said(names, None if want.quantized else ZERO_TO_ONE)
+    said = ModelOptions(names, None if want.quantized else ZERO_TO_ONE)
     try:
-        found = resolve.finer(resolve_model(str(want.write(folder / "m.tflite")), said, console))
+        found = resolve.strip_final_activation(
+            resolve_model(str(want.write(folder / "m.tflite")), said, console)
+        )
     except ModelError as error:
         assert (want.outputs == 1 and want.head != "sigmoid") or want.head == "logits", error
         assert error.hint
         return
     scores = answers(found)
     tolerance = 0.02 if want.quantized else 1e-5
-    for name, picture in run.pictures(SIDE, SIDE, want.channels).items():
+    for name, picture in run.generate_pictures(SIDE, SIDE, want.channels).items():
         assert scores[name] == pytest.approx(want.answer(picture), abs=tolerance)
 
 
@@ -768,7 +779,7 @@ def test_named_for_what_it_is(
     (write.write if isinstance(write, Colours) else write)(path)
     scaled = None if write == MODEL.but(dtype="int32") else ZERO_TO_ONE
     with pytest.raises(ModelError) as caught:
-        resolve_model(str(path), Said(labels, scaled), console)
+        resolve_model(str(path), ModelOptions(labels, scaled), console)
     text = f"{caught.value} / {caught.value.hint}"
     assert re.search(said, text), text
     assert caught.value.hint
@@ -781,22 +792,22 @@ def test_not_a_model(tmp_path: Path, labels: Path, console: Console) -> None:
     for broken in (b"", b"\x1c\0\0\0TFL3", b"PK\x03\x04" + bytes(50), content[:-1], *cuts):
         path.write_bytes(broken)
         with pytest.raises(ModelError, match=r"m\.tflite is (not a|a broken) TFLite model") as no:
-            resolve_model(str(path), Said(labels), console)
+            resolve_model(str(path), ModelOptions(labels), console)
         assert no.value.hint
         assert "unpack" not in str(no.value) and "buffer" not in str(no.value)
     with pytest.raises(ModelError, match="mobilenet_v1, efficientnet_lite0 or a .tflite file"):
-        resolve_model("mobilnet_v1", Said(labels), console)
+        resolve_model("mobilnet_v1", ModelOptions(labels), console)
 
 
 def test_weights_outside_of_the_tables(tmp_path: Path, labels: Path, console: Console) -> None:
     path = Small().write(tmp_path / "m.tflite")
-    made = parsed(path.read_bytes(), "m.tflite")
+    made = parse_model(path.read_bytes(), "m.tflite").tables
     buffer = next(each for each in made.buffers if each.data is not None)
     content = bytes(buffer.data)
     buffer.data, buffer.offset, buffer.size = None, 4096, len(content)
-    path.write_bytes(packed(made).ljust(4096, b"\0") + content)
+    path.write_bytes(pack_model(made).ljust(4096, b"\0") + content)
     with pytest.raises(ModelError, match="keeps weights outside of its tables") as caught:
-        resolve_model(str(path), Said(labels, ZERO_TO_ONE), console)
+        resolve_model(str(path), ModelOptions(labels, ZERO_TO_ONE), console)
     assert caught.value.hint
 
 
@@ -806,40 +817,40 @@ def test_weights_outside_of_the_tables(tmp_path: Path, labels: Path, console: Co
 def test_labels_that_do_not_fit(tmp_path: Path, labels: Path, console: Console) -> None:
     path = str(MODEL.write(tmp_path / "m.tflite"))
     with pytest.raises(ModelError, match="has 3 classes and no labels"):
-        resolve_model(path, NOTHING, console)
+        resolve_model(path, ModelOptions(), console)
     labels.write_text("one\ntwo\nthree\nfour\nfive")
     with pytest.raises(ModelError, match=r"expected 3 names, .*, found 5 \(lines 1 to 5"):
-        resolve_model(path, Said(labels), console)
+        resolve_model(path, ModelOptions(labels), console)
     with pytest.raises(ModelError, match="--labels: cannot read .*none.txt"):
-        resolve_model(path, Said(tmp_path / "none.txt"), console)
+        resolve_model(path, ModelOptions(tmp_path / "none.txt"), console)
     with pytest.raises(ModelError, match="--locale de: it chooses among labels inside"):
-        resolve_model(path, Said(labels, locale="de"), console)
+        resolve_model(path, ModelOptions(labels, locale="de"), console)
     with pytest.raises(ModelError, match="--locale de: m.tflite carries no labels"):
-        resolve_model(path, Said(locale="de"), console)
+        resolve_model(path, ModelOptions(locale="de"), console)
 
 
 def test_labels_inside_the_model(tmp_path: Path, console: Console) -> None:
     path = MODEL.write(tmp_path / "m.tflite")
     with zipfile.ZipFile(path, "a") as appended:
         appended.writestr("notes.txt", "made on a Tuesday\nwith care\nby hand\n")
-    with pytest.raises(ModelError, match="it carries notes.txt, which nothing says are labels"):
-        resolve_model(str(path), NOTHING, console)
+    with pytest.raises(ModelError, match="it carries notes.txt, but nothing says that they are"):
+        resolve_model(str(path), ModelOptions(), console)
     with zipfile.ZipFile(path, "a") as appended:
         appended.writestr("score_calibration.txt", "0.9,0.5\n0.1,0.2\n0.3,0.4\n")
         appended.writestr("labels.txt", "rot\ngrün\nblau\n")
-    found = resolve_model(str(path), NOTHING, console)
-    assert found.settings["labels"] == ["rot", "grün", "blau"]
+    found = resolve_model(str(path), ModelOptions(), console)
+    assert found.settings.labels == ("rot", "grün", "blau")
     assert found.labels_component.source == "labels.txt inside m.tflite"
     assert found.labels_component.licence == "not stated"
 
 
 def test_metadata_of_the_real_thing(console: Console) -> None:
     """EfficientNet-Lite0 carries normalization and labels as TFLite metadata."""
-    path = resolve_model("efficientnet_lite0", NOTHING, console).path
-    metadata = signature(path).metadata
+    path = resolve_model("efficientnet_lite0", ModelOptions(), console).path
+    metadata = read_model(path).metadata
     assert (metadata.mean, metadata.std) == ((127.0,), (128.0,))
     assert (metadata.low, metadata.high) == ((0.0,), (255.0,))
-    assert [file.kind for file in metadata.files] == ["labels of an axis"]
+    assert [file.kind for file in metadata.files] == [AXIS_LABELS]
     name = metadata.files[0].name
     assert name == "labels_without_background.txt"
     assert len(metadata.archive[name].splitlines()) == 1000
@@ -850,7 +861,9 @@ def test_metadata_of_the_real_thing(console: Console) -> None:
 
 def test_the_card(tmp_path: Path, labels: Path, console: Console) -> None:
     path = MODEL.but(softmax=True).write(tmp_path / "m.tflite")
-    card = resolve.finer(resolve_model(str(path), Said(labels), console)).settings["card"]
+    card = resolve.strip_final_activation(
+        resolve_model(str(path), ModelOptions(labels), console)
+    ).settings.card
     assert card == {
         "input": "8 x 8 RGB, channels last, uint8; pixels enter as 0..1 (its scale and zero point "
         "hold 0..1)",
@@ -869,39 +882,39 @@ def test_a_quantized_softmax_is_done_in_float(
     """Same order where it was not a tie, and more than 256 steps."""
     path = Small(dtype, head="softmax", outputs=30, seed=5).write(tmp_path / "m.tflite")
     labels.write_text("\n".join(f"name {n}" for n in range(30)))
-    before = resolve_model(str(path), Said(labels), console)
-    after = resolve.finer(before)
-    assert after.settings["activation"] == "softmax"
-    assert [operator.name for operator in after.signature.operators][-1] == "FULLY_CONNECTED"
+    before = resolve_model(str(path), ModelOptions(labels), console)
+    after = resolve.strip_final_activation(before)
+    assert after.settings.activation == "softmax"
+    assert [operator.name for operator in after.tflite.operators][-1] == "FULLY_CONNECTED"
     assert (tmp_path / "m.tflite").read_bytes() == before.path.read_bytes()
     coarse, fine = answers(before), answers(after)
     for picture in coarse:
         assert fine[picture] == pytest.approx(coarse[picture], abs=0.5 / 256 + 1e-6)
         order = np.argsort(-fine[picture], kind="stable")
         assert (np.diff(coarse[picture][order]) <= 0).all()
-    assert resolve.finer(after) is after
+    assert resolve.strip_final_activation(after) is after
 
 
 def test_a_float_softmax_stays(tmp_path: Path, labels: Path, console: Console) -> None:
     found = resolve_model(
-        str(dense(tmp_path / "m.tflite", tail=softmax)), Said(labels, ZERO_TO_ONE), console
+        str(dense(tmp_path / "m.tflite", tail=softmax)), ModelOptions(labels, ZERO_TO_ONE), console
     )
-    assert resolve.finer(found) is found
+    assert resolve.strip_final_activation(found) is found
 
 
-@pytest.mark.parametrize("name", ["resolve.json", "a b.TFLITE", "model", ".tflite"])
+@pytest.mark.parametrize("name", ["model.json", "a b.TFLITE", "model", ".tflite"])
 def test_names_of_files(name: str, tmp_path: Path, labels: Path, console: Console) -> None:
     """In the zip they stay apart from the settings beside them, and end as models do."""
-    found = resolve_model(str(MODEL.write(tmp_path / name)), Said(labels), console)
-    assert found.settings["file"] != "resolve.json"
-    assert re.fullmatch(r"[\w.-]+\.tflite", found.settings["file"])
+    found = resolve_model(str(MODEL.write(tmp_path / name)), ModelOptions(labels), console)
+    assert found.settings.file != "model.json"
+    assert re.fullmatch(r"[\w.-]+\.tflite", found.settings.file)
 
 
 def test_provenance(tmp_path: Path, labels: Path, console: Console) -> None:
     path = MODEL.write(tmp_path / "m.tflite")
-    found = resolve_model(str(path), Said(labels), console)
+    found = resolve_model(str(path), ModelOptions(labels), console)
     assert found.component.source == "m.tflite (given with --model)"
     assert found.labels_component.source == "labels.txt (given with --labels)"
     assert found.component.licence == found.labels_component.licence == "not stated"
     assert not found.labels_component.licence_texts
-    assert tuple(found.settings["labels"]) == COLOURS
+    assert tuple(found.settings.labels) == COLOURS

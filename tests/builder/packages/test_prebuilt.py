@@ -16,7 +16,7 @@ from builder import build, options
 from builder.base.console import Console
 from builder.base.errors import BuildError, UsageError
 from builder.base.paths import ROOT
-from builder.model.resolve import Said
+from builder.model.resolve import ModelOptions
 from builder.packages import COMPILED_PACKAGES, DEFAULT_OPTIONS, RuntimeOptions, compiled, prebuilt
 from tests.builder.native.test_compiled import PYTHON, needs_one
 from tests.conftest import HERE
@@ -215,7 +215,7 @@ def test_the_same_zip(
         (PYTHON,),
         tmp_path / "a.zip",
         str(model),
-        Said(colour_labels),
+        ModelOptions(colour_labels),
         provider="prebuilt",
         options=RuntimeOptions(prebuilt=str(exported)),
         smoke=False,

@@ -12,10 +12,11 @@ from ai_edge_litert import schema_py_generated as schema
 from builder import build
 from builder.base.console import Console
 from builder.base.errors import ModelError
-from builder.model import operators
+from builder.model import compatibility
+from builder.model.metadata import Metadata
 from builder.model.preprocessing import Normalization
-from builder.model.resolve import Said
-from builder.model.tflite import Signature, packed, parsed, signature_of
+from builder.model.resolve import ModelOptions
+from builder.model.tflite import TFLiteModel, pack_model, parse_model
 from builder.packages import operator_versions
 from builder.packages.wheels import read_pins
 from tests.conftest import HERE
@@ -23,12 +24,12 @@ from tests.support.graphs import Graph
 from tests.support.heads import Small
 
 
-def of(**versions: int) -> Signature:
+def of(**versions: int) -> TFLiteModel:
     """A model that says it needs these."""
-    return Signature((), (), (), versions)
+    return TFLiteModel("m.tflite", (), (), (), versions, Metadata(), None)
 
 
-def dense(weights: str, scales: int, version: int = 12) -> Signature:
+def dense(weights: str, scales: int, version: int = 12) -> TFLiteModel:
     """One dense layer of float32 inputs, with weights of a type and number of scales."""
     graph = Graph()
     source = graph.tensor((1, 4), "float32")
@@ -41,7 +42,7 @@ def dense(weights: str, scales: int, version: int = 12) -> Signature:
     sink = graph.tensor((1, 3), "float32")
     options = schema.FullyConnectedOptionsT()
     graph.operator("FULLY_CONNECTED", [source, kernel], sink, options, version)
-    return signature_of(graph.file([source], [sink]), "m.tflite")
+    return parse_model(graph.file([source], [sink]), "m.tflite")
 
 
 def test_what_the_wheels_register() -> None:
@@ -56,13 +57,13 @@ def test_what_the_wheels_register() -> None:
 
 def test_operators_that_are_listed_count_used_or_not(tmp_path: Path) -> None:
     """An interpreter looks for them all when it loads the model."""
-    made = parsed(Small().write(tmp_path / "m.tflite").read_bytes(), "m.tflite")
+    made = parse_model(Small().write(tmp_path / "m.tflite").read_bytes(), "m.tflite").tables
     number = schema.BuiltinOperator.CUMSUM
     made.operatorCodes.append(schema.OperatorCodeT(min(number, 127), None, 1, number))
-    listed = signature_of(packed(made), "m.tflite")
-    assert operators.missing(listed, operator_versions.of_compiled("classifier")) == [
-        "CUMSUM version 1 (it has none)"
-    ]
+    listed = parse_model(pack_model(made), "m.tflite")
+    assert compatibility.find_missing_operators(
+        listed, operator_versions.of_compiled("classifier")
+    ) == ["CUMSUM version 1 (it has none)"]
 
 
 def test_what_is_compiled() -> None:
@@ -78,28 +79,34 @@ def test_what_is_compiled() -> None:
 
 def test_names_and_versions_are_compared() -> None:
     ours = operator_versions.of_compiled("classifier")
-    assert operators.missing(of(CONV_2D=7, SOFTMAX=3), ours) == []
-    assert operators.missing(of(CONV_2D=8), ours) == ["CONV_2D version 8 (it has 1 to 7)"]
-    assert operators.missing(of(CUMSUM=1), ours) == ["CUMSUM version 1 (it has none)"]
+    assert compatibility.find_missing_operators(of(CONV_2D=7, SOFTMAX=3), ours) == []
+    assert compatibility.find_missing_operators(of(CONV_2D=8), ours) == [
+        "CONV_2D version 8 (it has 1 to 7)"
+    ]
+    assert compatibility.find_missing_operators(of(CUMSUM=1), ours) == [
+        "CUMSUM version 1 (it has none)"
+    ]
     with pytest.raises(ModelError, match=r"CONV_2D version 8 \(it has 1 to 7\)") as caught:
-        operators.check("m.tflite", of(CONV_2D=8), ours, "ours")
+        compatibility.check_operators(of(CONV_2D=8), ours, "ours")
     assert "--runtime wheels" in caught.value.hint and "--ops all" not in caught.value.hint
     with pytest.raises(ModelError, match="CUMSUM version 1") as caught:
-        operators.check("m.tflite", of(CUMSUM=1), ours, "ours")
+        compatibility.check_operators(of(CUMSUM=1), ours, "ours")
     assert "--ops all" in caught.value.hint and "--runtime wheels" in caught.value.hint
     with pytest.raises(ModelError, match="SOFTMAX version 99") as caught:
-        operators.check("m.tflite", of(SOFTMAX=99), operator_versions.of_wheels(), "the wheels")
+        compatibility.check_operators(of(SOFTMAX=99), operator_versions.of_wheels(), "the wheels")
     assert "convert the model for an older" in caught.value.hint
 
 
 def test_dense_layers_with_several_scales() -> None:
     """Version 12 marks them; the compiled kernel has one scale for float32 inputs."""
     ours = operator_versions.of_compiled("classifier")
-    assert operators.missing(dense("int8", 1), ours) == []
-    assert operators.missing(dense("int8", 3), operator_versions.of_wheels()) == []
+    assert compatibility.find_missing_operators(dense("int8", 1), ours) == []
+    assert (
+        compatibility.find_missing_operators(dense("int8", 3), operator_versions.of_wheels()) == []
+    )
     for marked in (3, 12):
         with pytest.raises(ModelError, match="int8 weights that have several scales") as caught:
-            operators.check("m.tflite", dense("int8", 3, marked), ours, "ours")
+            compatibility.check_operators(dense("int8", 3, marked), ours, "ours")
         assert "_experimental_disable_per_channel_quantization_for_dense" in caught.value.hint
 
 
@@ -125,7 +132,7 @@ def config(folder: Path, provider: str) -> build.BuildConfig:
     names = folder / "labels.txt"
     names.write_text("a\nb\nc\n")
     model = Small(head="decomposed").write(folder / "m.tflite")
-    said = Said(names, Normalization((0.0,), (255.0,)))
+    said = ModelOptions(names, Normalization((0.0,), (255.0,)))
     return build.BuildConfig(
         (HERE,), folder / "a.zip", str(model), said, provider=provider, smoke=False, keep=False
     )

@@ -1,0 +1,73 @@
+"""Check that an interpreter has every operator of a model, in the version that the model needs."""
+
+from __future__ import annotations
+
+from builder.base.errors import ModelError
+from builder.model.tflite import TFLiteModel
+from builder.packages.operator_versions import HYBRID, HYBRID_SINCE, of_compiled, of_wheels
+
+_OPTION = "converter._experimental_disable_per_channel_quantization_for_dense_layers = True"
+
+
+def find_missing_operators(model: TFLiteModel, known: dict[str, int]) -> list[str]:
+    """Return descriptions of the operators that an interpreter lacks for a model.
+
+    Args:
+        model: the model.
+        known: operator -> highest version that the interpreter registers.
+    """
+    missing = []
+    for name, version in sorted(model.versions.items()):
+        if name not in known:
+            missing.append(f"{name} version {version} (it has none)")
+        elif version > known[name]:
+            missing.append(f"{name} version {version} (it has 1 to {known[name]})")
+    has_hybrid_kernel = known.get(HYBRID, 0) >= HYBRID_SINCE
+    if not missing and not has_hybrid_kernel and _has_hybrid_layer(model):
+        missing.append("FULLY_CONNECTED of float32 with int8 weights that have several scales")
+    return missing
+
+
+def check_operators(model: TFLiteModel, known: dict[str, int], interpreter: str) -> None:
+    """Raise ModelError if an interpreter would not load a model, or compute it wrongly.
+
+    Args:
+        model: the model.
+        known: operator -> highest version that the interpreter registers.
+        interpreter: its description, for the message.
+    """
+    missing = find_missing_operators(model, known)
+    if not missing:
+        return
+    hints = []
+    for option, operators in (
+        ("--ops all compiles an interpreter with all operators", of_compiled("all")),
+        ("--runtime wheels takes an interpreter that has them", of_wheels()),
+    ):
+        if known != operators and not find_missing_operators(model, operators):
+            hints.append(option)
+    is_dense = _has_hybrid_layer(model) or model.versions.get(HYBRID, 0) >= 12
+    if is_dense and any(text.startswith(HYBRID) for text in missing):
+        hints.append(f"or convert the model with {_OPTION}")
+    if not hints:
+        hints.append("convert the model for an older TensorFlow Lite, with builtin operators only")
+    raise ModelError(
+        f"{model.name} needs operators that {interpreter} lacks: {', '.join(missing)}",
+        "; ".join(hints),
+    )
+
+
+def _has_hybrid_layer(model: TFLiteModel) -> bool:
+    """Whether a dense layer combines a float32 tensor with int8 weights of several scales."""
+    for operator in model.operators:
+        source, weights = (*operator.inputs[:2], None, None)[:2]
+        if (
+            operator.name == HYBRID
+            and source is not None
+            and source.dtype == "float32"
+            and weights is not None
+            and weights.dtype == "int8"
+            and weights.scale_count > 1
+        ):
+            return True
+    return False
