@@ -4,8 +4,9 @@ import sys
 
 __version__ = "0.2.0"
 
-if sys.version_info < (3, 10) and sys.argv[:1] in (["-m"], ["-c"]):  # of Python 2: -c
-    # Here, since an older Python may not read __main__.py. In a zip, packages.py says it.
+# Python 2 has "-c" here where Python 3 has "-m".
+if sys.version_info < (3, 10) and sys.argv[:1] in (["-m"], ["-c"]):
+    # Checked here, since an older Python may not parse __main__.py. In a zip, bootstrap.py checks.
     text = "expected Python 3.10 or newer, found {}.{}: try  python3 -m action\n"
     sys.stderr.write(text.format(*sys.version_info))
     sys.exit(2)

@@ -1,7 +1,7 @@
 """Entry point: `main(params)` on OpenWhisk, the command line for `python -m action`.
 
-OpenWhisk renames this file to `main__.py`, parses it, and imports it once per container; what is
-slow (imports, the model) happens then, so that an activation only has to answer.
+OpenWhisk renames this file to `main__.py`, parses it, and imports it once per container. The slow
+work (imports, loading the model) happens on import, so that an activation only has to answer.
 """
 
 import os
@@ -15,10 +15,12 @@ if __name__ == "__main__":
 HERE = os.path.dirname(os.path.abspath(__file__))
 if HERE not in sys.path:
     sys.path.insert(0, HERE)
-if hasattr(sys.stdin, "_CHUNK_SIZE"):  # how CPython names it
-    sys.stdin._CHUNK_SIZE = 1 << 15  # launchers read payloads there, else in steps of 8 KB
+if hasattr(sys.stdin, "_CHUNK_SIZE"):  # CPython's name
+    # Launchers read payloads from standard input: by default in steps of 8 KB.
+    sys.stdin._CHUNK_SIZE = 1 << 15
 
-from action.bootstrap import error_handler, install_importer  # noqa: E402  (the path has to be there first)
+# Below the change of sys.path, which these imports need.
+from action.bootstrap import error_handler, install_importer  # noqa: E402
 
 try:
     files = install_importer(HERE)

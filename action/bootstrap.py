@@ -1,12 +1,12 @@
-"""What the zip carries: its files, and the import of its modules from streams of code.
+"""Start the function: open `packed.zip`, import its modules from streams of code, report failure.
 
 OpenWhisk's proxy takes 0.6 ms for each file that it unzips, and for each MB 7.3 ms to inflate and
-1.9 to write; CPython's zlib inflates a MB in 3 to 5 ms, in a thread where there is a second CPU. So
-all that can wait until Python runs lies in `packed.zip`, an ordinary zip that is stored as one file
-of the outer one. `builder/modules.py` describes what is in its folders `lib/X.Y/`.
+1.9 ms to write. CPython's zlib inflates a MB in 3 to 5 ms, in a thread where there is a second CPU.
+So everything that can wait until Python runs is in `packed.zip`, an ordinary zip that is stored as
+one file of the outer one. `builder/artifact/modules.py` describes its folders `lib/X.Y/`.
 
-`zipimport` opens and inflates each module by itself, which takes 81 ms of CPU time for what this
-takes 68, and finds no extension modules.
+Python's own `zipimport` opens and inflates each module by itself, which takes 81 ms of CPU time
+instead of 68 ms, and it finds no extension modules.
 """
 
 import json
@@ -20,8 +20,9 @@ from importlib.machinery import ExtensionFileLoader, ModuleSpec
 from struct import unpack_from
 from types import ModuleType
 
-NAME = "packed.zip"
-HEADERS = {  # of every JSON that a web action answers with
+PACKED_ZIP = "packed.zip"
+# Headers of every JSON reply of a web action.
+JSON_HEADERS = {
     "content-type": "application/json",
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
@@ -33,16 +34,16 @@ class IncompatibleError(Exception):
 
 
 class PackedZip:
-    """Files by name, from a zip as `builder/archive.py` writes it (APPNOTE.TXT 4.3).
+    """The files in a `packed.zip` as `builder/base/archive.py` writes it (APPNOTE.TXT 4.3).
 
     Attributes:
         members: file name -> (offset of the data, its length, whether it is deflated, size).
     """
 
     def __init__(self, folder: str) -> None:
-        """Open `packed.zip` in a folder; raises OSError, or ValueError if it is not whole."""
+        """Open `packed.zip` in a folder; raise OSError, or ValueError if it is truncated."""
         self._folder = folder
-        self._file = os.open(os.path.join(folder, NAME), os.O_RDONLY)
+        self._file = os.open(os.path.join(folder, PACKED_ZIP), os.O_RDONLY)
         self._locks: dict[str, LockType] = {}
         self.members: dict[str, tuple[int, int, bool, int]] = {}
         total = os.fstat(self._file).st_size
@@ -50,44 +51,49 @@ class PackedZip:
         length, start = unpack_from("<2I", end, 12)
         directory = os.pread(self._file, length, start) if end[:4] == b"PK\5\6" else b""
         if len(directory) != length or start + length + 22 != total or not directory:
-            raise ValueError(f"{NAME} is not whole: expected a zip's directory at its end")
+            raise ValueError(f"{PACKED_ZIP} is truncated: expected a zip's directory at its end")
         at = 0
         while at < length:
-            method, taken, size, n, offset = unpack_from("<10xH8x2IH12xI", directory, at)
+            method, stored, size, n, offset = unpack_from("<10xH8x2IH12xI", directory, at)
             name = directory[at + 46 : at + 46 + n].decode()
-            self.members[name] = offset + 30 + n, taken, bool(method), size
+            self.members[name] = offset + 30 + n, stored, bool(method), size
             at += 46 + n
 
     def read(self, name: str) -> bytes:
-        """A file's content; raises FileNotFoundError, or ValueError if it is not whole."""
+        """Return a file's content; raise FileNotFoundError, or ValueError if it is damaged."""
         if name not in self.members:
-            raise FileNotFoundError(f"{name} is not in {NAME}")
+            raise FileNotFoundError(f"{name} is not in {PACKED_ZIP}")
         offset, length, deflated, size = self.members[name]
         content = os.pread(self._file, length, offset)
         if deflated:
             try:
                 content = zlib.decompress(content, -zlib.MAX_WBITS, size)
             except zlib.error as error:
-                raise ValueError(f"{name} in {NAME} is not whole: {error}") from error
+                raise ValueError(f"{name} in {PACKED_ZIP} is damaged: {error}") from error
         if len(content) != size:
-            raise ValueError(f"{name} in {NAME} is not whole: expected {size} bytes")
+            raise ValueError(f"{name} in {PACKED_ZIP} is damaged: expected {size} bytes")
         return content
 
     def extract(self, name: str) -> str:
-        """The path of a file with the content of this one; raises as `read` does, or OSError.
+        """Write a file to the folder unless it is there, and return its path.
 
-        It is where libraries find each other. Anonymous files (`memfd_create`) take as long to
-        write, 0.35 ms per MB, and stay in memory for good.
+        Libraries are extracted to where they find each other. Anonymous files (`memfd_create`)
+        would take as long to write, 0.35 ms per MB, and stay in memory for good. Raises as `read`
+        does, or OSError.
         """
         path = os.path.join(self._folder, name)
         size = self.members[name][3] if name in self.members else -1
-        with self._locks.setdefault(name, allocate_lock()):  # the thread may be at it
+        with self._locks.setdefault(
+            name, allocate_lock()
+        ):  # the background thread may be extracting it
             if not os.path.exists(path) or os.path.getsize(path) != size:
-                content, part = self.read(name), f"{path}.{os.getpid()}"
+                content = self.read(name)
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                with open(part, "wb") as file:
+                # Another process may extract to this folder at the same time.
+                temporary = f"{path}.{os.getpid()}"
+                with open(temporary, "wb") as file:
                     file.write(content)
-                os.replace(part, path)  # another process of this folder may be at it, too
+                os.replace(temporary, path)
         return path
 
 
@@ -95,17 +101,24 @@ class Importer:
     """Finder and loader (PEP 302, PEP 451) of the modules in a `packed.zip`."""
 
     def __init__(self, packed: PackedZip, folder: str, own: bool) -> None:
-        """Read the index of `folder`, "lib/X.Y/"; raises OSError or ValueError."""
+        """Read the index of `folder`, "lib/X.Y/"; raise OSError or ValueError.
+
+        `own` tells whether the function's own modules are imported from here, too.
+        """
         self._packed, self._folder = packed, folder
         self._index = json.loads(packed.read(folder + "index.json"))
         run_in_background(packed.extract, self._index["ahead"])
         self._streams: dict[str, bytes] = {}
         self._modules: dict[str, tuple[bool, str, str, int, int]] = self._index["modules"]
         if not own:
-            self._modules = {n: m for n, m in self._modules.items() if not n.startswith("action.")}
+            self._modules = {
+                name: entry
+                for name, entry in self._modules.items()
+                if not name.startswith("action.")
+            }
 
     def find_spec(self, name: str, path: object, target: object = None) -> ModuleSpec | None:
-        """The module's spec, or None if it is not one of these."""
+        """Return the module's spec, or None if `packed.zip` does not have it."""
         if name in self._modules:
             package, origin, *_ = self._modules[name]
             spec = ModuleSpec(name, self, origin=origin, is_package=package)  # type: ignore[arg-type]
@@ -118,7 +131,7 @@ class Importer:
         return spec
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """None: an ordinary module will do."""
+        """Return None: Python then creates an ordinary module."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the module's code."""
@@ -130,19 +143,19 @@ class Importer:
         exec(code, module.__dict__)
 
     def get_source(self, name: str) -> str:
-        """Our own modules' source, which ships for tracebacks; raises OSError for any other."""
+        """Return the source of a module of ours, for tracebacks; raise OSError for any other."""
         return self.get_data(self._modules[name][1]).decode()
 
     def get_data(self, path: str) -> bytes:
-        """The content of a file that ships beside a module; raises OSError if none does."""
+        """Return the content of a file that is no module; raise OSError if it is missing."""
         return self._packed.read(path)
 
 
 def error_handler(error: Exception) -> Callable[[object], dict[str, object]]:
-    """A function that answers each activation with the reason why none can be.
+    """Return a handler that answers each activation with the reason why the start failed.
 
-    Raising it would show no more than "initialization failed". Here no other module is needed,
-    since none may import. An error's text may name paths: it is for the log.
+    An exception on import would show no more than "initialization failed". This needs no other
+    module of ours, since they may fail to import. Paths in an error's text are for the log only.
     """
     reason = logged = str(error)
     if not isinstance(error, IncompatibleError):
@@ -156,7 +169,7 @@ def error_handler(error: Exception) -> Callable[[object], dict[str, object]]:
         print(f"start failed: {logged}", file=sys.stderr)
         body: dict[str, object] = {"error": reason}
         return (
-            {"statusCode": 500, "headers": HEADERS, "body": body}
+            {"statusCode": 500, "headers": JSON_HEADERS, "body": body}
             if is_http_request(params)
             else body
         )
@@ -165,7 +178,7 @@ def error_handler(error: Exception) -> Callable[[object], dict[str, object]]:
 
 
 def is_http_request(params: object) -> bool:
-    """Whether a web action was asked, as OpenWhisk says it or as DigitalOcean's Functions do."""
+    """Whether the parameters are an HTTP request: OpenWhisk's or DigitalOcean Functions' form."""
     if not isinstance(params, dict):
         return False
     http = params.get("http")
@@ -173,7 +186,7 @@ def is_http_request(params: object) -> bool:
 
 
 def run_in_background(work: Callable[[str], object], names: Sequence[str]) -> None:
-    """Do work in a thread, name by name, for those that will call it again and hear of errors."""
+    """Call `work` with each name in a thread; drop errors, since the caller repeats the call."""
 
     def run() -> None:
         for name in names:
@@ -186,10 +199,10 @@ def run_in_background(work: Callable[[str], object], names: Sequence[str]) -> No
 
 
 def install_importer(root: str, own: bool = True) -> PackedZip:
-    """Import from `packed.zip` in the folder `root` before anything else; returns its files.
+    """Import from `packed.zip` in the folder `root` before anything else; return its files.
 
-    `own` is whether the function's own modules come from there, too. Raises IncompatibleError if
-    it is for another Python or kind of machine; OSError or ValueError if it is not whole.
+    `own` tells whether the function's own modules come from there, too. Raises IncompatibleError
+    if the zip is for another Python or kind of machine; OSError or ValueError if it is damaged.
     """
     packed = PackedZip(root)
     running = "{}.{}".format(*sys.version_info)

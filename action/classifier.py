@@ -1,4 +1,4 @@
-"""The model: pixels -> ranked classes. One interpreter, one thread, loaded once."""
+"""Run the TFLite model: pixels -> ranked classes. One interpreter, one thread, loaded once."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def load(files: PackedZip) -> Classifier:
-    """The classifier of a zip: its model, with the settings beside it."""
+def load_classifier(files: PackedZip) -> Classifier:
+    """Load the model of a zip, with the settings in its `model/model.json`."""
     settings: dict[str, Any] = json.loads(files.read("model/model.json"))
     return Classifier(settings, files.extract(f"model/{settings['file']}"))
 
@@ -33,16 +33,17 @@ class Classifier:
     """A TFLite image classifier with its labels and preprocessing.
 
     Attributes:
-        name: the model's name in the catalogue, or its file's.
+        name: the model's name in the catalogue, or the name of its file.
         labels: one class name per score, in the order of the output tensor.
         height, width, channels: of the input image, in pixels.
-        crop: side of the central square to look at, as a share of the shorter side.
+        crop: side of the central square to classify, as a share of the shorter side.
     """
 
     def __init__(self, settings: dict[str, Any], path: str) -> None:
-        """Load the model at `path`, of which `settings` are what `model.json` holds.
+        """Load the model at `path` with its settings, the content of `model.json`.
 
-        It is not run: that would take as long as the first activation, which is waiting, saves.
+        The model is not run here: a first run would delay the first activation, which is already
+        waiting, by as much as it saves.
         """
         self.name: str = settings["name"]
         self.labels: list[str] = settings["labels"]
@@ -51,37 +52,41 @@ class Classifier:
         self._settings = settings
         self._interpreter = tflite.Interpreter(model_path=path, num_threads=1)
         self._interpreter.allocate_tensors()
-        self._source = self._interpreter.get_input_details()[0]
-        self._shape: list[int] = self._source["shape"].tolist()
-        self._sink = self._interpreter.get_output_details()[0]
-        scale, self._zero_point = self._sink["quantization"]
-        self._scale = scale or 1.0  # float32, or integers that mean themselves
-        self._stored = build_preprocessor(settings, self._source)
+        self._input = self._interpreter.get_input_details()[0]
+        self._input_shape: list[int] = self._input["shape"].tolist()
+        self._output = self._interpreter.get_output_details()[0]
+        scale, self._zero_point = self._output["quantization"]
+        self._scale = scale or 1.0  # float32, or integers that are not quantized
+        self._preprocess = build_preprocessor(settings, self._input)
 
     def rank(self, image: NDArray[np.uint8], options: Options) -> list[dict[str, Any]]:
         """Classify one image: pixels 0..255, uint8, shape (height, width, channels).
 
-        Returns the `results` of an answer, by falling probability, equal ones by their index;
-        raises ArithmeticError if the model gave something that is no number.
+        Returns the `results` of an answer, by falling probability, equal ones by their index.
+        Raises ArithmeticError if the output has NaN or infinity.
         """
         raw = self.run(image)
-        one = raw.size != len(self.labels)  # score for two classes
-        values = self.scores(raw) if one else raw
-        falling = -values if values.dtype.kind == "f" else ~raw  # ~ can't overflow, sorts in 4 us
-        best: list[int] = np.argsort(falling, kind="stable")[: options.top_k].tolist()
-        shares = values[best].tolist() if one else self._shares(raw, best)
-        # A float model may overshoot by a rounding error; a probability is promised. Rounded
-        # before it is compared, so that an answer's own figure is a threshold that keeps it.
-        rounded = [round(min(max(share, 0.0), 1.0), 6) for share in shares]
+        if raw.size != len(self.labels):  # one score for two classes
+            all_scores = self.scores(raw)
+            best = np.argsort(-all_scores, kind="stable")[: options.top_k].tolist()
+            scores = all_scores[best].tolist()
+        else:
+            # ~ cannot overflow as - can, and sorts in 4 us.
+            descending = -raw if raw.dtype.kind == "f" else ~raw
+            best = np.argsort(descending, kind="stable")[: options.top_k].tolist()
+            scores = self._scores_at(raw, best)
+        # The rounding errors of a float model may pass 0 or 1, but a probability is promised.
+        # Rounded before the comparison, so that an answer's own figure as threshold keeps it.
+        rounded = [round(min(max(score, 0.0), 1.0), 6) for score in scores]
         return [
             self._result(index, score, options.details)
             for index, score in zip(best, rounded, strict=True)
-            if score >= options.threshold and (score or options.asked)
+            if score >= options.threshold and (score or options.top_k_given)
         ]
 
     def _result(self, index: int, score: float, details: bool) -> dict[str, Any]:
         result: dict[str, Any] = {"className": self.labels[index], "probability": score}
-        if index == self._settings.get("background"):  # for people to see: this class means none
+        if index == self._settings.get("background"):  # tells people that it means "no class"
             result["background"] = True
         if details:
             result["classIndex"] = index
@@ -91,55 +96,58 @@ class Classifier:
         return result
 
     def run(self, image: NDArray[np.uint8]) -> NDArray[Any]:
-        """The model's output for one image (as for `rank`) as it is stored, shape (outputs,)."""
-        stored = self._stored(image).reshape(image.shape)
-        stored = stored.transpose(2, 0, 1) if self._settings.get("layout") == "nchw" else stored
-        self._interpreter.set_tensor(self._source["index"], stored.reshape(self._shape))
+        """Return the model's output for one image (as for `rank`), quantized, shape (outputs,)."""
+        values = self._preprocess(image).reshape(image.shape)
+        if self._settings.get("layout") == "nchw":
+            values = values.transpose(2, 0, 1)
+        self._interpreter.set_tensor(self._input["index"], values.reshape(self._input_shape))
         self._interpreter.invoke()
-        raw = self._interpreter.get_tensor(self._sink["index"]).reshape(-1)
+        raw = self._interpreter.get_tensor(self._output["index"]).reshape(-1)
         return raw  # type: ignore[no-any-return]
 
     def dequantize(self, raw: NDArray[Any]) -> NDArray[np.float32]:
-        """What the stored numbers of an output mean."""
+        """Return the real values of an output as `run` gives it; float outputs stay as they are."""
         if raw.dtype.kind == "f":
             return raw.astype(np.float32, copy=False)
-        real: NDArray[np.float32] = (raw - np.float32(self._zero_point)) * np.float32(self._scale)
-        return real
+        values: NDArray[np.float32] = (raw - np.float32(self._zero_point)) * np.float32(self._scale)
+        return values
 
     def scores(self, raw: NDArray[Any]) -> NDArray[np.float32]:
-        """The score of each class, of shape (classes,), from an output as `run` gives it."""
-        shares = self._shares(raw, range(raw.size))
+        """Return the score of each class, shape (classes,), for an output as `run` gives it."""
+        scores = self._scores_at(raw, range(raw.size))
         if raw.size != len(self.labels):
-            shares.append(1 - shares[0])
-        return np.array(shares, np.float32)
+            scores.append(1 - scores[0])
+        return np.array(scores, np.float32)
 
-    def _shares(self, raw: NDArray[Any], positions: Sequence[int]) -> list[float]:
-        """The scores at `positions` of an output; raises ArithmeticError if it has no numbers."""
+    def _scores_at(self, raw: NDArray[Any], indices: Sequence[int]) -> list[float]:
+        """Return the scores at some indices of an output; raise ArithmeticError for NaN."""
         if raw.dtype.kind == "f" and not np.isfinite(raw).all():
-            raise ArithmeticError("the model gave something that is no number (NaN or infinity)")
+            raise ArithmeticError("the model's output is not a number (NaN or infinity)")
         activation = self._settings["activation"]
         if not activation:
-            return [(raw.item(i) - self._zero_point) * self._scale for i in positions]
+            return [(raw.item(i) - self._zero_point) * self._scale for i in indices]
         values = self.dequantize(raw)
         if activation == "softmax":
             powers = np.exp(values - values.max())
-            shares = powers[positions] / powers.sum()
+            scores = powers[indices] / powers.sum()
         else:
-            # The logistic function, by that of tanh, which cannot overflow.
-            shares = np.tanh(values[positions] / 2) / 2 + 0.5
-        return shares.tolist()  # type: ignore[no-any-return]
+            # The logistic function, written with tanh, which cannot overflow.
+            scores = np.tanh(values[indices] / 2) / 2 + 0.5
+        return scores.tolist()  # type: ignore[no-any-return]
 
-    def description(self) -> dict[str, Any]:
-        """The model and the packages that run it, for `details`."""
-        return {
+    def describe(self) -> dict[str, Any]:
+        """Describe the model and the interpreter that runs it, for `details`."""
+        description = {
             "name": self.name,
             "classes": len(self.labels),
             "input": [self.height, self.width, self.channels],
-            "dtype": np.dtype(self._source["dtype"]).name,
+            "dtype": np.dtype(self._input["dtype"]).name,
             "interpreter": tflite.__name__.partition(".")[0],
             "nodes": self._nodes,
-            **({"card": self._settings["card"]} if self._settings.get("card") else {}),
         }
+        if self._settings.get("card"):
+            description["card"] = self._settings["card"]
+        return description
 
     @cached_property
     def _nodes(self) -> dict[str, Any]:
@@ -148,7 +156,8 @@ class Classifier:
         own = [node for node in nodes if node["op_name"] != "DELEGATE"]
         delegated: set[int] = set()
         for delegate in [node for node in nodes if node["op_name"] == "DELEGATE"]:
-            # It stands for the nodes from its inputs to its outputs; a node is behind its sources.
+            # A delegate replaces all nodes between its inputs and its outputs. Nodes are sorted:
+            # each comes after the nodes whose outputs it reads.
             inputs = {*map(int, delegate["inputs"])}
             needed = {*map(int, delegate["outputs"])} - inputs
             for node in reversed(own):
@@ -160,34 +169,41 @@ class Classifier:
 
 
 def build_preprocessor(
-    settings: dict[str, Any], source: dict[str, Any]
+    settings: dict[str, Any], tensor: dict[str, Any]
 ) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
-    """The function from pixels, uint8 (height, width, channels), to the input tensor's values.
+    """Return the function from pixels to values of the input tensor.
 
-    The real value is (pixel - mean) / std; a quantized tensor stores real / scale + zero point
-    (TensorFlow Lite's quantization specification).
+    Pixels are uint8 of shape (height, width, channels). The real value is (pixel - mean) / std; a
+    quantized tensor stores real / scale + zero point (TensorFlow Lite's quantization
+    specification).
     """
     mean, std = np.array(settings["mean"]), np.array(settings["std"])
-    dtype = np.dtype(source["dtype"])
+    dtype = np.dtype(tensor["dtype"])
     if dtype.kind == "f":
         factor, shift = (1 / std).astype(np.float32), (-mean / std).astype(np.float32)
         return lambda image: (image * factor + shift).astype(dtype, copy=False)
-    scale, zero_point = source["quantization"]
+    scale, zero_point = tensor["quantization"]
     lowest = -(1 << dtype.itemsize * 8 - 1) if dtype.kind == "i" else 0
     highest = lowest + (1 << dtype.itemsize * 8) - 1
     real = (np.arange(256.0)[:, np.newaxis] - mean) / std
-    # Integers without a scale mean themselves.
-    stored = np.rint(real / (scale or 1.0) + zero_point)
-    stored = np.clip(stored, lowest, highest).astype(dtype)
-    if (stored != stored[:, :1]).any():
-        return lambda image: stored[image, np.arange(image.shape[2])]
+    # A scale of 0 means that integers are not quantized.
+    quantized = np.rint(real / (scale or 1.0) + zero_point)
+    quantized = np.clip(quantized, lowest, highest).astype(dtype)
+    if (quantized != quantized[:, :1]).any():  # channels differ
+        return lambda image: quantized[image, np.arange(image.shape[2])]
     if dtype.itemsize > 1:
-        return lambda image: stored[:, 0][image]
-    table = stored[:, 0].tobytes()
+        return lambda image: quantized[:, 0][image]
+    return _build_byte_preprocessor(quantized[:, 0].tobytes(), dtype, tensor["shape"])
+
+
+def _build_byte_preprocessor(
+    table: bytes, dtype: np.dtype[Any], shape: Sequence[int]
+) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
+    """Return the preprocessor that looks up each pixel in a table of 256 bytes."""
     if table == bytes(range(256)):
         return lambda image: image
-    if table == bytes(pixel ^ 128 for pixel in range(256)) and np.prod(source["shape"]) % 8 == 0:
-        # int8 in place of uint8: eight pixels at once, this is a tenth of `translate`'s time.
+    if table == bytes(pixel ^ 128 for pixel in range(256)) and np.prod(shape) % 8 == 0:
+        # uint8 to int8, eight pixels at once: this takes a tenth of `translate`'s time.
         flip = np.uint64(0x8080808080808080)
         return lambda image: (image.reshape(-1).view(np.uint64) ^ flip).view(dtype)
     return lambda image: np.frombuffer(image.tobytes().translate(table), dtype)

@@ -1,4 +1,4 @@
-"""Bytes of a picture -> pixels of the model's size: decode, crop, resize, turn upright."""
+"""Decode a picture's bytes to pixels of the model's size: decode, crop, resize, turn upright."""
 
 import io
 from collections import namedtuple
@@ -17,17 +17,18 @@ from PIL.JpegImagePlugin import JpegImageFile
 from action import picture_limits as limits
 from action.request import ImageError, TooLargeError, UnsupportedError
 
-# What is accepted -> Pillow's name of it, in its modules and classes.
+# Supported format -> its name in Pillow's modules and classes.
 FORMATS = {"JPEG": "Jpeg", "PNG": "Png", "WebP": "WebP", "GIF": "Gif", "BMP": "Bmp"}
-_CHANGES: dict[str, dict[str, object]] = {
-    # Without its look into EXIF for a resolution, which loads the plugin for TIFF.
+# Attributes of Pillow's readers that are replaced.
+_OVERRIDES: dict[str, dict[str, object]] = {
+    # Do not look for a resolution in EXIF data, which loads the plugin for TIFF.
     "JPEG": {"_read_dpi_from_exif": lambda picture: None},
-    # The first frame: what follows it does not matter, and nothing is kept to clear it away.
+    # Only the first frame is read: keep nothing to clear it before the second one.
     "GIF": {"disposal_method": property(lambda picture: 0, lambda picture, value: None)},
 }
-# Chunks of a PNG that may expand to 64 MB, and are not looked at: colour profiles and texts.
-_PASSED_OVER = ("iCCP", "iTXt", "tEXt", "zTXt")
-# First bytes of what is accepted, and of what people send by mistake (for a better error).
+# Chunks of a PNG that may expand to 64 MB and are not needed: colour profiles and texts.
+_SKIPPED_CHUNKS = ("iCCP", "iTXt", "tEXt", "zTXt")
+# First bytes of supported formats, and of what people send by mistake (for a better error).
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"BM", "BMP"),
     (b"GIF87a", "GIF"), (b"GIF89a", "GIF"), (b"II*\x00", "TIFF"), (b"MM\x00*", "TIFF"),
@@ -38,54 +39,71 @@ _MAGIC = (
 )  # fmt: skip
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC"}
 _BILINEAR = Image.Resampling.BILINEAR
-_WHOLE = 1 << 20  # pixels of the largest picture that is converted as a whole
-# How many times the model's size a WebP is decoded to, at least: libwebp averages squares of
-# pixels; scaled down further by that, it would show.
+# Larger pictures are converted strip by strip, to save memory.
+_MAX_WHOLE_PIXELS = 1 << 20
+# A WebP is decoded to at least this many times the model's size. libwebp scales by averaging
+# squares of pixels, whose effect would show at a smaller size.
 _WEBP_MARGIN = 3
-# EXIF's tag (CIPA DC-008, section 4.6.4), and what puts a picture of each value upright.
+# EXIF's orientation tag (CIPA DC-008, section 4.6.4), and what turns each value upright.
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Turn.FLIP_LEFT_RIGHT, 3: Turn.ROTATE_180, 4: Turn.FLIP_TOP_BOTTOM, 5: Turn.TRANSPOSE,
     6: Turn.ROTATE_270, 7: Turn.TRANSVERSE, 8: Turn.ROTATE_90,
 }  # fmt: skip
 _SIDEWAYS = (5, 6, 7, 8)
-_INTEGERS = {1: "B", 3: "H", 4: "I"}  # TIFF's types of whole numbers, in the letters of `struct`
+# TIFF's integer types, as format letters of `struct`.
+_INTEGERS = {1: "B", 3: "H", 4: "I"}
 
-Image.MAX_IMAGE_PIXELS = None  # picture_limits.py counts them, with an error of our own
+Image.MAX_IMAGE_PIXELS = None  # picture_limits.py checks them, with an error of its own
 
-
+# pixels: for the model, uint8; format, width, height: of the file.
 DecodedPicture = namedtuple("DecodedPicture", "pixels format width height")
-"""Pixels for the model, and what the picture was: its size is that of the file, in pixels."""
 
 
-def decode(data: bytes, width: int, height: int, channels: int, crop: float) -> DecodedPicture:
-    """Turn an encoded picture into the pixels that a model looks at.
+def decode(
+    data: bytes,
+    width: int,
+    height: int,
+    channels: int,
+    crop: float,
+    memory: int = limits.MEMORY,
+) -> DecodedPicture:
+    """Decode a picture to the pixels that a model takes.
 
     The central square with `crop` (above 0, up to 1) times the shorter side is resized (bilinear,
     with antialiasing) in one step; EXIF orientation is applied to the small result, transparency
-    becomes white. Of an animation, the first frame counts.
+    becomes white. Of an animation, the first frame is decoded.
+
+    Args:
+        data: the picture's bytes.
+        width: of the result, in pixels.
+        height: of the result, in pixels.
+        channels: of the result: 3 for RGB, 1 for grey.
+        crop: side of the square, as a share of the shorter side.
+        memory: bytes that decoding may take.
 
     Returns:
-        Pixels as uint8 of shape (height, width, channels), the last 3 for RGB or 1 for grey, with
-        the picture's format and size.
+        Pixels as uint8 of shape (height, width, channels), with the picture's format and size.
 
     Raises:
         ImageError: not a picture, an unsupported format, too many pixels, or broken.
     """
     name = sniff_format(data)
-    read = pillow_reader(name)
-    # A BMP may be read run by run, but is refused if that would take too long.
+    open_picture = pillow_reader(name)
+    # Pillow reads a BMP run by run: its number of runs is limited by check_rows.
     file = (io.BytesIO if name == "BMP" else limits.BoundedFile)(data)
     try:
-        with read(file) as picture:
+        with open_picture(file) as picture:
             size = picture.size
             limits.check_pixels(*size)
-            picture.decodermaxblock = len(data)  # read at once: not copied block by block
-            loaded = _loaded(picture, data, name, max(width, height) / (crop * min(size)))
-            turn = _orientation(picture.info.get("exif", b""))
-            box = (height, width) if turn in _SIDEWAYS else (width, height)
-            small = _on_white(_square(loaded, box, crop))
-            small = small.transpose(_UPRIGHT[turn]) if turn in _UPRIGHT else small
+            picture.decodermaxblock = len(data)  # read at once instead of copying block by block
+            scale = max(width, height) / (crop * min(size))
+            loaded = _load_scaled(picture, data, name, scale, memory)
+            orientation = _read_orientation(picture.info.get("exif", b""))
+            target = (height, width) if orientation in _SIDEWAYS else (width, height)
+            small = _composite_on_white(_crop_and_resize(loaded, target, crop))
+            if orientation in _UPRIGHT:
+                small = small.transpose(_UPRIGHT[orientation])
             pixels = np.asarray(small.convert("RGB" if channels == 3 else "L"), np.uint8)
     except ImageError:
         raise
@@ -93,12 +111,12 @@ def decode(data: bytes, width: int, height: int, channels: int, crop: float) -> 
         text = f"{name}: too large to decode in this action's memory; send it smaller"
         raise TooLargeError(text) from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken data
-        raise ImageError(f"broken {name}: {_cause(error)}") from None
+        raise ImageError(f"broken {name}: {_translate_error(error)}") from None
     return DecodedPicture(pixels.reshape(height, width, channels), name, *size)
 
 
 def sniff_format(data: bytes) -> str:
-    """The picture's format by its first bytes, a key of FORMATS; UnsupportedError for others."""
+    """Return a picture's format, a key of FORMATS, by its first bytes; raise UnsupportedError."""
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WebP"
     if data[4:8] == b"ftyp":
@@ -114,81 +132,85 @@ def sniff_format(data: bytes) -> str:
 
 @cache
 def pillow_reader(name: str) -> type[ImageFile]:
-    """Pillow's reader of a format, a key of FORMATS; imports it when the first picture comes."""
+    """Return Pillow's reader for a format, a key of FORMATS; import it for its first picture."""
     plugin = import_module(f"PIL.{FORMATS[name]}ImagePlugin")
     if name == "PNG":
-        for chunk in _PASSED_OVER:
-            setattr(plugin.PngStream, f"chunk_{chunk}", _pass_over)
+        for chunk in _SKIPPED_CHUNKS:
+            setattr(plugin.PngStream, f"chunk_{chunk}", _skip_chunk)
     base: type[ImageFile] = getattr(plugin, f"{FORMATS[name]}ImageFile")
-    return type(base.__name__, (base,), _CHANGES.get(name, {}))
+    return type(base.__name__, (base,), _OVERRIDES.get(name, {}))
 
 
-def _pass_over(stream: object, position: int, length: int) -> bytes:
+def _skip_chunk(stream: object, position: int, length: int) -> bytes:
     return _safe_read(stream.fp, length)  # type: ignore[attr-defined]
 
 
-def _cause(error: Exception) -> str:
-    """In the client's words what a decoder, in its own, finds wrong."""
+def _translate_error(error: Exception) -> str:
+    """Translate a decoder's error for the client."""
     text = str(error).lower()
     if isinstance(error, EOFError) or "truncat" in text:
-        return "the file ends before the picture does; send it whole"
+        return "the file ends before the picture does; send the whole file"
     if "support" in text:
-        return "of a kind that cannot be read here; save it anew, as JPEG or PNG"
-    return "its data is damaged; send it again, or save it anew"
+        return "of a kind that cannot be read here; save it as JPEG or PNG"
+    return "its data is damaged; send it again, or re-save it"
 
 
-def _loaded(picture: ImageFile, data: bytes, name: str, scale: float) -> Image.Image:
-    """The picture decoded, no smaller than `scale` of its size where the format allows that."""
+def _load_scaled(
+    picture: ImageFile, data: bytes, name: str, scale: float, memory: int
+) -> Image.Image:
+    """Decode at no less than `scale` times the picture's size, or in full if the format can't."""
     size = picture.size
-    if isinstance(picture, JpegImageFile):  # at 1/2, 1/4 or 1/8
+    if isinstance(picture, JpegImageFile):  # scales to 1/2, 1/4 or 1/8
         if scale < 1:
             picture.draft(picture.mode, (int(size[0] * scale) + 1, int(size[1] * scale) + 1))
-        limits.check_jpeg(picture, size, data)
+        limits.check_jpeg(picture, size, data, memory)
     elif name == "WebP":
-        return _loaded_webp(picture, data, scale)
+        return _load_webp(picture, data, scale, memory)
     else:
-        limits.check_rows(picture, name)
+        limits.check_rows(picture, name, memory)
     picture.load()
     if name == "BMP" and picture.mode == "RGBA" and not picture.getbbox():
-        picture.putalpha(255)  # no transparency, but a byte that nobody filled
+        picture.putalpha(255)  # not transparent: the fourth byte is unused padding
     return picture
 
 
-def _loaded_webp(picture: ImageFile, data: bytes, scale: float) -> Image.Image:
+def _load_webp(picture: ImageFile, data: bytes, scale: float, memory: int) -> Image.Image:
     """Decode at 1/2, 1/3 ..., where the crop still has _WEBP_MARGIN times the model's size."""
     size = picture.size
     get_still = getattr(picture._decoder, "get_still", None)  # type: ignore[attr-defined]
-    if get_still:  # our own addition to Pillow
-        # Lossy pictures are scaled with no regard to transparency.
+    if get_still:  # our own addition to Pillow, which wheels lack
         alpha = picture.mode == "RGBA"
-        whole = alpha and data[12:16] != b"VP8L"
-        by = 1 if whole else max(1, int(1 / (_WEBP_MARGIN * scale)))
-        scaled = (ceil(size[0] / by), ceil(size[1] / by))
-        limits.check_webp(size, scaled, data, alpha)
-        if still := limits.bounded(get_still, *scaled):
+        # libwebp ignores transparency when it scales lossy pictures: these are decoded in full.
+        in_full = alpha and data[12:16] != b"VP8L"
+        divisor = 1 if in_full else max(1, int(1 / (_WEBP_MARGIN * scale)))
+        scaled = (ceil(size[0] / divisor), ceil(size[1] / divisor))
+        limits.check_webp(size, scaled, data, alpha, memory)
+        if still := limits.call_with_memory_limit(memory, get_still, *scaled):
             mode = "RGBA" if alpha else "RGBX"
             return Image.frombuffer(mode, scaled, still, "raw", mode, 0, 1)  # type: ignore[arg-type]
-    limits.check_memory(size, limits.WEBP * size[0] * size[1], "WebP of this kind")
-    limits.bounded(picture.load)
+    needed = limits.WEBP * size[0] * size[1]
+    limits.check_memory(size, needed, memory, "WebP of this kind")
+    limits.call_with_memory_limit(memory, picture.load)
     return picture
 
 
-def _square(picture: Image.Image, size: tuple[int, int], crop: float) -> Image.Image:
-    """The central square of `crop` times the shorter side in this size: L, RGB or RGBA."""
+def _crop_and_resize(picture: Image.Image, size: tuple[int, int], crop: float) -> Image.Image:
+    """Resize the central square of `crop` times the shorter side; return L, RGB or RGBA."""
     width, height = picture.size
     side = crop * min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
     right, bottom = left + side, top + side
-    as_it_is = picture.mode in ("L", "RGB") and not picture.has_transparency_data
-    if as_it_is or width * height <= _WHOLE:
-        return _plain(picture).resize(size, _BILINEAR, (left, top, right, bottom))
-    # Converted strip by strip, and made narrow; to make it low is resizing's second step anyway.
-    left, right, first_column, last_column = _around(left, right, width, size[0])
-    top, bottom, first, last = _around(top, bottom, height, size[1])
-    strip = max(1, _WHOLE // 4 // (last_column - first_column))
+    needs_no_conversion = picture.mode in ("L", "RGB") and not picture.has_transparency_data
+    if needs_no_conversion or width * height <= _MAX_WHOLE_PIXELS:
+        return _convert_mode(picture).resize(size, _BILINEAR, (left, top, right, bottom))
+    # Convert strip by strip and resize each strip's width. Pillow resizes the height in a second
+    # step anyway.
+    left, right, first_column, last_column = _source_range(left, right, width, size[0])
+    top, bottom, first, last = _source_range(top, bottom, height, size[1])
+    strip = max(1, _MAX_WHOLE_PIXELS // 4 // (last_column - first_column))
     narrow = None
     for row in range(first, last, strip):
-        part = _plain(picture.crop((first_column, row, last_column, min(row + strip, last))))
+        part = _convert_mode(picture.crop((first_column, row, last_column, min(row + strip, last))))
         part = part.convert("RGBa") if part.mode == "RGBA" else part  # premultiplied
         part = part.resize((size[0], part.height), _BILINEAR, (left, 0, right, part.height))
         narrow = narrow or Image.new(part.mode, (size[0], last - first))
@@ -198,10 +220,12 @@ def _square(picture: Image.Image, size: tuple[int, int], crop: float) -> Image.I
     return small.convert("RGBA") if small.mode == "RGBa" else small
 
 
-def _around(start: float, end: float, length: int, size: int) -> tuple[float, float, int, int]:
-    """Which of a row's `length` pixels resizing `start` to `end` to `size` pixels looks at.
+def _source_range(
+    start: float, end: float, length: int, size: int
+) -> tuple[float, float, int, int]:
+    """Return which of a row's `length` pixels matter to resize `start` to `end` to `size` pixels.
 
-    Returns where that starts and ends among those, and the first and past the last of them.
+    Returns `start` and `end` relative to these pixels, the first of them, and one past the last.
     """
     start, end = float(np.float32(start)), float(np.float32(end))  # as Pillow rounds them
     margin = (end - start) / size + 1
@@ -209,9 +233,9 @@ def _around(start: float, end: float, length: int, size: int) -> tuple[float, fl
     return start - first, end - first, first, last
 
 
-def _orientation(exif: object) -> int:
-    """The orientation that EXIF data gives, or 1, upright, where it gives nothing sensible."""
-    # Read here (CIPA DC-008, section 4.6.2), since Pillow's way loads and parses much more.
+def _read_orientation(exif: object) -> int:
+    """Return the orientation in EXIF data, or 1 (upright) if there is no valid one."""
+    # Parsed here (CIPA DC-008, section 4.6.2), since Pillow would load and parse much more.
     tiff = exif.removeprefix(b"Exif\0\0") if isinstance(exif, bytes) else b""
     try:
         order = {b"II*\0": "<", b"MM\0*": ">"}[tiff[:4]]
@@ -221,14 +245,14 @@ def _orientation(exif: object) -> int:
             tag, kind, count = unpack_from(order + "HHI", tiff, entry)
             if tag == _ORIENTATION and count == 1 and kind in _INTEGERS:
                 return int(unpack_from(order + _INTEGERS[kind], tiff, entry + 8)[0])
-    except (KeyError, StructError):  # none, cut short, or absurd: that must not cost the answer
+    except (KeyError, StructError):  # missing, truncated or invalid: classify the picture anyway
         pass
     return 1
 
 
-def _plain(picture: Image.Image) -> Image.Image:
-    """The picture in a mode that can be resized, of 8 bits per channel: L, RGB or RGBA."""
-    if picture.mode == "I;16":  # Pillow itself would cut off what is above 255
+def _convert_mode(picture: Image.Image) -> Image.Image:
+    """Convert to a mode that can be resized, of 8 bits per channel: L, RGB or RGBA."""
+    if picture.mode == "I;16":  # Pillow's conversion would clip at 255
         return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     if picture.has_transparency_data:
         return picture.convert("RGBA")
@@ -237,7 +261,7 @@ def _plain(picture: Image.Image) -> Image.Image:
     return picture.convert("L" if picture.mode == "1" else "RGB")
 
 
-def _on_white(small: Image.Image) -> Image.Image:
+def _composite_on_white(small: Image.Image) -> Image.Image:
     if small.mode != "RGBA":
         return small
     if not small.getbbox():

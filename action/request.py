@@ -1,14 +1,16 @@
-"""Parameters of an activation -> pictures and options, and the errors a client can get."""
+"""Parse an activation's parameters: pictures, base64, options; and the errors for clients."""
 
 import binascii
 from collections import namedtuple
 
-MAX_IMAGE_BYTES = 20 * 1024 * 1024  # OpenWhisk's own limit of a payload, by default 1 MiB, is lower
-MAX_IMAGES = 100  # of one activation, since its memory, time and result are limited
+# OpenWhisk's own limit for a payload, 1 MiB by default, is lower.
+MAX_IMAGE_BYTES = 20 * 1024 * 1024
+# Per activation, whose memory, time and result are limited.
+MAX_IMAGES = 100
 DEFAULT_TOP_K = 3
 
-_NAMES = {name.lower(): name for name in ("image", "images", "topK", "threshold", "details")}
-_KINDS = {
+_PARAMETERS = {name.lower(): name for name in ("image", "images", "topK", "threshold", "details")}
+_JSON_TYPES = {
     dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number",
     type(None): "null",
 }  # fmt: skip
@@ -18,9 +20,13 @@ _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
 class ActionError(Exception):
-    """Something the client can mend: the text says what was expected and what was found."""
+    """An error that the client can fix: the text says what was expected and what was found.
 
-    status = 400  # what a web action answers with
+    Attributes:
+        status: the HTTP status of a web action's reply.
+    """
+
+    status = 400
 
 
 class RequestError(ActionError):
@@ -28,13 +34,13 @@ class RequestError(ActionError):
 
 
 class ImageError(ActionError):
-    """The bytes are not a picture that can be classified: broken, unless a subclass says else."""
+    """The picture cannot be classified: it is broken, or a subclass names another reason."""
 
     status = 422
 
 
 class UnsupportedError(ImageError):
-    """The content type or the format of the picture is not one of those that are taken."""
+    """The picture's format or the request's content type is not supported."""
 
     status = 415
 
@@ -46,51 +52,62 @@ class TooLargeError(ImageError):
 
 
 class Options:
-    """How to answer: at most `top_k` classes, each with at least `threshold` probability.
+    """Options of a classification.
 
-    Those with a probability of 0 count only where the client itself asked for so many (`asked`).
+    Attributes:
+        top_k: the most classes to return.
+        threshold: the least probability of a class to return.
+        details: whether to describe the model, the picture and the activation.
+        top_k_given: whether the client set `top_k`: only then, classes of probability 0 count.
     """
 
     def __init__(
-        self, top_k: object, threshold: object, details: object, classes: int, asked: bool = True
+        self,
+        top_k: object,
+        threshold: object,
+        details: object,
+        classes: int,
+        top_k_given: bool = True,
     ) -> None:
-        """Check them, for a model of so many classes; raises RequestError."""
+        """Check the options for a model with `classes` classes; raise RequestError."""
         if isinstance(top_k, float) and top_k.is_integer():
-            top_k = int(top_k)  # JSON knows one kind of number: some write 5 as 5.0
+            top_k = int(top_k)  # JSON has one type of number: some clients write 5 as 5.0
         if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= classes:
             text = f"topK: expected a whole number from 1 to {classes}"
-            raise RequestError(f"{text}, found {_shown(top_k)}")
-        share = threshold if isinstance(threshold, (int, float)) else -1
-        if isinstance(threshold, bool) or not 0 <= share <= 1:  # NaN fails the comparison too
+            raise RequestError(f"{text}, found {_describe_value(top_k)}")
+        number = threshold if isinstance(threshold, (int, float)) else -1
+        if isinstance(threshold, bool) or not 0 <= number <= 1:  # NaN fails the comparison too
             text = "threshold: expected a number from 0 to 1"
-            raise RequestError(f"{text}, found {_shown(threshold)}")
+            raise RequestError(f"{text}, found {_describe_value(threshold)}")
         if not isinstance(details, bool):
-            raise RequestError(f"details: expected true or false, found {_shown(details)}")
+            raise RequestError(f"details: expected true or false, found {_describe_value(details)}")
         self.top_k = top_k
-        self.threshold = float(share)
+        self.threshold = float(number)
         self.details = details
-        self.asked = asked
+        self.top_k_given = top_k_given
 
 
+# images: a list of values for `read_image`, each of which may fail on its own; batch: whether the
+# client sent a list; options: Options.
 Request = namedtuple("Request", "images batch options")
-"""A list of values for `read_image`, each to fail on its own; whether it came as one; Options."""
 
 
-def parse(params: object, classes: int) -> Request:
-    """Read the parameters of an activation, for a model of so many classes.
+def parse_request(params: object, classes: int) -> Request:
+    """Parse the parameters of an activation for a model with `classes` classes.
 
-    Unknown names are left alone, since OpenWhisk merges package and default parameters into every
-    activation. Raises RequestError if one is missing, misspelt, of the wrong type or out of range.
+    Unknown names are ignored, since OpenWhisk merges package and default parameters into every
+    activation. Raises RequestError if a parameter is missing, misspelt, of the wrong type or out of
+    range.
     """
     if not isinstance(params, dict):
-        raise RequestError(f"expected a JSON object of parameters, found {_kind(params)}")
+        raise RequestError(f"expected a JSON object of parameters, found {_json_type(params)}")
     for name in map(str, params):
-        known = _NAMES.get(name.replace("_", "").replace("-", "").lower(), name)
+        known = _PARAMETERS.get(name.replace("_", "").replace("-", "").lower(), name)
         if name != known:
             raise RequestError(f"unknown parameter {name[:40]!r}: did you mean {known!r}?")
     top_k = params.get("topK", min(DEFAULT_TOP_K, classes))
     threshold, details = params.get("threshold", 0.0), params.get("details", False)
-    options = Options(top_k, threshold, details, classes, asked="topK" in params)
+    options = Options(top_k, threshold, details, classes, top_k_given="topK" in params)
     if ("image" in params) == ("images" in params):
         either = "either 'image' (one picture, base64 or a data: URL) or 'images' (a list of them)"
         raise RequestError(f"expected {either}, found {'both' if 'image' in params else 'neither'}")
@@ -98,7 +115,7 @@ def parse(params: object, classes: int) -> Request:
         return Request([params["image"]], False, options)
     images = params["images"]
     if not isinstance(images, list) or not images:
-        kind = "an empty list" if images == [] else _kind(images)
+        kind = "an empty list" if images == [] else _json_type(images)
         raise RequestError(f"images: expected a list of one or more pictures, found {kind}")
     if len(images) > MAX_IMAGES:
         text = f"images: expected at most {MAX_IMAGES} pictures, found {len(images)}"
@@ -107,31 +124,31 @@ def parse(params: object, classes: int) -> Request:
 
 
 def read_image(value: object) -> bytes:
-    """The picture in an `image`: base64 (as for `decoded`), a `data:` URL of it, or the bytes.
+    """Return the bytes of an `image`: base64 (as for `decode_base64`), a `data:` URL, or bytes.
 
     Raises RequestError if it is none of these, or empty; TooLargeError over MAX_IMAGE_BYTES.
     """
     if isinstance(value, str):
-        text = _base64_of(value)
+        text = _strip_data_url(value)
         if len(text) > MAX_IMAGE_BYTES * 3 // 2:  # 4/3 for base64, the rest for line breaks
-            raise TooLargeError(_too_large(len(text) * 3 // 4))
+            raise TooLargeError(_size_error_text(len(text) * 3 // 4))
         value = decode_base64(text)
     if not isinstance(value, bytes):
-        raise RequestError(f"image: expected a string of base64 data, found {_kind(value)}")
+        raise RequestError(f"image: expected a string of base64 data, found {_json_type(value)}")
     if not value:
         raise RequestError("image: expected the bytes of a picture, found none")
     if len(value) > MAX_IMAGE_BYTES:
-        raise TooLargeError(_too_large(len(value)))
+        raise TooLargeError(_size_error_text(len(value)))
     return value
 
 
-def _too_large(size: int) -> str:
+def _size_error_text(size: int) -> str:
     limit = MAX_IMAGE_BYTES / 2**20
     return f"image: expected at most {limit:.0f} MiB, found {size / 2**20:.1f} MiB; send it smaller"
 
 
-def _base64_of(text: str) -> str:
-    """The data of a `data:` URL, and other text as it is; RequestError for any other URL."""
+def _strip_data_url(text: str) -> str:
+    """Return the base64 of a `data:` URL, or other text unchanged; RequestError for other URLs."""
     start = text[:20].lstrip().lower()
     if "://" in start:
         url = f"as base64 or a data: URL, found the URL {text[:60]!r}"
@@ -151,30 +168,21 @@ def _base64_of(text: str) -> str:
 
 
 def decode_base64(text: str) -> bytes:
-    """What base64 `text` stands for (RFC 4648, sections 4 and 5), or RequestError.
+    """Decode base64 (RFC 4648, sections 4 and 5); raise RequestError if it is malformed.
 
-    White space, the URL-safe alphabet and no padding at all are fine; so is a "+" that a form has
-    made a space of, where it can be told from white space.
+    White space, the URL-safe alphabet and missing padding are accepted. So are spaces that were a
+    "+" before a form was decoded, where they can be told from white space.
     """
     try:
-        data = binascii.a2b_base64(text)  # at full speed, but silent about what it passes over
-        whole = len(text) // 4 * 3 - text.count("=", -2)
-        if data and len(text) % 4 == 0 and len(data) == whole:  # that is, nothing
+        # The fast path silently skips other characters: check that it has skipped none.
+        data = binascii.a2b_base64(text)
+        expected = len(text) // 4 * 3 - text.count("=", -2)
+        if data and len(text) % 4 == 0 and len(data) == expected:
             return data
     except ValueError:
         pass
     try:
-        plain = text.encode("ascii")
-        if b" " in plain.strip():
-            plain = _with_plus(plain.strip(b"\t\r\n\v\f").lstrip())
-        plain = plain.translate(_URL_SAFE, _WHITE_SPACE)
-        packed = plain.rstrip(b"=")
-        if left := packed.translate(None, _ALPHABET):
-            raise ValueError(f"character {chr(left[0])!r}")
-        padding = len(plain) - len(packed)
-        if len(packed) % 4 == 1 or padding not in (0, -len(packed) % 4):
-            raise ValueError(f"{len(packed)} characters and {padding} of padding: it is not whole")
-        return binascii.a2b_base64(packed + b"=" * (-len(packed) % 4))
+        return _decode_lenient(text.encode("ascii"))
     except UnicodeEncodeError as error:
         reason = f"character {text[error.start]!r} at position {error.start}"
     except ValueError as error:
@@ -182,44 +190,64 @@ def decode_base64(text: str) -> bytes:
     raise RequestError(f"image: expected base64 data, found text that is not base64 ({reason})")
 
 
-def _with_plus(text: bytes) -> bytes:
-    """Base64 with each space a "+" again, if a form made it one; ValueError if it can't be told.
+def _decode_lenient(text: bytes) -> bytes:
+    """Decode base64 after removing white space; raise ValueError with the reason."""
+    if b" " in text.strip():
+        text = _restore_plus(text.strip(b"\t\r\n\v\f").lstrip())
+    text = text.translate(_URL_SAFE, _WHITE_SPACE)
+    digits = text.rstrip(b"=")
+    if other := digits.translate(None, _ALPHABET):
+        raise ValueError(f"character {chr(other[0])!r}")
+    padding = len(text) - len(digits)
+    if len(digits) % 4 == 1 or padding not in (0, -len(digits) % 4):
+        raise ValueError(f"{len(digits)} characters and {padding} of padding: it is incomplete")
+    return binascii.a2b_base64(digits + b"=" * (-len(digits) % 4))
 
-    Then no "+" is left, and the length is one that base64 has. White space stands between lines of
-    one length.
+
+def _restore_plus(text: bytes) -> bytes:
+    """Turn the spaces in base64 back into "+" if a form decoded them; ValueError if unclear.
+
+    Each space is either a former "+", or white space between lines. It can be a "+" only if there
+    is no other "+" and the length is then possible for base64. It can be white space only if all
+    lines have one length and the length without it is possible. For example "AA A" is "AA+A", and
+    "AAAA AAAA" is two lines.
     """
-    if any(kept in text for kept in (b"+", b"-", b"_")):
+    if any(digit in text for digit in (b"+", b"-", b"_")):
         return text
-    inner = text.rstrip()
-    *lines, last = map(len, inner.split())
-    white = len(inner.translate(None, _WHITE_SPACE))
-    plus = white + inner.count(b" ")
-    # Padded base64 is of whole groups of four; else a group of one is what cannot be.
-    wrong = (1, 2, 3) if inner.endswith(b"=") else (1,)
-    if plus % 4 in wrong:
+    body = text.rstrip()
+    *lines, last = map(len, body.split())
+    # The length of the base64 if the spaces are white space, and if they are "+".
+    as_white_space = len(body.translate(None, _WHITE_SPACE))
+    as_plus = as_white_space + body.count(b" ")
+    # Remainders by 4 that no base64 has; padded base64 consists of whole groups of four.
+    impossible = (1, 2, 3) if body.endswith(b"=") else (1,)
+    if as_plus % 4 in impossible:
         return text
-    if white % 4 not in wrong and len({*lines}) == 1 and last <= lines[0]:  # like lines, at least
-        if len(lines) > 1 or inner != text or b"\n " in text or (plus % 4 and not white % 4):
+    like_lines = len({*lines}) == 1 and last <= lines[0]
+    if as_white_space % 4 not in impossible and like_lines:
+        several_lines = len(lines) > 1 or body != text or b"\n " in text
+        if several_lines or (as_plus % 4 and not as_white_space % 4):
             return text
-        if plus % 4 or not white % 4:
-            raise ValueError("a space: a '+' that a form lost? Send it as %2B")
-    ends = (plus + len(text) - len(inner)) % 4 == 0  # in a "+", or in white space
-    return (text if ends else inner).replace(b" ", b"+")
+        if as_plus % 4 or not as_white_space % 4:
+            raise ValueError("a space: a '+' that a form decoded? Send it as %2B")
+    # Spaces at the end are "+" too, if the length is then a multiple of 4.
+    ends_in_plus = (as_plus + len(text) - len(body)) % 4 == 0
+    return (text if ends_in_plus else body).replace(b" ", b"+")
 
 
-def _shown(value: object) -> str:
-    """A value for an error text: short, and with its JSON type where that is the mistake."""
+def _describe_value(value: object) -> str:
+    """Describe a value for an error text: short, with its JSON type where that is wrong."""
     if isinstance(value, str):
         return f"a string {value[:40]!r}"
     if value is None or isinstance(value, (bool, list, dict)):
-        return _kind(value)
+        return _json_type(value)
     try:
         return repr(value)[:40]
     except ValueError:  # Python refuses to print integers of thousands of digits
         return "a number too long to print"
 
 
-def _kind(value: object) -> str:
+def _json_type(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return _KINDS.get(type(value), type(value).__name__)
+    return _JSON_TYPES.get(type(value), type(value).__name__)

@@ -1,4 +1,4 @@
-"""What answers are made of: plain Python values only."""
+"""Parts of an answer that all handlers need: its type, errors, the process's memory."""
 
 import os
 
@@ -16,7 +16,10 @@ _INTERNAL = "internal error: the picture could not be classified; the activation
 
 
 def error_answer(error: Exception) -> Answer:
-    """What the client sees of an error: its text if it can mend it, else only that it happened."""
+    """Return the answer for an error: its text if the client can fix it, else a general one.
+
+    The traceback of an unexpected error goes to the log.
+    """
     if isinstance(error, ActionError):
         return {"error": str(error)}
     import traceback  # takes longer to import than the function itself
@@ -26,7 +29,7 @@ def error_answer(error: Exception) -> Answer:
 
 
 def rss_megabytes() -> float:
-    """Resident memory of this process in MB (10^6 bytes); 0 where there is no /proc."""
+    """Return this process's resident memory in MB (10^6 bytes); 0 where there is no /proc."""
     try:
         with open("/proc/self/statm", "rb") as file:
             pages = int(file.read().split()[1])

@@ -1,10 +1,10 @@
-"""The function as a web action: an HTTP request -> parameters, an answer -> HTTP; and the page.
+"""Web action: turn an HTTP request into parameters, and an answer into an HTTP reply; the page.
 
-With `--web true` OpenWhisk merges the query, and a body that is a JSON object or a form of the
-kind application/x-www-form-urlencoded, into the parameters; with `--web raw` it does not. What it
-does not merge is in `__ow_query` and `__ow_body`. There a body of a binary content type (pictures,
-multipart forms, unknown ones) or of application/json is base64, any other is text. Deployments
-differ in what they take for binary: a body that is not base64 is taken as it is.
+With `--web true` OpenWhisk merges the query and the body into the parameters, if the body is a JSON
+object or a form of type application/x-www-form-urlencoded. With `--web raw` it does not. What is
+not merged is in `__ow_query` and `__ow_body`. A body of a binary content type (pictures, multipart
+forms, unknown types) or of application/json is base64 there, any other is text. Deployments differ
+in which types they treat as binary: a body that is not base64 is taken as it is.
 """
 
 import json
@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import cache
 
 import action
-from action.bootstrap import HEADERS
+from action.bootstrap import JSON_HEADERS
 from action.request import (
     MAX_IMAGE_BYTES,
     MAX_IMAGES,
@@ -25,107 +25,112 @@ from action.request import (
 )
 from action.response import Answer, error_answer
 
-MAX_PAYLOAD = 1024 * 1024  # OpenWhisk's limit of parameters, unless a deployment has set another
+# OpenWhisk's default limit for parameters, in bytes.
+MAX_PAYLOAD = 1024 * 1024
 METHODS = ("GET", "HEAD", "OPTIONS", "POST")
 _ALLOW = {"allow": ", ".join(METHODS)}
-_POLICY = (
+_CONTENT_SECURITY_POLICY = (
     "default-src 'none'; img-src 'self' blob: data:; media-src 'self' blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_PICTURES = {"image", "images"}
+_PICTURE_FIELDS = {"image", "images"}
 _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
-_UPLOAD = "multipart/form-data"
-_ACCEPTED = f"image/..., application/octet-stream, {_JSON}, {_UPLOAD} or {_FORM}"
-_TRUTH = {"true": True, "false": False}
-# Options -> what makes their values of text, which is all that a query has.
-_OPTIONS: dict[str, Callable[[str], object]] = {
-    "topK": int, "threshold": float, "details": _TRUTH.__getitem__
+_MULTIPART = "multipart/form-data"
+_ACCEPTED = f"image/..., application/octet-stream, {_JSON}, {_MULTIPART} or {_FORM}"
+_BOOLEANS = {"true": True, "false": False}
+# Option -> the function that parses its text: queries and forms have nothing but text.
+_OPTION_PARSERS: dict[str, Callable[[str], object]] = {
+    "topK": int, "threshold": float, "details": _BOOLEANS.__getitem__
 }  # fmt: skip
 
 
-def answer(
+def respond(
     params: Answer, model: Answer, classify: Callable[[object], Answer]
 ) -> tuple[Answer, list[Answer], str]:
-    """Answer an HTTP request, as OpenWhisk or DigitalOcean pass it on; never raises an Exception.
+    """Answer an HTTP request, as OpenWhisk or DigitalOcean pass it on; never raise an Exception.
 
-    `model` describes it, `classify` answers the parameters of a plain activation. Returns
-    `statusCode`, `headers` and `body`, an object or text; and for the log, the answer of each
-    picture and the line's end.
+    `model` describes the model, `classify` answers the parameters of a plain activation. Returns
+    the reply (`statusCode`, `headers` and `body`, an object or text), and for the log the answer
+    of each picture and the end of the line.
     """
     method = ""
     try:
-        params = _as_openwhisk(params)
+        params = _convert_digitalocean_event(params)
         method = str(params["__ow_method"]).upper()
         if method == "POST":
-            reply = _reply(200, classify(_parameters(params)))
+            reply = _make_reply(200, classify(_merge_parameters(params)))
         elif method in ("GET", "HEAD"):
-            _path_options(params)  # there are no other resources
-            shown = _page(params) or _description(model)
-            reply = shown if method == "GET" else {**shown, "body": ""}
+            _parse_path_options(params)  # raises for any other path
+            reply = _choose_page(params) or _describe_function(model)
+            if method == "HEAD":
+                reply = {**reply, "body": ""}
         elif method == "OPTIONS":
-            reply = _reply(204, "", _ALLOW)
+            reply = _make_reply(204, "", _ALLOW)
         else:
             text = f"method: expected {_ALLOW['allow']}, found {method[:20]!r}"
-            reply = _reply(405, {"error": text}, _ALLOW)
+            reply = _make_reply(405, {"error": text}, _ALLOW)
     except Exception as error:
-        reply = _reply(getattr(error, "status", 500), error_answer(error))
+        reply = _make_reply(getattr(error, "status", 500), error_answer(error))
     body = reply["body"]
     pictures = body.get("predictions", [body]) if method == "POST" else []
-    name = method if method in METHODS else "other"  # a log line is no place for a client's text
+    name = method if method in METHODS else "other"  # keeps the client's text out of the log
     return reply, pictures, f" method={name} status={reply['statusCode']}"
 
 
-def _reply(status: int, body: Answer | str, headers: Answer | None = None) -> Answer:
-    headers = {**HEADERS, "referrer-policy": "no-referrer", **(headers or {})}
+def _make_reply(status: int, body: Answer | str, headers: Answer | None = None) -> Answer:
+    headers = {**JSON_HEADERS, "referrer-policy": "no-referrer", **(headers or {})}
     return {"statusCode": status, "headers": headers, "body": body}
 
 
-def _description(model: Answer) -> Answer:
-    """What the function is and takes, which also tells that it is well."""
+def _describe_function(model: Answer) -> Answer:
+    """Return the reply that describes the function and its limits; it serves as health check."""
     from action.picture import FORMATS
     from action.picture_limits import MAX_PIXELS
 
     limits: Answer = {"payloadBytes": MAX_PAYLOAD, "imageBytes": MAX_IMAGE_BYTES}
     limits |= {"images": MAX_IMAGES, "pixels": MAX_PIXELS, "formats": list(FORMATS)}
     body = {**model, "version": action.__version__, "limits": limits, "health": "ok"}
-    return _reply(200, body, {"vary": "accept"})
+    return _make_reply(200, body, {"vary": "accept"})
 
 
-def _page(params: Answer) -> Answer | None:
-    """The page, if it is there, for those who would rather have it than JSON."""
-    accept = _header(params, "accept").lower()
-    html, plain = accept.find("text/html"), accept.find(_JSON)
-    return None if html < 0 or 0 <= plain < html else _html()
+def _choose_page(params: Answer) -> Answer | None:
+    """Return the page if the client prefers HTML to JSON, else None; also None without a page."""
+    accept = _get_header(params, "accept").lower()
+    html, json_type = accept.find("text/html"), accept.find(_JSON)
+    if html < 0 or 0 <= json_type < html:
+        return None
+    return _load_page()
 
 
 @cache
-def _html() -> Answer | None:
-    """The page as it is answered, made once.
+def _load_page() -> Answer | None:
+    """Return the reply with the page; None if it does not ship.
 
-    The policy lets just its code run: by a hash of each inline element (CSP 3, section 2.3.1).
+    The policy allows only its inline scripts and styles, by their hashes (CSP 3, section 2.3.1).
     """
     from base64 import b64encode
     from hashlib import sha256
 
     try:
-        # From where this module is: a checkout, or `packed.zip` (PEP 302).
+        # The page is beside this module: in a checkout, or in `packed.zip` (PEP 302).
         path = os.path.join(os.path.dirname(__file__), "page.html")
         text = globals()["__loader__"].get_data(path).decode()
     except OSError:
         return None
-    policy = _POLICY
+    policy = _CONTENT_SECURITY_POLICY
     for tag in ("script", "style"):
         inline = re.findall(rf"<{tag}(?:\s[^>]*)?>(.*?)</{tag}>", text, re.DOTALL | re.IGNORECASE)
         digests = [b64encode(sha256(code.encode()).digest()).decode() for code in inline]
         sources = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
         policy += f"; {tag}-src {sources}"
     headers = {"content-type": "text/html; charset=utf-8", "cache-control": "max-age=300"}
-    return _reply(200, text, {**headers, "content-security-policy": policy, "vary": "accept"})
+    headers |= {"content-security-policy": policy, "vary": "accept"}
+    return _make_reply(200, text, headers)
 
 
-def _as_openwhisk(params: Answer) -> Answer:
-    """A request as OpenWhisk passes it on, of one with `http` as DigitalOcean's Functions do."""
+def _convert_digitalocean_event(params: Answer) -> Answer:
+    """Convert `http`, as DigitalOcean Functions pass it, to OpenWhisk's `__ow_...` parameters."""
     if "__ow_method" in params:
         return params
     fields = dict(params)
@@ -137,70 +142,76 @@ def _as_openwhisk(params: Answer) -> Answer:
     return fields
 
 
-def _header(params: Answer, name: str) -> str:
-    """The value of a header, by its name in lower case; empty if there is none."""
+def _get_header(params: Answer, name: str) -> str:
+    """Return the value of a header, by its name in lower case; empty if there is none."""
     headers = params.get("__ow_headers")
     return str(headers.get(name) or "") if isinstance(headers, dict) else ""
 
 
-def _content_type(params: Answer) -> str:
-    kind = _header(params, "content-type").partition(";")[0].strip().lower()
+def _get_content_type(params: Answer) -> str:
+    kind = _get_header(params, "content-type").partition(";")[0].strip().lower()
     return _JSON if kind.endswith("+json") else kind
 
 
-def _path_options(params: Answer) -> Answer:
-    """Options in the path, as in /topK/5/details/true; raises RequestError for any other path."""
+def _parse_path_options(params: Answer) -> Answer:
+    """Return options in the path, as in /topK/5/details/true; raise RequestError for others."""
     path = params.get("__ow_path")
     text = path.strip("/") if isinstance(path, str) else ""
-    steps = text.split("/") if text else []
-    if len(steps) % 2 or not {*steps[::2]} <= _OPTIONS.keys():
+    parts = text.split("/") if text else []
+    if len(parts) % 2 or not {*parts[::2]} <= _OPTION_PARSERS.keys():
         raise RequestError(f"path: expected none, or options as in /topK/5, found {text[:60]!r}")
-    return dict(zip(steps[::2], steps[1::2], strict=True))
+    return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
-def _parameters(params: Answer) -> object:
-    """Those of a plain activation: the path's count more than the body's, those than the query's.
+def _merge_parameters(params: Answer) -> object:
+    """Merge parameters: the path overrides the body, the body the query.
 
-    Raises ActionError if there are none that can be read.
+    Returns the parameters of a plain activation, or a body that is no object, which
+    `parse_request` refuses. Raises ActionError if the request cannot be read.
     """
     fields = {name: value for name, value in params.items() if not name.startswith("__ow_")}
-    body, kind = params.get("__ow_body"), _content_type(params)
+    body, kind = params.get("__ow_body"), _get_content_type(params)
     if isinstance(fields.get("images"), str) and kind != _JSON:  # in a query or a form
-        fields.update(_gathered([("images", fields["images"])]))
-    fields.update(_from_query(params.get("__ow_query")))
+        fields.update(_collect_fields([("images", fields["images"])]))
+    fields.update(_parse_query(params.get("__ow_query")))
     if body is not None and body != "":
-        sent = _from_body(body, kind, params) if isinstance(body, str) else body
+        sent = _parse_body(body, kind, params) if isinstance(body, str) else body
         if not isinstance(sent, dict):
-            return sent  # to be refused
-        if fields.keys() & _PICTURES and sent.keys() & _PICTURES:
+            return sent
+        if fields.keys() & _PICTURE_FIELDS and sent.keys() & _PICTURE_FIELDS:
             raise RequestError("expected the picture in the body or in the query, found both")
         fields.update(sent)
-    if kind == _FORM and not fields.keys() & _PICTURES:
-        # What `curl --data-binary @cat.jpg` says of any file.
+    if kind == _FORM and not fields.keys() & _PICTURE_FIELDS:
+        # `curl --data-binary @cat.jpg` sends this type with any file.
         text = "expected the picture's, such as image/jpeg, or a form with 'image'"
         raise RequestError(f"content-type: {text}, found {_FORM} without it")
-    fields.update(_path_options(params))
-    for name, convert in _OPTIONS.items():
-        if isinstance(fields.get(name), str):
-            with suppress(KeyError, ValueError):  # what does not fit stays, to be refused
-                fields[name] = convert(fields[name])
+    fields.update(_parse_path_options(params))
+    _parse_options(fields)
     return fields
 
 
-def _gathered(pairs: Sequence[tuple[str, str | bytes]]) -> Answer:
-    """Parameters from the fields of a form or a query, of which many may have one name.
+def _parse_options(fields: Answer) -> None:
+    """Parse options that are text; what is malformed stays, for `parse_request` to refuse."""
+    for name, parse in _OPTION_PARSERS.items():
+        if isinstance(fields.get(name), str):
+            with suppress(KeyError, ValueError):
+                fields[name] = parse(fields[name])
 
-    All pictures count, in their order: what is called `image` or `images` (or a list in JSON), and
-    files, which are bytes. They are `images`, unless it is but one that is not called so. Of other
-    fields the last one counts, as with OpenWhisk.
+
+def _collect_fields(pairs: Sequence[tuple[str, str | bytes]]) -> Answer:
+    """Return the parameters in the fields of a form or a query; names may repeat.
+
+    Pictures are fields named `image` or `images` (this also as a JSON list), and files, which are
+    bytes. All pictures count, in their order. A single one becomes `image`, unless its field is
+    named `images`. Of other fields with one name the last one counts, as with OpenWhisk.
     """
     fields: Answer = {}
     pictures: list[object] = []
     for name, value in pairs:
-        if name not in _PICTURES and isinstance(value, str):
+        if name not in _PICTURE_FIELDS and isinstance(value, str):
             fields[name] = value
         elif name == "images" and isinstance(value, str) and value.startswith("["):
-            pictures += _from_json(value)
+            pictures += _parse_json(value)
         else:
             pictures.append(value)
     if len(pictures) > 1 or any(name == "images" for name, _ in pairs):
@@ -210,73 +221,78 @@ def _gathered(pairs: Sequence[tuple[str, str | bytes]]) -> Answer:
     return fields
 
 
-def _from_body(body: str, kind: str, params: Answer) -> object:
-    """The parameters in a body; of a form or a picture, files are bytes."""
+def _parse_body(body: str, kind: str, params: Answer) -> object:
+    """Return the parameters in a body; pictures and files of a form are bytes."""
     if kind in ("", "application/octet-stream") or kind.startswith("image/"):
-        return {"image": _bytes(body)}
+        return {"image": _decode_body(body)}
     if kind == _JSON:
-        return _from_json(body)
-    if kind == _UPLOAD:
-        return _from_upload(_bytes(body), _header(params, "content-type"))
+        return _parse_json(body)
+    if kind == _MULTIPART:
+        return _parse_multipart(_decode_body(body), _get_header(params, "content-type"))
     if kind == _FORM:
-        encoded = params.get("__ow_base64")  # by DigitalOcean's; OpenWhisk's is text
-        return _from_query(_bytes(body).decode("utf-8", "replace") if encoded else body)
+        if params.get("__ow_base64"):  # only DigitalOcean encodes forms
+            body = _decode_body(body).decode("utf-8", "replace")
+        return _parse_query(body)
     raise UnsupportedError(f"content-type: expected {_ACCEPTED}, found {kind[:60]!r}")
 
 
-def _bytes(body: str) -> bytes:
+def _decode_body(body: str) -> bytes:
+    """Decode a binary body from base64, or from text if the platform took it for text."""
     try:
         return decode_base64(body)
     except RequestError:
         pass
-    if "\ufffd" in body:  # what is no text in UTF-8 has become this
+    if "\ufffd" in body:  # replaces bytes that are not UTF-8
         raise UnsupportedError(
-            "content-type: expected one that the platform takes for binary, such as image/jpeg or "
+            "content-type: expected one that the platform treats as binary, such as image/jpeg or "
             "application/octet-stream, found a body that was passed on as text, which breaks it"
         )
-    # Binary content that was taken for text.
     return body.encode("utf-8" if max(body) > "\xff" else "latin-1", "replace")
 
 
-def _from_json(body: str) -> list[object] | Answer:
+def _parse_json(body: str) -> list[object] | Answer:
     try:
-        content = body if body.lstrip()[:1] in ("{", "[") else _bytes(body)
+        is_text = body.lstrip()[:1] in ("{", "[")
+        content = body if is_text else _decode_body(body)
         return json.loads(content)  # type: ignore[no-any-return]
     except (ValueError, RecursionError) as error:
         raise RequestError(f"body: expected JSON, found something else: {error}"[:200]) from None
 
 
-def _from_query(query: object) -> Answer:
+def _parse_query(query: object) -> Answer:
     if not isinstance(query, str) or not query:
         return {}
     from urllib.parse import parse_qsl
 
-    return _gathered(parse_qsl(query, keep_blank_values=True))
+    return _collect_fields(parse_qsl(query, keep_blank_values=True))
 
 
-def _from_upload(content: bytes, content_type: str) -> Answer:
-    """The fields of a multipart form (RFC 7578)."""
-    boundary = _attribute(content_type, "boundary")
+def _parse_multipart(content: bytes, content_type: str) -> Answer:
+    """Return the parameters in a multipart form (RFC 7578)."""
+    boundary = _get_attribute(content_type, "boundary")
     if not boundary:
-        raise RequestError(f"content-type: expected {_UPLOAD} with a boundary, found none")
+        raise RequestError(f"content-type: expected {_MULTIPART} with a boundary, found none")
     parts = (b"\r\n" + content).split(b"\r\n--" + boundary.encode("utf-8", "replace"))[1:]
     if not parts or not parts[-1].startswith(b"--"):
-        raise RequestError(f"body: expected {_UPLOAD}, found one without its end")
+        raise RequestError(f"body: expected {_MULTIPART}, found one without its end")
     fields: list[tuple[str, str | bytes]] = []
     for part in parts[:-1]:
         head, _, value = part.partition(b"\r\n\r\n")
         lines = head.decode("utf-8", "replace").split("\r\n")
         headers = {line.partition(":")[0].strip().lower(): line for line in lines}
         disposition = headers.get("content-disposition", "")
-        name, filename = _attribute(disposition, "name"), _attribute(disposition, "filename")
+        name, filename = (
+            _get_attribute(disposition, "name"),
+            _get_attribute(disposition, "filename"),
+        )
         if not filename and "content-type" not in headers:
             fields.append((name, value.decode("utf-8", "replace")))
-        elif filename or value:  # else it is a browser's, whose user chose no file
+        elif filename or value:  # browsers send neither if the user chose no file
             fields.append((name, value))
-    return _gathered(fields)
+    return _collect_fields(fields)
 
 
-def _attribute(header: str, name: str) -> str:
-    """The value of an attribute in a header, as in `name: value; attribute="value"`."""
+def _get_attribute(header: str, name: str) -> str:
+    """Return an attribute of a header, as in `name: value; attribute="value"`."""
     match = re.search(rf';\s*{name}=(?:"([^"]*)"|([^\s;"]+))', header, re.IGNORECASE)
     return (match[1] or match[2] or "") if match else ""

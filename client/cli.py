@@ -78,7 +78,7 @@ def _run(parser: argparse.ArgumentParser, arguments: list[str]) -> int:
 
     def classify(name: str) -> dict[str, Any]:
         data = picture_files.read(name, MAX_IMAGE_BYTES)
-        handler.begin()
+        handler.start_clock()
         return handler.answer(Request([data], False, chosen))
 
     return _classify(options, classify, jobs=0)

@@ -110,7 +110,7 @@ class Endpoint:
             sent = {"sent": {"format": "PNG", **size, "of": len(data)}}
             data = made.data
         picture = read_image(data)
-        top_k = {"topK": options.top_k} if options.asked else {}
+        top_k = {"topK": options.top_k} if options.top_k_given else {}
         query = {**top_k, "threshold": options.threshold}
         details = {"details": "true"} if options.details else {}
         headers = {"content-type": _content_type(picture)}

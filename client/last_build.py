@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from action.activation import Handler
-from action.bootstrap import NAME, IncompatibleError, install_importer
+from action.bootstrap import PACKED_ZIP, IncompatibleError, install_importer
 from client.quiet import silenced
 
 WORK = os.environ.get("CLASSIFY_WORK") or Path(__file__).resolve().parent.parent
@@ -17,7 +17,7 @@ _RUNNING = "{}.{}".format(*sys.version_info)
 
 def handler() -> Handler | str:
     """The handler of the last build for this Python, or why there is none."""
-    folders = [path.parent.name for path in BUILT.glob(f"*/{NAME}")]
+    folders = [path.parent.name for path in BUILT.glob(f"*/{PACKED_ZIP}")]
     built = [name for name in folders if name.replace(".", "").isdigit()]
     if not built:
         return "nothing is built yet: run  python build_zip.py"
@@ -39,6 +39,6 @@ def handler() -> Handler | str:
 
 def use_packages() -> None:
     """Import Pillow and numpy from the last build, if there is one that runs here."""
-    if (BUILT / _RUNNING / NAME).exists() and not sys.modules.keys() & {"PIL", "numpy"}:
+    if (BUILT / _RUNNING / PACKED_ZIP).exists() and not sys.modules.keys() & {"PIL", "numpy"}:
         with suppress(IncompatibleError, OSError, ValueError):
             install_importer(str(BUILT / _RUNNING), own=False)

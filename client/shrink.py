@@ -22,7 +22,7 @@ LEAST = 64
 MEMORY = 2_000_000_000
 """Bytes that decoding may take here, where no action's memory is the limit."""
 
-_one_at_a_time = Lock()  # decoding sets a limit of the whole process
+_one_at_a_time = Lock()  # decoding a WebP sets a limit of the whole process
 
 
 class Smaller(NamedTuple):
@@ -48,7 +48,7 @@ def smaller(data: bytes, limit: int) -> Smaller:
         UnableError: Pillow or numpy are missing, or `limit` is too low for any picture.
     """
     try:
-        from action import picture, picture_limits
+        from action import picture
     except ImportError as error:
         raise UnableError(
             f"expected a picture of at most {limit // 1000} kB, found {len(data) / 1e6:.1f} MB, "
@@ -56,10 +56,9 @@ def smaller(data: bytes, limit: int) -> Smaller:
             "pip install pillow numpy,  or send it smaller"
         ) from None
     with _one_at_a_time:
-        picture_limits.MEMORY = MEMORY
         side = SIDE
         while side >= LEAST:
-            packed = _png(picture.decode(data, side, side, 3, crop=1.0).pixels)
+            packed = _png(picture.decode(data, side, side, 3, crop=1.0, memory=MEMORY).pixels)
             if len(packed) <= limit:
                 return Smaller(packed, side)
             side = side * 3 // 4

@@ -21,7 +21,7 @@ HOUSE_NAMES = {
     "builder/artifact/*.py": {"Target", "targets"},
     "builder/deploy/*.py": {"Target"},
     "action/classifier.py": {"output", "real", "_preparation"},
-    "action/packages.py": {"failing", "use"},
+    "action/bootstrap.py": {"failing", "use"},
     "action/*.py": {"found", "about", "mine", "said"},
     "builder/base/environments.py": {"_FORM", "not_ready", "_bare", "_once", "_seconds"},
     "bench/**/*.py": {"pace", "priced", "left_out", "say"},

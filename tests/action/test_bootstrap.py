@@ -160,7 +160,7 @@ def test_traceback_through_our_own_modules(unpacked: Path) -> None:
         log = action.log()
     assert answer["error"] == "the function could not start: FileNotFoundError; its log says why"
     assert "\nstart failed: FileNotFoundError: model/" in log
-    found = re.search(r'File "action/classifier\.py", line (\d+), in load\n +(.+)\n', log)
+    found = re.search(r'File "action/classifier\.py", line (\d+), in load_classifier\n +(.+)\n', log)
     assert found, log
     line = (ACTION / "classifier.py").read_text("utf-8").splitlines()[int(found[1]) - 1]
     assert found[2].strip() == line.strip()
@@ -238,7 +238,7 @@ def test_truncated(unpacked: Path, share: float) -> None:
     """As a full disk may leave it: each activation is answered with what is wrong."""
     content = (unpacked / "packed.zip").read_bytes()
     with changed(unpacked / "packed.zip", content[: int(len(content) * share)]):
-        assert_fails(unpacked, "ValueError: packed.zip is not whole")
+        assert_fails(unpacked, "ValueError: packed.zip is truncated")
     with running(unpacked) as action:
         assert action.run({"image": ESPRESSO})["results"]
 
@@ -258,7 +258,7 @@ def test_broken_data(unpacked: Path, name: str) -> None:
     with changed(path, bytes(content)):
         for folder in ("lib", "model"):  # what an earlier start has written
             shutil.rmtree(unpacked / folder, ignore_errors=True)
-        assert_fails(unpacked, f"{member} in packed.zip is not whole")
+        assert_fails(unpacked, f"{member} in packed.zip is damaged")
     assert length
 
 

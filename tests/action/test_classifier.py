@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from action.classifier import Classifier
-from action.request import Options, parse
+from action.request import Options, parse_request
 from tests.support.heads import SIDE, Small
 
 RED = np.zeros((SIDE, SIDE, 3), np.uint8)
@@ -36,7 +36,7 @@ def classifier(folder: Path, want: Small, **settings: Any) -> Classifier:
 def test_zero_probabilities_only_where_so_many_are_asked_for(tmp_path: Path) -> None:
     """A quantized softmax of 1001 classes that is taken as it is gives mostly zeros."""
     model = classifier(tmp_path, Small("uint8", outputs=1001))
-    some = model.rank(RED, Options(1001, 0.0, False, 1001, asked=False))
+    some = model.rank(RED, Options(1001, 0.0, False, 1001, top_k_given=False))
     assert 0 < len(some) < 1001
     assert all(each["probability"] > 0 for each in some)
     everything = model.rank(RED, Options(1001, 0.0, False, 1001))
@@ -45,8 +45,8 @@ def test_zero_probabilities_only_where_so_many_are_asked_for(tmp_path: Path) -> 
 
 
 def test_whether_so_many_are_asked_for() -> None:
-    assert not parse({"image": "AAAA"}, 1001).options.asked
-    assert parse({"image": "AAAA", "topK": 3}, 1001).options.asked
+    assert not parse_request({"image": "AAAA"}, 1001).options.top_k_given
+    assert parse_request({"image": "AAAA", "topK": 3}, 1001).options.top_k_given
 
 
 def test_a_background_class_is_marked(tmp_path: Path) -> None:
@@ -89,5 +89,5 @@ def test_no_number_is_no_answer(tmp_path: Path) -> None:
     """EXP of pixels as they are overflows."""
     model = classifier(tmp_path, Small(head="decomposed"), std=[0.01])
     white = np.full_like(RED, 255)
-    with pytest.raises(ArithmeticError, match="no number"):
+    with pytest.raises(ArithmeticError, match="not a number"):
         model.rank(white, Options(3, 0.0, False, 3))

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from action import picture as picture_module
-from action import picture_limits
 from action.picture import FORMATS, decode, sniff_format
+from action.picture_limits import MEMORY
 from action.request import ImageError
 from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
@@ -27,9 +27,11 @@ SIDE = 32
 ORANGE = (255, 128, 0)
 
 
-def pixels(content: bytes, crop: float = 1.0, channels: int = 3) -> np.ndarray[Any, Any]:
-    found: np.ndarray[Any, Any] = decode(content, SIDE, SIDE, channels, crop).pixels
-    return found
+def pixels(
+    content: bytes, crop: float = 1.0, channels: int = 3, memory: int = MEMORY
+) -> np.ndarray[Any, Any]:
+    decoded: np.ndarray[Any, Any] = decode(content, SIDE, SIDE, channels, crop, memory).pixels
+    return decoded
 
 
 def halves(size: tuple[int, int] = (64, 64)) -> Image.Image:
@@ -85,7 +87,9 @@ def test_modes_that_no_encoder_of_ours_writes(
     """But a decoder of the five formats may hand out."""
     picture = Image.new(mode, (40, 40))
     picture.paste(colour, (0, 0, 40, 40))
-    small = picture_module._on_white(picture_module._plain(picture).resize((8, 8))).convert("RGB")
+    small = picture_module._composite_on_white(
+        picture_module._convert_mode(picture).resize((8, 8))
+    ).convert("RGB")
     assert np.abs(np.asarray(small).astype(int) - expected).max() <= 2, small.getpixel((0, 0))
 
 
@@ -212,6 +216,11 @@ def gradients(size: tuple[int, int], mode: str) -> Image.Image:
     return picture if mode == "RGBA" else picture.convert("RGB").convert(mode)
 
 
+def cropped(picture: Image.Image, crop: float) -> Image.Image:
+    small = picture_module._crop_and_resize(picture, (SIDE, 48), crop)
+    return picture_module._composite_on_white(small)
+
+
 @pytest.mark.parametrize("size", [(300, 200), (200, 300), (3000, 4), (60, 1000), (33, 32), (1, 1)])
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16", "CMYK"])
 @pytest.mark.parametrize("crop", [1.0, 0.875, 0.77])
@@ -225,9 +234,13 @@ def test_in_strips_as_in_one(
     picture = gradients(size, mode)
     if mode in ("1", "L", "P", "RGB"):
         picture.info["transparency"] = (1, 2, 3) if mode == "RGB" else 3
-    whole = picture_module._on_white(picture_module._square(picture, (SIDE, 48), crop))
-    monkeypatch.setattr(picture_module, "_WHOLE", 4 * 3 * size[0] - 1)
-    strips = picture_module._on_white(picture_module._square(picture, (SIDE, 48), crop))
+    whole = picture_module._composite_on_white(
+        picture_module._crop_and_resize(picture, (SIDE, 48), crop)
+    )
+    monkeypatch.setattr(picture_module, "_MAX_WHOLE_PIXELS", 4 * 3 * size[0] - 1)
+    strips = picture_module._composite_on_white(
+        picture_module._crop_and_resize(picture, (SIDE, 48), crop)
+    )
     assert strips.mode == whole.mode
     difference = np.abs(np.asarray(strips).astype(int) - np.asarray(whole))
     assert difference.max() <= (3 if size[1] > 10 * size[0] else 0)
@@ -359,23 +372,20 @@ def test_large_baseline_jpeg_is_not_refused() -> None:
         ("CMYK", {}),
     ],
 )
-def test_baseline_is_told_from_scans(
-    mode: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_baseline_is_told_from_scans(mode: str, options: dict[str, Any]) -> None:
     """Whatever stands before its only scan: a thumbnail in EXIF, itself progressive, and fill."""
     picture = halves().convert(mode)
-    monkeypatch.setattr(
-        picture_limits, "MEMORY", (1 if mode == "L" else 4) * picture.width * picture.height
-    )
+    memory = (1 if mode == "L" else 4) * picture.width * picture.height
     thumbnail = encoded(halves((16, 16)), "JPEG", progressive=True)
     exif = orientation_tag(3, 1, b"\x01\0\0\0") + bytes(4) + thumbnail
     for more in ({}, {"exif": exif}):
         content = encoded(picture, "JPEG", **options, **more)
         at = content.rindex(b"\xff\xda\0")
         filled = content[:at] + b"\xff\xff" + content[at:]
-        assert np.array_equal(pixels(content), pixels(filled))
+        assert np.array_equal(pixels(content, memory=memory), pixels(filled, memory=memory))
         with pytest.raises(ImageError, match="too many pixels for a progressive JPEG"):
-            pixels(encoded(picture, "JPEG", progressive=True, **options, **more))
+            progressive = encoded(picture, "JPEG", progressive=True, **options, **more)
+            pixels(progressive, memory=memory)
 
 
 @pytest.mark.parametrize("kind", list(FORMATS))

@@ -13,7 +13,7 @@ from action.request import (
     ActionError,
     ImageError,
     RequestError,
-    parse,
+    parse_request,
     read_image,
 )
 
@@ -25,7 +25,7 @@ JSON = st.recursive(
 
 
 def test_defaults() -> None:
-    request = parse({"image": "AAAA"}, 1001)
+    request = parse_request({"image": "AAAA"}, 1001)
     assert request.images == ["AAAA"]
     assert not request.batch
     assert (request.options.top_k, request.options.threshold) == (3, 0.0)
@@ -34,16 +34,16 @@ def test_defaults() -> None:
 
 def test_a_whole_number_may_be_written_as_a_fraction() -> None:
     """As JSON Schema has it: some clients have but one kind of number."""
-    top_k = parse({"image": "AAAA", "topK": 5.0}, 10).options.top_k
+    top_k = parse_request({"image": "AAAA", "topK": 5.0}, 10).options.top_k
     assert (top_k, type(top_k)) == (5, int)
 
 
 def test_as_many_pictures_as_may_be() -> None:
-    assert len(parse({"images": ["a"] * MAX_IMAGES}, 10).images) == MAX_IMAGES == 100
+    assert len(parse_request({"images": ["a"] * MAX_IMAGES}, 10).images) == MAX_IMAGES == 100
 
 
 def test_default_top_k_of_a_model_with_two_classes() -> None:
-    assert parse({"image": "AAAA"}, 2).options.top_k == 2
+    assert parse_request({"image": "AAAA"}, 2).options.top_k == 2
 
 
 @pytest.mark.parametrize(
@@ -80,18 +80,18 @@ def test_default_top_k_of_a_model_with_two_classes() -> None:
 )
 def test_refused_with_what_was_expected_and_found(params: Any, said: str) -> None:
     with pytest.raises(RequestError) as caught:
-        parse(params, 10)
+        parse_request(params, 10)
     assert said in str(caught.value)
 
 
 def test_other_parameters_are_left_alone() -> None:
-    parse({"image": "a", "__ow_method": "post", "apihost": "bound to the package"}, 10)
+    parse_request({"image": "a", "__ow_method": "post", "apihost": "bound to the package"}, 10)
 
 
 @given(JSON | st.dictionaries(st.sampled_from(["image", "images", "topK", "threshold"]), JSON))
 def test_never_anything_but_an_action_error(params: Any) -> None:
     try:
-        request = parse(params, 1001)
+        request = parse_request(params, 1001)
     except ActionError as error:
         assert len(str(error)) < 300
         return

@@ -103,12 +103,12 @@ def test_what_may_be_both_is_named(action: actionloop.RunningAction) -> None:
     [
         ("AAAA!!!", "character '!'"),
         ("AAAA*", "character '*'"),
-        ("AAAAA", "5 characters and 0 of padding: it is not whole"),
-        ("AAA==", "not whole"),
-        ("AAAA=", "not whole"),
+        ("AAAAA", "5 characters and 0 of padding: it is incomplete"),
+        ("AAA==", "incomplete"),
+        ("AAAA=", "incomplete"),
         ("AA=A", "character '='"),
         ("AAA=AAA=", "character '='"),
-        (ESPRESSO[:-1], "not whole"),
+        (ESPRESSO[:-1], "incomplete"),
         (ESPRESSO[:5000] + ".." + ESPRESSO[5002:], "character '.'"),
         (ESPRESSO[:-3] + "!!!", "character '!'"),
         ("cat.jpg", "character '.'"),
@@ -316,7 +316,7 @@ def test_a_picture_that_the_platform_breaks(
     """A type that OpenWhisk does not know is text for it as soon as there is a charset."""
     status, body = ask(action, raw, PHOTO, {"content-type": content_type})
     assert status == 415
-    assert "expected one that the platform takes for binary" in body["error"]
+    assert "expected one that the platform treats as binary" in body["error"]
 
 
 # Corrupt pictures

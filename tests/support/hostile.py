@@ -16,9 +16,9 @@ from builder.base.paths import BUILDER
 from tests.support.pictures import encoded, plain
 
 ERRORS = re.compile(
-    r"broken (JPEG|PNG|WebP|GIF|BMP): (the file ends before the picture does; send it whole"
-    r"|its data is damaged; send it again, or save it anew"
-    r"|of a kind that cannot be read here; save it anew, as JPEG or PNG)"
+    r"broken (JPEG|PNG|WebP|GIF|BMP): (the file ends before the picture does; send the whole file"
+    r"|its data is damaged; send it again, or re-save it"
+    r"|of a kind that cannot be read here; save it as JPEG or PNG)"
     r"|not a picture: expected JPEG, PNG, WebP, GIF, BMP, found \d+ bytes that start with b.*"
     r"|nothing to see: .*|too many (pixels|scans|parts)\b.*|\w+: too large to decode in this .*"
     r"|expected a picture with pixels, found -?\d+ x -?\d+|unsupported format: expected JPEG.*"
