@@ -1,4 +1,4 @@
-"""Run all tests: `python -m tests [pytest options]`. Needs nothing but Python and the index.
+"""Run all tests: `python3 -m tests [pytest options]`. Needs nothing but Python and the index.
 
 The test environment is prepared once, from `tests/requirements.txt`. On two cores or more, the
 tests run side by side, a file at a time. With `-n` or `-p` given, pytest runs as it is told.
@@ -16,10 +16,10 @@ from builder.base.errors import BuildError
 from builder.base.paths import ROOT
 from builder.base.variables import NO_BYTECODE, neutral_variables
 
+# Files that a run writes outside pytest's folders go to a temporary folder of this name.
 TEMPORARY = Path(tempfile.gettempdir(), "classify-tests")
-"""Beside it is a folder for what a run writes elsewhere than where pytest says, and leaves."""
-MOST = 4
-"""So many processes at most: each holds a browser and some running functions."""
+# Each process holds a browser and some running functions.
+MOST_PROCESSES = 4
 
 
 def main(arguments: list[str]) -> int:
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
 
 def side_by_side(arguments: list[str]) -> list[str]:
     """Options for several processes, where there are cores for them, and nothing else is said."""
-    processes = min(os.cpu_count() or 1, MOST)
+    processes = min(os.cpu_count() or 1, MOST_PROCESSES)
     if processes == 1 or any(argument.startswith(("-n", "-p")) for argument in arguments):
         return []
     return ["-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder"]

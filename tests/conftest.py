@@ -32,12 +32,12 @@ SHARED = ROOT.parent / "shared"
 MOBILENET = SHARED / "model" / "mobilenet_v1_1.0_224_quant.tflite"
 PYTHONS = platform.pythons()
 HERE = build.default_python()
+# Pythons other than the running one are for --thorough.
 EACH_PYTHON = [
     pytest.param(python, marks=() if python == HERE else pytest.mark.thorough) for python in PYTHONS
 ]
-"""The Pythons; those other than HERE are for --thorough."""
+# OW_EXECUTION_ENV of an image that is not Apache's.
 IMAGE = "registry.example/python:1"
-"""OW_EXECUTION_ENV of a deployment of one's own."""
 PLUS_MINUS_ONE = Normalization((127.5,), (127.5,))
 PANDA = "giant panda, panda, panda bear, coon bear, Ailuropoda melanoleuca"
 
@@ -53,7 +53,7 @@ Ask = Callable[..., Any]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files with few tests first: theirs take longest, and must not be left for the end."""
+    """Run files with few tests first: each of these tests takes long."""
     if not config.getoption("--thorough"):
         left = [item for item in items if item.get_closest_marker("thorough")]
         config.hook.pytest_deselected(items=left)
@@ -66,12 +66,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--product",
         action="store_true",
-        help="run models of every weights x colours x layout x head x outputs, not 20 of them",
+        help="run the whole product of model variants, not a sample of 20",
     )
     parser.addoption(
         "--thorough",
         action="store_true",
-        help="go on for as long as CI does where the same is done again and again, on every Python",
+        help="run on every Python and repeat as often as CI does",
     )
 
 
@@ -87,17 +87,15 @@ def console() -> Console:
 
 @pytest.fixture(scope="session")
 def imagenet_model() -> str:
-    """The real MobileNet where it is there, else what the package index has."""
+    """Return the real MobileNet where present, else the package index's EfficientNet."""
     return str(MOBILENET) if MOBILENET.exists() else "efficientnet_lite0"
 
 
 @pytest.fixture(scope="session")
 def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Callable[..., Path]:
-    """Builds a zip, once per set of arguments; skips where the Python for it is not there.
+    """Build each kind of zip once for all test processes; skip if its Python is missing.
 
-    With the packages that are at hand, if no provider is named.
-
-    Once for all processes that run the tests side by side, too.
+    Without a provider, compiled packages are used if they are cached, else wheels.
     """
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -146,32 +144,32 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
 
 @pytest.fixture(scope="session")
 def zip_path(make_zip: Callable[..., Path], imagenet_model: str) -> Path:
-    """The zip for the running Python, with an ImageNet model."""
+    """Return a portable zip for this Python with an ImageNet model."""
     return make_zip(HERE, imagenet_model)
 
 
 @pytest.fixture(scope="session")
 def wheels_path(make_zip: Callable[..., Path], imagenet_model: str) -> Path:
-    """The same, of wheels."""
+    """Return the same with packages from ready-made wheels."""
     return make_zip(HERE, imagenet_model, provider="wheels")
 
 
 @pytest.fixture(scope="session")
 def precompiled_path(make_zip: Callable[..., Path], imagenet_model: str) -> Path:
-    """The same, precompiled."""
+    """Return the same as a precompiled zip for the image IMAGE."""
     return make_zip(HERE, imagenet_model, execution_env=IMAGE)
 
 
 @pytest.fixture(scope="session")
 def action(zip_path: Path) -> Iterator[actionloop.RunningAction]:
-    """That zip, running as on the platform."""
+    """Run the portable zip as the platform does."""
     with actionloop.start_action(zip_path, interpreter()) as running:
         yield running
 
 
 @pytest.fixture(scope="session")
 def installed(zip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of `action/` with that zip as its last build."""
+    """Return a copy of action/ and client/ that has the portable zip as its last build."""
     folder = tmp_path_factory.mktemp("installed")
     for name in ("action", "client"):
         shutil.copytree(ROOT / name, folder / name)
@@ -190,7 +188,7 @@ def colour_labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def colour_zip(
     make_zip: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory, colour_labels: Path
 ) -> Callable[..., Path]:
-    """Builds a zip with a small colour classifier."""
+    """Return a function that builds a zip with a small colour classifier."""
 
     def make(want: Colours) -> Path:
         path = tmp_path_factory.getbasetemp() / f"colours-{abs(hash(want))}.tflite"
@@ -219,9 +217,9 @@ def browser() -> Iterator[Browser]:
 
 
 def seed(folder: Path) -> Path:
-    """A copy of the tool's environment as the one of another folder; returns its interpreter.
+    """Copy the tool's environment into another folder, and return its Python executable.
 
-    Made anew it takes pip some twenty seconds, each time.
+    Creating it with pip takes some twenty seconds.
     """
     requirements = ROOT / "builder" / "requirements.txt"
     ensure_environment("tools", requirements)
@@ -238,7 +236,7 @@ def seed(folder: Path) -> Path:
 
 
 def linked(source: str, target: str) -> None:
-    """The same file, where that can be; else a copy."""
+    """Hard-link a file; copy it across file systems."""
     try:
         os.link(source, target)
     except OSError:
@@ -246,14 +244,14 @@ def linked(source: str, target: str) -> None:
 
 
 def have_deflated(checkout: Path) -> None:
-    """Give a copy of the project what is deflated here: to do it again only takes time."""
+    """Share this checkout's cache of deflated files with another one."""
     if DEFLATED.exists():
         copy = checkout / "build" / DEFLATED.name
         shutil.copytree(DEFLATED, copy, copy_function=linked, dirs_exist_ok=True)
 
 
 def clone(folder: Path) -> Path:
-    """A copy of the project as the working tree has it, without what was made there."""
+    """Copy the project's files as the working tree has them, without anything ignored."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT, capture_output=True, text=True, check=True,
@@ -267,7 +265,7 @@ def clone(folder: Path) -> Path:
 
 @pytest.fixture
 def shared_images() -> Path:
-    """The labelled ImageNet pictures that the checkout may have beside it."""
+    """Return the folder of labelled ImageNet pictures; skip without ../shared."""
     if not (SHARED / "images" / "labels.tsv").exists():
         pytest.skip("no labelled pictures beside the checkout")
     return SHARED / "images"
@@ -275,22 +273,20 @@ def shared_images() -> Path:
 
 @pytest.fixture
 def cases() -> Path:
-    """Inputs as they were reported, which the checkout may have beside it."""
+    """Return the folder of reported inputs; skip without ../shared."""
     if not (SHARED / "cases").is_dir():
         pytest.skip("no reported inputs beside the checkout")
     return SHARED / "cases"
 
 
 def at_hand(pythons: Iterable[str] = (HERE,)) -> str:
-    """The provider of packages that a user has: those compiled before, else wheels, ten times as
-    large.
-    """
+    """Return the provider for tests: compiled packages if they are cached, else wheels."""
     ready = all(compiled.is_cached(python, DEFAULT_OPTIONS) for python in pythons)
     return "local" if ready else "wheels"
 
 
 def interpreter(python: str = HERE) -> str:
-    """Path of a CPython; skips where there is none."""
+    """Return the path of a CPython; skip if this machine has none."""
     found = cpython.find_python(python)
     if found is None:
         pytest.skip(f"no Python {python} on this machine")
@@ -298,6 +294,6 @@ def interpreter(python: str = HERE) -> str:
 
 
 def base64_of(content: bytes | Path) -> str:
-    """Content as the `image` parameter."""
+    """Encode a picture as the `image` parameter."""
     content = content.read_bytes() if isinstance(content, Path) else content
     return base64.b64encode(content).decode()
