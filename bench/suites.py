@@ -155,11 +155,9 @@ def _size(bench: Bench) -> None:
 
 
 def _warm(bench: Bench, ours: Peer, pictures: warm.Pictures) -> None:
-    """Of all but our zips that are packed otherwise: warm they are all the same."""
     options = bench.options
-    compared = [peer for peer in bench.peers if peers.OPTIMIZE not in peer.name]
     with warm.bare(ours, bench.console, options.runtime) as bare:
-        warm.measure(compared, bare, pictures, options.warm, bench.run, bench.progress)
+        warm.measure(bench.peers, bare, pictures, options.warm, bench.run, bench.progress)
 
 
 def _cold(bench: Bench) -> None:

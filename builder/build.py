@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
-from builder import report
 from builder.artifact import audit, contents, memory, plan, platform, provenance, smoke
 from builder.artifact.smoke import SAMPLE
 from builder.base import archive, cpython, files
@@ -38,8 +38,6 @@ class BuildConfig:
     """Whether a uint8 model is converted to int8."""
     provider: str = "auto"
     options: RuntimeOptions = DEFAULT_OPTIONS
-    optimize: str = "balanced"
-    """Memory against time at a cold start, a key of `plan.MEMORY`."""
     execution_env: str = ""
     """OW_EXECUTION_ENV of the image that a precompiled zip is for; empty for a portable one."""
     smoke: bool = True
@@ -53,13 +51,11 @@ class BuildResult:
 
     Attributes:
         audit: of the zip.
-        plan: which of its files are deflated.
         model: its model's settings.
         smoke: per Python version the answer for the sample picture, where it was asked.
     """
 
     audit: audit.Audit
-    plan: list[plan.File]
     model: dict[str, Any]
     smoke: dict[str, dict[str, Any]]
 
@@ -79,7 +75,10 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
     with console.step("model") as details:
         chosen = resolve.resolve_model(config.model, config.model_options, console)
         chosen = resolve.strip_final_activation(chosen)
-        details += resolve.describe_model(chosen)
+        details.append(f"{chosen.settings.name}, {megabytes(chosen.path.stat().st_size)}")
+        card = chosen.settings.card
+        lines = [f"{title}: {card[title]}" for title in ("input", "output", "labels")]
+        details += [shorten(line, 76, placeholder=" ...") for line in lines]
     figures = None
     if config.requantize:
         chosen, figures = _int8(chosen, console)
@@ -91,14 +90,13 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
         origin = f"{provider}'s interpreter" if provider != "auto" else target.runtime.origin
         compatibility.check_operators(chosen.tflite, target.runtime.operators, origin)
     with files.atomic_write(config.output, "--output") as part:
-        with console.step("zip") as details:
+        with console.step("zip"):
             entries = contents.collect_entries(targets, chosen, config.execution_env)
-            planned = plan.plan(entries, config.optimize)
+            planned = plan.plan(entries)
             with console.progress(config.output.name) as advance:
                 _write(entries, planned, part, advance)
             needed = memory.choose_limit(part.stat().st_size, _estimate(targets, chosen))
             entries = _with_memory(entries, planned, needed, part)
-            details.append(f"{config.output.name}, {megabytes(part.stat().st_size)}")
         audited = _audited(part, config, console)
         answers = {}
         if config.smoke:
@@ -113,7 +111,7 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
                 audited = _audited(part, config, console)
     for python in config.pythons if config.keep else ():
         _keep(config.output, python, console)
-    return BuildResult(audited, planned, {**_about(chosen), "requantized": figures}, answers)
+    return BuildResult(audited, {**describe_model(chosen), "requantized": figures}, answers)
 
 
 def _write(
@@ -142,7 +140,6 @@ def _audited(part: Path, config: BuildConfig, console: Console) -> audit.Audit:
         audited = audit.audit_zip(part)
         audited.path = str(config.output)
     if not audited.ok:
-        report.show_audit(audited, console)
         hint = "several Pythons in one zip may be too many: build one zip for each"
         raise BuildError(
             "the zip failed its audit: " + "; ".join(audited.problems[:3]),
@@ -170,13 +167,10 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
         int8 = resolve.replace_file(chosen, path, converted.content, "converted to int8")
         scale = chosen.tflite.outputs[0].scale
         agreed = agreement.check_agreement(chosen.path, path, chosen.settings, scale, SAMPLE)
-        exact = converted.channels - converted.rescaled
-        details += [
-            f"{exact:,} of {converted.channels:,} channels exact, {converted.rescaled:,} rescaled, "
-            f"largest weight error {converted.error:.2f} steps",
-            f"agrees with the original on {agreed.pictures} pictures (largest probability "
-            f"difference {agreed.probability:.3f})",
-        ]
+        details.append(
+            f"{converted.rescaled:,} of {converted.channels:,} channels rescaled; probabilities "
+            f"differ by at most {agreed.probability:.3f}"
+        )
     figures = {
         "channels": converted.channels,
         "rescaled": converted.rescaled,
@@ -200,7 +194,8 @@ def _provider(config: BuildConfig, chosen: Model, console: Console) -> str:
     elif lacking := compatibility.find_missing_operators(chosen.tflite, known):
         console.warn(
             f"{name} needs operators that a compiled interpreter lacks: {', '.join(lacking)}. "
-            "Taking ready-made wheels, whose zip is five times the size and slower to start."
+            "Using ready-made wheels.",
+            reminder="built from ready-made wheels: five times the size, and slower to start",
         )
         return "wheels"
     return config.provider
@@ -212,10 +207,8 @@ def _python_runtime(
     interpreter = cpython.find_python(python)
     with console.step(f"packages for Python {python}") as details:
         packages = PROVIDERS[provider](python, options, console)
-        details += [f"{part.name} {part.version}" for part in packages.components]
-        details.append(packages.origin)
-        if interpreter:
-            details.append(f"to be byte-compiled with Python {interpreter.full_version}")
+        parts = ", ".join(f"{part.name} {part.version}" for part in packages.components)
+        details += [parts, packages.origin]
     if not interpreter:
         console.warn(
             f"no Python {python} runs here: its modules are not byte-compiled (correct, but a "
@@ -261,11 +254,8 @@ def invoke(
             found = interpreter.platform if interpreter else f"no Python {python}"
             console.warn(f"not invoked: that takes Python {python} on linux-x86_64, found {found}")
             continue
-        with console.step(f"invoke with Python {python}") as details:
+        with console.step(f"invoke with Python {python}"):
             answer = smoke.run_smoke_test(archive, interpreter.path, SAMPLE, expected)
-            best = answer["results"][0]
-            share = 100 * best["probability"]
-            details.append(f"{SAMPLE.name}: {best['className']} ({share:.0f} %)")
         answers[python] = answer
     return answers
 
@@ -279,7 +269,8 @@ def _keep(archive: Path, python: str, console: Console) -> None:
         files.move_into_place(fresh, kept)
 
 
-def _about(chosen: Model) -> dict[str, Any]:
+def describe_model(chosen: Model) -> dict[str, Any]:
+    """Return the model's settings and provenance, as the report has them."""
     settings = {
         k: v for k, v in chosen.settings.as_dict().items() if k not in ("labels", "wordnetIds")
     }

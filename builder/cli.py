@@ -1,7 +1,7 @@
-"""The command line of `build_zip.py`: read, checked, and run in the tool's environment.
+"""Run a subcommand of `build_zip.py` in the tool's environment, and exit with its status.
 
-Exit status: 0; 1 if something failed; 2 for a wrong call; 130 if it was stopped. With --json, each
-of them prints JSON.
+Exit status: 0 done, 1 failed, 2 wrong call, 130 stopped. With --json, each prints a report on
+standard output, errors too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from builder import options as command_line
 from builder.base import environments
@@ -22,9 +23,10 @@ from builder.base.variables import neutral_variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from builder import build
+    from builder.artifact.audit import Audit
     from builder.base.console import Console
-    from builder.deploy import command as deployment
+    from builder.build import BuildConfig
+    from builder.deploy.platform import DeploymentOptions, Platform
     from builder.model.resolve import ModelOptions
 
 # The environment that builds run in, made from builder/requirements.txt.
@@ -32,23 +34,25 @@ ENVIRONMENT = "tools"
 # Set once that environment was built a second time.
 _REBUILT = "CLASSIFY_TOOLS_REBUILT"
 
+Report = dict[str, Any]
+
 
 def main(arguments: list[str]) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     try:
         return _main(arguments)
     except UsageError as error:
-        usage = "usage: python build_zip.py [OPTION...], see --help"
-        return _failed(2, str(error), f"{error.hint}\n  {usage}".lstrip(), arguments)
+        usage = f"usage: {command_line.PROGRAM} [OPTION...], see --help"
+        return _fail(2, str(error), f"{error.hint}\n  {usage}".lstrip(), arguments)
     except BuildError as error:
-        return _failed(1, str(error), error.hint, arguments)
+        return _fail(1, str(error), error.hint, arguments)
     except OSError as error:
-        return _failed(1, str(error), "", arguments)
+        return _fail(1, str(error), "", arguments)
     except KeyboardInterrupt:
-        return _failed(130, "stopped; no zip was written", "", arguments)
+        return _fail(130, "stopped; no zip was written", "", arguments)
 
 
-def _failed(status: int, error: str, hint: str, arguments: list[str]) -> int:
+def _fail(status: int, error: str, hint: str, arguments: list[str]) -> int:
     print(error if status == 130 else f"error: {error}", file=sys.stderr)
     if hint:
         print(f"  {hint}", file=sys.stderr)
@@ -58,15 +62,14 @@ def _failed(status: int, error: str, hint: str, arguments: list[str]) -> int:
 
 
 def _print_json(value: object) -> None:
-    # What cannot be UTF-8 (a name of odd bytes) is escaped, as all else may be.
+    # Bytes of a file's name that are not UTF-8 are escaped.
     text = json.dumps(value, indent=2, ensure_ascii=False)
     sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
     sys.stdout.flush()
 
 
 def _main(arguments: list[str]) -> int:
-    options = command_line.parser().parse_args(arguments)
-    command_line.check(options)
+    options = command_line.parse(arguments)
     if environments.is_inside(ENVIRONMENT):
         try:
             return _run(options)
@@ -101,119 +104,148 @@ def _rebuild_environment(error: ImportError, arguments: list[str]) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from builder import build, report
-    from builder.artifact.smoke import SAMPLE
+    """Run the subcommand; return the exit status."""
     from builder.base.console import Console
-    from builder.deploy import command as deployment
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    console = Console(options.quiet)
-    asked = _deployment(options)
-    if asked and options.undeploy is not None:
-        deployment.undeploy(asked, console)
-        if options.json:
-            _print_json({"ok": True, "undeployed": asked.name})
-        return 0
-    if options.export_runtime is not None:
-        return _export(options, console)
-    target = deployment.Target(asked, console) if asked else None
-    if options.check:
-        return _check(options, target, console)
-    config = _config(options, target, console)
-    outcome = build.build(config, console)
-    report.show_plan(outcome.plan, console)
-    report.show_audit(outcome.audit, console)
-    if outcome.smoke:
-        report.show_answer(outcome.smoke, SAMPLE, console)
-    report.show_commands(config.output, outcome.audit, console)
-    deployed = None
-    if target:
-        kind = target.kind(config.pythons, options.kind)
-        memory = outcome.audit.memory
-        answer = outcome.smoke.get(kind.python)
-        deployed = target.deploy(config.output, kind, memory, SAMPLE, answer)
-        deployment.show(deployed, console)
+    run = {
+        "": _build,
+        "inspect": _inspect,
+        "check": _check,
+        "deploy": _deploy,
+        "undeploy": _undeploy,
+        "runtime export": _export_runtime,
+        "runtime import": _import_runtime,
+    }[options.command]
+    report = {"ok": True, **run(options, Console(options.quiet))}
     if options.json:
-        shown = deployment.as_json(deployed)
-        values = report.as_values(outcome.audit, console, outcome.smoke, outcome.model, shown)
-        _print_json({**values, "plan": [asdict(file) for file in outcome.plan]})
-    return 0
+        _print_json(report)
+    return 0 if report["ok"] else 1
 
 
-def _check(options: argparse.Namespace, target: deployment.Target | None, console: Console) -> int:
-    """Check a zip that is there, and perhaps deploy it; returns the exit status."""
+def _build(options: argparse.Namespace, console: Console) -> Report:
+    from builder import build, report
+
+    config = _build_config(options, None, console)
+    result = build.build(config, console)
+    report.show_build(result.audit, result.smoke, console)
+    return report.as_values(result.audit, console, result.smoke, result.model)
+
+
+def _inspect(options: argparse.Namespace, console: Console) -> Report:
+    from builder import build, report
+    from builder.model import resolve
+
+    model = resolve.resolve_model(options.model, _model_options(options), console)
+    report.show_model(model, console)
+    return {"model": build.describe_model(model), "operators": model.tflite.versions}
+
+
+def _check(options: argparse.Namespace, console: Console) -> Report:
     from builder import build, report
     from builder.artifact import audit
-    from builder.artifact.smoke import SAMPLE
-    from builder.deploy import command as deployment
 
-    checked = audit.audit_zip(options.check)
-    report.show_audit(checked, console)
-    report.show_card(checked, console)
-    answers = {}
-    failed = BuildError("")
+    audited = audit.audit_zip(options.zip)
+    report.show_audit(audited, console)
+    answers: dict[str, dict[str, Any]] = {}
+    failure: Report = {}
     try:
-        if checked.ok and not options.no_smoke:
-            answers = build.invoke(options.check, checked.pythons, "", console)
+        if audited.ok and not options.no_smoke:
+            answers = build.invoke(options.zip, audited.pythons, "", console)
     except BuildError as error:
-        failed = error
+        failure = {"ok": False, "status": 1, "error": str(error), "hint": error.hint}
         print(f"error: {error}", file=sys.stderr)
     if answers:
-        report.show_answer(answers, SAMPLE, console)
-    deployed = None
-    if target and checked.ok and not str(failed):
-        kind = target.kind(checked.pythons, options.kind)
-        memory = checked.memory or report.DEFAULT_MEMORY
-        answer = answers.get(kind.python)
-        deployed = target.deploy(options.check, kind, memory, SAMPLE, answer)
-        deployment.show(deployed, console)
-    if options.json:
-        values = report.as_values(checked, console, answers, {}, deployment.as_json(deployed))
-        if str(failed):
-            values |= {"ok": False, "status": 1, "error": str(failed), "hint": failed.hint}
-        _print_json(values)
-    for problem in checked.problems if options.quiet else ():
+        report.show_answers(answers, console)
+    report.show_commands(audited, console)
+    for problem in audited.problems if options.quiet else ():
         print(f"error: {problem}", file=sys.stderr)
-    return 0 if checked.ok and not str(failed) else 1
+    return {**report.as_values(audited, console, answers, {}), **failure}
 
 
-def _export(options: argparse.Namespace, console: Console) -> int:
-    """Write compiled packages to a file; returns the exit status."""
+def _deploy(options: argparse.Namespace, console: Console) -> Report:
+    from builder import build, report
+    from builder.artifact.smoke import SAMPLE
+    from builder.deploy.platform import Platform, show_deployment
+
+    platform = Platform(_deployment_options(options), console)
+    model: dict[str, Any] = {}
+    if options.zip is None:
+        result = build.build(_build_config(options, platform, console), console)
+        report.show_build(result.audit, result.smoke, console)
+        audited, answers, model = result.audit, result.smoke, result.model
+    else:
+        audited = _audit_or_raise(options.zip)
+        answers = {}
+        if not options.no_smoke:
+            answers = build.invoke(options.zip, audited.pythons, "", console)
+    kind = platform.choose_kind(audited.pythons, options.kind)
+    memory = audited.memory or report.DEFAULT_MEMORY
+    answer = answers.get(kind.python)
+    deployment = platform.deploy(Path(audited.path), kind, memory, SAMPLE, answer)
+    show_deployment(deployment, console)
+    return report.as_values(audited, console, answers, model, asdict(deployment))
+
+
+def _audit_or_raise(archive: Path) -> Audit:
+    from builder.artifact import audit
+
+    audited = audit.audit_zip(archive)
+    if not audited.ok:
+        raise BuildError(
+            f"{archive} failed its audit: " + "; ".join(audited.problems[:3]),
+            f"{command_line.PROGRAM} check {archive} lists all of them",
+        )
+    return audited
+
+
+def _undeploy(options: argparse.Namespace, console: Console) -> Report:
+    from builder.deploy.platform import undeploy
+
+    undeploy(_deployment_options(options), console)
+    return {"undeployed": options.name}
+
+
+def _export_runtime(options: argparse.Namespace, console: Console) -> Report:
     from builder import build
     from builder.packages import RuntimeOptions, prebuilt
 
-    path = command_line.exported(options)
-    pythons = command_line.pythons(options, build.default_python())
-    if len(pythons) > 1:
-        raise UsageError(f"--export-runtime: expected one --python, found {options.python}")
-    with console.step(f"compiled packages for Python {pythons[0]}") as details:
-        ops = RuntimeOptions(options.ops or "classifier")
-        sha256 = prebuilt.export(pythons[0], ops, path, console)
-        details.append(f"{path}, sha256 {sha256}")
-    if options.json:
-        _print_json({"ok": True, "runtime": str(path), "sha256": sha256, "python": pythons[0]})
-    return 0
+    python = options.python or build.default_python()
+    with console.step(f"compiled packages for Python {python}") as details:
+        packages = RuntimeOptions(options.ops or "classifier")
+        sha256 = prebuilt.export(python, packages, Path(options.file), console)
+        details.append(f"{options.file}, sha256 {sha256}")
+    return {"runtime": options.file, "sha256": sha256, "python": python}
 
 
-def _config(
-    options: argparse.Namespace, target: deployment.Target | None, console: Console
-) -> build.BuildConfig:
-    """What is asked of the build."""
+def _import_runtime(options: argparse.Namespace, console: Console) -> Report:
+    from builder.packages import prebuilt
+
+    with console.step("compiled packages") as details:
+        runtime = prebuilt.import_packages(options.file, console)
+        details.append(f"for Python {runtime.python}: builds with --runtime auto use them")
+    return {"runtime": str(runtime.folder), "python": runtime.python, "origin": runtime.origin}
+
+
+def _build_config(
+    options: argparse.Namespace, platform: Platform | None, console: Console
+) -> BuildConfig:
+    """Return what the options ask of the build; raise if the platform has no kind for it."""
     from builder import build
-    from builder.artifact import platform
+    from builder.artifact.platform import pythons as supported
     from builder.packages import RuntimeOptions
 
     default = build.default_python()
     pythons = command_line.pythons(options, default)
     if options.python is None and options.kind is None:
-        if target:
-            others = [python for python in reversed(platform.pythons()) if python != default]
-            pythons = (target.kind([default, *others]).python,)
+        if platform:
+            others = [python for python in reversed(supported()) if python != default]
+            pythons = (platform.choose_kind([default, *others]).python,)
         running = "{}.{}".format(*sys.version_info)
         if running not in pythons:
             console.note(f"this Python is {running}: building for {pythons[0]} (--python)")
-    if target:
-        target.kind(pythons, options.kind)  # or an error, before anything is built
+    if platform:
+        platform.choose_kind(pythons, options.kind)
     return build.BuildConfig(
         pythons=pythons,
         output=command_line.output(options),
@@ -226,9 +258,7 @@ def _config(
             options.sources,
             options.engine or "",
             tuple(options.engine_arg),
-            options.runtime_from or "",
         ),
-        optimize=options.optimize or "balanced",
         execution_env=command_line.execution_env(options),
         smoke=not options.no_smoke,
         keep=not options.no_keep,
@@ -236,7 +266,6 @@ def _config(
 
 
 def _model_options(options: argparse.Namespace) -> ModelOptions:
-    """What the options say of the model."""
     from builder.model.preprocessing import Normalization
     from builder.model.resolve import ModelOptions
 
@@ -244,24 +273,20 @@ def _model_options(options: argparse.Namespace) -> ModelOptions:
         labels=options.labels,
         normalization=Normalization(options.mean, options.std) if options.mean else None,
         layout=options.layout or "",
-        scores=options.output_kind or "",
+        scores=options.scores or "",
         background={"yes": True, "no": False}.get(options.background),
         locale=options.locale or "",
     )
 
 
-def _deployment(options: argparse.Namespace) -> deployment.Asked | None:
-    """What the options say of a deployment; None if none is asked for."""
-    from builder.deploy import command as deployment
+def _deployment_options(options: argparse.Namespace) -> DeploymentOptions:
+    from builder.deploy.platform import DeploymentOptions
 
-    if options.deploy is None and options.undeploy is None:
-        return None
-    return deployment.Asked(
-        options.deploy if options.undeploy is None else options.undeploy,
-        options.platform or "openwhisk",
+    return DeploymentOptions(
+        options.name or "classify",
         options.apihost or "",
         options.auth or "",
         options.insecure,
-        options.web,
-        options.web_secure,
+        getattr(options, "web", None),  # undeploy has neither of these
+        getattr(options, "web_secure", None),
     )

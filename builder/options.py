@@ -1,289 +1,474 @@
-"""The options of `build_zip.py`, and whether they go together. Standard library only.
+"""The options and subcommands of `build_zip.py`: parsed, then checked. Standard library only.
 
-All of it is looked at before anything is installed, fetched or compiled.
+All checks run before anything is installed, downloaded or compiled.
 """
 
 from __future__ import annotations
 
 import argparse
+import difflib
 import math
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
+from action import __version__
 from builder.base import files
 from builder.base.errors import UsageError
 from builder.base.paths import WORK
 
+PROGRAM = "python3 build_zip.py"
 ZIP = WORK / "dist" / "classify.zip"
+# The same words as `postprocessing.KINDS`, which only the tool's environment can import.
+SCORES = ("probabilities", "logits", "scores")
+_EPILOG = f"""\
+examples:
+  {PROGRAM} --python 3.11
+  {PROGRAM} --model plants.tflite --labels plants.txt -o plants.zip
+  {PROGRAM} deploy dist/classify.zip --name plants
 
-_BUILDING = (
-    *("python", "model", "labels", "locale", "background", "mean", "std", "layout"),
-    *("output_kind", "no_requantize", "runtime", "ops"),
-    *("runtime_from", "export_runtime"),
-    *("precompiled", "kind", "execution_env", "optimize", "engine", "engine_arg", "sources"),
-    *("output", "no_keep"),
-)
-"""What says how a zip is built."""
-_DEPLOYING = ("platform", "apihost", "auth", "insecure", "web", "web_secure")
-"""What says where and how one is deployed."""
-OUTPUT_KINDS = ("probabilities", "logits", "scores")
-"""Words after --output that are no path: `model_output.KINDS`, which only the tool's environment
-can import."""
+exit status:
+  0  done          1  failed
+  2  wrong call  130  stopped by Ctrl-C or SIGTERM
+"""
+# Spellings of earlier versions, and what replaces them.
+_RENAMED = {
+    "--check": "the subcommand: check ZIP",
+    "--deploy": "the subcommand: deploy [ZIP] [--name NAME]",
+    "--undeploy": "the subcommand: undeploy NAME",
+    "--export-runtime": "the subcommand: runtime export FILE",
+    "--runtime-from": "the subcommand: runtime import FILE, before the build",
+    "--optimize": "gone: each file is stored or deflated, whichever starts faster",
+    "--platform": "gone: deploy/digitalocean/ has the files for doctl",
+}
+# Options that only a compilation uses, and those of them that only a container uses.
 _COMPILING = ("ops", "engine", "engine_arg", "sources")
-"""What ready-made wheels have no use for."""
-_EXPORTING = ("python", "ops", "export_runtime", "work", "json", "quiet")
-"""What an export of compiled packages has a use for."""
+_CONTAINER = ("engine", "engine_arg")
+# Options that `deploy ZIP` takes; all others describe a build.
+_DEPLOYING = ("zip", "name", "kind", "apihost", "auth", "insecure", "web", "web_secure")
+
+
+_Group = argparse._ArgumentGroup
 
 
 class _Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviated options and raises UsageError."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line. Options that are not given are None, False or empty."""
-    usage = _Parser(
-        prog="build_zip.py",
-        description="Build, check and invoke a zip that classifies pictures on OpenWhisk's stock "
-        "Python runtime.",
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Return the checked options; those that are not given are None, False or empty.
+
+    Raises:
+        UsageError: they are wrong, alone or together, or name a path that cannot be used.
+        BuildError: the output cannot be written.
+    """
+    main, subcommands = _parsers()
+    name = _subcommand(arguments, subcommands)
+    known = {"": main, **subcommands}
+    for word in arguments:
+        option = word.partition("=")[0]
+        if word == "--":
+            break
+        if option.startswith("--") and option not in known[name]._option_string_actions:
+            raise _unknown_option(option, name, known)
+    options = main.parse_args(arguments)
+    if options.command != name:
+        raise UsageError(f"expected the subcommand first: {PROGRAM} {options.command} ...")
+    _check(options)
+    return options
+
+
+def _subcommand(arguments: list[str], subcommands: Iterable[str]) -> str:
+    """Return the subcommand that a command line begins with; empty if it is a build."""
+    if not arguments or arguments[0].startswith("-"):
+        return ""
+    first = arguments[0]
+    pair = " ".join(arguments[:2])
+    if pair in subcommands:
+        return pair
+    names = [name for name in subcommands if " " not in name]
+    if first not in names:
+        raise UsageError(
+            f"expected an option or one of {', '.join(names)}, found {first!r}",
+            did_you_mean(first, names),
+        )
+    if first == "runtime" and arguments[1:] and not arguments[1].startswith("-"):
+        pairs = [name for name in subcommands if " " in name]
+        raise UsageError(
+            f"expected {' or '.join(pairs)}, found {pair!r}", did_you_mean(pair, pairs)
+        )
+    return first
+
+
+def _unknown_option(option: str, name: str, known: dict[str, _Parser]) -> UsageError:
+    if option in _RENAMED:
+        return UsageError(f"{option} is now {_RENAMED[option]}")
+    others = [other for other, parser in known.items() if option in parser._option_string_actions]
+    if others:
+        users = ", ".join(other or "a build" for other in others)
+        return UsageError(f"{option} does not go with {name or 'a build'}", f"it is for {users}")
+    options = [each for each in known[name]._option_string_actions if each.startswith("--")]
+    return UsageError(f"unknown option {option}", did_you_mean(option, options))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return the hint that names the known word closest to this one; empty if none is close."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"Did you mean {close[0]}?" if close else ""
+
+
+def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
+    """Return the parser of the whole command line, and that of each subcommand by its name."""
+    main = _Parser(
+        prog=PROGRAM,
+        usage=f"{PROGRAM} [OPTION...]\n       {PROGRAM} SUBCOMMAND ...",
+        description="Build, check and invoke a zip that classifies pictures\n"
+        "on OpenWhisk's stock Python runtime.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    add = usage.add_argument
-    add(
-        "--python",
-        metavar="X.Y[,X.Y...]",
-        help="Python of the kind to deploy on, as 3.11, or several in one zip (default: this "
-        "one's if OpenWhisk has an image of it, else 3.11)",
+    main.set_defaults(command="")
+    main.add_argument("--version", action="version", version=__version__)
+    group = main.add_subparsers(title="subcommands", prog=PROGRAM, metavar="SUBCOMMAND")
+    title = "Exchange compiled packages as a file."
+    runtime = group.add_parser("runtime", help=title, description=title)
+    runtime_group = runtime.add_subparsers(
+        title="subcommands", prog=f"{PROGRAM} runtime", metavar="SUBCOMMAND", required=True
     )
-    add("--model", metavar="NAME|PATH", help="a model of model/catalogue.toml, or a .tflite file")
+    _add_build_options(main)
+    parsers: dict[str, _Parser] = {}
+    for name, (operands, title, add_options) in _SUBCOMMANDS.items():
+        parsers[name] = (runtime_group if " " in name else group).add_parser(
+            name.rpartition(" ")[2],
+            help=title,
+            description=title,
+            usage=f"{PROGRAM} {name} {operands} [OPTION...]",
+        )
+        parsers[name].set_defaults(command=name)
+        add_options(parsers[name])
+    return main, {**parsers, "runtime": runtime}
+
+
+def _add_build_options(parser: _Parser) -> None:
+    group = parser.add_argument_group("the model")
+    group.add_argument(
+        "--model", metavar="NAME|PATH", help="a model of model/catalogue.toml, or a .tflite file"
+    )
+    _add_model_options(group)
+    _add_kind_options(parser)
+    _add_package_options(parser)
+    add = parser.add_argument_group("the zip").add_argument
+    add("-o", "--output", metavar="PATH", help="where to write it (default: dist/classify.zip)")
+    add("--force", action="store_true", help="replace a file that is no zip of this program")
+    add("--no-requantize", action="store_true", help="do not convert a uint8 model to int8")
+    add("--no-smoke", action="store_true", help="do not invoke the zip")
+    add("--no-keep", action="store_true", help="leave python3 -m action with its earlier build")
+    _add_general_options(parser)
+
+
+def _add_inspect_options(parser: _Parser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a name in the catalogue, or a .tflite file")
+    _add_model_options(parser.add_argument_group("the model"))
+    _add_general_options(parser)
+
+
+def _add_check_options(parser: _Parser) -> None:
+    parser.add_argument("zip", metavar="ZIP", type=Path, help="a zip that was built before")
+    _add_general_options(parser)
+    parser.add_argument("--no-smoke", action="store_true", help="do not invoke the zip")
+
+
+def _add_deploy_options(parser: _Parser) -> None:
+    parser.add_argument("zip", metavar="ZIP", nargs="?", type=Path, help="a zip built before")
+    group = parser.add_argument_group("the deployment")
+    group.add_argument(
+        "--name",
+        help="the action, as [/NAMESPACE/][PACKAGE/]ACTION; one that exists is updated (default: "
+        "classify)",
+    )
+    _add_host_options(group)
+    group.add_argument(
+        "--web",
+        choices=("true", "raw", "no"),
+        help="whether anybody may invoke it over the web, and with which form of parameters "
+        "(default: unchanged; true for a new action)",
+    )
+    group.add_argument(
+        "--web-secure", metavar="SECRET", help="clients must send it as X-Require-Whisk-Auth"
+    )
+    _add_build_options(parser)
+
+
+def _add_undeploy_options(parser: _Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="as [/NAMESPACE/][PACKAGE/]ACTION")
+    _add_host_options(parser.add_argument_group("the deployment"))
+    _add_general_options(parser)
+
+
+def _add_export_options(parser: _Parser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the file to write")
+    parser.add_argument("--python", metavar="X.Y", help="the Python version")
+    _add_ops_option(parser)
+    _add_general_options(parser)
+
+
+def _add_import_options(parser: _Parser) -> None:
+    parser.add_argument(
+        "file", metavar="FILE", help="what 'runtime export' wrote, or its URL#sha256=HEX"
+    )
+    _add_general_options(parser)
+
+
+_SUBCOMMANDS: dict[str, tuple[str, str, Callable[[_Parser], None]]] = {
+    "inspect": ("MODEL", "Print what a build decides about a model.", _add_inspect_options),
+    "check": ("ZIP", "Check a zip, list its contents, invoke it.", _add_check_options),
+    "deploy": (
+        "[ZIP]",
+        "Deploy a zip to OpenWhisk and invoke it there; without ZIP, build one first.",
+        _add_deploy_options,
+    ),
+    "undeploy": ("NAME", "Delete an action of OpenWhisk.", _add_undeploy_options),
+    "runtime export": ("FILE", "Write compiled packages to a file.", _add_export_options),
+    "runtime import": (
+        "FILE",
+        "Keep the compiled packages of a file where builds find them.",
+        _add_import_options,
+    ),
+}
+
+
+def _add_model_options(group: _Group) -> None:
+    add = group.add_argument
     add(
         "--labels",
         metavar="PATH",
         type=Path,
         help="class names: text with one per line, numbered or not, JSON or CSV",
     )
-    add("--locale", metavar="XX", help="of the labels inside the model, if it has several")
-    add(
-        "--background",
-        choices=("yes", "no"),
-        help="whether class 0 stands for none of the others (default: what its name says)",
-    )
+    add("--locale", metavar="XX", help="which labels inside the model, if it has several")
+    add("--background", choices=("yes", "no"), help="whether class 0 means 'none of the others'")
     add(
         "--mean",
         metavar="N[,N,N]",
-        type=_numbers_of,
-        help="of the model's input, one number or one per channel: a pixel of 0..255 enters as "
-        "(pixel - mean) / std (default: what the model's file says)",
+        type=_channel_numbers,
+        help="with --std: a pixel of 0..255 enters the model as (pixel - mean) / std; one number "
+        "or one per channel (default: what the model's file says)",
     )
-    add("--std", metavar="N[,N,N]", type=_numbers_of, help="see --mean")
+    add("--std", metavar="N[,N,N]", type=_channel_numbers, help="see --mean")
+    add("--layout", choices=("nhwc", "nchw"), help="channels last or first (default: by shape)")
+    add("--scores", choices=SCORES, help="what the model's output is (default: what it shows)")
+
+
+def _add_kind_options(parser: _Parser) -> None:
+    add = parser.add_argument_group("where it will run").add_argument
     add(
-        "--layout",
-        choices=("nhwc", "nchw"),
-        help="of the model's input: channels last or first (default: what its shape says)",
+        "--python",
+        metavar="X.Y[,X.Y...]",
+        help="Python version of the kind, as 3.11, or several in one zip (default: this Python's "
+        "if OpenWhisk has an image of it, else 3.11)",
     )
-    add(
-        "--no-requantize",
-        action="store_true",
-        help="ship a uint8 model as it is, not converted to int8",
-    )
-    add(
-        "--runtime",
-        choices=("auto", "container", "local", "prebuilt", "wheels"),
-        help="where the native parts come from: compiled in a container, on this machine or for a "
-        "release, or ready-made wheels (default: auto, the best that is to be had)",
-    )
-    add(
-        "--runtime-from",
-        metavar="FILE|URL",
-        help="with --runtime prebuilt: the file that --export-runtime made, or its address with "
-        "#sha256=HEX behind it, in place of the release's",
-    )
-    add(
-        "--export-runtime",
-        metavar="FILE",
-        help="only write the compiled packages of a Python version to a file, for --runtime-from; "
-        "they have to be compiled before",
-    )
-    add(
-        "--ops",
-        choices=("classifier", "all"),
-        help="operators of a compiled interpreter: those of image classifiers (the default), or "
-        "all of TFLite's",
-    )
+    add("--kind", metavar="python:X.Y", help="with --precompiled or deploy: the kind to deploy on")
     add(
         "--precompiled",
         action="store_true",
-        help="a zip that skips the runtime's own compile step at each cold start; for exactly one "
-        "kind (--kind) or deployment (--execution-env)",
-    )
-    add(
-        "--kind",
-        metavar="python:X.Y",
-        help="with --precompiled or --deploy: the kind to deploy on",
+        help="skip the runtime's own compile step at each cold start; for exactly one kind (--kind)"
+        " or deployment (--execution-env)",
     )
     add(
         "--execution-env",
         metavar="STRING",
-        help="with --precompiled: what OW_EXECUTION_ENV is in the deployment's image, if it is not "
-        "Apache's",
+        help="with --precompiled: OW_EXECUTION_ENV of an image that is not Apache's",
     )
+
+
+def _add_package_options(parser: _Parser) -> None:
+    group = parser.add_argument_group("native packages")
+    add = group.add_argument
     add(
-        "--optimize",
-        choices=("size", "balanced", "cold"),
-        help="which files are deflated: all that shrink, those that start faster for it, or a "
-        "balance of both, since each MB of zip takes some 3.5 of the action's memory (default: "
-        "balanced)",
+        "--runtime",
+        choices=("auto", "container", "local", "prebuilt", "wheels"),
+        help="compile in a container or on this machine (local), download what a release compiled "
+        "(prebuilt), or take ready-made wheels (default: auto, the best available)",
     )
-    add("--engine", metavar="NAME", help="docker, podman or buildah (default: found)")
+    _add_ops_option(group)
+    add("--engine", metavar="NAME", help="docker, podman or buildah (default: the first found)")
     add(
         "--engine-arg",
         metavar="ARG",
         action="append",
         default=[],
-        help="passed to the engine's build command; may be repeated (--engine-arg=--no-cache)",
+        help="an argument for the engine's build command; repeatable (--engine-arg=--no-cache)",
     )
-    add(
-        "--sources",
-        metavar="DIR",
-        type=Path,
-        help="folder that is searched for source archives, by sha256, before any is fetched",
+    add("--sources", metavar="DIR", type=Path, help="where to look for source archives first")
+
+
+def _add_ops_option(group: _Group | _Parser) -> None:
+    group.add_argument(
+        "--ops",
+        choices=("classifier", "all"),
+        help="operators of a compiled interpreter: those of image classifiers, or all of TFLite's",
     )
-    add(
-        "--output",
-        metavar="PATH|KIND",
-        action=_Output,
-        help="the zip (default: dist/classify.zip); or, as one of the words probabilities, logits "
-        "and scores, what the model's output is (default: what the model says and does). May be "
-        "given twice; a zip of such a name is ./logits",
-    )
-    add(
-        "--work",
-        metavar="DIR",
-        type=Path,
-        help="where all is kept that is fetched and made, in place of this checkout's folders and "
-        "of the user's cache, if those cannot be written",
-    )
-    add(
-        "--check",
-        metavar="ZIP",
-        type=Path,
-        help="only check a zip that is there, invoke it, and report",
-    )
-    add(
-        "--deploy",
-        metavar="NAME",
-        nargs="?",
-        const="classify",
-        help="deploy the zip to OpenWhisk, for one of its kinds, invoke it there and print its "
-        "address; what is there under NAME is updated (default: classify)",
-    )
-    add(
-        "--undeploy",
-        metavar="NAME",
-        nargs="?",
-        const="classify",
-        help="only delete the action NAME",
-    )
-    add(
-        "--platform",
-        choices=("openwhisk", "digitalocean"),
-        help="where --deploy deploys to; DigitalOcean's Functions by doctl (default: openwhisk)",
-    )
+
+
+def _add_host_options(group: _Group) -> None:
+    add = group.add_argument
     add("--apihost", metavar="HOST", help="OpenWhisk's API host (default: that of ~/.wskprops)")
-    add("--auth", metavar="KEY", help="key for it (default: that of ~/.wskprops)")
+    add("--auth", metavar="KEY", help="the key for it (default: that of ~/.wskprops)")
     add("--insecure", action="store_true", help="do not verify the API host's certificate")
-    add(
-        "--web",
-        choices=("true", "raw", "no"),
-        help="with --deploy: whether anybody may invoke it over the web, and with which form of "
-        "parameters (default: as it is; true for a new action)",
-    )
-    add(
-        "--web-secure",
-        metavar="SECRET",
-        help="with --deploy: clients have to send it as X-Require-Whisk-Auth",
-    )
-    add("--no-smoke", action="store_true", help="do not invoke the zip")
-    add("--no-keep", action="store_true", help="leave python -m action with its earlier build")
-    add("--json", action="store_true", help="print the report as JSON on standard output")
+
+
+def _add_general_options(parser: _Parser) -> None:
+    add = parser.add_argument_group("general").add_argument
+    add("--work", metavar="DIR", type=Path, help="a folder for all downloads and caches")
+    add("--json", action="store_true", help="print a report as JSON on stdout")
     add("--quiet", action="store_true", help="print warnings and errors only")
-    usage.set_defaults(output_kind=None)
-    return usage
 
 
-class _Output(argparse.Action):
-    """`--output`: a path, or one of the words that say what the model's output is."""
-
-    def __call__(self, usage: Any, namespace: Any, value: Any, option: str | None = None) -> None:
-        name = "output_kind" if value in OUTPUT_KINDS else "output"
-        earlier = namespace.output_kind if name == "output_kind" else None
-        if earlier not in (None, value):
-            raise UsageError(f"--output: expected one kind, found {earlier} and {value}")
-        setattr(namespace, name, value)
-
-
-def _numbers_of(text: str) -> tuple[float, ...]:
-    """The numbers of --mean and --std."""
+def _channel_numbers(text: str) -> tuple[float, ...]:
+    """Return the numbers of --mean or --std."""
     with suppress(ValueError):
         numbers = tuple(float(part) for part in text.split(","))
-        if len(numbers) in (1, 3):
+        if len(numbers) in (1, 3) and all(map(math.isfinite, numbers)):
             return numbers
     raise argparse.ArgumentTypeError(f"expected one number or three, found {text!r}")
 
 
-def check(options: argparse.Namespace) -> None:
-    """Check the options, alone and together, and the paths that they name.
+def _check(options: argparse.Namespace) -> None:
+    """Raise if the options of a subcommand are wrong, alone or together."""
+    if options.work is not None and files.describe_path(options.work) not in (
+        *("", "folder", "link to a folder"),
+    ):
+        raise UsageError(f"--work: expected a folder, found {_what_is_at(options.work)}")
+    if options.command in ("check", "deploy") and options.zip is not None:
+        if files.describe_path(options.zip) != "file":
+            raise UsageError(f"{options.command}: expected a zip, found {_what_is_at(options.zip)}")
+        if options.command == "deploy":
+            allowed = (*_DEPLOYING, "no_smoke", "work", "json", "quiet", "command")
+            _refuse(options, set(vars(options)) - {*allowed}, "deploy ZIP, which builds nothing")
+    elif options.command in ("", "deploy"):
+        _check_build(options)
+    elif options.command == "inspect":
+        _check_model(options)
+    elif options.command == "runtime export":
+        _check_writable("runtime export", Path(options.file), options.file, "another FILE")
+        if options.python is not None and _can_read_toml():
+            _check_python(options.python)
 
-    Raises:
-        UsageError: they cannot be followed.
-        BuildError: the output cannot be written.
-    """
-    _together(options)
-    _numbers(options)
-    _paths(options)
-    if _readable():
-        if options.model is not None:
-            _model(options.model)
+
+def _check_build(options: argparse.Namespace) -> None:
+    _check_packages(options)
+    if not options.precompiled and (
+        options.execution_env is not None or (options.kind is not None and not options.command)
+    ):
+        raise UsageError(
+            "--kind and --execution-env go with --precompiled",
+            "a portable zip is for a Python (--python); its kind is named when it is deployed",
+        )
+    env = options.execution_env
+    if env is not None and (not env or env != env.strip() or "\n" in env):
+        raise UsageError(
+            f"--execution-env: expected the image's OW_EXECUTION_ENV, no white space around it, "
+            f"found {env!r}"
+        )
+    _check_model(options)
+    if _can_read_toml():
         execution_env(options)
         pythons(options, "3.11")
-    if options.export_runtime is not None:
-        exported(options)
-    elif options.check is None and options.undeploy is None:
-        output(options)
+    output(options)
+
+
+def _check_packages(options: argparse.Namespace) -> None:
+    """Raise if --runtime does not go with the options of a compilation."""
+    if options.runtime == "wheels":
+        _refuse(options, _COMPILING, "--runtime wheels, which compiles nothing")
+    if options.runtime == "prebuilt":
+        _refuse(options, _COMPILING[1:], "--runtime prebuilt, which compiles nothing")
+    if options.runtime == "local":
+        _refuse(options, _CONTAINER, "--runtime local, which needs no container")
+    if options.engine is not None and shutil.which(options.engine) is None:
+        raise UsageError(
+            "--engine: expected docker, podman, buildah or the path of one, found "
+            f"{options.engine!r}, which is no program here",
+        )
+    if options.sources is not None and not options.sources.is_dir():
+        raise UsageError(f"--sources: expected a folder, found {_what_is_at(options.sources)}")
+
+
+def _check_model(options: argparse.Namespace) -> None:
+    """Raise if the model, its labels or its numbers cannot be used."""
+    if (options.mean is None) != (options.std is None):
+        raise UsageError("--mean and --std go together")
+    for number in options.std or ():
+        if number <= 0:
+            raise UsageError(f"--std: expected a number above 0, found {number}")
+    if options.labels is not None and files.describe_path(options.labels) != "file":
+        raise UsageError(
+            "--labels: expected a file with a class name per line, JSON or CSV, found "
+            + _what_is_at(options.labels)
+        )
+    if options.model is not None and _can_read_toml():
+        _check_model_name(options.model)
+
+
+def _check_model_name(wanted: str) -> None:
+    from builder.model import known_models
+
+    known = list(known_models())
+    if wanted not in known and files.describe_path(Path(wanted)) != "file":
+        found = repr(wanted) if not files.describe_path(Path(wanted)) else _what_is_at(Path(wanted))
+        raise UsageError(
+            f"--model: expected one of {', '.join(known)} or a .tflite file, found {found}",
+            did_you_mean(wanted, known) or "a path is relative to the current folder",
+        )
 
 
 def output(options: argparse.Namespace) -> Path:
-    """Where the zip goes; checked.
+    """Return the path that the zip is written to.
 
     Raises:
-        UsageError: no zip can be there.
+        UsageError: it is no path for a zip, or --force is needed to replace a file there.
         BuildError: its folder cannot be written.
     """
     given = options.output
+    if given in SCORES:
+        raise UsageError(f"--output {given} is now --scores {given}", f"a zip's path: ./{given}")
     path = ZIP if given is None else Path(given)
     if given is None and options.work is not None:
         path = options.work / "dist" / ZIP.name
-    _writable("--output", path, given, "--work DIR" if given is None else "--output")
-    inputs = (("--model", options.model), ("--labels", options.labels))
-    for name, value in inputs:
+    _check_writable("--output", path, given, "--work DIR" if given is None else "--output")
+    for name, value in (("--model", options.model), ("--labels", options.labels)):
         if path.exists() and value and Path(value).exists() and path.samefile(value):
             raise UsageError(f"--output: expected another file than {name}, found {path} for both")
+    if path.exists() and not options.force and not _is_our_zip(path):
+        raise UsageError(
+            f"--output: {path} exists and is no zip of this program",
+            "choose another path, or replace the file with --force",
+        )
     return path
 
 
-def exported(options: argparse.Namespace) -> Path:
-    """Where compiled packages are written to; checked, and raises, as `output`."""
-    path = Path(options.export_runtime)
-    _writable("--export-runtime", path, options.export_runtime, "--export-runtime")
-    return path
+def _is_our_zip(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"packed.zip", "action/packages.py"} <= set(archive.namelist())
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
+        return False
 
 
-def _writable(option: str, path: Path, given: str | None, instead: str) -> None:
+def _check_writable(option: str, path: Path, given: str | None, instead: str) -> None:
+    """Raise unless `path` is that of a file, or free, in a folder that can be written."""
     kind = files.describe_path(path)
     if given is not None and (not given or given.endswith(("/", os.sep)) or path.name == ""):
         raise UsageError(f"{option}: expected the path of a file, found {given!r}")
@@ -300,27 +485,17 @@ def _writable(option: str, path: Path, given: str | None, instead: str) -> None:
 
 
 def pythons(options: argparse.Namespace, default: str) -> tuple[str, ...]:
-    """The Python versions that a zip is asked for, each once.
+    """Return the Python versions that a zip is for, each once.
 
     Raises:
         UsageError: one is not supported, or they do not go with the other options.
     """
-    from builder.artifact import platform
-
     exact = re.fullmatch(r"python:(\d+\.\d+)", options.kind or "")  # an old "python:3" is any
     kind_python = exact[1] if exact else ""
     wanted = kind_python or default if options.python is None else options.python
     found = tuple(dict.fromkeys(each.strip() for each in wanted.split(",")))
-    supported = platform.pythons()
     for python in found:
-        if python not in supported:
-            short = re.match(r"(?:python:?)?(\d+\.\d+)", python)
-            raise UsageError(
-                f"--python: expected one or more of {', '.join(supported)}, found {python}",
-                f"a kind is for all of a minor version: --python {short[1]}"
-                if short and short[1] in supported
-                else "",
-            )
+        _check_python(python)
     if options.precompiled and len(found) > 1:
         raise UsageError(f"--precompiled: expected one --python, found {wanted}")
     if kind_python and found != (kind_python,):
@@ -328,11 +503,26 @@ def pythons(options: argparse.Namespace, default: str) -> tuple[str, ...]:
     return found
 
 
+def _check_python(python: str) -> None:
+    from builder.artifact import platform
+
+    supported = platform.pythons()
+    if python in supported:
+        return
+    short = re.match(r"(?:python:?)?(\d+\.\d+)", python)
+    raise UsageError(
+        f"--python: expected one or more of {', '.join(supported)}, found {python}",
+        f"a kind is for all of a minor version: --python {short[1]}"
+        if short and short[1] in supported
+        else "",
+    )
+
+
 def execution_env(options: argparse.Namespace) -> str:
-    """What a precompiled zip names as its environment; empty for a portable one.
+    """Return the OW_EXECUTION_ENV that a precompiled zip names; empty for a portable zip.
 
     Raises:
-        UsageError: it is not said, or no image of the kind is known.
+        UsageError: neither --execution-env nor a kind with a known image is given.
     """
     from builder.artifact import platform
 
@@ -343,8 +533,8 @@ def execution_env(options: argparse.Namespace) -> str:
     if options.kind is None:
         raise UsageError(
             "--precompiled: expected the --kind to deploy on, found none",
-            "for example --kind python:3.11; for another deployment than Apache's image, "
-            "--execution-env with its OW_EXECUTION_ENV",
+            "for example --kind python:3.11; if the image is not Apache's, pass --execution-env "
+            "with its OW_EXECUTION_ENV",
         )
     found = platform.execution_env(options.kind)
     if not found:
@@ -353,95 +543,10 @@ def execution_env(options: argparse.Namespace) -> str:
         )
         raise UsageError(
             f"--kind: expected one of {kinds}, found {options.kind}",
-            "a precompiled zip must name its image's OW_EXECUTION_ENV: for another deployment pass "
-            "it with --execution-env",
+            "a precompiled zip names its image's OW_EXECUTION_ENV: if the image is not Apache's, "
+            "pass it with --execution-env",
         )
     return found
-
-
-def _together(options: argparse.Namespace) -> None:
-    if options.deploy is not None and options.undeploy is not None:
-        raise UsageError("expected either --deploy or --undeploy")
-    if options.undeploy is not None:
-        building = (*_BUILDING, "check", "no_smoke", "web", "web_secure")
-        _refuse(options, building, "--undeploy, which only deletes an action")
-    elif options.deploy is None:
-        for name in _given(options, _DEPLOYING):
-            raise UsageError(f"{name} goes with --deploy or --undeploy")
-    if options.check is not None:
-        others = [each for each in _BUILDING if each != "kind" or options.deploy is None]
-        _refuse(options, others, "--check, which builds nothing")
-    if options.platform == "digitalocean":
-        openwhisks = tuple(each for each in _DEPLOYING if each != "platform")
-        _refuse(options, openwhisks, "--platform digitalocean, where doctl decides")
-    if options.runtime == "wheels":
-        _refuse(options, _COMPILING, "--runtime wheels, which compiles nothing")
-    if options.runtime == "prebuilt":
-        _refuse(options, _COMPILING[1:], "--runtime prebuilt, which compiles nothing")
-    elif options.runtime_from is not None:
-        raise UsageError("--runtime-from goes with --runtime prebuilt")
-    if options.export_runtime is not None:
-        others = [name for name in vars(options) if name not in _EXPORTING]
-        _refuse(options, others, "--export-runtime, which only writes what was compiled before")
-    if options.runtime == "local":
-        _refuse(options, ("engine", "engine_arg"), "--runtime local, which needs no container")
-    if not options.precompiled and (
-        options.execution_env is not None or (options.kind is not None and options.deploy is None)
-    ):
-        raise UsageError(
-            "--kind and --execution-env go with --precompiled",
-            "a portable zip is for a Python (--python); its kind is named when it is deployed",
-        )
-    if options.execution_env is not None:
-        env = options.execution_env
-        if env != env.strip() or "\n" in env:
-            raise UsageError("--execution-env: expected no white space around it")
-        if not env:
-            raise UsageError("--execution-env: expected the image's OW_EXECUTION_ENV, found ''")
-    if options.engine is not None and shutil.which(options.engine) is None:
-        raise UsageError(
-            "--engine: expected docker, podman, buildah or the path of one, found "
-            f"{options.engine!r}, which is no program here",
-        )
-
-
-def _numbers(options: argparse.Namespace) -> None:
-    if (options.mean is None) != (options.std is None):
-        raise UsageError("--mean and --std go together")
-    for number in options.mean or ():
-        if not math.isfinite(number):
-            raise UsageError(f"--mean: expected a number, found {number}")
-    for number in options.std or ():
-        if not (number > 0 and math.isfinite(number)):
-            raise UsageError(f"--std: expected a number above 0, found {number}")
-
-
-def _paths(options: argparse.Namespace) -> None:
-    if options.labels is not None and files.describe_path(options.labels) != "file":
-        raise UsageError(
-            "--labels: expected a file with a class name per line, JSON or CSV, found "
-            + _what_is_at(options.labels)
-        )
-    if options.sources is not None and not options.sources.is_dir():
-        raise UsageError(f"--sources: expected a folder, found {_what_is_at(options.sources)}")
-    if options.work is not None and files.describe_path(options.work) not in (
-        *("", "folder", "link to a folder"),
-    ):
-        raise UsageError(f"--work: expected a folder, found {_what_is_at(options.work)}")
-    if options.check is not None and files.describe_path(options.check) != "file":
-        raise UsageError(f"--check: expected a zip, found {_what_is_at(options.check)}")
-
-
-def _model(wanted: str) -> None:
-    from builder.model import known_models
-
-    known = list(known_models())
-    if wanted not in known and files.describe_path(Path(wanted)) != "file":
-        found = repr(wanted) if not files.describe_path(Path(wanted)) else _what_is_at(Path(wanted))
-        raise UsageError(
-            f"--model: expected one of {', '.join(known)} or a .tflite file, found {found}",
-            "check the name; a path is taken from the current folder",
-        )
 
 
 def _what_is_at(path: Path) -> str:
@@ -449,19 +554,15 @@ def _what_is_at(path: Path) -> str:
     return f"the {kind} {path}" if kind else f"nothing at {path}"
 
 
-def _given(options: argparse.Namespace, names: Iterable[str]) -> list[str]:
-    """Those of the options that are on the command line, as they are typed."""
-    given = [name for name in names if getattr(options, name) not in (None, False, [])]
-    return ["--" + name.removesuffix("_kind").replace("_", "-") for name in given]
-
-
 def _refuse(options: argparse.Namespace, names: Iterable[str], other: str) -> None:
-    for name in _given(options, names):
-        raise UsageError(f"{name} does not go with {other}")
+    """Raise if one of these options is given."""
+    for name in names:
+        if getattr(options, name) not in (None, False, []):
+            raise UsageError(f"--{name.replace('_', '-')} does not go with {other}")
 
 
-def _readable() -> bool:
-    """Whether this Python can read TOML; else all is looked at in the tool's environment."""
+def _can_read_toml() -> bool:
+    """Return whether this Python reads TOML; else the tool's environment checks the names."""
     try:
         from builder.artifact import platform
     except ImportError:

@@ -1,4 +1,4 @@
-"""Tell the user what came out: the table of parts, the checks, the answer, what to type next."""
+"""Print the results of a build, a check or an inspection, and return them as JSON values."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -9,100 +9,111 @@ from typing import Any
 
 from builder.artifact import platform
 from builder.artifact.audit import Audit
-from builder.artifact.plan import File
+from builder.artifact.smoke import SAMPLE
+from builder.base import archive
 from builder.base.console import Console
+from builder.model.compatibility import find_missing_operators
+from builder.model.resolve import Model
+from builder.packages import operator_versions
 
-PLANNED = 8
-"""How many files the plan shows."""
+# MB for a zip whose manifest does not say what it needs: OpenWhisk's own default.
+DEFAULT_MEMORY = 256
+# How many of a zip's files and of a check's problems are shown.
+_FILES, _PROBLEMS = 8, 20
+# Options that change each decision on a model's card.
+_DECIDED_BY = {
+    "input": "--mean, --std, --layout",
+    "output": "--scores",
+    "labels": "--labels, --locale, --background",
+}
+# Why XNNPACK leaves an operator to TFLite's own kernels, where that is known.
+_NOT_DELEGATED = {
+    "SOFTMAX": "XNNPACK's graphs have no quantized softmax",
+    "QUANTIZE": "XNNPACK's graphs do not change int8 to uint8 or back",
+    "AVERAGE_POOL_2D": "XNNPACK's graphs have no quantized pooling but over the whole picture",
+}
+
+# Python version -> the outcome of its smoke test.
+Answers = Mapping[str, dict[str, Any]]
 
 
-def show_audit(report: Audit, console: Console) -> None:
-    """The table of parts and the outcome of each check."""
+def show_build(audited: Audit, answers: Answers, console: Console) -> None:
+    """Print what a person needs after a build: answer, times, size, warnings, the next command."""
+    console.text()
+    if answers:
+        show_answers(answers, console)
+    _show_size(audited, console)
+    for reminder in console.reminders:
+        console.text(f"! {reminder}")
+    if audited.execution_env:
+        console.text(f"Deploy it where OW_EXECUTION_ENV is {audited.execution_env}:")
+    else:
+        console.text("Deploy it:")
+    console.command(_commands(audited)[0])
+
+
+def show_audit(audited: Audit, console: Console) -> None:
+    """Print a zip's parts, size, decisions about its model, and the outcome of each check."""
     rows = [
         (
             f"{part.name} {part.version}".strip(),
             str(part.files),
             f"{part.unpacked:,}",
             f"{part.packed:,}",
-            f"{100 * part.packed / report.bytes:.1f} %",
+            f"{100 * part.packed / audited.bytes:.1f} %",
         )
-        for part in report.components
+        for part in audited.components
     ]
-    total = [
-        sum(getattr(part, name) for part in report.components) for name in ("files", "unpacked")
-    ]
-    rows.append(("total", str(total[0]), f"{total[1]:,}", f"{report.bytes:,}", "100.0 %"))
-    console.table("Bytes", ("part", "files", "unpacked", "in the zip", "share"), rows)
-    limit = platform.zip_limit()
-    console.text(
-        f"{report.bytes / 2**20:.2f} of {limit / 2**20:.0f} MiB used "
-        f"({100 * report.bytes / limit:.0f} %): OpenWhisk takes 48 MiB of base64"
-    )
-    if report.memory:
-        console.text(f"{report.memory} MB of memory needed: process, proxy, zip, a large picture")
+    files = sum(part.files for part in audited.components)
+    unpacked = sum(part.unpacked for part in audited.components)
+    rows.append(("total", str(files), f"{unpacked:,}", f"{audited.bytes:,}", "100.0 %"))
+    console.table(("part", "files", "unpacked", "in the zip", "share"), rows)
     console.text()
-    for check in report.checks:
+    if audited.ok:
+        infos = archive.read_zip(Path(audited.path)).infos
+        largest = sorted(infos, key=lambda info: -info.compress_size)[:_FILES]
+        sizes = [(i.filename, f"{i.file_size:,}", f"{i.compress_size:,}") for i in largest]
+        console.table(("largest files", "bytes", "in the zip"), sizes)
+        console.text()
+    _show_size(audited, console)
+    for title, text in audited.card.items():
+        console.text(f"{title}: {text}")
+    console.text()
+    for check in audited.checks:
         mark = "✗" if check.problems else "✓"
         console.text(f"{mark} {check.title}: {check.found}".rstrip(": "))
-        for problem in check.problems[:20]:
+        for problem in check.problems[:_PROBLEMS]:
             console.text(f"    {problem}")
-        if len(check.problems) > 20:
-            console.text(f"    and {len(check.problems) - 20} more")
+        if len(check.problems) > _PROBLEMS:
+            console.text(f"    and {len(check.problems) - _PROBLEMS} more")
 
 
-def show_card(report: Audit, console: Console) -> None:
-    """What was decided about the model when the zip was built."""
-    if report.card:
-        console.text()
-        console.text("The model:")
-    for title, text in report.card.items():
-        console.text(f"    {title}: {text}")
+def _show_size(audited: Audit, console: Console) -> None:
+    limit = platform.zip_limit()
+    memory = f"; needs {audited.memory} MB of memory" if audited.memory else ""
+    console.text(
+        f"{_relative(Path(audited.path))}: {audited.bytes / 2**20:.2f} of {limit / 2**20:.0f} MiB "
+        f"({100 * audited.bytes / limit:.0f} %){memory}"
+    )
 
 
-def show_plan(plan: Sequence[File], console: Console) -> None:
-    """What becomes of the largest files, and what that costs a cold start."""
-    rows = [
-        (
-            file.path if len(file.path) <= 40 else f"...{file.path[-37:]}",
-            f"{file.bytes:,}",
-            "deflated" if file.deflated else "stored",
-            f"{file.zipped:,}",
-            f"{file.ms:.1f}",
-        )
-        for file in sorted(plan, key=lambda file: -file.ms)[:PLANNED]
-    ]
-    total = [sum(getattr(file, name) for file in plan) for name in ("bytes", "zipped", "ms")]
-    rows.append((f"all {len(plan)} files", f"{total[0]:,}", "", f"{total[1]:,}", f"{total[2]:.1f}"))
-    console.table("Plan", ("file", "bytes", "", "in the zip", "ms at a cold start"), rows)
-    console.text()
-
-
-def show_answer(answers: dict[str, dict[str, Any]], sample: Path, console: Console) -> None:
-    """The zip's answer for the sample picture, and its times under each Python."""
-    console.text()
-    console.text(f"{sample.name}:")
-    for result in next(iter(answers.values()))["results"]:
-        console.text(f"    {100 * result['probability']:5.1f} %  {result['className']}")
+def show_answers(answers: Answers, console: Console) -> None:
+    """Print the zip's answer for the sample picture, and its times under each Python."""
+    results = next(iter(answers.values()))["results"]
+    best = ", ".join(f"{each['className']} {100 * each['probability']:.1f} %" for each in results)
+    console.text(f"{SAMPLE.name}: {best}")
     for python, answer in answers.items():
+        init, first = 1000 * answer["init"], 1000 * answer["first"]
         console.text(
-            f"Python {python}: init {1000 * answer['init']:.0f} ms, "
-            f"first {1000 * answer['first']:.0f} ms, warm {1000 * answer['warm']:.1f} ms, "
-            f"memory {answer['rss']:.0f} MB"
+            f"Python {python}: cold {init + first:.0f} ms (init {init:.0f}, first {first:.0f}), "
+            f"warm {1000 * answer['warm']:.1f} ms, {answer['rss']:.0f} MB"
         )
-    for said in dict.fromkeys(describe_nodes(answer["nodes"]) for answer in answers.values()):
-        console.text(said)
-
-
-_NOT_DELEGATED = {
-    "SOFTMAX": "XNNPACK's graphs have no quantized softmax",
-    "QUANTIZE": "XNNPACK's graphs do not change int8 to uint8 or back",
-    "AVERAGE_POOL_2D": "XNNPACK's graphs have no quantized pooling but over the whole picture",
-}
-"""Why XNNPACK leaves an operator to TFLite's own kernels, where that is known."""
+    for nodes in dict.fromkeys(describe_nodes(answer["nodes"]) for answer in answers.values()):
+        console.text(nodes)
 
 
 def describe_nodes(nodes: dict[str, Any]) -> str:
-    """Where the nodes of a model run, in words; `nodes` as in the answer's details."""
+    """Return where a model's nodes run, in words; `nodes` as in the answer's details."""
     text = f"{nodes['delegated']} of {nodes['total']} nodes run on XNNPACK"
     others: list[str] = sorted(set(nodes["others"]))
     if not others:
@@ -115,66 +126,95 @@ def describe_nodes(nodes: dict[str, Any]) -> str:
     return f"{text}; not {', '.join(named)}" + (f" ({'; '.join(why)})" if why else "")
 
 
-DEFAULT_MEMORY = 256
-"""MB for a zip whose manifest does not say what it needs: OpenWhisk's own default."""
+def show_model(model: Model, console: Console) -> None:
+    """Print a model's file, the decisions about it, and its operators."""
+    component = model.component
+    console.text(f"{model.path.name}, {model.path.stat().st_size:,} bytes")
+    console.text(f"sha256 {component.sha256}")
+    console.text(f"source: {component.source}")
+    for title, text in model.settings.card.items():
+        if title in _DECIDED_BY:
+            console.text()
+            console.text(f"{title} ({_DECIDED_BY[title]})")
+            console.text(f"    {text}")
+    console.text()
+    nodes = [operator.name for operator in model.tflite.operators]
+    rows = [
+        (name, str(version), str(nodes.count(name)))
+        for name, version in sorted(model.tflite.versions.items())
+    ]
+    console.table(("operator", "version", "nodes"), rows)
+    console.text()
+    for title, known in (
+        ("a compiled interpreter", operator_versions.of_compiled("classifier")),
+        ("one with --ops all", operator_versions.of_compiled("all")),
+        ("ready-made wheels", operator_versions.of_wheels()),
+    ):
+        missing = ", ".join(find_missing_operators(model.tflite, known))
+        console.text(f"{title}: " + (f"lacks {missing}" if missing else "has all of them"))
 
 
 def commands(
-    path: Path, pythons: list[str], precompiled: bool = False, memory: int = DEFAULT_MEMORY
+    path: Path, pythons: Sequence[str], precompiled: bool = False, memory: int = DEFAULT_MEMORY
 ) -> list[str]:
-    """The `wsk` lines that create the action: by exact kind, and as older deployments call it.
+    """Return the `wsk` commands that create the action, one for each kind.
 
-    Not the latter for a precompiled zip, which fits no more than one image.
+    The last one is for platforms whose only kind is python:3; a precompiled zip fits one image.
     """
-    with suppress(ValueError):
-        path = path.resolve().relative_to(Path.cwd())
+    path = _relative(path)
     text = shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
     kinds = [f"python:{python}" for python in pythons] + ([] if precompiled else ["python:3"])
     return [f"wsk action create classify {text} --kind {kind} --memory {memory}" for kind in kinds]
 
 
-def _commands(path: Path, report: Audit) -> list[str]:
-    memory = report.memory or DEFAULT_MEMORY
-    return commands(path, report.pythons, bool(report.execution_env), memory)
+def _relative(path: Path) -> Path:
+    """Return a path as it can be typed in the current folder."""
+    with suppress(ValueError):
+        return path.resolve().relative_to(Path.cwd())
+    return path
 
 
-def show_commands(path: Path, report: Audit, console: Console) -> None:
-    """What to type to deploy the zip."""
+def _commands(audited: Audit) -> list[str]:
+    memory = audited.memory or DEFAULT_MEMORY
+    return commands(Path(audited.path), audited.pythons, bool(audited.execution_env), memory)
+
+
+def show_commands(audited: Audit, console: Console) -> None:
+    """Print the commands that deploy a zip."""
     console.text()
-    if report.execution_env:
-        console.text(f"To deploy it where OW_EXECUTION_ENV is {report.execution_env}:")
+    if audited.execution_env:
+        console.text(f"Deploy it where OW_EXECUTION_ENV is {audited.execution_env}:")
     else:
-        console.text("To deploy it (the last line is for deployments that know no exact kinds):")
-    for command in _commands(path, report):
+        console.text("Deploy it (the last command where python:3 is the only kind):")
+    for command in _commands(audited):
         console.command(command)
 
 
 def as_values(
-    report: Audit,
+    audited: Audit,
     console: Console,
-    smoke: dict[str, dict[str, Any]],
+    answers: Answers,
     model: dict[str, Any],
     deployment: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The whole report for machines."""
-    path = Path(report.path)
+    """Return the whole report as values for JSON."""
     return {
-        "ok": report.ok,
-        "zip": report.path,
-        "bytes": report.bytes,
+        "ok": audited.ok,
+        "zip": audited.path,
+        "bytes": audited.bytes,
         "limit": platform.zip_limit(),
-        "sha256": report.sha256,
-        "python": report.pythons,
-        "bytecode": report.bytecode,
+        "sha256": audited.sha256,
+        "python": audited.pythons,
+        "bytecode": audited.bytecode,
         "model": model,
-        "card": report.card,
-        "parts": [asdict(part) for part in report.components],
-        "checks": [asdict(check) for check in report.checks],
-        "smoke": smoke,
+        "card": audited.card,
+        "parts": [asdict(part) for part in audited.components],
+        "checks": [asdict(check) for check in audited.checks],
+        "smoke": dict(answers),
         "steps": console.seconds,
         "notes": console.notes,
-        "executionEnv": report.execution_env,
+        "executionEnv": audited.execution_env,
         "deployment": deployment,
-        "memory": report.memory or DEFAULT_MEMORY,
-        "commands": _commands(path, report),
+        "memory": audited.memory or DEFAULT_MEMORY,
+        "commands": _commands(audited),
     }

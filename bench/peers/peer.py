@@ -39,8 +39,6 @@ PYTHON = "3.11"
 KIND = f"python:{PYTHON}"
 OURS = "this zip"
 PRECOMPILED = f"{OURS}, precompiled"
-OPTIMIZE = "--optimize"
-"""In the names of our zips that are packed otherwise; warm they are all the same."""
 HELLO_WORLD = "hello world"
 """A cold start's ratios are to it."""
 HELLO = 'def main(params): return {"greeting": "Hello"}\n'
@@ -168,7 +166,6 @@ def ours(
     precompiled: bool = False,
     labels: Path | None = None,
     provider: str = "auto",
-    optimize: str = "balanced",
 ) -> Peer:
     """Our zip, as `build_zip.py` builds it.
 
@@ -179,10 +176,8 @@ def ours(
         precompiled: for the stock image of KIND, past its compile step; else portable.
         labels: file with class names, where the model needs one.
         provider: where the native parts come from.
-        optimize: what is stored and what deflated.
     """
     name = (PRECOMPILED if precompiled else OURS) + ("" if requantize else ", uint8")
-    name += "" if optimize == "balanced" else f", --optimize {optimize}"
     output = FOLDER / f"{re.sub('[^a-z0-9]+', '-', name)}.zip"
     wishes = build.BuildConfig(
         (PYTHON,),
@@ -191,7 +186,6 @@ def ours(
         model_options=ModelOptions(labels=labels),
         requantize=requantize,
         provider=provider,
-        optimize=optimize,
         execution_env=platform.execution_env(KIND) if precompiled else "",
         smoke=False,
         keep=False,

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.peers import pip, tfjs
-from bench.peers.peer import OPTIMIZE, OURS, PRECOMPILED, Peer, ours
+from bench.peers.peer import OURS, PRECOMPILED, Peer, ours
 from builder.base.console import Console
 from builder.model.int8 import convert_to_int8
 from builder.model.resolve import Model
@@ -30,11 +30,8 @@ def makers(
         OURS: this_zip,
         PRECOMPILED: partial(this_zip, precompiled=True),
     }
-    if variants:
-        if convert_to_int8(chosen.tflite):
-            zips[f"{OURS}, uint8"] = partial(this_zip, requantize=False)
-        for how in ("size", "cold"):
-            zips[f"{OURS}, {OPTIMIZE} {how}"] = partial(this_zip, optimize=how)
+    if variants and convert_to_int8(chosen.tflite):
+        zips[f"{OURS}, uint8"] = partial(this_zip, requantize=False)
     return zips | {
         pip.named(pip.TFLITE_RUNTIME): partial(pip.tflite_runtime, chosen, console),
         pip.named(pip.AI_EDGE_LITERT): partial(pip.ai_edge_litert, chosen, console),

@@ -1,4 +1,4 @@
-"""What the user sees while the builder works: steps with seconds, progress, tables."""
+"""Print a command's log on standard error: steps with their times, progress, tables."""
 
 import re
 import sys
@@ -21,8 +21,12 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 from rich.segment import ControlType
-from rich.table import Table
 from rich.text import Text
+
+# Progress is shown only for what takes longer than this.
+_PATIENCE_SECONDS = 1.0
+# Tables are at most as wide as this.
+_TABLE_WIDTH = 80
 
 
 class Advance(Protocol):
@@ -33,20 +37,27 @@ class Advance(Protocol):
 
 
 class Console:
-    """The build's log on stderr; stdout is left to results. Colours only on a terminal."""
+    """A log on stderr; stdout is left to results. Colours only on a terminal.
+
+    Attributes:
+        seconds: how long each step took, by its title.
+        notes: all notes and warnings.
+        reminders: what the report repeats at its end.
+    """
 
     def __init__(self, quiet: bool = False) -> None:
-        """With `quiet`, only warnings are shown."""
+        """Start the log; with `quiet`, only warnings are shown."""
         self.quiet = quiet
         self.seconds: dict[str, float] = {}
         self.notes: list[str] = []
+        self.reminders: list[str] = []
         width = None if sys.stderr.isatty() else 1 << 16  # in a file nothing is broken
         self._rich = RichConsole(stderr=True, quiet=quiet, highlight=False, width=width)
         self._always = RichConsole(stderr=True, highlight=False, width=width)
 
     @contextmanager
     def step(self, title: str) -> Iterator[list[str]]:
-        """Time one step. What is appended to the yielded list is shown behind its title."""
+        """Time one step, and print its title and the lines appended to the yielded list."""
         details: list[str] = []
         began = time.perf_counter()
         try:
@@ -62,17 +73,19 @@ class Console:
             self._line(Text(f"    {detail}"))
 
     def note(self, text: str) -> None:
-        """Something the user should know, kept for the report."""
+        """Print something the user should know, and keep it for the report."""
         self.notes.append(text)
         self._line(Text(f"  · {text}"))
 
-    def warn(self, text: str) -> None:
-        """Something the user must not miss: shown with --quiet too, and kept for the report."""
+    def warn(self, text: str, reminder: str = "") -> None:
+        """Print a warning, with --quiet too; `reminder` is its short form for the report's end."""
         self.notes.append(text)
         self._line(Text(f"! {text}", style="bold yellow"), self._always)
+        if reminder:
+            self.reminders.append(reminder)
 
     def status(self, text: str) -> None:
-        """What a long step is doing now: one line that changes on a terminal, lines elsewhere."""
+        """Print what a long step does now: one line that changes on a terminal, lines elsewhere."""
         if not self._rich.is_terminal:
             if text:
                 self._line(Text(f"    {text}"))
@@ -85,11 +98,11 @@ class Console:
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Advance]:
-        """A bar for one transfer: drawn on a terminal, a line per quarter elsewhere."""
+        """Show the progress of one transfer: a bar on a terminal, a line per quarter elsewhere."""
         if not self._rich.is_terminal:
             yield self._quarters(label)
             return
-        # A bar beside the label where both have room; of a long label its beginning, by words.
+        # A long label is cut to its first word, or left out.
         room = self._rich.width - 60
         label = label if len(label) <= room else re.split(r"[-_. ]", label)[0]
         columns: list[ProgressColumn] = [BarColumn(20), DownloadColumn()]
@@ -100,39 +113,37 @@ class Console:
                 TransferSpeedColumn(),
                 TimeRemainingColumn(),
             ]
-        with Progress(*columns, console=self._rich, transient=True) as bar:
-            task = bar.add_task(label, total=None)
-            yield lambda done, total: bar.update(task, completed=done, total=total)
+        bar = Progress(*columns, console=self._rich, transient=True)
+        task = bar.add_task(label, total=None)
+        began = time.monotonic()
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """A table; the first column is text, the others are numbers.
+        def advance(done: int, total: int | None) -> None:
+            if time.monotonic() - began > _PATIENCE_SECONDS:
+                bar.start()
+            bar.update(task, completed=done, total=total)
 
-        The first column is as narrow as the terminal wants it. If that is narrower than a word,
-        there are lines in the place of the table.
-        """
-        table = Table(title=title, title_justify="left")
-        for position, column in enumerate(columns):
-            table.add_column(column, justify="right" if position else "left", no_wrap=position > 0)
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
-        words = [word for first, *_ in [columns, *rows] for word in first.split()]
-        numbers = zip(*(others for _, *others in [columns, *rows]), strict=True)
-        narrowest = max(map(len, words)) + sum(max(map(len, cells)) for cells in numbers)
-        if self._rich.is_terminal and self._rich.width < narrowest + 3 * len(columns) + 1:
-            self.text(title)
-            for first, *others in rows:
-                self.text(first)
-                pairs = zip(columns[1:], others, strict=True)
-                self.text("    " + ", ".join(f"{cell} {column}" for column, cell in pairs))
-            return
-        self._rich.print(table, crop=False)
+        try:
+            yield advance
+        finally:
+            if bar.live.is_started:
+                bar.stop()
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table; the first column is text, cut where it is too wide, the others numbers."""
+        widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+        width = self._rich.width if self._rich.is_terminal else _TABLE_WIDTH
+        widths[0] = min(widths[0], min(width, _TABLE_WIDTH) - sum(widths[1:]) - 2 * len(rows[0]))
+        for number, (first, *others) in enumerate([columns, *rows]):
+            cells = [f"{cell:>{size}}" for cell, size in zip(others, widths[1:], strict=True)]
+            line = "  ".join([f"{cut(first, widths[0]):<{widths[0]}}", *cells])
+            self._rich.print(Text(line, style="" if number else "bold"), soft_wrap=True)
 
     def text(self, text: str = "") -> None:
-        """A plain line of the report."""
+        """Print a plain line."""
         self._line(Text(text))
 
     def command(self, text: str) -> None:
-        """A line to be typed into a shell; a long one goes on behind a backslash."""
+        """Print a command for the shell; a long one continues after a backslash."""
         words = [quote(word) for word in split(text)]
         lines = [f"    {words[0]}"]
         for word in words[1:]:
@@ -145,7 +156,7 @@ class Console:
             self._rich.print(Text(line), soft_wrap=True)
 
     def _line(self, text: Text, console: RichConsole | None = None) -> None:
-        """A line: on a terminal broken between words, with its indentation; elsewhere as it is."""
+        """Print a line, broken between words on a terminal, with its indentation."""
         rich = console or self._rich
         if not rich.is_terminal or len(text) <= rich.width:
             rich.print(text, soft_wrap=True)
@@ -165,10 +176,12 @@ class Console:
 
     def _quarters(self, label: str) -> Advance:
         shown = 0
+        began = time.monotonic()
 
         def advance(done: int, total: int | None) -> None:
             nonlocal shown
-            if total and done * 4 // total > shown:
+            late = time.monotonic() - began > _PATIENCE_SECONDS
+            if late and total and done * 4 // total > shown:
                 shown = done * 4 // total
                 size = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
                 self._line(Text(f"    {label}: {size} ({done * 100 // total} %)"))
@@ -176,6 +189,14 @@ class Console:
         return advance
 
 
+def cut(text: str, width: int) -> str:
+    """Return the text, shortened to a width by leaving out its middle."""
+    if len(text) <= width:
+        return text
+    head = max(width - 3, 0) // 2
+    return f"{text[:head]}...{text[head + 3 - width :]}"
+
+
 def megabytes(size: int) -> str:
-    """Bytes as MB (10^6), two decimals."""
+    """Return a size in bytes as MB (10^6), with two decimals."""
     return f"{size / 1e6:.2f} MB"

@@ -1,5 +1,5 @@
-"""From a finished zip to an address: `build_zip.py --deploy` and `--undeploy`.
+"""Deploy a finished zip to OpenWhisk: `build_zip.py deploy` and `build_zip.py undeploy`.
 
-`credentials` finds out whom to talk to, `openwhisk` speaks the platform's REST API, `action` puts
-the zip there, invokes it and compares; `digitalocean` does the same by that platform's own tool.
+`credentials` finds the host and the key, `openwhisk` speaks the platform's REST API, `action`
+uploads the zip, invokes it and compares its answer; `platform` leads through these.
 """

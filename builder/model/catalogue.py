@@ -79,9 +79,11 @@ def _find_default(catalogue: dict[str, Any], console: Console, folder: Path) -> 
     except DownloadError as error:
         if not others:
             raise
-        console.warn(f"Could not download {first}; using {others[0]}.")
-        console.warn(str(error))
-        console.warn(error.hint)
+        console.warn(
+            f"Could not download {first}; using {others[0]}. --model {first} says why.",
+            reminder=f"the model is {others[0]}, since {first} could not be downloaded",
+        )
+        console.notes.append(f"{error}\n{error.hint}")
     return _find_in_catalogue(others[0], catalogue[others[0]], console, folder)
 
 

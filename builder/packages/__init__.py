@@ -91,14 +91,12 @@ class RuntimeOptions:
         sources: folder that is searched for source archives before anything is downloaded.
         engine: the container engine to use; empty to find one.
         engine_arguments: passed to its build command.
-        prebuilt: file or URL to take compiled packages from; empty for a release's.
     """
 
     ops: str = "classifier"
     sources: Path | None = None
     engine: str = ""
     engine_arguments: tuple[str, ...] = ()
-    prebuilt: str = ""
 
 
 DEFAULT_OPTIONS = RuntimeOptions()

@@ -64,12 +64,13 @@ def auto(python: str, options: RuntimeOptions, console: Console) -> Runtime:
             return container(python, replace(options, engine=engine), console)
         except BuildError as error:
             console.warn(f"{error}\n{error.hint}")
-            reason, instead = f"{engine} could not build Dockerfile.builder", "mend that"
+            reason = f"{engine} could not build Dockerfile.builder"
     else:
-        reason, instead = "no container engine answers", f"install one ({', '.join(ENGINES)})"
-    console.note(
-        f"{reason}: taking ready-made wheels. Compiled packages would make the zip a fifth of "
-        f"the size, and quicker to start: {instead}, or build with --runtime local"
+        reason = f"no container engine answers ({', '.join(ENGINES)})"
+    console.note(f"{reason}: using ready-made wheels")
+    console.reminders.append(
+        "built from ready-made wheels: compiled packages make the zip a fifth of the size, and "
+        "quicker to start (--runtime container, or local)"
     )
     return wheels.provide(python, options, console)
 

@@ -1,15 +1,16 @@
 """Compiled packages that somebody else compiled: a file of a release, in place of a compiler.
 
-`export` makes such a file of a finished runtime, byte for byte the same wherever it was compiled;
-`provide` takes one, from the address that `prebuilt.toml` pins for a Python version, or from where
-`--runtime-from` says. It has to be of this checkout's recipe: the key inside says so. What came
-over a network has to have a known sha256, pinned or at the end of the address: `...#sha256=HEX`.
-The zip is the same, byte for byte, as with packages that were compiled here.
+`export` writes compiled packages to a file: the same bytes wherever they were compiled.
+`import_packages` puts such a file into the cache, and `provide` the one that `prebuilt.toml` pins
+for a Python version. The file has to be of this checkout's recipe, by the key in it. A download
+needs a known sha256: pinned, or at the end of the address as `#sha256=HEX`. The zip gets the same
+bytes as with packages that were compiled here.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -55,9 +56,9 @@ def export(python: str, options: RuntimeOptions, target: Path, console: Console)
     """
     if not compiled.is_cached(python, options):
         raise BuildError(
-            f"--export-runtime: expected compiled packages for Python {python} with "
+            f"runtime export: expected compiled packages for Python {python} with "
             f"--ops {options.ops}, found none of this recipe",
-            f"compile them first: build_zip.py --python {python} --runtime container (or local)",
+            f"compile them first: --python {python} --runtime container, or --runtime local",
         )
     folder = compiled.cache_folder(python, options)
     facts = {"schema": SCHEMA, "python": python, "ops": options.ops, "key": compiled.recipe_key()}
@@ -73,74 +74,99 @@ def export(python: str, options: RuntimeOptions, target: Path, console: Console)
 
 
 def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
-    """A runtime from a file of a release.
+    """Return the compiled packages that a release has published, downloading them if needed.
 
     Raises:
-        BuildError: there is none, it is another recipe's, or not what was pinned.
+        BuildError: there are none, they are another recipe's, or not what was pinned.
     """
     pin = published().get(python, {}) if options.ops == "classifier" else {}
-    source = options.prebuilt or (f"{pin['url']}#sha256={pin['sha256']}" if pin else "")
-    if not source:
+    if not pin:
         raise BuildError(
             f"--runtime prebuilt: no release has compiled packages for Python {python} "
             f"with --ops {options.ops} yet",
-            f"take a file that --export-runtime made (--runtime-from FILE), {_HOW}",
+            f"import a file first (runtime import FILE), {_HOW}",
         )
-    if not options.prebuilt and pin["key"] != compiled.recipe_key():
+    if pin["key"] != compiled.recipe_key():
         raise BuildError(
             f"--runtime prebuilt: the release's packages are of recipe {pin['key']}, this "
             f"checkout's is {compiled.recipe_key()}",
             f"check out the release's tag, {_HOW}",
         )
-    if options.prebuilt or not compiled.is_cached(python, options):
-        archive, origin = _have(source, console)
-        compiled.store(python, options, _contents(archive, python, options), origin, console)
+    if not compiled.is_cached(python, options):
+        import_packages(f"{pin['url']}#sha256={pin['sha256']}", console, python, options.ops)
     return compiled.load(python, options)
 
 
-def _have(source: str, console: Console) -> tuple[Path, str]:
-    """The file that `source` names, and what to say of it."""
+def import_packages(source: str, console: Console, python: str = "", ops: str = "") -> Runtime:
+    """Store the compiled packages of an exported file in the cache, where builds find them.
+
+    Args:
+        source: the file, or its address with `#sha256=HEX` at the end.
+        console: shows the progress.
+        python: the version that the packages must be for; empty for any.
+        ops: the operators that they must have; empty for any.
+
+    Raises:
+        BuildError: it cannot be downloaded, is another recipe's, or no exported file.
+    """
+    archive, origin = _locate(source, console)
+    facts, contents = _read_export(archive)
+    expected = {"schema": SCHEMA, "key": compiled.recipe_key()}
+    expected |= {"python": python or facts["python"], "ops": ops or facts["ops"]}
+    wrong = [name for name, value in expected.items() if facts[name] != value]
+    if wrong:
+        raise BuildError(
+            f"{archive.name}: expected {', '.join(f'{name} {expected[name]!r}' for name in wrong)}"
+            f", found {', '.join(f'{name} {facts[name]!r}' for name in wrong)}",
+            f"take the file of this checkout's own release and of this Python, {_HOW}",
+        )
+    options = RuntimeOptions(facts["ops"])
+    compiled.store(facts["python"], options, contents, origin, console)
+    return compiled.load(facts["python"], options)
+
+
+def _locate(source: str, console: Console) -> tuple[Path, str]:
+    """Return the exported file, downloaded if needed, and a line about its origin."""
     if "://" not in source:
         path = Path(source)
         if not path.is_file():
             raise BuildError(
-                f"--runtime-from: expected a file or an address, found {source!r}",
-                "a path is taken from the current folder",
+                f"runtime import: expected a file or an address, found {source!r}",
+                "a path is relative to the current folder",
             )
         sha256 = sha256_of(path)
-        console.note(f"{path.name}: sha256 {sha256}; no pin to hold it against, since it is a file")
+        console.note(f"{path.name}: sha256 {sha256}; a local file has no pin to compare it with")
         return path, f"prebuilt, from {path.name} (sha256 {sha256})"
     url, fragment = urldefrag(source)
     name, _, sha256 = fragment.partition("=")
     if name != "sha256" or len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
         raise BuildError(
-            "--runtime-from: expected an address that ends in #sha256=HEX (64 digits), found none",
+            "runtime import: expected an address that ends in #sha256=HEX (64 digits), found none",
             "the release's SHA256SUMS has it; nothing is downloaded that is not pinned",
         )
     target = DOWNLOADS / f"{sha256[:12]}-{PurePosixPath(url).name or 'runtime.zip'}"
     return download_file([url], sha256, target, console), f"prebuilt, from {url} (sha256 {sha256})"
 
 
-def _contents(archive: Path, python: str, options: RuntimeOptions) -> dict[str, bytes]:
-    """The runtime's files in a file of a release, if it is the one that is wanted."""
-    what = f"--runtime-from: {archive.name}"
+def _read_export(archive: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return the facts and the files of an exported file; raises if it is not a whole one."""
+    what = f"runtime import: {archive.name}"
     try:
         with zipfile.ZipFile(archive) as packed:
             contents = {info.filename: packed.read(info) for info in packed.infolist()}
         facts: Any = json.loads(contents.pop(FACTS))
     except (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError) as error:
         raise BuildError(
-            f"{what}: expected a file that --export-runtime made, found something else ({error})"
+            f"{what}: expected a file that 'runtime export' wrote, found something else ({error})"
         ) from error
-    expected = {"schema": SCHEMA, "python": python, "ops": options.ops}
-    expected["key"] = compiled.recipe_key()
-    if facts != expected:
-        found = facts if isinstance(facts, dict) else {}
-        wrong = [f"{k} {found.get(k)!r}" for k, v in expected.items() if found.get(k) != v]
-        wanted = [f"{k} {v!r}" for k, v in expected.items() if found.get(k) != v]
+    known = isinstance(facts, dict) and set(facts) == {"schema", "python", "ops", "key"}
+    if not (
+        known
+        and re.fullmatch(r"3\.\d+", str(facts["python"]))
+        and facts["ops"] in ("classifier", "all")
+    ):
         raise BuildError(
-            f"{what}: expected {', '.join(wanted) or expected}, found {', '.join(wrong) or facts}",
-            f"take the file of this checkout's own release and of this Python, {_HOW}",
+            f"{what}: expected the Python, operators and recipe of the packages, found {facts!r}"
         )
     for name in contents:
         path = PurePosixPath(name)
@@ -148,4 +174,4 @@ def _contents(archive: Path, python: str, options: RuntimeOptions) -> dict[str, 
             raise BuildError(f"{what}: its entry {name!r} would be unpacked outside its folder")
     if "recipe.json" not in contents:
         raise BuildError(f"{what}: expected recipe.json in it, found none: it is not complete")
-    return contents
+    return facts, contents

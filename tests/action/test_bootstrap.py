@@ -160,7 +160,9 @@ def test_traceback_through_our_own_modules(unpacked: Path) -> None:
         log = action.log()
     assert answer["error"] == "the function could not start: FileNotFoundError; its log says why"
     assert "\nstart failed: FileNotFoundError: model/" in log
-    found = re.search(r'File "action/classifier\.py", line (\d+), in load_classifier\n +(.+)\n', log)
+    found = re.search(
+        r'File "action/classifier\.py", line (\d+), in load_classifier\n +(.+)\n', log
+    )
     assert found, log
     line = (ACTION / "classifier.py").read_text("utf-8").splitlines()[int(found[1]) - 1]
     assert found[2].strip() == line.strip()

@@ -30,7 +30,6 @@ from tests.conftest import HERE, PYTHONS, at_hand, base64_of, encoded, interpret
 from tests.support.models import COLOURS, Colours
 
 Done = subprocess.CompletedProcess[str]
-KINDS = "python:3.10, python:3.11, python:3.12"
 MEMORY = {"local": 128, "wheels": 256}
 """What a zip of such packages needs."""
 
@@ -308,57 +307,6 @@ def test_table_on_a_terminal(built: Path, tmp_path: Path) -> None:
     assert json.loads(shown)["results"][0]["className"] == "red"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (
-            ["--python", "2.7"],
-            "--python: expected one or more of 3.10, 3.11, 3.12, 3.13, found 2.7",
-        ),
-        (["--model", "nothing"], "--model: expected one of mobilenet_v1, efficientnet_lite0"),
-        (["--output", str(ROOT)], "--output: expected a file, found the folder"),
-        (["--precompiled"], "--precompiled: expected the --kind to deploy on, found none"),
-        (
-            ["--precompiled", "--kind", "ruby:2.5"],
-            f"--kind: expected one of {KINDS}, found ruby:2.5",
-        ),
-        (
-            ["--precompiled", "--kind", "python:3.13"],
-            f"--kind: expected one of {KINDS}, found python:3.13",
-        ),
-        (
-            ["--precompiled", "--kind", "python:3.11", "--python", "3.12"],
-            "--kind python:3.11 runs Python 3.11, --python says 3.12",
-        ),
-        (["--kind", "python:3.11"], "--kind and --execution-env go with --precompiled"),
-        (["--execution-env", "x"], "--kind and --execution-env go with --precompiled"),
-        (
-            ["--precompiled", "--execution-env", "x", "--python", "3.11,3.12"],
-            "--precompiled: expected one --python, found 3.11,3.12",
-        ),
-        (
-            ["--precompiled", "--execution-env", "x "],
-            "--execution-env: expected no white space around it",
-        ),
-    ],
-)
-def test_wrong_options(arguments: list[str], said: str) -> None:
-    done = build_zip(*arguments)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [["--runtime", "magic"], ["--mean", "1"], ["--mean", "1", "--std", "0"], ["surplus"]],
-)
-def test_usage(arguments: list[str]) -> None:
-    done = build_zip(*arguments)
-    assert done.returncode == 2
-    assert "usage:" in done.stderr
-
-
 @pytest.mark.parametrize("python", ["2.7", "3.6", "3.7", "3.8", "3.9"])
 @pytest.mark.parametrize(("command"), [["build_zip.py"], ["-m", "action"]], ids=" ".join)
 def test_an_old_python_says_which_is_needed(python: str, command: list[str]) -> None:
@@ -382,19 +330,19 @@ def test_an_old_python_says_which_is_needed(python: str, command: list[str]) -> 
 def test_help_needs_no_environment(tmp_path: Path) -> None:
     done = build_zip("--help", PATH="")
     assert done.returncode == 0
-    for option in ("--python", "--model", "--labels", "--runtime", "--check", "--no-smoke"):
+    for option in ("--python", "--model", "--labels", "--runtime", "check ", "--no-smoke"):
         assert option in done.stdout
 
 
 def test_what_options_say_of_a_model_is_in_its_card(tmp_path: Path) -> None:
-    """From the command line to the zip: decided, shown by the build, by --check, and answered."""
+    """From the command line to the zip: decided, shown by a check, and answered."""
     path, output = tmp_path / "m.tflite", tmp_path / "a.zip"
     Colours("float32", size=3).write(path)  # [1, 3, 3, 3]: either layout
     with zipfile.ZipFile(path, "a") as appended:
         appended.writestr("labels_de.txt", "rot\ngr\u00fcn\nblau\n")
         appended.writestr("labels_fr.txt", "rouge\nvert\nbleu\n")
     said = "--locale fr --background yes --layout nhwc --mean 0,0,0 --std 255,255,255"
-    options = ["--model", str(path), *said.split(), "--output", "scores", "--output", str(output)]
+    options = ["--model", str(path), *said.split(), "--scores", "scores", "--output", str(output)]
     done = build_zip(*options, "--python", HERE, "--runtime", at_hand(), "--no-keep", "--json")
     assert done.returncode == 0, done.stderr
     card = json.loads(done.stdout)["model"]["card"]
@@ -403,13 +351,13 @@ def test_what_options_say_of_a_model_is_in_its_card(tmp_path: Path) -> None:
         "(--mean and --std)"
     )
     assert card["output"].endswith(
-        "independent scores of 3 classes, each 0..1, as they are (--output)"
+        "independent scores of 3 classes, each 0..1, as they are (--scores)"
     )
     assert card["labels"].startswith("3 from labels_fr.txt inside m.tflite")
     assert card["labels"].endswith("'rouge' to 'bleu'; class 0 is background")
-    checked = build_zip("--check", str(output), "--json")
+    checked = build_zip("check", str(output), "--json")
     assert json.loads(checked.stdout)["card"] == card
-    assert all(f"{title}: {text}" in " ".join(done.stderr.split()) for title, text in card.items())
+    assert all(f"{title}: {text}" in checked.stderr for title, text in card.items())
     with actionloop.start_action(output, interpreter()) as running:
         picture = base64_of(encoded(plain("blue")))
         answer = running.run({"image": picture, "details": True, "topK": 3})
@@ -431,13 +379,14 @@ def test_the_log_of_a_build(colours: list[str], tmp_path: Path) -> None:
         "✓ zip",
         "✓ audit",
         f"✓ invoke with Python {HERE}",
-        "of 36 MiB used",
+        "of 36 MiB",
+        f"needs {memory} MB of memory",
         "ai-edge-litert" if provider == "wheels" else "tflite-runtime",
         f"wsk action create classify '{output}' --kind python:{HERE} --memory {memory}",
-        f"wsk action create classify '{output}' --kind python:3 --memory {memory}",
         "warm",
     ):
         assert text in done.stderr
+    assert len(done.stderr.splitlines()) <= 25
     assert "\x1b" not in done.stderr  # colours only on a terminal
 
 
@@ -469,9 +418,8 @@ def test_a_precompiled_build(
     with zipfile.ZipFile(output) as archive:
         assert archive.read("exec.env").decode() == env
         assert archive.getinfo("exec").external_attr >> 16 == 0o100755
-    assert f"✓ entry point: main__.py: main(params), precompiled for {env}\n" in done.stderr
     assert "✓ invoke with Python 3.11" in done.stderr
-    assert f"To deploy it where OW_EXECUTION_ENV is {env}:" in done.stderr
+    assert f"Deploy it where OW_EXECUTION_ENV is {env}:" in done.stderr
     report = json.loads(done.stdout)
     assert report["executionEnv"] == env
     [command] = report["commands"]  # not python:3, which may be another image

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
+import action
 from builder import build, options
 from builder.artifact import platform
 from builder.base import cpython
@@ -22,51 +25,44 @@ from tests.builder.base.test_files import special
 
 def refused(*arguments: str) -> UsageError:
     with pytest.raises(UsageError) as caught:
-        options.check(options.parser().parse_args(arguments))
+        options.parse([*arguments])
     return caught.value
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
-        ("--runtime wheels --ops all", "--ops does not go with --runtime wheels"),
         ("--runtime wheels --ops classifier", "--ops does not go with --runtime wheels"),
         ("--runtime wheels --engine docker", "--engine does not go with --runtime wheels"),
         ("--runtime wheels --engine-arg=-q", "--engine-arg does not go with --runtime wheels"),
         ("--runtime wheels --sources .", "--sources does not go with --runtime wheels"),
         ("--runtime local --engine docker", "--engine does not go with --runtime local"),
-        ("--runtime local --engine-arg=-q", "--engine-arg does not go with --runtime local"),
-        ("--check {zip} --model x", "--model does not go with --check"),
-        ("--check {zip} --python 3.11", "--python does not go with --check"),
-        ("--check {zip} --output x.zip", "--output does not go with --check"),
-        ("--check {zip} --kind python:3.11", "--kind does not go with --check"),
-        ("--check {zip} --no-keep", "--no-keep does not go with --check"),
-        ("--undeploy --model x", "--model does not go with --undeploy"),
-        ("--undeploy --check {zip}", "--check does not go with --undeploy"),
-        ("--deploy --undeploy", "expected either --deploy or --undeploy"),
-        ("--insecure", "--insecure goes with --deploy or --undeploy"),
-        ("--deploy --platform digitalocean --auth x", "--auth does not go with --platform digi"),
-        (
-            "--python 3.11.7",
-            "--python: expected one or more of 3.10, 3.11, 3.12, 3.13, found 3.11.7",
-        ),
-        ("--python python:3.11", "--python: expected one or more of"),
+        ("--runtime prebuilt --engine sh", "--engine does not go with --runtime prebuilt"),
+        ("check {zip} --model x", "--model does not go with check"),
+        ("check {zip} --output x.zip", "--output does not go with check"),
+        ("undeploy a --model x", "--model does not go with undeploy"),
+        ("runtime export x.zip --model m", "--model does not go with runtime export"),
+        ("runtime export /", "runtime export: expected the path of a file"),
+        ("runtime export {folder}", "found the folder {folder}"),
+        ("deploy {zip} --python 3.11", "--python does not go with deploy ZIP"),
+        ("deploy {zip} --scores logits", "--scores does not go with deploy ZIP"),
+        ("deploy {folder}", "deploy: expected a zip, found the folder {folder}"),
+        ("--insecure", "--insecure does not go with a build"),
+        ("--quiet check {zip}", "expected the subcommand first"),
+        ("surplus", "expected an option or one of inspect, check, deploy, undeploy, runtime"),
+        ("check {zip} surplus", "unrecognized arguments: surplus"),
+        ("--python 3.11.7", "--python: expected one or more of 3.10, 3.11, 3.12, 3.13, found 3.11"),
         ("--python 3.11,", "--python: expected one or more of"),
         ("--python=", "--python: expected one or more of"),
-        ("--python 4.0", "--python: expected one or more of"),
+        ("runtime export x.zip --python 4.0", "--python: expected one or more of"),
         ("--mean 1", "--mean and --std go together"),
         ("--mean 1 --std 0", "--std: expected a number above 0, found 0.0"),
-        ("--mean 1 --std nan", "--std: expected a number above 0, found nan"),
-        ("--mean 1,2 --std 1", "argument --mean: expected one number or three, found '1,2'"),
         ("--mean 1 --std 1,0,1", "--std: expected a number above 0, found 0.0"),
-        ("--output logits --output scores", "--output: expected one kind, found logits and scores"),
-        ("--check {zip} --output logits", "--output does not go with --check"),
-        ("--check {zip} --layout nchw", "--layout does not go with --check"),
-        ("--mean inf --std 1", "--mean: expected a number, found inf"),
-        ("--mean one --std 1", "argument --mean: expected one number or three, found 'one'"),
+        ("--mean 1,2 --std 1", "argument --mean: expected one number or three, found '1,2'"),
+        ("--mean inf --std 1", "argument --mean: expected one number or three, found 'inf'"),
         ("--runtime magic", "argument --runtime: invalid choice: 'magic'"),
         ("--model nothing", "--model: expected one of mobilenet_v1, efficientnet_lite0 or a"),
-        ("--model {folder}", "found the folder {folder}"),
+        ("inspect {folder}", "found the folder {folder}"),
         ("--labels {folder}/none", "--labels: expected a file with a class name per"),
         ("--labels {folder}", "--labels: expected a file with a class name per line"),
         ("--sources {folder}/none", "--sources: expected a folder, found nothing at"),
@@ -75,34 +71,88 @@ def refused(*arguments: str) -> UsageError:
         ("--output {folder}", "--output: expected a file, found the folder {folder}"),
         ("--output {folder}/new/", "--output: expected the path of a file, found"),
         ("--output=", "--output: expected the path of a file, found ''"),
+        ("-o {zip}", "--output: {zip} exists and is no zip of this program"),
         ("--model {zip} --output {zip}", "--output: expected another file than --model"),
         ("--labels {zip} --output {link}", "--output: expected another file than --labels"),
+        ("--precompiled", "--precompiled: expected the --kind to deploy on, found none"),
+        ("--precompiled --kind ruby:2.5", "--kind: expected one of {kinds}, found ruby:2.5"),
+        ("--precompiled --kind python:3.13", "--kind: expected one of {kinds}, found python:3.13"),
         (
-            "--precompiled --execution-env=",
-            "--execution-env: expected the image's OW_EXECUTION_ENV",
+            "--precompiled --kind python:3.11 --python 3.12",
+            "--kind python:3.11 runs Python 3.11, --python says 3.12",
         ),
-        ("surplus", "unrecognized arguments: surplus"),
+        ("--kind python:3.11", "--kind and --execution-env go with --precompiled"),
+        ("--execution-env x", "--kind and --execution-env go with --precompiled"),
+        (
+            "--precompiled --execution-env x --python 3.11,3.12",
+            "--precompiled: expected one --python, found 3.11,3.12",
+        ),
+        ("--precompiled --execution-env=", "--execution-env: expected the image's OW_EXECUTION"),
     ],
 )
-def test_what_cannot_be(tmp_path: Path, arguments: str, said: str) -> None:
+def test_wrong_calls(tmp_path: Path, arguments: str, message: str) -> None:
     archive = tmp_path / "it.zip"
     archive.write_bytes(b"")
     (tmp_path / "link").symlink_to(archive)
     names = {"folder": tmp_path, "zip": archive, "link": tmp_path / "link"}
-    found = refused(*(word.format(**names) for word in arguments.split()))
-    assert str(found).startswith(said.format(**names)) or said.format(**names) in str(found)
+    expected = message.format(**names, kinds="python:3.10, python:3.11, python:3.12")
+    assert expected in str(refused(*(word.format(**names) for word in arguments.split())))
 
 
-def test_what_to_do_next() -> None:
+def test_hints_name_the_python_of_a_longer_version() -> None:
     assert refused("--python", "3.11.7").hint.endswith("--python 3.11")
     assert refused("--python", "python:3.12").hint.endswith("--python 3.12")
     assert not refused("--python", "2.7.18").hint
 
 
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("--modle x", "Did you mean --model?"),
+        ("--quite", "Did you mean --quiet?"),
+        ("--model mobilnet_v1", "Did you mean mobilenet_v1?"),
+        ("chekc x.zip", "Did you mean check?"),
+        ("runtime improt x.zip", "Did you mean runtime import?"),
+        ("check x.zip --no-smoek", "Did you mean --no-smoke?"),
+        ("check x.zip --scores logits", "it is for a build, inspect, deploy"),
+        ("--nothing-like-it", ""),
+    ],
+)
+def test_hints_name_what_was_meant(arguments: str, hint: str) -> None:
+    assert refused(*arguments.split()).hint == hint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "now"),
+    [
+        ("--check a.zip", "check ZIP"),
+        ("--deploy", "deploy [ZIP] [--name NAME]"),
+        ("--check=a.zip --deploy eyes", "check ZIP"),
+        ("--undeploy", "undeploy NAME"),
+        ("--export-runtime a.zip", "runtime export FILE"),
+        ("--runtime prebuilt --runtime-from a.zip", "runtime import FILE"),
+        ("--output logits", "--scores logits"),
+        ("--output=scores", "--scores scores"),
+        ("--optimize size", "gone"),
+        ("deploy --platform digitalocean", "deploy/digitalocean/"),
+    ],
+)
+def test_old_spellings_name_the_new_ones(arguments: str, now: str) -> None:
+    error = str(refused(*arguments.split()))
+    assert " is now " in error
+    assert now in error
+
+
 @pytest.mark.parametrize("kind", SPECIAL)
-def test_outputs_that_are_no_files(tmp_path: Path, kind: str) -> None:
+def test_paths_that_are_no_files_are_not_opened(tmp_path: Path, kind: str) -> None:
+    """A pipe would never end, nor would a device."""
     path = special(tmp_path, kind)
     before = os.lstat(path)
+    shown = (
+        "path that cannot be looked at" if kind == "link to itself" else kind.partition(" to ")[0]
+    )
+    for call in (["--labels"], ["--model"], ["check"], ["deploy"]):
+        assert f"found the {shown}" in str(refused(*call, str(path)))
     assert str(refused("--output", str(path))).startswith("--output: expected a file, found the ")
     after = os.lstat(path)  # looking at a link is an access to it
     assert (after.st_ino, after.st_mode, after.st_ctime_ns) == (
@@ -110,20 +160,7 @@ def test_outputs_that_are_no_files(tmp_path: Path, kind: str) -> None:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", SPECIAL)
-def test_inputs_that_are_no_files(tmp_path: Path, kind: str) -> None:
-    """None of them is opened: a pipe would never end, a device neither."""
-    path = special(tmp_path, kind)
-    shown = (
-        "path that cannot be looked at" if kind == "link to itself" else kind.partition(" to ")[0]
-    )
-    for option in ("--labels", "--model"):
-        assert f"found the {shown}" in str(refused(option, str(path)))
-    with pytest.raises(UsageError, match="--check: expected a zip, found the"):
-        options.check(options.parser().parse_args(["--check", str(path)]))
-
-
-def test_what_goes_together(tmp_path: Path) -> None:
+def test_options_that_go_together(tmp_path: Path) -> None:
     model = tmp_path / "m.tflite"
     model.write_bytes(b"")
     for arguments in (
@@ -131,11 +168,51 @@ def test_what_goes_together(tmp_path: Path) -> None:
         ["--runtime", "auto", "--ops", "all", "--sources", str(tmp_path)],
         ["--runtime", "local", "--ops", "all", "--sources", str(tmp_path)],
         ["--python", "3.10, 3.12", "--model", str(model), "--output", str(tmp_path / "n" / "z")],
-        ["--deploy", "--kind", "python:3.11"],
         ["--precompiled", "--kind", "python:3.10"],
-        ["--check", str(model), "--deploy", "--kind", "python:3.11", "--no-smoke", "--json"],
+        ["--force", "--output", str(model)],
+        ["deploy", "--kind", "python:3.11", "--model", str(model)],
+        ["deploy", str(model), "--kind", "python:3.11", "--no-smoke", "--json"],
+        ["inspect", str(model), "--scores", "logits", "--mean", "1,2,3", "--std", "4"],
+        ["undeploy", "a", "--apihost", "h"],
+        ["runtime", "import", "http://host/x.zip#sha256=00", "--quiet"],
     ):
-        options.check(options.parser().parse_args(arguments))
+        options.parse(arguments)
+    assert options.parse(["--mean", "1,2,3", "--std", "4"]).mean == (1.0, 2.0, 3.0)
+
+
+def test_a_zip_of_ours_is_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    for name in ("packed.zip", "action/packages.py"):
+        assert "no zip of this program" in str(refused("-o", str(path))) if path.exists() else True
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(name, b"")
+    assert options.output(options.parse(["-o", str(path)])) == path
+
+
+def test_at_most_twenty_options_beside_the_models() -> None:
+    text = run("--help").stdout
+    groups = {
+        group.partition(":")[0]: re.findall(r"^  (?:-\w[^-]*)?(--[\w-]+)", group, re.M)
+        for group in re.split(r"\n\n(?=\w)", text)
+    }
+    model = groups.pop("the model")
+    assert "--scores" in model
+    assert 10 < sum(map(len, groups.values())) <= 20
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("\n  python3 build_zip.py ") == 3
+    for status in ("0  done", "1  failed", "2  wrong call", "130  stopped"):
+        assert status in text
+
+
+@pytest.mark.parametrize("command", ["inspect", "check", "deploy", "undeploy", "runtime import"])
+def test_each_subcommand_has_its_help(command: str) -> None:
+    done = run(*command.split(), "--help")
+    assert done.returncode == 0
+    assert f"usage: python3 build_zip.py {command} " in done.stdout
+
+
+def test_version() -> None:
+    assert run("--version").stdout.strip() == action.__version__
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -153,8 +230,8 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         (["--runtime", "magic"], 2),
         (["--python", "3.11.7"], 2),
         (["--runtime", "wheels", "--ops", "all"], 2),
-        (["--check", "README.md"], 1),
-        (["--check", "no such file"], 2),
+        (["check", "README.md"], 1),
+        (["check", "no such file"], 2),
         (["--model", "README.md"], 1),
     ],
 )
@@ -212,12 +289,3 @@ def test_printed_commands_can_be_pasted(tmp_path: Path) -> None:
     for name in ("my zip's $HOME.zip", "a&b.zip", "-x.zip", "ümlaut.zip"):
         line = commands(tmp_path / name, ["3.11"])[0]
         assert shlex.split(line)[4] == str(tmp_path / name)
-
-
-def test_output_is_a_path_or_a_kind() -> None:
-    read = options.parser().parse_args
-    both = read(["--output", "logits", "--output", "a.zip", "--mean", "1,2,3", "--std", "4"])
-    assert (both.output_kind, both.output) == ("logits", "a.zip")
-    assert (both.mean, both.std) == ((1.0, 2.0, 3.0), (4.0,))
-    named = read(["--output", "./logits"])
-    assert (named.output_kind, named.output) == (None, "./logits")

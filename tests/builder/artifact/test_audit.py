@@ -299,25 +299,25 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_check_on_the_command_line(zip_path: Path, files: Files, tmp_path: Path) -> None:
-    good = run("--check", str(zip_path))
+    good = run("check", str(zip_path))
     assert good.returncode == 0, good.stderr
     assert "of 36 MiB used" in good.stderr
     assert "newest symbols needed" in good.stderr
     assert f"✓ invoke with Python {HERE}" in good.stderr
     assert re.search(r"\d+ of \d+ nodes run on XNNPACK", good.stderr)
-    as_json = run("--check", str(zip_path), "--json", "--quiet")
+    as_json = run("check", str(zip_path), "--json", "--quiet")
     report = json.loads(as_json.stdout)
     assert report["ok"]
     nodes = report["smoke"][HERE]["nodes"]
     assert nodes["total"] == nodes["delegated"] + len(nodes["others"]) > 20
-    quick = run("--check", str(zip_path), "--no-smoke", "--json", "--quiet")
+    quick = run("check", str(zip_path), "--no-smoke", "--json", "--quiet")
     assert json.loads(quick.stdout)["smoke"] == {}
     assert report["sha256"] == hashlib.sha256(zip_path.read_bytes()).hexdigest()
     bad = write(listed({**small(files), "requirements.txt": b""}), tmp_path / "bad.zip")
     for options in ((), ("--quiet",), ("--json",)):
-        failed = run("--check", str(bad), *options)
+        failed = run("check", str(bad), *options)
         assert failed.returncode == 1
         assert "the runtime would run pip" in failed.stderr + failed.stdout
-    missing = run("--check", str(tmp_path / "none.zip"))
+    missing = run("check", str(tmp_path / "none.zip"))
     assert missing.returncode == 2
-    assert "--check: expected a zip, found nothing at" in " ".join(missing.stderr.split())
+    assert "check: expected a zip, found nothing at" in " ".join(missing.stderr.split())

@@ -148,7 +148,7 @@ def test_code_files_of_those_who_want_none_beside_the_sources(tmp_path: Path) ->
     seed(tmp_path / "cache" / "classify-zip" / "environments")
     before = {path for path in tmp_path.rglob("*") if path.is_dir()}
     variables = {"XDG_CACHE_HOME": str(tmp_path / "cache"), NO_BYTECODE: "1"}
-    command = [sys.executable, str(root / "build_zip.py"), "--check", str(root / "build_zip.py")]
+    command = [sys.executable, str(root / "build_zip.py"), "check", str(root / "build_zip.py")]
     done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
     assert "is not a complete zip" in done.stderr, done.stderr
     made = {path for path in tmp_path.rglob("*") if path.is_dir()} - before
@@ -347,7 +347,7 @@ def test_a_virtual_environment_shares_those_of_its_interpreter() -> None:
 def test_a_broken_package_of_the_tool_heals(tmp_path: Path) -> None:
     """`build_zip.py` finds that its environment broke, makes it anew, and goes on."""
     command = [sys.executable, str(ROOT / "build_zip.py"), "--work", str(tmp_path)]
-    command += ["--check", str(ROOT / "README.md")]
+    command += ["check", str(ROOT / "README.md")]
     home = seed(tmp_path / "build").parent.parent
     first = subprocess.run(command, capture_output=True, text=True)
     assert "is not a complete zip" in first.stderr, first.stderr

@@ -1,4 +1,4 @@
-"""`--deploy` and `--undeploy`: a zip onto a platform on loopback that runs it for real."""
+"""`deploy` and `undeploy`: a zip onto a platform on loopback that runs it for real."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import io
 import json
 import os
 import re
-import shlex
 import signal
-import stat
 import subprocess
 import sys
 import zipfile
@@ -27,7 +25,7 @@ from builder.base import environments
 from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
-from builder.deploy import action, credentials, digitalocean
+from builder.deploy import action, credentials
 from builder.deploy.openwhisk import Info, parse_name
 from tests.action.test_page import Visit
 from tests.conftest import HERE, at_hand, base64_of, encoded, plain
@@ -120,7 +118,7 @@ def flat(text: str) -> str:
 
 
 def test_deployed_invoked_and_removed(typed: Command, platform: OpenWhisk, archive: Path) -> None:
-    done = typed("--check", archive, "--deploy", "--json")
+    done = typed("deploy", archive, "--json")
     assert done.status == 0, done.err
     deployment = json.loads(done.out)["deployment"]
     url = f"{platform.url}/api/v1/web/guest/default/classify"
@@ -135,10 +133,10 @@ def test_deployed_invoked_and_removed(typed: Command, platform: OpenWhisk, archi
     assert answer.json()["results"] == deployment["results"]
     page = requests.get(url, headers={"accept": "text/html"})
     assert (page.status_code, "<!doctype html>" in page.text.lower()) == (200, True)
-    gone = typed("--undeploy")
+    gone = typed("undeploy", "classify")
     assert gone.status == 0, gone.err
     assert platform.actions == {}
-    again = typed("--undeploy")
+    again = typed("undeploy", "classify")
     assert again.status == 1
     assert "no action classify" in flat(again.err)
 
@@ -147,7 +145,7 @@ def test_the_page_at_its_address(
     build_zip: Command, platform: OpenWhisk, archive: Path, browser: Browser
 ) -> None:
     """In Chromium, under the address that was printed; cold and warm."""
-    done = build_zip("--check", archive, "--deploy", "--no-smoke", "--json")
+    done = build_zip("deploy", archive, "--no-smoke", "--json")
     assert done.status == 0, done.err
     visit = Visit(browser, json.loads(done.out)["deployment"]["url"])
     for colour in ("blue", "red"):
@@ -174,7 +172,7 @@ def test_an_update_keeps_what_it_does_not_set(
     }
     platform.packages.add("pictures")
     platform.put("pictures/what", first, overwrite=False)
-    done = build_zip("--check", archive, "--deploy", "pictures/what", "--json")
+    done = build_zip("deploy", archive, "--name", "pictures/what", "--json")
     assert done.status == 0, done.err
     deployment = json.loads(done.out)["deployment"]
     assert (deployment["created"], deployment["version"]) == (False, "0.0.2")
@@ -185,7 +183,7 @@ def test_an_update_keeps_what_it_does_not_set(
     assert document.annotations == {each["key"]: each["value"] for each in first["annotations"]}
     assert document.parameters == first["parameters"]
     assert document.limits == first["limits"]
-    changed = build_zip("--check", archive, "--deploy", "pictures/what", "--web", "no")
+    changed = build_zip("deploy", archive, "--name", "pictures/what", "--web", "no")
     assert changed.status == 0, changed.err
     assert platform.actions["pictures/what"].annotations["web-export"] is False
     assert "it is no web action" in flat(changed.err)
@@ -195,7 +193,7 @@ def test_an_update_keeps_what_it_does_not_set(
 def test_ways_to_be_reached(
     build_zip: Command, platform: OpenWhisk, archive: Path, options: tuple[str, ...]
 ) -> None:
-    done = build_zip("--check", archive, "--deploy", "/guest/a-b", *options)
+    done = build_zip("deploy", archive, "--name", "/guest/a-b", *options)
     assert done.status == 0, done.err
     annotations = platform.actions["a-b"].annotations
     assert annotations["raw-http"] is (options[1] == "raw")
@@ -208,7 +206,7 @@ def test_built_for_a_kind_of_the_host(
     """From a model to an answer in one command; the host's one kind decides the Python."""
     model = Colours("uint8").write(tmp_path / "colours.tflite")
     options = ["--model", model, "--labels", colour_labels, "--runtime", at_hand(), "--no-keep"]
-    done = build_zip(*options, "--output", tmp_path / "a.zip", "--deploy")
+    done = build_zip("deploy", *options, "--output", tmp_path / "a.zip")
     assert done.status == 0, done.err
     assert platform.actions["classify"].kind == f"python:{HERE}"
     assert "as the zip answered on this machine" in flat(done.err)
@@ -222,23 +220,22 @@ def test_said_before_anything_is_built(
     wrong = properties(tmp_path / "..", platform, AUTH[:-1] + "x")
     none = tmp_path / "empty"
     none.touch()
+    delete = ["undeploy", "classify"]
     cases: list[tuple[list[str], dict[str, str], int, str]] = [
-        (["--deploy"], {"WSK_CONFIG_FILE": str(wrong)}, 1, "does not accept the key"),
-        (["--deploy"], {"WSK_CONFIG_FILE": str(none)}, 2, "expected an API host, found none"),
-        (["--undeploy"], {"WSK_CONFIG_FILE": str(none)}, 2, "expected an API host, found none"),
-        (["--deploy", "--apihost", "http://127.0.0.1:1"], {}, 1, "cannot be reached"),
-        (["--deploy", "--apihost", "a b"], {}, 2, "--apihost: expected a host"),
-        (["--deploy", "--auth", "nonsense"], {}, 2, "--auth: expected USER:PASSWORD"),
-        (["--deploy", "a/b/c"], {}, 2, "[/NAMESPACE/][PACKAGE/]ACTION"),
-        (["--deploy", "/other/classify"], {}, 1, "the key may not do this"),
-        (["--apihost", "127.0.0.1"], {}, 2, "--apihost goes with --deploy"),
-        (["--deploy", "--undeploy"], {}, 2, "either --deploy or --undeploy"),
+        (["deploy"], {"WSK_CONFIG_FILE": str(wrong)}, 1, "does not accept the key"),
+        (["deploy"], {"WSK_CONFIG_FILE": str(none)}, 2, "expected an API host, found none"),
+        (delete, {"WSK_CONFIG_FILE": str(none)}, 2, "expected an API host, found none"),
+        (["deploy", "--apihost", "http://127.0.0.1:1"], {}, 1, "cannot be reached"),
+        (["deploy", "--apihost", "a b"], {}, 2, "--apihost: expected a host"),
+        (["deploy", "--auth", "nonsense"], {}, 2, "--auth: expected USER:PASSWORD"),
+        (["deploy", "--name", "a/b/c"], {}, 2, "[/NAMESPACE/][PACKAGE/]ACTION"),
+        (["deploy", "--name", "/other/classify"], {}, 1, "the key may not do this"),
     ]
     if HERE != "3.12":
-        cases.append((["--deploy", "--python", "3.12"], {}, 1, f"it has python:{HERE}"))
+        cases.append((["deploy", "--python", "3.12"], {}, 1, f"it has python:{HERE}"))
     for arguments, environment, status, text in cases:
         done = build_zip(
-            *arguments, *(["--output", output] * ("--undeploy" not in arguments)), **environment
+            *arguments, *(["--output", output] * ("undeploy" not in arguments)), **environment
         )
         assert done.status == status, (arguments, done.err)
         assert text in flat(done.err), (arguments, done.err)
@@ -259,13 +256,13 @@ def test_what_the_platform_says_is_said_in_words(
         (500, "failed: an error of the platform's own"),
     ):
         platform.statuses["PUT"] = [status]
-        done = build_zip("--check", archive, "--deploy", "--no-smoke")
+        done = build_zip("deploy", archive, "--no-smoke")
         assert done.status == 1
         assert text in flat(done.err), (status, done.err)
-    done = build_zip("--check", archive, "--deploy", "pictures/what", "--no-smoke")
+    done = build_zip("deploy", archive, "--name", "pictures/what", "--no-smoke")
     assert "has no package pictures" in flat(done.err)
     platform.put("other", {"exec": {"kind": "nodejs:20", "code": "x"}}, overwrite=False)
-    done = build_zip("--check", archive, "--deploy", "other", "--no-smoke")
+    done = build_zip("deploy", archive, "--name", "other", "--no-smoke")
     assert "is an action of kind nodejs:20" in flat(done.err)
     assert platform.actions["other"].kind == "nodejs:20"
 
@@ -274,7 +271,7 @@ def test_memory_that_the_host_does_not_give(
     build_zip: Command, platform: OpenWhisk, archive: Path
 ) -> None:
     platform.max_memory = 64
-    done = build_zip("--check", archive, "--deploy", "--no-smoke")
+    done = build_zip("deploy", archive, "--no-smoke")
     assert done.status == 1
     assert "64 MB at most" in flat(done.err)
 
@@ -296,7 +293,7 @@ def test_an_action_that_does_not_start_shows_its_log(
     platform.put = broken  # type: ignore[method-assign]
     platform.late = 1
     for web in ("true", "no"):
-        done = build_zip("--check", archive, "--deploy", "--no-smoke", "--web", web)
+        done = build_zip("deploy", archive, "--no-smoke", "--web", web)
         assert done.status == 1
         assert "no such library" in flat(done.err), done.err
 
@@ -310,7 +307,7 @@ def test_another_answer_than_here(build_zip: Command, platform: OpenWhisk, archi
         return original(name, {**params, "image": blue})
 
     platform.invoke = swapped  # type: ignore[method-assign]
-    done = build_zip("--check", archive, "--deploy", "--web", "no")
+    done = build_zip("deploy", archive, "--web", "no")
     assert done.status == 1
     assert "answers otherwise than the zip here" in flat(done.err)
 
@@ -319,7 +316,7 @@ def test_a_gateway_that_hides_the_kinds(
     build_zip: Command, platform: OpenWhisk, archive: Path
 ) -> None:
     platform.gateway = True
-    done = build_zip("--check", archive, "--deploy")
+    done = build_zip("deploy", archive)
     assert done.status == 0, done.err
     assert platform.actions["classify"].kind == f"python:{HERE}"
 
@@ -381,68 +378,6 @@ def test_where_the_key_is_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_no_hosts(text: str) -> None:
     with pytest.raises(BuildError, match="--apihost"):
         credentials.address(text)
-
-
-DOCTL = """\
-#!/bin/sh
-echo "$@" >> "$LOG"
-case "$2" in
-deploy) cp -r "$3" "$LOG.project" ;;
-functions) echo "$URL" ;;
-esac
-"""
-
-
-def test_digitalocean_by_its_own_tool(
-    build_zip: Command,
-    platform: OpenWhisk,
-    archive: Path,
-    tmp_path: Path,
-) -> None:
-    """A stand-in for the tool notes what it is called with; the platform answers for the sample."""
-    build_zip("--check", archive, "--deploy", "--no-smoke")  # so that there is something to ask
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    tool = folder / "doctl"
-    tool.write_text(DOCTL)
-    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
-    environment = {
-        "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}",
-        "LOG": str(tmp_path / "log"),
-        "URL": f"{platform.url}/api/v1/web/guest/default/classify",
-    }
-    options = ["--check", archive, "--platform", "digitalocean"]
-    done = build_zip(*options, "--deploy", "eyes", **environment)
-    assert done.status == 0, done.err
-    assert environment["URL"] in done.err
-    calls = (tmp_path / "log").read_text().splitlines()
-    assert calls[0].startswith("serverless deploy ")
-    assert calls[1] == "serverless functions get classify/eyes --url"
-    project = tmp_path / "log.project"
-    sent = project / "packages" / "classify" / "eyes.zip"
-    assert sent.read_bytes() == archive.read_bytes()
-    assert f"runtime: python:{HERE}" in (project / "project.yml").read_text()
-    gone = build_zip("--platform", "digitalocean", "--undeploy", "eyes", **environment)
-    assert gone.status == 0, gone.err
-    tool.write_text("#!/bin/sh\necho no token >&2; exit 1\n")
-    failed = build_zip(*options, "--deploy", "eyes", **environment)
-    assert (failed.status, "no token" in failed.err) == (1, True)
-
-
-def test_digitalocean_without_its_tool(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, archive: Path
-) -> None:
-    """The lines to type make the project that the tool deploys."""
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BuildError) as error:
-        digitalocean.deploy(archive, "eyes", "python:3.11", 256)
-    assert "doctl serverless deploy ." in error.value.hint
-    monkeypatch.undo()
-    typed = "\n".join(digitalocean.lines(archive, "eyes", "python:3.11", 256)[:2])
-    subprocess.run(["sh", "-euc", typed], cwd=tmp_path, check=True)
-    assert (tmp_path / "packages/classify/eyes.zip").read_bytes() == archive.read_bytes()
-    assert "name: eyes" in (tmp_path / "project.yml").read_text()
-    assert shlex.quote(str(archive)) in typed
 
 
 def test_progress_of_the_upload(platform: OpenWhisk, archive: Path) -> None:

@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from builder import build, options
+from builder import build
 from builder.base.console import Console
-from builder.base.errors import BuildError, UsageError
-from builder.base.paths import ROOT
+from builder.base.errors import BuildError
 from builder.model.resolve import ModelOptions
 from builder.packages import COMPILED_PACKAGES, DEFAULT_OPTIONS, RuntimeOptions, compiled, prebuilt
 from tests.builder.native.test_compiled import PYTHON, needs_one
@@ -85,7 +84,7 @@ def test_there_and_back(cache: Path, tmp_path: Path, console: Console) -> None:
     assert prebuilt.export(HERE, DEFAULT_OPTIONS, other, console) == sha256
     assert one.stat().st_size < 200_000 < sum(map(len, before.values()))
     shutil.rmtree(cache)
-    runtime = prebuilt.provide(HERE, RuntimeOptions(prebuilt=str(one)), console)
+    runtime = prebuilt.import_packages(str(one), console)
     assert contents(runtime.folder) == before
     assert runtime.origin == f"prebuilt, from one.zip (sha256 {sha256})"
     assert any(sha256 in note for note in console.notes)
@@ -101,13 +100,13 @@ def test_over_http_with_its_hash(cache: Path, exported: Path, console: Console) 
         url = f"{server.url}/r/runtime.zip"
         for wrong in (url, f"{url}#sha256=12", f"{url}#md5={sha256}"):
             with pytest.raises(BuildError, match="#sha256=HEX"):
-                prebuilt.provide(HERE, RuntimeOptions(prebuilt=wrong), console)
+                prebuilt.import_packages(wrong, console)
         assert server.requests == []
         with pytest.raises(BuildError, match="expected sha256"):
             other = f"{server.url}/r/other.zip#sha256={sha256}"
-            prebuilt.provide(HERE, RuntimeOptions(prebuilt=other), console)
+            prebuilt.import_packages(other, console)
         assert not compiled.is_cached(HERE, DEFAULT_OPTIONS)
-        runtime = prebuilt.provide(HERE, RuntimeOptions(prebuilt=f"{url}#sha256={sha256}"), console)
+        runtime = prebuilt.import_packages(f"{url}#sha256={sha256}", console)
     assert runtime.origin == f"prebuilt, from {url} (sha256 {sha256})"
 
 
@@ -135,7 +134,7 @@ def test_no_release_yet(cache: Path, console: Console) -> None:
         assert set(pin) == {"url", "sha256", "key"}, python
     with pytest.raises(BuildError, match="no release has compiled packages") as error:
         prebuilt.provide(HERE, RuntimeOptions("all"), console)
-    assert "--runtime-from" in error.value.hint
+    assert "runtime import FILE" in error.value.hint
 
 
 def test_nothing_to_export(cache: Path, tmp_path: Path, console: Console) -> None:
@@ -148,8 +147,9 @@ def test_nothing_to_export(cache: Path, tmp_path: Path, console: Console) -> Non
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        ({"runtime.json": None}, "expected a file that --export-runtime made"),
-        ({"runtime.json": b"[1]"}, "expected schema 1"),
+        ({"runtime.json": None}, "expected a file that 'runtime export' wrote"),
+        ({"runtime.json": b"[1]"}, "expected the Python, operators and recipe"),
+        ({"schema": "2"}, "expected schema 1"),
         ({"key": "0123"}, "found key '0123'"),
         ({"python": "3.9"}, "found python '3.9'"),
         ({"ops": "all"}, "found ops 'all'"),
@@ -182,7 +182,7 @@ def test_another_file(
         for name, content in entries.items():
             archive.writestr(name, content)
     with pytest.raises(BuildError, match=text):
-        prebuilt.provide(HERE, RuntimeOptions(prebuilt=str(changed)), console)
+        prebuilt.import_packages(str(changed), console, HERE, "classifier")
     assert not cache.exists()
     assert not (tmp_path / "evil.py").exists()
 
@@ -191,10 +191,10 @@ def test_another_file(
 def test_no_zip(content: bytes, cache: Path, tmp_path: Path, console: Console) -> None:
     path = tmp_path / "x.zip"
     path.write_bytes(content)
-    with pytest.raises(BuildError, match="--export-runtime made"):
-        prebuilt.provide(HERE, RuntimeOptions(prebuilt=str(path)), console)
+    with pytest.raises(BuildError, match="'runtime export' wrote"):
+        prebuilt.import_packages(str(path), console)
     with pytest.raises(BuildError, match="expected a file or an address"):
-        prebuilt.provide(HERE, RuntimeOptions(prebuilt=str(tmp_path / "none")), console)
+        prebuilt.import_packages(str(tmp_path / "none"), console)
 
 
 @needs_one
@@ -211,36 +211,15 @@ def test_the_same_zip(
     exported = tmp_path / "runtime.zip"
     prebuilt.export(PYTHON, DEFAULT_OPTIONS, exported, console)
     monkeypatch.setattr(compiled, "COMPILED", tmp_path / "elsewhere")
+    prebuilt.import_packages(str(exported), console)
     config = build.BuildConfig(
         (PYTHON,),
         tmp_path / "a.zip",
         str(model),
         ModelOptions(colour_labels),
-        provider="prebuilt",
-        options=RuntimeOptions(prebuilt=str(exported)),
+        provider="auto",
         smoke=False,
         keep=False,
     )
     build.build(config, console)
     assert (tmp_path / "a.zip").read_bytes() == archive.read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (["--runtime-from", "x.zip"], "--runtime-from goes with --runtime prebuilt"),
-        (["--runtime", "wheels", "--runtime-from", "x"], "goes with --runtime prebuilt"),
-        (["--runtime", "prebuilt", "--engine", "sh"], "--engine does not go with"),
-        (["--export-runtime", "x.zip", "--model", "m"], "--model does not go with"),
-        (["--export-runtime", "x.zip", "--runtime", "local"], "--runtime does not go with"),
-        (["--export-runtime", "x.zip", "--deploy"], "--deploy does not go with"),
-        (["--export-runtime", "/"], "--export-runtime: expected the path of a file"),
-        (["--export-runtime", "tests"], "found the folder tests"),
-        (["--check", "x.zip", "--runtime-from", "y"], "--runtime-from"),
-    ],
-)
-def test_options(arguments: list[str], text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
-    with pytest.raises(UsageError) as error:
-        options.check(options.parser().parse_args(arguments))
-    assert text in str(error.value)
