@@ -8,11 +8,10 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from builder.artifact import audit, contents, memory, plan, platform, provenance, smoke
+from builder.artifact import audit, contents, memory, platform, smoke
 from builder.artifact.smoke import SAMPLE
 from builder.base import archive, cpython, files
-from builder.base.archive import Entry
-from builder.base.console import Advance, Console, megabytes
+from builder.base.console import Console, megabytes
 from builder.base.errors import BuildError
 from builder.base.paths import BUILD
 from builder.model import agreement, compatibility, resolve
@@ -57,7 +56,7 @@ class BuildResult:
 
     audit: audit.Audit
     model: dict[str, Any]
-    smoke: dict[str, dict[str, Any]]
+    smoke: dict[str, smoke.SmokeResult]
 
 
 def build(config: BuildConfig, console: Console) -> BuildResult:
@@ -83,54 +82,30 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
     if config.requantize:
         chosen, figures = _int8(chosen, console)
     provider = _provider(config, chosen, console)
-    targets = [
+    runtimes = [
         _python_runtime(python, provider, config.options, console) for python in config.pythons
     ]
-    for target in targets:
-        origin = f"{provider}'s interpreter" if provider != "auto" else target.runtime.origin
-        compatibility.check_operators(chosen.tflite, target.runtime.operators, origin)
+    for runtime in runtimes:
+        origin = f"{provider}'s interpreter" if provider != "auto" else runtime.packages.origin
+        compatibility.check_operators(chosen.tflite, runtime.packages.operators, origin)
     with files.atomic_write(config.output, "--output") as part:
         with console.step("zip"):
-            entries = contents.collect_entries(targets, chosen, config.execution_env)
-            planned = plan.plan(entries)
-            with console.progress(config.output.name) as advance:
-                _write(entries, planned, part, advance)
-            needed = memory.choose_limit(part.stat().st_size, _estimate(targets, chosen))
-            entries = _with_memory(entries, planned, needed, part)
-        audited = _audited(part, config, console)
+            entries = contents.collect_entries(runtimes, chosen, config.execution_env)
+            archive.write_zip(entries, part)
+        audited = _audit(part, config, console)
         answers = {}
         if config.smoke:
             answers = invoke(part, config.pythons, chosen.sample, console)
         else:
             console.note("not invoked, as --no-smoke says")
-        if answers:
-            process = max(answer["rss"] for answer in answers.values()) * 1e6
-            measured = memory.choose_limit(part.stat().st_size, process)
-            if measured != needed:
-                _with_memory(entries, planned, measured, part)
-                audited = _audited(part, config, console)
+        for answer in answers.values():
+            memory.check_measurement(audited.memory, audited.bytes, answer.rss * 1e6)
     for python in config.pythons if config.keep else ():
         _keep(config.output, python, console)
     return BuildResult(audited, {**describe_model(chosen), "requantized": figures}, answers)
 
 
-def _write(
-    entries: Sequence[Entry], planned: Sequence[plan.File], part: Path, advance: Advance
-) -> None:
-    deflated = {file.path for file in planned if file.deflated}
-    archive.write_zip(entries, lambda entry: entry.path in deflated, part, advance)
-
-
-def _with_memory(
-    entries: Sequence[Entry], planned: Sequence[plan.File], megabytes: int, part: Path
-) -> list[Entry]:
-    """Write the zip anew, with what the action needs of memory in its manifest."""
-    named = provenance.with_memory(entries, megabytes)
-    _write(named, planned, part, lambda done, total: None)
-    return named
-
-
-def _audited(part: Path, config: BuildConfig, console: Console) -> audit.Audit:
+def _audit(part: Path, config: BuildConfig, console: Console) -> audit.Audit:
     """The audit of a zip that is still to be put in its place.
 
     Raises:
@@ -146,15 +121,6 @@ def _audited(part: Path, config: BuildConfig, console: Console) -> audit.Audit:
             hint if len(config.pythons) > 1 and audited.bytes > platform.zip_limit() else "",
         )
     return audited
-
-
-def _estimate(targets: Sequence[contents.PythonRuntime], chosen: Model) -> float:
-    """Bytes that the action's process will hold, before it was ever run."""
-    sizes = [
-        [(runtime.folder / path).stat().st_size for path in runtime.owner if ".so" in path]
-        for runtime in (target.runtime for target in targets)
-    ]
-    return memory.estimate_process(max(sizes, key=sum), chosen.path.stat().st_size)
 
 
 def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None]:
@@ -232,7 +198,7 @@ def default_python() -> str:
 
 def invoke(
     archive: Path, pythons: Sequence[str], expected: str, console: Console
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, smoke.SmokeResult]:
     """Invoke a zip with the sample picture under each Python that runs here; says where none does.
 
     Args:

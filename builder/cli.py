@@ -24,6 +24,7 @@ from builder.base.variables import neutral_variables
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builder.artifact.audit import Audit
+    from builder.artifact.smoke import SmokeResult
     from builder.base.console import Console
     from builder.build import BuildConfig
     from builder.deploy.platform import DeploymentOptions, Platform
@@ -147,7 +148,7 @@ def _check(options: argparse.Namespace, console: Console) -> Report:
 
     audited = audit.audit_zip(options.zip)
     report.show_audit(audited, console)
-    answers: dict[str, dict[str, Any]] = {}
+    answers: dict[str, SmokeResult] = {}
     failure: Report = {}
     try:
         if audited.ok and not options.no_smoke:
@@ -182,7 +183,8 @@ def _deploy(options: argparse.Namespace, console: Console) -> Report:
     kind = platform.choose_kind(audited.pythons, options.kind)
     memory = audited.memory or report.DEFAULT_MEMORY
     answer = answers.get(kind.python)
-    deployment = platform.deploy(Path(audited.path), kind, memory, SAMPLE, answer)
+    expected = answer.results if answer else None
+    deployment = platform.deploy(Path(audited.path), kind, memory, SAMPLE, expected)
     show_deployment(deployment, console)
     return report.as_values(audited, console, answers, model, asdict(deployment))
 

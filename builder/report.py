@@ -9,7 +9,7 @@ from typing import Any
 
 from builder.artifact import platform
 from builder.artifact.audit import Audit
-from builder.artifact.smoke import SAMPLE
+from builder.artifact.smoke import SAMPLE, SmokeResult
 from builder.base import archive
 from builder.base.console import Console
 from builder.model.compatibility import find_missing_operators
@@ -34,7 +34,7 @@ _NOT_DELEGATED = {
 }
 
 # Python version -> the outcome of its smoke test.
-Answers = Mapping[str, dict[str, Any]]
+Answers = Mapping[str, SmokeResult]
 
 
 def show_build(audited: Audit, answers: Answers, console: Console) -> None:
@@ -99,16 +99,16 @@ def _show_size(audited: Audit, console: Console) -> None:
 
 def show_answers(answers: Answers, console: Console) -> None:
     """Print the zip's answer for the sample picture, and its times under each Python."""
-    results = next(iter(answers.values()))["results"]
+    results = next(iter(answers.values())).results
     best = ", ".join(f"{each['className']} {100 * each['probability']:.1f} %" for each in results)
     console.text(f"{SAMPLE.name}: {best}")
     for python, answer in answers.items():
-        init, first = 1000 * answer["init"], 1000 * answer["first"]
+        init, first = 1000 * answer.init, 1000 * answer.first
         console.text(
             f"Python {python}: cold {init + first:.0f} ms (init {init:.0f}, first {first:.0f}), "
-            f"warm {1000 * answer['warm']:.1f} ms, {answer['rss']:.0f} MB"
+            f"warm {1000 * answer.warm:.1f} ms, {answer.rss:.0f} MB"
         )
-    for nodes in dict.fromkeys(describe_nodes(answer["nodes"]) for answer in answers.values()):
+    for nodes in dict.fromkeys(describe_nodes(answer.nodes) for answer in answers.values()):
         console.text(nodes)
 
 
@@ -210,7 +210,7 @@ def as_values(
         "card": audited.card,
         "parts": [asdict(part) for part in audited.components],
         "checks": [asdict(check) for check in audited.checks],
-        "smoke": dict(answers),
+        "smoke": {python: asdict(answer) for python, answer in answers.items()},
         "steps": console.seconds,
         "notes": console.notes,
         "executionEnv": audited.execution_env,

@@ -1,31 +1,38 @@
-"""`action/` as files: what ships is no library of the builder's."""
+"""Read `action/` as files: the function's own sources are not imported by the builder."""
 
 import ast
 from pathlib import Path
 from typing import Any
 
-from builder.base.paths import ACTION
+from builder.base.paths import ACTION, ROOT
+from builder.packages import Component
 
-_PRECOMPILED = ("launcher.py",)
-"""What stands for the runtime's own launcher in a precompiled zip."""
+# It replaces the runtime's own launcher in a precompiled zip.
+LAUNCHER = "launcher.py"
 
 
 def list_files(precompiled: bool) -> list[Path]:
-    """The files of `action/` that ship."""
-    left_out = () if precompiled else _PRECOMPILED
-    everything = sorted(path for path in ACTION.iterdir() if path.is_file())
-    return [path for path in everything if path.suffix != ".pyc" and path.name not in left_out]
+    """Return the files of `action/` that ship."""
+    files = sorted(path for path in ACTION.iterdir() if path.is_file() and path.suffix != ".pyc")
+    return [path for path in files if precompiled or path.name != LAUNCHER]
+
+
+def describe_function() -> Component:
+    """Return the function itself as a component of the zip."""
+    licence = (ROOT / "LICENSE").read_text("utf-8")
+    version = read_constant("__init__.py", "__version__")
+    return Component("action", version, "this project", "", "Apache-2.0", (("action", licence),))
 
 
 def read_constant(file: str, name: str) -> Any:
-    """A constant of a module: its last assignment at the top, which has to be a literal.
+    """Return a constant of a module of `action/`: the last literal that it is assigned.
 
     Args:
-        file: of `action/`, "__init__.py".
-        name: of the constant.
+        file: the module, "__init__.py".
+        name: the constant.
 
     Raises:
-        ValueError: there is none, or it is something to compute.
+        ValueError: there is none, or it is computed.
     """
     for node in reversed(ast.parse((ACTION / file).read_bytes()).body):
         if isinstance(node, ast.Assign) and [ast.unparse(each) for each in node.targets] == [name]:

@@ -1,25 +1,26 @@
-"""What goes into the zip: our own files, packages, the model, and where all of it is from."""
+"""Collect what goes into the zip: our own files, packages, the model, manifest and licences."""
 
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from builder.artifact import action_files, modules, provenance
+from builder.artifact import action_files, memory, modules, platform
 from builder.artifact.bytecode import compile_modules
-from builder.artifact.sbom import sbom
-from builder.base.archive import Entry
+from builder.artifact.licences import LICENCES, collect_licences
+from builder.artifact.manifest import MANIFEST, Manifest, list_components
+from builder.artifact.sbom import SBOM, write_sbom
+from builder.base.archive import Entry, compress
 from builder.base.cpython import PythonExecutable
 from builder.model.resolve import Model
 from builder.packages import INTERPRETERS, Runtime
 
 MODEL_SETTINGS = "model/model.json"
-DATE = (1980, 1, 1, 0, 0, 0)
-"""Of the bill of materials: the same for equal zips."""
+# Files of `action/` that are needed before `packed.zip` is open, or should that fail.
+BOOT_FILES = ("__init__.py", "bootstrap.py", "launcher.py")
 
-FIRST = ("__init__.py", "bootstrap.py", "launcher.py")
-"""Of `action/`: what has to be there before `packed.zip` is open, or should that fail."""
-# The packages with TFLite's interpreter: a cold start needs them after numpy.
-_INTERPRETERS = {package.distribution for package in INTERPRETERS}
-
+# What OpenWhisk's proxy starts in a precompiled zip: Python without `site` and without what depends
+# on the environment.
 EXEC = """\
 #!/usr/local/bin/python -ISB
 import sys
@@ -32,138 +33,211 @@ from action.launcher import serve
 
 serve(main)
 """
-"""What OpenWhisk's proxy starts: Python without `site` and what depends on the environment."""
+
+# Milliseconds per MB that comes out of CPython's zlib: 3.1 for code, 4.6 for weights.
+_INFLATE_MS = 4.2
+# Share of that which delays a cold start. A thread inflates "ahead" while modules are imported: on
+# a second CPU that costs nothing, without one all of it.
+_INFLATE_SHARE = {"start": 1.0, "ahead": 0.5, "later": 0.0}
+# Milliseconds that a MB less of zip is worth: 3.5 MB of the action's memory, and sent to each host.
+_MEMORY_MS = 2.0
+
+_DISTRIBUTIONS = [package.distribution for package in INTERPRETERS]
 
 
 @dataclass(frozen=True)
 class PythonRuntime:
-    """Packages for one Python version, and a CPython of it to byte-compile with.
+    """What one Python version needs.
 
-    Without one the modules ship as sources: correct, but slower to start.
+    Attributes:
+        packages: the native parts.
+        compiler: the Python that byte-compiles the modules; without one they ship as sources,
+            which is correct but slower to start.
     """
 
-    runtime: Runtime
-    interpreter: PythonExecutable | None
+    packages: Runtime
+    compiler: PythonExecutable | None
+
+    @property
+    def python(self) -> str:
+        """The version, as "3.11"."""
+        return self.packages.python
 
 
 def collect_entries(
-    targets: Sequence[PythonRuntime], model: Model, execution_env: str = ""
+    runtimes: Sequence[PythonRuntime], model: Model, execution_env: str = ""
 ) -> list[Entry]:
-    """Everything that goes into the zip, manifest included.
+    """Return everything that goes into the zip, manifest included.
 
     Args:
-        targets: one per Python version; the function chooses when it starts.
+        runtimes: one per Python version; the function chooses when it starts.
         model: the model with its settings.
         execution_env: OW_EXECUTION_ENV of the image that a precompiled zip is for; empty for a
             portable one.
 
     Raises:
-        BuildError: something does not compile.
+        BuildError: a module does not compile.
     """
     packages = [
-        replace(part, python=target.runtime.python)
-        for target in targets
-        for part in target.runtime.components
+        replace(component, python=runtime.python)
+        for runtime in runtimes
+        for component in runtime.packages.components
     ]
-    parts = [provenance.own_part(), *packages, model.component, model.labels_component]
-    weights = Entry(f"model/{model.settings.file}", model.path.read_bytes(), model.component.name)
-    entries = [
-        *_own_files(execution_env),
-        *(
-            entry
-            for target in targets
-            for entry in _package_files(target, bool(execution_env), weights.path)
-        ),
-        replace(weights, when="ahead"),
-        Entry(MODEL_SETTINGS, model.settings.to_json(), "labels", when="start"),
-        Entry(provenance.LICENCES, provenance.licences(parts).encode(), "action"),
-        Entry(provenance.SBOM, sbom(parts, DATE), "action"),
-    ]
-    manifest = provenance.manifest(
-        [target.runtime.python for target in targets],
-        all(target.interpreter for target in targets),
-        parts,
-        entries,
-        execution_env,
+    function = action_files.describe_function()
+    components = [function, *packages, model.component, model.labels_component]
+    weights = Entry(
+        f"model/{model.settings.file}",
+        model.path.read_bytes(),
+        model.component.name,
+        when="ahead",
     )
-    return [*entries, Entry(provenance.MANIFEST, manifest, "action")]
+    entries = [
+        *_own_entries(execution_env),
+        weights,
+        Entry(MODEL_SETTINGS, model.settings.to_json(), "labels", when="start"),
+        Entry(LICENCES, collect_licences(components).encode(), "action"),
+        Entry(SBOM, write_sbom(components), "action"),
+    ]
+    for runtime in runtimes:
+        entries += _package_entries(runtime, bool(execution_env), weights.path)
+    entries = _deflate_where_cheaper(entries)
+    manifest = Manifest(
+        pythons=tuple(runtime.python for runtime in runtimes),
+        bytecode=all(runtime.compiler for runtime in runtimes),
+        execution_env=execution_env,
+        memory=_estimate_memory(runtimes, model, entries),
+        components=list_components(components, entries),
+    )
+    listed = Entry(MANIFEST, manifest.to_json(), "action")
+    return [*entries, *_deflate_where_cheaper([listed])]
 
 
-def _own_files(execution_env: str) -> Iterator[Entry]:
-    """Our sources as they are; for a precompiled zip, what the runtime would make of them.
+def _own_entries(execution_env: str) -> Iterator[Entry]:
+    """Return our sources; for a precompiled zip, what the runtime would make of them.
 
-    Those that are in `packed.zip` are for tracebacks, and for who wants to read them.
+    Those in `packed.zip` are for tracebacks, and for whoever wants to read them.
     """
-    main = "main__.py" if execution_env else "__main__.py"
     for path in action_files.list_files(bool(execution_env)):
-        name = main if path.name == "__main__.py" else f"action/{path.name}"
-        outside = path.name in ("__main__.py", *FIRST)
+        if path.name == "__main__.py":
+            name, outside = "main__.py" if execution_env else "__main__.py", True
+        else:
+            name, outside = f"action/{path.name}", path.name in BOOT_FILES
         yield Entry(name, path.read_bytes(), "action", outside=outside)
     if execution_env:
         yield Entry("exec", EXEC.encode(), "action", mode=0o755, outside=True)
         yield Entry("exec.env", execution_env.encode(), "action", outside=True)
 
 
-def _package_files(target: PythonRuntime, precompiled: bool, weights: str) -> Iterator[Entry]:
-    """Libraries, and the modules of the packages and of our own, for one Python version.
+def _package_entries(runtime: PythonRuntime, precompiled: bool, weights: str) -> Iterator[Entry]:
+    """Return the libraries and modules, ours too, for one Python version.
 
     Args:
-        target: the packages.
+        runtime: the packages.
         precompiled: whether our launcher ships.
         weights: path of the model.
     """
-    runtime, python = target.runtime, target.runtime.python
-    lib, index = modules.library_folder(python), modules.Index()
-    codes = _codes(target, precompiled)
-    for name in FIRST if target.interpreter else ():
-        if f"action/{name}" not in codes:
-            continue
-        stem = name.removesuffix(".py")
-        cached = f"action/__pycache__/{stem}.cpython-{python.replace('.', '')}.pyc"
-        yield Entry(cached, codes.pop(f"action/{name}")[1], "action", outside=True)
-    add = index.add_modules if target.interpreter else index.add_sources
-    for part in dict.fromkeys(["action", *runtime.owner.values()]):
-        of = {p: code for p, code in codes.items() if runtime.owner.get(p, "action") == part}
-        for name, content in add(part, of).items():
+    codes = _compile_all(runtime, precompiled)
+    python, owner = runtime.python, runtime.packages.owner
+    folder, index = modules.library_folder(python), modules.Index()
+    for name in BOOT_FILES if runtime.compiler else ():
+        if code := codes.pop(f"action/{name}", None):
+            tag = f"cpython-{python.replace('.', '')}"
+            cached = f"action/__pycache__/{name.removesuffix('.py')}.{tag}.pyc"
+            yield Entry(cached, code.content, "action", outside=True)
+    for component in dict.fromkeys(["action", *owner.values()]):
+        own = {path: code for path, code in codes.items() if owner.get(path, "action") == component}
+        add = index.add_modules if runtime.compiler else index.add_sources
+        for name, content in add(component, own).items():
             when = "later" if name.endswith(".later.code") else "start"
-            version = "" if part == "action" else python
-            yield Entry(lib + name, content, part, version, when=when)
-    ahead = []
-    for path, part in sorted(runtime.owner.items()):
-        if path in codes:
-            continue
-        when = "start"
-        if modules.is_extension(path):
-            beside = [
-                other
-                for other, owner in sorted(runtime.owner.items())
-                if owner == part and modules.is_library(other) and not modules.is_extension(other)
-            ]
-            name = index.add_library(path, beside)
-            when = "start" if name in modules.list_start_modules() else "later"
-        if part in _INTERPRETERS:
-            ahead.append(lib + path)
-            when = "ahead"
-        yield Entry(lib + path, (runtime.folder / path).read_bytes(), part, python, when=when)
+            version = "" if component == "action" else python
+            yield Entry(folder + name, content, component, version, when=when)
+    libraries = sorted(path for path in owner if path not in codes)
+    for path in libraries:
+        content = (runtime.packages.folder / path).read_bytes()
+        when = _add_library(index, path, owner)
+        yield Entry(folder + path, content, owner[path], python, when=when)
     # The weights first: they take longest, and all else is imported in the meantime.
-    yield Entry(lib + modules.INDEX, index.content([weights, *ahead]), "action", when="start")
+    ahead = [folder + path for path in libraries if owner[path] in _DISTRIBUTIONS]
+    content = index.content([weights, *ahead])
+    yield Entry(folder + modules.INDEX, content, "action", when="start")
 
 
-def _codes(target: PythonRuntime, precompiled: bool) -> dict[str, tuple[str, bytes]]:
-    """Modules by path from the import root: name in tracebacks, content of the code file.
+def _add_library(index: modules.Index, path: str, owner: dict[str, str]) -> str:
+    """Add a file that is no Python module to the index; return when the function reads it."""
+    when = "start"
+    if modules.is_extension(path):
+        linked = [
+            other
+            for other in sorted(owner)
+            if owner[other] == owner[path]
+            and modules.is_library(other)
+            and not modules.is_extension(other)
+        ]
+        name = index.add_library(path, linked)
+        when = "start" if name in modules.list_start_modules() else "later"
+    return "ahead" if owner[path] in _DISTRIBUTIONS else when
 
-    Of the source, if there is no interpreter to compile with.
-    """
-    runtime = target.runtime
-    own = [path for path in action_files.list_files(precompiled) if path.suffix == ".py"]
-    work = [(path, f"action/{path.name}") for path in own if path.name != "__main__.py"]
-    shown = {name: name for _, name in work}
-    for path in sorted(path for path in runtime.owner if path.endswith(".py")):
+
+def _compile_all(runtime: PythonRuntime, precompiled: bool) -> dict[str, modules.Code]:
+    """Return the modules by path from the import root; as sources without a compiler."""
+    packages = runtime.packages
+    shipped = action_files.list_files(precompiled)
+    sources = {
+        f"action/{path.name}": path
+        for path in shipped
+        if path.suffix == ".py" and path.name != "__main__.py"
+    }
+    shown = {path: path for path in sources}
+    for path in sorted(path for path in packages.owner if path.endswith(".py")):
+        sources[path] = packages.folder / path
         shown[path] = modules.library_folder(runtime.python) + path
-        work.append((runtime.folder / path, shown[path]))
-    if target.interpreter:
-        contents = compile_modules(target.interpreter, work)
+    if runtime.compiler:
+        work = [(sources[path], shown[path]) for path in sources]
+        codes = compile_modules(runtime.compiler, work)
+        return {path: modules.Code(shown[path], codes[shown[path]]) for path in sources}
+    booted = {f"action/{name}" for name in BOOT_FILES}
+    return {
+        path: modules.Code(shown[path], source.read_bytes())
+        for path, source in sources.items()
+        if path not in booted
+    }
+
+
+def _deflate_where_cheaper(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries, compressed where a cold start becomes cheaper by that."""
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # libdeflate releases the GIL
+        compressed = list(threads.map(lambda entry: compress(entry.content), entries))
+    return [
+        replace(entry, compressed=data) if _is_cheaper(entry, len(data)) else entry
+        for entry, data in zip(entries, compressed, strict=True)
+    ]
+
+
+def _is_cheaper(entry: Entry, deflated: int) -> bool:
+    """Return whether a file of so many bytes when deflated should be; costs in ms per MB."""
+    proxy = platform.table()["proxy"]
+    received = proxy["body"] + proxy["json"] + proxy["base64"] + _MEMORY_MS
+    if entry.outside:  # the proxy inflates and writes it
+        inflated = proxy["inflate"]
     else:
-        first = {f"action/{name}" for name in FIRST}
-        contents = {name: path.read_bytes() for path, name in work if name not in first}
-    return {path: (name, contents[name]) for path, name in shown.items() if name in contents}
+        received += proxy["write"]
+        inflated = _INFLATE_SHARE[entry.when] * _INFLATE_MS
+    size = len(entry.content)
+    return bool((size - deflated) * received > size * inflated)
+
+
+def _estimate_memory(
+    runtimes: Sequence[PythonRuntime], model: Model, entries: Sequence[Entry]
+) -> int:
+    """Return the memory limit that the action needs, in MB."""
+    libraries = [
+        [len(entry.content) for entry in entries if ".so" in entry.path and entry.python == python]
+        for python in (runtime.python for runtime in runtimes)
+    ]
+    height, width, _ = model.settings.size
+    value_bytes = {"float32": 4, "int16": 2}.get(model.tflite.inputs[0].dtype, 1)
+    process = memory.estimate_process(
+        max(libraries, key=sum), model.path.stat().st_size, height * width, value_bytes
+    )
+    size = sum(len(entry.compressed or entry.content) for entry in entries)
+    return memory.choose_limit(size, process)

@@ -1,4 +1,4 @@
-"""What the audit needs to know of a shared library."""
+"""Read a shared library (ELF): the libraries and symbols it needs, and how it was linked."""
 
 import io
 import re
@@ -23,72 +23,76 @@ class SharedLibrary:
 
     Attributes:
         machine: as in its header, "EM_X86_64".
-        needed: names of the libraries it loads.
-        versions: versioned symbols it needs, "GLIBC_2.14".
-        exports: names of the symbols it offers to others; none unless they were asked for.
-        search_paths: its RPATH and RUNPATH.
+        needed_libraries: names of the libraries it loads.
+        versioned_symbols: versions of symbols it needs, "GLIBC_2.14".
+        run_paths: its RPATH and RUNPATH.
         executable_stack: whether it asks for one.
         relro: whether relocated data becomes read-only.
-        source_paths: absolute paths of source files in it; likewise.
     """
 
     machine: str
-    needed: frozenset[str]
-    versions: frozenset[str]
-    exports: frozenset[str]
-    search_paths: frozenset[str]
+    needed_libraries: frozenset[str]
+    versioned_symbols: frozenset[str]
+    run_paths: frozenset[str]
     executable_stack: bool
     relro: bool
-    source_paths: frozenset[str]
 
 
-def read_library(content: bytes, whole: bool = True) -> SharedLibrary:
+def read_library(content: bytes) -> SharedLibrary:
     """Read a shared library.
 
-    Args:
-        content: its bytes.
-        whole: also `exports` and `source_paths`, which takes most of the time.
-
     Raises:
-        ValueError: the bytes are no shared library.
+        ValueError: the bytes are not a shared library.
     """
     try:
-        return _read(content, whole)
-    # What pyelftools raises for bytes that are none is not documented.
+        elf = ELFFile(io.BytesIO(content))
+        segments = {segment["p_type"]: segment["p_flags"] for segment in elf.iter_segments()}
+        return SharedLibrary(
+            machine=elf.header["e_machine"],
+            needed_libraries=frozenset(_find_dynamic_tags(elf, DT_NEEDED="needed")),
+            versioned_symbols=frozenset(_find_versioned_symbols(elf)),
+            run_paths=frozenset(_find_dynamic_tags(elf, DT_RPATH="rpath", DT_RUNPATH="runpath")),
+            executable_stack=bool(segments.get("PT_GNU_STACK", _EXECUTABLE) & _EXECUTABLE),
+            relro="PT_GNU_RELRO" in segments,
+        )
+    # What pyelftools raises for bytes that are no library is not documented.
     except Exception as error:
         raise ValueError(str(error) or type(error).__name__) from error
 
 
-def _read(content: bytes, whole: bool) -> SharedLibrary:
-    elf = ELFFile(io.BytesIO(content))
-    needed: set[str] = set()
-    versions: set[str] = set()
-    exports: set[str] = set()
-    search_paths: set[str] = set()
-    for section in elf.iter_sections():
-        if isinstance(section, DynamicSection):
-            for tag in section.iter_tags():
-                if tag.entry.d_tag == "DT_NEEDED":
-                    needed.add(tag.needed)
-                elif tag.entry.d_tag in ("DT_RPATH", "DT_RUNPATH"):
-                    search_paths.add(getattr(tag, tag.entry.d_tag[3:].lower()))
-        elif isinstance(section, GNUVerNeedSection):
-            versions |= {aux.name for _, auxes in section.iter_versions() for aux in auxes}
-        elif whole and isinstance(section, SymbolTableSection) and section.name == ".dynsym":
-            exports |= {
-                symbol.name
-                for symbol in section.iter_symbols()
-                if symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["bind"] != "STB_LOCAL"
-            }
-    segments = {segment["p_type"]: segment["p_flags"] for segment in elf.iter_segments()}
-    paths = _SOURCE_PATH.findall(content) if whole else []
-    return SharedLibrary(
-        machine=elf.header["e_machine"],
-        needed=frozenset(needed),
-        versions=frozenset(versions),
-        exports=frozenset(exports),
-        search_paths=frozenset(search_paths),
-        executable_stack=bool(segments.get("PT_GNU_STACK", _EXECUTABLE) & _EXECUTABLE),
-        relro="PT_GNU_RELRO" in segments,
-        source_paths=frozenset(path[:-1].decode() for path in paths),
-    )
+def find_exported_symbols(content: bytes) -> set[str]:
+    """Return the names of the symbols that a shared library offers to others."""
+    symbols = ELFFile(io.BytesIO(content)).get_section_by_name(".dynsym")
+    if not isinstance(symbols, SymbolTableSection):
+        return set()
+    return {
+        symbol.name
+        for symbol in symbols.iter_symbols()
+        if symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["bind"] != "STB_LOCAL"
+    }
+
+
+def find_source_paths(content: bytes) -> set[str]:
+    """Return the absolute paths of source files that are left in a binary."""
+    return {path[:-1].decode() for path in _SOURCE_PATH.findall(content)}
+
+
+def _find_dynamic_tags(elf: ELFFile, **attributes: str) -> set[str]:
+    """Return the values of dynamic tags, each with pyelftools' attribute for its text."""
+    return {
+        getattr(tag, attributes[tag.entry.d_tag])
+        for section in elf.iter_sections()
+        if isinstance(section, DynamicSection)
+        for tag in section.iter_tags()
+        if tag.entry.d_tag in attributes
+    }
+
+
+def _find_versioned_symbols(elf: ELFFile) -> set[str]:
+    return {
+        requirement.name
+        for section in elf.iter_sections()
+        if isinstance(section, GNUVerNeedSection)
+        for _, requirements in section.iter_versions()
+        for requirement in requirements
+    }

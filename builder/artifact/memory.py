@@ -1,46 +1,70 @@
-"""How much memory an action needs: from its zip, its process and the costliest picture it takes."""
+"""Estimate the memory limit that an action needs: its process, the proxy and a large picture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from builder.artifact import action_files
+from builder.base.errors import BuildError
 
-PICTURE: int = action_files.read_constant("picture_limits.py", "MEMORY")
-"""Bytes that the costliest picture takes."""
+# What an action can be given, in MB of 2^20 bytes; the first three on any deployment.
+LIMITS = (128, 256, 512, 1024, 2048)
+# Bytes that the costliest picture takes.
+PICTURE_BYTES: int = action_files.read_constant("picture_limits.py", "MEMORY")
+# Bytes of OpenWhisk's proxy, apart from what it keeps of the zip.
 PROXY_BYTES = 14_000_000
-"""Bytes of OpenWhisk's proxy beside the action, apart from what it keeps of the zip."""
+# Bytes that the proxy keeps per byte of the zip: the request, its JSON, base64 and the zip itself.
+# Measured on the real one: 3 to 4 for small zips.
 PROXY_BYTES_PER_ZIP_BYTE = 4.0
-"""Bytes that the proxy keeps per byte of the zip: the request, its JSON, base64 and the zip itself.
 
-Measured on the real one: 3 to 4 for small zips.
-"""
-STEPS = (128, 256, 512, 1024, 2048)
-"""What an action can be given, in MB of 2^20 bytes; the first three on any deployment."""
-_PYTHON = 20_000_000
-"""Bytes of the process with an interpreter and our own modules."""
-_OF_LIBRARIES = 0.45
-"""Share of a native library that is ever loaded."""
-_OF_MODEL = 2.0
-"""Bytes per byte of the model: the file, and its weights packed for the kernels."""
+# Bytes of the process with Python and our own modules.
+_PYTHON_BYTES = 21_000_000
+# Share of a native library that is ever loaded; numpy's OpenBLAS has buffers, too.
+_LIBRARY_SHARE = 0.55
+# Bytes per byte of the model: the file, and its weights packed for the kernels.
+_BYTES_PER_MODEL_BYTE = 2.0
+# Values that the layers hold per pixel of the model's input, of one byte for quantized models.
+_VALUES_PER_PIXEL = 64
 
 
 def choose_limit(zip_bytes: int, process_bytes: float) -> int:
-    """The least memory limit, in MB as `wsk --memory` takes it.
+    """Return the smallest memory limit that suffices, in MB as `wsk --memory` takes it.
 
     Args:
         zip_bytes: size of the zip.
         process_bytes: what the action's process holds once it has answered.
     """
-    needed = PROXY_BYTES + PROXY_BYTES_PER_ZIP_BYTE * zip_bytes + process_bytes + PICTURE
-    return next((step for step in STEPS if needed <= step << 20), STEPS[-1])
+    needed = PROXY_BYTES + PROXY_BYTES_PER_ZIP_BYTE * zip_bytes + process_bytes + PICTURE_BYTES
+    return next((limit for limit in LIMITS if needed <= limit << 20), LIMITS[-1])
 
 
-def estimate_process(libraries: Sequence[int], model: int) -> float:
-    """What a process holds that could not be measured, in bytes.
+def estimate_process(libraries: Sequence[int], model: int, pixels: int, value_bytes: int) -> float:
+    """Return what an action's process will hold, in bytes; never less than a measurement.
 
     Args:
         libraries: sizes of the native libraries of one Python version.
         model: size of the model.
+        pixels: width times height of the model's input.
+        value_bytes: bytes of a value between the model's layers.
     """
-    return _PYTHON + _OF_LIBRARIES * sum(libraries) + _OF_MODEL * model
+    activations = _VALUES_PER_PIXEL * pixels * value_bytes
+    weights = _BYTES_PER_MODEL_BYTE * model
+    return _PYTHON_BYTES + _LIBRARY_SHARE * sum(libraries) + weights + activations
+
+
+def check_measurement(limit: int, zip_bytes: int, process_bytes: float) -> None:
+    """Raise BuildError if the smoke test measured more than the manifest's limit allows.
+
+    Args:
+        limit: the manifest's, in MB.
+        zip_bytes: size of the zip.
+        process_bytes: what the action's process held.
+    """
+    measured = choose_limit(zip_bytes, process_bytes)
+    if measured > limit:
+        raise BuildError(
+            f"memory: expected at most {limit} MB by the estimate, measured {measured} MB "
+            f"({process_bytes / 1e6:.0f} MB in the process)",
+            "the estimate for this model is too low, please report it; --no-smoke builds the zip, "
+            f"to be created with --memory {measured}",
+        )

@@ -1,4 +1,4 @@
-"""The zip's software bill of materials, as CycloneDX JSON."""
+"""Write the zip's software bill of materials, as CycloneDX JSON."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,54 +16,55 @@ from packageurl import PackageURL
 
 from builder.packages import NO_LICENCE, Component
 
+SBOM = "sbom.cdx.json"
+# A fixed date, so that equal zips have equal bytes.
+_DATE = datetime(1980, 1, 1, tzinfo=timezone.utc)
 
-def sbom(parts: Sequence[Component], date: tuple[int, int, int, int, int, int]) -> bytes:
-    """The bill of materials: the parts, and in them what is statically linked into them.
+
+def write_sbom(components: Sequence[Component]) -> bytes:
+    """Return the bill of materials, as UTF-8 JSON of CycloneDX 1.6.
 
     Args:
-        parts: of the zip; the first is the function itself.
-        date: what it says of when it was made; a fixed one, so that equal zips have equal bytes.
-
-    Returns:
-        UTF-8 JSON of CycloneDX 1.6.
+        components: of the zip, each with what is statically linked into it; the first is the
+            function itself.
     """
-    function, *others = parts
-    made_of = "\n".join(f"{part.name} {part.version} {part.sha256}" for part in parts)
-    root = _component(function, ComponentType.APPLICATION)
-    components = [_component(part) for part in others]
+    function, *others = components
+    sources = "\n".join(f"{each.name} {each.version} {each.sha256}" for each in components)
+    root = _describe(function, ComponentType.APPLICATION)
+    described = [_describe(component) for component in others]
     bom = Bom(
-        components=components,
-        serial_number=uuid5(NAMESPACE_URL, hashlib.sha256(made_of.encode()).hexdigest()),
-        metadata=BomMetaData(
-            component=root,
-            timestamp=datetime(*date, tzinfo=timezone.utc),
-        ),
+        components=described,
+        serial_number=uuid5(NAMESPACE_URL, hashlib.sha256(sources.encode()).hexdigest()),
+        metadata=BomMetaData(component=root, timestamp=_DATE),
     )
-    bom.register_dependency(root, components)
+    bom.register_dependency(root, described)
     writer = make_outputter(bom, OutputFormat.JSON, SchemaVersion.V1_6)
-    return (writer.output_as_string()).encode()
+    return writer.output_as_string().encode()
 
 
-def _component(
-    part: Component, kind: ComponentType = ComponentType.LIBRARY, within: str = ""
+def _describe(
+    component: Component, kind: ComponentType = ComponentType.LIBRARY, within: str = ""
 ) -> cyclonedx.Component:
-    python = f"python{part.python}/" if part.python and not within else ""
-    reference = f"{within}{python}{part.name}@{part.version}"
-    if part.name.startswith("model "):
+    """Return a component in CycloneDX's terms; `within` is what it is linked into."""
+    python = f"python{component.python}/" if component.python and not within else ""
+    reference = f"{within}{python}{component.name}@{component.version}"
+    if component.name.startswith("model "):
         kind = ComponentType.MACHINE_LEARNING_MODEL
-    hashes = [HashType(alg=HashAlgorithm.SHA_256, content=part.sha256)] if part.sha256 else []
+    hashes = []
+    if component.sha256:
+        hashes = [HashType(alg=HashAlgorithm.SHA_256, content=component.sha256)]
     licences = []
-    if part.licence != NO_LICENCE:
-        licences = [LicenseFactory().make_from_string(part.licence)]
+    if component.licence != NO_LICENCE:
+        licences = [LicenseFactory().make_from_string(component.licence)]
     return cyclonedx.Component(
-        name=part.name,
+        name=component.name,
         type=kind,
         bom_ref=reference,
-        version=part.version or None,
-        description=part.source,
-        purl=PackageURL.from_string(part.purl) if part.purl else None,
-        cpe=part.cpe or None,
+        version=component.version or None,
+        description=component.source,
+        purl=PackageURL.from_string(component.purl) if component.purl else None,
+        cpe=component.cpe or None,
         hashes=hashes,
         licenses=licences,
-        components=[_component(linked, within=f"{reference}/") for linked in part.linked],
+        components=[_describe(linked, within=f"{reference}/") for linked in component.linked],
     )

@@ -4,6 +4,7 @@ import base64
 import json
 import statistics
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
@@ -13,9 +14,34 @@ from builder.base.errors import SmokeError
 from builder.base.files import last_lines
 from builder.base.paths import SAMPLE as SAMPLE
 
+_ACTIVATIONS = 6
 
-def run_smoke_test(archive: Path, interpreter: str, sample: Path, expected: str) -> dict[str, Any]:
-    """Send a sample picture to the zip, cold and then warm.
+
+@dataclass(frozen=True)
+class SmokeResult:
+    """What a zip answered for the sample picture.
+
+    Attributes:
+        results: its classes.
+        init: seconds from the start of the process to its acknowledgement.
+        first: seconds of the first activation.
+        warm: median seconds of those after it.
+        rss: most memory of the process, in MB.
+        nodes: of the model's graph, and where they run.
+        log: what the action printed.
+    """
+
+    results: list[dict[str, Any]]
+    init: float
+    first: float
+    warm: float
+    rss: float
+    nodes: dict[str, Any]
+    log: str
+
+
+def run_smoke_test(archive: Path, interpreter: str, sample: Path, expected: str) -> SmokeResult:
+    """Send a sample picture to the zip several times.
 
     Args:
         archive: the zip.
@@ -23,48 +49,48 @@ def run_smoke_test(archive: Path, interpreter: str, sample: Path, expected: str)
         sample: a picture.
         expected: WordNet id that the sample must get first; empty to take any answer.
 
-    Returns:
-        `results`, `init`, `first` and `warm` (median of 5) in seconds, `rss` in MB, `nodes` of the
-        model's graph and where they run, and `log`.
-
     Raises:
         SmokeError: it did not answer, or not as expected.
     """
     image = base64.b64encode(sample.read_bytes()).decode()
     with start_action(archive, interpreter) as action:
         seconds, answers = [], []
-        for _ in range(6):
+        for _ in range(_ACTIVATIONS):
             began = time.perf_counter()
             answers.append(action.run({"image": image, "details": True}))
             seconds.append(time.perf_counter() - began)
         log = action.log()
-        init = action.init_seconds
-    first = answers[0]
     for number, answer in enumerate(answers, 1):
-        which = f"activation {number} of {len(answers)}"
-        if not isinstance(answer, dict) or "error" in answer or not answer.get("results"):
-            raise SmokeError(f"{which}: the sample picture got {_brief(answer)}\n{last_lines(log)}")
-        found = answer["results"][0]
-        if expected and found.get("wordnetId") != expected:
-            raise SmokeError(f"{which}: the sample picture must be {expected}, found {found}")
-        if answer["results"] != first["results"]:
-            raise SmokeError(
-                f"{which}: the same picture must get the same answer, found "
-                f"{_brief(first['results'])} at first and then {_brief(answer['results'])}"
-            )
+        if problem := _find_problem(answer, answers[0], expected):
+            raise SmokeError(f"activation {number} of {len(answers)}: {problem}\n{last_lines(log)}")
     try:
-        return {
-            "results": first["results"],
-            "init": init,
-            "first": seconds[0],
-            "warm": statistics.median(seconds[1:]),
-            "rss": max(answer["details"]["memory"]["rss"] for answer in answers),
-            "nodes": first["details"]["model"]["nodes"],
-            "log": log,
-        }
+        return SmokeResult(
+            results=answers[0]["results"],
+            init=action.init_seconds,
+            first=seconds[0],
+            warm=statistics.median(seconds[1:]),
+            rss=max(answer["details"]["memory"]["rss"] for answer in answers),
+            nodes=answers[0]["details"]["model"]["nodes"],
+            log=log,
+        )
     except (KeyError, TypeError) as error:
         raise SmokeError(f"the answers lack a detail that was asked for: {error}") from error
 
 
-def _brief(answer: Any) -> str:
+def _find_problem(answer: Any, first: Any, expected: str) -> str:
+    """Return what is wrong with an answer; empty if nothing is."""
+    if not isinstance(answer, dict) or "error" in answer or not answer.get("results"):
+        return f"the sample picture got {_shorten(answer)}"
+    best = answer["results"][0]
+    if expected and best.get("wordnetId") != expected:
+        return f"the sample picture must be {expected}, found {best}"
+    if answer["results"] != first["results"]:
+        return (
+            "the same picture must get the same answer, found "
+            f"{_shorten(first['results'])} at first and then {_shorten(answer['results'])}"
+        )
+    return ""
+
+
+def _shorten(answer: Any) -> str:
     return shorten(json.dumps(answer, ensure_ascii=False), 500, placeholder=" ...")

@@ -181,7 +181,7 @@ def invoke(
     document: dict[str, Any],
     created: bool,
     sample: Path,
-    expected: dict[str, Any] | None,
+    expected: list[dict[str, Any]] | None,
     console: Console,
 ) -> Deployment:
     """Classify the sample picture there, and compare with what the zip answered here.
@@ -192,7 +192,7 @@ def invoke(
         document: the action's, as `deploy` returned it.
         created: whether it is new.
         sample: a JPEG.
-        expected: the local answer for it; None if there is none.
+        expected: the results that it got locally; None if there are none.
         console: shows the progress.
 
     Raises:
@@ -224,7 +224,7 @@ def invoke(
         bound = {each["key"] for each in document.get("parameters", [])} & _NARROWING
         agrees = None
         if expected is not None:
-            here = expected["results"][: len(results) if bound else None]
+            here = expected[: len(results) if bound else None]
             agrees = agree(results, here)
         init = _annotation(record, "initTime")
         best = results[0]
@@ -237,7 +237,7 @@ def invoke(
         if agrees is False:
             raise PlatformError(
                 f"{name} answers otherwise than the zip here: {_brief(results)} there, "
-                f"{_brief(expected['results'] if expected else [])} here",
+                f"{_brief(expected or [])} here",
                 "it stays deployed; does another action answer under this name (a cache, a "
                 "package's default)? 'wsk activation logs --last' shows its log",
             )

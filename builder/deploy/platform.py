@@ -88,7 +88,7 @@ class Platform:
         kind: Kind,
         memory: int,
         sample: Path,
-        expected: dict[str, Any] | None,
+        expected: list[dict[str, Any]] | None,
     ) -> Deployment:
         """Upload the zip and invoke it there; arguments as `action.deploy` and `action.invoke`."""
         most = self._info.max_memory

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urldefrag
 
-from builder.base.archive import Entry, write_zip
+from builder.base.archive import Entry, compress, write_zip
 from builder.base.console import Console
 from builder.base.download import download_file
 from builder.base.errors import BuildError
@@ -62,14 +62,18 @@ def export(python: str, options: RuntimeOptions, target: Path, console: Console)
         )
     folder = compiled.cache_folder(python, options)
     facts = {"schema": SCHEMA, "python": python, "ops": options.ops, "key": compiled.recipe_key()}
-    entries = [Entry(FACTS, (json.dumps(facts, indent=1) + "\n").encode(), "", outside=True)]
-    entries += [
-        Entry(path.relative_to(folder).as_posix(), path.read_bytes(), "", outside=True)
+    contents = {FACTS: (json.dumps(facts, indent=1) + "\n").encode()}
+    contents |= {
+        path.relative_to(folder).as_posix(): path.read_bytes()
         for path in folder.rglob("*")
         if path.is_file() and "__pycache__" not in path.parts and path.name != compiled.ORIGIN
+    }
+    entries = [
+        Entry(path, content, "", outside=True, compressed=compress(content))
+        for path, content in contents.items()
     ]
-    with atomic_write(target) as part, console.progress(target.name) as advance:
-        write_zip(entries, lambda entry: True, part, advance)
+    with atomic_write(target) as part:
+        write_zip(entries, part)
     return sha256_of(target)
 
 

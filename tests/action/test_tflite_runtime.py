@@ -42,7 +42,7 @@ def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: 
     runtime = Runtime(python, folder, (part,), owner, "a test")
     path = tmp_path / "a.zip"
     entries = contents.collect_entries([contents.PythonRuntime(runtime, found)], chosen)
-    write_zip(entries, lambda entry: False, path, lambda done, total: None)
+    write_zip(entries, path)
     with actionloop.start_action(path, found.path) as running:
         answer = running.run({"image": base64_of(SAMPLE), "details": True})
     assert answer["details"]["model"]["interpreter"] == "tflite_runtime"

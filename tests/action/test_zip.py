@@ -298,7 +298,7 @@ def assert_all_import(path: Path, python: str, folder: Path, least: int = 80) ->
     actionloop.unpack_zip(path, folder)
     lib = modules.library_folder(python)
     files = read_zip(path).files
-    names = set(modules.read_index(files, python)[1])
+    names = set(modules.read_index(files, python).modules)
     natives = {
         name.removeprefix(lib).partition(".")[0].replace("/", ".")
         for name in files

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.artifact import elf, modules, platform
-from builder.artifact.audit import _built_well, audit_zip
+from builder.artifact import modules, platform
+from builder.artifact.audit import audit_zip
+from builder.artifact.libraries import check_libraries
 from builder.base.archive import read_zip
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
@@ -94,8 +95,8 @@ def test_magic_numbers_are_those_of_the_interpreters(python: str) -> None:
         ("requirements.txt", "requirements.txt: must not be there (the runtime would run pip"),
         ("virtualenv/pyvenv.cfg", "virtualenv/: must not be there"),
         ("exec", "exec: must not be there"),
-        ("../escape.py", "../escape.py: a path that leaves the folder"),
-        ("/etc/passwd", "/etc/passwd: a path that leaves the folder"),
+        ("../escape.py", "../escape.py: no file of this function"),
+        ("/etc/passwd", "/etc/passwd: no file of this function"),
     ],
 )
 def test_forbidden_names(files: Files, tmp_path: Path, name: str, said: str) -> None:
@@ -103,7 +104,10 @@ def test_forbidden_names(files: Files, tmp_path: Path, name: str, said: str) -> 
 
 
 def test_link_and_odd_mode(files: Files, tmp_path: Path) -> None:
-    for mode, said in ((0o120777, "a symbolic link"), (0o100600, "expected mode 100644, found")):
+    for mode, said in (
+        (0o120777, "mode 100644, found 120777"),
+        (0o100600, "mode 100644, found 100600"),
+    ):
         path = write(small(files), tmp_path / "a.zip", mode)
         assert any(said in problem for problem in audit_zip(path).problems)
 
@@ -115,10 +119,6 @@ def test_manifest(files: Files, tmp_path: Path) -> None:
     assert "manifest: more.py: not in the manifest" in found(more, tmp_path)
     less = {n: c for n, c in small(files).items() if n != "LICENSES.txt"}
     assert "manifest: LICENSES.txt: in the manifest, not in the zip" in found(less, tmp_path)
-    none = {n: c for n, c in small(files).items() if n != "manifest.json"}
-    assert any("this zip is not from build_zip.py" in p for p in found(none, tmp_path))
-    for broken in (b"[]", b"{", b'{"schema": 99}', b'{"schema": 1}', b'{"schema":1,"parts":5}'):
-        assert found({**small(files), "manifest.json": broken}, tmp_path)
 
 
 def test_stale_and_foreign_code_files(files: Files, tmp_path: Path) -> None:
@@ -135,20 +135,20 @@ def test_stale_and_foreign_code_files(files: Files, tmp_path: Path) -> None:
     changed = listed({**small(files), INDEX: json.dumps(index).encode()})
     assert said in found(changed, tmp_path)
     elsewhere = listed({**small(files), "lib/2.7/a.code": b""})
-    assert any("a.code: for none of the zip's Python v" in p for p in found(elsewhere, tmp_path))
+    assert any("a.code: no index names it" in p for p in found(elsewhere, tmp_path))
 
 
 @pytest.mark.parametrize("length", [0, 4, 100])
 def test_index_and_code_that_are_cut_short(files: Files, tmp_path: Path, length: int) -> None:
     good = small(files)
-    for name, said in ((INDEX, f"{INDEX} does not read"), (f"{LIB}numpy.code", "is not whole")):
+    for name, said in ((INDEX, f"{INDEX} cannot be read"), (f"{LIB}numpy.code", "is truncated")):
         changed = listed({**good, name: good[name][:length]})
         assert any(
             problem.startswith("code files: ") and said in problem
             for problem in found(changed, tmp_path)
         )
     less = listed({name: content for name, content in good.items() if name != f"{LIB}numpy.code"})
-    said = f"code files: {INDEX} names {LIB}numpy.code, which is not there"
+    said = f"code files: {INDEX} names {LIB}numpy.code, which is missing"
     assert said in found(less, tmp_path)
 
 
@@ -205,7 +205,7 @@ int PyInit_it(int n) { assert(n); return n; }
         (["-Wl,-rpath,/opt/lib"], "looks for libraries in /opt/lib: expected no RPATH"),
         (["-Wl,-z,execstack"], "asks for an executable stack"),
         (["-Wl,-z,norelro"], "its relocated data stays writable: expected RELRO"),
-        (["-Dother=1"], "holds the path /"),
+        (["-Dother=1"], "contains the path /"),
         (["-ffile-prefix-map={folder}=."], ""),
     ],
 )
@@ -216,9 +216,10 @@ def test_how_a_library_was_built(tmp_path: Path, flags: list[str], said: str) ->
     flags = [flag.format(folder=tmp_path) for flag in flags]
     command = ["gcc", "-shared", "-fPIC", "-Wl,-z,relro", *flags, str(source), "-o", str(target)]
     subprocess.run(command, check=True, cwd=tmp_path)
-    problems_found = list(_built_well(elf.read_library(target.read_bytes())))
+    path = f"{LIB}it.so"
+    problems_found, _ = check_libraries({path: target.read_bytes()}, HERE, compiled={path})
     if said:
-        assert any(problem.startswith(said) for problem in problems_found), problems_found
+        assert any(each.startswith(f"{path}: {said}") for each in problems_found), problems_found
     else:
         assert problems_found == []
 
@@ -246,7 +247,6 @@ def test_what_a_precompiled_zip_needs(precompiled: Files, tmp_path: Path) -> Non
     assert good.execution_env == IMAGE
     assert audit_zip(write(precompiled, path)).problems == [
         "entries: exec: expected mode 100755, found 100644",
-        "entry point: exec: expected an executable file that begins with #!",
     ]
     for changes, said in (
         ({"exec": b"import sys"}, "exec: expected an executable file that begins with #!"),
@@ -280,7 +280,7 @@ def test_truncated_zip(zip_path: Path, tmp_path: Path, share: float) -> None:
     content = zip_path.read_bytes()
     cut = tmp_path / "cut.zip"
     cut.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(BuildError, match=r"cut\.zip is not a complete zip of \d+ bytes"):
+    with pytest.raises(BuildError, match=r"cut\.zip is not a complete zip of build_zip\.py"):
         audit_zip(cut)
 
 

@@ -34,20 +34,17 @@ from tests.conftest import EACH_PYTHON, HERE, IMAGE, PYTHONS, at_hand, clone
 from tests.support.models import Colours
 
 CACHED = f"cpython-{HERE.replace('.', '')}"
+LARGE = bytes(range(256)) * 4000
 ENTRIES = [
     Entry("noise", bytes((i * i * 7919 >> 7) % 256 for i in range(5000)), "action"),
     Entry("__main__.py", b"def main(params): return params\n", "action", outside=True),
     Entry("empty", b"", "action", outside=True),
-    Entry("large", bytes(range(256)) * 4000, "action"),
+    Entry("large", LARGE, "action", compressed=archive.compress(LARGE)),
 ]
 
 
 def write(entries: list[Entry], target: Path) -> None:
-    archive.write_zip(entries, lambda entry: entry.path == "large", target, ignore)
-
-
-def ignore(done: int, total: int | None) -> None:
-    pass
+    archive.write_zip(entries, target)
 
 
 def test_what_is_written_can_be_read(tmp_path: Path) -> None:
@@ -223,7 +220,9 @@ def test_what_is_in_a_precompiled_zip(zip_path: Path, precompiled_path: Path) ->
     assert differing == {"manifest.json"}
     assert other.files["exec.env"] == IMAGE.encode()
     assert json.loads(other.files["manifest.json"])["executionEnv"] == IMAGE
-    own = {name for name in modules.read_index(other.files, HERE)[1] if name.startswith("action.")}
+    own = {
+        name for name in modules.read_index(other.files, HERE).modules if name.startswith("action.")
+    }
     assert own == {f"action.{name}" for name in own_modules()}
 
 
@@ -231,7 +230,7 @@ def test_modules_ship_as_code(wheels_path: Path) -> None:
     """All of each package's; and nothing that Python would compile again."""
     contents = archive.read_zip(wheels_path).files
     lib = modules.library_folder(HERE)
-    names = set(modules.read_index(contents, HERE)[1])
+    names = set(modules.read_index(contents, HERE).modules)
     assert {"numpy", "numpy._core.multiarray", "numpy._core._multiarray_umath"} <= names
     assert {"PIL", "PIL.JpegImagePlugin", "PIL._imaging", "action.activation"} <= names
     streams = {name.removeprefix(lib) for name in contents if name.endswith(".code")}
@@ -381,9 +380,9 @@ def test_without_an_interpreter_for_it(
     assert "not invoked" in said
     contents = archive.read_zip(output).files
     assert not [name for name in contents if name.endswith(".pyc")]
-    magic, names = modules.read_index(contents, HERE)
-    assert magic == 0
-    assert {"numpy", "action.activation"} <= set(names)
+    index = modules.read_index(contents, HERE)
+    assert index.magic == 0
+    assert {"numpy", "action.activation"} <= set(index.modules)
     with actionloop.start_action(output, path) as running:
         answer = running.run({"image": base64_of(encoded(plain("red")))})
     assert answer["results"][0]["className"] == "red"

@@ -13,14 +13,13 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
-from builder.artifact import platform, provenance
-from builder.artifact.sbom import sbom
+from builder.artifact import platform
+from builder.artifact.sbom import SBOM, write_sbom
 from builder.base import archive
 from builder.native.pins import pins
 from builder.packages import Component
 from tools.update import vulnerabilities
 
-DATE = (1980, 1, 1, 0, 0, 0)
 # The CPE dictionary's form of an application's name: part, vendor, product, version.
 CPE = re.compile(r"cpe:2\.3:a:[a-z0-9._-]+:[a-z0-9._-]+:[A-Za-z0-9._-]+(:\*){7}")
 
@@ -66,7 +65,7 @@ def problems(text: str) -> str:
 
 @pytest.mark.parametrize("python", platform.pythons())
 def test_of_compiled_packages(python: str) -> None:
-    text = sbom(parts(python), DATE).decode()
+    text = write_sbom(parts(python)).decode()
     assert problems(text) == ""
     found = {each["name"]: each for each in components(json.loads(text))}
     assert {pin.name for pin in pins(python).values()} <= set(found)
@@ -86,14 +85,14 @@ def test_of_compiled_packages(python: str) -> None:
 def test_that_the_schema_finds_what_is_wrong() -> None:
     """What the other tests ask of a bill is more than that it can be parsed."""
     for key, value in (("type", "thing"), ("bom-ref", ""), ("licenses", [{"license": {}}])):
-        bom = json.loads(sbom(parts("3.11"), DATE))
+        bom = json.loads(write_sbom(parts("3.11")))
         bom["components"][0][key] = value
         assert problems(json.dumps(bom)), key
 
 
 def test_of_a_zip(wheels_path: Path) -> None:
     path = wheels_path
-    text = archive.read_zip(path).files[provenance.SBOM].decode()
+    text = archive.read_zip(path).files[SBOM].decode()
     assert vulnerabilities._read(path) == json.loads(text)  # what --audit finds in it
     assert problems(text) == ""
     for component in components(json.loads(text)):

@@ -24,7 +24,7 @@ def main(params):
 """
 
 
-def checked(tmp_path: Path, line: str, expected: str = "n1") -> dict[str, object]:
+def checked(tmp_path: Path, line: str, expected: str = "n1") -> smoke.SmokeResult:
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("__main__.py", MAIN % line)
@@ -32,7 +32,7 @@ def checked(tmp_path: Path, line: str, expected: str = "n1") -> dict[str, object
 
 
 def test_what_passes(tmp_path: Path) -> None:
-    assert checked(tmp_path, "pass")["rss"] == 6  # the most
+    assert checked(tmp_path, "pass").rss == 6  # the most
 
 
 @pytest.mark.parametrize("call", [1, 2, 6])

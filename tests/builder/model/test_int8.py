@@ -496,4 +496,4 @@ def test_a_zip_with_and_without(tmp_path: Path, console: Console) -> None:
     assert "int8 weights" not in done.stderr
     for python, answer in outcome.smoke.items():
         asis = report["smoke"][python]["results"][0]
-        assert answer["results"][0]["probability"] == pytest.approx(asis["probability"], abs=0.1)
+        assert answer.results[0]["probability"] == pytest.approx(asis["probability"], abs=0.1)

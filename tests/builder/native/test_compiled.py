@@ -23,7 +23,9 @@ from ai_edge_litert import schema_py_generated as schema
 from PIL import Image, ImageOps
 
 from builder import build
-from builder.artifact import actionloop, audit, provenance
+from builder.artifact import actionloop, audit
+from builder.artifact.licences import LICENCES
+from builder.artifact.sbom import SBOM
 from builder.artifact.smoke import SAMPLE
 from builder.base import cpython
 from builder.base.archive import read_zip
@@ -514,8 +516,8 @@ def test_an_operator_that_is_not_in(tmp_path: Path, console: Console, colour_lab
 @needs_one
 def test_licences_of_all_that_is_linked_in(make_compiled: Make, imagenet_model: str) -> None:
     files = read_zip(make_compiled(PYTHON, imagenet_model)).files
-    licences = files[provenance.LICENCES].decode()
-    bom = json.loads(files[provenance.SBOM])
+    licences = files[LICENCES].decode()
+    bom = json.loads(files[SBOM])
     linked = {
         inner["name"]
         for component in bom["components"]
