@@ -1,6 +1,6 @@
-"""How a picture enters a model: size, layout, colours, and what range its pixels are scaled to.
+"""Decide how a picture enters a model: size, layout, colours, and the range of its pixels.
 
-Decided by what the user says, else by what the file says: metadata, quantization, first operators.
+The user's option decides, else what the file says: metadata, quantization, first operators.
 """
 
 from __future__ import annotations
@@ -15,23 +15,28 @@ from numpy.typing import NDArray
 from builder.base.errors import ModelError
 from builder.model.tflite import Operator, Tensor, TFLiteModel
 
-LAYOUTS = ("nhwc", "nchw")
 _DTYPES = ("uint8", "int8", "int16", "int32", "int64", "float32", "float16")
-_STORED = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
-_IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
-_IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
-_CLOSE = 0.05
-"""How far the ends of a range may be from a usual one's, as a share of its width: a converter takes
-the range from the pictures it was shown, which need not reach both ends."""
-_CUT_OFF = 0.1
-"""Share of the pixel values that may be beyond what a quantized input holds."""
-_MOST_PIXELS = 1 << 22
-"""Of a picture: with more, what enters and what is made of it is more than an action's memory."""
+_STORED_RANGES = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
+# How far the ends of a range may be from a usual one's, as a share of its width: a converter takes
+# the range from the pictures it was shown, which need not reach both ends.
+_TOLERANCE = 0.05
+# Share of the pixel values that may be beyond what a quantized input holds.
+_MAX_CLIPPED = 0.1
+# Larger inputs do not fit in an action's memory.
+_MAX_PIXELS = 1 << 22
 _HINT = (
     "say how a pixel p of 0..255 enters, as (p - mean) / std: --mean 127.5 --std 127.5 for -1..1, "
     "--mean 0 --std 255 for 0..1, --mean 0 --std 1 for 0..255; one number, or one per channel: "
     "--mean A,B,C --std A,B,C. The program that trained the model knows"
 )
+_ARITHMETIC = ("ADD", "SUB", "MUL", "DIV")
+_IN_PLACE = ("QUANTIZE", "DEQUANTIZE", "CAST", *_ARITHMETIC, "PAD", "PADV2", "RELU")
+# Operators that leave the range of the pixels as it is.
+_SAME_VALUES = (
+    *("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "TRANSPOSE", "REVERSE_V2"),
+    *("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
+)
+_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,8 @@ class Normalization:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def range(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """What 0 and 255 become, float64 of shape (1,) or (channels,)."""
+    def range(self) -> tuple[_Floats, _Floats]:
+        """Return what 0 and 255 become, float64 of shape (1,) or (channels,)."""
         mean, std = np.array(self.mean), np.array(self.std)
         return (0 - mean) / std, (255 - mean) / std
 
@@ -53,27 +58,28 @@ class Normalization:
         return ", ".join(f"{a:.3g}..{b:.3g}" for a, b in zip(low, high, strict=True))
 
 
-_RANGES = {
-    "0..255": Normalization((0.0,), (1.0,)),
-    "-1..1": Normalization((127.5,), (127.5,)),
-    "0..1": Normalization((0.0,), (255.0,)),
-    "-128..127": Normalization((128.0,), (1.0,)),
-    "-0.5..0.5": Normalization((127.5,), (255.0,)),
-    "ImageNet's mean and deviation": Normalization(_IMAGENET_MEAN, _IMAGENET_STD),
-}
-"""The usual ranges of an input."""
+# The usual ranges of an input. The last is ImageNet's mean and standard deviation.
+_BYTES = Normalization((0.0,), (1.0,))
+_PLUS_MINUS_ONE = Normalization((127.5,), (127.5,))
+_ZERO_TO_ONE = Normalization((0.0,), (255.0,))
+_USUAL = (
+    *(_BYTES, _PLUS_MINUS_ONE, _ZERO_TO_ONE),
+    Normalization((128.0,), (1.0,)),
+    Normalization((127.5,), (255.0,)),
+    Normalization((0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255)),
+)
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How a picture enters.
+    """How a picture enters a model.
 
     Attributes:
         height, width, channels: of the picture, in pixels.
         layout: "nhwc", or "nchw" where the channels come first.
         normalization: of the pixels.
-        card: all of it in a line, with where it is from.
-        doubt: what speaks against the normalization that the user says; empty if nothing does.
+        card: all of it in a line, with the reasons.
+        doubt: what contradicts the user's normalization; empty if nothing does.
     """
 
     height: int
@@ -95,39 +101,38 @@ def decide_preprocessing(
     """Decide how a picture enters.
 
     Args:
-        model: what its file says.
-        normalization: what the user says.
-        known: what the catalogue says.
-        layout: what the user says, "nhwc" or "nchw"; empty for nothing.
+        model: the model.
+        normalization: the user's option.
+        known: the catalogue's.
+        layout: the user's option, "nhwc" or "nchw"; empty for none.
 
     Raises:
-        ModelError: the input is no picture, or it is not clear how one enters; says what was found
-            and which option settles it.
+        ModelError: the input is not a picture, or something is unclear; says what was found and
+            which option settles it.
     """
-    source = _one_picture(model)
-    size, layout, why = _layout(model, source, layout)
-    height, width, channels = size
-    if height * width > _MOST_PIXELS:
+    source = _get_input(model)
+    (height, width, channels), layout, layout_reason = _decide_layout(model, source, layout)
+    if height * width > _MAX_PIXELS:
         raise ModelError(
-            f"{model.name}: expected a picture of at most {_MOST_PIXELS:,} pixels, found {width} x "
+            f"{model.name}: expected a picture of at most {_MAX_PIXELS:,} pixels, found {width} x "
             f"{height}: {source}",
             "a function has 512 MB of memory at most; convert the model with a smaller input",
         )
-    decided, origin, doubt = _range(model, source, channels, normalization, known)
+    decided, reason, doubt = _decide_range(model, source, channels, normalization, known)
     for values, option in ((decided.mean, "--mean"), (decided.std, "--std")):
         if len(values) not in (1, channels):
             raise ModelError(
                 f"{option}: expected one number or {channels}, one per channel, found {len(values)}"
             )
-    colours = "RGB" if channels == 3 else "grey"
-    order = {"nhwc": "channels last", "nchw": "channels first"}[layout] if channels == 3 else ""
-    card = f"{width} x {height} {colours}{f', {order}' if order else ''}{why}, {source.dtype}; "
-    card += f"pixels enter as {decided} ({origin})"
+    order = {"nhwc": "RGB, channels last", "nchw": "RGB, channels first"}
+    colours = order[layout] if channels == 3 else "grey"
+    card = f"{width} x {height} {colours}{layout_reason}, {source.dtype}; "
+    card += f"pixels enter as {decided} ({reason})"
     return Preprocessing(height, width, channels, layout, decided, card, doubt)
 
 
-def _one_picture(model: TFLiteModel) -> Tensor:
-    """The input tensor, if there is one and its type can hold pixels."""
+def _get_input(model: TFLiteModel) -> Tensor:
+    """Return the input tensor; raise ModelError if there are several, or it cannot hold pixels."""
     if len(model.inputs) != 1:
         listed = ", ".join(f"{each.name} ({each})" for each in model.inputs[:4])
         raise ModelError(
@@ -144,107 +149,103 @@ def _one_picture(model: TFLiteModel) -> Tensor:
     return source
 
 
-def _layout(
+# Size and layout
+
+
+def _decide_layout(
     model: TFLiteModel, source: Tensor, wanted: str
 ) -> tuple[tuple[int, int, int], str, str]:
-    """(height, width, channels), the layout, and words of where it is from, if it was asked."""
+    """Return (height, width, channels), the layout, and the reason if the shape alone is none."""
+    sizes = _picture_sizes(model, source)
+    if len(sizes) == 2:
+        return (sizes[0], sizes[1], 1), "nhwc", ""
+    first, second, third = sizes
+    readings = {"nhwc": (first, second, third), "nchw": (second, third, first)}
+    fitting = {layout: size for layout, size in readings.items() if size[2] in (1, 3)}
+    if wanted:
+        if wanted not in fitting:
+            raise ModelError(
+                f"--layout {wanted}: expected 3 or 1 channels, found {source.name}: {source}"
+            )
+        return fitting[wanted], wanted, " (--layout)"
+    if not fitting:
+        _refuse_shape(model, source)
+    if all(min(height, width) == 1 for height, width, _ in fitting.values()):
+        pixels = max(max(height, width) for height, width, _ in fitting.values())
+        raise ModelError(
+            f"{model.name}: expected a picture, found one row of {pixels} pixels: {source}",
+            _guess_kind((pixels,)),
+        )
+    if len(fitting) == 1:
+        [(layout, size)] = fitting.items()
+        return size, layout, ""
+    layout = _layout_of_first_operator(model, source)
+    if not layout:
+        raise ModelError(
+            f"{model.name}: the input {source} may be read as height, width, channels or as "
+            "channels, height, width",
+            "say which with --layout nhwc or --layout nchw",
+        )
+    return fitting[layout], layout, " (by its first operator)"
+
+
+def _picture_sizes(model: TFLiteModel, source: Tensor) -> tuple[int, ...]:
+    """Return the two or three sizes of one picture, without the batch."""
     shape = source.shape
-    batch, inner = (shape[0], shape[1:]) if len(shape) == 4 else (1, shape)
+    batch, sizes = (shape[0], shape[1:]) if len(shape) == 4 else (1, shape)
     if len(shape) == 3 and shape[0] in (1, -1) and shape[2] not in (1, 3):
-        inner = shape[1:]  # [1, 28, 28]: a grey picture, whether the 1 is its batch or its channel
+        sizes = shape[1:]  # [1, 28, 28]: a grey picture, whether the 1 is its batch or its channel
     if batch not in (1, -1):
         raise ModelError(
             f"{model.name}: expected a batch of 1 picture, found {batch}: {source.name}: {source}",
             "convert the model with a batch size of 1, or a free one",
         )
-    if len(inner) not in (2, 3) or (len(shape) == 2 and shape[0] in (1, -1)):
-        raise ModelError(
-            f"{model.name}: expected an input of shape [1, height, width, 3 or 1], found {source}",
-            _no_picture(shape),
-        )
-    if any(size < 1 for size in inner):
+    if len(sizes) not in (2, 3) or (len(shape) == 2 and shape[0] in (1, -1)):
+        _refuse_shape(model, source)
+    if any(size < 1 for size in sizes):
         raise ModelError(
             f"{model.name}: expected an input of a fixed size, found {list(shape)} (-1 is free)",
             "convert the model with a fixed height and width, such as [1, 224, 224, 3]",
         )
-    if len(inner) == 2:
-        return (inner[0], inner[1], 1), "nhwc", ""
-    last, first = inner[2] in (1, 3), inner[0] in (1, 3)
-    readings = {
-        "nhwc": ((inner[0], inner[1], inner[2]), last),
-        "nchw": ((inner[1], inner[2], inner[0]), first),
-    }
-    if wanted:
-        size, fits = readings[wanted]
-        if not fits:
-            raise ModelError(
-                f"--layout {wanted}: expected 3 or 1 channels, found {source.name}: {source}"
-            )
-        return size, wanted, " (--layout)"
-    if not last and not first:
-        raise ModelError(
-            f"{model.name}: expected an input of shape [1, height, width, 3 or 1], found {source}",
-            _no_picture(shape),
-        )
-    rows = [max(size[:2]) for size, fits in readings.values() if fits and min(size[:2]) == 1]
-    if len(rows) == last + first > 0:
-        raise ModelError(
-            f"{model.name}: expected a picture, found one row of {rows[0]} pixels: {source}",
-            _no_picture((rows[0],)),
-        )
-    if last and first:
-        seen = _layout_of_first_operator(model, source)
-        if not seen:
-            raise ModelError(
-                f"{model.name}: the input {source} may be read as height, width, channels or as "
-                "channels, height, width",
-                "say which with --layout nhwc or --layout nchw",
-            )
-        return readings[seen][0], seen, " (by its first operator)"
-    layout = "nhwc" if last else "nchw"
-    return readings[layout][0], layout, ""
+    return sizes
 
 
-def _no_picture(shape: tuple[int, ...]) -> str:
-    sizes = [size for size in shape if size != 1]
-    if len(sizes) <= 1:
+def _refuse_shape(model: TFLiteModel, source: Tensor) -> NoReturn:
+    raise ModelError(
+        f"{model.name}: expected an input of shape [1, height, width, 3 or 1], found {source}",
+        _guess_kind(source.shape),
+    )
+
+
+def _guess_kind(shape: tuple[int, ...]) -> str:
+    """Return a hint about a model whose input is not a picture."""
+    other = "this looks like another kind of model: "
+    if len([size for size in shape if size != 1]) <= 1:
         return (
-            "this looks like another kind of model: a vector enters, such as sound, text or "
-            "measurements. If it is a picture laid flat, convert the model with its own shape"
+            other + "a vector enters, such as sound, text or measurements. If it is a picture laid "
+            "flat, convert the model with its own shape"
         )
     if len(shape) >= 3 and (shape[-1] in (2, 4) or shape[-1] > 4):
-        return (
-            f"this looks like another kind of model: {shape[-1]} channels are no RGB or grey "
-            "picture"
-        )
-    return "this looks like another kind of model: what enters is no picture"
+        return other + f"{shape[-1]} channels are not an RGB or grey picture"
+    return other + "what enters is not a picture"
 
 
 def _layout_of_first_operator(model: TFLiteModel, source: Tensor) -> str:
-    """The layout that the first operator with one expects; empty if none is seen."""
-    for operator in _first_operators(model, source):
+    """Return the layout that the first operator with one expects; empty if there is none."""
+    for operator in _first_operators(model, source, _IN_PLACE):
         if operator.name == "TRANSPOSE" and operator.inputs[1] is not None:
             axes = operator.inputs[1].values
-            if axes is not None and axes.ravel().tolist()[-3:] == [2, 3, 1]:
-                return "nchw"
-            return ""
+            to_nhwc = axes is not None and axes.ravel().tolist()[-3:] == [2, 3, 1]
+            return "nchw" if to_nhwc else ""
         if operator.name in ("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D"):
             return "nhwc"  # TensorFlow Lite has them in this layout only
     return ""
 
 
-_IN_PLACE = ("QUANTIZE", "DEQUANTIZE", "CAST", "ADD", "SUB", "MUL", "DIV", "PAD", "PADV2", "RELU")
-_SAME_VALUES = (
-    *("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "TRANSPOSE", "REVERSE_V2"),
-    *("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
-)
-"""Operators that leave the range of the pixels as it is."""
-
-
 def _first_operators(
-    model: TFLiteModel, source: Tensor, through: tuple[str, ...] = _IN_PLACE
+    model: TFLiteModel, source: Tensor, through: tuple[str, ...]
 ) -> list[Operator]:
-    """The operators from the input on, as long as they are those of `through`, and the next one."""
+    """Return the operators after the input, up to and with the first one not in `through`."""
     found: list[Operator] = []
     while len(consumers := model.consumers(source)) == 1 and consumers[0] not in found:
         found.append(consumers[0])
@@ -257,234 +258,234 @@ def _first_operators(
 # The range of the pixels
 
 
-def _range(
+@dataclass(frozen=True)
+class _Evidence:
+    """What tensors and operators say about the range of the pixels.
+
+    Attributes:
+        normalization: a usual one; None if they say no usual one, or nothing.
+        reason: how they say it; empty if they say nothing.
+    """
+
+    normalization: Normalization | None = None
+    reason: str = ""
+
+
+def _decide_range(
     model: TFLiteModel,
     source: Tensor,
     channels: int,
-    said: Normalization | None,
+    wanted: Normalization | None,
     known: Normalization | None,
 ) -> tuple[Normalization, str, str]:
-    """The normalization, where it is from, and what speaks against it if the user says it."""
-    graph, where = _by_graph(model, source)
-    if said is not None:
-        doubt = _contradiction(said, source, graph, where)
-        origin = "--mean and --std" + (f", though {doubt}" if doubt else "")
-        return said, origin, doubt
+    """Return the normalization, the reason, and what contradicts it if the user wants it."""
+    graph = _judge_graph(model, source)
+    if wanted is not None:
+        doubt = _find_contradiction(wanted, source, graph)
+        return wanted, "--mean and --std" + (f", though {doubt}" if doubt else ""), doubt
     if known is not None:
         return known, "the catalogue", ""
-    doubts = []
-    metadata = model.metadata
+    doubts, metadata = [], model.metadata
     if metadata.mean and len(metadata.mean) == len(metadata.std):
-        found = Normalization(metadata.mean, metadata.std)
-        what = f"its metadata's mean and std, for {found}"
-        problem = _misfit(found, channels)
-        against = "" if problem else _contradiction(found, source, graph, where)
-        if not problem and not against:
-            return found, "its metadata", ""
-        doubts.append(f"its metadata's mean and std ({problem})" if problem else what)
-        # For integers, 0 and 1 are often written for "the bytes as they are".
-        if against and not (source.is_integer and found == _RANGES["0..255"]):
-            _unclear(model.name, source, [what, against])
-    if graph is not None:
-        return graph, f"{where}, unlike {doubts[0]}" if doubts else where, ""
-    if where:
-        doubts.append(where)
+        stated = Normalization(metadata.mean, metadata.std)
+        problem = _find_problem(stated, channels)
+        doubts.append(f"its metadata's mean and std{f' ({problem})' if problem else ''}")
+        if not problem:
+            contradiction = _find_contradiction(stated, source, graph)
+            if not contradiction:
+                return stated, "its metadata", ""
+            doubts[0] += f", for {stated}"
+            # For integers, 0 and 1 are often written for "the bytes as they are".
+            if not (source.is_integer and stated == _BYTES):
+                _refuse_unclear(model, source, [*doubts, contradiction])
+    if graph.normalization is not None:
+        reason = f"{graph.reason}, unlike {doubts[0]}" if doubts else graph.reason
+        return graph.normalization, reason, ""
+    if graph.reason:
+        doubts.append(graph.reason)
     if len(metadata.low) == len(metadata.high) == 1 and not source.is_integer:
-        found_range = _usual(metadata.low[0], metadata.high[0])
-        if found_range is not None:
-            return found_range, "its metadata's least and largest value", ""
-        doubts.append(f"its metadata's {_said((metadata.low[0], metadata.high[0]))}")
-    _unclear(model.name, source, doubts)
+        low, high = metadata.low[0], metadata.high[0]
+        if usual := _match_usual(low, high):
+            return usual, "its metadata's least and largest value", ""
+        doubts.append(f"its metadata's {_format_range(low, high)}")
+    _refuse_unclear(model, source, doubts)
 
 
-def _by_graph(model: TFLiteModel, source: Tensor) -> tuple[Normalization | None, str]:
-    """What tensors and operators say: a usual range, or None; and how they say it, if they do."""
+def _judge_graph(model: TFLiteModel, source: Tensor) -> _Evidence:
+    """Return what the input tensor and the first operators say."""
     if source.scale:
-        return _of_quantized(source)
+        return _judge_quantized(source)
     if source.is_integer:
-        return _of_integers(model, source)
-    quantized = _quantized_first(model, source)
-    if quantized is not None:
-        limits = _limits(quantized)
-        return _usual_of(quantized), f"its first operator, QUANTIZE, holds {_said(limits)}"
-    arithmetic = _arithmetic(model, source)
-    if arithmetic:
-        steps = ", ".join(step.text for step in arithmetic)
-        return _by_arithmetic(arithmetic), f"its first operators, {steps}"
-    return None, ""
+        return _judge_integers(model, source)
+    for operator in _first_operators(model, source, _SAME_VALUES):
+        if operator.name == "QUANTIZE" and operator.outputs[0].scale:
+            quantized = operator.outputs[0]
+            if quantized.dtype not in _STORED_RANGES:
+                break
+            held = _format_range(*_held_range(quantized))
+            return _Evidence(_match_held(quantized), f"its first operator, QUANTIZE, holds {held}")
+    return _judge_arithmetic(model, source)
 
 
-def _contradiction(
-    found: Normalization, source: Tensor, graph: Normalization | None, where: str
-) -> str:
-    """What tensors and operators say against a normalization, in words; empty if nothing."""
+def _find_contradiction(found: Normalization, source: Tensor, graph: _Evidence) -> str:
+    """Return what tensors and operators say against a normalization; empty if nothing."""
     low, high = found.range()
-    if source.dtype in _STORED and source.scale:
-        ends = _limits(source)
+    if source.dtype in _STORED_RANGES and source.scale:
+        least, largest = _held_range(source)
         values = np.linspace(low, high, 256)
-        beyond = float(((values < ends[0]) | (values > ends[1])).mean())
-        stored = np.unique(np.rint(np.clip(values, *ends) / abs(source.scale)))
-        if not beyond <= _CUT_OFF or len(stored) < 64:
-            return where
+        clipped = float(((values < least) | (values > largest)).mean())
+        stored = np.unique(np.rint(np.clip(values, least, largest) / abs(source.scale)))
+        if not clipped <= _MAX_CLIPPED or len(stored) < 64:
+            return graph.reason
         if source.zero_point == 0 and source.dtype != "uint8":
             return ""  # symmetric: what it holds says nothing of the lower end
-    if graph is None:
+    if graph.normalization is None:
         return ""
-    starts, ends_ = graph.range()
-    width = max(float(high.max() - low.min()), float(ends_.max() - starts.min()))
-    apart = max(abs(low.min() - starts.min()), abs(high.max() - ends_.max()))
-    return f"{where}, as for pixels of {graph}" if apart > width / 4 else ""
+    starts, ends = graph.normalization.range()
+    width = max(float(high.max() - low.min()), float(ends.max() - starts.min()))
+    distance = max(abs(low.min() - starts.min()), abs(high.max() - ends.max()))
+    if distance <= width / 4:
+        return ""
+    return f"{graph.reason}, as for pixels of {graph.normalization}"
 
 
-def _unclear(name: str, source: Tensor, doubts: list[str]) -> NoReturn:
+def _refuse_unclear(model: TFLiteModel, source: Tensor, doubts: list[str]) -> NoReturn:
     found = "; ".join(doubts) if doubts else "no metadata and no operator that says so"
     raise ModelError(
-        f"{name} does not say how its input ({source}) is scaled: expected a usual range of pixel "
-        f"values, found {found}",
+        f"{model.name} does not say how its input ({source}) is scaled: expected a usual range of "
+        f"pixel values, found {found}",
         _HINT,
     )
 
 
-def _misfit(found: Normalization, channels: int) -> str:
-    """Why a normalization cannot be one; empty if it can."""
-    if len(found.mean) not in (1, channels):
-        return f"{len(found.mean)} numbers for {channels} channels"
-    if not (min(found.std) > 0 and np.isfinite([*found.mean, *found.std]).all()):
-        return f"a mean of {found.mean[0]:g} and a std of {min(found.std):g}"
+def _find_problem(stated: Normalization, channels: int) -> str:
+    """Return why a normalization is impossible; empty if it is possible."""
+    if len(stated.mean) not in (1, channels):
+        return f"{len(stated.mean)} numbers for {channels} channels"
+    if not (min(stated.std) > 0 and np.isfinite([*stated.mean, *stated.std]).all()):
+        return f"a mean of {stated.mean[0]:g} and a std of {min(stated.std):g}"
     return ""
 
 
-def _limits(tensor: Tensor) -> tuple[float, float]:
-    """The least and the largest number that a quantized tensor can hold."""
-    low, high = _STORED[tensor.dtype]
+def _held_range(tensor: Tensor) -> tuple[float, float]:
+    """Return the least and the largest number that a quantized tensor can hold."""
+    low, high = _STORED_RANGES[tensor.dtype]
     return tensor.dequantize(low), tensor.dequantize(high)
 
 
-def _said(limits: tuple[float, float]) -> str:
-    return f"{limits[0]:.4g}..{limits[1]:.4g}"
+def _format_range(low: float, high: float) -> str:
+    return f"{low:.4g}..{high:.4g}"
 
 
-def _of_quantized(source: Tensor) -> tuple[Normalization | None, str]:
-    """Of a quantized input: its scale and zero point say what its 256 values mean."""
-    if source.dtype not in _STORED:
-        return None, f"a scale of {source.scale:g}"
-    where = f"its scale and zero point hold {_said(_limits(source))}"
-    found = _usual_of(source)
+def _judge_quantized(source: Tensor) -> _Evidence:
+    """Return what the scale and zero point of a quantized input say."""
+    if source.dtype not in _STORED_RANGES:
+        return _Evidence(None, f"a scale of {source.scale:g}")
+    found = _match_held(source)
     if found is not None and source.dtype != "int16" and len(found.mean) == 1:
         # The bytes as they are: what 0 and 255 mean is in the file, to the last digit.
-        low = _STORED[source.dtype][0]
+        low = _STORED_RANGES[source.dtype][0]
         found = Normalization((float(source.zero_point - low),), (1 / source.scale,))
-    return found, where
+    held = _format_range(*_held_range(source))
+    return _Evidence(found, f"its scale and zero point hold {held}")
 
 
-def _of_integers(model: TFLiteModel, source: Tensor) -> tuple[Normalization | None, str]:
-    """Of integers that are not quantized: pixels as they are, behind a CAST."""
-    first = _first_operators(model, source, (*_IN_PLACE, *_SAME_VALUES))
-    first = [each for each in first if each.name not in _SAME_VALUES]
-    if source.dtype == "int8" or not first or first[0].name != "CAST":
-        return None, f"integers without a scale, for {first[0].name if first else 'no'} operator"
-    return _RANGES["0..255"], "integers without a scale that its first operator, CAST, takes"
+def _judge_integers(model: TFLiteModel, source: Tensor) -> _Evidence:
+    """Return what the first operators say of integers without a scale: bytes, before a CAST."""
+    operators = _first_operators(model, source, (*_IN_PLACE, *_SAME_VALUES))
+    first = next((each.name for each in operators if each.name not in _SAME_VALUES), "no")
+    if source.dtype == "int8" or first != "CAST":
+        return _Evidence(None, f"integers without a scale, for {first} operator")
+    return _Evidence(_BYTES, "integers without a scale that its first operator, CAST, takes")
 
 
-def _usual_of(tensor: Tensor) -> Normalization | None:
-    """The usual range that a quantized tensor holds; None if none, or not just one."""
-    low, high = _limits(tensor)
+def _match_held(tensor: Tensor) -> Normalization | None:
+    """Return the usual range that a quantized tensor holds; None if none, or several."""
+    low, high = _held_range(tensor)
     if tensor.dtype != "int16":
-        return _usual(low, high)
+        return _match_usual(low, high)
     # Symmetric, whatever it holds: only how far it reaches says something.
     fitting = [
         usual
-        for usual in _RANGES.values()
-        if abs(high - max(abs(end).max() for end in usual.range())) <= _CLOSE * high
+        for usual in _USUAL
+        if abs(high - max(abs(end).max() for end in usual.range())) <= _TOLERANCE * high
     ]
     return fitting[0] if len(fitting) == 1 else None
 
 
-def _usual(low: float, high: float) -> Normalization | None:
-    """The usual range that is nearly low..high; None if none is."""
-    for usual in _RANGES.values():
+def _match_usual(low: float, high: float) -> Normalization | None:
+    """Return the usual range that is nearly low..high; None if none is."""
+    for usual in _USUAL:
         starts, ends = usual.range()
         width = float(ends.max() - starts.min())
-        if max(abs(low - starts.min()), abs(high - ends.max())) <= _CLOSE * width:
+        if max(abs(low - starts.min()), abs(high - ends.max())) <= _TOLERANCE * width:
             return usual
     # Bright pictures may have been missing, but no other range reaches so far.
-    return _RANGES["0..255"] if abs(low) <= 1 and 128 < high <= 256 else None
-
-
-def _quantized_first(model: TFLiteModel, source: Tensor) -> Tensor | None:
-    """What a float input is quantized to at once; None if it is not."""
-    for first in _first_operators(model, source, _SAME_VALUES):
-        if first.name == "QUANTIZE" and first.outputs[0].scale:
-            output = first.outputs[0]
-            return output if output.dtype in _STORED else None
-    return None
+    return _BYTES if abs(low) <= 1 and 128 < high <= 256 else None
 
 
 @dataclass(frozen=True)
 class _Step:
-    """An operator with a constant: what it does to an array, and in words."""
+    """An operator with a constant: the function that it computes, and its text for messages."""
 
-    apply: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    apply: Callable[[_Floats], _Floats]
     text: str
 
 
-def _arithmetic(model: TFLiteModel, source: Tensor) -> list[_Step]:
-    """The additions and multiplications with constants that the input goes through first."""
-    steps = []
+def _judge_arithmetic(model: TFLiteModel, source: Tensor) -> _Evidence:
+    """Return what additions and multiplications with constants after the input say.
+
+    That is the one usual range which they turn into a usual one.
+    """
+    steps: list[_Step] = []
     for operator in _first_operators(model, source, (*_IN_PLACE, *_SAME_VALUES)):
-        step = _step(model, operator)
-        if step is None:
-            if operator.name in ("CAST", "DEQUANTIZE", *_SAME_VALUES):
-                continue
+        step = _read_step(model, operator)
+        if step is not None:
+            steps.append(step)
+        elif operator.name not in ("CAST", "DEQUANTIZE", *_SAME_VALUES):
             break
-        steps.append(step)
-    return steps
+    if not steps:
+        return _Evidence()
+    fitting = []
+    for candidate in (_BYTES, _PLUS_MINUS_ONE, _ZERO_TO_ONE):
+        low, high = candidate.range()
+        for step in steps:
+            low, high = step.apply(low), step.apply(high)
+        low, high = np.minimum(low, high), np.maximum(low, high)
+        if any(_is_close(low, high, usual) for usual in _USUAL):
+            fitting.append(candidate)
+    reason = f"its first operators, {', '.join(step.text for step in steps)}"
+    return _Evidence(fitting[0] if len(fitting) == 1 else None, reason)
 
 
-def _step(model: TFLiteModel, operator: Operator) -> _Step | None:
-    if operator.name not in ("ADD", "SUB", "MUL", "DIV") or operator.activation != "NONE":
+def _read_step(model: TFLiteModel, operator: Operator) -> _Step | None:
+    """Return the arithmetic of an operator with a constant; None for any other operator."""
+    if operator.name not in _ARITHMETIC or operator.activation != "NONE":
         return None
     constants = [each and model.constant_behind(each) for each in operator.inputs]
     constant = next((each for each in constants if each is not None), None)
     if constant is None or constant.values is None or constant.values.size not in (1, 3):
         return None
     value = constant.values.astype(np.float64).ravel()
-    first = constant is constants[0]
-    if operator.name == "DIV" and first:
+    is_first = constant is constants[0]
+    if operator.name == "DIV" and is_first:
         return None
-    apply: Callable[[NDArray[np.float64]], NDArray[np.float64]] = {
+    apply: Callable[[_Floats], _Floats] = {
         "ADD": lambda x: x + value,
-        "SUB": (lambda x: value - x) if first else (lambda x: x - value),
+        "SUB": (lambda x: value - x) if is_first else (lambda x: x - value),
         "MUL": lambda x: x * value,
         "DIV": lambda x: x / value,
     }[operator.name]
-    shown = ", ".join(f"{number:.4g}" for number in value)
-    return _Step(apply, f"{operator.name} {shown}")
+    numbers = ", ".join(f"{number:.4g}" for number in value)
+    return _Step(apply, f"{operator.name} {numbers}")
 
 
-def _by_arithmetic(steps: list[_Step]) -> Normalization | None:
-    """The one usual range of the input that becomes another usual one; None if not just one."""
-    fitting = []
-    for name in ("0..255", "-1..1", "0..1"):
-        ends = [np.array([end.min()]) for end in _RANGES[name].range()]
-        low, high = (_through(steps, end) for end in ends)
-        low, high = np.minimum(low, high), np.maximum(low, high)
-        if any(_matches(low, high, usual) for usual in _RANGES.values()):
-            fitting.append(_RANGES[name])
-    return fitting[0] if len(fitting) == 1 else None
-
-
-def _through(steps: list[_Step], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    for step in steps:
-        values = step.apply(values)
-    return values
-
-
-def _matches(low: NDArray[np.float64], high: NDArray[np.float64], usual: Normalization) -> bool:
+def _is_close(low: _Floats, high: _Floats, usual: Normalization) -> bool:
     starts, ends = usual.range()
     if len(starts) != len(low) and len(starts) != 1:
         return False
     width = float((ends - starts).max())
     return bool(
-        (abs(low - starts) <= _CLOSE * width).all() and (abs(high - ends) <= _CLOSE * width).all()
+        (abs(low - starts) <= _TOLERANCE * width).all()
+        and (abs(high - ends) <= _TOLERANCE * width).all()
     )

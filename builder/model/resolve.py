@@ -22,8 +22,9 @@ from builder.model import MODELS, labels
 from builder.model.catalogue import FETCHED, ModelFile, find_model
 from builder.model.compatibility import check_operators
 from builder.model.final_activation import REPLACED_BY, strip_activation
+from builder.model.label_files import HINT
 from builder.model.labels import IMAGENET, Labels
-from builder.model.postprocessing import Postprocessing, count_classes, decide_postprocessing
+from builder.model.postprocessing import Postprocessing, count_outputs, decide_postprocessing
 from builder.model.preprocessing import Normalization, Preprocessing, decide_preprocessing
 from builder.model.run import run_model
 from builder.model.settings import ModelSettings
@@ -108,14 +109,14 @@ def resolve_model(
     )
     if preprocessing.doubt:
         console.warn(f"--mean and --std are used, though {preprocessing.doubt}")
-    outputs_per_picture = count_classes(model)
+    output_count = count_outputs(model)
     class_labels, labels_component = _find_labels(
-        file, model, max(outputs_per_picture, 2), options, console
+        file, model, max(output_count, 2), options, console
     )
     settings = _build_settings(file, preprocessing, class_labels)
     check_operators(model, operator_versions.of_wheels(), "even the newest interpreter")
     outputs = run_model(file.path, settings, SAMPLE)
-    postprocessing = decide_postprocessing(model, outputs_per_picture, options.scores, outputs)
+    postprocessing = decide_postprocessing(model, output_count, options.scores, outputs)
     if postprocessing.doubt:
         console.warn(f"--scores {options.scores} is used, though {postprocessing.doubt}")
     for note in class_labels.notes:
@@ -229,7 +230,7 @@ def _find_labels(
         content, origin = embedded[1], f"{embedded[0]} inside {model.name}"
         component = _labels_component(origin)
     elif options.locale:
-        raise ModelError(f"--locale {options.locale}: {model.name} carries no labels", labels.HINT)
+        raise ModelError(f"--locale {options.locale}: {model.name} carries no labels", HINT)
     elif classes in (IMAGENET, IMAGENET + 1):
         console.note(f"labels: ImageNet's, since {model.name} has {classes} classes (--labels)")
         content, origin, component = _read_our_labels("labels.txt")

@@ -123,8 +123,8 @@ def test_commas_in_csv_and_text() -> None:
         ('{"model_type": "vit"}', "a JSON dictionary with the keys model_type"),
         ('[["red"], ["green"]]', "a JSON list with"),
         ('["red", "green", "blue"', r"expected 3 names, .*, found 1"),
-        ('{"0": "red"', "l.txt is no JSON"),
-        ('{"id": 0, "name": "red"}\n{"id": 1, "name": "green"}', "l.txt is no JSON"),
+        ('{"0": "red"', "l.txt is not JSON"),
+        ('{"id": 0, "name": "red"}\n{"id": 1, "name": "green"}', "l.txt is not JSON"),
         ('{"a":' * 100_000, "too many levels"),
         ('{"red": 0.5, "green": 1.5}', "a JSON dictionary with the keys red, green"),
         (
