@@ -1,4 +1,4 @@
-"""Find a CPython of a given version on this machine."""
+"""Find the CPython executables on this machine by their version."""
 
 import json
 import os
@@ -28,17 +28,17 @@ class PythonExecutable:
 
     @property
     def runs_zips(self) -> bool:
-        """Whether it can load the zip's native parts: they are for Linux x86_64."""
+        """Whether it can load the zip's native parts, which are for Linux x86_64."""
         return self.platform == "linux-x86_64"
 
 
 @cache
 def find_python(version: str) -> PythonExecutable | None:
-    """A CPython `version` ("3.11"): the running one, on PATH, from pyenv or uv; None if none."""
+    """Return a CPython of a version ("3.11"): the running one, on PATH, of pyenv or uv; or None."""
     for candidate in _candidates(version):
-        found = _probe(candidate)
-        if found and found.full_version.rpartition(".")[0] == version:
-            return found
+        python = _probe(candidate)
+        if python and python.full_version.rpartition(".")[0] == version:
+            return python
     return None
 
 
@@ -56,16 +56,14 @@ def _candidates(version: str) -> Iterator[str]:
 
 
 def _probe(path: str) -> PythonExecutable | None:
+    """Run an executable and return what it is; None if it is not a working CPython."""
+    command = [path, "-I", "-S", "-c", _PROBE]
     try:
-        done = subprocess.run(
-            [path, "-I", "-S", "-c", _PROBE],
-            env=neutral_variables(),
-            capture_output=True,
-            text=True,
-            timeout=20,
+        asked = subprocess.run(
+            command, env=neutral_variables(), capture_output=True, text=True, timeout=20
         )
-        # Its own word for where it is: `path` may be a shim that needs an environment.
-        kind, executable, full_version, platform = json.loads(done.stdout)
+        # It tells its own path: `path` may be a shim that needs an environment.
+        kind, executable, full_version, platform = json.loads(asked.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
     return PythonExecutable(executable, full_version, platform) if kind == "CPython" else None

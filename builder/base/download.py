@@ -1,16 +1,14 @@
-"""Fetch files and prove that they are the pinned ones: by address, or from the package index.
+"""Download files whose sha256 is known: from an address, or from the package index through pip.
 
-A file appears under its name only when it is complete and its sha256 is right; until then it is
-a file of another name beside it, which a later attempt within the same run resumes.
+A file appears under its name only when it is complete and its sha256 is right. Until then it has
+another name beside that; further attempts resume it.
 """
 
 import os
 import re
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import indent, shorten
@@ -22,20 +20,27 @@ from builder.base import files
 from builder.base.console import Advance, Console
 from builder.base.errors import DownloadError
 from builder.base.files import last_lines, sha256_of
+from builder.base.processes import run_followed
 from builder.base.variables import pip_variables
 
 ATTEMPTS = 4
+# To connect, and to wait for the next bytes.
 TIMEOUT_SECONDS = (8, 20)
-"""To connect, and to wait for the next bytes."""
 _CHUNK = 1 << 16
-_AGAIN = (408, 425, 429, 500, 502, 503, 504)
+_TEMPORARY = (408, 425, 429, 500, 502, 503, 504)
+# Signs in a connection's error that another attempt would fail too.
+_PERMANENT = {
+    "NameResolutionError": "the host name could not be resolved",
+    "Name or service not known": "the host name could not be resolved",
+    "Connection refused": "connection refused",
+}
 
 truststore.inject_into_ssl()
 
 
 @dataclass(frozen=True)
 class IndexFile:
-    """A file of the package index: `name==version` and the one file of it that is wanted."""
+    """One file of a release in the package index."""
 
     name: str
     version: str
@@ -43,25 +48,25 @@ class IndexFile:
     sha256: str
 
 
-class _Stop(Exception):
-    """The address will not deliver, however often it is asked."""
+class _PermanentError(Exception):
+    """Another attempt at this address would fail too."""
 
 
 def download_file(
     urls: Sequence[str], sha256: str, target: Path, console: Console, pause: float = 1.0
 ) -> Path:
-    """Have the file with this sha256 at `target`, from the first address that delivers it.
+    """Download a file to `target` from the first address that delivers it; return `target`.
 
     Args:
-        urls: http(s) addresses, tried in order; each is resumed or tried again after a broken
-            connection, with growing pauses.
+        urls: http(s) addresses, tried in order. A broken connection is resumed or tried again
+            after a pause.
         sha256: of the file, 64 hex digits.
-        target: where it goes; left alone if it is the right file already.
+        target: the file to write; left alone if it is the right file already.
         console: shows the progress.
         pause: seconds before the second attempt; doubled for each further one.
 
     Raises:
-        DownloadError: no address delivered; says for each why.
+        DownloadError: no address delivered; gives the reason for each.
         BuildError: `target` cannot be written.
         ValueError: `sha256` is not a sha256: nothing is downloaded unpinned.
     """
@@ -70,57 +75,52 @@ def download_file(
     if files.file_exists(target):
         if sha256_of(target) == sha256:
             return target
-        console.note(f"{target.name} is not the pinned file: fetching it again")
+        console.note(f"{target.name} is not the pinned file: downloading it again")
     reasons = []
     with files.atomic_write(target) as part:
         for url in urls:
-            reason = _from(url, sha256, part, console, pause)
-            if not reason:
+            try:
+                _download_part(url, part, console, pause)
+            except (_PermanentError, requests.RequestException) as error:
+                reasons.append(f"{url}: {error}")
+                continue
+            if (found := sha256_of(part)) == sha256:
                 return target
-            reasons.append(f"{url}: {reason}")
+            size = part.stat().st_size
+            reasons.append(f"{url}: expected sha256 {sha256}, found {found} ({size} bytes)")
         raise DownloadError("could not download " + "\n  or ".join(reasons))
 
 
-def _from(url: str, sha256: str, part: Path, console: Console, pause: float) -> str:
-    """Download `url` to `part`; the reason why it failed, empty if the file is right."""
-    reason = ""
+def _download_part(url: str, part: Path, console: Console, pause: float) -> None:
+    """Download all of an address in several attempts."""
     os.truncate(part, 0)
     with console.progress(url.rpartition("/")[2]) as advance:
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(pause * 2 ** (attempt - 1))
+        for attempt in range(1, ATTEMPTS + 1):
             try:
-                _transfer(url, part, advance)
-            except _Stop as stop:
-                return str(stop)
+                return _append_rest(url, part, advance)
             except requests.RequestException as error:
-                reason = f"{_brief(error)} (tried {attempt + 1} times)"
-                if _hopeless(error):
-                    return _brief(error)
-                continue
-            found = sha256_of(part)
-            part_size = part.stat().st_size
-            if found == sha256:
-                return ""
-            return f"expected sha256 {sha256}, found {found} ({part_size} bytes)"
-    return reason
+                reason = _describe(error)
+            if attempt < ATTEMPTS:
+                time.sleep(pause * 2 ** (attempt - 1))
+    raise _PermanentError(f"{reason} (tried {ATTEMPTS} times)")
 
 
-def _transfer(url: str, part: Path, advance: Advance) -> None:
-    """One request: append what `part` lacks. Raises when the body ends early."""
+def _append_rest(url: str, part: Path, advance: Advance) -> None:
+    """Request the bytes that `part` lacks and append them; raise if fewer come."""
     have = part.stat().st_size
     headers = {"Accept-Encoding": "identity"}
     if have:
         headers["Range"] = f"bytes={have}-"
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
-        if response.status_code == 416:  # what we have is not a beginning of this file
+        status = response.status_code
+        if status == 416:  # the bytes that we have are not the beginning of this file
             os.truncate(part, 0)
             raise requests.ConnectionError("the server refused to resume")
-        if response.status_code in _AGAIN:
-            raise requests.HTTPError(f"HTTP status {response.status_code}")
-        if response.status_code not in (200, 206):
-            raise _Stop(f"HTTP status {response.status_code}")
-        if response.status_code == 200:
+        if status in _TEMPORARY:
+            raise requests.HTTPError(f"HTTP status {status}")
+        if status not in (200, 206):
+            raise _PermanentError(f"HTTP status {status}")
+        if status == 200:
             have = 0
         length = response.headers.get("Content-Length", "")
         total = have + int(length) if length.isdigit() else None
@@ -129,30 +129,21 @@ def _transfer(url: str, part: Path, advance: Advance) -> None:
                 file.write(chunk)
                 have += len(chunk)
                 advance(have, total)
-        if total is not None and have < total:
-            raise requests.ConnectionError(f"the connection ended at {have} of {total} bytes")
+    if total is not None and have < total:
+        raise requests.ConnectionError(f"the connection ended at {have} of {total} bytes")
 
 
-def _hopeless(error: requests.RequestException) -> bool:
-    """Nobody answers at that address: asking again soon will not help."""
+def _describe(error: requests.RequestException) -> str:
+    """Return an error in short; raise if another attempt would fail too."""
     text = str(error)
-    signs = ("NameResolutionError", "Name or service not known", "Connection refused")
-    kinds = (
-        requests.exceptions.SSLError,
-        requests.exceptions.InvalidURL,
-        requests.exceptions.ConnectTimeout,
-    )
-    return isinstance(error, kinds) or any(sign in text for sign in signs)
-
-
-def _brief(error: requests.RequestException) -> str:
-    text = str(error)
-    if "NameResolutionError" in text or "Name or service not known" in text:
-        return "the host name could not be resolved"
-    if "Connection refused" in text:
-        return "connection refused"
-    first = text.partition("\n")[0]
-    return shorten(first, 200, placeholder=" ...") if first else type(error).__name__
+    for sign, reason in _PERMANENT.items():
+        if sign in text:
+            raise _PermanentError(reason) from error
+    reason = shorten(text.partition("\n")[0], 200, placeholder=" ...") or type(error).__name__
+    kinds = requests.exceptions
+    if isinstance(error, (kinds.SSLError, kinds.InvalidURL, kinds.ConnectTimeout)):
+        raise _PermanentError(reason) from error
+    return reason
 
 
 def download_from_index(
@@ -162,44 +153,32 @@ def download_from_index(
     python: str = "",
     platforms: Sequence[str] = (),
 ) -> list[Path]:
-    """Have files of the package index in `folder`, through pip and its settings.
+    """Download files of the package index through pip; return one path per file.
 
     Args:
-        packages: what to fetch; files already there with the right sha256 are not fetched again.
+        packages: the files; those in `folder` with the right sha256 are not downloaded again.
         folder: where the files go, under their own names.
         console: shows the progress.
         python: Python version of the wheels ("3.11"); empty for source packages.
         platforms: platform tags of the wheels.
 
-    Returns:
-        One path per package, in order.
-
     Raises:
         DownloadError: pip failed; its last lines are quoted.
         BuildError: `folder` cannot be written.
     """
-    paths = [folder / package.file for package in packages]
-    if not _missing(packages, folder):
-        return paths
     names = ", ".join(package.name for package in packages)
-    with files.lock(folder / "pip", f"fetching {names}", console.note):
-        missing = _missing(packages, folder)  # another process may have fetched some
-        if missing:
-            with files.temporary_folder(folder / "pip") as scratch:
-                _pip_download(missing, scratch, console, python, platforms)
-                for package in missing:
-                    got = scratch / package.file
-                    if not got.exists() or sha256_of(got) != package.sha256:
-                        found = ", ".join(sorted(p.name for p in scratch.iterdir())) or "nothing"
-                        raise DownloadError(
-                            f"expected {package.file} from the index, found {found}"
-                        )
-                    got.replace(folder / package.file)
-    return paths
+    if _missing(packages, folder):
+        with files.lock(folder / "pip", f"downloading {names}", console.note):
+            # Another process may have downloaded some while this one waited.
+            if missing := _missing(packages, folder):
+                with files.temporary_folder(folder / "pip") as downloaded:
+                    _pip_download(missing, downloaded, console, python, platforms)
+                    _take(missing, downloaded, folder)
+    return [folder / package.file for package in packages]
 
 
 def _missing(packages: Sequence[IndexFile], folder: Path) -> list[IndexFile]:
-    """The packages whose file is not in `folder`, or is another one than the pinned."""
+    """Return the files that are not in `folder`, or not with the pinned sha256."""
     return [
         package
         for package in packages
@@ -208,65 +187,48 @@ def _missing(packages: Sequence[IndexFile], folder: Path) -> list[IndexFile]:
     ]
 
 
+def _take(packages: Sequence[IndexFile], downloaded: Path, folder: Path) -> None:
+    for package in packages:
+        path = downloaded / package.file
+        if not path.exists() or sha256_of(path) != package.sha256:
+            found = ", ".join(sorted(each.name for each in downloaded.iterdir())) or "nothing"
+            raise DownloadError(f"expected {package.file} from the index, found {found}")
+        path.replace(folder / package.file)
+
+
 def _pip_download(
     packages: Sequence[IndexFile],
-    scratch: Path,
+    folder: Path,
     console: Console,
     python: str,
     platforms: Sequence[str],
 ) -> None:
-    wanted = scratch / "requirements.txt"
-    wanted.write_text(
-        "".join(f"{p.name}=={p.version} --hash=sha256:{p.sha256}\n" for p in packages)
-    )
+    pins = folder / "requirements.txt"
+    pins.write_text("".join(f"{p.name}=={p.version} --hash=sha256:{p.sha256}\n" for p in packages))
     pip = [sys.executable, "-I", "-m", "pip"]
-    command = [*pip, "download", "--no-deps", "--require-hashes"]
-    command += ["--no-input", "--disable-pip-version-check", "--progress-bar", "raw"]
+    command = [*pip, "download", "--no-deps", "--require-hashes", "--no-input"]
+    command += ["--disable-pip-version-check", "--progress-bar", "off"]
     if python:
         command += ["--only-binary", ":all:", "--implementation", "cp", "--python-version", python]
         for platform in platforms:
             command += ["--platform", platform]
     else:
-        # Its metadata comes from its setup.py, run with the pinned setuptools of this environment.
+        # pip runs a source's setup.py for its metadata, with this environment's setuptools.
         command += ["--no-binary", ":all:", "--no-build-isolation"]
-    command += ["--dest", str(scratch), "-r", str(wanted)]
-    with subprocess.Popen(
-        command,
-        env=pip_variables(pip, scratch),
-        cwd=scratch,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as process:
-        assert process.stdout is not None
-        log = _follow(iter(process.stdout.readline, ""), console)
-    if process.returncode:
+    command += ["--dest", str(folder), "-r", str(pins)]
+
+    def follow(line: str) -> None:
+        if match := re.match(r"\s*Downloading (\S+)(.*)", line):
+            console.status(f"downloading {match[1].rpartition('/')[2]}{match[2]}")
+
+    status, output = run_followed(command, follow, folder, pip_variables(pip, folder))
+    console.status("")
+    if status:
+        lines = output.splitlines()
+        errors = [line for line in lines if line.startswith(("ERROR", "error"))] or lines
         names = ", ".join(package.name for package in packages)
-        errors = [line for line in log if line.startswith(("ERROR", "error"))] or log
         raise DownloadError(
-            f"the package index did not deliver {names}:\n"
+            f"could not download {names} from the package index:\n"
             + indent(last_lines("\n".join(errors)), "  "),
             "check the network and pip's settings (pip config list), then run this again",
         )
-
-
-def _follow(lines: Iterator[str], console: Console) -> list[str]:
-    """Show the transfers in pip's output; returns its other lines."""
-    log: list[str] = []
-    label = ""
-    with ExitStack() as bar:
-        advance: Advance | None = None
-        for line in lines:
-            if match := re.match(r"Progress (\d+) of (\d+)", line):
-                if advance is None:
-                    advance = bar.enter_context(console.progress(label))
-                advance(int(match[1]), int(match[2]) or None)
-                continue
-            if match := re.match(r"\s*Downloading (\S+)", line):
-                bar.close()
-                advance = None
-                label = match[1].rpartition("/")[2]
-            log.append(line.rstrip())
-    return log

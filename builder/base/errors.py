@@ -1,7 +1,4 @@
-"""The builder's errors: what is wrong, and what to do next. Only the command line exits.
-
-Standard library only.
-"""
+"""The builder's errors: each says what is wrong, and what to do next. Standard library only."""
 
 import sys
 from collections.abc import Callable
@@ -11,7 +8,7 @@ class BuildError(Exception):
     """Something stopped the build.
 
     Attributes:
-        hint: what the user can do about it; empty if nothing is known.
+        hint: tells the user what to do; empty if nothing is known.
     """
 
     def __init__(self, what: str, hint: str = "") -> None:
@@ -20,11 +17,11 @@ class BuildError(Exception):
 
 
 class UsageError(BuildError):
-    """The command line asks for what cannot be: exit status 2."""
+    """The command line asks for the impossible: exit status 2."""
 
 
 class DownloadError(BuildError):
-    """A file could not be had, or is not the one that was pinned."""
+    """A file could not be downloaded, or is not the pinned one."""
 
 
 class ModelError(BuildError):
@@ -35,21 +32,18 @@ class SmokeError(BuildError):
     """The finished zip did not answer as it should."""
 
 
-def run_main(work: Callable[[], int], stopped: str = "stopped") -> int:
-    """What a command line exits with: what `work` returns; 1 if it failed, 130 on Ctrl-C.
+def run_main(main: Callable[[], int]) -> int:
+    """Return the exit status of a command line: that of `main`, 1 if it failed, 130 on Ctrl-C.
 
-    An error goes to stderr with its hint.
+    An error is printed with its hint.
     """
     try:
-        return work()
-    except BuildError as error:
+        return main()
+    except (BuildError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        if error.hint:
-            print(f"  {error.hint}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        print(f"error: {error}", file=sys.stderr)
+        if hint := getattr(error, "hint", ""):
+            print(f"  {hint}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(stopped, file=sys.stderr)
+        print("stopped", file=sys.stderr)
         return 130

@@ -1,13 +1,14 @@
-"""Files and folders that appear whole or not at all, and locks for what one at a time may make.
+"""Files and folders that appear complete or not at all, and locks between processes.
 
-What is written is first a `.NAME.*.part` beside its target, locked by its writer, and takes the
-target's place in one move. Locks and their marks die with the process that holds them, so what a
-killed build left behind is known as such, and removed by the next one. Standard library only.
+A file is written as `.NAME.*.part` beside its target, locked by its writer, and takes the target's
+place in one move. Locks die with the process that holds them. So the next writer knows what a
+killed build left behind, and removes it. Standard library only.
 """
 
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import os
 import shutil
@@ -21,34 +22,29 @@ from pathlib import Path
 
 from builder.base.errors import BuildError
 
-if sys.platform == "win32":
-    import msvcrt
-else:
+if sys.platform != "win32":
     import fcntl
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
-_WRITING = (*_FULL, errno.EFBIG, errno.EIO, errno.EROFS)
-"""What may go wrong with a file that is open for writing."""
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# Errors of an open file that is written to, other than those of reading.
+_WRITING = (*_NO_SPACE, errno.EFBIG, errno.EIO, errno.EROFS)
+# Errors of file systems without locks.
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
-"""How a file system says that it has no locks."""
-_DIGEST = 32
-"""Bytes of a sha256."""
+_SHA256_BYTES = 32
 
+# Is called with a line of progress.
 Notify = Callable[[str], None]
 
 
 def write_error(path: Path, error: OSError, instead: str = "--work DIR") -> BuildError:
-    """The error for a path that could not be written; `instead` is the option that moves it."""
-    where = f"or choose another place with {instead}"
-    if error.errno in _FULL:
-        hint = f"free some space, {where}; nothing half-written was left"
-    else:
-        hint = f"make it writable, {where}; nothing half-written was left"
+    """Return the error for a path that cannot be written; `instead` is the option to move it."""
+    where = f"or choose another place with {instead}; no partial file was left"
+    hint = f"free some space, {where}" if error.errno in _NO_SPACE else f"make it writable, {where}"
     return BuildError(f"cannot write {path}: {error.strerror or error}", hint)
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hex."""
+    """Return the sha256 of a file, in hex."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -57,28 +53,22 @@ def sha256_of(path: Path) -> str:
 
 
 def describe_path(path: Path) -> str:
-    """What is at a path: "" if nothing, "file" (or a link to one), else in words what it is."""
+    """Return what is at a path: "file", "folder", "broken link", "device"; empty for nothing.
+
+    Links are followed. A "device" is all that is neither file nor folder.
+    """
     try:
         mode = path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return "link to nothing" if path.is_symlink() else ""
-    except OSError as error:  # a loop of links, or a folder that may not be looked into
-        return f"path that cannot be looked at ({error.strerror or error})"
-    kinds = {
-        stat.S_IFREG: "file",
-        stat.S_IFDIR: "folder",
-        stat.S_IFIFO: "pipe",
-        stat.S_IFSOCK: "socket",
-    }
-    kind = kinds.get(stat.S_IFMT(mode), "device")
-    return f"link to a {kind}" if path.is_symlink() and kind != "file" else kind
+    except OSError:
+        return "broken link" if os.path.islink(path) else ""
+    return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "device"
 
 
 def file_exists(path: Path) -> bool:
-    """Whether a file is there that may be read, and may be replaced by a new one.
+    """Return whether a file is at a path.
 
     Raises:
-        BuildError: something else is there: a folder, a device, a link to nothing.
+        BuildError: there is something that is not a file.
     """
     kind = describe_path(path)
     if kind not in ("", "file"):
@@ -90,7 +80,7 @@ def file_exists(path: Path) -> bool:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link or a folder with all that is in it; nothing happens if none is there.
+    """Remove a file, a link, or a folder with its contents, if it exists.
 
     Raises:
         OSError: it cannot be removed.
@@ -101,81 +91,76 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
+def last_lines(text: str, lines: int = 15) -> str:
+    """Return the last different lines of a program's output."""
+    last: list[str] = []
+    for line in reversed(text.strip().splitlines()):
+        if line.rstrip() and line.rstrip() not in last:
+            last.append(line.rstrip())
+        if len(last) == lines:
+            break
+    return "\n".join(reversed(last))
+
+
 @contextmanager
 def atomic_write(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
-    """An empty file to write to; it takes `target`'s place when the block ends well, else it goes.
+    """Yield an empty file that replaces `target` when the block succeeds, and else is removed.
 
-    A link at `target` stays, and what it leads to is replaced.
+    A link at `target` stays; the file that it leads to is replaced.
 
     Raises:
-        BuildError: it cannot be written, or something is there that is no file.
+        BuildError: it cannot be written, or there is something that is not a file.
     """
     file_exists(target)
     final = Path(os.path.realpath(target))
-    part = Path(tempfile.mktemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
-    descriptor = -1
-    try:  # a signal may come between any two steps: all that makes the file is in here
-        try:
-            final.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(final)
-            descriptor = _created(part)
-        except OSError as error:
-            raise write_error(target, error, instead) from error
-        with _written(target, instead):
-            yield part
-        file_exists(target)  # it may have been put there meanwhile
-        if sys.platform == "win32":  # where what is open cannot be moved
-            os.close(descriptor)
-            descriptor = -1
-        try:
+    with _unfinished(final, lambda part: part.touch(exist_ok=False), instead) as part:
+        yield part
+        file_exists(target)  # something may have been put there meanwhile
+        with _raising_write_error(target, instead):
             part.replace(final)
-        except OSError as error:
-            raise write_error(target, error, instead) from error
-    finally:
-        with suppress(OSError):
-            part.unlink()
-        if descriptor >= 0:
-            os.close(descriptor)
 
 
 @contextmanager
 def temporary_folder(target: Path) -> Iterator[Path]:
-    """An empty folder beside `target` to work in; it goes when the block ends.
+    """Yield an empty folder beside `target`; it is removed when the block ends.
 
     Raises:
         BuildError: it cannot be written.
     """
-    folder = Path(tempfile.mktemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    with _unfinished(target, Path.mkdir, "--work DIR") as folder:
+        yield folder
+
+
+@contextmanager
+def _unfinished(target: Path, create: Callable[[Path], None], instead: str) -> Iterator[Path]:
+    """Yield a new file or folder beside `target`, locked and removed when the block ends."""
+    part = Path(tempfile.mktemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     descriptor = -1
-    try:  # as in `replacing`
-        try:
+    try:  # a signal may come between any two steps: all of them are in here
+        with _raising_write_error(target, instead):
             target.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(target)
-            folder.mkdir()
-            if sys.platform != "win32":
-                descriptor = os.open(folder, os.O_RDONLY)
-                _take(descriptor, True, lambda text: None)
-        except OSError as error:
-            raise write_error(target, error) from error
-        with _written(target, "--work DIR"):
-            yield folder
+            _remove_abandoned(target)
+            descriptor = _create_locked(part, create)
+        with _raising_write_error(target, instead, _WRITING):
+            yield part
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            remove(part)
         if descriptor >= 0:
             os.close(descriptor)
 
 
 def cached(path: Path, make: Callable[[], bytes]) -> bytes:
-    """What `make` gives, from the file that an earlier call left; made anew if that is not whole.
+    """Return the bytes that `make` returned when it was first called for this path.
 
-    The file has the content's sha256 before it.
+    The file has their sha256 before them; a damaged file is made again.
 
     Raises:
-        BuildError: the file cannot be written, or something is there that is no file.
+        BuildError: the file cannot be written.
     """
     if file_exists(path):
-        whole = path.read_bytes()
-        digest, content = whole[:_DIGEST], whole[_DIGEST:]
+        content = path.read_bytes()
+        digest, content = content[:_SHA256_BYTES], content[_SHA256_BYTES:]
         if hashlib.sha256(content).digest() == digest:
             return content
     content = make()
@@ -185,29 +170,25 @@ def cached(path: Path, make: Callable[[], bytes]) -> bytes:
 
 
 def move_into_place(folder: Path, target: Path) -> None:
-    """Move a finished folder to `target`, in the place of what is there.
+    """Move a finished folder to `target`, replacing what is there.
 
     Raises:
         OSError: it cannot be moved.
     """
-    for _ in range(3):  # what another process puts there meanwhile is replaced as well
-        with suppress(OSError):
-            folder.rename(target)
-            return
-        remove(target)
+    remove(target)
     folder.rename(target)
 
 
 @contextmanager
-def lock(target: Path, doing: str, say: Notify, inherited: bool = False) -> Iterator[None]:
-    """Hold the lock for making `target`; waits while another process holds it, and says so.
+def lock(target: Path, doing: str, notify: Notify, inherited: bool = False) -> Iterator[None]:
+    """Hold the lock for making `target`; while another process has it, say so and wait.
 
     Args:
-        target: what is made; the lock is `.NAME.lock` beside it, and goes when it is released.
-        doing: what is done meanwhile, for those that wait: "fetching numpy".
-        say: told about the waiting.
-        inherited: whether processes that are started with `close_fds=False` hold it as well: it is
-            released when the last of them has ended, should this one be killed.
+        target: what is made; the lock is `.NAME.lock` beside it.
+        doing: tells those that wait what is done: "fetching numpy".
+        notify: is called with what is waited for.
+        inherited: whether processes that are started with `close_fds=False` hold it too. If this
+            process is killed, it is released when the last of them has ended.
 
     Raises:
         BuildError: the folder cannot be written.
@@ -218,9 +199,9 @@ def lock(target: Path, doing: str, say: Notify, inherited: bool = False) -> Iter
         path.parent.mkdir(parents=True, exist_ok=True)
         while descriptor < 0:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-            if not _take(descriptor, False, say):
-                say(f"waiting: {_holder(descriptor)} ({target.name})")
-                _take(descriptor, True, say)
+            if not _take_lock(descriptor, wait=False, notify=notify):
+                notify(f"waiting: {_lock_holder(descriptor)} ({target.name})")
+                _take_lock(descriptor)
             if not _is_at(descriptor, path):  # its last holder removed it
                 os.close(descriptor)
                 descriptor = -1
@@ -240,44 +221,38 @@ def lock(target: Path, doing: str, say: Notify, inherited: bool = False) -> Iter
 
 
 @contextmanager
-def _written(target: Path, instead: str) -> Iterator[None]:
-    """Say of `target` what goes wrong with what is written for it."""
+def _raising_write_error(
+    target: Path, instead: str = "--work DIR", numbers: tuple[int, ...] = ()
+) -> Iterator[None]:
+    """Turn an OSError into the error for `target`, if its number is one of these (default: any)."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _WRITING:
+        if numbers and error.errno not in numbers:
             raise
         raise write_error(target, error, instead) from error
 
 
-def last_lines(text: str, lines: int = 15) -> str:
-    """The last lines of a program's output, whole ones, and each but once."""
-    last: list[str] = []
-    for line in reversed(text.strip().splitlines()):
-        if line.rstrip() and line.rstrip() not in last:
-            last.append(line.rstrip())
-        if len(last) == lines:
-            break
-    return "\n".join(reversed(last))
-
-
-def _created(part: Path) -> int:
-    """A descriptor of a new file that only we have, and that holds it."""
+def _create_locked(part: Path, create: Callable[[Path], None]) -> int:
+    """Create a file or folder and lock it; return its descriptor, -1 where there are no locks."""
     while True:
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        _take(descriptor, True, lambda text: None)
-        if _is_at(descriptor, part):
-            return descriptor
-        os.close(descriptor)  # swept away between the two
+        create(part)
+        if sys.platform == "win32":  # an open file cannot be moved there
+            return -1
+        with suppress(FileNotFoundError):  # removed before it was locked, as if abandoned
+            descriptor = os.open(part, os.O_RDONLY)
+            _take_lock(descriptor)
+            if _is_at(descriptor, part):
+                return descriptor
+            os.close(descriptor)
 
 
-def _sweep(target: Path) -> None:
-    """Remove what writers of `target` left that are no more."""
-    for path in target.parent.glob(f".{_escaped(target.name)}.*.part"):
+def _remove_abandoned(target: Path) -> None:
+    """Remove the unfinished files and folders of writers of `target` that are dead."""
+    if sys.platform == "win32":
+        return
+    for path in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         with suppress(OSError):
-            if sys.platform == "win32":  # where what is open cannot be removed
-                path.unlink()
-                continue
             descriptor = os.open(path, os.O_RDONLY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -286,46 +261,32 @@ def _sweep(target: Path) -> None:
                 os.close(descriptor)
 
 
-def _holder(descriptor: int) -> str:
-    """What the process that has the lock wrote into it, which it does a moment after it took it."""
-    for _ in range(100 if hasattr(os, "pread") else 0):
-        if said := os.pread(descriptor, 200, 0).decode(errors="replace").strip():
-            return said
+def _lock_holder(descriptor: int) -> str:
+    """Return what the lock's holder wrote into it, which is a moment after it was taken."""
+    for _ in range(100):
+        if text := os.pread(descriptor, 200, 0).decode(errors="replace").strip():
+            return text
         time.sleep(0.01)
     return "another process is working here"
 
 
-def _escaped(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
-
-
-def _take(descriptor: int, wait: bool, say: Notify) -> bool:
-    """Lock an open file; False if another process has it and we shall not wait."""
+def _take_lock(descriptor: int, wait: bool = True, notify: Notify = lambda text: None) -> bool:
+    """Lock an open file; return False if another process has it and `wait` is False."""
+    if sys.platform == "win32":
+        return True
     try:
-        if sys.platform == "win32":
-            os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # beyond what is written there
-            try:
-                while True:
-                    try:
-                        msvcrt.locking(descriptor, msvcrt.LK_LOCK if wait else msvcrt.LK_NBLCK, 1)
-                        return True
-                    except OSError:
-                        if not wait:  # LK_LOCK gives up after ten seconds: ask again
-                            return False
-            finally:
-                os.lseek(descriptor, 0, os.SEEK_SET)
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except BlockingIOError:
         return False
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        say("this file system has no locks: do not start two builds at once")
+        notify("this file system has no locks: do not start two builds at once")
     return True
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is the one at `path`."""
+    """Return whether an open file is the one at `path`."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:

@@ -1,4 +1,7 @@
-"""Run a command whose output goes to a log, and is quoted if it fails. Standard library only."""
+"""Run commands whose output is followed line by line, and quoted if they fail.
+
+Standard library only.
+"""
 
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -6,8 +9,48 @@ from pathlib import Path
 
 from builder.base.errors import BuildError
 
+# How many of the last lines an error quotes.
 TAIL = 30
-"""How many of the last lines an error quotes."""
+
+
+def run_followed(
+    command: Sequence[str],
+    follow: Callable[[str], None],
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> tuple[int, str]:
+    """Run a command; return its exit status and its output, stdout and stderr together.
+
+    Args:
+        command: program and arguments.
+        follow: is called with each line as it comes.
+        cwd: folder to run in.
+        env: all of its environment variables; None for ours.
+
+    Raises:
+        OSError: it cannot be run.
+    """
+    lines: list[str] = []
+    with subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        close_fds=False,  # a compiler that outlives us goes on holding our lock
+    ) as process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                follow(line)
+        except BaseException:
+            process.terminate()
+            raise
+    return process.returncode, "".join(lines)
 
 
 def run_logged(
@@ -18,50 +61,26 @@ def run_logged(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> str:
-    """Run a command and return its output, stdout and stderr together.
-
-    Args:
-        command: program and arguments.
-        title: what is being done, for an error.
-        log: the output is appended to this file.
-        follow: is called with each line as it comes.
-        cwd: folder to run in.
-        env: the command's whole environment; None for ours.
+    """Run a command as `run_followed` does, append its output to a log, and return it.
 
     Raises:
-        BuildError: it cannot be run, or failed; quotes its last lines and names the log.
+        BuildError: it cannot be run, or failed; says what `title` names, quotes the last lines and
+            names the log.
     """
-    lines: list[str] = []
     hint = f"the full log is {log}"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            log.open("a", buffering=1, encoding="utf-8") as file,
-            subprocess.Popen(
-                command,
-                cwd=cwd,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                close_fds=False,  # a compiler that outlives us goes on holding our lock
-            ) as process,
-        ):
-            assert process.stdout is not None
-            try:
-                for line in process.stdout:
-                    file.write(line)
-                    lines.append(line)
-                    follow(line.rstrip())
-            except BaseException:
-                process.terminate()
-                raise
+        with log.open("a", buffering=1, encoding="utf-8") as file:
+
+            def write(line: str) -> None:
+                file.write(line)
+                follow(line.rstrip())
+
+            status, output = run_followed(command, write, cwd, env)
     except OSError as error:
         reason = error.strerror or error
         raise BuildError(f"{title} failed: {command[0]}: {reason}", hint) from error
-    if process.returncode:
-        tail = "".join(lines[-TAIL:]).rstrip()
+    if status:
+        tail = "\n".join(output.rstrip().splitlines()[-TAIL:])
         raise BuildError(f"{title} failed:\n{tail}", hint)
-    return "".join(lines)
+    return output

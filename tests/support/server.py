@@ -78,9 +78,12 @@ def serving(files: dict[str, File]) -> Iterator[Server]:
             self.end_headers()
             if file.cut_at:
                 body = body[: max(0, file.cut_at.pop(0) - start)]
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
             self.wfile.flush()
             self.close_connection = True
+
+        do_HEAD = do_GET
 
         def log_message(self, *_: object) -> None:
             pass

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import zipfile
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +17,7 @@ from builder.base.console import Console
 from builder.base.download import ATTEMPTS, IndexFile, download_file, download_from_index
 from builder.base.errors import DownloadError
 from builder.base.paths import ROOT
+from tests.support.index import PackageIndex, forget_pip_settings, serving_index, wheel
 from tests.support.server import File, serving
 
 CONTENT = bytes(range(256)) * 4096
@@ -31,7 +29,7 @@ def nothing_half_written(folder: Path) -> bool:
     return not list(folder.rglob("*.part"))
 
 
-def test_a_file(tmp_path: Path, console: Console) -> None:
+def test_file_is_downloaded_once(tmp_path: Path, console: Console) -> None:
     with serving({"/file": File(CONTENT)}) as server:
         for _ in range(2):
             path = download_file([f"{server.url}/file"], SHA256, tmp_path / "new" / "file", console)
@@ -39,7 +37,7 @@ def test_a_file(tmp_path: Path, console: Console) -> None:
         assert len(server.requests) == 1  # the second time it was there
 
 
-def test_resumes_where_the_connection_broke(tmp_path: Path, console: Console) -> None:
+def test_broken_download_is_resumed(tmp_path: Path, console: Console) -> None:
     with serving({"/file": File(CONTENT, cut_at=[300_000, 700_000])}) as server:
         path = download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
         assert path.read_bytes() == CONTENT
@@ -51,20 +49,20 @@ def test_resumes_where_the_connection_broke(tmp_path: Path, console: Console) ->
     assert 600_000 < starts[2] <= 700_000
 
 
-def test_starts_over_where_the_server_cannot_resume(tmp_path: Path, console: Console) -> None:
+def test_download_starts_over_if_the_server_cannot_resume(tmp_path: Path, console: Console) -> None:
     with serving({"/file": File(CONTENT, cut_at=[300_000], ranges=False)}) as server:
         path = download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
     assert path.read_bytes() == CONTENT
 
 
-def test_a_server_that_resumes_wrongly_is_caught(tmp_path: Path, console: Console) -> None:
+def test_wrongly_resumed_download_is_refused(tmp_path: Path, console: Console) -> None:
     with serving({"/file": File(CONTENT, cut_at=[300_000], lie=True)}) as server:
         with pytest.raises(DownloadError, match=f"expected sha256 {SHA256}, found"):
             download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
     assert not list(tmp_path.iterdir())
 
 
-def test_broken_off_again_and_again(tmp_path: Path, console: Console) -> None:
+def test_download_gives_up_after_some_attempts(tmp_path: Path, console: Console) -> None:
     with serving({"/file": File(CONTENT, cut_at=[1000] * 99)}) as server:
         with pytest.raises(DownloadError, match=f"tried {ATTEMPTS} times"):
             download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
@@ -77,7 +75,7 @@ def test_busy_server_is_asked_again(tmp_path: Path, console: Console) -> None:
         download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
 
 
-def test_mirrors_in_order(tmp_path: Path, console: Console) -> None:
+def test_addresses_are_tried_in_order(tmp_path: Path, console: Console) -> None:
     wrong = File(CONTENT[:-1] + b"x")
     with serving({"/wrong": wrong, "/right": File(CONTENT), "/unasked": File(CONTENT)}) as server:
         urls = [f"{server.url}/{name}" for name in ("gone", "wrong", "right", "unasked")]
@@ -88,7 +86,7 @@ def test_mirrors_in_order(tmp_path: Path, console: Console) -> None:
         assert [path for path, _ in server.requests] == ["/gone", "/wrong", "/right"]
 
 
-def test_every_mirror_is_named_with_its_reason(tmp_path: Path, console: Console) -> None:
+def test_error_names_each_address_with_its_reason(tmp_path: Path, console: Console) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         closed = f"http://127.0.0.1:{unused.getsockname()[1]}/file"
@@ -106,7 +104,7 @@ def test_every_mirror_is_named_with_its_reason(tmp_path: Path, console: Console)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_wrong_file_at_the_target_is_fetched_again(tmp_path: Path, console: Console) -> None:
+def test_wrong_file_at_the_target_is_replaced(tmp_path: Path, console: Console) -> None:
     (tmp_path / "file").write_bytes(CONTENT[:500])
     with serving({"/file": File(CONTENT)}) as server:
         download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console)
@@ -114,12 +112,12 @@ def test_a_wrong_file_at_the_target_is_fetched_again(tmp_path: Path, console: Co
 
 
 @pytest.mark.parametrize("sha256", ["", "abc", SHA256.upper(), SHA256 + "0"])
-def test_nothing_is_downloaded_unpinned(sha256: str, tmp_path: Path, console: Console) -> None:
+def test_download_without_sha256_is_refused(sha256: str, tmp_path: Path, console: Console) -> None:
     with pytest.raises(ValueError, match="sha256 of 64 hex digits"):
         download_file(["http://127.0.0.1:9/x"], sha256, tmp_path / "file", console)
 
 
-def test_a_killed_download_leaves_nothing_that_is_used(tmp_path: Path, console: Console) -> None:
+def test_killed_download_leaves_no_file(tmp_path: Path, console: Console) -> None:
     script = (
         "import sys; from pathlib import Path; from builder.base.console import Console\n"
         "from builder.base.download import download_file\n"
@@ -141,39 +139,16 @@ def test_a_killed_download_leaves_nothing_that_is_used(tmp_path: Path, console: 
     assert nothing_half_written(tmp_path)
 
 
-@cache
-def wheel(name: str = "small", version: str = "1.0", main: str = "") -> bytes:
-    """A small wheel, as an index would serve it: the same one each time, dates and all."""
-    about = f"{name}-{version}.dist-info"
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(f"{name}/__init__.py", "")
-        archive.writestr(f"{name}/__main__.py", main)
-        archive.writestr(
-            f"{about}/METADATA",
-            f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
-        )
-        archive.writestr(
-            f"{about}/WHEEL",
-            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        )
-        archive.writestr(f"{about}/RECORD", "")
-    return file.getvalue()
-
-
 @pytest.fixture
-def index(monkeypatch: pytest.MonkeyPatch) -> dict[str, File]:
-    """Files of a package index on loopback that pip is pointed at."""
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageIndex]:
+    """A package index with one wheel, which pip is pointed at."""
+    forget_pip_settings(monkeypatch)
     monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
     monkeypatch.setenv("PIP_RETRIES", "0")
-    page = b'<html><body><a href="/small-1.0-py3-none-any.whl">small</a></body></html>'
-    return {
-        "/simple/small/": File(page, kind="text/html"),
-        "/small-1.0-py3-none-any.whl": File(wheel()),
-    }
+    with serving_index() as served:
+        monkeypatch.setenv("PIP_INDEX_URL", served.url)
+        served.release_wheel("small")
+        yield served
 
 
 def small(content: bytes) -> IndexFile:
@@ -181,37 +156,28 @@ def small(content: bytes) -> IndexFile:
     return IndexFile("small", "1.0", "small-1.0-py3-none-any.whl", digest)
 
 
-def test_from_the_index(
-    index: dict[str, File], tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+def test_index_file_is_downloaded_once(
+    index: PackageIndex, tmp_path: Path, console: Console
 ) -> None:
-    with serving(index) as server:
-        monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/simple")
-        for _ in range(2):
-            [path] = download_from_index([small(wheel())], tmp_path, console, "3.11", ["any"])
-            assert path.read_bytes() == wheel()
-        assert len(server.requests) == 2
+    for _ in range(2):
+        [path] = download_from_index([small(wheel("small"))], tmp_path, console, "3.11", ["any"])
+        assert path.read_bytes() == wheel("small")
+    assert len(index.requests) == 2
     assert [p.name for p in tmp_path.iterdir()] == ["small-1.0-py3-none-any.whl"]
 
 
 @pytest.mark.parametrize("fault", ["wrong hash", "missing", "broken off"])
-def test_an_index_that_does_not_deliver(
-    index: dict[str, File],
-    tmp_path: Path,
-    console: Console,
-    monkeypatch: pytest.MonkeyPatch,
-    fault: str,
+def test_failed_index_download_is_quoted(
+    index: PackageIndex, tmp_path: Path, console: Console, fault: str
 ) -> None:
-    package = small(wheel())
+    package = small(wheel("small"))
     if fault == "wrong hash":
         package = small(b"another")
     elif fault == "missing":
-        del index["/simple/small/"]
+        del index.served["/simple/small/"]
     else:
-        index["/small-1.0-py3-none-any.whl"].cut_at = [100] * 99
-    with serving(index) as server:
-        monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/simple")
-        with pytest.raises(DownloadError) as caught:
-            download_from_index([package], tmp_path, console, "3.11", ["any"])
-    assert "the package index did not deliver small" in str(caught.value)
+        index.served[f"/files/{package.file}"].cut_at = [100] * 99
+    with pytest.raises(DownloadError, match="could not download small from the") as caught:
+        download_from_index([package], tmp_path, console, "3.11", ["any"])
     assert "pip" in caught.value.hint
     assert not list(tmp_path.iterdir())

@@ -1,8 +1,7 @@
-"""The environments that the tool makes for itself: whatever surrounds it, whole or not there."""
+"""Virtual environments: complete or absent, whatever the user's settings say."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -14,47 +13,50 @@ from pathlib import Path
 import pytest
 
 from builder.base import environments
-from builder.base.environments import ensure_environment
+from builder.base.environments import READY, ensure_environment
 from builder.base.errors import BuildError
-from builder.base.files import Notify
 from builder.base.paths import ROOT
 from builder.base.variables import NO_BYTECODE, neutral_variables, pip_variables
-from tests.builder.base.test_download import wheel
 from tests.conftest import seed
-from tests.support.server import File, serving
+from tests.support.index import PackageIndex, forget_pip_settings, serving_index
 
-NAMES = ("pip", "small")
-"""The packages of our environments here; this pip is empty, and only says that there is one."""
+BASE = environments.BASE_PYTHON
+# A module of the user's own that must not be imported.
 SHADOW = "raise SystemExit('a module of the user's own')\n"
+# A pip that logs how it was called, and calls that of the base Python.
+LOGGING_PIP = f"""\
+import pathlib, subprocess, sys
+with pathlib.Path(sys.prefix, "calls").open("a") as file:
+    print(sys.argv[1], file=file)
+command = [{BASE!r}, "-I", "-m", "pip", "--python", sys.executable, *sys.argv[1:]]
+sys.exit(subprocess.call(command))
+"""
 
 
 @pytest.fixture
-def requirements(tmp_path: Path) -> Path:
-    """A requirements file with packages of our own, and the `.in` that it would be made from."""
-    folder = tmp_path / "requirements"
-    folder.mkdir()
-    pins = [
-        f"{name}==1.0 \\\n    --hash=sha256:{hashlib.sha256(wheel(name)).hexdigest()}\n"
-        for name in NAMES
-    ]
-    (folder / "it.txt").write_text("".join(pins))
-    (folder / "it.in").write_text("small  # of no use\n")
-    return folder / "it.txt"
+def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageIndex]:
+    """An index that pip is not pointed at yet."""
+    forget_pip_settings(monkeypatch)
+    with serving_index() as served:
+        yield served
 
 
 @pytest.fixture
-def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of an index that has it; nothing of pip's is set."""
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    served: dict[str, File] = {}
-    for name in NAMES:
-        file = f"/{name}-1.0-py3-none-any.whl"
-        page = f'<html><body><a href="{file}">{name}</a></body></html>'.encode()
-        served |= {f"/simple/{name}/": File(page, kind="text/html"), file: File(wheel(name))}
-    with serving(served) as server:
-        yield f"{server.url}/simple"
+def requirements(index: PackageIndex, tmp_path: Path) -> Path:
+    """A requirements file with a pip, and a package called small."""
+    path = tmp_path / "requirements" / "it.txt"
+    path.parent.mkdir()
+    pip = index.release_wheel("pip", "99.0", LOGGING_PIP)
+    path.write_text(f"{pip}    # via a comment\n{index.release_wheel('small')}")
+    return path
+
+
+@pytest.fixture
+def unpinned(index: PackageIndex, requirements: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A requirements file without a pip; pip is pointed at the index."""
+    monkeypatch.setenv("PIP_INDEX_URL", index.url)
+    requirements.write_text(index.release_wheel("small"))
+    return requirements
 
 
 def works(python: Path, home: Path) -> bool:
@@ -63,8 +65,8 @@ def works(python: Path, home: Path) -> bool:
     return subprocess.run(command, env=neutral_variables()).returncode == 0
 
 
-def test_variables_that_say_where_things_go(
-    requirements: Path, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_variables_that_set_places_are_ignored(
+    requirements: Path, index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evil = tmp_path / "evil"
     evil.mkdir()
@@ -73,16 +75,14 @@ def test_variables_that_say_where_things_go(
     monkeypatch.chdir(evil)
     for name in ("TARGET", "PREFIX", "ROOT", "SRC", "PYTHON", "CONSTRAINT", "REQUIREMENT", "LOG"):
         monkeypatch.setenv(f"PIP_{name}", str(evil / name))
-    for name in ("USER", "REQUIRE_VIRTUALENV", "DRY_RUN", "IGNORE_INSTALLED", "NO_BUILD_ISOLATION"):
+    for name in ("USER", "REQUIRE_VIRTUALENV", "DRY_RUN", "IGNORE_INSTALLED"):
         monkeypatch.setenv(f"PIP_{name}", "1")
-    for name in ("NO_BINARY", "ONLY_BINARY"):
-        monkeypatch.setenv(f"PIP_{name}", ":all:")
+    monkeypatch.setenv("PIP_NO_BINARY", ":all:")
     monkeypatch.setenv("PIP_QUIET", "3")
-    monkeypatch.setenv("PIP_INDEX_URL", index)
+    monkeypatch.setenv("PIP_INDEX_URL", index.url)
     monkeypatch.setenv("PYTHONPATH", str(evil))
     for name in ("HOME", "USERBASE", "STARTUP", "PLATLIBDIR", "EXECUTABLE"):
         monkeypatch.setenv(f"PYTHON{name}", str(evil / "none"))
-    monkeypatch.setenv("PYTHONWARNINGS", "error")
     monkeypatch.setenv("PYTHONOPTIMIZE", "2")
     before = sorted(evil.iterdir())
     python = ensure_environment("it", requirements, folder=tmp_path / "made")
@@ -90,19 +90,15 @@ def test_variables_that_say_where_things_go(
     assert sorted(evil.iterdir()) == before
 
 
-@pytest.mark.parametrize("section", ["global", "install"])
-def test_a_pip_conf_that_says_where_things_go(
-    requirements: Path, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, section: str
+def test_pip_conf_that_sets_places_is_ignored_but_for_the_index(
+    requirements: Path, index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it says of the index is kept."""
     evil = tmp_path / "evil"
     file = tmp_path / "pip.conf"
     file.write_text(
-        f"[global]\nindex-url = {index}\nretries = 0\nquiet = 2\n"
-        + ("" if section == "global" else f"[{section}]\n")
-        + f"target = {evil}\nprefix = {evil}\nroot = {evil}\nuser = true\nno-binary = :all:\n"
-        "require-virtualenv = true\nonly-binary = small\nconstraint = /no/such/file\n"
-        "dry-run = true\n"
+        f"[global]\nindex-url = {index.url}\nretries = 0\nquiet = 2\n"
+        f"[install]\ntarget = {evil}\nprefix = {evil}\nuser = true\nno-binary = :all:\n"
+        "require-virtualenv = true\nconstraint = /no/such/file\ndry-run = true\n"
     )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
     python = ensure_environment("it", requirements, folder=tmp_path / "made")
@@ -110,9 +106,10 @@ def test_a_pip_conf_that_says_where_things_go(
     assert not evil.exists()
 
 
-def test_what_is_kept_of_the_surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
+def test_only_settings_that_reach_the_index_are_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget_pip_settings(monkeypatch)
     file = tmp_path / "pip.conf"
     file.write_text(
         "[global]\nindex-url = https://one.invalid/simple\nproxy = http://proxy.invalid:1\n"
@@ -120,27 +117,36 @@ def test_what_is_kept_of_the_surroundings(tmp_path: Path, monkeypatch: pytest.Mo
     )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(file))
     monkeypatch.setenv("PIP_INDEX_URL", "https://two.invalid/simple")
+    monkeypatch.setenv("PIP_PROXY", "")
     monkeypatch.setenv("PIP_PREFIX", "/x")
     for name in ("HTTPS_PROXY", "SSL_CERT_FILE", "XDG_CACHE_HOME", "PYTHONUTF8", "LANG"):
         monkeypatch.setenv(name, "kept")
     for name in ("DESTDIR", "CPATH", "PYTHONPATH", "PYTHONHOME"):
         monkeypatch.setenv(name, "/x")
-    found = pip_variables([sys.executable, "-I", "-m", "pip"], tmp_path)
-    pips = {name: value for name, value in found.items() if name.startswith("PIP_")}
-    assert pips == {
+    variables = pip_variables([sys.executable, "-I", "-m", "pip"], tmp_path)
+    assert {name: value for name, value in variables.items() if name.startswith("PIP_")} == {
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_INDEX_URL": "https://two.invalid/simple",
         "PIP_PROXY": "http://proxy.invalid:1",
         "PIP_TRUSTED_HOST": "a.invalid b.invalid",
         "PIP_CERT": "/a/bundle",
     }
-    assert "/x" not in found.values()
-    assert list(found.values()).count("kept") == 5
-    assert neutral_variables({"PATH": "/bin", "PYTHONPATH": "/x"}) == {"PATH": "/bin"}
+    assert "/x" not in variables.values()
+    assert list(variables.values()).count("kept") == 5
 
 
-def test_code_files_of_those_who_want_none_beside_the_sources(tmp_path: Path) -> None:
-    """They are kept elsewhere: to compile all that is imported takes long."""
+def test_unreadable_pip_conf_is_named(
+    requirements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pip.conf").write_text("[global\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    with pytest.raises(BuildError, match="pip cannot read its settings") as caught:
+        ensure_environment("it", requirements, folder=tmp_path / "made")
+    assert "pip.conf" in str(caught.value)
+    assert not list((tmp_path / "made").iterdir())
+
+
+def test_bytecode_goes_to_the_cache_if_not_wanted_beside_the_sources(tmp_path: Path) -> None:
     root = tmp_path / "checkout"
     for name in ("action", "builder", "model"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -160,139 +166,115 @@ def test_code_files_of_those_who_want_none_beside_the_sources(tmp_path: Path) ->
 
 
 @pytest.mark.thorough
-@pytest.mark.parametrize("why", ["its pip is too old", "no pip is among the requirements"])
-def test_an_environment_with_a_pip_of_its_own(
-    requirements: Path, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
-) -> None:
-    """The recipe fetches sources with it."""
-    for version, is_new in (("pip 22.2.9 from", False), ("pip 22.3 from", True), ("", False)):
-        said = subprocess.CompletedProcess([], 0, version)
-        assert environments._takes_another_python(said) is is_new
-    monkeypatch.setenv("PIP_INDEX_URL", index)
-    if why == "its pip is too old":
-        monkeypatch.setattr(environments, "_takes_another_python", lambda pip: False)
-    requirements.write_text("small" + requirements.read_text("utf-8").partition("small")[2])
-    python = ensure_environment("it", requirements, folder=tmp_path / "made")
+def test_environment_without_pinned_pip_gets_one(unpinned: Path, tmp_path: Path) -> None:
+    python = ensure_environment("it", unpinned, folder=tmp_path / "made")
     assert works(python, tmp_path / "made")
     assert subprocess.run([python, "-I", "-m", "pip", "--version"]).returncode == 0
 
 
-NEWER = """\
-import pathlib, subprocess, sys
-with pathlib.Path(sys.prefix, "asked").open("a") as file:
-    print(*sys.argv[1:3], file=file)
-command = [{base!r}, "-I", "-m", "pip", "--python", sys.executable, *sys.argv[1:]]
-sys.exit(subprocess.call(command))
-"""
-"""A pip that says what it was asked for, and asks the interpreter's own."""
+def break_command(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """Fail every command that has one of these words."""
+    run = environments._run
+
+    def failing(command: list[str], *rest: object) -> subprocess.CompletedProcess[str]:
+        if set(words) & set(command):
+            return subprocess.CompletedProcess(command, 1, f"no {words[0]} here\n", "")
+        return run(command, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(environments, "_run", failing)
 
 
-@pytest.mark.parametrize("version", ["99.0", "1.0"])
-def test_a_newer_pip_among_them_installs_the_others(
-    index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str
+def test_python_without_ensurepip_uses_its_own_pip(
+    unpinned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pip, small = wheel("pip", version, NEWER.format(base=environments.BASE_PYTHON)), wheel()
-    files = {f"/pip-{version}-py3-none-any.whl": pip, "/small-1.0-py3-none-any.whl": small}
-    pages = {f"/{path[1:].partition('-')[0]}/": path for path in files}
-    served = {path: File(content) for path, content in files.items()}
-    for page, path in pages.items():
-        served[page] = File(f'<html><body><a href="{path}">it</a></body></html>'.encode(),
-                            kind="text/html")  # fmt: skip
-    (tmp_path / "it.txt").write_text(
-        "".join(
-            f"{name}=={number} \\\n    --hash=sha256:{hashlib.sha256(content).hexdigest()}\n"
-            f"    # via a comment\n"
-            for name, number, content in (("pip", version, pip), ("small", "1.0", small))
-        )
-    )
-    (tmp_path / "it.in").write_text("pip\nsmall\n")
-    with serving(served) as server:
-        monkeypatch.setenv("PIP_INDEX_URL", server.url)
-        python = ensure_environment("it", tmp_path / "it.txt", folder=tmp_path / "made")
+    """As Debian's python3 without python3-venv."""
+    break_command(monkeypatch, "ensurepip")
+    python = ensure_environment("it", unpinned, folder=tmp_path / "made")
     assert works(python, tmp_path / "made")
-    asked = python.parent.parent / "asked"
-    if version == "1.0":
-        assert not asked.exists()
-    else:
-        assert asked.read_text() == "install --no-input\n"
-    assert not list(python.parent.parent.glob("*.txt"))
 
 
-def test_a_pip_conf_that_does_not_read(
-    requirements: Path, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_python_without_any_pip_is_told_what_to_install(
+    requirements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "pip.conf").write_text("[global\n")
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
-    with pytest.raises(BuildError, match="pip cannot read its settings") as caught:
+    break_command(monkeypatch, "ensurepip", "pip")
+    with pytest.raises(BuildError, match="no ensurepip here") as caught:
         ensure_environment("it", requirements, folder=tmp_path / "made")
-    assert "pip.conf" in str(caught.value)
+    assert "apt install python" in caught.value.hint
     assert not list((tmp_path / "made").iterdir())
 
 
-def test_what_does_not_import_is_not_ready_and_is_made_anew(
-    requirements: Path, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_pinned_pip_installs_the_rest(
+    requirements: Path, index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first time something breaks it between pip and us; the second time it heals."""
-    monkeypatch.setenv("PIP_INDEX_URL", index)
-    said: list[str] = []
-    install = environments._install
+    monkeypatch.setenv("PIP_INDEX_URL", index.url)
+    progress: list[str] = []
+    python = ensure_environment("it", requirements, BASE, tmp_path / "made", progress.append)
+    home = python.parent.parent
+    assert works(python, home)
+    assert (home / "calls").read_text().splitlines() == ["config", "install"]
+    assert not list(home.glob("*.txt"))
+    steps = [line.strip() for line in progress[1:]]
+    fetching = ["fetching packages", "installing 1 package"]
+    assert steps == ["making a virtual environment", *fetching, *fetching]
 
-    def and_break(pip: list[str], file: Path, python: Path, say: Notify) -> set[str]:
-        names = install(pip, file, python, say)
-        [module] = python.parent.parent.rglob("small/__init__.py")
-        module.write_text("import no_such_module\n")
-        return names
 
-    monkeypatch.setattr(environments, "_install", and_break)
-    with pytest.raises(BuildError, match="No module named 'no_such_module'"):
-        ensure_environment("it", requirements, folder=tmp_path / "made", notify=said.append)
-    assert not list((tmp_path / "made").iterdir())
-    monkeypatch.setattr(environments, "_install", install)
-    python = ensure_environment("it", requirements, folder=tmp_path / "made", notify=said.append)
-    assert works(python, tmp_path / "made")
-    assert any("making a virtual environment" in line for line in said)
-    assert any("fetching packages" in line for line in said)
-    assert any("installing 2 packages" in line for line in said)
-    said.clear()
-    assert (
-        ensure_environment("it", requirements, folder=tmp_path / "made", notify=said.append)
-        == python
-    )
-    assert not said
+def test_invalidated_environment_is_rebuilt(unpinned: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    python = ensure_environment("it", unpinned, folder=made)
+    assert ensure_environment("it", unpinned, folder=made, notify=pytest.fail) == python
     environments.invalidate(python)
     [module] = python.parent.parent.rglob("small/__init__.py")
     module.unlink()
-    ensure_environment("it", requirements, folder=tmp_path / "made", notify=said.append)
-    assert works(python, tmp_path / "made")
+    ensure_environment("it", unpinned, folder=made)
+    assert works(python, made)
 
 
-def test_something_else_in_its_place(
-    requirements: Path, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PIP_INDEX_URL", index)
-    python = ensure_environment("it", requirements, folder=tmp_path / "made")
-    home = python.parent.parent
+def test_failed_install_leaves_nothing(unpinned: Path, index: PackageIndex, tmp_path: Path) -> None:
+    index.served["/files/small-1.0-py3-none-any.whl"].content += b"x"
+    with pytest.raises(BuildError, match=r"could not install it\.txt") as caught:
+        ensure_environment("it", unpinned, folder=tmp_path / "made")
+    assert "pip config list" in caught.value.hint
+    assert not list((tmp_path / "made").iterdir())
+
+
+def test_link_in_its_place_is_replaced_and_its_folder_kept(unpinned: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    home = environments.environment_folder("it", unpinned, folder=made)
     elsewhere = tmp_path / "elsewhere"
-    home.rename(elsewhere)
-    (elsewhere / environments.READY).unlink()
+    (elsewhere / "bin").mkdir(parents=True)
+    made.mkdir()
     home.symlink_to(elsewhere)
-    ensure_environment("it", requirements, folder=tmp_path / "made")
-    assert works(python, tmp_path / "made")
-    assert (elsewhere / "bin").exists()  # the user's own, left alone
+    assert works(ensure_environment("it", unpinned, folder=made), made)
+    assert (elsewhere / "bin").exists()
     assert not home.is_symlink()
 
 
-def test_two_at_once_and_one_of_them_killed(
-    requirements: Path, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_unused_environments_of_the_same_name_are_removed(unpinned: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    names = ("it-000000000000", "it-111111111111", "other-000000000000", "it-notes")
+    for name in names:
+        (made / name).mkdir(parents=True)
+        (made / name / READY).touch()
+    old = time.time() - 31 * 24 * 3600
+    for name in (names[0], *names[2:]):
+        os.utime(made / name / READY, (old, old))
+    python = ensure_environment("it", unpinned, folder=made)
+    assert {path.name for path in made.iterdir()} == {*names[1:], python.parent.parent.name}
+    ready = python.parent.parent / READY
+    os.utime(ready, (old, old))
+    ensure_environment("it", unpinned, folder=made)
+    assert ready.stat().st_mtime > old + 24 * 3600
+
+
+def test_second_process_waits_and_takes_over_when_the_first_is_killed(
+    unpinned: Path, tmp_path: Path
 ) -> None:
-    """The second waits and says for what; when the first is killed it makes it by itself."""
-    monkeypatch.setenv("PIP_INDEX_URL", index)
     script = (
         "import sys; from pathlib import Path\n"
         "from builder.base.environments import ensure_environment\n"
         "print(ensure_environment('it', Path(sys.argv[1]), folder=Path(sys.argv[2])))\n"
     )
-    command = [sys.executable, "-c", script, str(requirements), str(tmp_path / "made")]
+    command = [sys.executable, "-c", script, str(unpinned), str(tmp_path / "made")]
     pipes = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as first:  # type: ignore[call-overload]
         while not list((tmp_path / "made").glob("it-*/bin")):
@@ -308,44 +290,37 @@ def test_two_at_once_and_one_of_them_killed(
 
 @pytest.mark.parametrize("moved", [False, True])
 @pytest.mark.parametrize("cache", ["folder", "none yet", "file"])
-def test_where_environments_are(tmp_path: Path, cache: str, moved: bool) -> None:
-    """In the user's cache, for all checkouts; where that cannot be written, in this one."""
+def test_environments_are_in_the_cache_if_it_can_be_written(
+    tmp_path: Path, cache: str, moved: bool
+) -> None:
     home, work = tmp_path / "home", tmp_path / "work"
     if cache == "folder":
         (home / "classify-zip").mkdir(parents=True)
     elif cache == "file":
         home.write_text("in the way")
     variables = {"XDG_CACHE_HOME": str(home), **({"CLASSIFY_WORK": str(work)} if moved else {})}
-    script = (
-        "from builder.base.paths import BUILD, ENVIRONMENTS; print(BUILD, ENVIRONMENTS, sep='\\n')"
-    )
+    script = "from builder.base.paths import *; print(BUILD, ENVIRONMENTS, sep='\\n')"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, env=variables, capture_output=True, text=True
     )
-    build, found = map(Path, done.stdout.splitlines())
+    build, folder = map(Path, done.stdout.splitlines())
     assert build == (work if moved else ROOT) / "build"
     shared = home / "classify-zip" / "environments"
-    assert found == (build if moved or cache == "file" else shared)
+    assert folder == (build if moved or cache == "file" else shared)
 
 
-def test_a_virtual_environment_shares_those_of_its_interpreter() -> None:
+def test_virtual_environment_shares_those_of_its_base_python() -> None:
     script = "from builder.base import environments; print(environments.BASE_PYTHON)"
-    found = {
+    printed = {
         subprocess.run([python, "-c", script], cwd=ROOT, capture_output=True, text=True).stdout
-        for python in (sys.executable, environments.BASE_PYTHON)
+        for python in (sys.executable, BASE)
     }
-    assert found == {f"{environments.BASE_PYTHON}\n"}
-    assert sys.prefix != sys.base_prefix and not environments.BASE_PYTHON.startswith(sys.prefix)
-    requirements = ROOT / "builder" / "requirements.txt"
-    homes = {
-        environments.environment_folder("it", requirements, base)
-        for base in (sys.executable, environments.BASE_PYTHON)
-    }
-    assert len(homes) == 1
+    assert printed == {f"{BASE}\n"}
+    assert sys.prefix != sys.base_prefix and not BASE.startswith(sys.prefix)
 
 
-def test_a_broken_package_of_the_tool_heals(tmp_path: Path) -> None:
-    """`build_zip.py` finds that its environment broke, makes it anew, and goes on."""
+def test_broken_package_of_the_tool_heals(tmp_path: Path) -> None:
+    """`build_zip.py` notices that its environment broke, rebuilds it, and goes on."""
     command = [sys.executable, str(ROOT / "build_zip.py"), "--work", str(tmp_path)]
     command += ["check", str(ROOT / "README.md")]
     home = seed(tmp_path / "build").parent.parent

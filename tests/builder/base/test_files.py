@@ -1,15 +1,15 @@
-"""What is written appears whole or not at all; what only one may make has one maker at a time."""
+"""Files appear complete or not at all; what only one may make has one maker at a time."""
 
 from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
@@ -18,46 +18,34 @@ import pytest
 from builder.base import files
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
+from tests.support.special import KINDS, make_special
+
+PRELUDE = """
+import sys, time
+from pathlib import Path
+from builder.base import files
+target = Path(sys.argv[1])
+"""
+HOLDS = """
+with files.{what}(target{arguments}) as part:
+    print("ready", flush=True)
+    time.sleep(60)
+"""
 
 
-def special(folder: Path, kind: str) -> Path:
-    """Something that is no file, at `folder / "it"`."""
-    path = folder / "it"
-    if kind == "folder":
-        path.mkdir()
-    elif kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "socket":
-        with socket.socket(socket.AF_UNIX) as made:
-            made.bind(str(path))
-    elif kind == "link to nothing":
-        path.symlink_to(folder / "nothing")
-    elif kind == "link to itself":
-        path.symlink_to(path)
-    elif kind == "link to a link to a device":
-        (folder / "other").symlink_to(os.devnull)
-        path.symlink_to(folder / "other")
-    elif kind == "device":
-        try:
-            os.mknod(path, 0o600 | 0o020000, os.makedev(1, 3))
-        except PermissionError:
-            pytest.skip("making a device takes root")
-    else:
-        target = folder / "target"
-        target.mkdir()
-        path.symlink_to({"link to a device": Path(os.devnull)}.get(kind, target))
-    return path
-
-
-KINDS = (
-    *("device", "folder", "pipe", "socket", "link to a device", "link to a folder"),
-    *("link to a link to a device", "link to nothing", "link to itself"),
-)
+@contextmanager
+def process(script: str, target: Path) -> Iterator[subprocess.Popen[str]]:
+    """Run a script that prints "ready" once it has begun."""
+    command = [sys.executable, "-c", PRELUDE + script, str(target)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == "ready\n"
+        yield started
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_file_is_not_replaced(tmp_path: Path, kind: str) -> None:
-    path = special(tmp_path, kind)
+def test_only_files_are_replaced(tmp_path: Path, kind: str) -> None:
+    path = make_special(tmp_path, kind)
     before = os.lstat(path)
     there = sorted(tmp_path.iterdir())
     with pytest.raises(BuildError, match=f"cannot write {path}: expected a file or nothing there"):
@@ -67,17 +55,15 @@ def test_what_is_no_file_is_not_replaced(tmp_path: Path, kind: str) -> None:
     assert sorted(tmp_path.iterdir()) == there
 
 
-def test_what_came_there_meanwhile_is_not_replaced(tmp_path: Path) -> None:
-    with (
-        pytest.raises(BuildError, match="found a pipe"),
-        files.atomic_write(tmp_path / "it") as part,
-    ):
-        part.write_bytes(b"new")
-        os.mkfifo(tmp_path / "it")
+def test_pipe_that_appears_while_writing_is_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="found a device"):
+        with files.atomic_write(tmp_path / "it") as part:
+            part.write_bytes(b"new")
+            os.mkfifo(tmp_path / "it")
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
 
-def test_a_link_to_a_file_stays_one(tmp_path: Path) -> None:
+def test_link_to_a_file_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "file").write_bytes(b"old")
     link = tmp_path / "link"
@@ -88,7 +74,7 @@ def test_a_link_to_a_file_stays_one(tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "file").read_bytes() == b"new"
 
 
-def test_modes_are_the_usual_ones(tmp_path: Path) -> None:
+def test_modes_follow_the_umask(tmp_path: Path) -> None:
     old = os.umask(0o027)
     try:
         with files.atomic_write(tmp_path / "file") as part:
@@ -101,8 +87,7 @@ def test_modes_are_the_usual_ones(tmp_path: Path) -> None:
     assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o750
 
 
-def test_many_writers_of_one_file(tmp_path: Path) -> None:
-    """Each has a file of its own, and one of them is there in the end, whole."""
+def test_concurrent_writers_leave_one_complete_file(tmp_path: Path) -> None:
     target = tmp_path / "file"
 
     def write(letter: bytes) -> None:
@@ -111,59 +96,32 @@ def test_many_writers_of_one_file(tmp_path: Path) -> None:
                 part.write_bytes(letter * 100_000)
 
     letters = [bytes([65 + number]) for number in range(4)]
-    threads = [threading.Thread(target=write, args=[letter]) for letter in letters]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write, letters))
     assert target.read_bytes() in [letter * 100_000 for letter in letters]
     assert list(tmp_path.iterdir()) == [target]
 
 
-PRELUDE = """
-import sys, time
-from pathlib import Path
-from builder.base import files
-target = Path(sys.argv[1])
-"""
-
-
-@contextmanager
-def process(script: str, target: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", PRELUDE + script, str(target)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as started:
-        assert started.stdout is not None
-        assert started.stdout.readline() == "ready\n"
-        yield started
-
-
-HOLDS = """
-with files.{what}(target{arguments}) as part:
-    print("ready", flush=True)
-    time.sleep(60)
-"""
-
-
 @pytest.mark.parametrize("what", [files.atomic_write, files.temporary_folder])
-def test_nothing_is_left_by_who_is_stopped_while_it_begins(
+def test_no_temp_file_after_interrupt(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     what: Callable[..., AbstractContextManager[Path]],
 ) -> None:
-    """By a signal, just after it made what it is to write to."""
+    """The signal comes just after the file or folder was made."""
 
-    def stopped(*_: object) -> bool:
+    def interrupt(*_: object) -> bool:
         assert len(list(tmp_path.iterdir())) == 1
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files, "_take", stopped)
+    monkeypatch.setattr(files, "_take_lock", interrupt)
     with pytest.raises(KeyboardInterrupt), what(tmp_path / "a"):
         pytest.fail("it began")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("what", ["atomic_write", "temporary_folder"])
-def test_what_a_killed_writer_left_goes_and_what_a_living_one_has_stays(
+def test_part_of_a_killed_writer_goes_and_that_of_a_living_one_stays(
     tmp_path: Path, what: str
 ) -> None:
     target = tmp_path / "a[1].zip"
@@ -183,13 +141,13 @@ def test_what_a_killed_writer_left_goes_and_what_a_living_one_has_stays(
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_lock_is_waited_for_and_dies_with_its_owner(tmp_path: Path) -> None:
+def test_waiting_process_names_the_lock_holder_and_outlives_it(tmp_path: Path) -> None:
     target = tmp_path / "it"
-    said: list[str] = []
+    notes: list[str] = []
     took: list[float] = []
 
     def wait() -> None:
-        with files.lock(target, "waiting in a thread", said.append):
+        with files.lock(target, "waiting in a thread", notes.append):
             took.append(time.monotonic())
 
     holds = HOLDS.format(what="lock", arguments=', "compiling in a test", print')
@@ -197,10 +155,10 @@ def test_a_lock_is_waited_for_and_dies_with_its_owner(tmp_path: Path) -> None:
         waiting = threading.Thread(target=wait)
         waiting.start()
         deadline = time.monotonic() + 20
-        while not said:
+        while not notes:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        assert said == [f"waiting: process {owner.pid} is compiling in a test (it)"]
+        assert notes == [f"waiting: process {owner.pid} is compiling in a test (it)"]
         assert not took
         owner.send_signal(signal.SIGKILL)
         waiting.join(20)
@@ -208,87 +166,26 @@ def test_a_lock_is_waited_for_and_dies_with_its_owner(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_only_one_has_the_lock(tmp_path: Path) -> None:
-    """However many want it, come and go: no two are inside at once."""
-    target = tmp_path / "it"
+def test_only_one_holds_the_lock(tmp_path: Path) -> None:
     inside, most, entered = 0, 0, 0
 
-    def work() -> None:
+    def work(_: int) -> None:
         nonlocal inside, most, entered
         for _ in range(50):
-            with files.lock(target, "counting", lambda text: None):
+            with files.lock(tmp_path / "it", "counting", lambda text: None):
                 inside += 1
                 most = max(most, inside)
                 time.sleep(0.0002)
                 entered += 1
                 inside -= 1
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(work, range(4)))
     assert (most, entered) == (1, 200)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_takes_anothers_place(tmp_path: Path) -> None:
-    target = tmp_path / "it"
-    for text in ("first", "second"):
-        with files.temporary_folder(target) as folder:
-            (folder / "file").write_text(text)
-            files.move_into_place(folder, target)
-        assert (target / "file").read_text() == text
-    assert list(tmp_path.iterdir()) == [target]
-    target.rename(tmp_path / "other")
-    target.symlink_to("other")
-    with files.temporary_folder(target) as folder:
-        (folder / "file").write_text("third")
-        files.move_into_place(folder, target)
-    assert not target.is_symlink()
-    assert (tmp_path / "other" / "file").read_text() == "second"
-
-
-@pytest.mark.parametrize(
-    ("number", "said"),
-    [(28, "free some space"), (122, "free some space"), (30, "make it"), (13, "make it")],
-)
-def test_what_to_do_depends_on_what_is_wrong(number: int, said: str) -> None:
-    error = files.write_error(Path("/a/b"), OSError(number, os.strerror(number)))
-    assert str(error) == f"cannot write /a/b: {os.strerror(number)}"
-    assert error.hint.startswith(said)
-    assert "--work DIR" in error.hint
-
-
-@pytest.mark.root
-def test_a_folder_that_is_read_only(tmp_path: Path) -> None:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,ro", "tmpfs", str(folder)]
-    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("mounting a file system takes root")
-    try:
-        for use in (
-            files.atomic_write(folder / "a"),
-            files.temporary_folder(folder / "a"),
-            files.lock(folder / "a", "testing", print),
-        ):
-            with pytest.raises(BuildError, match="Read-only file system") as caught:
-                with use:
-                    pass
-            assert caught.value.hint.startswith("make it writable, or choose another place with")
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
-def test_the_end_of_a_programs_output() -> None:
-    text = "first\n\nbad\nbad\nworse \nbad\n\n"
-    assert files.last_lines(text) == "first\nworse\nbad"
-    assert files.last_lines(text, 2) == "worse\nbad"
-    assert files.last_lines("") == ""
-
-
-def test_a_lock_outlives_its_owner_in_what_it_started(tmp_path: Path) -> None:
+def test_inherited_lock_is_held_by_a_child_of_a_killed_owner(tmp_path: Path) -> None:
     """A compiler that goes on when its build was killed is waited for as well."""
     target = tmp_path / "it"
     script = (
@@ -306,10 +203,7 @@ def test_a_lock_outlives_its_owner_in_what_it_started(tmp_path: Path) -> None:
             took.set()
 
     waiting = threading.Thread(target=wait)
-    command = [sys.executable, "-c", PRELUDE + script, str(target)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as owner:
-        assert owner.stdout is not None
-        assert owner.stdout.readline() == "ready\n"
+    with process(script, target) as owner:
         child = int(target.with_name("it.pid").read_text())
         owner.kill()
         owner.wait()
@@ -320,10 +214,64 @@ def test_a_lock_outlives_its_owner_in_what_it_started(tmp_path: Path) -> None:
     assert took.is_set()
 
 
+def test_folder_replaces_what_is_in_its_place(tmp_path: Path) -> None:
+    target = tmp_path / "it"
+    for text in ("first", "second"):
+        with files.temporary_folder(target) as folder:
+            (folder / "file").write_text(text)
+            files.move_into_place(folder, target)
+        assert (target / "file").read_text() == text
+    assert list(tmp_path.iterdir()) == [target]
+    target.rename(tmp_path / "other")
+    target.symlink_to("other")
+    with files.temporary_folder(target) as folder:
+        (folder / "file").write_text("third")
+        files.move_into_place(folder, target)
+    assert not target.is_symlink()
+    assert (tmp_path / "other" / "file").read_text() == "second"
+
+
+@pytest.mark.parametrize(
+    ("number", "hint"),
+    [(28, "free some space"), (122, "free some space"), (30, "make it"), (13, "make it")],
+)
+def test_hint_fits_the_write_error(number: int, hint: str) -> None:
+    error = files.write_error(Path("/a/b"), OSError(number, os.strerror(number)))
+    assert str(error) == f"cannot write /a/b: {os.strerror(number)}"
+    assert error.hint.startswith(hint)
+    assert "--work DIR" in error.hint
+
+
+@pytest.mark.root
+def test_read_only_folder_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m,ro", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a file system takes root")
+    try:
+        for writing in (
+            files.atomic_write(folder / "a"),
+            files.temporary_folder(folder / "a"),
+            files.lock(folder / "a", "testing", print),
+        ):
+            with pytest.raises(BuildError, match="Read-only file system") as caught:
+                with writing:
+                    pass
+            assert caught.value.hint.startswith("make it writable, or choose another place with")
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_last_lines_are_not_repeated() -> None:
+    text = "first\n\nbad\nbad\nworse \nbad\n\n"
+    assert files.last_lines(text) == "first\nworse\nbad"
+    assert files.last_lines(text, 2) == "worse\nbad"
+    assert files.last_lines("") == ""
+
+
 @pytest.mark.parametrize("damage", [b"", b"short", bytes(40), None])
-def test_what_is_kept_is_made_once_and_anew_if_damaged(
-    tmp_path: Path, damage: bytes | None
-) -> None:
+def test_damaged_cache_file_is_made_again(tmp_path: Path, damage: bytes | None) -> None:
     path, made = tmp_path / "kept" / "it", []
 
     def make() -> bytes:
