@@ -347,9 +347,7 @@ def _channel_numbers(text: str) -> tuple[float, ...]:
 
 def _check(options: argparse.Namespace) -> None:
     """Raise if the options of a subcommand are wrong, alone or together."""
-    if options.work is not None and files.describe_path(options.work) not in (
-        *("", "folder", "link to a folder"),
-    ):
+    if options.work is not None and files.describe_path(options.work) not in ("", "folder"):
         raise UsageError(f"--work: expected a folder, found {_what_is_at(options.work)}")
     if options.command in ("check", "deploy") and options.zip is not None:
         if files.describe_path(options.zip) != "file":

@@ -321,8 +321,8 @@ def test_virtual_environment_shares_those_of_its_base_python() -> None:
 
 def test_broken_package_of_the_tool_heals(tmp_path: Path) -> None:
     """`build_zip.py` notices that its environment broke, rebuilds it, and goes on."""
-    command = [sys.executable, str(ROOT / "build_zip.py"), "--work", str(tmp_path)]
-    command += ["check", str(ROOT / "README.md")]
+    command = [sys.executable, str(ROOT / "build_zip.py"), "check", str(ROOT / "README.md")]
+    command += ["--work", str(tmp_path)]
     home = seed(tmp_path / "build").parent.parent
     first = subprocess.run(command, capture_output=True, text=True)
     assert "is not a complete zip" in first.stderr, first.stderr
