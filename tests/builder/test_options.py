@@ -179,7 +179,7 @@ def test_options_that_go_together(tmp_path: Path) -> None:
 
 def test_a_zip_of_ours_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
-    for name in ("packed.zip", "action/packages.py"):
+    for name in ("packed.zip", "__main__.py", "action/__init__.py"):
         assert "no zip of this program" in str(refused("-o", str(path))) if path.exists() else True
         with zipfile.ZipFile(path, "a") as archive:
             archive.writestr(name, b"")
