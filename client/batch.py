@@ -1,4 +1,4 @@
-"""Many pictures, one after the other or several at a time: in order, counted, or given up."""
+"""Classify many pictures, one after the other or several at a time, and count the outcomes."""
 
 import sys
 import time
@@ -11,19 +11,19 @@ from threading import Event, Thread
 from typing import Any, Literal, TypeVar
 
 from action.response import error_answer
-from client.answer_formats import Bar, printable
+from client.answer_formats import printable
 from client.http_client import UndeliveredError
 from client.picture_files import UnreadableError
 from client.results_file import ResultsFile
-from client.shrink import UnableError
+from client.shrink import CannotShrinkError
 
-MANY = 5
-"""From so many pictures on, they are counted, and a terminal shows a progress bar."""
-MOST_UNDELIVERED = 5
-"""So many in a row: the server is gone, and the others would not arrive either."""
+# From this number of pictures on, a terminal shows a progress bar, and the outcomes are counted.
+MIN_COUNTED = 5
+# After this number of undelivered pictures in a row, the server is considered gone.
+MAX_UNDELIVERED = 5
 
-OK, SOME_FAILED, USAGE, GONE = 0, 1, 2, 3
-"""Exit statuses. USAGE: the call was wrong; GONE: given up, the function is out of reach."""
+# Exit statuses. USAGE: the call was wrong; UNREACHABLE: given up, the function is out of reach.
+OK, SOME_FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,10 +31,12 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a picture: the function's answer, or an `error`.
+    """The outcome for a picture: the function's answer, or an `error`.
 
-    "refused" is the function's word too, and would be said again; what was "unread" on this
-    machine or "undelivered" was not seen by the function.
+    Attributes:
+        kind: "answered"; "refused" by the function; "unread" if the file could not be read or
+            sent; "undelivered" if the function was not reached.
+        answer: the function's answer, or an object with `error`.
     """
 
     kind: Literal["answered", "refused", "unread", "undelivered"]
@@ -42,18 +44,18 @@ class Outcome:
 
     @property
     def final(self) -> bool:
-        """Whether asking again would be of no use."""
+        """Whether the function has decided: a later run would get the same."""
         return self.kind in ("answered", "refused")
 
 
 Outcomes = Generator[Outcome, None, None]
 
 
-def outcome(classify: Callable[[str], dict[str, Any]], name: str) -> Outcome:
-    """What becomes of the picture `name`; never raises an Exception."""
+def classify_file(classify: Callable[[str], dict[str, Any]], name: str) -> Outcome:
+    """Call `classify` with a file's name and return the outcome; never raise an Exception."""
     try:
         return Outcome("answered", classify(name))
-    except (UnreadableError, UnableError) as error:
+    except (UnreadableError, CannotShrinkError) as error:
         return Outcome("unread", error_answer(error))
     except UndeliveredError as error:
         return Outcome("undelivered", error_answer(error))
@@ -61,10 +63,12 @@ def outcome(classify: Callable[[str], dict[str, Any]], name: str) -> Outcome:
         return Outcome("refused", error_answer(error))
 
 
-def in_order(function: Callable[[T], R], items: Sequence[T], jobs: int) -> Generator[R, None, None]:
-    """`function` of each item, in order, from up to `jobs` threads at a time.
+def map_in_order(
+    function: Callable[[T], R], items: Sequence[T], jobs: int
+) -> Generator[R, None, None]:
+    """Yield `function` of each item, in order, from up to `jobs` threads at a time.
 
-    Closing the generator stops each thread after the item that it is at.
+    Closing the generator stops each thread after its current item.
     """
     futures: list[Future[R]] = [Future() for _ in items]
     waiting = deque(zip(items, futures, strict=True))
@@ -80,7 +84,7 @@ def in_order(function: Callable[[T], R], items: Sequence[T], jobs: int) -> Gener
                     future.set_exception(error)
 
     for _ in range(min(jobs, len(items))):
-        # Not an executor, which at Ctrl-C would wait for the requests that are under way.
+        # At Ctrl-C an executor would wait for the requests that are under way.
         Thread(target=work, daemon=True).start()
     try:
         for future in futures:
@@ -89,77 +93,100 @@ def in_order(function: Callable[[T], R], items: Sequence[T], jobs: int) -> Gener
         closed.set()
 
 
+class ProgressBar:
+    """A progress bar on the last line of a terminal; prints nothing elsewhere."""
+
+    def __init__(self, total: int, enabled: bool) -> None:
+        self._total = total
+        self._enabled = enabled and total > 0 and sys.stderr.isatty()
+
+    def draw(self, done: int) -> None:
+        """Show that `done` of all are done."""
+        if self._enabled:
+            filled = 30 * done // self._total
+            bar = "#" * filled + "." * (30 - filled)
+            print(f"\r[{bar}] {done}/{self._total}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Remove the bar, so that a line can be printed."""
+        if self._enabled:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
 @dataclass
-class Run:
-    """One run over pictures.
+class Batch:
+    """Writes the answers for many pictures as they come.
 
     Attributes:
-        write: takes each answer, with the picture's name as its `file`; unless there is a `file`.
-        file: takes the answers that are final; the others are told on standard error.
-        quiet: no progress, and no counts at the end.
+        write: takes each answer, with the picture's name as its `file`; unused with `results`.
+        results: the file for final answers; other outcomes are printed to standard error.
+        quiet: whether to print no progress bar and no counts.
     """
 
     write: Callable[[dict[str, Any]], None]
-    file: ResultsFile | None = None
+    results: ResultsFile | None = None
     quiet: bool = False
 
-    def over(self, names: list[str], start: Callable[[list[str]], Outcomes]) -> int:
-        """Write what becomes of the pictures as it comes; returns the exit status.
+    def run(self, names: list[str], start: Callable[[list[str]], Outcomes]) -> int:
+        """Classify the pictures and return the exit status.
 
         Args:
-            names: of all pictures; those that the file has answers of are left out.
-            start: begins with the others.
+            names: of all pictures; those with answers in the results file are skipped.
+            start: starts to classify the others.
         """
-        had = self.file.answered if self.file else set()
-        todo = [name for name in names if name not in had]
+        answered_before = self.results.answered if self.results else set()
+        todo = [name for name in names if name not in answered_before]
         counts: Counter[str] = Counter()
         began = time.monotonic()
-        gone = ""
-        told = not self.quiet
+        last_error = ""
+        summarize = not self.quiet
         try:
-            gone = self._each(todo, start(todo), counts)
+            last_error = self._write_outcomes(todo, start(todo), counts)
         except BrokenPipeError:
-            told = False  # to whom?
+            summarize = False  # nobody reads the output any more
             raise
         finally:
-            if told and (self.file or (len(todo) >= MANY and counts)):
+            if summarize and (self.results or (len(todo) >= MIN_COUNTED and counts)):
                 seconds = time.monotonic() - began
                 print(self._summary(len(names), len(todo), counts, seconds), file=sys.stderr)
-        if gone:
-            text = f"stopped: {MOST_UNDELIVERED} pictures in a row could not be delivered: {gone}"
-            more = "" if self.file else "; with --output FILE a later run goes on from here"
-            print(text + more, file=sys.stderr)
-            return GONE
+        if last_error:
+            hint = "" if self.results else "; with --output FILE a later run continues from here"
+            print(
+                f"stopped: {MAX_UNDELIVERED} pictures in a row could not be delivered: "
+                f"{last_error}{hint}",
+                file=sys.stderr,
+            )
+            return UNREACHABLE
         return OK if counts["answered"] == len(todo) else SOME_FAILED
 
-    def _each(self, todo: list[str], outcomes: Outcomes, counts: Counter[str]) -> str:
-        """Returns the last error if it gave up, else nothing."""
-        bar = Bar(len(todo), not self.quiet and len(todo) >= MANY)
-        in_a_row = 0
+    def _write_outcomes(self, todo: list[str], outcomes: Outcomes, counts: Counter[str]) -> str:
+        """Write and count the outcomes; return the last error if the server is gone, else ""."""
+        bar = ProgressBar(len(todo), not self.quiet and len(todo) >= MIN_COUNTED)
+        undelivered_in_a_row = 0
         try:
             for done, name in enumerate(todo):
                 bar.draw(done)
-                made = next(outcomes)
+                outcome = next(outcomes)
                 bar.clear()
-                self._put({"file": name, **made.answer}, made.final)
-                counts[made.kind] += 1
-                counts["smaller"] += "sent" in made.answer
-                if made.final:
-                    in_a_row = 0
-                elif made.kind == "undelivered":
-                    in_a_row += 1
-                if in_a_row == MOST_UNDELIVERED:
-                    return printable(made.answer["error"])
+                self._write_outcome({"file": name, **outcome.answer}, outcome.final)
+                counts[outcome.kind] += 1
+                counts["smaller"] += "sent" in outcome.answer
+                if outcome.final:
+                    undelivered_in_a_row = 0
+                elif outcome.kind == "undelivered":
+                    undelivered_in_a_row += 1
+                if undelivered_in_a_row == MAX_UNDELIVERED:
+                    return printable(outcome.answer["error"])
         finally:
             bar.clear()
             outcomes.close()
         return ""
 
-    def _put(self, answer: dict[str, Any], final: bool) -> None:
-        if self.file is None:
+    def _write_outcome(self, answer: dict[str, Any], final: bool) -> None:
+        if self.results is None:
             self.write(answer)
         elif final:
-            self.file.write(answer)
+            self.results.write(answer)
         else:
             text = f"{printable(answer['file'])}: {printable(answer['error'])}"
             print(text, file=sys.stderr)
@@ -173,11 +200,10 @@ class Run:
         if untried:
             parts.append(f"{untried} not tried")
         text = f"{names} picture{'s' * (names != 1)}: {', '.join(parts)}"
-        if self.file:
-            where = printable(str(self.file.path))
-            text += (
-                f"; {names - todo} were in {where} already" if names > todo else f"; see {where}"
-            )
+        if self.results:
+            path = printable(str(self.results.path))
+            skipped = names - todo
+            text += f"; {skipped} were in {path} already" if skipped else f"; see {path}"
         if counts["smaller"]:
             text += f"; {counts['smaller']} sent smaller"
         return f"{text}; {seconds:.1f} s"

@@ -1,44 +1,66 @@
-"""The function on this machine: the packages and the model of the last zip that was built."""
+"""The last build on this machine: load its function, or import its packages."""
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from action.activation import Handler
 from action.bootstrap import PACKED_ZIP, IncompatibleError, install_importer
-from client.quiet import silenced
 
+# The folder of `build_zip.py --work`.
 WORK = os.environ.get("CLASSIFY_WORK") or Path(__file__).resolve().parent.parent
-"""As `build_zip.py --work` has it."""
 BUILT = Path(WORK) / "build" / "local"
 _RUNNING = "{}.{}".format(*sys.version_info)
 
 
-def handler() -> Handler | str:
-    """The handler of the last build for this Python, or why there is none."""
+class NoBuildError(Exception):
+    """There is no build that runs here; the text says what to do."""
+
+
+def load_handler() -> Handler:
+    """Load the function of the last build for this Python; raise NoBuildError."""
     folders = [path.parent.name for path in BUILT.glob(f"*/{PACKED_ZIP}")]
     built = [name for name in folders if name.replace(".", "").isdigit()]
     if not built:
-        return "nothing is built yet: run  python build_zip.py"
+        raise NoBuildError("nothing is built yet: run  python3 build_zip.py")
     if _RUNNING not in built:
         version = max(built, key=lambda version: [*map(int, version.split("."))])
-        return (
+        raise NoBuildError(
             f"the last build is for Python {version}, this is {_RUNNING}: run  "
-            f"python{version} -m action  or  python build_zip.py --python {_RUNNING}"
+            f"python{version} -m action  or  python3 build_zip.py --python {_RUNNING}"
         )
-    # The interpreter's own chatter ("INFO: ...") is for logs, not for a terminal.
-    with silenced():
+    # The interpreter prints lines like "INFO: ...", which do not belong on a terminal.
+    with silent_stderr():
         try:
             return Handler(install_importer(str(BUILT / _RUNNING), own=False))
         except IncompatibleError as error:
-            return str(error)
+            raise NoBuildError(str(error)) from None
         except Exception as error:
-            return f"the function could not start: {type(error).__name__}: {error}"
+            text = f"the function could not start: {type(error).__name__}: {error}"
+            raise NoBuildError(text) from error
 
 
-def use_packages() -> None:
+def import_packages() -> None:
     """Import Pillow and numpy from the last build, if there is one that runs here."""
     if (BUILT / _RUNNING / PACKED_ZIP).exists() and not sys.modules.keys() & {"PIL", "numpy"}:
+        # The code that needs the packages reports what is missing.
         with suppress(IncompatibleError, OSError, ValueError):
             install_importer(str(BUILT / _RUNNING), own=False)
+
+
+@contextmanager
+def silent_stderr() -> Iterator[None]:
+    """Drop what is written to standard error within the block, by native code too."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(saved, 2)
+        os.close(saved)

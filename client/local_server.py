@@ -1,7 +1,7 @@
-"""The web action on loopback, with no OpenWhisk: `python -m action --serve`.
+"""Serve the web action on loopback, without OpenWhisk: `python3 -m action --serve`.
 
-What OpenWhisk's controller does is done here, as far as a web action notices: parameters from an
-HTTP request, the limit of 1 MiB, and HTTP from the action's answer.
+This does what OpenWhisk's controller does, as far as a web action notices: it turns HTTP requests
+into parameters, checks the limit of 1 MiB, and turns the action's answer into an HTTP response.
 """
 
 import base64
@@ -19,14 +19,14 @@ from client import media_type
 
 HOST = "127.0.0.1"
 _RESERVED = {f"__ow_{name}" for name in ("method", "headers", "path", "user", "query", "body")}
-_DISCARDED = 64 * 1024 * 1024
-"""So much of a body that is too large is read: who still sends would not see the answer."""
+# Bytes of a body over the limit that are read: a client that is still sending sees no response.
+_MAX_DISCARDED = 64 * 1024 * 1024
 
 Main = Callable[[Any], Any]
 
 
 class RequestRefused(Exception):
-    """OpenWhisk itself answers the request, with this status."""
+    """OpenWhisk answers the request itself, with this status."""
 
     def __init__(self, status: int, text: str) -> None:
         super().__init__(text)
@@ -43,18 +43,18 @@ class IncomingRequest(NamedTuple):
 
 
 def web_action_params(request: IncomingRequest, raw: bool = False) -> dict[str, Any]:
-    """The parameters that OpenWhisk makes of a request to a web action.
+    """Return the parameters that OpenWhisk passes to a web action for a request.
 
     Args:
-        request: what came in.
-        raw: as for an action with `--web raw`, else with `--web true`.
+        request: the HTTP request.
+        raw: whether the action was created with `--web raw`, else with `--web true`.
 
     Raises:
         RequestRefused: OpenWhisk would not invoke the action.
     """
     path, _, query = request.target.partition("?")
-    given = request.headers.get("content-type")
-    kind = media_type.parse(given or "")
+    content_type = request.headers.get("content-type")
+    kind = media_type.parse_content_type(content_type or "")
     headers = dict(request.headers)
     if request.body:
         headers["content-type"] = kind.header
@@ -64,8 +64,8 @@ def web_action_params(request: IncomingRequest, raw: bool = False) -> dict[str, 
         "__ow_path": "" if path == "/" else path,
     }
     if len(request.body) > MAX_PAYLOAD:
-        raise _too_large(len(request.body))
-    body = _body(request.body, kind, raw) if request.body or given else None
+        raise _size_refusal(len(request.body))
+    body = _parse_body(request.body, kind, raw) if request.body or content_type else None
     if raw:
         params = {**system, "__ow_query": query, "__ow_body": "" if body is None else body}
     else:
@@ -78,12 +78,12 @@ def web_action_params(request: IncomingRequest, raw: bool = False) -> dict[str, 
             params["__ow_body"] = body
     size = len(json.dumps(params))
     if size > MAX_PAYLOAD:
-        raise _too_large(size)
+        raise _size_refusal(size)
     return params
 
 
-def _body(content: bytes, kind: media_type.MediaType, raw: bool) -> Any:
-    """The body as a JSON value; None if there is none (the controller's `WebActions.scala`)."""
+def _parse_body(content: bytes, kind: media_type.MediaType, raw: bool) -> Any:
+    """Return the body as a JSON value, None if there is none, as in `WebActions.scala`."""
     if kind.is_json and not raw:
         try:
             return json.loads(content) if content else None
@@ -96,15 +96,13 @@ def _body(content: bytes, kind: media_type.MediaType, raw: bool) -> Any:
     return content.decode("utf-8", "replace")
 
 
-def _too_large(size: int) -> RequestRefused:
-    text = (
-        f"OpenWhisk takes {MAX_PAYLOAD} bytes per request, found {size}; send the picture smaller"
-    )
-    return RequestRefused(413, text)
+def _size_refusal(size: int) -> RequestRefused:
+    limit = f"OpenWhisk takes {MAX_PAYLOAD} bytes per request"
+    return RequestRefused(413, f"{limit}, found {size}; send the picture smaller")
 
 
 def http_response(answer: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body that OpenWhisk makes of a web action's answer."""
+    """Return status, headers and body of OpenWhisk's response for a web action's answer."""
     headers, body = dict(answer["headers"]), answer["body"]
     if body == "":
         headers.pop("content-type", None)
@@ -113,26 +111,26 @@ def http_response(answer: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
 
 
 def run_server(main: Main, port: int, raw: bool) -> int:
-    """Answer HTTP requests until Ctrl-C; returns the exit status."""
+    """Answer HTTP requests until Ctrl-C; return the exit status."""
     try:
-        serving = make_server(main, port, raw)
+        server = make_server(main, port, raw)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         print(f"cannot listen on port {port}: {reason}; choose another --port", file=sys.stderr)
         return 2
-    print(f"http://{HOST}:{serving.server_port}/  (Ctrl-C stops it)", flush=True)
+    print(f"http://{HOST}:{server.server_port}/  (Ctrl-C stops it)", flush=True)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
-    with serving:
+    with server:
         try:
-            serving.serve_forever()
+            server.serve_forever()
         except KeyboardInterrupt:
             print("stopped")
     return 0
 
 
 def make_server(main: Main, port: int, raw: bool) -> ThreadingHTTPServer:
-    """A server for `main` on loopback, which is listening but has yet to be run.
+    """Return a server for `main` that listens on loopback.
 
     Raises:
         OSError: the port is in use, or may not be used.
@@ -145,7 +143,7 @@ def make_server(main: Main, port: int, raw: bool) -> ThreadingHTTPServer:
 
         def handle_any(self) -> None:
             try:
-                params = web_action_params(self.incoming(), raw)
+                params = web_action_params(self.read_request(), raw)
                 with one_at_a_time:
                     status, headers, content = http_response(main(params))
             except RequestRefused as refusal:
@@ -160,11 +158,11 @@ def make_server(main: Main, port: int, raw: bool) -> ThreadingHTTPServer:
             self.wfile.write(content if self.command != "HEAD" else b"")
 
         def __getattr__(self, name: str) -> Any:
-            if name.startswith("do_"):  # whatever the method
+            if name.startswith("do_"):  # any method
                 return self.handle_any
             raise AttributeError(name)
 
-        def incoming(self) -> IncomingRequest:
+        def read_request(self) -> IncomingRequest:
             if "chunked" in self.headers.get("transfer-encoding", ""):
                 self.close_connection = True
                 raise RequestRefused(411, "this local server needs a content-length")
@@ -174,16 +172,16 @@ def make_server(main: Main, port: int, raw: bool) -> ThreadingHTTPServer:
                 raise RequestRefused(400, "the content-length is not a number")
             if int(length) > MAX_PAYLOAD:
                 self.close_connection = True
-                left = min(int(length), _DISCARDED)
+                left = min(int(length), _MAX_DISCARDED)
                 while left > 0 and (chunk := self.rfile.read(min(left, 1 << 16))):
                     left -= len(chunk)
-                raise _too_large(int(length))
+                raise _size_refusal(int(length))
             headers = {name.lower(): value for name, value in self.headers.items()}
             body = self.rfile.read(int(length))
             path, mark, query = self.path.partition("?")
             return IncomingRequest(self.command, unquote(path) + mark + query, headers, body)
 
         def log_message(self, *_: object) -> None:
-            """Nothing: the function logs each activation."""
+            """Log nothing: the function logs each activation."""
 
     return ThreadingHTTPServer((HOST, port), Connection)

@@ -1,9 +1,9 @@
-"""Content types as OpenWhisk's controller understands them: which are text, and what is passed on.
+"""Parse content types as OpenWhisk's controller does: which are text, and what is passed on.
 
 Its HTTP server is akka-http 10.2. That knows some media types, which are binary or text whatever
-their parameters say (`MediaTypes`). Any other is text if it has a charset, else binary
-(`CommonActions.getMediaType`). A header that it cannot parse is as if it were not there
-(`HttpHeaderParser`), and a body without one is application/octet-stream (`HttpMessageParser`).
+their parameters (`MediaTypes`). Any other is text if it has a charset, else binary
+(`CommonActions.getMediaType`). A header that it cannot parse is ignored (`HttpHeaderParser`), and a
+body without one is application/octet-stream (`HttpMessageParser`).
 """
 
 import re
@@ -16,7 +16,7 @@ DEFAULT = "application/octet-stream"
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _PARAMETER = rf"; *({_TOKEN}) *= *({_TOKEN}|{_QUOTED}) *"
-_WHOLE = re.compile(rf"({_TOKEN}) */({_TOKEN}) *((?:{_PARAMETER})*)")
+_CONTENT_TYPE = re.compile(rf"({_TOKEN}) */({_TOKEN}) *((?:{_PARAMETER})*)")
 
 _TEXT = {
     "application": """atom+xml base64 javascript json json-patch+json merge-patch+json problem+json
@@ -51,15 +51,17 @@ _KNOWN = {
     for main, subs in families.items()
     for sub in subs.split()
 }
-_FIXED = {JSON, FORM, "text/event-stream"}
-"""Whose charset is always UTF-8 and is not passed on; so is that of any known +json."""
+# Types that are always UTF-8, whose charset is not passed on; so are all known +json types.
+_ALWAYS_UTF8 = {JSON, FORM, "text/event-stream"}
 
 
 class MediaType(NamedTuple):
-    """What the controller goes by.
+    """A content type.
 
-    `value` is the type with its parameters, but for the charset, by which two types are the same;
-    `header` is what it passes on; a body is base64 for the action if the type is `binary`.
+    Attributes:
+        value: the type with its parameters but without its charset; the controller compares this.
+        header: the header that is passed on to the action.
+        binary: whether a body is passed on as base64.
     """
 
     value: str
@@ -72,31 +74,31 @@ class MediaType(NamedTuple):
         return self.value == JSON or self.value.endswith("+json")
 
 
-def parse(content_type: str) -> MediaType:
-    """Understand a Content-Type header (RFC 9110, section 8.3), as akka-http does.
+def parse_content_type(content_type: str) -> MediaType:
+    """Parse a Content-Type header (RFC 9110, section 8.3) as akka-http does.
 
     Args:
         content_type: the header's value; empty if there is none.
     """
-    whole = _WHOLE.fullmatch(content_type.replace("\t", " ").strip(" "))
-    if not whole:
+    match = _CONTENT_TYPE.fullmatch(content_type.replace("\t", " ").strip(" "))
+    if not match:
         return MediaType(DEFAULT, DEFAULT, True)
-    kind = f"{whole[1]}/{whole[2]}".lower()
-    given = [(name, _unquoted(value)) for name, value in re.findall(_PARAMETER, whole[3])]
-    charset = next((value for name, value in given[::-1] if name.lower() == "charset"), None)
-    rest = sorted({name: value for name, value in given if name.lower() != "charset"}.items())
-    value = kind + "".join(f"; {name}={_quoted(value)}" for name, value in rest)
+    kind = f"{match[1]}/{match[2]}".lower()
+    parameters = [(name, _unquote(value)) for name, value in re.findall(_PARAMETER, match[3])]
+    charset = next((value for name, value in parameters[::-1] if name.lower() == "charset"), None)
+    rest = sorted({name: value for name, value in parameters if name.lower() != "charset"}.items())
+    value = kind + "".join(f"; {name}={_quote(value)}" for name, value in rest)
     binary = _KNOWN.get(kind, kind.startswith("multipart/") or charset is None)
-    fixed = binary or kind in _FIXED or (kind in _KNOWN and kind.endswith("+json"))
+    fixed = binary or kind in _ALWAYS_UTF8 or (kind in _KNOWN and kind.endswith("+json"))
     header = value if fixed or charset is None else f"{value}; charset={charset}"
     return MediaType(value, header, binary)
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
 
 
-def _quoted(value: str) -> str:
+def _quote(value: str) -> str:
     if re.fullmatch(_TOKEN, value):
         return value
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,15 +1,15 @@
-"""Which files are classified, and their bytes."""
+"""Find the picture files to classify, and read them."""
 
 import os
 from collections.abc import Iterator
 
 from action.request import ActionError
 
-ENDINGS = (
+# Of pictures in a folder, in lower or upper case.
+FILE_ENDINGS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".apng", ".webp", ".gif", ".bmp",
     ".dib",
 )  # fmt: skip
-"""Of the pictures in a folder, in lower or upper case."""
 STANDARD_INPUT = "-"
 
 
@@ -17,45 +17,46 @@ class UnreadableError(ActionError):
     """The file cannot be read; the text says why."""
 
 
-def expand(wanted: list[str]) -> list[str]:
-    """Names of the files to classify, each once.
+def expand_folders(names: list[str]) -> list[str]:
+    """Return the names of the files to classify, each once.
 
     Args:
-        wanted: files, folders, or "-". Of a folder, all pictures below it count, sorted; a file
-            counts whatever its name is, and whether or not it is there.
+        names: files, folders, or "-". A folder stands for all pictures below it, sorted; a file
+            is taken whatever its name is, and whether or not it exists.
     """
-    names: dict[str, None] = {}
-    for name in wanted:
-        inside = sorted(_pictures(name)) if os.path.isdir(name) else []
-        names.update(dict.fromkeys(inside or [name]))
-    return list(names)
+    expanded: dict[str, None] = {}
+    for name in names:
+        inside = sorted(_walk_pictures(name)) if os.path.isdir(name) else []
+        expanded.update(dict.fromkeys(inside or [name]))
+    return list(expanded)
 
 
-def _pictures(folder: str) -> Iterator[str]:
+def _walk_pictures(folder: str) -> Iterator[str]:
     unreadable: list[OSError] = []
     for parent, _, names in os.walk(folder, onerror=unreadable.append):
         for name in names:
-            # macOS leaves a ._NAME with a file's attributes beside it on foreign disks.
-            if name.lower().endswith(ENDINGS) and not name.startswith("._"):
+            # macOS adds a file ._NAME with attributes for each file on foreign disks.
+            if name.lower().endswith(FILE_ENDINGS) and not name.startswith("._"):
                 yield os.path.join(parent, name)
-    yield from (str(error.filename) for error in unreadable)  # named again when it is read
+    # Reading them reports the error.
+    yield from (str(error.filename) for error in unreadable)
 
 
-def read(name: str, limit: int) -> bytes:
-    """The bytes of a file, or of standard input for "-".
+def read_picture(name: str, limit: int) -> bytes:
+    """Return the bytes of a file, or of standard input for "-".
 
     Raises:
         UnreadableError: there is no such file, it may not be read, or has over `limit` bytes.
     """
     try:
-        # Not by sys.stdin: at Ctrl-C a thread would still hold it while Python ends.
+        # Not by sys.stdin: at Ctrl-C a thread would still hold it while Python exits.
         stdin = name == STANDARD_INPUT
         with open(0 if stdin else name, "rb", closefd=not stdin) as file:
             data = file.read(limit + 1)
     except IsADirectoryError:
         if not os.access(name, os.R_OK | os.X_OK):
             raise UnreadableError("this folder cannot be read: Permission denied") from None
-        raise UnreadableError(f"no pictures in this folder ({', '.join(ENDINGS)})") from None
+        raise UnreadableError(f"no pictures in this folder ({', '.join(FILE_ENDINGS)})") from None
     except OSError as error:
         raise UnreadableError(f"cannot be read: {error.strerror or error}") from None
     if len(data) > limit:

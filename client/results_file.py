@@ -1,4 +1,4 @@
-"""A file of answers, one JSON object per line, that a later run goes on with."""
+"""A file of answers, one JSON object per line, which a later run continues: `--output`."""
 
 import json
 from pathlib import Path
@@ -7,16 +7,16 @@ from typing import Any
 from action.request import ActionError
 from client.answer_formats import json_line
 
-_START = b'{"file": "'
-"""How each line begins."""
+# How each line begins.
+_LINE_START = b'{"file": "'
 
 
 class ResultsError(ActionError):
-    """The file cannot be written to, or holds something else than answers; the text says what."""
+    """The file cannot be written, or holds something other than answers; the text says what."""
 
 
 class ResultsFile:
-    """Answers are added to a file as they come, each line at once.
+    """Appends answers to a file as they come, each line at once.
 
     Attributes:
         path: of the file.
@@ -24,13 +24,13 @@ class ResultsFile:
     """
 
     def __init__(self, path: Path, must_exist: bool = False) -> None:
-        """Open or make the file; of one that has answers, the names are read.
+        """Open or create the file, and read the names of pictures that have answers.
 
-        A last line that is cut short, as by a crash, is taken off.
+        A last line that is incomplete, as after a crash, is removed.
 
         Raises:
-            ResultsError: it is a folder, may not be written to, or has other lines than answers;
-                or it is not there although it must be.
+            ResultsError: it is a folder, may not be written, or has lines that are no answers; or
+                it does not exist although it must.
         """
         self.path = path
         self.answered: set[str] = set()
@@ -39,15 +39,15 @@ class ResultsFile:
         if path.exists() and not path.is_file():
             raise ResultsError(f"--output {path}: expected a file, found something else")
         try:
-            self._file = open(path, "a+b")  # noqa: SIM115  (closed by `close`)
+            self._file = open(path, "a+b")  # noqa: SIM115  (open until the program ends)
             self._file.seek(0)
             lines = self._file.readlines()
             if lines and not lines[-1].endswith(b"\n"):
-                self._mend(lines)
+                self._repair_last_line(lines)
         except OSError as error:
-            raise ResultsError(_unwritable(path, error)) from None
+            raise ResultsError(_write_error_text(path, error)) from None
         for number, line in enumerate(lines, 1):
-            name = _name(line)
+            name = _parse_name(line)
             if name is None:
                 raise ResultsError(
                     f"--output {path}: expected JSON lines of an earlier run, found something else "
@@ -55,29 +55,25 @@ class ResultsFile:
                 )
             self.answered.add(name)
 
-    def _mend(self, lines: list[bytes]) -> None:
-        """End the last line, or take it off if it is the beginning of an answer only."""
-        if _name(lines[-1]) is not None:
+    def _repair_last_line(self, lines: list[bytes]) -> None:
+        """Add the missing line end, or remove the line if it is an incomplete answer."""
+        if _parse_name(lines[-1]) is not None:
             self._file.write(b"\n")
-        elif _START.startswith(lines[-1][: len(_START)]):
+        elif _LINE_START.startswith(lines[-1][: len(_LINE_START)]):
             self._file.truncate(sum(map(len, lines[:-1])))
             del lines[-1]
 
     def write(self, answer: dict[str, Any]) -> None:
-        """Add one line; raises ResultsError if that fails, as on a full disk."""
+        """Append one line; raise ResultsError if that fails, as on a full disk."""
         try:
             self._file.write(json_line(answer).encode() + b"\n")
             self._file.flush()
         except OSError as error:
-            raise ResultsError(_unwritable(self.path, error)) from None
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+            raise ResultsError(_write_error_text(self.path, error)) from None
 
 
-def _name(line: bytes) -> str | None:
-    """The picture's name in a line, None if the line is no answer."""
+def _parse_name(line: bytes) -> str | None:
+    """Return the picture's name in a line, None if the line is no answer."""
     try:
         name = json.loads(line)["file"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -85,5 +81,5 @@ def _name(line: bytes) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def _unwritable(path: Path, error: OSError) -> str:
+def _write_error_text(path: Path, error: OSError) -> str:
     return f"--output {path}: cannot be written: {error.strerror or error}"

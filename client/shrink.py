@@ -1,14 +1,14 @@
-"""A picture that is too large for a request -> a smaller one of what the function looks at.
+"""Shrink a picture that is too large for a request to a smaller PNG of its central square.
 
-The function looks at the central square of a picture, at the size of its model. So that square is
-sent, in more pixels than models take, and without loss: as a PNG, which needs no encoder of
-Pillow's (the zip's has none).
+The function classifies the central square of a picture, at the size of its model. So that square is
+sent, with more pixels than models take, and lossless: a PNG needs no encoder of Pillow's (the zip's
+Pillow has none).
 """
 
 import struct
 import zlib
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from action.request import ActionError
 
@@ -16,57 +16,51 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# Pixels of the square's side to start with: twice what a model of 224 pixels takes.
 SIDE = 512
-"""Pixels of the square, at first: twice what a model of 224 pixels looks at of it."""
-LEAST = 64
+MIN_SIDE = 64
+# Bytes that decoding may take: an action's memory is no limit here.
 MEMORY = 2_000_000_000
-"""Bytes that decoding may take here, where no action's memory is the limit."""
 
 _one_at_a_time = Lock()  # decoding a WebP sets a limit of the whole process
 
 
-class Smaller(NamedTuple):
-    """A smaller picture: a PNG, square."""
-
-    data: bytes
-    side: int
+class CannotShrinkError(ActionError):
+    """The picture cannot be shrunk here; the text says what to do."""
 
 
-class UnableError(ActionError):
-    """Nothing here can make pictures smaller; the text says what to do."""
-
-
-def smaller(data: bytes, limit: int) -> Smaller:
-    """The central square of a picture in at most `limit` bytes.
+def shrink_picture(data: bytes, limit: int) -> tuple[bytes, int]:
+    """Return the central square of a picture as a PNG of at most `limit` bytes, and its side.
 
     Args:
-        data: the picture's bytes, in a format that the function takes.
-        limit: of the PNG, in bytes.
+        data: the picture's bytes, in a format that the function supports.
+        limit: the most bytes of the PNG.
 
     Raises:
         ImageError: not a picture, or broken.
-        UnableError: Pillow or numpy are missing, or `limit` is too low for any picture.
+        CannotShrinkError: Pillow or numpy are missing, or `limit` is too low for any picture.
     """
     try:
         from action import picture
     except ImportError as error:
-        raise UnableError(
+        raise CannotShrinkError(
             f"expected a picture of at most {limit // 1000} kB, found {len(data) / 1e6:.1f} MB, "
-            f"and nothing here that makes it smaller ({error}): run  python build_zip.py,  or  "
+            f"which cannot be shrunk here ({error}): run  python3 build_zip.py,  or  "
             "pip install pillow numpy,  or send it smaller"
         ) from None
     with _one_at_a_time:
         side = SIDE
-        while side >= LEAST:
-            packed = _png(picture.decode(data, side, side, 3, crop=1.0, memory=MEMORY).pixels)
-            if len(packed) <= limit:
-                return Smaller(packed, side)
+        while side >= MIN_SIDE:
+            pixels = picture.decode(data, side, side, 3, crop=1.0, memory=MEMORY).pixels
+            encoded = _encode_png(pixels)
+            if len(encoded) <= limit:
+                return encoded, side
             side = side * 3 // 4
-    raise UnableError(f"the picture could not be made smaller than {limit} bytes")
+    raise CannotShrinkError(f"the picture could not be made smaller than {limit} bytes")
 
 
-def _png(pixels: "NDArray[np.uint8]") -> bytes:
-    """Pixels of shape (height, width, 3) as a PNG (ISO/IEC 15948), rows filtered by "Up"."""
+def _encode_png(pixels: "NDArray[np.uint8]") -> bytes:
+    """Encode pixels of shape (height, width, 3) as a PNG (ISO/IEC 15948), with filter "Up"."""
     import numpy as np
 
     height, width, channels = pixels.shape
@@ -74,8 +68,8 @@ def _png(pixels: "NDArray[np.uint8]") -> bytes:
     filtered[1:] -= pixels[:-1]  # modulo 256
     rows = np.full((height, 1 + width * channels), 2, np.uint8)  # 2: the filter's type
     rows[:, 1:] = filtered.reshape(height, -1)
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits of each of RGB
-    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)  # 8 bits each of RGB
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes())), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(content)) + kind + content
         + struct.pack(">I", zlib.crc32(kind + content))

@@ -276,7 +276,7 @@ def test_usage_errors(built: Path) -> None:
 def test_before_any_build(bare: Path) -> None:
     done = classify(bare, "picture.jpg")
     assert done.returncode == 2
-    assert "python build_zip.py" in done.stderr
+    assert "python3 build_zip.py" in done.stderr
 
 
 def test_built_for_another_python(built: Path) -> None:

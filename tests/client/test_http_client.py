@@ -235,9 +235,9 @@ def test_pauses_grow(run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch) 
         began = time.monotonic()
         status, answers, _ = run("--url", fake.url, pictures)
         taken = time.monotonic() - began
-    assert status == batch.GONE
+    assert status == batch.UNREACHABLE
     # Four at a time; then it is known that nothing answers, and each is tried but once.
-    assert fake.posts() <= 4 * http_client.TRIES + 2
+    assert fake.posts() <= 4 * http_client.MAX_TRIES + 2
     assert len(answers) == 5
     for answer in answers[:4]:
         assert answer["error"] == f"{fake.url}: HTTP status 503; gave up after 5 tries"
@@ -259,7 +259,7 @@ def test_answers_are_printed_as_they_come() -> None:
     def wait(number: int) -> int:
         return number if number < 2 or gate.wait(30) else -1
 
-    answers = batch.in_order(wait, range(4), 2)
+    answers = batch.map_in_order(wait, range(4), 2)
     assert [next(answers), next(answers)] == [0, 1]
     gate.set()
     assert list(answers) == [2, 3]
@@ -272,8 +272,8 @@ def test_answers_are_printed_as_they_come() -> None:
         ((404, {"content-type": "text/html"}, b"<html>"), "found text/html with HTTP status 404"),
         ((404, {}, {"error": "The requested resource does not exist.", "code": "x"}), "--web true"),
         ((401, {}, {"error": "Authentication is possible but failed", "code": "x"}), "--secret"),
-        ((403, {"content-type": "text/html"}, b"<html>"), "is not let in"),
-        ((403, {}, {"error": "forbidden"}), "is not let in"),
+        ((403, {"content-type": "text/html"}, b"<html>"), "access is denied"),
+        ((403, {}, {"error": "forbidden"}), "access is denied"),
         ((404, {}, {"error": "does not exist", "code": "x"}), "does not exist (HTTP status 404)"),
         ((401, {}, {"error": "\x1b[2J", "code": "x"}), "?[2J (HTTP status 401)"),
         ((200, {}, [1]), "expected the function's JSON"),
@@ -405,7 +405,7 @@ def test_it_stops_after_five_in_a_row(pictures: Path, tmp_path: Path, run: Run) 
     with serving(Fake(replies=[(200, {}, GOOD)] * 2, always=closed)) as fake:
         command = ["--url", fake.url, "--jobs", "1", "--output", str(kept), str(pictures)]
         status, _, err = run(*command)
-    assert status == batch.GONE
+    assert status == batch.UNREACHABLE
     assert fake.posts() <= 2 + 5 + 1
     assert "20 pictures: 2 answered, 0 failed, 5 not delivered, 13 not tried; see" in err
     assert "stopped: 5 pictures in a row could not be delivered: http" in err
@@ -417,7 +417,7 @@ def test_a_server_that_goes_away(pictures: Path, run: Run) -> None:
         (pictures / f"{number}.png").write_bytes(b"x")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        endpoint = http_client.Endpoint(url)
+        endpoint = http_client.WebActionClient(url)
         endpoint._reached = True
     began = time.monotonic()
     names = [str(path) for path in sorted(pictures.iterdir())]
@@ -427,10 +427,11 @@ def test_a_server_that_goes_away(pictures: Path, run: Run) -> None:
         return endpoint.classify(Path(name).read_bytes(), chosen)
 
     written: list[dict[str, Any]] = []
-    made = batch.Run(written.append).over(
-        names, lambda todo: batch.in_order(lambda name: batch.outcome(classify, name), todo, 4)
+    made = batch.Batch(written.append).run(
+        names,
+        lambda todo: batch.map_in_order(lambda name: batch.classify_file(classify, name), todo, 4),
     )
-    assert (made, len(written)) == (batch.GONE, 5)
+    assert (made, len(written)) == (batch.UNREACHABLE, 5)
     assert "gave up after 5 tries" in written[0]["error"]
     assert time.monotonic() - began < 5
 
@@ -534,7 +535,7 @@ FAULTY = """
 import random, sys
 sys.path.insert(0, "")
 from client import last_build, local_server
-handler = last_build.handler()
+handler = last_build.load_handler()
 chance = random.Random(int(sys.argv[2]))
 
 def main(params):

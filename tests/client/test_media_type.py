@@ -2,7 +2,7 @@
 
 import pytest
 
-from client.media_type import DEFAULT, parse
+from client.media_type import DEFAULT, parse_content_type
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ from client.media_type import DEFAULT, parse
     ],
 )
 def test_what_is_passed_on_and_how(content_type: str, header: str, binary: bool) -> None:
-    kind = parse(content_type)
+    kind = parse_content_type(content_type)
     assert (kind.header, kind.binary) == (header, binary)
 
 
@@ -50,4 +50,4 @@ def test_what_is_passed_on_and_how(content_type: str, header: str, binary: bool)
 )
 def test_which_are_merged_as_json(content_type: str, is_json: bool) -> None:
     """One with a parameter is another type for the controller: it compares the whole value."""
-    assert parse(content_type).is_json == is_json
+    assert parse_content_type(content_type).is_json == is_json
