@@ -1,16 +1,25 @@
 """Print a command's log on standard error: steps with their times, progress, tables."""
 
+import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from shlex import quote, split
-from textwrap import wrap
+from textwrap import shorten, wrap
 from typing import Protocol
 
 from rich.console import Console as RichConsole
 from rich.control import Control
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.segment import ControlType
 from rich.text import Text
 
@@ -18,8 +27,6 @@ from rich.text import Text
 _PATIENCE_SECONDS = 1.0
 # Tables are at most as wide as this.
 _TABLE_WIDTH = 80
-# Room that a progress bar and its numbers take beside their label.
-_BAR_WIDTH = 45
 
 
 class Advance(Protocol):
@@ -40,6 +47,7 @@ class Console:
 
     def __init__(self, quiet: bool = False) -> None:
         """Start the log; with `quiet`, only warnings are shown."""
+        self.quiet = quiet
         self.seconds: dict[str, float] = {}
         self.notes: list[str] = []
         self.reminders: list[str] = []
@@ -59,14 +67,15 @@ class Console:
             raise
         took = time.perf_counter() - began
         self.seconds[title] = round(took, 3)
-        self._line(Text.assemble(("✓ ", "bold green"), (title, "bold"), f"  {took:.1f} s"))
+        line = Text.assemble(("✓ ", "bold green"), (title, "bold"), f"  {took:.1f} s")
+        self._line(line)
         for detail in details:
-            self.text(f"    {detail}")
+            self._line(Text(f"    {detail}"))
 
     def note(self, text: str) -> None:
         """Print something the user should know, and keep it for the report."""
         self.notes.append(text)
-        self.text(f"  · {text}")
+        self._line(Text(f"  · {text}"))
 
     def warn(self, text: str, reminder: str = "") -> None:
         """Print a warning, with --quiet too; `reminder` is its short form for the report's end."""
@@ -79,23 +88,34 @@ class Console:
         """Print what a long step does now: one line that changes on a terminal, lines elsewhere."""
         if not self._rich.is_terminal:
             if text:
-                self.text(f"    {text}")
+                self._line(Text(f"    {text}"))
             return
         erase = Control((ControlType.ERASE_IN_LINE, 2), ControlType.CARRIAGE_RETURN)
         self._rich.control(erase)
-        self._rich.print(Text(f"    {cut(text, self._rich.width - 6)}" if text else ""), end="")
+        # One line, or it could not be taken back.
+        shown = shorten(text, max(8, self._rich.width - 6), placeholder=" ...") if text else ""
+        self._rich.print(Text(f"    {shown}" if shown else ""), end="")
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Advance]:
         """Show the progress of one transfer: a bar on a terminal, a line per quarter elsewhere."""
-        began = time.monotonic()
         if not self._rich.is_terminal:
-            yield self._quarters(label, began)
+            yield self._quarters(label)
             return
-        label = cut(label, self._rich.width - _BAR_WIDTH)
-        columns = (TextColumn("    {task.description}"), BarColumn(20), DownloadColumn())
+        # A long label is cut to its first word, or left out.
+        room = self._rich.width - 60
+        label = label if len(label) <= room else re.split(r"[-_. ]", label)[0]
+        columns: list[ProgressColumn] = [BarColumn(20), DownloadColumn()]
+        if len(label) <= room:
+            columns = [
+                TextColumn("    {task.description}"),
+                *columns,
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+            ]
         bar = Progress(*columns, console=self._rich, transient=True)
         task = bar.add_task(label, total=None)
+        began = time.monotonic()
 
         def advance(done: int, total: int | None) -> None:
             if time.monotonic() - began > _PATIENCE_SECONDS:
@@ -108,23 +128,11 @@ class Console:
             if bar.live.is_started:
                 bar.stop()
 
-    def _quarters(self, label: str, began: float) -> Advance:
-        shown = 0
-
-        def advance(done: int, total: int | None) -> None:
-            nonlocal shown
-            late = time.monotonic() - began > _PATIENCE_SECONDS
-            if late and total and done * 4 // total > shown:
-                shown = done * 4 // total
-                self.text(f"    {label}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
-
-        return advance
-
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table; the first column is text, cut where it is too wide, the others numbers."""
         widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-        width = min(self._rich.width, _TABLE_WIDTH)
-        widths[0] = min(widths[0], width - sum(widths[1:]) - 2 * len(widths))
+        width = self._rich.width if self._rich.is_terminal else _TABLE_WIDTH
+        widths[0] = min(widths[0], min(width, _TABLE_WIDTH) - sum(widths[1:]) - 2 * len(rows[0]))
         for number, (first, *others) in enumerate([columns, *rows]):
             cells = [f"{cell:>{size}}" for cell, size in zip(others, widths[1:], strict=True)]
             line = "  ".join([f"{cut(first, widths[0]):<{widths[0]}}", *cells])
@@ -154,15 +162,31 @@ class Console:
             rich.print(text, soft_wrap=True)
             return
         for line in text.plain.splitlines():
-            hanging = " " * (len(line) - len(line.lstrip()) + 2)
+            indent = " " * (len(line) - len(line.lstrip()))
+            hanging = f"{indent}  " if len(indent) + 20 < rich.width else indent
             for each in wrap(
-                line,
+                line.strip(),
                 rich.width,
+                initial_indent=indent,
                 subsequent_indent=hanging,
                 break_long_words=False,
                 break_on_hyphens=False,
-            ):
+            ) or [""]:
                 rich.print(Text(each, style=text.style), soft_wrap=True)
+
+    def _quarters(self, label: str) -> Advance:
+        shown = 0
+        began = time.monotonic()
+
+        def advance(done: int, total: int | None) -> None:
+            nonlocal shown
+            late = time.monotonic() - began > _PATIENCE_SECONDS
+            if late and total and done * 4 // total > shown:
+                shown = done * 4 // total
+                size = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
+                self._line(Text(f"    {label}: {size} ({done * 100 // total} %)"))
+
+        return advance
 
 
 def cut(text: str, width: int) -> str:

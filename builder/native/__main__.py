@@ -1,8 +1,4 @@
-"""The command that compiles: `python -m builder.native COMMAND`.
-
-fetch, libraries, packages: the parts of a runtime, each with what it needs of those before.
-kernels: compiles and runs the test program of our kernels. variants: interpreters to compare with.
-"""
+"""The command line of the recipe: `python3 -m builder.native COMMAND`."""
 
 import argparse
 import shutil
@@ -10,87 +6,74 @@ import sys
 from pathlib import Path
 
 from builder.base import files
+from builder.base.environments import print_progress
 from builder.base.errors import BuildError, run_main
+from builder.native import OPS
+from builder.native.collect import collect
+from builder.native.pillow import codecs
+from builder.native.python import inspect_python
 from builder.native.sources import Sources
-from builder.native.steps import Builder, say
-from builder.native.target import OPS, python
+from builder.native.steps import BuildFolder
 from builder.native.toolchain import Toolchain
+from builder.native.xnnpack import build as xnnpack
+from builder.native.xnnpack import kernel_tests
 
-NEEDED = ("gcc", "g++", "nasm", "patch")
+PROGRAMS = ("gcc", "g++", "nasm", "patch")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; each command does what those before it do, if that is to be done."""
-    usage = argparse.ArgumentParser("python -m builder.native", description=__doc__)
+    """Return the parser; each command does what it needs of the others."""
+    usage = argparse.ArgumentParser("python3 -m builder.native", description=__doc__)
     commands = usage.add_subparsers(dest="command", required=True)
-    fetch = commands.add_parser("fetch", help="have every source, verified")
-    libraries = commands.add_parser("libraries", help="what is the same for every Python")
-    packages = commands.add_parser("packages", help="numpy, Pillow and TFLite for Pythons")
-    variants = commands.add_parser("variants", help="interpreters for tests and benchmarks")
+    libraries = commands.add_parser("libraries", help="compile what is the same for every Python")
+    packages = commands.add_parser("packages", help="compile numpy, Pillow and TFLite for Pythons")
     kernels = commands.add_parser("kernels", help="test our kernels against plain C")
-    for command in (fetch, libraries, packages, variants, kernels):
-        command.add_argument("--build-dir", type=Path, required=True, help="keeps everything made")
-        command.add_argument(
+    for command in (libraries, packages, kernels):
+        add = command.add_argument
+        add("--build-dir", type=Path, required=True, help="folder to build in; is kept")
+        add(
             "--sources", type=Path, action="append", default=[], metavar="DIR",
             help="look for source files here first, by their sha256",
         )  # fmt: skip
-        command.add_argument("--jobs", type=int, default=2, help="compilers at once (2)")
-    for command in (packages, variants):
-        command.add_argument("--out", type=Path, required=True, help="gets cp311/numpy and so on")
-        command.add_argument(
-            "--python", action="append", metavar="PATH",
-            help="an interpreter to build for; may be repeated (this one)",
-        )  # fmt: skip
-        command.add_argument(
-            "--ops", choices=OPS, default=OPS[0], help="which TFLite ops (classifier)"
-        )
+        add("--jobs", type=int, default=2, help="compilers at once (2)")
+    add = packages.add_argument
+    add("--out", type=Path, required=True, help="folder for the result: cp311/numpy and so on")
+    add("--python", action="append", metavar="PATH", help="Python to build for (this one); repeat")
+    add("--ops", choices=OPS, default=OPS[0], help="which TFLite operators (classifier)")
     return usage
 
 
 def main(options: argparse.Namespace) -> int:
-    """Run a command; one at a time works in a build folder."""
-    doing = f"compiling in {options.build_dir}"
-    with files.lock(options.build_dir, doing, say, inherited=True):
+    """Run a command; only one at a time works in a build folder."""
+    title = f"compiling in {options.build_dir}"
+    with files.lock(options.build_dir, title, print_progress, inherited=True):
         return run(options)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the command line says; imports no more of the recipe than that needs.
-
-    In the container each command has a layer, which only the files that it imports take part in.
+    """Run a command.
 
     Raises:
         BuildError: a program or a source is missing, or something does not compile.
     """
-    toolchain = Toolchain(Builder(options.build_dir, options.jobs))
-    if options.command == "fetch":
-        Sources(toolchain, options.sources, "").fetch()
-        return 0
+    toolchain = Toolchain(BuildFolder(options.build_dir, options.jobs))
     if options.command == "kernels":
-        from builder.native.xnnpack import check
-
-        say(toolchain.builder.run([str(check.build(toolchain.builder))], check.PROGRAM).strip())
+        program = str(kernel_tests.build(toolchain.folder))
+        print_progress(toolchain.folder.run([program], kernel_tests.PROGRAM).strip())
         return 0
-    if missing := [name for name in NEEDED if not shutil.which(name)]:
+    if missing := [name for name in PROGRAMS if not shutil.which(name)]:
         names = " ".join(missing)
         raise BuildError(f"not installed: {names}", f"Debian, Ubuntu: apt install {names}")
     if options.command == "libraries":
-        from builder.native.pillow import codecs
-        from builder.native.xnnpack import build as xnnpack
-
         sources = Sources(toolchain, options.sources, "")
         xnnpack.build(toolchain, sources)
         codecs.build(toolchain, sources)
         return 0
-    if options.command == "variants":
-        from builder.native.variants import export
-    else:
-        from builder.native.export import export
     for path in options.python or [sys.executable]:
-        target = python(path)
-        sources = Sources(toolchain, options.sources, target.minor)
-        export(toolchain, sources, target, options.ops, options.out.resolve())
-        say(f"exported to {options.out}")
+        python = inspect_python(path)
+        sources = Sources(toolchain, options.sources, python.minor)
+        collect(toolchain, sources, python, options.ops, options.out.resolve())
+        print_progress(f"{python.tag} is in {options.out}")
     return 0
 
 

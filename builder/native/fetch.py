@@ -1,119 +1,116 @@
-"""Fetch a source's file and prove that it is the pinned one.
+"""Fetch the file of a source and verify that it is the pinned one.
 
-It is looked for by its sha256 in folders that were named, then in the Debian archive that apt is
-set up with or in pip's package index, and last at Debian's snapshot service.
+It is looked for by its sha256 in folders that the user gave. Then come Debian's archive, through
+apt, or the package index, through pip; last comes Debian's snapshot service.
 """
 
 import shutil
-import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from builder.base.environments import print_progress
 from builder.base.errors import BuildError
 from builder.base.files import sha256_of
-from builder.native.debian import Archive, domain
+from builder.native.debian import DebianArchive, find_domain
 from builder.native.pins import Pin
-from builder.native.steps import HERE, say
+from builder.native.steps import RECIPE
 from builder.native.toolchain import Toolchain
 
-SNAPSHOT_SECONDS = 10
+SNAPSHOT_TIMEOUT_SECONDS = 10
+
+Origin = Callable[[Pin, Path], None]
 
 
 class Fetcher:
-    """Keeps files in BUILD/sources."""
+    """Fetches sources' files into BUILD/sources."""
 
-    def __init__(self, toolchain: Toolchain, archive: Archive, given: Sequence[Path]) -> None:
+    def __init__(self, toolchain: Toolchain, archive: DebianArchive, given: Sequence[Path]) -> None:
         self._toolchain = toolchain
         self._archive = archive
         self._given = given
-        self._store = toolchain.builder.folder / "sources"
+        self._folder = toolchain.folder.path / "sources"
 
     def fetch(self, pin: Pin) -> Path:
-        """The file of a source's pin, verified.
+        """Return the verified file of a pin, fetching it if needed.
 
         Raises:
-            BuildError: nobody has it; says what was tried, and where to put it by hand.
+            BuildError: no origin has it; says for each why, and where to put it by hand.
         """
-        target = self._store / pin.file
-        if target.exists() and sha256_of(target) == pin.sha256:
-            return target
-        self._store.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(target.name + ".part")
-        tried = []
-        for origin in (self._from_given, self._from_debian, self._from_index, self._from_snapshot):
+        destination = self._folder / pin.file
+        if destination.exists() and sha256_of(destination) == pin.sha256:
+            return destination
+        self._folder.mkdir(parents=True, exist_ok=True)
+        part = destination.with_name(destination.name + ".part")
+        reasons = []
+        for name, origin in self._origins(pin):
             part.unlink(missing_ok=True)
-            reason = origin(pin, part)
-            if reason:
-                tried.append(reason)
-            elif part.exists():
+            try:
+                origin(pin, part)
                 if sha256_of(part) == pin.sha256:
-                    part.replace(target)
-                    return target
-                tried.append(f"{origin.__name__[6:]}: delivered a file with another sha256")
-                part.unlink()
+                    return part.replace(destination)
+                reasons.append(f"{name}: delivered a file with another sha256")
+            except (BuildError, OSError) as error:
+                reasons.append(f"{name}: {error}")
+        part.unlink(missing_ok=True)
         raise BuildError(
-            f"the source {pin.file} is nowhere to be found (sha256 {pin.sha256})\n  "
-            + "\n  ".join(tried),
+            f"could not find the source {pin.file} (sha256 {pin.sha256})\n  "
+            + "\n  ".join(reasons),
             "put it into a folder and name that with --sources DIR",
         )
 
-    def _from_given(self, pin: Pin, part: Path) -> str:
+    def _origins(self, pin: Pin) -> Iterator[tuple[str, Origin]]:
+        """Yield the origins that can have a file, with their names."""
+        if self._given:
+            yield "--sources", self._copy_given_file
+        if pin.suite:
+            yield "apt", self._download_from_debian
+        else:
+            yield "package index", self._download_from_index
+        if pin.sha1:
+            yield "Debian's snapshot service", self._download_snapshot
+
+    def _copy_given_file(self, pin: Pin, part: Path) -> None:
         for folder in self._given:
             files = sorted(path for path in folder.rglob("*") if path.is_file())
             files.sort(key=lambda path: path.name != pin.file)  # the likely one first
             for path in files:
                 if sha256_of(path) == pin.sha256:
                     shutil.copyfile(path, part)
-                    return ""
-        return "--sources: no file there has this sha256" if self._given else ""
+                    return
+        raise BuildError("no file there has this sha256")
 
-    def _from_debian(self, pin: Pin, part: Path) -> str:
-        if not pin.suite:
-            return ""
-        try:
-            # If the archive has moved on, another revision may still have the same upstream file.
-            for version in (pin.revision, ""):
-                for address, sha256 in self._archive.files(pin.name, version):
-                    if sha256 == pin.sha256:
-                        say(f"fetching {pin.file}")
-                        self._archive.download(address, part)
-                        return ""
-        except BuildError as error:
-            return f"apt: {error}"
-        return f"apt: the archive no longer lists {pin.file} ({pin.suite})"
+    def _download_from_debian(self, pin: Pin, part: Path) -> None:
+        # If the archive has moved on, another revision may still have the same upstream file.
+        for version in (pin.revision, ""):
+            for url, sha256 in self._archive.files(pin.name, version):
+                if sha256 == pin.sha256:
+                    print_progress(f"fetching {pin.file}")
+                    self._archive.download(url, part)
+                    return
+        raise BuildError(f"the archive no longer lists {pin.file} ({pin.suite})")
 
-    def _from_index(self, pin: Pin, part: Path) -> str:
-        if pin.suite:
-            return ""
-        say(f"fetching {pin.file}")
+    def _download_from_index(self, pin: Pin, part: Path) -> None:
+        print_progress(f"fetching {pin.file}")
         scratch = part.with_name(f"pip-{pin.name}")
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir()
-        wanted = scratch / "requirements.txt"
-        wanted.write_text(f"{pin.name}=={pin.version} --hash=sha256:{pin.sha256}\n")
+        requirements = scratch / "requirements.txt"
+        requirements.write_text(f"{pin.name}=={pin.version} --hash=sha256:{pin.sha256}\n")
         kind = "--only-binary" if pin.file.endswith(".whl") else "--no-binary"
         command = ["python", "-m", "pip", "download", "--no-deps", "--require-hashes", "--no-input"]
-        command += ["--ignore-requires-python"]  # it is another Python that the source is for
-        # pip asks a source package for its metadata: the pinned tools and the stand-in answer.
-        command += ["--no-build-isolation", kind, ":all:", "-d", str(scratch), "-r", str(wanted)]
+        command += ["--ignore-requires-python"]  # the source is for another Python
+        # pip asks a source package for its metadata: the pinned tools and backend/ answer.
+        command += ["--no-build-isolation", kind, ":all:", "-d", str(scratch)]
+        command += ["-r", str(requirements)]
         try:
-            self._toolchain.run(command, "fetch", env={"PYTHONPATH": str(HERE / "backend")})
+            self._toolchain.run(command, "fetch", env={"PYTHONPATH": str(RECIPE / "backend")})
             (scratch / pin.file).replace(part)
-        except (BuildError, OSError) as error:
-            return f"package index: {error}"
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        return ""
 
-    def _from_snapshot(self, pin: Pin, part: Path) -> str:
-        if not pin.sha1:
-            return ""
-        try:
-            address = f"https://snapshot.{domain()}/file/{pin.sha1}"
-            answer = urllib.request.urlopen(address, timeout=SNAPSHOT_SECONDS)
-            with answer, part.open("wb") as file:
-                shutil.copyfileobj(answer, file)
-        except (BuildError, urllib.error.URLError, OSError) as error:
-            return f"Debian's snapshot service: {error}"
-        return ""
+    def _download_snapshot(self, pin: Pin, part: Path) -> None:
+        url = f"https://snapshot.{find_domain()}/file/{pin.sha1}"
+        response = urllib.request.urlopen(url, timeout=SNAPSHOT_TIMEOUT_SECONDS)
+        with response, part.open("wb") as file:
+            shutil.copyfileobj(response, file)

@@ -1,96 +1,87 @@
 """Rewrite a package's imports by the rules in its `imports.toml`, so that it starts quickly.
 
-Of each module that ships the rules name
+For each module that ships the rules name
 
-    defer       names that its module level imports: each is imported in the functions that use it
-    instead     modules -> the module that takes the place of one in imports of the module level
+    defer       names that the module imports: each is imported in the functions that use it
+    instead     modules -> the module to import instead
 
-The module `*` stands for every one. A rule that finds nothing to do is an error, and so is a name
-that is needed before any function runs: after an update of the package, the rules hold or say what
-no longer fits.
+The module `*` stands for every one. A rule without effect is an error, and so is a deferred name
+that is used before any function runs: after an update of the package, the rules hold or say what
+no longer fits. `NAME < 13` is for versions of the package before 13 (versions.py).
 
-`NAME < 13`, `NAME >= 2.4` is for versions of the package before 13, from 2.4 on (pins.py).
-
-Runs as a script of its own, with the Python that the package is for, since that can read its
-sources: the arguments are the package's folder and the rules as JSON. Lines are replaced,
-not the whole text, so that the result is the same whichever Python it is.
+This is a script of its own. It runs on the Python that the package is for, since that can parse its
+sources; its arguments are the package's folder and the rules as JSON. It replaces lines, not the
+whole text, so that every Python gives the same result.
 """
-
-from __future__ import annotations
 
 import ast
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_COMPOUND = (*_FUNCTIONS, ast.If, ast.For, ast.While, ast.With, ast.Try)
 
 
 class RuleError(Exception):
     """A rule does not fit the module."""
 
 
-Rules = dict[str, dict[str, Any]]
-"""Module, as its path in the package -> `defer` and `instead`."""
+class Edit(NamedTuple):
+    """Lines of a module, from `first` to before `end`, and those that take their place."""
 
-
-class Deferred(NamedTuple):
-    """A name that is imported where it is used: the statement that does it."""
-
-    name: str
-    statement: str
+    first: int
+    end: int
+    lines: list[str]
 
 
 def rewrite(source: str, defer: list[str], instead: dict[str, str]) -> str:
-    """A module's source with the rules applied.
+    """Return a module's source with the rules applied.
 
     Args:
         source: of the module.
         defer: names, as the module knows them.
-        instead: module -> stand-in, both as an import statement spells them.
+        instead: module -> module to import instead, both as an import statement spells them.
 
     Raises:
         RuleError: a name or a module is not imported, or is used when the module is loaded.
     """
     tree = ast.parse(source)
-    lines = source.splitlines()
-    missing = set(defer)
-    absent = set(instead)
-    deferred: list[Deferred] = []
-    replaced: list[tuple[ast.stmt, list[str]]] = []
+    missing = {*defer, *instead}
+    edits: list[Edit] = []
     for node in tree.body:
         if not isinstance(node, (ast.Import, ast.ImportFrom)):
             continue
         kept: dict[str, list[str]] = {}
-        changed = False
-        for module, alias in _names(node):
+        done = set()
+        for module, alias in _imported(node):
             bound = alias.asname or alias.name
             origin = module if isinstance(node, ast.ImportFrom) else ""
             if module in instead:
-                absent.discard(module)
-                changed = True
-                kept.setdefault(instead[module], []).append(_spelled(alias))
+                done.add(module)
+                kept.setdefault(instead[module], []).append(ast.unparse(alias))
             elif bound in defer:
-                missing.discard(bound)
-                changed = True
-                deferred.append(Deferred(bound, _statement(origin, [_spelled(alias)])))
+                done.add(bound)
+                edits += _defer(tree, bound, _import(origin, [ast.unparse(alias)]))
             else:
-                kept.setdefault(origin, []).append(_spelled(alias))
-        if changed:
-            replaced.append((node, [_statement(*each) for each in kept.items()]))
-    if missing or absent:
-        raise RuleError(f"expected imports of {', '.join(sorted(missing | absent))}, found none")
-    inserted = [place for each in deferred for place in _uses(tree, each)]
+                kept.setdefault(origin, []).append(ast.unparse(alias))
+        if done:
+            lines = [_import(*each) for each in kept.items()]
+            edits.append(Edit(node.lineno, (node.end_lineno or 0) + 1, lines))
+        missing -= done
+    if missing:
+        raise RuleError(f"expected imports of {', '.join(sorted(missing))}, found none")
+    lines = source.splitlines()
     # From the end, so that the numbers of the lines before stay.
-    edits = [(node.lineno, node.end_lineno or 0, kept) for node, kept in replaced]
-    edits += [(line, line - 1, [text]) for line, text in inserted]
-    for first, last, new in sorted(edits, key=lambda edit: edit[:2], reverse=True):
-        lines[first - 1 : last] = new
+    for edit in sorted(edits, key=lambda edit: edit[:2], reverse=True):
+        lines[edit.first - 1 : edit.end - 1] = edit.lines
     return "\n".join(lines) + "\n"
 
 
-def _names(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, ast.alias]]:
-    """Each name that is imported, with the module that it is or is from."""
+def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, ast.alias]]:
+    """Yield each imported name with the module that it is or is from."""
     for alias in node.names:
         if isinstance(node, ast.Import):
             yield alias.name, alias
@@ -98,145 +89,76 @@ def _names(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, ast.alias]]
             yield "." * node.level + (node.module or ""), alias
 
 
-def _spelled(alias: ast.alias) -> str:
-    return f"{alias.name} as {alias.asname}" if alias.asname else alias.name
-
-
-def _statement(module: str, names: list[str]) -> str:
-    """The import of names from a module, or, if that is empty, of modules."""
+def _import(module: str, names: list[str]) -> str:
+    """Return the import of names from a module or, if that is empty, of modules."""
     return f"from {module} import {', '.join(names)}" if module else f"import {', '.join(names)}"
 
 
-def _uses(tree: ast.Module, deferred: Deferred) -> Iterator[tuple[int, str]]:
-    """Where a deferred import goes: (number of the line that it comes before, its text)."""
-    for function in _users(tree.body, deferred.name, _has_lazy_annotations(tree)):
-        _forbid_own(function, deferred.name)
-        for statement in _users_within(function.body, deferred.name):
-            if statement.lineno == function.lineno:
-                raise RuleError(f"{deferred.name} is used in line {statement.lineno}, in one line")
-            decorators = getattr(statement, "decorator_list", ())
-            line = min([statement.lineno, *(each.lineno for each in decorators)])
-            yield line, " " * statement.col_offset + deferred.statement
+def _defer(tree: ast.Module, name: str, statement: str) -> Iterator[Edit]:
+    """Yield the edits that import a name in the functions that use it.
+
+    Raises:
+        RuleError: something uses it when the module is loaded, or a function assigns it.
+    """
+    functions = list(_outer_functions(tree))
+    later = {id(use) for function in functions for use in _uses(function.body, name)}
+    for use in _uses([tree], name):
+        if id(use) not in later:
+            raise RuleError(f"{name} is needed as soon as the module is loaded: line {use.lineno}")
+    for function in functions:
+        if not all(isinstance(use.ctx, ast.Load) for use in _uses(function.body, name)):
+            raise RuleError(f"{function.name} assigns {name} itself")
+        for user in _first_users(function.body, name):
+            if user.lineno == function.lineno:
+                raise RuleError(f"{name} is used in line {user.lineno}, in one line")
+            decorators = getattr(user, "decorator_list", ())
+            line = min(node.lineno for node in (user, *decorators))
+            yield Edit(line, line, [" " * user.col_offset + statement])
 
 
-def _users_within(body: list[ast.stmt], name: str) -> Iterator[ast.stmt]:
-    """The statements of a function that use a name, in the innermost blocks that have them.
+def _outer_functions(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Yield the functions and methods that are in no other function."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, _FUNCTIONS):
+            yield child
+        else:
+            yield from _outer_functions(child)
 
-    Of statements in one block the first that uses it itself is the last: it has imported it.
+
+def _uses(nodes: Iterable[ast.AST], name: str) -> list[ast.Name]:
+    inner = (each for node in nodes for each in ast.walk(node))
+    return [each for each in inner if isinstance(each, ast.Name) and each.id == name]
+
+
+def _first_users(body: list[ast.stmt], name: str) -> Iterator[ast.stmt]:
+    """Yield the statements that have to import a name, in the innermost blocks that use it.
+
+    After a statement that uses the name itself, the rest of its block has it.
     """
     for statement in body:
-        if not _names_in([statement]) >= {name}:
-            continue
         blocks = _blocks(statement)
-        inner = {id(each) for block in blocks for line in block for each in ast.walk(line)}
-        own = [each for each in ast.walk(statement) if id(each) not in inner]
-        if not blocks or any(isinstance(each, ast.Name) and each.id == name for each in own):
+        inner = [use for block in blocks for use in _uses(block, name)]
+        if len(_uses([statement], name)) > len(inner):
             yield statement
             return
         for block in blocks:
-            yield from _users_within(block, name)
+            yield from _first_users(block, name)
 
 
 def _blocks(statement: ast.stmt) -> list[list[ast.stmt]]:
-    """The blocks of a statement that a line can be put into."""
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return [statement.body]
-    if isinstance(statement, ast.ClassDef):
+    """Return the blocks of a statement that a line can be put into; none if it is one line."""
+    if not isinstance(statement, _COMPOUND):
         return []
-    fields = [getattr(statement, field, None) or [] for field in ("body", "orelse", "finalbody")]
-    fields += [handler.body for handler in getattr(statement, "handlers", ())]
-    fields += [case.body for case in getattr(statement, "cases", ())]
+    blocks = [getattr(statement, field, []) for field in ("body", "orelse", "finalbody")]
     if isinstance(statement, ast.If) and len(statement.orelse) == 1:
         [other] = statement.orelse
-        if isinstance(other, ast.If) and other.col_offset == statement.col_offset:
-            fields[1:2] = _blocks(other)
-    same_line = [block for block in fields if block and block[0].lineno == statement.lineno]
-    return [] if same_line else [block for block in fields if block]
+        if isinstance(other, ast.If) and other.col_offset == statement.col_offset:  # an elif
+            blocks[1:2] = _blocks(other)
+    in_one_line = any(block and block[0].lineno == statement.lineno for block in blocks)
+    return [] if in_one_line else blocks
 
 
-def _names_in(statements: list[ast.stmt]) -> set[str]:
-    inner = (each for statement in statements for each in ast.walk(statement))
-    return {each.id for each in inner if isinstance(each, ast.Name)}
-
-
-def _users(
-    body: list[Any], name: str, lazy_annotations: bool
-) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """The outermost functions that use a name.
-
-    Raises:
-        RuleError: something else uses it, when the module is loaded.
-    """
-    for node in body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            annotations = [] if lazy_annotations else _annotations(node)
-            _forbid([*node.decorator_list, *_defaults(node.args), *annotations], name)
-            inner = [each for line in node.body for each in ast.walk(line)]
-            names = {each.id for each in inner if isinstance(each, ast.Name)}
-            names |= {each for line in inner if isinstance(line, ast.Global) for each in line.names}
-            if name in names:
-                yield node
-        elif isinstance(node, ast.ClassDef):
-            _forbid([*node.decorator_list, *node.bases, *node.keywords], name)
-            yield from _users(node.body, name, lazy_annotations)
-        elif isinstance(node, ast.If) and _is_type_checking(node.test):
-            yield from _users(node.orelse, name, lazy_annotations)
-        elif isinstance(node, (ast.If, ast.Try, ast.With, ast.For, ast.While)):
-            heads = [getattr(node, field, None) for field in ("test", "iter", "target")]
-            _forbid([head for head in heads if head] + list(getattr(node, "items", ())), name)
-            for field in ("body", "orelse", "finalbody"):
-                yield from _users(getattr(node, field, []), name, lazy_annotations)
-            for handler in getattr(node, "handlers", ()):
-                _forbid([handler.type] if handler.type else [], name)
-                yield from _users(handler.body, name, lazy_annotations)
-        elif isinstance(node, ast.AnnAssign):
-            _forbid([node.target, *([node.value] if node.value else [])], name)
-            _forbid([] if lazy_annotations else [node.annotation], name)
-        else:
-            _forbid([node], name)
-
-
-def _forbid_own(function: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> None:
-    """Raise if a function gives the name another meaning."""
-    for node in ast.walk(function):
-        if isinstance(node, ast.Name) and node.id == name and not isinstance(node.ctx, ast.Load):
-            raise RuleError(f"{function.name} assigns {name} itself")
-
-
-def _forbid(nodes: list[Any], name: str) -> None:
-    """Raise if one of the nodes, which run as the module is loaded, uses the name."""
-    for node in [each for top in nodes for each in ast.walk(top)]:
-        if isinstance(node, ast.Name) and node.id == name:
-            raise RuleError(f"{name} is needed as soon as the module is loaded: line {node.lineno}")
-
-
-def _defaults(arguments: ast.arguments) -> list[ast.expr]:
-    return [each for each in (*arguments.defaults, *arguments.kw_defaults) if each]
-
-
-def _annotations(function: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.expr]:
-    arguments = function.args
-    each = [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]
-    each += [extra for extra in (arguments.vararg, arguments.kwarg) if extra]
-    annotations = [argument.annotation for argument in each] + [function.returns]
-    return [annotation for annotation in annotations if annotation]
-
-
-def _has_lazy_annotations(tree: ast.Module) -> bool:
-    """Whether the module's annotations are never evaluated."""
-    return any(
-        isinstance(node, ast.ImportFrom)
-        and node.module == "__future__"
-        and any(alias.name == "annotations" for alias in node.names)
-        for node in tree.body
-    )
-
-
-def _is_type_checking(test: ast.expr) -> bool:
-    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
-
-
-def apply(folder: Path, table: Rules) -> None:
+def apply(folder: Path, table: dict[str, dict[str, Any]]) -> None:
     """Rewrite the modules in a folder.
 
     Raises:
@@ -245,8 +167,8 @@ def apply(folder: Path, table: Rules) -> None:
     everywhere = table.pop("*", {}).get("instead", {})
     unused = set(everywhere)
     modules = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.py")}
-    if strangers := set(table) - set(modules):
-        raise RuleError(f"expected the modules {', '.join(sorted(strangers))}, found none")
+    if unknown := set(table) - set(modules):
+        raise RuleError(f"expected the modules {', '.join(sorted(unknown))}, found none")
     for name, path in sorted(modules.items()):
         source = path.read_text("utf-8")
         rule = table.get(name, {})
@@ -254,16 +176,17 @@ def apply(folder: Path, table: Rules) -> None:
             module
             for node in ast.parse(source).body
             if isinstance(node, (ast.Import, ast.ImportFrom))
-            for module, _ in _names(node)
+            for module, _ in _imported(node)
         }
-        own = {module: to for module, to in everywhere.items() if module in imported}
-        unused -= set(own)
-        instead = {**own, **rule.get("instead", {})}
-        if instead or rule.get("defer"):
-            try:
-                path.write_text(rewrite(source, rule.get("defer", []), instead), "utf-8")
-            except RuleError as error:
-                raise RuleError(f"{name}: {error}") from error
+        here = {module: other for module, other in everywhere.items() if module in imported}
+        unused -= set(here)
+        defer, instead = rule.get("defer", []), {**here, **rule.get("instead", {})}
+        if not (defer or instead):
+            continue
+        try:
+            path.write_text(rewrite(source, defer, instead), "utf-8")
+        except RuleError as error:
+            raise RuleError(f"{name}: {error}") from error
     if unused:
         raise RuleError(f"expected a module that imports {', '.join(sorted(unused))}, found none")
 

@@ -1,59 +1,48 @@
-"""The sources: fetched, unpacked, patched."""
-
-from __future__ import annotations
+"""The sources of a build: fetched, extracted and patched."""
 
 from pathlib import Path
 
 from builder.native import unpack
-from builder.native.debian import Archive
+from builder.native.debian import DebianArchive
 from builder.native.fetch import Fetcher
-from builder.native.pins import pins
-from builder.native.recipe import digest
-from builder.native.steps import HERE
+from builder.native.hashing import digest
+from builder.native.pins import read_pins
+from builder.native.steps import RECIPE
 from builder.native.toolchain import Toolchain
+
+# The code that decides what an extracted source has.
+_CODE = (Path(__file__), Path(unpack.__file__))
 
 
 class Sources:
-    """Fetches into BUILD/sources, unpacks into BUILD/src.
+    """Fetches into BUILD/sources, extracts into BUILD/src.
 
     Attributes:
-        folder: the unpacked sources.
-        pins: what is pinned, for one Python or for all (see `pins.pins`).
+        folder: of the extracted sources.
+        pins: the pins of the sources by name, for one Python or for all.
     """
 
     def __init__(self, toolchain: Toolchain, given: list[Path], python: str) -> None:
-        self.pins = pins(python)
-        self.folder = toolchain.builder.folder / "src"
+        self.pins = read_pins(python)
+        self.folder = toolchain.folder.path / "src"
         self._toolchain = toolchain
-        archive = Archive(toolchain.builder, [pin.suite for pin in self.pins.values() if pin.suite])
-        self._fetcher = Fetcher(toolchain, archive, given)
-
-    def fetch(self) -> None:
-        """Have every file.
-
-        Raises:
-            BuildError: nobody delivers one.
-        """
-        for pin in self.pins.values():
-            self._fetcher.fetch(pin)
+        suites = {pin.suite for pin in self.pins.values() if pin.suite}
+        self._fetcher = Fetcher(toolchain, DebianArchive(toolchain.folder, suites), given)
 
     def path(self, name: str) -> Path:
-        """The folder of an unpacked source."""
+        """Return the folder of an extracted source."""
         return self.folder / self.pins[name].key
 
     def unpack(self, name: str) -> str:
-        """Have the source in its folder, patched; returns its key.
-
-        Raises:
-            BuildError: nobody delivers its file, or a patch does not apply.
-        """
+        """Extract and patch a source; return the key of this step."""
         pin = self.pins[name]
-        patches = [HERE / pin.folder / "patches" / file for file in pin.patches]
-        inputs = [pin.sha256, repr(pin.only), *map(digest, patches), digest(Path(unpack.__file__))]
+        patches = [RECIPE / pin.folder / "patches" / file for file in pin.patches]
+        inputs = [pin.sha256, repr(pin.only), *map(digest, patches), digest(*_CODE)]
 
         def work(folder: Path) -> None:
-            unpack.unpack(self._fetcher.fetch(pin), folder, pin.only)
+            unpack.extract(self._fetcher.fetch(pin), folder, pin.only)
             for patch in patches:
-                unpack.apply(self._toolchain, patch, folder)
+                command = ["patch", "-p1", "--fuzz=0", "-i", str(patch)]
+                self._toolchain.run(command, f"src/{folder.name}", cwd=folder)
 
-        return self._toolchain.builder.step(f"src/{pin.key}", inputs, work)
+        return self._toolchain.folder.step(f"src/{pin.key}", inputs, work)

@@ -1,57 +1,58 @@
-"""The build folder: steps that are skipped when up to date, commands with a log and progress."""
+"""A build folder: steps that are skipped when up to date, commands with a log and progress."""
 
 import hashlib
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from builder.base.environments import print_progress
 from builder.base.processes import run_logged
 
-HERE = Path(__file__).resolve().parent
+# The folder of the recipe.
+RECIPE = Path(__file__).resolve().parent
 
 
-class Builder:
-    """A build folder and what every step in it shares.
+class BuildFolder:
+    """The folder that everything is built in.
 
     Attributes:
-        folder: everything that is made stays below it.
-        jobs: how many compilers run at once.
+        path: of the folder.
+        jobs: the number of compilers that run at once.
     """
 
-    def __init__(self, folder: Path, jobs: int) -> None:
-        self.folder = folder.resolve()
+    def __init__(self, path: Path, jobs: int) -> None:
+        self.path = path.resolve()
         self.jobs = jobs
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.path.mkdir(parents=True, exist_ok=True)
 
     def step(self, name: str, inputs: Sequence[str], work: Callable[[Path], None]) -> str:
-        """Do `work` in the empty folder `name`, unless it was done before with these inputs.
+        """Run a step in the empty folder `name`, unless it ran before with these inputs.
 
         Args:
             name: of the step, and of its folder below the build folder.
             inputs: all that decides the result: hashes, flags, keys of earlier steps.
-            work: is called with the folder, to fill it.
+            work: called with the folder, to fill it.
 
         Returns:
-            A key that stands for the result: an input of later steps.
+            A key that stands for the result, as an input of later steps.
         """
         key = hashlib.sha256("\n".join([name, *inputs]).encode()).hexdigest()
-        folder = self.folder / name
-        stamp = self.folder / "stamps" / name.replace("/", "-")
+        folder = self.path / name
+        stamp = self.path / "stamps" / name.replace("/", "-")
         if stamp.exists() and stamp.read_text() == key and folder.exists():
-            say(f"{name}: up to date")
+            print_progress(f"{name}: up to date")
             return key
         stamp.parent.mkdir(exist_ok=True)
         stamp.unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         began = time.monotonic()
-        say(f"{name} ...")
+        print_progress(f"{name} ...")
         work(folder)
         stamp.write_text(key)
-        say(f"{name}: done in {time.monotonic() - began:.0f} s")
+        print_progress(f"{name}: done in {time.monotonic() - began:.0f} s")
         return key
 
     def run(
@@ -61,30 +62,27 @@ class Builder:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> str:
-        """Run a command; its output goes to the log of the step `name`, and is returned.
+        """Run a command of the step `name`, log its output and return it.
 
         Ninja's counter is shown as percent.
 
         Raises:
             BuildError: the command failed; quotes the end of the log and names the file.
         """
-        log = self.folder / "logs" / (name.replace("/", "-") + ".txt")
+        log = self.path / "logs" / (name.replace("/", "-") + ".txt")
         log.parent.mkdir(exist_ok=True)
         with log.open("a", encoding="utf-8") as file:
             file.write(f"$ {' '.join(command)}\n")
         shown = 0
 
-        def follow(line: str) -> None:
+        def show_percent(line: str) -> None:
             nonlocal shown
             if counter := re.match(r"\[(\d+)/(\d+)\]", line):
                 percent = int(counter[1]) * 100 // int(counter[2])
                 if percent >= shown + 10:
                     shown = percent
-                    say(f"  {name}: {percent} %")
+                    print_progress(f"  {name}: {percent} %")
 
-        return run_logged(command, f"{name}: {command[0]}", log, follow, cwd or self.folder, env)
-
-
-def say(text: str) -> None:
-    """A line of progress."""
-    print(text, file=sys.stderr, flush=True)
+        return run_logged(
+            command, f"{name}: {command[0]}", log, show_percent, cwd or self.path, env
+        )

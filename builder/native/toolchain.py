@@ -1,4 +1,4 @@
-"""The build tools, the compiler and the linker: what of them all packages share."""
+"""The compiler, the linker and the build tools: flags and commands that all packages share."""
 
 import os
 from collections.abc import Mapping
@@ -6,54 +6,70 @@ from functools import cached_property
 from pathlib import Path
 
 from builder.base import environments
-from builder.native.recipe import digest
-from builder.native.steps import HERE, Builder
+from builder.native.hashing import digest
+from builder.native.steps import RECIPE, BuildFolder
 
-REQUIREMENTS = HERE / "requirements.txt"
+REQUIREMENTS = RECIPE / "requirements.txt"
 
+# Compiler flags of every static library; C needs no tables for exceptions.
 FLAGS = "-fPIC -fvisibility=hidden -ffunction-sections -fdata-sections"
-"""Of every static library."""
 C_FLAGS = f"{FLAGS} -fno-asynchronous-unwind-tables -fno-unwind-tables"
-"""For C that nothing is ever thrown through."""
+# Linker flags of every extension module.
 LINK = (
     "-Wl,--gc-sections,--as-needed,--build-id=none,--hash-style=gnu,-O1"
     ",-z,relro,-z,now,-z,noexecstack,-z,pack-relative-relocs -s"
 )
-"""Of every extension module."""
-_EXPORTS = HERE / "exports.map"
+_EXPORTS = RECIPE / "exports.map"
 
 
 class Toolchain:
     """Runs the build tools of requirements.txt in a build folder.
 
     Attributes:
-        builder: whose folder it is.
+        folder: the build folder.
         flags: compiler flags that keep this machine's paths out of what is compiled.
     """
 
-    def __init__(self, builder: Builder) -> None:
-        self.builder = builder
-        self.flags = f"-ffile-prefix-map={builder.folder}=. -ffile-prefix-map={HERE}=."
+    def __init__(self, folder: BuildFolder) -> None:
+        self.folder = folder
+        self.flags = f"-ffile-prefix-map={folder.path}=. -ffile-prefix-map={RECIPE}=."
 
     @cached_property
     def python(self) -> Path:
-        """The interpreter of the tools' environment, which is made if it is not there."""
-        return environments.ensure_environment("tools", REQUIREMENTS, folder=self.builder.folder)
+        """The Python executable of the build tools' environment, created if needed."""
+        return environments.ensure_environment("tools", REQUIREMENTS, folder=self.folder.path)
 
     @cached_property
     def compiler(self) -> str:
-        """The compiler's own words about its version: another one gives other bytes."""
+        """The compiler's name and version: another one gives other bytes."""
         return self.run(["c++", "--version"], "tools").partition("\n")[0]
 
     @cached_property
     def inputs(self) -> list[str]:
-        """What every compiled step depends on: which tools, not which Python they run on."""
+        """The inputs of every compiled step: the tools, not the Python that they run on."""
         return [digest(REQUIREMENTS), digest(Path(__file__)), self.compiler]
 
+    @property
+    def module_inputs(self) -> list[str]:
+        """The inputs of an extension module, besides its sources."""
+        return [*self.inputs, LINK, digest(_EXPORTS)]
+
+    @property
+    def module_options(self) -> dict[str, str]:
+        """CMake's options for an extension module; it exports only its PyInit function."""
+        exports = f" -Wl,--version-script={_EXPORTS},--no-undefined-version"
+        return {
+            "CMAKE_C_FLAGS": self.flags,
+            "CMAKE_CXX_FLAGS": self.flags,
+            "CMAKE_C_FLAGS_RELEASE": "-O2",
+            "CMAKE_CXX_FLAGS_RELEASE": "",
+            "CMAKE_MODULE_LINKER_FLAGS": LINK + exports,
+        }
+
     def portable(self, options: Mapping[str, str]) -> str:
-        """Options as an input of a step: the same wherever the build folder and the recipe are."""
+        """Return options as an input of a step: the same wherever folder and recipe are."""
         text = repr(sorted(options.items()))
-        return text.replace(str(self.builder.folder), "BUILD").replace(str(HERE), "RECIPE")
+        return text.replace(str(self.folder.path), "BUILD").replace(str(RECIPE), "RECIPE")
 
     def run(
         self,
@@ -62,8 +78,8 @@ class Toolchain:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> str:
-        """`Builder.run`, with the tools first on the command's PATH."""
-        return self.builder.run(command, name, cwd, {**self._environment(), **(env or {})})
+        """Run a command as `BuildFolder.run` does, with the build tools first on its PATH."""
+        return self.folder.run(command, name, cwd, {**self._environment(), **(env or {})})
 
     def cmake(self, source: Path, folder: Path, name: str, options: Mapping[str, str]) -> None:
         """Configure and build a CMake project in `folder`."""
@@ -74,25 +90,10 @@ class Toolchain:
 
     def ninja(self, folder: Path, name: str, *targets: str) -> None:
         """Build targets (all by default) in a folder that CMake or Meson has configured."""
-        self.run(["ninja", "-C", str(folder), "-j", str(self.builder.jobs), *targets], name)
-
-    def module_options(self) -> dict[str, str]:
-        """CMake's options for an extension module, which exports its PyInit alone."""
-        exports = f" -Wl,--version-script={_EXPORTS},--no-undefined-version"
-        return {
-            "CMAKE_C_FLAGS": self.flags,
-            "CMAKE_CXX_FLAGS": self.flags,
-            "CMAKE_C_FLAGS_RELEASE": "-O2",
-            "CMAKE_CXX_FLAGS_RELEASE": "",
-            "CMAKE_MODULE_LINKER_FLAGS": LINK + exports,
-        }
-
-    def module_inputs(self) -> list[str]:
-        """What an extension module depends on besides its sources."""
-        return [*self.inputs, LINK, digest(_EXPORTS)]
+        self.run(["ninja", "-C", str(folder), "-j", str(self.folder.jobs), *targets], name)
 
     def _environment(self) -> dict[str, str]:
-        """A small environment for every command: the same on every machine."""
+        """Return the environment of every command, the same on every machine."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("CMAKE_")}
         for name in ("CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "CC", "CXX"):
             kept.pop(name, None)

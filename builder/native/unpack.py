@@ -1,20 +1,18 @@
-"""Unpack a source's archive, and patch it."""
+"""Extract a source's archive."""
 
 import re
 import tarfile
 import zipfile
 from pathlib import Path
 
-from builder.native.toolchain import Toolchain
 
-
-def unpack(archive: Path, folder: Path, wanted: tuple[str, ...]) -> None:
-    """Unpack, without the archive's only top folder; of links only those within the archive.
+def extract(archive: Path, folder: Path, prefixes: tuple[str, ...]) -> None:
+    """Extract an archive without its only top folder; links that lead out of it are left out.
 
     Args:
         archive: a wheel or a tar file, however compressed.
-        folder: gets its content.
-        wanted: how the paths begin that are unpacked; empty for all.
+        folder: gets the content.
+        prefixes: beginnings of the paths to extract; empty for all.
     """
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as wheel:
@@ -23,23 +21,13 @@ def unpack(archive: Path, folder: Path, wanted: tuple[str, ...]) -> None:
     with tarfile.open(archive) as tar:
         members = [m for m in tar if m.isfile() or m.issym()]
         names = [re.sub(r"^\./", "", m.name) for m in members]
-        only_top = len({name.split("/")[0] for name in names}) == 1
+        has_top_folder = len({name.split("/")[0] for name in names}) == 1
         for member, name in zip(members, names, strict=True):
-            path = name.partition("/")[2] if only_top else name
-            if ".." in path.split("/") or (wanted and not path.startswith(wanted)):
+            path = name.partition("/")[2] if has_top_folder else name
+            if ".." in path.split("/") or (prefixes and not path.startswith(prefixes)):
                 continue
             if member.issym() and (member.linkname.startswith("/") or ".." in member.linkname):
                 continue
             member.name = path
             member.mode |= 0o600
             tar.extract(member, folder)
-
-
-def apply(toolchain: Toolchain, patch: Path, folder: Path) -> None:
-    """Apply a patch: exactly, or not at all.
-
-    Raises:
-        BuildError: a part of it does not fit.
-    """
-    command = ["patch", "-p1", "--fuzz=0", "-i", str(patch)]
-    toolchain.run(command, f"src/{folder.name}", cwd=folder)

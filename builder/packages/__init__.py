@@ -11,31 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from builder.native import TFLITE_RUNTIME, PackageName
+
 # The licence of what the user brought: we claim nothing about it.
 NO_LICENCE = "not stated"
 
 
-@dataclass(frozen=True)
-class PackageName:
-    """The names of a package.
-
-    Attributes:
-        distribution: its name in the package index.
-        module: the module that it is imported as.
-        source: the source that the recipe compiles it from; empty if it comes as a wheel only.
-    """
-
-    distribution: str
-    module: str
-    source: str = ""
-
-
-TFLITE_RUNTIME = PackageName("tflite-runtime", "tflite_runtime", "tensorflow")
 AI_EDGE_LITERT = PackageName("ai-edge-litert", "ai_edge_litert")
-NUMPY = PackageName("numpy", "numpy", "numpy")
-PILLOW = PackageName("pillow", "PIL", "pillow")
+# A runtime has one of them: TFLITE_RUNTIME if it was compiled, AI_EDGE_LITERT if it is of wheels.
 INTERPRETERS = (TFLITE_RUNTIME, AI_EDGE_LITERT)
-COMPILED_PACKAGES = (TFLITE_RUNTIME, NUMPY, PILLOW)
 
 
 @dataclass(frozen=True)

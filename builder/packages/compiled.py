@@ -24,9 +24,9 @@ from builder.base.errors import BuildError
 from builder.base.paths import BUILD, BUILDER, COMPILED, ROOT
 from builder.base.processes import run_logged
 from builder.base.variables import neutral_variables, pip_variables
-from builder.native.recipe import digest
+from builder.native import COMPILED_PACKAGES
+from builder.native.hashing import digest
 from builder.packages import (
-    COMPILED_PACKAGES,
     Component,
     Runtime,
     RuntimeOptions,
@@ -269,7 +269,7 @@ def _runtime(python: str, folder: Path, origin: str) -> Runtime:
             if path.is_file() and "__pycache__" not in path.parts
         ]
         owner |= dict.fromkeys(select(package.distribution, files), package.distribution)
-    operators = operator_versions.of_compiled("classifier" if recipe["operators"] else "all")
+    operators = operator_versions.of_compiled(recipe["ops"])
     return Runtime(python, folder, tuple(components), owner, origin, operators)
 
 

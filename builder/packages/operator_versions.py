@@ -8,16 +8,14 @@ them; of the compiled one, tflite/runtime/ops.cc. The table is written by
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from builder.base.paths import BUILDER
 from builder.base.toml import read_toml
+from builder.native.tflite.build import registered_operators
 
 TABLE = Path(__file__).with_name("operator_versions.toml")
-OPS = BUILDER / "native" / "tflite" / "runtime" / "ops.cc"
 UPSTREAM, WHEELS = "tensorflow", "ai-edge-litert"
 # From HYBRID_SINCE on, FULLY_CONNECTED takes float32 inputs with int8 weights that have a scale per
 # channel. TFLite marks those with version 12. Ours registers 12 for all other operators that share
@@ -42,8 +40,7 @@ def of_compiled(ops: str) -> dict[str, int]:
     """Return operator -> highest version for an interpreter compiled with `--ops`."""
     if ops == "all":
         return dict(table()[UPSTREAM]["operators"])
-    found = re.findall(r"^ +X\((\w+), \w+, (\d+)\)", OPS.read_text("utf-8"), re.MULTILINE)
-    return {name: int(version) for name, version in found}
+    return registered_operators()
 
 
 def probe() -> dict[str, int]:

@@ -257,7 +257,7 @@ class Checkout:
 @pytest.fixture
 def checkout(tmp_path: Path, server: Server) -> Checkout:
     try:
-        debian._address()
+        debian.find_mirror()
     except BuildError:
         pytest.skip("apt is set up with no Debian archive here")
     left_out = shutil.ignore_patterns("__pycache__", "*.in", "*.toml", "*.patch")

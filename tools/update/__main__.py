@@ -135,13 +135,13 @@ def _update_pins(pins: list[Pinned], wanted: str, check: bool) -> tuple[list[Pat
     """Find, try and write; returns the files that were written, how many pins are behind and not
     held, and whether a new version does not fit.
     """
-    from builder.native.debian import Archive
-    from builder.native.steps import Builder
+    from builder.native.debian import DebianArchive
+    from builder.native.steps import BuildFolder
     from tools.update import pins as known
     from tools.update import trial
     from tools.update.index import Index
 
-    archive = Archive(Builder(BUILD / "update", 1), known.SUITES)
+    archive = DebianArchive(BuildFolder(BUILD / "update", 1), known.SUITES)
     index = Index()
     tried: dict[tuple[str, str], list[str]] = {}
     taken = []

@@ -17,9 +17,10 @@ from packaging.version import InvalidVersion, Version
 from builder.base.errors import BuildError
 from builder.base.paths import BUILDER
 from builder.base.toml import read_toml
-from builder.native.debian import Archive
-from builder.native.pins import PACKAGES, upstream
-from builder.native.steps import HERE
+from builder.native.debian import DebianArchive
+from builder.native.pins import FOLDERS
+from builder.native.steps import RECIPE
+from builder.native.versions import upstream_version
 from tools.update.index import File, Index
 
 WHEELS = BUILDER / "packages" / "pins.toml"
@@ -67,15 +68,15 @@ def pinned() -> list[Pinned]:
 
 
 def _sources() -> Iterator[Pinned]:
-    for folder in PACKAGES:
-        path = HERE / folder / "pins.toml"
+    for folder in FOLDERS:
+        path = RECIPE / folder / "pins.toml"
         for name, table in read_toml(path).items():
             hold = table.get("hold", "")
             for python, entry in table.get("files", {}).items():
                 where = (name, "files", python)
                 yield Pinned(name, "source", python, entry["version"], path, where, hold)
             if "files" not in table:
-                version = table.get("version") or upstream(table["debian"]["version"])
+                version = table.get("version") or upstream_version(table["debian"]["version"])
                 yield Pinned(name, "source", "", version, path, (name,), hold)
 
 
@@ -91,7 +92,7 @@ class NotThere(BuildError):
     """There is no such version, for the Python of the pin."""
 
 
-def find(pin: Pinned, index: Index, archive: Archive, wanted: str = "") -> None:
+def find(pin: Pinned, index: Index, archive: DebianArchive, wanted: str = "") -> None:
     """Fill in what is newest of a pin.
 
     Args:
@@ -140,18 +141,22 @@ def _is_for(file: File, pin: Pinned, platforms: list[str]) -> bool:
     return any(f"{python}-{python}-{platform}" in file.tags for platform in platforms)
 
 
-def _from_debian(pin: Pinned, archive: Archive, wanted: str) -> None:
+def _from_debian(pin: Pinned, archive: DebianArchive, wanted: str) -> None:
     listed = archive.versions(pin.name)
     if wanted:
-        listed = [(version, suite) for version, suite in listed if upstream(version) == wanted]
+        listed = [
+            (version, suite) for version, suite in listed if upstream_version(version) == wanted
+        ]
     if not listed:
         raise NotThere(
             f"{pin.name}: expected {wanted or 'any version'} in Debian's {', '.join(SUITES)}, "
             "found none"
         )
     revision = max((version for version, _ in listed), key=cmp_to_key(_compare))
-    pin.newest = upstream(revision)
-    same = [(version, suite) for version, suite in listed if upstream(version) == pin.newest]
+    pin.newest = upstream_version(revision)
+    same = [
+        (version, suite) for version, suite in listed if upstream_version(version) == pin.newest
+    ]
     revision, suite = min(same, key=lambda each: SUITES.index(each[1]))
     origin = [
         (address, sha256)

@@ -12,11 +12,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from builder.base import cpython
+from builder.base.toml import read_toml
 from builder.native import imports
-from builder.native.pins import name_of, of_version
-from builder.native.recipe import lines, toml
-from builder.native.rules import for_version
-from builder.native.unpack import unpack
+from builder.native.hashing import read_list
+from builder.native.unpack import extract
+from builder.native.versions import names_for_version, rules_for_version
 from tools.update.pins import Pinned
 
 PYTHON_FILES = {"numpy": "numpy", "pillow": "src/PIL"}
@@ -33,19 +33,19 @@ def problems(pin: Pinned, archive: Path) -> list[str]:
     Raises:
         OSError: there is no `patch`.
     """
-    table = toml(pin.path)[pin.name]
+    table = read_toml(pin.path)[pin.name]
     folder = pin.path.parent
     with TemporaryDirectory() as scratch:
         source = Path(scratch) / pin.name
         source.mkdir()
         try:
-            unpack(archive, source, tuple(table.get("only", ())))
+            extract(archive, source, tuple(table.get("only", ())))
         except (tarfile.TarError, zipfile.BadZipFile) as error:
             return [f"{archive.name}: cannot be unpacked: {str(error).splitlines()[0]}"]
         failed = [
             problem
-            for patch in of_version(table.get("patches", ()), pin.newest)
-            for problem in _patch(folder / "patches" / name_of(patch), source)
+            for patch in names_for_version(table.get("patches", ()), pin.newest)
+            for problem in _patch(folder / "patches" / patch, source)
         ]
         if pin.name in PYTHON_FILES:
             failed += _modules(pin, folder, source / PYTHON_FILES[pin.name])
@@ -72,7 +72,7 @@ def _patch(patch: Path, source: Path) -> list[str]:
 
 def _modules(pin: Pinned, folder: Path, package: Path) -> list[str]:
     """What `ships.txt` and `imports.toml` name that is not there."""
-    ships = lines((folder / "ships.txt").read_text("utf-8"))
+    ships = read_list(folder / "ships.txt")
     wanted = [pattern for pattern in ships if pattern.endswith(".py")]
     missing = [pattern for pattern in wanted if not list(package.glob(pattern))]
     # What the build makes is not in the source.
@@ -80,7 +80,7 @@ def _modules(pin: Pinned, folder: Path, package: Path) -> list[str]:
     failed = [f"ships.txt: no {pattern}" for pattern in missing if pattern not in made]
     if failed:
         return failed
-    rules = for_version(toml(folder / "imports.toml"), pin.newest)
+    rules = rules_for_version(read_toml(folder / "imports.toml"), pin.newest)
     shipped = {path.relative_to(package).as_posix() for p in wanted for path in package.glob(p)}
     for path in list(package.rglob("*.py")):
         if path.relative_to(package).as_posix() not in shipped:

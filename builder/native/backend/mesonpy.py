@@ -1,7 +1,7 @@
-"""Stands in for numpy's build backend while pip downloads numpy's source.
+"""Stand in for numpy's build backend while pip downloads numpy's source.
 
-pip asks a source package's backend for the metadata even if it only downloads. The real one would
-configure all of numpy for that, minutes of work; the answer lies in the package already.
+pip asks a source package's backend for the metadata even if it only downloads. The real backend
+would configure all of numpy for that, which takes minutes; the package has the metadata already.
 """
 
 import shutil
@@ -12,7 +12,7 @@ from pathlib import Path
 def prepare_metadata_for_build_wheel(
     metadata_directory: str, config_settings: dict[str, str] | None = None
 ) -> str:
-    """The package's own metadata, in the form that pip wants it; called in its source folder."""
+    """Copy the package's own metadata to where pip wants it; called in its source folder."""
     info = message_from_string(Path("PKG-INFO").read_text("utf-8"))
     folder = Path(metadata_directory) / f"{info['Name']}-{info['Version']}.dist-info"
     folder.mkdir()

@@ -1,11 +1,11 @@
-"""numpy for one Python."""
+"""Build numpy for one Python."""
 
 from pathlib import Path
 
-from builder.native.recipe import digest
+from builder.native.hashing import digest
+from builder.native.python import Python
 from builder.native.sources import Sources
-from builder.native.steps import HERE
-from builder.native.target import Python
+from builder.native.steps import RECIPE
 from builder.native.toolchain import LINK, Toolchain
 
 # No exception passes through numpy: its C++ is compiled without them.
@@ -18,18 +18,16 @@ OPTIONS = (
     *("--prefix=/", "-Dpython.purelibdir=/", "-Dpython.platlibdir=/", "-Dpython.bytecompile=-1"),
     *("--buildtype=plain", "-Db_ndebug=true"),
 )
-FOLDER = HERE / "numpy"
-OWN = {"__init__.py": FOLDER / "front.py", "_core/__init__.py": FOLDER / "core.py"}
-"""Modules of the package that ours take the place of."""
+# Modules of the package -> our modules that replace them.
+REPLACED = {
+    "__init__.py": RECIPE / "numpy" / "front.py",
+    "_core/__init__.py": RECIPE / "numpy" / "core.py",
+}
 
 
 def build(toolchain: Toolchain, sources: Sources, python: Python) -> tuple[str, Path]:
-    """Build it; returns the key of the result, and the package's folder.
-
-    Raises:
-        BuildError: a source is not to be had, or does not compile.
-    """
-    inputs = [sources.unpack("numpy"), *toolchain.module_inputs(), *python.inputs]
+    """Build numpy; return the key of this step and the package's folder."""
+    inputs = [sources.unpack("numpy"), *toolchain.module_inputs, *python.inputs]
     inputs += [digest(Path(__file__))]
     name = f"{python.tag}/numpy"
     source = sources.path("numpy")
@@ -41,20 +39,15 @@ def build(toolchain: Toolchain, sources: Sources, python: Python) -> tuple[str, 
         flags = f"{FLAGS} {toolchain.flags}"
         command = [*meson, "setup", str(folder / "build"), str(source), *OPTIONS]
         command += [f"--native-file={native}", f"-Dc_args={flags}", f"-Dcpp_args={flags}"]
-        link = f"{LINK} -Wl,--version-script={HERE / 'exports.map'}"
+        link = f"{LINK} -Wl,--version-script={RECIPE / 'exports.map'}"
         command += [f"-Dc_link_args={link}", f"-Dcpp_link_args={link}"]
         toolchain.run(command, name)
-        # Not the other targets: they are for tests.
+        # Only this target: the others are for tests.
         module = f"numpy/_core/_multiarray_umath{python.suffix}"
         toolchain.ninja(folder / "build", name, module)
         command = [*meson, "install", "-C", str(folder / "build"), "--no-rebuild"]
         command += ["--tags", "runtime,python-runtime,devel"]
         toolchain.run([*command, "--destdir", str(folder / "install")], name)
 
-    key = toolchain.builder.step(name, inputs, work)
-    return key, toolchain.builder.folder / name / "install" / "numpy"
-
-
-def headers(package: Path) -> Path:
-    """Where numpy's headers are in the package's folder."""
-    return package / "_core" / "include"
+    key = toolchain.folder.step(name, inputs, work)
+    return key, toolchain.folder.path / name / "install" / "numpy"

@@ -1,31 +1,22 @@
-"""Pillow for one Python, with the codecs linked in."""
+"""Build Pillow for one Python, with the codecs linked in."""
 
 import shutil
 from pathlib import Path
 
-from builder.native.recipe import digest
+from builder.native.hashing import digest
+from builder.native.python import Python
 from builder.native.sources import Sources
-from builder.native.steps import HERE
-from builder.native.target import Python
+from builder.native.steps import RECIPE
 from builder.native.toolchain import Toolchain
 
-FOLDER = HERE / "pillow"
+FOLDER = RECIPE / "pillow"
+_FILES = (Path(__file__), *(FOLDER / n for n in ("CMakeLists.txt", "absent.c", "absent.cmake")))
 
 
 def build(toolchain: Toolchain, sources: Sources, python: Python, codecs: str) -> Path:
-    """Build the package `PIL` for a Python; returns its folder.
-
-    Args:
-        toolchain: runs the tools.
-        sources: unpacks what it needs.
-        python: to build for.
-        codecs: key of what `codecs.build` has built.
-
-    Raises:
-        BuildError: a source is not to be had, or does not compile.
-    """
+    """Build the package `PIL` with codecs, named by the key of their step; return its folder."""
     inputs = [codecs, *(sources.unpack(name) for name in ("pillow", "zlib"))]
-    inputs += [*toolchain.module_inputs(), *python.inputs, digest(*_recipe())]
+    inputs += [*toolchain.module_inputs, *python.inputs, digest(*_FILES)]
     name = f"{python.tag}/pillow"
 
     def work(folder: Path) -> None:
@@ -33,20 +24,15 @@ def build(toolchain: Toolchain, sources: Sources, python: Python, codecs: str) -
             "PILLOW": str(sources.path("pillow")),
             "ZLIB": str(sources.path("zlib")),
             "VERSION": sources.pins["pillow"].version,
-            "CODECS": str(toolchain.builder.folder / "codecs"),
+            "CODECS": str(toolchain.folder.path / "codecs"),
             "PYTHON_INCLUDE": python.include,
             "SUFFIX": python.suffix,
-            **toolchain.module_options(),
+            **toolchain.module_options,
         }
         toolchain.cmake(FOLDER, folder, name, options)
         shutil.copytree(sources.path("pillow") / "src" / "PIL", folder / "PIL")
         for module in folder.glob("*.so"):
             shutil.copy(module, folder / "PIL")
 
-    toolchain.builder.step(name, inputs, work)
-    return toolchain.builder.folder / name / "PIL"
-
-
-def _recipe() -> list[Path]:
-    files = ("CMakeLists.txt", "absent.c", "absent.cmake")
-    return [Path(__file__), *(FOLDER / file for file in files)]
+    toolchain.folder.step(name, inputs, work)
+    return toolchain.folder.path / name / "PIL"

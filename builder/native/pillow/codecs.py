@@ -1,8 +1,8 @@
-"""libjpeg-turbo and libwebp, as static libraries; the same for every Python."""
+"""Build libjpeg-turbo and libwebp as static libraries; the same for every Python."""
 
 from pathlib import Path
 
-from builder.native.recipe import digest
+from builder.native.hashing import digest
 from builder.native.sources import Sources
 from builder.native.toolchain import C_FLAGS, Toolchain
 
@@ -23,11 +23,7 @@ WEBP_OPTIONS = {
 
 
 def build(toolchain: Toolchain, sources: Sources) -> str:
-    """Install libjpeg-turbo and libwebp below `codecs`; returns the key of the result.
-
-    Raises:
-        BuildError: a source is not to be had, or does not compile.
-    """
+    """Build both libraries into the folder `codecs`; return the key of this step."""
     projects = {"libjpeg-turbo": JPEG_OPTIONS, "libwebp": WEBP_OPTIONS}
     flags = {
         "CMAKE_C_FLAGS": f"{C_FLAGS} {toolchain.flags}",
@@ -40,10 +36,9 @@ def build(toolchain: Toolchain, sources: Sources) -> str:
 
     def work(folder: Path) -> None:
         for name, options in projects.items():
-            made = folder / "build" / name
-            prefix = {"CMAKE_INSTALL_PREFIX": str(folder)}
-            chosen = {**flags, **options, **prefix}
-            toolchain.cmake(sources.path(name), made, f"codecs/{name}", chosen)
-            toolchain.run(["cmake", "--install", str(made)], f"codecs/{name}")
+            build = folder / "build" / name
+            chosen = {**flags, **options, "CMAKE_INSTALL_PREFIX": str(folder)}
+            toolchain.cmake(sources.path(name), build, f"codecs/{name}", chosen)
+            toolchain.run(["cmake", "--install", str(build)], f"codecs/{name}")
 
-    return toolchain.builder.step("codecs", inputs, work)
+    return toolchain.folder.step("codecs", inputs, work)

@@ -1,38 +1,38 @@
-"""TFLite's runtime, once for all Pythons, and for each its module, linked with XNNPACK."""
+"""Build TFLite's runtime, the same for every Python, and for one Python the module that links it.
+
+The package `tflite_runtime` is TFLite's Python interpreter with that module; XNNPACK and our
+kernels are linked into it.
+"""
 
 import re
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
-from builder.native.recipe import digest
+from builder.native.hashing import digest
+from builder.native.python import Python
 from builder.native.sources import Sources
-from builder.native.steps import HERE
-from builder.native.target import Python
+from builder.native.steps import RECIPE
 from builder.native.toolchain import Toolchain
 
-FOLDER = HERE / "tflite"
-KERNELS = HERE / "xnnpack" / "kernels"
-_LEFT_OUT = (HERE / "xnnpack" / "absent.cmake", HERE / "xnnpack" / "absent.c")
-_SHIPPED: Mapping[str, str] = MappingProxyType({})
+FOLDER = RECIPE / "tflite"
+RUNTIME_SOURCES = (
+    *("tensorflow", "flatbuffers", "gemmlowp", "eigen3", "fp16", "pthreadpool"),
+    *("cpuinfo", "xnnpack", "farmhash", "oourafft"),
+)
+# What the module takes of the recipe's XNNPACK: our kernels, and the stand-ins for what is absent.
+_XNNPACK = tuple(RECIPE / "xnnpack" / name for name in ("absent.cmake", "absent.c", "kernels"))
 
 
-def operators() -> list[str]:
-    """The names of the operators in runtime/ops.cc."""
+def registered_operators() -> dict[str, int]:
+    """Return the operators that runtime/ops.cc registers, with their highest versions."""
     text = (FOLDER / "runtime" / "ops.cc").read_text("utf-8")
-    return re.findall(r"^ +X\((\w+), \w+, \d+\)", text, re.MULTILINE)
+    found = re.findall(r"^ +X\((\w+), \w+, (\d+)\)", text, re.MULTILINE)
+    return {name: int(version) for name, version in found}
 
 
 def build(toolchain: Toolchain, sources: Sources, ops: str) -> str:
-    """Build the runtime as a static library; returns the key of the result.
-
-    Raises:
-        BuildError: a source is not to be had, or does not compile.
-    """
-    names = ["tensorflow", "flatbuffers", "gemmlowp", "eigen3", "fp16", "pthreadpool"]
-    names += ["cpuinfo", "xnnpack", "farmhash", "oourafft"]
-    inputs = [sources.unpack(name) for name in names]
+    """Build the runtime as a static library; return the key of this step."""
+    inputs = [sources.unpack(name) for name in RUNTIME_SOURCES]
     inputs += [*toolchain.inputs, digest(FOLDER / "runtime", Path(__file__)), ops]
 
     def work(folder: Path) -> None:
@@ -46,54 +46,37 @@ def build(toolchain: Toolchain, sources: Sources, ops: str) -> str:
         }
         toolchain.cmake(FOLDER / "runtime", folder, "tflite", options)
 
-    return toolchain.builder.step("tflite", inputs, work)
+    return toolchain.folder.step("tflite", inputs, work)
 
 
-def wrapper(
+def build_module(
     toolchain: Toolchain,
     sources: Sources,
     python: Python,
     ops: str,
     linked: list[str],
-    libraries: Path,
-    headers: Path,
-    variant: str = "",
-    options: Mapping[str, str] = _SHIPPED,
+    numpy_headers: Path,
 ) -> Path:
-    """Build the package `tflite_runtime` for a Python; returns its folder.
+    """Build the package `tflite_runtime` for a Python; return its folder.
 
-    Args:
-        toolchain: runs the tools.
-        sources: unpacks what it needs.
-        python: to build for.
-        ops: which operators, as `build` was told.
-        linked: keys of the runtime, of XNNPACK and of numpy.
-        libraries: folder with XNNPACK's static libraries.
-        headers: folder with numpy's.
-        variant: what to call an interpreter that is not to ship (`variants.VARIANTS`).
-        options: its options, of xnnpack/kernels/kernels.cmake.
-
-    Raises:
-        BuildError: a source is not to be had, or does not compile.
+    `linked` has the keys of the steps that built the runtime, XNNPACK and numpy.
     """
-    inputs = [*linked, sources.unpack("pybind11"), *toolchain.module_inputs(), *python.inputs]
-    inputs += [digest(FOLDER / "wrapper", *_LEFT_OUT, KERNELS, Path(__file__)), ops]
-    inputs += [repr(sorted(options.items()))]
-    name = f"{python.tag}/wrapper{variant and '-'}{variant}"
+    inputs = [*linked, sources.unpack("pybind11"), *toolchain.module_inputs, *python.inputs]
+    inputs += [digest(FOLDER / "wrapper", *_XNNPACK, Path(__file__)), ops]
+    name = f"{python.tag}/wrapper"
 
     def work(folder: Path) -> None:
-        defines = {
+        options = {
             "SOURCES": str(sources.folder),
-            "TFLITE": str(toolchain.builder.folder / "tflite"),
-            "XNNPACK": str(libraries),
+            "TFLITE": str(toolchain.folder.path / "tflite"),
+            "XNNPACK": str(toolchain.folder.path / "xnnpack"),
             "OPS": ops,
             "PYTHON_INCLUDE": python.include,
-            "NUMPY_INCLUDE": str(headers),
+            "NUMPY_INCLUDE": str(numpy_headers),
             "SUFFIX": python.suffix,
-            **toolchain.module_options(),
-            **options,
+            **toolchain.module_options,
         }
-        toolchain.cmake(FOLDER / "wrapper", folder, name, defines)
+        toolchain.cmake(FOLDER / "wrapper", folder, name, options)
         package = folder / "tflite_runtime"
         package.mkdir()
         for module in folder.glob("*.so"):
@@ -105,5 +88,5 @@ def wrapper(
         version = sources.pins["tensorflow"].version
         (package / "__init__.py").write_text(f'__version__ = "{version}"\n')
 
-    toolchain.builder.step(name, inputs, work)
-    return toolchain.builder.folder / name / "tflite_runtime"
+    toolchain.folder.step(name, inputs, work)
+    return toolchain.folder.path / name / "tflite_runtime"

@@ -1,8 +1,8 @@
-"""XNNPACK and all that it needs, as static libraries; the same for every Python."""
+"""Build XNNPACK and what it needs as static libraries; the same for every Python."""
 
 from pathlib import Path
 
-from builder.native.recipe import digest
+from builder.native.hashing import digest
 from builder.native.sources import Sources
 from builder.native.toolchain import C_FLAGS, FLAGS, Toolchain
 
@@ -20,17 +20,8 @@ OPTIONS = {
 DEPENDENCIES = ("cpuinfo", "pthreadpool", "fp16", "fxdiv")
 
 
-def library(toolchain: Toolchain) -> Path:
-    """The folder below which the static libraries are."""
-    return toolchain.builder.folder / "xnnpack"
-
-
 def build(toolchain: Toolchain, sources: Sources) -> str:
-    """Build it; returns the key of the result.
-
-    Raises:
-        BuildError: a source is not to be had, or does not compile.
-    """
+    """Build the libraries into the folder `xnnpack`; return the key of this step."""
     inputs = [sources.unpack(name) for name in ("xnnpack", *DEPENDENCIES)]
     options = {
         **OPTIONS,
@@ -45,4 +36,4 @@ def build(toolchain: Toolchain, sources: Sources) -> str:
     def work(folder: Path) -> None:
         toolchain.cmake(sources.path("xnnpack"), folder, "xnnpack", options)
 
-    return toolchain.builder.step("xnnpack", inputs, work)
+    return toolchain.folder.step("xnnpack", inputs, work)

@@ -16,7 +16,7 @@ from packageurl import PackageURL
 from builder.artifact import platform
 from builder.artifact.sbom import SBOM, write_sbom
 from builder.base import archive
-from builder.native.pins import pins
+from builder.native.pins import read_pins
 from builder.packages import Component
 from tools.update import vulnerabilities
 
@@ -28,7 +28,7 @@ def parts(python: str) -> list[Component]:
     """What a zip of compiled packages is made of, as its recipe pins it."""
 
     def part(name: str, **more: Any) -> Component:
-        pin = pins(python)[name]
+        pin = read_pins(python)[name]
         text = ((name, "text"),)
         source = f"{pin.file}, compiled"
         return Component(
@@ -43,7 +43,7 @@ def parts(python: str) -> list[Component]:
             main,
             linked=tuple(
                 part(name)
-                for name, pin in pins(python).items()
+                for name, pin in read_pins(python).items()
                 if pin.package == package and name != main
             ),
         )
@@ -68,8 +68,8 @@ def test_of_compiled_packages(python: str) -> None:
     text = write_sbom(parts(python)).decode()
     assert problems(text) == ""
     found = {each["name"]: each for each in components(json.loads(text))}
-    assert {pin.name for pin in pins(python).values()} <= set(found)
-    for name, pin in pins(python).items():
+    assert {pin.name for pin in read_pins(python).values()} <= set(found)
+    for name, pin in read_pins(python).items():
         purl = PackageURL.from_string(found[name]["purl"])
         assert purl.version, name
         assert purl.to_string() == found[name]["purl"]
@@ -77,7 +77,7 @@ def test_of_compiled_packages(python: str) -> None:
         if "git" not in pin.version:
             assert pin.version in purl.version
             assert f":{pin.version}:" in found[name]["cpe"]
-    assert found["pillow"]["purl"] == f"pkg:pypi/pillow@{pins(python)['pillow'].version}"
+    assert found["pillow"]["purl"] == f"pkg:pypi/pillow@{read_pins(python)['pillow'].version}"
     inner = {each["name"] for each in found["pillow"]["components"]}
     assert inner == {"libjpeg-turbo", "zlib", "libwebp"}
 

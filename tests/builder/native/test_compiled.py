@@ -34,7 +34,7 @@ from builder.base.errors import BuildError, ModelError
 from builder.base.paths import ROOT
 from builder.model.preprocessing import Normalization
 from builder.model.resolve import ModelOptions
-from builder.native.pins import pins
+from builder.native.pins import read_pins
 from builder.packages import DEFAULT_OPTIONS, RuntimeOptions, compiled
 from tests.conftest import (
     MOBILENET,
@@ -395,7 +395,7 @@ def test_numpy_is_whole_in_what_it_has(
 ) -> None:
     """Arrays behave as ever; what is left out says why."""
     said = in_zip(make_compiled(python, imagenet_model), python, NUMPY, tmp_path)
-    version = pins(python)["numpy"].version
+    version = read_pins(python)["numpy"].version
     reason = f"is not in this build of numpy {version}: it has arrays, data types and ufuncs only"
     assert said.splitlines() == [
         f"numpy.{name} {reason}" for name in ("pad", "linalg", "random", "no_such_name")

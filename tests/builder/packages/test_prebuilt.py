@@ -16,7 +16,8 @@ from builder import build
 from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.model.resolve import ModelOptions
-from builder.packages import COMPILED_PACKAGES, DEFAULT_OPTIONS, RuntimeOptions, compiled, prebuilt
+from builder.native import COMPILED_PACKAGES
+from builder.packages import DEFAULT_OPTIONS, RuntimeOptions, compiled, prebuilt
 from tests.builder.native.test_compiled import PYTHON, needs_one
 from tests.conftest import HERE
 from tests.support.models import Colours
@@ -43,7 +44,7 @@ def compile_something() -> Path:
     for name, content in FILES.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
-    recipe: dict[str, Any] = {"sources": {}, "operators": [], "compiler": "c++ 12"}
+    recipe: dict[str, Any] = {"sources": {}, "ops": "classifier", "compiler": "c++ 12"}
     for package in COMPILED_PACKAGES:
         pin = {"package": package.module, "file": "f", "sha256": "0", "licence": "MIT"}
         pin |= {"version": "1", "purl": "pkg:generic/x@1", "cpe": ""}

@@ -23,7 +23,7 @@
 #include "xnnpack/microparams.h"
 #include "xnnpack/pack.h"
 
-// kernels.h declares these anew.
+// kernels.h declares these again.
 _Static_assert(
     offsetof(union xnn_qs8_qc8w_conv_minmax_params, fp32_scalar.output_zero_point) ==
             offsetof(struct minmax_params, output_zero_point) &&

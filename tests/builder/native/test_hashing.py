@@ -1,0 +1,235 @@
+"""The recipe's key and its steps: what a change of each file compiles again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from builder.base.paths import ROOT
+from builder.native.hashing import WITHOUT_EFFECT, effective_content
+from builder.native.pins import read_pins
+from builder.native.steps import RECIPE
+from builder.packages import compiled
+from builder.packages.compiled import DOCKERFILE, recipe_key
+
+FILES = sorted(path for path in RECIPE.rglob("*") if path.is_file() and path.suffix != ".pyc")
+
+# What is added to a file to change its meaning; any byte does it to the others.
+CHANGES = {
+    ".py": "CHANGED = 1\n",
+    ".toml": "changed = 1\n",
+    ".txt": "changed\n",
+    ".patch": "+changed\n",
+}
+COMMENTS = {".py": "# a comment\n", ".toml": "# a comment\n", ".txt": "# a comment\n"}
+
+# Beginning of a file's path -> the steps that a change of it runs again. Pins have cases of their
+# own; all other files concern every step.
+COMPILED = {"xnnpack", "codecs", "tflite", "numpy", "wrapper", "pillow"}
+STEPS: dict[str, set[str]] = {
+    "numpy/build.py": {"numpy", "wrapper"},
+    "numpy/patches": {"src/numpy", "numpy", "wrapper"},
+    "numpy": set(),
+    "pillow/codecs.py": {"codecs", "pillow"},
+    "pillow/patches": {"src/pillow", "pillow"},
+    "pillow/imports.toml": set(),
+    "pillow/ships.txt": set(),
+    "pillow": {"pillow"},
+    "tflite/patches": {"src/tensorflow", "tflite", "wrapper"},
+    "tflite/wrapper": {"wrapper"},
+    "tflite/imports.toml": set(),
+    "tflite/ships.txt": set(),
+    "tflite": {"tflite", "wrapper"},
+    "xnnpack/absent": {"wrapper"},
+    "xnnpack/build.py": {"xnnpack", "wrapper"},
+    "xnnpack/kernels": {"wrapper"},
+    "xnnpack/patches": {"src/xnnpack", "xnnpack", "tflite", "wrapper"},
+    "exports.map": {"numpy", "wrapper", "pillow"},
+    "requirements.txt": COMPILED,
+    "toolchain.py": COMPILED,
+    "backend": set(),
+    "collect.py": set(),
+    "hashing.py": set(),
+    "imports.py": set(),
+    "pins.py": set(),
+    "python.py": set(),
+    "standins.py": set(),
+    "versions.py": set(),
+}
+# Files that no step takes as a whole.
+PARTIAL = ("pins.toml", "__init__.py")
+
+KEYS = """
+import functools, json, os, re, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from builder.native import collect, hashing, sources, steps, toolchain
+from builder.native.python import Python
+keys = {}
+def step(self, name, inputs, work):
+    keys[name] = " ".join([name, *inputs])
+    return keys[name]
+steps.BuildFolder.step = step
+toolchain.Toolchain.compiler = "c++ 12"
+hashing._python_code = functools.cache(hashing._python_code)
+hashing.digest(steps.RECIPE)
+short = lambda name: re.sub(r"^cp311/|-\\d+[.].*", "", name)
+for line in sys.stdin:
+    if not os.fork():  # a child reads the files again
+        tools = toolchain.Toolchain(steps.BuildFolder(Path(sys.argv[1], "build"), 1))
+        python = Python("python", "3.11.2", "cp311", "include", ".so")
+        found = sources.Sources(tools, [], "3.11")
+        collect.build_packages(tools, found, python, "classifier")
+        keys["key"] = hashing.digest(steps.RECIPE)
+        print(json.dumps({short(name): key for name, key in keys.items()}), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+Keys = Callable[[], dict[str, str]]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the builder, to be edited."""
+    folder = tmp_path_factory.mktemp("checkout")
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "builder", folder / "builder", ignore=ignored)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def keys(checkout: Path) -> Iterator[Keys]:
+    """Return a function that reads the key of each step, and of the whole recipe as `key`."""
+    command = [sys.executable, "-I", "-c", KEYS, str(checkout)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:  # type: ignore[call-overload]
+
+        def read_keys() -> dict[str, str]:
+            process.stdin.write("\n")
+            process.stdin.flush()
+            answer: dict[str, str] = json.loads(process.stdout.readline())
+            return answer
+
+        yield read_keys
+
+
+@pytest.fixture(scope="module")
+def before(keys: Keys) -> dict[str, str]:
+    """Return the keys of the unedited checkout."""
+    return keys()
+
+
+@contextmanager
+def edited(checkout: Path, changes: dict[str, str]) -> Iterator[None]:
+    """Give files of the recipe other contents until the block ends."""
+    folder = checkout / "builder" / "native"
+    texts = {name: (folder / name).read_text("utf-8") for name in changes}
+    try:
+        for name, text in changes.items():
+            (folder / name).write_text(text, "utf-8")
+        yield
+    finally:
+        for name, text in texts.items():
+            (folder / name).write_text(text, "utf-8")
+
+
+def kind(path: Path) -> str:
+    return "" if path.name == "CMakeLists.txt" else path.suffix
+
+
+def test_comments_compile_nothing_again(checkout: Path, keys: Keys, before: dict[str, str]) -> None:
+    commented = {}
+    for path in FILES:
+        text = path.read_text("utf-8")
+        if kind(path) in COMMENTS:
+            text = f"{text}\n{COMMENTS[kind(path)]}\n"
+        elif kind(path) == ".patch":
+            text = f"A comment.\n{text}"
+        else:
+            continue
+        commented[path.relative_to(RECIPE).as_posix()] = text
+    assert len(commented) > 50
+    with edited(checkout, commented):
+        assert keys() == before
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(RECIPE).as_posix())
+def test_a_change_compiles_its_packages_steps_again(
+    path: Path, checkout: Path, keys: Keys, before: dict[str, str]
+) -> None:
+    name = path.relative_to(RECIPE).as_posix()
+    with edited(checkout, {name: path.read_text("utf-8") + CHANGES.get(kind(path), "\n")}):
+        after = keys()
+    changed = {step for step in before if after[step] != before[step]}
+    if name in WITHOUT_EFFECT:
+        assert changed == set()
+    else:
+        every = set(before) - {"key"}
+        expected = next((STEPS[start] for start in STEPS if name.startswith(start)), every)
+        assert changed == {"key", *(() if path.name in PARTIAL else expected)}
+
+
+@pytest.mark.parametrize(
+    ("source", "steps"),
+    [
+        ("numpy", {"src/numpy", "numpy", "wrapper"}),
+        ("pillow", {"src/pillow", "pillow"}),
+        ("zlib", {"src/zlib", "pillow"}),
+        ("libwebp", {"src/libwebp", "codecs", "pillow"}),
+        ("pybind11", {"src/pybind11", "wrapper"}),
+        ("fxdiv", {"src/fxdiv", "xnnpack", "wrapper"}),
+    ],
+)
+def test_another_source_file_compiles_what_uses_it(
+    source: str, steps: set[str], checkout: Path, keys: Keys, before: dict[str, str]
+) -> None:
+    pin = read_pins("3.11")[source]
+    name = f"{pin.folder}/pins.toml"
+    text = (RECIPE / name).read_text("utf-8")
+    with edited(checkout, {name: text.replace(pin.sha256, "0" * 64)}):
+        after = keys()
+    assert {step for step in before if after[step] != before[step]} == {*steps, "key"}
+
+
+def test_comments_and_docstrings_of_python_have_no_effect(tmp_path: Path) -> None:
+    path = tmp_path / "step.py"
+    path.write_text(
+        'A = "#1"  # one\n\nB = f"{A} # two"\n\ndef c():\n    """Text."""\n    return A\n'
+    )
+    assert effective_content(path) == b'A = "#1"\nB = f"{A} # two"\ndef c():\n    return A'
+
+
+def test_the_key_covers_the_dockerfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "Dockerfile.builder"
+    copy.write_bytes(DOCKERFILE.read_bytes() + b"\n")
+    uncached = recipe_key.__wrapped__
+    assert uncached() == recipe_key()
+    monkeypatch.setattr(compiled, "DOCKERFILE", copy)
+    assert uncached() != recipe_key()
+
+
+def test_dockerfile_passes_hadolint() -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run([linter, str(DOCKERFILE)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_recipe_runs_on_a_bare_python(tmp_path: Path) -> None:
+    """The container has nothing but builder/base, builder/native and a Python."""
+    for name in ("builder/base", "builder/native"):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    (tmp_path / "builder" / "__init__.py").touch()
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import builder.native.__main__"
+    blocked = "; sys.exit({'requests', 'numpy'} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code + blocked], capture_output=True, text=True
+    )
+    assert done.stderr == "set()\n"
