@@ -24,7 +24,7 @@ from builder.base.paths import ROOT
 from builder.model.preprocessing import Normalization
 from builder.model.resolve import ModelOptions
 from builder.packages import DEFAULT_OPTIONS, compiled
-from tests.support.models import COLOURS, Colours
+from tests.support.models import COLOURS, ColourModel
 from tests.support.pictures import encoded as encoded
 from tests.support.pictures import plain as plain
 
@@ -190,7 +190,7 @@ def colour_zip(
 ) -> Callable[..., Path]:
     """Return a function that builds a zip with a small colour classifier."""
 
-    def make(want: Colours) -> Path:
+    def make(want: ColourModel) -> Path:
         path = tmp_path_factory.getbasetemp() / f"colours-{abs(hash(want))}.tflite"
         scaled = PLUS_MINUS_ONE if want.dtype == "float32" else None
         model = str(want.write(path))

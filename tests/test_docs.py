@@ -22,7 +22,7 @@ import pytest
 from builder.base.paths import COMPILED, ROOT
 from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.conftest import HERE, clone, have_deflated, seed
-from tests.support.models import COLOURS, Colours
+from tests.support.models import COLOURS, ColourModel
 
 # Why a block does not run here.
 NEEDS = {
@@ -125,8 +125,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("cat.jpg", "holiday/one.jpg", "holiday/two.jpg"):
         (folder / name).parent.mkdir(exist_ok=True)
         shutil.copy(sample, folder / name)
-    Colours(dtype="uint8", softmax=True).write(folder / "my.tflite")
-    Colours(softmax=True).write(folder / "my_float.tflite")
+    ColourModel(dtype="uint8", softmax=True).write(folder / "my.tflite")
+    ColourModel(softmax=True).write(folder / "my_float.tflite")
     (folder / "my.txt").write_text("\n".join(COLOURS))
     fill_caches(folder)
     return folder

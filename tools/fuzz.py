@@ -72,7 +72,7 @@ def _prepare(arguments: list[str]) -> int:
     from builder.model import resolve
     from builder.packages import DEFAULT_OPTIONS, compiled
     from builder.packages.providers import PROVIDERS
-    from tests.support.models import COLOURS, Colours
+    from tests.support.models import COLOURS, ColourModel
 
     console = Console(quiet=True)
     version = build.default_python()
@@ -84,7 +84,7 @@ def _prepare(arguments: list[str]) -> int:
         (folder / "model").mkdir()
         labels = folder / "labels.txt"
         labels.write_text("\n".join(COLOURS))
-        path = Colours("uint8", size=32).write(folder / "model" / "colours.tflite")
+        path = ColourModel("uint8", size=32).write(folder / "model" / "colours.tflite")
         found = resolve.resolve_model(str(path), resolve.ModelOptions(labels), console)
         if found.path != path:
             shutil.copy(found.path, folder / "model")

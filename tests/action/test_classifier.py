@@ -10,13 +10,13 @@ import pytest
 
 from action.classifier import Classifier
 from action.request import Options, parse_request
-from tests.support.heads import SIDE, Small
+from tests.support.models import SIDE, DenseModel
 
 RED = np.zeros((SIDE, SIDE, 3), np.uint8)
 RED[..., 0] = 255
 
 
-def classifier(folder: Path, want: Small, **settings: Any) -> Classifier:
+def classifier(folder: Path, want: DenseModel, **settings: Any) -> Classifier:
     want.write(folder / "m.tflite")
     about = {
         "name": "m",
@@ -35,7 +35,7 @@ def classifier(folder: Path, want: Small, **settings: Any) -> Classifier:
 
 def test_zero_probabilities_only_where_so_many_are_asked_for(tmp_path: Path) -> None:
     """A quantized softmax of 1001 classes that is taken as it is gives mostly zeros."""
-    model = classifier(tmp_path, Small("uint8", outputs=1001))
+    model = classifier(tmp_path, DenseModel("uint8", outputs=1001))
     some = model.rank(RED, Options(1001, 0.0, False, 1001, top_k_given=False))
     assert 0 < len(some) < 1001
     assert all(each["probability"] > 0 for each in some)
@@ -50,19 +50,19 @@ def test_whether_so_many_are_asked_for() -> None:
 
 
 def test_a_background_class_is_marked(tmp_path: Path) -> None:
-    model = classifier(tmp_path, Small(outputs=3), background=1)
+    model = classifier(tmp_path, DenseModel(outputs=3), background=1)
     detailed = model.rank(RED, Options(3, 0.0, True, 3))
     assert {each["classIndex"]: each.get("background", False) for each in detailed} == {
         0: False,
         1: True,
         2: False,
     }
-    plain = classifier(tmp_path, Small(outputs=3)).rank(RED, Options(3, 0.0, False, 3))
+    plain = classifier(tmp_path, DenseModel(outputs=3)).rank(RED, Options(3, 0.0, False, 3))
     assert all(each.keys() == {"className", "probability"} for each in plain)
 
 
 def test_one_score_of_two_classes_is_ranked(tmp_path: Path) -> None:
-    want = Small(head="sigmoid", outputs=1, seed=3)
+    want = DenseModel(head="sigmoid", outputs=1, seed=3)
     model = classifier(tmp_path, want)
     share = want.answer(RED)
     ranked = model.rank(RED, Options(2, 0.0, False, 2))
@@ -74,12 +74,12 @@ def test_one_score_of_two_classes_is_ranked(tmp_path: Path) -> None:
     one = Options(1, 0.0, False, 2)
     assert len(model.rank(RED, one)) == 1
     assert model.rank(RED, Options(2, 1.0, False, 2)) == []
-    model = classifier(tmp_path, Small(head="logits", outputs=1, seed=3), activation="sigmoid")
+    model = classifier(tmp_path, DenseModel(head="logits", outputs=1, seed=3), activation="sigmoid")
     assert model.rank(RED, one)[0]["probability"] == ranked[0]["probability"]
 
 
 def test_a_softmax_of_large_logits(tmp_path: Path) -> None:
-    model = classifier(tmp_path, Small(head="logits"), activation="softmax", std=[0.01])
+    model = classifier(tmp_path, DenseModel(head="logits"), activation="softmax", std=[0.01])
     scores = model.scores(model.run(RED))
     assert np.isfinite(scores).all()
     assert scores.sum() == pytest.approx(1)
@@ -87,7 +87,7 @@ def test_a_softmax_of_large_logits(tmp_path: Path) -> None:
 
 def test_no_number_is_no_answer(tmp_path: Path) -> None:
     """EXP of pixels as they are overflows."""
-    model = classifier(tmp_path, Small(head="decomposed"), std=[0.01])
+    model = classifier(tmp_path, DenseModel(head="decomposed"), std=[0.01])
     white = np.full_like(RED, 255)
     with pytest.raises(ArithmeticError, match="not a number"):
         model.rank(white, Options(3, 0.0, False, 3))

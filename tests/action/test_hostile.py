@@ -26,7 +26,7 @@ from builder.artifact.smoke import SAMPLE
 from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.conftest import HERE, IMAGE, base64_of, encoded, interpreter, plain
 from tests.support import hostile
-from tests.support.models import Colours
+from tests.support.models import ColourModel
 
 ESPRESSO = base64_of(SAMPLE)
 PYTHON = next(
@@ -238,7 +238,7 @@ def test_memory_stays(
     """After the first fifth no more than 1 MB comes on top, by the median of samples."""
     model, labels = imagenet_model, ""
     if network == "colours":  # takes no time: what comes before and after it is tried more often
-        model = str(Colours("uint8").write(tmp_path / "colours.tflite"))
+        model = str(ColourModel("uint8").write(tmp_path / "colours.tflite"))
         labels = str(colour_labels)
     python, provider = (PYTHON, "local") if PYTHON else (HERE, "wheels")
     broken = [base64_of(SAMPLE.read_bytes()[:9000]), base64_of(b"no picture")]

@@ -37,7 +37,7 @@ from tests.conftest import (
     plain,
 )
 from tests.support import zips
-from tests.support.models import COLOURS, Colours
+from tests.support.models import COLOURS, ColourModel
 
 ESPRESSO = base64_of(SAMPLE)
 
@@ -240,16 +240,16 @@ def test_a_zip_without_its_model_says_so(zip_path: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     "want",
     [
-        Colours("float32"),
-        Colours("float32", softmax=True),
-        Colours("uint8"),
-        Colours("int8"),
-        Colours("uint8", softmax=True),
-        Colours("float32", keep_dims=True),
+        ColourModel("float32"),
+        ColourModel("float32", softmax=True),
+        ColourModel("uint8"),
+        ColourModel("int8"),
+        ColourModel("uint8", softmax=True),
+        ColourModel("float32", keep_dims=True),
     ],
     ids=str,
 )
-def test_a_model_of_ones_own(colour_zip: Callable[..., Path], want: Colours) -> None:
+def test_a_model_of_ones_own(colour_zip: Callable[..., Path], want: ColourModel) -> None:
     with actionloop.start_action(colour_zip(want), interpreter()) as running:
         for colour, name in zip(("#ff0000", "#00ff00", "#0000ff"), COLOURS, strict=True):
             answer = running.run({"image": base64_of(encoded(plain(colour)))})
@@ -263,7 +263,7 @@ def test_a_model_of_ones_own(colour_zip: Callable[..., Path], want: Colours) -> 
 def test_probabilities_of_a_float_model_are_exact(colour_zip: Callable[..., Path]) -> None:
     """Means 1, -1, -1 for a red picture: softmax gives e / (e + 2 / e)."""
     expected = 2.718281828 / (2.718281828 + 2 / 2.718281828)
-    for want in (Colours("float32"), Colours("float32", softmax=True)):
+    for want in (ColourModel("float32"), ColourModel("float32", softmax=True)):
         with actionloop.start_action(colour_zip(want), interpreter()) as running:
             answer = running.run({"image": base64_of(encoded(plain("red")))})
         assert answer["results"][0]["probability"] == pytest.approx(expected, abs=1e-5)
@@ -271,7 +271,7 @@ def test_probabilities_of_a_float_model_are_exact(colour_zip: Callable[..., Path
 
 def test_mean_and_std_per_channel(tmp_path: Path, console: Console, colour_labels: Path) -> None:
     """Yellow is as green as red, until green is scaled to twice the range."""
-    model = Colours("float32").write(tmp_path / "m.tflite")
+    model = ColourModel("float32").write(tmp_path / "m.tflite")
     output = tmp_path / "a.zip"
     scaled = Normalization((0.0, 0.0, 0.0), (255.0, 127.5, 255.0))
     said = ModelOptions(colour_labels, scaled, scores="logits")

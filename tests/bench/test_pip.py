@@ -26,7 +26,7 @@ from builder.model.preprocessing import Normalization
 from builder.model.resolve import ModelOptions
 from builder.packages.wheels import pinned
 from tests.conftest import PLUS_MINUS_ONE, base64_of, encoded, interpreter
-from tests.support.models import Colours
+from tests.support.models import ColourModel
 
 NAMES = ("tflite-runtime", "ai-edge-litert", "onnxruntime")
 REQUIREMENTS = sorted(pip.HERE.glob("*.txt"))
@@ -85,7 +85,7 @@ def test_pixels_are_scaled(
     colour_labels: Path,
     console: Console,
 ) -> None:
-    network = Colours(dtype=dtype).write(tmp_path / "colours.tflite")
+    network = ColourModel(dtype=dtype).write(tmp_path / "colours.tflite")
     scaled = Normalization((0.0, 10.0, 20.0), (127.5, 127.5, 127.5))
     chosen = resolve.resolve_model(str(network), ModelOptions(colour_labels, scaled), console)
     files = pip.onnx_files(chosen, console) if name == "onnxruntime" else pip.tflite_files(chosen)
@@ -138,7 +138,7 @@ def test_kept_between_runs(made: dict[str, Peer], imagenet_model: str, console: 
 def test_float_models_are_refused(
     make: Make, tmp_path: Path, colour_labels: Path, console: Console
 ) -> None:
-    network = Colours(dtype="float32").write(tmp_path / "colours.tflite")
+    network = ColourModel(dtype="float32").write(tmp_path / "colours.tflite")
     chosen = resolve.resolve_model(
         str(network), ModelOptions(colour_labels, PLUS_MINUS_ONE), console
     )

@@ -16,7 +16,7 @@ from bench.peers.peer import Peer
 from bench.results import Scaling
 from builder.base.errors import BuildError
 from tests.conftest import interpreter
-from tests.support.models import Colours
+from tests.support.models import ColourModel
 
 BUSY = """\
 import time
@@ -224,7 +224,7 @@ def test_a_quota_in_version_2_s_words(tmp_path: Path) -> None:
 def test_by_size_of_the_picture(
     tmp_path: Path, colour_zip: Callable[..., Path], make: Callable[[str, str], Peer]
 ) -> None:
-    ours = Peer("this zip", colour_zip(Colours()), interpreter())
+    ours = Peer("this zip", colour_zip(ColourModel()), interpreter())
     dies = make("dies", "import os\ndef main(params): os._exit(3)\n")
     found = Scaling()
     sizes = ((500, 375), (2000, 1500))

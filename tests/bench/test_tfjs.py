@@ -26,15 +26,13 @@ from builder.model.resolve import ModelOptions
 from builder.model.settings import ModelSettings
 from builder.model.tflite import read_model
 from tests.conftest import PLUS_MINUS_ONE, base64_of, encoded
-from tests.support import networks
-from tests.support.models import COLOURS, Colours
-from tests.support.quantized import Network, Value
+from tests.support.models import COLOURS, ColourModel, QuantizedNetwork, Value, write_float_network
 
 RELU, RELU6 = schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6
 LABELS = ["none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
-class Wide(Network):
+class Wide(QuantizedNetwork):
     """A uint8 network whose outputs seldom leave their range: float ones have none."""
 
     def activation(
@@ -109,7 +107,7 @@ def expected(path: Path, pixels: np.ndarray[Any, Any], settings: ModelSettings) 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize(
-    ("write", "tolerance"), [(networks.write, 1e-5), (mobile, 0.035), (residual, 0.05)]
+    ("write", "tolerance"), [(write_float_network, 1e-5), (mobile, 0.035), (residual, 0.05)]
 )
 def test_converted(
     write: Callable[[Path], Path], tolerance: float, tmp_path: Path, console: Console
@@ -142,14 +140,14 @@ def test_converted(
 
 
 def test_refused(tmp_path: Path) -> None:
-    path = Colours(operator="MAX_POOL_2D").write(tmp_path / "colours.tflite")
+    path = ColourModel(operator="MAX_POOL_2D").write(tmp_path / "colours.tflite")
     with pytest.raises(ModelError, match=r"operator 0, MAX_POOL_2D: expected one of ADD, .*CONV"):
         convert(path, softmax=False)
 
 
 @pytest.mark.thorough
 def test_softmax_is_applied_where_the_network_has_none(tmp_path: Path, console: Console) -> None:
-    path = Colours(dtype="uint8").write(tmp_path / "colours.tflite")
+    path = ColourModel(dtype="uint8").write(tmp_path / "colours.tflite")
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(COLOURS))
     chosen = resolve.resolve_model(str(path), ModelOptions(labels, scores="logits"), console)
@@ -193,7 +191,7 @@ def test_sample(backend: Any, imagenet_model: str, console: Console) -> None:
 @pytest.mark.thorough
 def test_memory_does_not_grow(tmp_path: Path, console: Console) -> None:
     """One tensor of the picture that is left behind would be 2 MB of each activation."""
-    path = networks.write(tmp_path / "network.tflite")
+    path = write_float_network(tmp_path / "network.tflite")
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(LABELS))
     chosen = resolve.resolve_model(str(path), ModelOptions(labels, PLUS_MINUS_ONE), console)

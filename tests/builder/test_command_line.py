@@ -27,7 +27,7 @@ from builder.base.paths import ROOT
 from builder.model.resolve import ModelOptions
 from client.answer_formats import Table
 from tests.conftest import HERE, PYTHONS, at_hand, base64_of, encoded, interpreter, plain
-from tests.support.models import COLOURS, Colours
+from tests.support.models import COLOURS, ColourModel
 
 Done = subprocess.CompletedProcess[str]
 MEMORY = {"local": 128, "wheels": 256}
@@ -39,7 +39,7 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Options for a small model."""
     folder = tmp_path_factory.mktemp("colours")
     (folder / "labels.txt").write_text("\n".join(COLOURS))
-    model = Colours("uint8").write(folder / "colours.tflite")
+    model = ColourModel("uint8").write(folder / "colours.tflite")
     options = ["--model", str(model), "--labels", str(folder / "labels.txt")]
     return [*options, "--runtime", at_hand()]
 
@@ -337,7 +337,7 @@ def test_help_needs_no_environment(tmp_path: Path) -> None:
 def test_what_options_say_of_a_model_is_in_its_card(tmp_path: Path) -> None:
     """From the command line to the zip: decided, shown by a check, and answered."""
     path, output = tmp_path / "m.tflite", tmp_path / "a.zip"
-    Colours("float32", size=3).write(path)  # [1, 3, 3, 3]: either layout
+    ColourModel("float32", size=3).write(path)  # [1, 3, 3, 3]: either layout
     with zipfile.ZipFile(path, "a") as appended:
         appended.writestr("labels_de.txt", "rot\ngr\u00fcn\nblau\n")
         appended.writestr("labels_fr.txt", "rouge\nvert\nbleu\n")

@@ -19,7 +19,7 @@ import pytest
 
 from builder.base.paths import BUILD, ROOT
 from tests.conftest import HERE, have_deflated, seed
-from tests.support.models import COLOURS, Colours
+from tests.support.models import COLOURS, ColourModel
 
 KILLS, KILLS_AT_LEAST = 12, 4
 
@@ -29,7 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Options for a small model, quick to build with."""
     folder = tmp_path_factory.mktemp("model")
     (folder / "labels.txt").write_text("\n".join(COLOURS))
-    path = Colours("uint8").write(folder / "colours.tflite")
+    path = ColourModel("uint8").write(folder / "colours.tflite")
     return ["--model", str(path), "--labels", str(folder / "labels.txt"), "--python", HERE]
 
 

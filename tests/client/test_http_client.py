@@ -29,7 +29,7 @@ from builder.base.paths import ROOT
 from client import batch, cli, http_client
 from tests.action.test_web import Server
 from tests.conftest import HERE, encoded, interpreter, plain
-from tests.support.models import Colours
+from tests.support.models import ColourModel
 from tests.support.server import listening
 
 GOOD = {"results": [{"className": "red", "probability": 0.5}]}
@@ -139,7 +139,7 @@ def test_a_folder_by_the_local_server(colour_zip: Callable[..., Path], tmp_path:
         for package in ("action", "client"):
             shutil.copytree(ROOT / package, tmp_path / name / package)
     build = tmp_path / "there" / "build" / "local" / HERE
-    shutil.unpack_archive(colour_zip(Colours("uint8")), build)
+    shutil.unpack_archive(colour_zip(ColourModel("uint8")), build)
     folder = tmp_path / "some pictures"
     folder.mkdir()
     for number, colour in enumerate(COLOURS):
@@ -556,7 +556,7 @@ def test_thousands_of_pictures(
     for package in ("action", "client"):
         shutil.copytree(ROOT / package, tmp_path / package)
     build = tmp_path / "build" / "local" / HERE
-    shutil.unpack_archive(colour_zip(Colours("uint8")), build)
+    shutil.unpack_archive(colour_zip(ColourModel("uint8")), build)
     (tmp_path / "faulty.py").write_text(FAULTY)
     folder = tmp_path / "pictures"
     folder.mkdir()

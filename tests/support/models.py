@@ -1,24 +1,142 @@
-"""Small real classifiers: which colour has the picture?
+"""Small .tflite models for tests, written with the object API of TensorFlow Lite's schema.
 
-A model takes the mean of each channel over the picture (one MEAN operator), so that its classes
-are the channels: red, green, blue. In front or behind may stand what a test asks for.
+`Graph` writes any model, operator by operator. `ColourModel` and `DenseModel` are classifiers with
+known answers, `QuantizedNetwork` is a uint8 network with random weights, and
+`write_float_network` writes a float32 one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tests.support.graphs import Graph, Value
+Array = np.ndarray[Any, Any]
+SAME, VALID = schema.Padding.SAME, schema.Padding.VALID
 
-COLOURS = ("red", "green", "blue")
+
+# Any graph
 
 
 @dataclass(frozen=True)
-class Colours:
-    """What to build.
+class Value:
+    """A tensor of the graph: its number, shape, scale and zero point."""
+
+    number: int
+    shape: tuple[int, ...]
+    scale: float = 0.0
+    zero_point: int = 0
+
+
+class Graph:
+    """A graph that grows operator by operator.
+
+    Attributes:
+        tensors, buffers, operators, codes: of the schema's object API, as far as it has grown.
+    """
+
+    def __init__(self) -> None:
+        self.tensors: list[Any] = []
+        self.buffers = [schema.BufferT()]
+        self.operators: list[Any] = []
+        self.codes: list[Any] = []
+
+    def tensor(
+        self,
+        shape: tuple[int, ...],
+        dtype: str = "float32",
+        scale: float = 0.0,
+        zero_point: int = 0,
+        data: Array | None = None,
+        name: str = "",
+    ) -> Value:
+        """Add any tensor; with `data` a constant, with a scale a quantized one."""
+        dtype_number = getattr(schema.TensorType, dtype.upper())
+        tensor = schema.TensorT(shape=np.array(shape, np.int32), type=dtype_number)
+        tensor.name = (name or f"t{len(self.tensors)}").encode()
+        if scale:
+            tensor.quantization = schema.QuantizationParametersT(
+                scale=np.array([scale], np.float32), zeroPoint=np.array([zero_point], np.int64)
+            )
+        if data is not None:
+            content = np.frombuffer(data.tobytes(), np.uint8)
+            self.buffers.append(schema.BufferT(data=content))
+            tensor.buffer = len(self.buffers) - 1
+        self.tensors.append(tensor)
+        return Value(len(self.tensors) - 1, tuple(shape), float(np.float32(scale)), zero_point)
+
+    def constant(self, data: Array) -> Value:
+        """Add values that are not quantized."""
+        return self.tensor(data.shape, data.dtype.name, data=data)
+
+    def integers(self, *values: Any) -> Value:
+        """Add an int32 constant, such as axes or a shape."""
+        return self.constant(np.array(values, np.int32))
+
+    def operator(
+        self,
+        kind: str,
+        inputs: Sequence[Value],
+        output: Value,
+        options: Any = None,
+        version: int = 1,
+        custom: str = "",
+    ) -> Value:
+        """Add an operator; return its output.
+
+        Args:
+            kind: its name among the schema's builtin operators.
+            inputs: in the operator's order.
+            output: the only one.
+            options: of the object API, such as `Conv2DOptionsT`; None if it has none.
+            version: of the operator.
+            custom: name of a custom operator, whose kind is CUSTOM.
+        """
+        code = getattr(schema.BuiltinOperator, kind)
+        name = custom.encode() if custom else None
+        # Codes of 128 and more do not fit the older of the two fields (the schema's comment).
+        self.codes.append(schema.OperatorCodeT(min(code, 127), name, version, code))
+        union = type(options).__name__.removesuffix("T")
+        self.operators.append(
+            schema.OperatorT(
+                len(self.codes) - 1,
+                np.array([value.number for value in inputs], np.int32),
+                np.array([output.number], np.int32),
+                getattr(schema.BuiltinOptions, union) if options else 0,
+                options,
+            )
+        )
+        return output
+
+    def file(self, sources: Sequence[Value], outputs: Sequence[Value]) -> bytes:
+        """Return the .tflite file of the graph from its inputs to its outputs."""
+        graph = schema.SubGraphT(
+            self.tensors,
+            np.array([value.number for value in sources], np.int32),
+            np.array([value.number for value in outputs], np.int32),
+            self.operators,
+            b"main",
+        )
+        model = schema.ModelT(3, self.codes, [graph], b"a test", self.buffers)
+        builder = flatbuffers.Builder(1 << 16)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+
+# A classifier of colours
+
+COLOURS = ("red", "green", "blue")
+_ZERO_POINTS = {"uint8": 0, "int8": -128}
+
+
+@dataclass(frozen=True)
+class ColourModel:
+    """A classifier whose classes are the channels: it takes the mean of each over the picture.
 
     Attributes:
         dtype: of input and output; quantized ones have a scale of 1/255.
@@ -42,41 +160,368 @@ class Colours:
     operator: str = "MEAN"
     keep_dims: bool = False
 
+    def but(self, **changes: Any) -> ColourModel:
+        """Return the same with some attributes changed."""
+        return replace(self, **changes)
+
     def write(self, path: Path) -> Path:
         """Write the model to `path`."""
-        path.write_bytes(_build(self))
+        graph = Graph()
+        picture = self._tensor(graph, (self.batch, self.size, self.size, self.channels), 255)
+        shape = (self.batch, *((1, 1) if self.keep_dims else ()), self.channels)
+        scores = graph.operator(
+            "CUSTOM" if self.custom else self.operator,
+            [picture, graph.integers(1, 2)],
+            self._tensor(graph, shape, 255),
+            schema.ReducerOptionsT(keepDims=self.keep_dims),
+            version=2,
+            custom=self.custom,
+        )
+        if self.softmax:
+            output = self._tensor(graph, shape, 256)
+            options = schema.SoftmaxOptionsT(beta=1.0)
+            scores = graph.operator("SOFTMAX", [scores], output, options, version=2)
+        path.write_bytes(graph.file([picture], [scores] * self.outputs))
         return path
 
-    def but(self, **changes: object) -> Colours:
-        """The same with some attributes changed."""
-        return replace(self, **changes)  # type: ignore[arg-type]
+    def _tensor(self, graph: Graph, shape: tuple[int, ...], steps: int) -> Value:
+        scale = 1 / steps if self.dtype in _ZERO_POINTS else 0.0
+        return graph.tensor(shape, self.dtype, scale, _ZERO_POINTS.get(self.dtype, 0))
 
 
-_ZERO_POINTS = {"uint8": 0, "int8": -128}
+# A dense classifier in all the forms that models come in
+
+SIDE = 8
+# Scale of a quantized dense layer's output, which holds -6.4..6.35.
+_LOGIT_SCALE = 1 / 20
 
 
-def _build(want: Colours) -> bytes:
-    graph = Graph()
-    quantized = want.dtype in _ZERO_POINTS
-    zero_point = _ZERO_POINTS.get(want.dtype, 0)
+@dataclass(frozen=True)
+class DenseModel:
+    """The mean of each channel over the picture enters one dense layer, and that the head.
 
-    def tensor(name: str, shape: tuple[int, ...], step: int) -> Value:
-        scale = 1 / step if quantized else 0.0
-        return graph.tensor(shape, want.dtype, scale, zero_point, name=name)
+    Attributes:
+        weights: their dtype; "uint8" and "int8" make the whole model of that type.
+        channels: of the picture: 3 or 1.
+        layout: "nhwc", "nchw", or "hwc" for no batch.
+        head: "softmax", "logits", "sigmoid", or "decomposed" for EXP, SUM and DIV.
+        outputs: of the dense layer.
+        seed: of the weights.
+    """
 
-    picture = tensor("picture", (want.batch, want.size, want.size, want.channels), 255)
-    shape = (want.batch, *((1, 1) if want.keep_dims else ()), want.channels)
-    scores = graph.operator(
-        "CUSTOM" if want.custom else want.operator,
-        [picture, graph.integers(1, 2)],
-        tensor("scores", shape, 255),
-        schema.ReducerOptionsT(keepDims=want.keep_dims),
-        version=2,
-        custom=want.custom,
-    )
-    if want.softmax:
-        output = tensor("probabilities", shape, 256)
-        scores = graph.operator(
-            "SOFTMAX", [scores], output, schema.SoftmaxOptionsT(beta=1.0), version=2
+    weights: str = "float32"
+    channels: int = 3
+    layout: str = "nhwc"
+    head: str = "softmax"
+    outputs: int = 3
+    seed: int = 0
+
+    @property
+    def is_quantized(self) -> bool:
+        return self.weights in _ZERO_POINTS
+
+    def answer(self, picture: Array) -> Array:
+        """Return the scores for a picture, uint8 (height, width, channels), by numpy."""
+        weights, bias = self._numbers()
+        logits = picture.reshape(-1, self.channels).mean(axis=0) / 255 @ weights.T + bias
+        if self.outputs == 1:
+            share = 1 / (1 + np.exp(-logits[0]))
+            return np.array([share, 1 - share])
+        if self.head == "sigmoid":
+            return np.asarray(1 / (1 + np.exp(-logits)))
+        powers = np.exp(logits - logits.max())
+        return np.asarray(powers / powers.sum())
+
+    def write(self, path: Path) -> Path:
+        """Write the model to `path`."""
+        graph, size = Graph(), (SIDE, SIDE, self.channels)
+        shapes = {"nchw": (1, self.channels, SIDE, SIDE), "nhwc": (1, *size), "hwc": size}
+        source = x = self._activation(graph, shapes[self.layout], 1 / 255, 0)
+        if self.layout == "hwc":
+            options = schema.ReshapeOptionsT(newShape=np.array((1, *size), np.int32))
+            output = self._activation(graph, (1, *size), 1 / 255, 0)
+            x = graph.operator("RESHAPE", [x, graph.integers(1, *size)], output, options)
+        axes = graph.integers(*((2, 3) if self.layout == "nchw" else (1, 2)))
+        mean = self._activation(graph, (1, self.channels), 1 / 255, 0)
+        x = graph.operator("MEAN", [x, axes], mean, schema.ReducerOptionsT(), 2)
+        x = self._add_head(graph, self._add_dense(graph, x))
+        path.write_bytes(graph.file([source], [x]))
+        return path
+
+    def _numbers(self) -> tuple[Array, Array]:
+        """Return weights of shape (outputs, channels) and bias, as the model has them."""
+        random = np.random.default_rng(self.seed)
+        weights = random.integers(-127, 128, (self.outputs, self.channels)) / 64
+        bias = random.integers(-255, 256, self.outputs) / (64 * 255)
+        if self.outputs == 1:
+            weights[0, 0] = 1.5  # so that pictures differ
+        return weights, bias
+
+    def _activation(
+        self, graph: Graph, shape: tuple[int, ...], scale: float, zero_point: int
+    ) -> Value:
+        """Add a tensor of the model's type; the zero point is uint8's."""
+        if not self.is_quantized:
+            return graph.tensor(shape)
+        shift = 128 if self.weights == "int8" else 0
+        return graph.tensor(shape, self.weights, scale, zero_point - shift)
+
+    def _add_dense(self, graph: Graph, x: Value) -> Value:
+        values, bias = self._numbers()
+        if self.is_quantized:
+            zero = 128 if self.weights == "uint8" else 0
+            stored = np.rint(values * 64 + zero).astype(self.weights)
+            weights = graph.tensor(values.shape, self.weights, 1 / 64, zero, stored)
+            sums = np.rint(bias * 64 * 255).astype(np.int32)
+            offsets = graph.tensor(bias.shape, "int32", 1 / (64 * 255), 0, sums)
+        else:
+            weights = graph.constant(values.astype(self.weights))
+            if self.weights == "float16":
+                dequantized = graph.tensor(values.shape)
+                weights = graph.operator("DEQUANTIZE", [weights], dequantized, None, 3)
+            offsets = graph.constant(bias.astype(np.float32))
+        output = self._activation(graph, (1, self.outputs), _LOGIT_SCALE, 128)
+        version = 4 if self.weights == "int8" else 1
+        options = schema.FullyConnectedOptionsT()
+        return graph.operator("FULLY_CONNECTED", [x, weights, offsets], output, options, version)
+
+    def _add_head(self, graph: Graph, x: Value) -> Value:
+        shape = (1, self.outputs)
+        if self.head == "logits":
+            return x
+        if self.head in ("softmax", "sigmoid"):
+            kind = "SOFTMAX" if self.head == "softmax" else "LOGISTIC"
+            options = schema.SoftmaxOptionsT(beta=1.0) if kind == "SOFTMAX" else None
+            output = self._activation(graph, shape, 1 / 256, 0)
+            return graph.operator(kind, [x], output, options, 2 if self.weights == "int8" else 1)
+        if self.is_quantized:
+            x = graph.operator("DEQUANTIZE", [x], graph.tensor(shape), None, 2)
+        powers = graph.operator("EXP", [x], graph.tensor(shape), schema.ExpOptionsT())
+        options = schema.ReducerOptionsT(keepDims=True)
+        total = graph.operator("SUM", [powers, graph.integers(1)], graph.tensor((1, 1)), options)
+        return graph.operator("DIV", [powers, total], graph.tensor(shape), schema.DivOptionsT())
+
+
+# Networks with random weights
+
+ACTIVATIONS = (0, schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6)
+# Standard deviation of an output in steps, so that it neither saturates nor vanishes.
+_SPREAD = 40.0
+
+
+class QuantizedNetwork(Graph):
+    """A uint8 network as TensorFlow's quantization-aware training made them.
+
+    It grows operator by operator; `self.last` is the newest output.
+    """
+
+    def __init__(self, seed: int, shape: tuple[int, ...] = (1, 8, 8, 3)) -> None:
+        super().__init__()
+        self.random = np.random.default_rng(seed)
+        self.source = self.last = self.activation(shape, 1 / 128, 128)
+
+    def activation(
+        self, shape: tuple[int, ...], scale: float, zero_point: int | None = None
+    ) -> Value:
+        zero = int(self.random.integers(256)) if zero_point is None else zero_point
+        return self.tensor(shape, "uint8", scale, zero)
+
+    def operator(
+        self,
+        kind: str,
+        inputs: Sequence[Value],
+        output: Value,
+        options: Any = None,
+        version: int = 1,
+        custom: str = "",
+    ) -> Value:
+        self.last = super().operator(kind, inputs, output, options, version, custom)
+        return self.last
+
+    def weights(self, shape: tuple[int, ...], axis: int, wide: float) -> Value:
+        """Add weights; each channel leaves the reach of int8 with probability `wide`."""
+        zero = int(self.random.integers(40, 216))
+        low, high = max(0, zero - 127), min(255, zero + 127)
+        data = self.random.integers(low, high + 1, shape, np.uint8)
+        rows = np.moveaxis(data, axis, 0)
+        for row in rows:
+            if self.random.random() < wide:
+                row[(0,) * row.ndim] = 0 if zero > 127 else 255
+        return self.tensor(shape, "uint8", float(self.random.uniform(0.002, 0.02)), zero, data)
+
+    def bias(self, source: Value, weights: Value, size: int) -> Value:
+        """Add an int32 bias, of the size of the sums that it is added to."""
+        fan = int(np.prod(weights.shape)) // size
+        data = self.random.normal(0, 60 * 60 * fan**0.5, size).astype(np.int32)
+        return self.tensor((size,), "int32", source.scale * weights.scale, 0, data)
+
+    def _weighted(
+        self, kind: str, weights: Value, fan: int, shape: tuple[int, ...], options: Any
+    ) -> Value:
+        """Add an operator with weights and bias, whose sums have `fan` products."""
+        source = self.last
+        spread = source.scale * 70 * weights.scale * 70 * fan**0.5 * 1.4
+        output = self.activation(shape, spread / _SPREAD)
+        bias = self.bias(source, weights, shape[-1])
+        return self.operator(kind, [source, weights, bias], output, options)
+
+    def _spatial(self, kernel: int, stride: int, same: bool) -> tuple[int, int]:
+        sizes = (n if same else n - kernel + 1 for n in self.last.shape[1:3])
+        height, width = (-(-n // stride) for n in sizes)
+        return height, width
+
+    def convolution(
+        self,
+        channels: int = 4,
+        kernel: int = 3,
+        stride: int = 1,
+        same: bool = True,
+        activation: int = 0,
+        wide: float = 0.5,
+    ) -> Value:
+        depth = self.last.shape[3]
+        weights = self.weights((channels, kernel, kernel, depth), 0, wide)
+        shape = (1, *self._spatial(kernel, stride, same), channels)
+        options = schema.Conv2DOptionsT(SAME if same else VALID, stride, stride, activation)
+        return self._weighted("CONV_2D", weights, kernel * kernel * depth, shape, options)
+
+    def depthwise(
+        self,
+        multiplier: int = 1,
+        kernel: int = 3,
+        stride: int = 1,
+        same: bool = True,
+        activation: int = 0,
+        wide: float = 0.5,
+        weights: Value | None = None,
+    ) -> Value:
+        channels = self.last.shape[3] * multiplier
+        weights = weights or self.weights((1, kernel, kernel, channels), 3, wide)
+        shape = (1, *self._spatial(kernel, stride, same), channels)
+        options = schema.DepthwiseConv2DOptionsT(
+            SAME if same else VALID, stride, stride, multiplier, activation
         )
-    return graph.file([picture], [scores] * want.outputs)
+        return self._weighted("DEPTHWISE_CONV_2D", weights, kernel * kernel, shape, options)
+
+    def dense(self, classes: int, wide: float = 0.5) -> Value:
+        fan = self.last.shape[1]
+        weights = self.weights((classes, fan), 0, 0.0)
+        if self.random.random() < wide:
+            weights = self.weights((classes, fan), 0, 1.0)
+        options = schema.FullyConnectedOptionsT()
+        return self._weighted("FULLY_CONNECTED", weights, fan, (1, classes), options)
+
+    def _same_scale(
+        self, kind: str, shape: tuple[int, ...], inputs: Sequence[Value], options: Any
+    ) -> Value:
+        """Add an operator whose output is quantized as its input."""
+        output = self.activation(shape, self.last.scale, self.last.zero_point)
+        return self.operator(kind, [self.last, *inputs], output, options)
+
+    def pool(self, kind: str, size: int = 2) -> Value:
+        shape = (1, *self._spatial(size, size, True), self.last.shape[3])
+        options = schema.Pool2DOptionsT(SAME, size, size, size, size)
+        return self._same_scale(kind, shape, [], options)
+
+    def combine(self, kind: str, other: Value | None = None) -> Value:
+        """Add ADD, SUB or MUL with another tensor, or with a constant."""
+        source = self.last
+        if other is None:
+            data = self.random.integers(0, 256, source.shape, np.uint8)
+            zero = int(self.random.integers(256))
+            other = self.tensor(source.shape, "uint8", source.scale, zero, data)
+        scale = source.scale * other.scale * 100 if kind == "MUL" else source.scale + other.scale
+        options = getattr(schema, f"{kind.capitalize()}OptionsT")()
+        return self.operator(kind, [source, other], self.activation(source.shape, scale), options)
+
+    def concatenation(self, other: Value) -> Value:
+        """Add a CONCATENATION with another tensor that may be quantized otherwise."""
+        source = self.last
+        shape = (*source.shape[:3], source.shape[3] + other.shape[3])
+        output = self.activation(shape, max(source.scale, other.scale))
+        options = schema.ConcatenationOptionsT(axis=3)
+        return self.operator("CONCATENATION", [source, other], output, options)
+
+    def pad(self, value: int | None = None) -> Value:
+        source, paddings = self.last, self.integers([0, 0], [1, 0], [0, 1], [0, 0])
+        shape = (1, source.shape[1] + 1, source.shape[2] + 1, source.shape[3])
+        if value is None:
+            return self._same_scale("PAD", shape, [paddings], schema.PadOptionsT())
+        data = np.array([value], np.uint8)
+        constant = self.tensor((1,), "uint8", source.scale, source.zero_point, data)
+        return self._same_scale("PADV2", shape, [paddings, constant], schema.PadV2OptionsT())
+
+    def mean(self) -> Value:
+        source = self.last
+        output = self.activation((1, source.shape[3]), source.scale / 2)
+        inputs = [source, self.integers(1, 2)]
+        return self.operator("MEAN", inputs, output, schema.ReducerOptionsT())
+
+    def reshape(self) -> Value:
+        shape = (1, int(np.prod(self.last.shape)))
+        options = schema.ReshapeOptionsT(newShape=np.array(shape, np.int32))
+        return self._same_scale("RESHAPE", shape, [self.integers(*shape)], options)
+
+    def squeeze(self) -> Value:
+        """Add the average over the picture, and a SQUEEZE that removes its two dimensions."""
+        self.pool("AVERAGE_POOL_2D", max(self.last.shape[1:3]))
+        options = schema.SqueezeOptionsT(squeezeDims=np.array([1, 2], np.int32))
+        return self._same_scale("SQUEEZE", (1, self.last.shape[3]), [], options)
+
+    def relu(self, kind: str) -> Value:
+        source = self.last
+        scale = 6 / 255 if kind == "RELU6" else source.scale
+        return self.operator(kind, [source], self.activation(source.shape, scale, 0))
+
+    def probabilities(self, kind: str = "SOFTMAX") -> Value:
+        output = self.activation(self.last.shape, 1 / 256, 0)
+        options = schema.SoftmaxOptionsT(beta=1.0) if kind == "SOFTMAX" else None
+        return self.operator(kind, [self.last], output, options)
+
+    def classifier(self, classes: int = 10, wide: float = 0.5) -> QuantizedNetwork:
+        """End as classifiers do."""
+        self.mean()
+        self.dense(classes, wide)
+        self.probabilities()
+        return self
+
+    def content(self) -> bytes:
+        """Return the .tflite file."""
+        return self.file([self.source], [self.last])
+
+
+def write_float_network(path: Path) -> Path:
+    """Write a float32 network with MobileNet's operators: [1, 32, 32, 3] in -1..1 to [1, 10]."""
+    graph, random = Graph(), np.random.default_rng(2018)
+    relu6 = schema.ActivationFunctionType.RELU6
+    x = picture = graph.tensor((1, 32, 32, 3))
+
+    def weights(*shape: int) -> Value:
+        spread = (2 / np.prod(shape[1:])) ** 0.5
+        return graph.constant(random.normal(0, spread, shape).astype(np.float32))
+
+    def bias(size: int) -> Value:
+        return graph.constant(random.uniform(-0.2, 0.2, size).astype(np.float32))
+
+    for kind, options, kernel, channels in (
+        ("CONV_2D", schema.Conv2DOptionsT(SAME, 2, 2, relu6), (16, 3, 3, 3), 16),
+        (
+            "DEPTHWISE_CONV_2D",
+            schema.DepthwiseConv2DOptionsT(SAME, 1, 1, 1, relu6),
+            (1, 3, 3, 16),
+            16,
+        ),
+        ("CONV_2D", schema.Conv2DOptionsT(SAME, 1, 1, relu6), (32, 1, 1, 16), 32),
+    ):
+        output = graph.tensor((1, 16, 16, channels))
+        x = graph.operator(kind, [x, weights(*kernel), bias(channels)], output, options)
+    pool = schema.Pool2DOptionsT(VALID, 16, 16, 16, 16)
+    x = graph.operator("AVERAGE_POOL_2D", [x], graph.tensor((1, 1, 1, 32)), pool)
+    flat = graph.tensor((1, 32))
+    x = graph.operator("RESHAPE", [x, graph.integers(1, 32)], flat, schema.ReshapeOptionsT())
+    inputs, options = [x, weights(10, 32), bias(10)], schema.FullyConnectedOptionsT()
+    x = graph.operator("FULLY_CONNECTED", inputs, graph.tensor((1, 10)), options)
+    options = schema.SoftmaxOptionsT(beta=1.0)
+    x = graph.operator("SOFTMAX", [x], graph.tensor((1, 10)), options)
+    path.write_bytes(graph.file([picture], [x]))
+    return path

@@ -31,7 +31,7 @@ from builder.base.toml import read_toml
 from builder.packages.prune import PRUNE, apply
 from builder.packages.wheels import read_pins
 from tests.conftest import EACH_PYTHON, HERE, IMAGE, PYTHONS, at_hand, clone
-from tests.support.models import Colours
+from tests.support.models import ColourModel
 
 CACHED = f"cpython-{HERE.replace('.', '')}"
 LARGE = bytes(range(256)) * 4000
@@ -139,7 +139,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.root
 def test_full_disk(small_disk: Path, tmp_path: Path, colour_labels: Path) -> None:
     """The whole tool: a clear error, nothing left, and the next run succeeds."""
-    model = Colours("uint8").write(tmp_path / "m.tflite")
+    model = ColourModel("uint8").write(tmp_path / "m.tflite")
     command = [sys.executable, "build_zip.py", "--model", str(model), "--quiet"]
     command += [
         "--labels",
@@ -363,7 +363,7 @@ def test_without_an_interpreter_for_it(
 
     path = interpreter(HERE)
     monkeypatch.setattr(cpython, "find_python", lambda version: None)
-    model = Colours().write(tmp_path / "m.tflite")
+    model = ColourModel().write(tmp_path / "m.tflite")
     output = tmp_path / "a.zip"
     config = build.BuildConfig(
         (HERE,),

@@ -29,7 +29,7 @@ from builder.deploy import action, credentials
 from builder.deploy.openwhisk import Info, parse_name
 from tests.action.test_page import Visit
 from tests.conftest import HERE, at_hand, base64_of, encoded, plain
-from tests.support.models import Colours
+from tests.support.models import ColourModel
 from tests.support.openwhisk import AUTH, OpenWhisk, openwhisk
 
 
@@ -47,7 +47,7 @@ def platform() -> Iterator[OpenWhisk]:
 
 @pytest.fixture(scope="module")
 def archive(colour_zip: Callable[..., Path]) -> Path:
-    return colour_zip(Colours("uint8"))
+    return colour_zip(ColourModel("uint8"))
 
 
 def properties(folder: Path, platform: OpenWhisk, auth: str = AUTH) -> Path:
@@ -204,7 +204,7 @@ def test_built_for_a_kind_of_the_host(
     build_zip: Command, platform: OpenWhisk, colour_labels: Path, tmp_path: Path
 ) -> None:
     """From a model to an answer in one command; the host's one kind decides the Python."""
-    model = Colours("uint8").write(tmp_path / "colours.tflite")
+    model = ColourModel("uint8").write(tmp_path / "colours.tflite")
     options = ["--model", model, "--labels", colour_labels, "--runtime", at_hand(), "--no-keep"]
     done = build_zip("deploy", *options, "--output", tmp_path / "a.zip")
     assert done.status == 0, done.err

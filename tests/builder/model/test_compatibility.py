@@ -20,8 +20,7 @@ from builder.model.tflite import TFLiteModel, pack_model, parse_model
 from builder.packages import operator_versions
 from builder.packages.wheels import read_pins
 from tests.conftest import HERE
-from tests.support.graphs import Graph
-from tests.support.heads import Small
+from tests.support.models import DenseModel, Graph
 
 
 def of(**versions: int) -> TFLiteModel:
@@ -57,7 +56,7 @@ def test_what_the_wheels_register() -> None:
 
 def test_operators_that_are_listed_count_used_or_not(tmp_path: Path) -> None:
     """An interpreter looks for them all when it loads the model."""
-    made = parse_model(Small().write(tmp_path / "m.tflite").read_bytes(), "m.tflite").tables
+    made = parse_model(DenseModel().write(tmp_path / "m.tflite").read_bytes(), "m.tflite").tables
     number = schema.BuiltinOperator.CUMSUM
     made.operatorCodes.append(schema.OperatorCodeT(min(number, 127), None, 1, number))
     listed = parse_model(pack_model(made), "m.tflite")
@@ -131,7 +130,7 @@ def config(folder: Path, provider: str) -> build.BuildConfig:
     """A build of a model that has its softmax as EXP, SUM and DIV."""
     names = folder / "labels.txt"
     names.write_text("a\nb\nc\n")
-    model = Small(head="decomposed").write(folder / "m.tflite")
+    model = DenseModel(head="decomposed").write(folder / "m.tflite")
     said = ModelOptions(names, Normalization((0.0,), (255.0,)))
     return build.BuildConfig(
         (HERE,), folder / "a.zip", str(model), said, provider=provider, smoke=False, keep=False

@@ -28,8 +28,7 @@ from builder.model.resolve import ModelOptions
 from builder.model.settings import ModelSettings
 from builder.model.tflite import OPERATORS, parse_model
 from tests.conftest import HERE, MOBILENET, at_hand
-from tests.support.models import Colours
-from tests.support.quantized import ACTIVATIONS, Array, Network, Value
+from tests.support.models import ACTIVATIONS, Array, ColourModel, QuantizedNetwork, Value
 
 WEIGHTED = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}
 
@@ -54,7 +53,7 @@ def convert(content: bytes) -> Int8Model | None:
     return convert_to_int8(parse_model(content, "m.tflite"))
 
 
-def converted(network: Network) -> bytes:
+def converted(network: QuantizedNetwork) -> bytes:
     found = convert(network.content())
     assert found is not None
     return found.content
@@ -143,7 +142,7 @@ def check_all_layers(content: bytes, result: bytes, picture: Array, exact: bool)
             assert (moved > 0).sum() <= 1, kind
 
 
-def grow(network: Network, draw: Callable[..., Any], wide: float) -> None:
+def grow(network: QuantizedNetwork, draw: Callable[..., Any], wide: float) -> None:
     """Append one random layer."""
     other: Value = network.last
     height, width = network.last.shape[1:3]
@@ -180,8 +179,8 @@ def grow(network: Network, draw: Callable[..., Any], wide: float) -> None:
 
 
 @st.composite
-def networks(draw: Callable[..., Any], wide: float) -> Network:
-    network = Network(draw(st.integers(0, 2**32 - 1)))
+def networks(draw: Callable[..., Any], wide: float) -> QuantizedNetwork:
+    network = QuantizedNetwork(draw(st.integers(0, 2**32 - 1)))
     network.convolution(4, wide=wide)
     for _ in range(draw(st.integers(0, 4))):
         grow(network, draw, wide)
@@ -193,14 +192,14 @@ def networks(draw: Callable[..., Any], wide: float) -> Network:
 
 @given(networks(wide=0.5))
 @settings(max_examples=150, deadline=None)
-def test_no_layer_moves_further_than_rounding_explains(network: Network) -> None:
+def test_no_layer_moves_further_than_rounding_explains(network: QuantizedNetwork) -> None:
     picture = network.random.integers(0, 256, network.source.shape, np.uint8)
     check_all_layers(network.content(), converted(network), picture, exact=False)
 
 
 @given(networks(wide=0.0))
 @settings(max_examples=75, deadline=None)
-def test_exact_channels_are_exact(network: Network) -> None:
+def test_exact_channels_are_exact(network: QuantizedNetwork) -> None:
     found = convert(network.content())
     assert found is not None and found.rescaled == 0 and found.error == 0
     picture = network.random.integers(0, 256, network.source.shape, np.uint8)
@@ -209,7 +208,7 @@ def test_exact_channels_are_exact(network: Network) -> None:
 
 @given(networks(wide=0.5))
 @settings(max_examples=50, deadline=None)
-def test_weights_and_figures(network: Network) -> None:
+def test_weights_and_figures(network: QuantizedNetwork) -> None:
     """Exact channels hold q - z and the old scale; the others err by half a new step at most."""
     content = network.content()
     found = convert(content)
@@ -249,7 +248,7 @@ def test_weights_and_figures(network: Network) -> None:
 
 def test_the_file_is_whole() -> None:
     """No uint8 is left; constants are aligned as the schema asks; codes and versions are right."""
-    network = Network(1)
+    network = QuantizedNetwork(1)
     network.convolution()
     result = converted(network.classifier())
     found = parsed(result)
@@ -272,13 +271,13 @@ def test_what_goes_as_it_is(tmp_path: Path, console: Console) -> None:
     path = resolve.resolve_model("efficientnet_lite0", ModelOptions(), console).path
     assert convert(path.read_bytes()) is None
     for dtype in ("float32", "int8", "uint8"):
-        content = Colours(dtype, softmax=True).write(tmp_path / "m.tflite").read_bytes()
+        content = ColourModel(dtype, softmax=True).write(tmp_path / "m.tflite").read_bytes()
         assert convert(content) is None
 
 
 def test_weights_and_biases_that_are_shared() -> None:
     """By operators with inputs of other scales, by an addition, and by a tensor on their buffer."""
-    network = Network(3, (1, 6, 6, 4))
+    network = QuantizedNetwork(3, (1, 6, 6, 4))
     network.depthwise(kernel=1, wide=1.0)
     number, bias = (int(i) for i in network.operators[0].inputs[1:])
     about = network.tensors[number].quantization
@@ -303,7 +302,7 @@ def test_weights_and_biases_that_are_shared() -> None:
 
 
 def test_inputs_of_a_concatenation_are_made_alike() -> None:
-    network = Network(5)
+    network = QuantizedNetwork(5)
     other = network.convolution()
     network.convolution()
     network.concatenation(other)
@@ -312,7 +311,7 @@ def test_inputs_of_a_concatenation_are_made_alike() -> None:
 
 
 def test_float_at_the_borders() -> None:
-    network = Network(6)
+    network = QuantizedNetwork(6)
     network.convolution()
     network.classifier()
     source, sink = network.source, network.last
@@ -332,41 +331,41 @@ def test_float_at_the_borders() -> None:
     assert answers[0].dtype == np.float32 and abs(answers[0] - answers[1]).max() <= 0.05
 
 
-def _computed_weights(network: Network) -> None:
+def _computed_weights(network: QuantizedNetwork) -> None:
     network.tensors[network.operators[0].inputs[1]].buffer = 0
 
 
-def _hybrid(network: Network) -> None:
+def _hybrid(network: QuantizedNetwork) -> None:
     network.tensors[network.source.number].type = schema.TensorType.FLOAT32
     network.tensors[network.source.number].quantization = None
 
 
-def _per_channel(network: Network) -> None:
+def _per_channel(network: QuantizedNetwork) -> None:
     about = network.tensors[network.operators[0].inputs[1]].quantization
     about.scale, about.zeroPoint = np.full(4, 0.1, np.float32), np.full(4, 3, np.int64)
 
 
-def _sparse(network: Network) -> None:
+def _sparse(network: QuantizedNetwork) -> None:
     network.tensors[network.operators[0].inputs[1]].sparsity = schema.SparsityParametersT()
 
 
-def _bare(network: Network) -> None:
+def _bare(network: QuantizedNetwork) -> None:
     network.tensors[network.operators[0].outputs[0]].quantization = None
 
 
-def _float_bias(network: Network) -> None:
+def _float_bias(network: QuantizedNetwork) -> None:
     network.tensors[network.operators[0].inputs[2]].type = schema.TensorType.FLOAT32
 
 
-def _unknown(network: Network) -> None:
+def _unknown(network: QuantizedNetwork) -> None:
     network.operator("TANH", [network.last], network.activation(network.last.shape, 1 / 128))
 
 
-def _softmax(network: Network) -> None:
+def _softmax(network: QuantizedNetwork) -> None:
     network.tensors[network.last.number].quantization.scale[0] = 1 / 255
 
 
-def _pool(network: Network) -> None:
+def _pool(network: QuantizedNetwork) -> None:
     output = network.activation((1, 4, 4, 3), 1 / 64, 5)
     options = schema.Pool2DOptionsT(strideW=2, strideH=2, filterWidth=2, filterHeight=2)
     network.operator("MAX_POOL_2D", [network.source], output, options)
@@ -387,9 +386,9 @@ def _pool(network: Network) -> None:
     ],
 )
 def test_what_cannot_be_proven_is_refused(
-    spoil: Callable[[Network], None], where: str, expected: str, found: str
+    spoil: Callable[[QuantizedNetwork], None], where: str, expected: str, found: str
 ) -> None:
-    network = Network(7)
+    network = QuantizedNetwork(7)
     network.convolution()
     network.classifier()
     spoil(network)
@@ -403,7 +402,7 @@ def test_what_cannot_be_proven_is_refused(
 
 
 def test_broken_files_and_several_graphs() -> None:
-    network = Network(8)
+    network = QuantizedNetwork(8)
     network.convolution()
     content = network.classifier().content()
     network.operators[1].inputs[0] = 99
@@ -431,7 +430,7 @@ SETTINGS = ModelSettings(
 
 
 def test_a_wrong_conversion_does_not_pass(tmp_path: Path) -> None:
-    network = Network(9, (1, 16, 16, 3))
+    network = QuantizedNetwork(9, (1, 16, 16, 3))
     network.convolution(8)
     network.classifier()
     result = converted(network)
@@ -472,7 +471,7 @@ def test_the_real_mobilenet(tmp_path: Path, console: Console) -> None:
 
 def test_a_zip_with_and_without(tmp_path: Path, console: Console) -> None:
     """Through the command line's own process, and through the build."""
-    network = Network(11, (1, 24, 24, 3))
+    network = QuantizedNetwork(11, (1, 24, 24, 3))
     network.convolution(8, wide=0.0)
     network.convolution(8, wide=0.2)
     path = tmp_path / "tiny.tflite"

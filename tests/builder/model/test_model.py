@@ -25,11 +25,9 @@ from builder.model.preprocessing import Normalization
 from builder.model.resolve import Model, ModelOptions, resolve_model
 from builder.model.tflite import pack_model, parse_model, read_model
 from tests.conftest import PLUS_MINUS_ONE
-from tests.support.graphs import Graph, Value
-from tests.support.heads import SIDE, Small
-from tests.support.models import COLOURS, Colours
+from tests.support.models import COLOURS, SIDE, ColourModel, DenseModel, Graph, Value
 
-MODEL = Colours(dtype="uint8")
+MODEL = ColourModel(dtype="uint8")
 ZERO_TO_ONE = Normalization((0.0,), (255.0,))
 WAY_OUT = "--mean 127.5 --std 127.5"
 Tail = Callable[[Graph, Value], Value]
@@ -91,7 +89,7 @@ def answers(found: Model) -> dict[str, np.ndarray[Any, Any]]:
 def test_the_range_of_quantized_inputs(
     dtype: str, tmp_path: Path, labels: Path, console: Console
 ) -> None:
-    path = Colours(dtype=dtype, softmax=True).write(tmp_path / "my model.tflite")
+    path = ColourModel(dtype=dtype, softmax=True).write(tmp_path / "my model.tflite")
     found = resolve_model(str(path), ModelOptions(labels), console)
     assert found.settings.mean == (0.0,)
     assert found.settings.std == pytest.approx((255.0,))
@@ -559,7 +557,7 @@ def test_what_the_user_says_of_the_input_is_held_against_it(
     tmp_path: Path, labels: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Pixels as -1..1 into a tensor that holds 0..1: half of them would be cut off."""
-    path = Colours(dtype="uint8", softmax=True).write(tmp_path / "m.tflite")
+    path = ColourModel(dtype="uint8", softmax=True).write(tmp_path / "m.tflite")
     said = ModelOptions(labels, Normalization((127.5,), (127.5,)))
     found = resolve_model(str(path), said, Console())
     assert "though its scale and zero point hold 0..1" in found.settings.card["input"]
@@ -649,18 +647,18 @@ def test_one_score_of_two_classes(tmp_path: Path, labels: Path, console: Console
 WEIGHTS = ("uint8", "int8", "float32", "float16")
 HEADS = ("softmax", "logits", "sigmoid", "decomposed")
 PRODUCT = [
-    Small(weights, channels, layout, head, outputs)
+    DenseModel(weights, channels, layout, head, outputs)
     for weights, head in itertools.product(WEIGHTS, HEADS)
     for channels, layout in itertools.product((3, 1), ("nhwc", "nchw", "hwc"))
     for outputs in (1, 2, 3, 1001)
 ]
 
 
-def answers_or_is_refused(want: Small, folder: Path, console: Console) -> None:
+def answers_or_is_refused(want: DenseModel, folder: Path, console: Console) -> None:
     """What numpy says; or a refusal with the way out, where its numbers' meaning is not clear."""
     names = folder / "labels.txt"
     names.write_text("\n".join(f"name {n}" for n in range(max(want.outputs, 2))))
-    said = ModelOptions(names, None if want.quantized else ZERO_TO_ONE)
+    said = ModelOptions(names, None if want.is_quantized else ZERO_TO_ONE)
     try:
         found = resolve.strip_final_activation(
             resolve_model(str(want.write(folder / "m.tflite")), said, console)
@@ -670,7 +668,7 @@ def answers_or_is_refused(want: Small, folder: Path, console: Console) -> None:
         assert error.hint
         return
     scores = answers(found)
-    tolerance = 0.02 if want.quantized else 1e-5
+    tolerance = 0.02 if want.is_quantized else 1e-5
     for name, picture in run.generate_pictures(SIDE, SIDE, want.channels).items():
         assert scores[name] == pytest.approx(want.answer(picture), abs=tolerance)
 
@@ -678,7 +676,7 @@ def answers_or_is_refused(want: Small, folder: Path, console: Console) -> None:
 @settings(max_examples=20, deadline=None)
 @given(want=st.sampled_from(PRODUCT), seed=st.integers(0, 3))
 def test_the_answer_is_what_numpy_says(
-    want: Small, seed: int, tmp_path_factory: pytest.TempPathFactory, console: Console
+    want: DenseModel, seed: int, tmp_path_factory: pytest.TempPathFactory, console: Console
 ) -> None:
     answers_or_is_refused(replace(want, seed=seed), tmp_path_factory.mktemp("small"), console)
 
@@ -776,7 +774,7 @@ def test_named_for_what_it_is(
     write: Any, said: str, tmp_path: Path, labels: Path, console: Console
 ) -> None:
     path = tmp_path / "m.tflite"
-    (write.write if isinstance(write, Colours) else write)(path)
+    (write.write if isinstance(write, ColourModel) else write)(path)
     scaled = None if write == MODEL.but(dtype="int32") else ZERO_TO_ONE
     with pytest.raises(ModelError) as caught:
         resolve_model(str(path), ModelOptions(labels, scaled), console)
@@ -800,7 +798,7 @@ def test_not_a_model(tmp_path: Path, labels: Path, console: Console) -> None:
 
 
 def test_weights_outside_of_the_tables(tmp_path: Path, labels: Path, console: Console) -> None:
-    path = Small().write(tmp_path / "m.tflite")
+    path = DenseModel().write(tmp_path / "m.tflite")
     made = parse_model(path.read_bytes(), "m.tflite").tables
     buffer = next(each for each in made.buffers if each.data is not None)
     content = bytes(buffer.data)
@@ -880,7 +878,7 @@ def test_a_quantized_softmax_is_done_in_float(
     dtype: str, tmp_path: Path, labels: Path, console: Console
 ) -> None:
     """Same order where it was not a tie, and more than 256 steps."""
-    path = Small(dtype, head="softmax", outputs=30, seed=5).write(tmp_path / "m.tflite")
+    path = DenseModel(dtype, head="softmax", outputs=30, seed=5).write(tmp_path / "m.tflite")
     labels.write_text("\n".join(f"name {n}" for n in range(30)))
     before = resolve_model(str(path), ModelOptions(labels), console)
     after = resolve.strip_final_activation(before)

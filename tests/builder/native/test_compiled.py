@@ -45,10 +45,7 @@ from tests.conftest import (
     interpreter,
     plain,
 )
-from tests.support import networks
-from tests.support.graphs import Graph
-from tests.support.heads import Small
-from tests.support.models import COLOURS, Colours
+from tests.support.models import COLOURS, ColourModel, DenseModel, Graph, write_float_network
 
 Make = Callable[..., Path]
 
@@ -217,7 +214,7 @@ def test_webp_is_scaled_while_it_is_decoded(tmp_path: Path) -> None:
 def test_a_float_network_agrees_with_the_wheels(
     make_zip: Make, make_compiled: Make, tmp_path: Path
 ) -> None:
-    model = str(networks.write(tmp_path / "network.tflite"))
+    model = str(write_float_network(tmp_path / "network.tflite"))
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(f"class {letter}" for letter in "abcdefghij"))
     noise = np.random.default_rng(7)
@@ -264,7 +261,7 @@ def test_what_runs_on_xnnpack(make_compiled: Make, model: str, requantize: bool)
 def test_models_of_ones_own(
     make_compiled: Make, tmp_path: Path, colour_labels: Path, dtype: str
 ) -> None:
-    model = str(Colours(dtype, softmax=True).write(tmp_path / "m.tflite"))
+    model = str(ColourModel(dtype, softmax=True).write(tmp_path / "m.tflite"))
     said = PLUS_MINUS_ONE if dtype == "float32" else None  # the others' files say it
     with actionloop.start_action(
         make_compiled(PYTHON, model, str(colour_labels), normalization=said), interpreter(PYTHON)
@@ -425,7 +422,7 @@ def test_numpy_has_what_the_function_takes_of_it(
 def test_one_score_of_two_classes(make_compiled: Make, tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_text("this\nother\n")
-    want = Small(head="sigmoid", outputs=1, seed=3)
+    want = DenseModel(head="sigmoid", outputs=1, seed=3)
     model = want.write(tmp_path / "m.tflite")
     archive = make_compiled(
         model=str(model), labels=str(labels), normalization=Normalization((0.0,), (255.0,))

@@ -20,7 +20,7 @@ from builder.native import COMPILED_PACKAGES
 from builder.packages import DEFAULT_OPTIONS, RuntimeOptions, compiled, prebuilt
 from tests.builder.native.test_compiled import PYTHON, needs_one
 from tests.conftest import HERE
-from tests.support.models import Colours
+from tests.support.models import ColourModel
 from tests.support.server import File, serving
 
 FILES = {
@@ -207,7 +207,7 @@ def test_the_same_zip(
     make_zip: Callable[..., Path],
 ) -> None:
     """With packages from a file, byte for byte what it is with packages that were compiled here."""
-    model = Colours("uint8").write(tmp_path / "colours.tflite")
+    model = ColourModel("uint8").write(tmp_path / "colours.tflite")
     archive = make_zip(PYTHON, str(model), str(colour_labels), "local")
     exported = tmp_path / "runtime.zip"
     prebuilt.export(PYTHON, DEFAULT_OPTIONS, exported, console)
