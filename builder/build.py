@@ -99,7 +99,7 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
         else:
             console.note("not invoked, as --no-smoke says")
         for answer in answers.values():
-            memory.check_measurement(audited.memory, audited.bytes, answer.rss * 1e6)
+            memory.check_measurement(audited.manifest.memory, audited.bytes, answer.rss * 1e6)
     for python in config.pythons if config.keep else ():
         _keep(config.output, python, console)
     return BuildResult(audited, {**describe_model(chosen), "requantized": figures}, answers)

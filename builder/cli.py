@@ -152,7 +152,7 @@ def _check(options: argparse.Namespace, console: Console) -> Report:
     failure: Report = {}
     try:
         if audited.ok and not options.no_smoke:
-            answers = build.invoke(options.zip, audited.pythons, "", console)
+            answers = build.invoke(options.zip, audited.manifest.pythons, "", console)
     except BuildError as error:
         failure = {"ok": False, "status": 1, "error": str(error), "hint": error.hint}
         print(f"error: {error}", file=sys.stderr)
@@ -179,9 +179,9 @@ def _deploy(options: argparse.Namespace, console: Console) -> Report:
         audited = _audit_or_raise(options.zip)
         answers = {}
         if not options.no_smoke:
-            answers = build.invoke(options.zip, audited.pythons, "", console)
-    kind = platform.choose_kind(audited.pythons, options.kind)
-    memory = audited.memory or report.DEFAULT_MEMORY
+            answers = build.invoke(options.zip, audited.manifest.pythons, "", console)
+    kind = platform.choose_kind(audited.manifest.pythons, options.kind)
+    memory = audited.manifest.memory
     answer = answers.get(kind.python)
     expected = answer.results if answer else None
     deployment = platform.deploy(Path(audited.path), kind, memory, SAMPLE, expected)

@@ -45,8 +45,8 @@ def show_build(audited: Audit, answers: Answers, console: Console) -> None:
     _show_size(audited, console)
     for reminder in console.reminders:
         console.text(f"! {reminder}")
-    if audited.execution_env:
-        console.text(f"Deploy it where OW_EXECUTION_ENV is {audited.execution_env}:")
+    if audited.manifest.execution_env:
+        console.text(f"Deploy it where OW_EXECUTION_ENV is {audited.manifest.execution_env}:")
     else:
         console.text("Deploy it:")
     console.command(_commands(audited)[0])
@@ -90,7 +90,7 @@ def show_audit(audited: Audit, console: Console) -> None:
 
 def _show_size(audited: Audit, console: Console) -> None:
     limit = platform.zip_limit()
-    memory = f"; needs {audited.memory} MB of memory" if audited.memory else ""
+    memory = f"; needs {audited.manifest.memory} MB of memory"
     console.text(
         f"{_relative(Path(audited.path))}: {audited.bytes / 2**20:.2f} of {limit / 2**20:.0f} MiB "
         f"({100 * audited.bytes / limit:.0f} %){memory}"
@@ -175,15 +175,17 @@ def _relative(path: Path) -> Path:
 
 
 def _commands(audited: Audit) -> list[str]:
-    memory = audited.memory or DEFAULT_MEMORY
-    return commands(Path(audited.path), audited.pythons, bool(audited.execution_env), memory)
+    memory = audited.manifest.memory
+    return commands(
+        Path(audited.path), audited.manifest.pythons, bool(audited.manifest.execution_env), memory
+    )
 
 
 def show_commands(audited: Audit, console: Console) -> None:
     """Print the commands that deploy a zip."""
     console.text()
-    if audited.execution_env:
-        console.text(f"Deploy it where OW_EXECUTION_ENV is {audited.execution_env}:")
+    if audited.manifest.execution_env:
+        console.text(f"Deploy it where OW_EXECUTION_ENV is {audited.manifest.execution_env}:")
     else:
         console.text("Deploy it (the last command where python:3 is the only kind):")
     for command in _commands(audited):
@@ -204,8 +206,8 @@ def as_values(
         "bytes": audited.bytes,
         "limit": platform.zip_limit(),
         "sha256": audited.sha256,
-        "python": audited.pythons,
-        "bytecode": audited.bytecode,
+        "python": list(audited.manifest.pythons),
+        "bytecode": audited.manifest.bytecode,
         "model": model,
         "card": audited.card,
         "parts": [asdict(part) for part in audited.components],
@@ -213,8 +215,8 @@ def as_values(
         "smoke": {python: asdict(answer) for python, answer in answers.items()},
         "steps": console.seconds,
         "notes": console.notes,
-        "executionEnv": audited.execution_env,
+        "executionEnv": audited.manifest.execution_env,
         "deployment": deployment,
-        "memory": audited.memory or DEFAULT_MEMORY,
+        "memory": audited.manifest.memory,
         "commands": _commands(audited),
     }

@@ -35,6 +35,6 @@ def read_constant(file: str, name: str) -> Any:
         ValueError: there is none, or it is computed.
     """
     for node in reversed(ast.parse((ACTION / file).read_bytes()).body):
-        if isinstance(node, ast.Assign) and [ast.unparse(each) for each in node.targets] == [name]:
+        if isinstance(node, ast.Assign) and ast.unparse(node).startswith(f"{name} = "):
             return ast.literal_eval(node.value)
     raise ValueError(f"action/{file} has no {name}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,24 +13,6 @@ from builder.packages import Component
 
 MANIFEST = "manifest.json"
 SCHEMA = 2
-
-_TYPES = {
-    "schema": int,
-    "python": list,
-    "bytecode": bool,
-    "executionEnv": str,
-    "memory": int,
-    "parts": list,
-}
-_COMPONENT_TYPES = {
-    "name": str,
-    "version": str,
-    "source": str,
-    "sha256": str,
-    "licence": str,
-    "compiled": bool,
-    "files": dict,
-}
 
 
 @dataclass(frozen=True)
@@ -76,6 +58,11 @@ class Manifest:
     memory: int
     components: tuple[ListedComponent, ...]
 
+    @property
+    def files(self) -> dict[str, str]:
+        """Path -> sha256, of all components."""
+        return {path: sha256 for each in self.components for path, sha256 in each.files.items()}
+
     def to_json(self) -> bytes:
         """Return the manifest as the file that ships."""
         components = [asdict(component) for component in self.components]
@@ -97,30 +84,23 @@ class Manifest:
         """Read a manifest file.
 
         Raises:
-            ValueError: it is not of this schema.
+            ValueError: `to_json` did not write it.
         """
         try:
-            values = json.loads(content, object_pairs_hook=_reject_duplicate_keys)
-            _check_types(values, _TYPES)
-            if values["schema"] != SCHEMA or any(
-                type(each) is not str for each in values["python"]
-            ):
-                raise ValueError("another schema")
-            components = tuple(_read_component(component) for component in values["parts"])
-        except (ValueError, TypeError, RecursionError) as error:
-            raise ValueError(f"not a manifest of schema {SCHEMA}: {error}") from error
-        return cls(
-            pythons=tuple(values["python"]),
-            bytecode=values["bytecode"],
-            execution_env=values["executionEnv"],
-            memory=values["memory"],
-            components=components,
-        )
-
-    @property
-    def files(self) -> dict[str, str]:
-        """Path -> sha256, of all components."""
-        return {path: sha256 for each in self.components for path, sha256 in each.files.items()}
+            values = json.loads(content)
+            manifest = cls(
+                pythons=tuple(str(python) for python in values["python"]),
+                bytecode=bool(values["bytecode"]),
+                execution_env=str(values["executionEnv"]),
+                memory=int(values["memory"]),
+                components=tuple(_read_component(each) for each in values["parts"]),
+            )
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise ValueError(f"not a manifest of schema {SCHEMA}: {error!r}") from error
+        # Other types, keys or repeated keys, on which readers differ, are not written this way.
+        if manifest.to_json() != content:
+            raise ValueError(f"not a manifest of schema {SCHEMA}")
+        return manifest
 
 
 def list_components(
@@ -148,25 +128,10 @@ def list_components(
 
 
 def _read_component(values: dict[str, Any]) -> ListedComponent:
-    python = values.pop("python", "") if isinstance(values, dict) else ""
-    _check_types({"python": python}, {"python": str})
-    _check_types(values, _COMPONENT_TYPES)
-    _check_types(values["files"], dict.fromkeys(values["files"], str))
-    return ListedComponent(python=python, **values)
-
-
-def _reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON; raises ValueError for a repeated key, on which readers differ."""
-    values = dict(pairs)
-    if len(values) != len(pairs):
-        raise ValueError("a key is there twice")
-    return values
-
-
-def _check_types(values: Any, types: Mapping[str, type]) -> None:
-    """Raise TypeError unless an object has exactly these keys, with values of these types."""
-    if type(values) is not dict or values.keys() != types.keys():
-        raise TypeError(f"expected an object with {', '.join(types)}")
-    for key, value in values.items():
-        if type(value) is not types[key]:
-            raise TypeError(f"expected {key} as {types[key].__name__}")
+    texts = ("name", "version", "source", "sha256", "licence")
+    return ListedComponent(
+        **{name: str(values[name]) for name in texts},
+        python=str(values.get("python", "")),
+        compiled=bool(values["compiled"]),
+        files={str(path): str(sha256) for path, sha256 in values["files"].items()},
+    )
