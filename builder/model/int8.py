@@ -97,10 +97,11 @@ def _has_uint8_weights(tables: Any, graph: Any) -> bool:
 
 
 class _Converter:
-    """Converts a model's one graph in place.
+    """Converts the graph of a model in place.
 
-    A tensor becomes what its role asks for; where operators use one in several roles, such as a
-    bias behind weights of different scales, the first gets the tensor and the others get new ones.
+    A tensor gets the quantization that its role asks for. Where operators use it in several roles,
+    such as a bias of weights with different scales, the first role gets the tensor and each other
+    one a new tensor.
     """
 
     def __init__(self, tables: Any, name: str) -> None:
@@ -108,22 +109,22 @@ class _Converter:
         self._tables, self._graph, self._name = tables, tables.subgraphs[0], name
         self._old = list(self._graph.tensors)
         self._roles: dict[int, dict[Any, int]] = {}
-        self._weighted: dict[tuple[int, int | None], tuple[int, _Array, _Array]] = {}
-        self._at = name  # where we are, for messages
+        self._converted_weights: dict[tuple[int, int | None], tuple[int, _Array, _Array]] = {}
+        self._where = name  # for messages
 
     def convert_graph(self) -> None:
-        """Convert everything."""
+        """Convert the graph's inputs, outputs and operators, and drop what is not used any more."""
         graph, operators = self._graph, []
-        for what in ("inputs", "outputs"):
-            self._at = f"{self._name}: the graph's {what}"
-            setattr(graph, what, _vector(map(self._border, getattr(graph, what))))
+        for ends in ("inputs", "outputs"):
+            self._where = f"{self._name}: the graph's {ends}"
+            setattr(graph, ends, _vector(map(self._convert_end, getattr(graph, ends))))
         for position, operator in enumerate(graph.operators):
             kind = operator_name(self._tables, operator)
-            self._at = f"{self._name}: operator {position}, {kind}"
+            self._where = f"{self._name}: operator {position}, {kind}"
             if kind not in _VERSIONS:
                 self._refuse(f"one of {', '.join(sorted(_VERSIONS))}", kind)
-            self._check(kind, operator)
-            before = self._convert(kind, operator)
+            self._check_operator(kind, operator)
+            before = self._convert_operator(kind, operator)
             code = self._tables.operatorCodes[operator.opcodeIndex]
             code.version = max(code.version, _VERSIONS[kind])
             operators += [*before, operator]
@@ -134,70 +135,74 @@ class _Converter:
             if number not in used:
                 buffer.data = None
 
-    def _check(self, kind: str, operator: Any) -> None:
-        """What the int8 kernels demand beyond the types of their tensors."""
-        options, sink = operator.builtinOptions, operator.outputs[0]
+    def _check_operator(self, kind: str, operator: Any) -> None:
+        """Raise ModelError if an int8 kernel demands more than int8 tensors."""
+        options, output = operator.builtinOptions, operator.outputs[0]
         if kind == "FULLY_CONNECTED" and options is not None and options.weightsFormat:
             self._refuse("weights in the default format", f"format {options.weightsFormat}")
         if kind == "CONCATENATION" and options is not None and options.fusedActivationFunction:
             self._refuse("no fused activation", f"number {options.fusedActivationFunction}")
-        if kind in _PROBABILITIES and self._quantization(sink) != (1 / 256, 0):
-            self._refuse("an output with scale 1/256 and zero point 0", self._describe(sink))
-        for number in (
-            (operator.inputs[0], *operator.inputs[2:]) if kind in _SAME_QUANTIZATION else ()
-        ):
-            if self._quantization(number) != self._quantization(sink):
-                self._refuse(f"the quantization of {self._describe(sink)}", self._describe(number))
+        if kind in _PROBABILITIES and self._quantization(output) != (1 / 256, 0):
+            self._refuse("an output with scale 1/256 and zero point 0", self._describe(output))
+        if kind not in _SAME_QUANTIZATION:
+            return
+        for number in (operator.inputs[0], *operator.inputs[2:]):
+            if self._quantization(number) != self._quantization(output):
+                expected = f"the quantization of {self._describe(output)}"
+                self._refuse(expected, self._describe(number))
 
-    def _convert(self, kind: str, operator: Any) -> list[Any]:
-        """Convert an operator's tensors; returns operators that have to run before it."""
-        before, sources = [], []
-        old, sinks = [int(i) for i in operator.inputs], [int(i) for i in operator.outputs]
+    def _convert_operator(self, kind: str, operator: Any) -> list[Any]:
+        """Convert an operator's tensors; return the operators that have to run before it."""
+        before, inputs = [], []
+        old, outputs = [int(i) for i in operator.inputs], [int(i) for i in operator.outputs]
         for place, number in enumerate(old):
             if kind in _CHANNEL_AXIS and place == 1:
-                sources.append(self._weights(number, _CHANNEL_AXIS[kind])[0])
+                inputs.append(self._convert_weights(number, _CHANNEL_AXIS[kind])[0])
             elif kind in _CHANNEL_AXIS and place == 2:
-                sources.append(-1 if number < 0 else self._bias(number, old[0], old[1], kind))
+                inputs.append(
+                    -1 if number < 0 else self._convert_bias(number, old[0], old[1], kind)
+                )
             elif kind in _WITH_INTEGERS and place == 1:
-                sources.append(self._integers(number))
+                inputs.append(self._keep_integers(number))
             elif kind == "QUANTIZE":
-                sources.append(self._border(number))
+                inputs.append(self._convert_end(number))
             elif kind == "CONCATENATION" and (
-                self._quantization(number) != self._quantization(sinks[0])
+                self._quantization(number) != self._quantization(outputs[0])
             ):  # its int8 kernel only copies
-                before.append(self._quantize(number, sinks[0]))
-                sources.append(before[-1].outputs[0])
+                before.append(self._build_quantize(number, outputs[0]))
+                inputs.append(before[-1].outputs[0])
             else:
-                sources.append(self._activation(number))
-        convert = self._border if kind == "DEQUANTIZE" else self._activation
-        operator.inputs, operator.outputs = _vector(sources), _vector(map(convert, sinks))
+                inputs.append(self._convert_activation(number))
+        convert = self._convert_end if kind == "DEQUANTIZE" else self._convert_activation
+        operator.inputs, operator.outputs = _vector(inputs), _vector(map(convert, outputs))
         return before
 
-    def _activation(self, number: int) -> int:
-        """The int8 tensor for a uint8 activation, or for a constant that is used as one."""
+    def _convert_activation(self, number: int) -> int:
+        """Return the int8 tensor for a uint8 activation, or for a constant in place of one."""
         scale, zero_point = self._quantization(number)
         data = self._data(number)
         flipped = None if data is None else data ^ 0x80
         return self._place(number, "activation", [scale], zero_point - 128, data=flipped)
 
-    def _border(self, number: int) -> int:
-        """The same where the graph's own inputs and outputs may be float32."""
-        return number if self._tensor(number).type == _TYPE.FLOAT32 else self._activation(number)
+    def _convert_end(self, number: int) -> int:
+        """Return the tensor for one that may be float32, at an end of the graph."""
+        is_float = self._tensor(number).type == _TYPE.FLOAT32
+        return number if is_float else self._convert_activation(number)
 
-    def _integers(self, number: int) -> int:
+    def _keep_integers(self, number: int) -> int:
         tensor = self._tensor(number)
         if tensor.type not in (_TYPE.INT32, _TYPE.INT64) or self._data(number) is None:
             self._refuse("constant integers", self._describe(number))
         return self._place(number, "integers")
 
-    def _weights(self, number: int, axis: int | None) -> tuple[int, _Array, _Array]:
-        """The int8 tensor for uint8 weights, its scales, and old / new scale, per channel.
+    def _convert_weights(self, number: int, axis: int | None) -> tuple[int, _Array, _Array]:
+        """Return the int8 tensor for uint8 weights, its scales, and old / new scale, per channel.
 
         The arrays are float64 of shape (channels,): the size of the weights' dimension `axis`, or
         1 for None.
         """
-        if (number, axis) in self._weighted:
-            return self._weighted[number, axis]
+        if (number, axis) in self._converted_weights:
+            return self._converted_weights[number, axis]
         old_scale, zero_point = self._quantization(number)
         data = self._data(number)
         if data is None:
@@ -215,12 +220,12 @@ class _Converter:
         index = self._place(
             number, ("weights", axis), scales.ravel(), 0, axis or 0, weights.astype(np.int8)
         )
-        self._weighted[number, axis] = index, scales.ravel(), ratios.ravel()
-        return self._weighted[number, axis]
+        self._converted_weights[number, axis] = index, scales.ravel(), ratios.ravel()
+        return self._converted_weights[number, axis]
 
-    def _bias(self, number: int, source: int, weights: int, kind: str) -> int:
-        """The int32 tensor for a bias, whose scale follows from those of input and weights."""
-        _, scales, ratios = self._weights(weights, _CHANNEL_AXIS[kind])
+    def _convert_bias(self, number: int, source: int, weights: int, kind: str) -> int:
+        """Return the int32 tensor for a bias, whose scale is that of input times weights."""
+        _, scales, ratios = self._convert_weights(weights, _CHANNEL_AXIS[kind])
         tensor, data = self._tensor(number), self._data(number)
         if tensor.type != _TYPE.INT32 or data is None:
             self._refuse("a constant int32 bias", self._describe(number))
@@ -232,13 +237,13 @@ class _Converter:
         role = ("bias", input_scale, weights, kind)
         return self._place(number, role, input_scale * scales, 0, data=rounded)
 
-    def _quantize(self, number: int, like: int) -> Any:
-        """A QUANTIZE operator that gives a tensor the quantization of another."""
+    def _build_quantize(self, number: int, like: int) -> Any:
+        """Return a QUANTIZE operator that gives a tensor the quantization of another."""
         code = schema.OperatorCodeT(_CODES["QUANTIZE"], None, 2, _CODES["QUANTIZE"])
         self._tables.operatorCodes.append(code)
-        source = self._activation(number)
+        source = self._convert_activation(number)
         tensor = copy.copy(self._graph.tensors[source])
-        tensor.quantization = self._graph.tensors[self._activation(like)].quantization
+        tensor.quantization = self._graph.tensors[self._convert_activation(like)].quantization
         tensor.buffer = 0
         self._graph.tensors.append(tensor)
         return schema.OperatorT(
@@ -258,7 +263,7 @@ class _Converter:
         axis: int = 0,
         data: _Array | None = None,
     ) -> int:
-        """Index of a tensor in a role: of itself in its first, of a new one in others.
+        """Return the index of a tensor in a role: its own in the first, a new one in others.
 
         Args:
             number: of the original tensor.
@@ -291,18 +296,18 @@ class _Converter:
         return roles[role]
 
     def _tensor(self, number: int) -> Any:
-        """The original tensor."""
-        if not 0 <= number < len(self._old):
-            raise IndexError(f"{self._at} uses tensor {number} of {len(self._old)}")
+        """Return the original tensor."""
+        if number < 0:
+            raise IndexError(f"{self._where} lacks a tensor")
         return self._old[number]
 
     def _data(self, number: int) -> _Array | None:
-        """The original content of a constant, uint8; None if the tensor is computed."""
+        """Return the original content of a constant, uint8; None if the tensor is computed."""
         data = self._tables.buffers[self._tensor(number).buffer].data
         return data if data is not None and len(data) else None
 
     def _quantization(self, number: int) -> tuple[float, int]:
-        """Scale and zero point of a uint8 tensor; refuses every other."""
+        """Return scale and zero point of a uint8 tensor; raise ModelError for every other."""
         tensor = self._tensor(number)
         found = tensor.quantization
         if (
@@ -320,21 +325,21 @@ class _Converter:
         self._refuse("a dense uint8 tensor with one scale and zero point", self._describe(number))
 
     def _describe(self, number: int) -> str:
-        """A tensor for messages."""
+        """Return a tensor's number, name, type and quantization for messages."""
         tensor = self._tensor(number)
         name = (tensor.name or b"").decode(errors="replace")
         dtype = DTYPES.get(tensor.type, f"type {tensor.type}")
         text = f"tensor {number} ({name}): {dtype}"
         found = tensor.quantization
-        for what in ("scale", "zeroPoint"):
-            values = None if found is None else getattr(found, what)
+        for title, field in (("scale", "scale"), ("zero point", "zeroPoint")):
+            values = None if found is None else getattr(found, field)
             if values is not None:
-                said = f"{values[0]:g}" if len(values) == 1 else f"of {len(values)} values"
-                text += f", {'zero point' if what == 'zeroPoint' else what} {said}"
+                shown = f"{values[0]:g}" if len(values) == 1 else f"of {len(values)} values"
+                text += f", {title} {shown}"
         return text if tensor.sparsity is None else text + ", sparse"
 
     def _refuse(self, expected: str, found: str) -> NoReturn:
-        raise ModelError(f"{self._at}: expected {expected}, found {found}", HINT)
+        raise ModelError(f"{self._where}: expected {expected}, found {found}", HINT)
 
 
 def _vector(numbers: Iterable[int]) -> _Array:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+# Names in JSON that differ from the attributes'.
+_JSON_NAMES = {"wordnet_ids": "wordnetIds"}
 
 
 @dataclass(frozen=True)
@@ -39,23 +42,13 @@ class ModelSettings:
     card: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the settings under the names that they have in JSON."""
-        settings: dict[str, Any] = {
-            "name": self.name,
-            "file": self.file,
-            "crop": self.crop,
-            "size": list(self.size),
-            "layout": self.layout,
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "activation": self.activation,
-            "labels": list(self.labels),
+        """Return the settings under their names in JSON, without those that are empty."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {
+            _JSON_NAMES.get(name, name): value
+            for name, value in values.items()
+            if value not in (None, ())
         }
-        if self.background is not None:
-            settings["background"] = self.background
-        if self.wordnet_ids:
-            settings["wordnetIds"] = list(self.wordnet_ids)
-        return settings | {"card": self.card}
 
     def to_json(self) -> bytes:
         """Return the content of `model.json`."""
@@ -63,27 +56,15 @@ class ModelSettings:
 
     @classmethod
     def from_json(cls, content: bytes) -> ModelSettings:
-        """Read the content of `model.json`.
-
-        Raises:
-            ValueError: it is not JSON, or lacks a setting.
-        """
+        """Read the content of `model.json`; raise ValueError if it is not settings of a model."""
         try:
-            found = json.loads(content)
-            height, width, channels = found["size"]
-            return cls(
-                name=found["name"],
-                file=found["file"],
-                crop=found["crop"],
-                size=(height, width, channels),
-                layout=found["layout"],
-                mean=tuple(found["mean"]),
-                std=tuple(found["std"]),
-                activation=found["activation"],
-                labels=tuple(found["labels"]),
-                background=found.get("background"),
-                wordnet_ids=tuple(found.get("wordnetIds", ())),
-                card=found["card"],
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not the settings of a model: {error!r}") from error
+            found: dict[str, Any] = json.loads(content)
+            names = {_JSON_NAMES.get(each.name, each.name): each.name for each in fields(cls)}
+            values: dict[str, Any] = {
+                names[key]: tuple(value) if isinstance(value, list) else value
+                for key, value in found.items()
+                if key in names
+            }
+            return cls(**values)
+        except (AttributeError, TypeError, RecursionError) as error:
+            raise ValueError(f"not the settings of a model: {error}") from error
