@@ -1,4 +1,4 @@
-"""The build from end to end: runtime, model, zip, audit, smoke test."""
+"""Build a zip from end to end: model, packages, zip, audit, smoke test."""
 
 import shutil
 import sys
@@ -27,31 +27,41 @@ LOCAL = BUILD / "local"
 
 @dataclass(frozen=True)
 class BuildConfig:
-    """What the command line asked for."""
+    """The settings of a build.
+
+    Attributes:
+        pythons: versions that the zip is for, as "3.11".
+        output: where the zip is written to.
+        model: a name in the catalogue or a path; None for the default.
+        model_options: what is given about the model.
+        requantize: whether a uint8 model is converted to int8.
+        provider: where the native packages come from, a key of PROVIDERS.
+        options: how they are compiled.
+        execution_env: OW_EXECUTION_ENV of a precompiled zip's image; empty for a portable zip.
+        smoke: whether the zip is invoked.
+        keep: whether `python3 -m action` uses this build from now on.
+    """
 
     pythons: tuple[str, ...]
     output: Path
     model: str | None = None
     model_options: ModelOptions = field(default_factory=ModelOptions)
     requantize: bool = True
-    """Whether a uint8 model is converted to int8."""
     provider: str = "auto"
     options: RuntimeOptions = DEFAULT_OPTIONS
     execution_env: str = ""
-    """OW_EXECUTION_ENV of the image that a precompiled zip is for; empty for a portable one."""
     smoke: bool = True
     keep: bool = True
-    """Whether `python -m action` shall use this build."""
 
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What came out.
+    """A finished build.
 
     Attributes:
-        audit: of the zip.
-        model: its model's settings.
-        smoke: per Python version the answer for the sample picture, where it was asked.
+        audit: the audit of the zip.
+        model: the settings of its model.
+        smoke: Python version -> the outcome of its smoke test, where there was one.
     """
 
     audit: audit.Audit
@@ -60,16 +70,16 @@ class BuildResult:
 
 
 def build(config: BuildConfig, console: Console) -> BuildResult:
-    """Build the zip, check it, invoke it, and only then put it in its place.
+    """Build the zip, audit it, invoke it, and only then move it to its place.
 
     Raises:
-        BuildError: any of it failed; an earlier zip at `output` is untouched.
+        BuildError: one of these failed; an earlier zip at `output` is untouched.
     """
     for python in config.pythons:
         if python not in platform.pythons_with_image():
             console.warn(
-                f"no image of OpenWhisk's is known for Python {python}: "
-                f"python:{python} is a kind only where somebody added it"
+                f"OpenWhisk has no image for Python {python}: python:{python} is a kind only on "
+                "platforms that added it"
             )
     with console.step("model") as details:
         chosen = resolve.resolve_model(config.model, config.model_options, console)
@@ -80,10 +90,10 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
         details += [shorten(line, 76, placeholder=" ...") for line in lines]
     figures = None
     if config.requantize:
-        chosen, figures = _int8(chosen, console)
-    provider = _provider(config, chosen, console)
+        chosen, figures = _convert_to_int8(chosen, console)
+    provider = _choose_provider(config, chosen, console)
     runtimes = [
-        _python_runtime(python, provider, config.options, console) for python in config.pythons
+        _collect_packages(python, provider, config.options, console) for python in config.pythons
     ]
     for runtime in runtimes:
         origin = f"{provider}'s interpreter" if provider != "auto" else runtime.packages.origin
@@ -92,25 +102,21 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
         with console.step("zip"):
             entries = contents.collect_entries(runtimes, chosen, config.execution_env)
             archive.write_zip(entries, part)
-        audited = _audit(part, config, console)
+        audited = _audit_part(part, config, console)
         answers = {}
         if config.smoke:
             answers = invoke(part, config.pythons, chosen.sample, console)
         else:
-            console.note("not invoked, as --no-smoke says")
+            console.note("not invoked (--no-smoke)")
         for answer in answers.values():
             memory.check_measurement(audited.manifest.memory, audited.bytes, answer.rss * 1e6)
     for python in config.pythons if config.keep else ():
-        _keep(config.output, python, console)
+        _keep_local(config.output, python, console)
     return BuildResult(audited, {**describe_model(chosen), "requantized": figures}, answers)
 
 
-def _audit(part: Path, config: BuildConfig, console: Console) -> audit.Audit:
-    """The audit of a zip that is still to be put in its place.
-
-    Raises:
-        BuildError: something is wrong with it.
-    """
+def _audit_part(part: Path, config: BuildConfig, console: Console) -> audit.Audit:
+    """Return the audit of the unfinished zip; raise BuildError if it found a problem."""
     with console.step("audit"):
         audited = audit.audit_zip(part)
         audited.path = str(config.output)
@@ -123,8 +129,8 @@ def _audit(part: Path, config: BuildConfig, console: Console) -> audit.Audit:
     return audited
 
 
-def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None]:
-    """The model with int8 weights, and what that did to it; None if it has no uint8 weights."""
+def _convert_to_int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None]:
+    """Return the model with int8 weights and the figures of its conversion, None if unchanged."""
     converted = convert_to_int8(chosen.tflite)
     if converted is None:
         return chosen, None
@@ -146,11 +152,11 @@ def _int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None
     return int8, figures
 
 
-def _provider(config: BuildConfig, chosen: Model, console: Console) -> str:
-    """The provider to ask: not one that would compile what lacks an operator of the model.
+def _choose_provider(config: BuildConfig, chosen: Model, console: Console) -> str:
+    """Return the provider: wheels, if a compiled interpreter would lack an operator of the model.
 
     Raises:
-        ModelError: just that one was asked for.
+        ModelError: the given provider would lack one.
     """
     name, known = chosen.path.name, operator_versions.of_compiled(config.options.ops)
     if config.provider == "wheels":
@@ -167,58 +173,58 @@ def _provider(config: BuildConfig, chosen: Model, console: Console) -> str:
     return config.provider
 
 
-def _python_runtime(
+def _collect_packages(
     python: str, provider: str, options: RuntimeOptions, console: Console
 ) -> contents.PythonRuntime:
-    interpreter = cpython.find_python(python)
     with console.step(f"packages for Python {python}") as details:
         packages = PROVIDERS[provider](python, options, console)
-        parts = ", ".join(f"{part.name} {part.version}" for part in packages.components)
-        details += [parts, packages.origin]
-    if not interpreter:
+        details.append(", ".join(f"{part.name} {part.version}" for part in packages.components))
+        details.append(packages.origin)
+    interpreter = cpython.find_python(python)
+    if interpreter is None:
         console.warn(
-            f"no Python {python} runs here: its modules are not byte-compiled (correct, but a "
-            f"slower cold start). Install Python {python} and build again."
+            f"Python {python} is not installed: the modules are not byte-compiled, which makes "
+            f"cold starts slower. Install it and build again."
         )
     return contents.PythonRuntime(packages, interpreter)
 
 
 def default_python() -> str:
-    """The running Python's version if there is an image of it, else one that can be invoked here.
+    """Return the running Python's version if it has an image, else one that is installed here.
 
-    3.11 before the others: it is in OpenWhisk's default list of kinds.
+    3.11 comes first: it is in OpenWhisk's default list of kinds.
     """
     stock = platform.pythons_with_image()
     running = "{}.{}".format(*sys.version_info)
     if running in stock:
         return running
-    liked = ["3.11", *reversed(stock)]
-    return next((python for python in liked if cpython.find_python(python)), liked[0])
+    preferred = ["3.11", *reversed(stock)]
+    return next((python for python in preferred if cpython.find_python(python)), preferred[0])
 
 
 def invoke(
     archive: Path, pythons: Sequence[str], expected: str, console: Console
 ) -> dict[str, smoke.SmokeResult]:
-    """Invoke a zip with the sample picture under each Python that runs here; says where none does.
+    """Invoke a zip with the sample picture under each Python that is installed; warn about others.
 
     Args:
         archive: the zip.
         pythons: the versions that it was built for.
-        expected: WordNet id that the sample must get; empty to take any answer.
-        console: shows what is going on.
+        expected: WordNet id that the sample must get; empty for any answer.
+        console: shows the steps.
 
     Returns:
-        The outcome of `smoke.run_smoke_test` per Python version.
+        Python version -> the outcome of `smoke.run_smoke_test`.
 
     Raises:
-        SmokeError: it did not answer, or not as expected.
+        SmokeError: it did not answer as expected.
     """
     answers = {}
     for python in pythons:
         interpreter = cpython.find_python(python)
         if interpreter is None or not interpreter.runs_zips:
             found = interpreter.platform if interpreter else f"no Python {python}"
-            console.warn(f"not invoked: that takes Python {python} on linux-x86_64, found {found}")
+            console.warn(f"not invoked: expected Python {python} on linux-x86_64, found {found}")
             continue
         with console.step(f"invoke with Python {python}"):
             answer = smoke.run_smoke_test(archive, interpreter.path, SAMPLE, expected)
@@ -226,8 +232,8 @@ def invoke(
     return answers
 
 
-def _keep(archive: Path, python: str, console: Console) -> None:
-    """Unpack the finished zip for `python -m action`, in one move."""
+def _keep_local(archive: Path, python: str, console: Console) -> None:
+    """Unpack the finished zip for `python3 -m action`."""
     kept = LOCAL / python
     doing = f"keeping a build for Python {python}"
     with files.lock(kept, doing, console.note), files.temporary_folder(kept) as fresh:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 from dataclasses import asdict
@@ -23,7 +22,6 @@ from builder.base.variables import neutral_variables
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from builder.artifact.audit import Audit
     from builder.artifact.smoke import SmokeResult
     from builder.base.console import Console
     from builder.build import BuildConfig
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
 
 # The environment that builds run in, made from builder/requirements.txt.
 ENVIRONMENT = "tools"
-# Set once that environment was built a second time.
-_REBUILT = "CLASSIFY_TOOLS_REBUILT"
 
 Report = dict[str, Any]
 
@@ -75,7 +71,11 @@ def _main(arguments: list[str]) -> int:
         try:
             return _run(options)
         except ImportError as error:
-            return _rebuild_environment(error, arguments)
+            environments.invalidate(Path(sys.executable))
+            raise BuildError(
+                f"a package of the tool's environment does not import: {error}",
+                "run this again: the environment is built again",
+            ) from error
     folder = ENVIRONMENTS
     variables = neutral_variables()
     if options.work is not None:
@@ -89,19 +89,6 @@ def _main(arguments: list[str]) -> int:
     )
     command = [str(ROOT / "build_zip.py"), *arguments]
     return environments.reexec(ENVIRONMENT, python, command, variables)
-
-
-def _rebuild_environment(error: ImportError, arguments: list[str]) -> int:
-    """Build the environment again, once: a package in it no longer imports."""
-    environments.invalidate(Path(sys.executable))
-    if os.environ.get(_REBUILT):
-        raise BuildError(
-            f"the tool's environment does not work, even after a rebuild: {error}",
-            f"remove {Path(sys.executable).parent.parent} and run this again",
-        ) from error
-    print(f"a package of the tool's environment does not import: {error}", file=sys.stderr)
-    command = [str(ROOT / "build_zip.py"), *arguments]
-    return environments.reexec("", environments.BASE_PYTHON, command, {**os.environ, _REBUILT: "1"})
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -158,7 +145,6 @@ def _check(options: argparse.Namespace, console: Console) -> Report:
         print(f"error: {error}", file=sys.stderr)
     if answers:
         report.show_answers(answers, console)
-    report.show_commands(audited, console)
     for problem in audited.problems if options.quiet else ():
         print(f"error: {problem}", file=sys.stderr)
     return {**report.as_values(audited, console, answers, {}), **failure}
@@ -166,6 +152,7 @@ def _check(options: argparse.Namespace, console: Console) -> Report:
 
 def _deploy(options: argparse.Namespace, console: Console) -> Report:
     from builder import build, report
+    from builder.artifact import audit
     from builder.artifact.smoke import SAMPLE
     from builder.deploy.platform import Platform, show_deployment
 
@@ -176,7 +163,12 @@ def _deploy(options: argparse.Namespace, console: Console) -> Report:
         report.show_build(result.audit, result.smoke, console)
         audited, answers, model = result.audit, result.smoke, result.model
     else:
-        audited = _audit_or_raise(options.zip)
+        audited = audit.audit_zip(options.zip)
+        if not audited.ok:
+            raise BuildError(
+                f"{options.zip} failed its audit: " + "; ".join(audited.problems[:3]),
+                f"{command_line.PROGRAM} check {options.zip} lists all problems",
+            )
         answers = {}
         if not options.no_smoke:
             answers = build.invoke(options.zip, audited.manifest.pythons, "", console)
@@ -187,18 +179,6 @@ def _deploy(options: argparse.Namespace, console: Console) -> Report:
     deployment = platform.deploy(Path(audited.path), kind, memory, SAMPLE, expected)
     show_deployment(deployment, console)
     return report.as_values(audited, console, answers, model, asdict(deployment))
-
-
-def _audit_or_raise(archive: Path) -> Audit:
-    from builder.artifact import audit
-
-    audited = audit.audit_zip(archive)
-    if not audited.ok:
-        raise BuildError(
-            f"{archive} failed its audit: " + "; ".join(audited.problems[:3]),
-            f"{command_line.PROGRAM} check {archive} lists all of them",
-        )
-    return audited
 
 
 def _undeploy(options: argparse.Namespace, console: Console) -> Report:

@@ -27,6 +27,8 @@ PROGRAM = "python3 build_zip.py"
 ZIP = WORK / "dist" / "classify.zip"
 # The same words as `postprocessing.KINDS`, which only the tool's environment can import.
 SCORES = ("probabilities", "logits", "scores")
+RUNTIMES = ("auto", "container", "local", "prebuilt", "wheels")
+OPS = ("classifier", "all")
 _EPILOG = f"""\
 examples:
   {PROGRAM} --python 3.11
@@ -47,9 +49,12 @@ _RENAMED = {
     "--optimize": "gone: each file is stored or deflated, whichever starts faster",
     "--platform": "gone: deploy/digitalocean/ has the files for doctl",
 }
-# Options that only a compilation uses, and those of them that only a container uses.
-_COMPILING = ("ops", "engine", "engine_arg", "sources")
-_CONTAINER = ("engine", "engine_arg")
+# Options that have no effect with a runtime.
+_UNUSED = {
+    "wheels": ("ops", "engine", "engine_arg", "sources"),
+    "prebuilt": ("engine", "engine_arg", "sources"),
+    "local": ("engine", "engine_arg"),
+}
 # Options that `deploy ZIP` takes; all others describe a build.
 _DEPLOYING = ("zip", "name", "kind", "apihost", "auth", "insecure", "web", "web_secure")
 
@@ -162,13 +167,43 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
 
 
 def _add_build_options(parser: _Parser) -> None:
-    group = parser.add_argument_group("the model")
+    group = parser.add_argument_group("the model", "Most models' files say what is not given here.")
     group.add_argument(
-        "--model", metavar="NAME|PATH", help="a model of model/catalogue.toml, or a .tflite file"
+        "--model", metavar="NAME|PATH", help="a name in model/catalogue.toml, or a .tflite file"
     )
     _add_model_options(group)
-    _add_kind_options(parser)
-    _add_package_options(parser)
+    add = parser.add_argument_group("where it will run").add_argument
+    add(
+        "--python",
+        metavar="X.Y[,X.Y...]",
+        help="Python version of the kind, or several in one zip (default: this Python's if "
+        "OpenWhisk has an image of it, else 3.11)",
+    )
+    add("--kind", metavar="python:X.Y", help="with --precompiled or deploy: the kind to deploy on")
+    add(
+        "--precompiled",
+        action="store_true",
+        help="skip the runtime's compile step at each cold start; needs --kind or --execution-env",
+    )
+    add("--execution-env", metavar="TEXT", help="OW_EXECUTION_ENV of an image not from Apache")
+    group = parser.add_argument_group("native packages")
+    add = group.add_argument
+    add(
+        "--runtime",
+        choices=RUNTIMES,
+        help="compile in a container or on this machine (local), download what a release compiled "
+        "(prebuilt), or take ready-made wheels (default: auto, the best available)",
+    )
+    _add_ops_option(group)
+    add("--engine", metavar="NAME", help="docker, podman or buildah (default: the first found)")
+    add(
+        "--engine-arg",
+        metavar="ARG",
+        action="append",
+        default=[],
+        help="an argument for the engine's build command; repeatable (--engine-arg=--no-cache)",
+    )
+    add("--sources", metavar="DIR", type=Path, help="where to look for source archives first")
     add = parser.add_argument_group("the zip").add_argument
     add("-o", "--output", metavar="PATH", help="where to write it (default: dist/classify.zip)")
     add("--force", action="store_true", help="replace a file that is no zip of this program")
@@ -193,70 +228,50 @@ def _add_check_options(parser: _Parser) -> None:
 def _add_deploy_options(parser: _Parser) -> None:
     parser.add_argument("zip", metavar="ZIP", nargs="?", type=Path, help="a zip built before")
     group = parser.add_argument_group("the deployment")
-    group.add_argument(
-        "--name",
-        help="the action, as [/NAMESPACE/][PACKAGE/]ACTION; one that exists is updated (default: "
-        "classify)",
-    )
+    add = group.add_argument
+    add("--name", help="[/NAMESPACE/][PACKAGE/]ACTION, created or updated (default: classify)")
     _add_host_options(group)
-    group.add_argument(
+    add(
         "--web",
         choices=("true", "raw", "no"),
-        help="whether anybody may invoke it over the web, and with which form of parameters "
-        "(default: unchanged; true for a new action)",
+        help="whether anybody may invoke it over the web; raw passes the body unparsed (default: "
+        "unchanged; true for a new action)",
     )
-    group.add_argument(
-        "--web-secure", metavar="SECRET", help="clients must send it as X-Require-Whisk-Auth"
-    )
+    add("--web-secure", metavar="SECRET", help="clients must send it as X-Require-Whisk-Auth")
     _add_build_options(parser)
 
 
 def _add_undeploy_options(parser: _Parser) -> None:
-    parser.add_argument("name", metavar="NAME", help="as [/NAMESPACE/][PACKAGE/]ACTION")
+    parser.add_argument("name", metavar="NAME", help="[/NAMESPACE/][PACKAGE/]ACTION")
     _add_host_options(parser.add_argument_group("the deployment"))
     _add_general_options(parser)
 
 
 def _add_export_options(parser: _Parser) -> None:
     parser.add_argument("file", metavar="FILE", help="the file to write")
-    parser.add_argument("--python", metavar="X.Y", help="the Python version")
+    parser.add_argument("--python", metavar="X.Y", help="the packages' Python version")
     _add_ops_option(parser)
     _add_general_options(parser)
 
 
 def _add_import_options(parser: _Parser) -> None:
-    parser.add_argument(
-        "file", metavar="FILE", help="what 'runtime export' wrote, or its URL#sha256=HEX"
-    )
+    parser.add_argument("file", metavar="FILE", help="an exported file, or its URL#sha256=HEX")
     _add_general_options(parser)
 
 
 _SUBCOMMANDS: dict[str, tuple[str, str, Callable[[_Parser], None]]] = {
     "inspect": ("MODEL", "Print what a build decides about a model.", _add_inspect_options),
     "check": ("ZIP", "Check a zip, list its contents, invoke it.", _add_check_options),
-    "deploy": (
-        "[ZIP]",
-        "Deploy a zip to OpenWhisk and invoke it there; without ZIP, build one first.",
-        _add_deploy_options,
-    ),
+    "deploy": ("[ZIP]", "Deploy a zip to OpenWhisk; build it first if none.", _add_deploy_options),
     "undeploy": ("NAME", "Delete an action of OpenWhisk.", _add_undeploy_options),
     "runtime export": ("FILE", "Write compiled packages to a file.", _add_export_options),
-    "runtime import": (
-        "FILE",
-        "Keep the compiled packages of a file where builds find them.",
-        _add_import_options,
-    ),
+    "runtime import": ("FILE", "Keep a file's packages for builds.", _add_import_options),
 }
 
 
 def _add_model_options(group: _Group) -> None:
     add = group.add_argument
-    add(
-        "--labels",
-        metavar="PATH",
-        type=Path,
-        help="class names: text with one per line, numbered or not, JSON or CSV",
-    )
+    add("--labels", metavar="PATH", type=Path, help="class names: a line each, JSON or CSV")
     add("--locale", metavar="XX", help="which labels inside the model, if it has several")
     add("--background", choices=("yes", "no"), help="whether class 0 means 'none of the others'")
     add(
@@ -264,61 +279,16 @@ def _add_model_options(group: _Group) -> None:
         metavar="N[,N,N]",
         type=_channel_numbers,
         help="with --std: a pixel of 0..255 enters the model as (pixel - mean) / std; one number "
-        "or one per channel (default: what the model's file says)",
+        "or one per channel",
     )
     add("--std", metavar="N[,N,N]", type=_channel_numbers, help="see --mean")
     add("--layout", choices=("nhwc", "nchw"), help="channels last or first (default: by shape)")
-    add("--scores", choices=SCORES, help="what the model's output is (default: what it shows)")
-
-
-def _add_kind_options(parser: _Parser) -> None:
-    add = parser.add_argument_group("where it will run").add_argument
-    add(
-        "--python",
-        metavar="X.Y[,X.Y...]",
-        help="Python version of the kind, as 3.11, or several in one zip (default: this Python's "
-        "if OpenWhisk has an image of it, else 3.11)",
-    )
-    add("--kind", metavar="python:X.Y", help="with --precompiled or deploy: the kind to deploy on")
-    add(
-        "--precompiled",
-        action="store_true",
-        help="skip the runtime's own compile step at each cold start; for exactly one kind (--kind)"
-        " or deployment (--execution-env)",
-    )
-    add(
-        "--execution-env",
-        metavar="STRING",
-        help="with --precompiled: OW_EXECUTION_ENV of an image that is not Apache's",
-    )
-
-
-def _add_package_options(parser: _Parser) -> None:
-    group = parser.add_argument_group("native packages")
-    add = group.add_argument
-    add(
-        "--runtime",
-        choices=("auto", "container", "local", "prebuilt", "wheels"),
-        help="compile in a container or on this machine (local), download what a release compiled "
-        "(prebuilt), or take ready-made wheels (default: auto, the best available)",
-    )
-    _add_ops_option(group)
-    add("--engine", metavar="NAME", help="docker, podman or buildah (default: the first found)")
-    add(
-        "--engine-arg",
-        metavar="ARG",
-        action="append",
-        default=[],
-        help="an argument for the engine's build command; repeatable (--engine-arg=--no-cache)",
-    )
-    add("--sources", metavar="DIR", type=Path, help="where to look for source archives first")
+    add("--scores", choices=SCORES, help="what its output is (default: by its last operator)")
 
 
 def _add_ops_option(group: _Group | _Parser) -> None:
     group.add_argument(
-        "--ops",
-        choices=("classifier", "all"),
-        help="operators of a compiled interpreter: those of image classifiers, or all of TFLite's",
+        "--ops", choices=OPS, help="operators that are compiled (default: classifier)"
     )
 
 
@@ -361,8 +331,8 @@ def _check(options: argparse.Namespace) -> None:
         _check_model(options)
     elif options.command == "runtime export":
         _check_writable("runtime export", Path(options.file), options.file, "another FILE")
-        if options.python is not None and _can_read_toml():
-            _check_python(options.python)
+        with suppress(ImportError):
+            _check_python(options.python or "3.11")
 
 
 def _check_build(options: argparse.Namespace) -> None:
@@ -381,20 +351,17 @@ def _check_build(options: argparse.Namespace) -> None:
             f"found {env!r}"
         )
     _check_model(options)
-    if _can_read_toml():
+    # A bare Python 3.10 may lack a TOML reader: then the tool's environment checks these.
+    with suppress(ImportError):
         execution_env(options)
         pythons(options, "3.11")
     output(options)
 
 
 def _check_packages(options: argparse.Namespace) -> None:
-    """Raise if --runtime does not go with the options of a compilation."""
-    if options.runtime == "wheels":
-        _refuse(options, _COMPILING, "--runtime wheels, which compiles nothing")
-    if options.runtime == "prebuilt":
-        _refuse(options, _COMPILING[1:], "--runtime prebuilt, which compiles nothing")
-    if options.runtime == "local":
-        _refuse(options, _CONTAINER, "--runtime local, which needs no container")
+    """Raise if --runtime and the options of a compilation cannot be used together."""
+    unused = _UNUSED.get(options.runtime, ())
+    _refuse(options, unused, f"--runtime {options.runtime}, which does not use it")
     if options.engine is not None and shutil.which(options.engine) is None:
         raise UsageError(
             "--engine: expected docker, podman, buildah or the path of one, found "
@@ -416,14 +383,16 @@ def _check_model(options: argparse.Namespace) -> None:
             "--labels: expected a file with a class name per line, JSON or CSV, found "
             + _what_is_at(options.labels)
         )
-    if options.model is not None and _can_read_toml():
+    with suppress(ImportError):
         _check_model_name(options.model)
 
 
-def _check_model_name(wanted: str) -> None:
+def _check_model_name(wanted: str | None) -> None:
     from builder.model import known_models
 
     known = list(known_models())
+    if wanted is None:
+        return
     if wanted not in known and files.describe_path(Path(wanted)) != "file":
         found = repr(wanted) if not files.describe_path(Path(wanted)) else _what_is_at(Path(wanted))
         raise UsageError(
@@ -446,9 +415,6 @@ def output(options: argparse.Namespace) -> Path:
     if given is None and options.work is not None:
         path = options.work / "dist" / ZIP.name
     _check_writable("--output", path, given, "--work DIR" if given is None else "--output")
-    for name, value in (("--model", options.model), ("--labels", options.labels)):
-        if path.exists() and value and Path(value).exists() and path.samefile(value):
-            raise UsageError(f"--output: expected another file than {name}, found {path} for both")
     if path.exists() and not options.force and not _is_our_zip(path):
         raise UsageError(
             f"--output: {path} exists and is no zip of this program",
@@ -557,12 +523,3 @@ def _refuse(options: argparse.Namespace, names: Iterable[str], other: str) -> No
     for name in names:
         if getattr(options, name) not in (None, False, []):
             raise UsageError(f"--{name.replace('_', '-')} does not go with {other}")
-
-
-def _can_read_toml() -> bool:
-    """Return whether this Python reads TOML; else the tool's environment checks the names."""
-    try:
-        from builder.artifact import platform
-    except ImportError:
-        return False
-    return bool(platform.table())

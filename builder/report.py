@@ -1,6 +1,7 @@
 """Print the results of a build, a check or an inspection, and return them as JSON values."""
 
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -26,13 +27,6 @@ _DECIDED_BY = {
     "output": "--scores",
     "labels": "--labels, --locale, --background",
 }
-# Why XNNPACK leaves an operator to TFLite's own kernels, where that is known.
-_NOT_DELEGATED = {
-    "SOFTMAX": "XNNPACK's graphs have no quantized softmax",
-    "QUANTIZE": "XNNPACK's graphs do not change int8 to uint8 or back",
-    "AVERAGE_POOL_2D": "XNNPACK's graphs have no quantized pooling but over the whole picture",
-}
-
 # Python version -> the outcome of its smoke test.
 Answers = Mapping[str, SmokeResult]
 
@@ -45,10 +39,8 @@ def show_build(audited: Audit, answers: Answers, console: Console) -> None:
     _show_size(audited, console)
     for reminder in console.reminders:
         console.text(f"! {reminder}")
-    if audited.manifest.execution_env:
-        console.text(f"Deploy it where OW_EXECUTION_ENV is {audited.manifest.execution_env}:")
-    else:
-        console.text("Deploy it:")
+    image = audited.manifest.execution_env
+    console.text(f"Deploy it where OW_EXECUTION_ENV is {image}:" if image else "Deploy it:")
     console.command(_commands(audited)[0])
 
 
@@ -113,17 +105,13 @@ def show_answers(answers: Answers, console: Console) -> None:
 
 
 def describe_nodes(nodes: dict[str, Any]) -> str:
-    """Return where a model's nodes run, in words; `nodes` as in the answer's details."""
+    """Return how many of a model's nodes XNNPACK runs; `nodes` as in the answer's details."""
     text = f"{nodes['delegated']} of {nodes['total']} nodes run on XNNPACK"
-    others: list[str] = sorted(set(nodes["others"]))
-    if not others:
-        return text
-    if not nodes["delegated"]:
+    others = Counter(nodes["others"])
+    if not nodes["delegated"] and others:
         return f"{text}: this interpreter was built without it, or it was refused; that is slow"
-    count = {name: nodes["others"].count(name) for name in others}
-    named = [name if count[name] == 1 else f"{count[name]} {name}" for name in others]
-    why = [_NOT_DELEGATED[name] for name in others if name in _NOT_DELEGATED]
-    return f"{text}; not {', '.join(named)}" + (f" ({'; '.join(why)})" if why else "")
+    named = [name if count == 1 else f"{count} {name}" for name, count in sorted(others.items())]
+    return f"{text}; not {', '.join(named)}" if named else text
 
 
 def show_model(model: Model, console: Console) -> None:
@@ -175,21 +163,9 @@ def _relative(path: Path) -> Path:
 
 
 def _commands(audited: Audit) -> list[str]:
-    memory = audited.manifest.memory
-    return commands(
-        Path(audited.path), audited.manifest.pythons, bool(audited.manifest.execution_env), memory
-    )
-
-
-def show_commands(audited: Audit, console: Console) -> None:
-    """Print the commands that deploy a zip."""
-    console.text()
-    if audited.manifest.execution_env:
-        console.text(f"Deploy it where OW_EXECUTION_ENV is {audited.manifest.execution_env}:")
-    else:
-        console.text("Deploy it (the last command where python:3 is the only kind):")
-    for command in _commands(audited):
-        console.command(command)
+    manifest = audited.manifest
+    precompiled = bool(manifest.execution_env)
+    return commands(Path(audited.path), manifest.pythons, precompiled, manifest.memory)
 
 
 def as_values(

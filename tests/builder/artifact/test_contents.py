@@ -376,7 +376,7 @@ def test_without_an_interpreter_for_it(
     outcome = build.build(config, console)
     assert outcome.smoke == {}
     said = capsys.readouterr().err
-    assert f"no Python {HERE} runs here: its modules are not byte-compiled" in said
+    assert f"Python {HERE} is not installed: the modules are not byte-compiled" in said
     assert "not invoked" in said
     contents = archive.read_zip(output).files
     assert not [name for name in contents if name.endswith(".pyc")]
