@@ -1,7 +1,7 @@
-"""Keeps the pins current: finds newer versions, tries the patches on them, writes the pins.
+"""Keep the pins current: find newer versions, try our patches on them, write the pins.
 
-`index` and `builder.native.debian` say what there is, `pins` reads and writes the pins of sources
-and wheels, `trial` tries a source's patches and rules, `requirements` compiles the requirements
-files, `vulnerabilities` asks what is known of a zip's bill of materials. `python -m tools.update`
-is the command; it runs in an environment of its own (`requirements.in` beside this file).
+`index` asks the package index, `builder.native.debian` Debian's archive. `pins` reads and writes
+the pins of sources and wheels, `patches` tries a source's patches and import rules,
+`requirements` compiles the requirements files. `python3 -m tools.update` is the command; it runs
+in an environment of its own (`requirements.in` beside this file).
 """

@@ -1,4 +1,4 @@
-"""The package index that pip is set up with, asked as pip asks it (PEP 503, PEP 691)."""
+"""Ask the package index that pip is configured with what it has (PEP 503, PEP 691)."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class File:
     """A file of a release.
 
     Attributes:
-        name: as it is in the index.
-        version: of the release.
-        sha256: of the file, in hex.
+        name: its name in the index.
+        version: the release's.
+        sha256: in hex.
         url: its address.
-        python: which Pythons it is for.
-        tags: of a wheel ("cp311-cp311-manylinux_2_28_x86_64"); empty for a source.
+        python: the Pythons that it is for.
+        tags: a wheel's ("cp311-cp311-manylinux_2_28_x86_64"); empty for a source.
     """
 
     name: str
@@ -52,21 +52,21 @@ class File:
 
 
 class Index:
-    """Answers what the index has; each package is asked for once."""
+    """The package index; each package is asked for once."""
 
     def __init__(self) -> None:
         settings = pip_variables([sys.executable, "-I", "-m", "pip"], ROOT)
-        self._url = (settings.get("PIP_INDEX_URL") or _pips_own()).rstrip("/")
+        self._url = (settings.get("PIP_INDEX_URL") or _default_index()).rstrip("/")
         self._session = requests.Session()
         if certificates := settings.get("PIP_CERT"):
             self._session.verify = certificates
         self._known: dict[str, list[File]] = {}
 
     def files(self, package: str) -> list[File]:
-        """The files of all final releases of a package that were not withdrawn.
+        """Return the files of all final releases of a package that were not withdrawn.
 
         Raises:
-            BuildError: the index does not answer, or does not have it.
+            BuildError: the index does not answer, or does not have the package.
         """
         name = canonicalize_name(package)
         if name not in self._known:
@@ -77,17 +77,17 @@ class Index:
                 raise BuildError(
                     f"{self._url}: expected the index's JSON (PEP 691), found "
                     f"{answer.headers.get('Content-Type', 'no content type')}",
-                    "set up another index for pip, for example with PIP_INDEX_URL",
+                    "configure another index for pip, for example with PIP_INDEX_URL",
                 ) from error
-            files = [_file(each, answer.url) for each in listed if not each.get("yanked")]
+            files = [_parse_file(each, answer.url) for each in listed if not each.get("yanked")]
             self._known[name] = [file for file in files if file and not file.version.is_prerelease]
         return self._known[name]
 
     def download(self, file: File, folder: Path) -> Path:
-        """Have a file in a folder, verified.
+        """Download a file into a folder, unless it is there; return its path.
 
         Raises:
-            BuildError: it is not delivered, or is not the one that the index lists.
+            BuildError: the index does not deliver it, or its sha256 is not the listed one.
         """
         target = folder / file.name
         if not target.exists() or sha256_of(target) != file.sha256:
@@ -110,8 +110,8 @@ class Index:
         return answer
 
 
-def _file(listed: dict[str, object], base: str) -> File | None:
-    """A file of the index's list; None for what is neither a source nor a wheel, or has no hash."""
+def _parse_file(listed: dict[str, object], base: str) -> File | None:
+    """Return a file of the index's list; None unless it is a source or a wheel with a sha256."""
     name = str(listed["filename"])
     hashes = listed.get("hashes")
     sha256 = hashes.get("sha256", "") if isinstance(hashes, dict) else ""
@@ -128,6 +128,6 @@ def _file(listed: dict[str, object], base: str) -> File | None:
     return File(name, version, sha256, url, python, frozenset(map(str, tags))) if sha256 else None
 
 
-def _pips_own() -> str:
-    """The index that pip takes where none is set: pip itself knows which."""
+def _default_index() -> str:
+    """Return the index that pip takes where none is configured: pip itself knows which."""
     return str(import_module("pip._internal.models.index").PyPI.simple_url)

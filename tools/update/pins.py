@@ -1,12 +1,12 @@
-"""The pins of sources and wheels: what they name, what is newest, and how they are rewritten."""
+"""Read and write the pins of sources and wheels, and find the newest version of each."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cmp_to_key
 from pathlib import Path
 from typing import Any
@@ -24,116 +24,128 @@ from builder.native.versions import upstream_version
 from tools.update.index import File, Index
 
 WHEELS = BUILDER / "packages" / "pins.toml"
+# Debian's suites with sources; of those with a version, the first is taken.
 SUITES = ("trixie", "forky", "sid")
-"""Debian's suites that sources are taken from: of those with a version, the first."""
 
 
-@dataclass
-class Pinned:
-    """One pin: a source or a wheel, for one Python or for all.
+@dataclass(frozen=True)
+class Pin:
+    """The pinned version of a source or a wheel, for one Python or for all.
 
     Attributes:
         name: of the package.
-        what: "source" or "wheel".
-        python: "3.11", or empty for each.
-        version: upstream's, that is pinned.
-        path: the TOML file that it is in.
-        where: the keys that lead to its table.
+        kind: "source" or "wheel".
+        python: "3.11", or empty for all.
+        version: upstream's.
+        path: the TOML file that has it.
+        keys: lead to its table there.
         hold: why it is not updated; empty if it is.
-        newest: what there is; filled in by `find`.
     """
 
     name: str
-    what: str
+    kind: str
     python: str
     version: str
     path: Path
-    where: tuple[str | int, ...]
+    keys: tuple[str | int, ...]
     hold: str = ""
-    newest: str = ""
-    entry: dict[str, Any] = field(default_factory=dict)
-    """What is written into its table for the newest version."""
-    file: Callable[[Path], Path] | None = None
-    """Has the newest version's file in a folder."""
 
     @property
-    def behind(self) -> bool:
-        """Whether there is a newer version."""
-        return self.newest != self.version
+    def place(self) -> str:
+        """What the pin is for, for people."""
+        return f"{self.kind} {self.python}".strip()
+
+    @property
+    def table(self) -> Any:
+        """The pin's table in its TOML file."""
+        return _follow(read_toml(self.path), self.keys)
 
 
-def pinned() -> list[Pinned]:
-    """Every pin, in the order of the files."""
-    return [*_sources(), *_wheels()]
+@dataclass(frozen=True)
+class Release:
+    """A version that can take a pin's place.
+
+    Attributes:
+        version: upstream's.
+        entry: what is written into the pin's table; `fetch` adds a sha1 for Debian's files.
+        fetch: downloads the file into a folder, verified, and returns its path.
+    """
+
+    version: str
+    entry: dict[str, Any]
+    fetch: Callable[[Path], Path]
 
 
-def _sources() -> Iterator[Pinned]:
+class NotAvailableError(BuildError):
+    """There is no such version for the Python of the pin."""
+
+
+def read_pins() -> list[Pin]:
+    """Return every pin, in the order of the files."""
+    return [*_read_sources(), *_read_wheels()]
+
+
+def _read_sources() -> Iterator[Pin]:
     for folder in FOLDERS:
         path = RECIPE / folder / "pins.toml"
         for name, table in read_toml(path).items():
             hold = table.get("hold", "")
             for python, entry in table.get("files", {}).items():
-                where = (name, "files", python)
-                yield Pinned(name, "source", python, entry["version"], path, where, hold)
+                keys = (name, "files", python)
+                yield Pin(name, "source", python, entry["version"], path, keys, hold)
             if "files" not in table:
                 version = table.get("version") or upstream_version(table["debian"]["version"])
-                yield Pinned(name, "source", "", version, path, (name,), hold)
+                yield Pin(name, "source", "", version, path, (name,), hold)
 
 
-def _wheels() -> Iterator[Pinned]:
+def _read_wheels() -> Iterator[Pin]:
     for number, table in enumerate(read_toml(WHEELS)["wheels"]["package"]):
         for python, entry in table["files"].items():
-            where: tuple[str | int, ...] = ("wheels", "package", number, "files", python)
+            keys: tuple[str | int, ...] = ("wheels", "package", number, "files", python)
             hold = table.get("hold", "")
-            yield Pinned(table["name"], "wheel", python, entry["version"], WHEELS, where, hold)
+            yield Pin(table["name"], "wheel", python, entry["version"], WHEELS, keys, hold)
 
 
-class NotThere(BuildError):
-    """There is no such version, for the Python of the pin."""
-
-
-def find(pin: Pinned, index: Index, archive: DebianArchive, wanted: str = "") -> None:
-    """Fill in what is newest of a pin.
+def find_newest(pin: Pin, index: Index, archive: DebianArchive, wanted: str = "") -> Release:
+    """Return the newest release for a pin, or the wanted version.
 
     Args:
-        pin: gets `newest`, `entry` and `file`.
+        pin: the pin.
         index: is asked for what is from the package index.
         archive: is asked for what is from Debian.
-        wanted: the version to take in its place; empty for the newest.
+        wanted: a version; empty for the newest.
 
     Raises:
-        NotThere: nothing is to be had, or not that version.
-        BuildError: nobody answers.
+        NotAvailableError: there is no release, or not that version.
+        BuildError: the index or the archive does not answer.
     """
-    if "debian" in _table(read_toml(pin.path), pin.where):
-        _from_debian(pin, archive, wanted)
-    else:
-        _from_index(pin, index, wanted)
+    if "debian" in pin.table:
+        return _find_in_debian(pin, archive, wanted)
+    return _find_in_index(pin, index, wanted)
 
 
-def _from_index(pin: Pinned, index: Index, wanted: str) -> None:
+def _find_in_index(pin: Pin, index: Index, wanted: str) -> Release:
     platforms = read_toml(WHEELS)["wheels"]["platforms"]
-    files = [file for file in index.files(pin.name) if _is_for(file, pin, platforms)]
+    files = [file for file in index.files(pin.name) if _fits(file, pin, platforms)]
     if wanted:
-        files = [file for file in files if file.version == _version(wanted)]
+        version = _parse_version(wanted)
+        files = [file for file in files if file.version == version]
     if not files:
-        version = wanted or "any version"
         python = f" for Python {pin.python}" if pin.python else ""
-        raise NotThere(
-            f"{pin.name}: expected {version} as a {pin.what}{python}, the index has none"
+        raise NotAvailableError(
+            f"{pin.name}: expected {wanted or 'any version'} as a {pin.kind}{python}, the index "
+            "has none"
         )
-    chosen = max(files, key=lambda file: file.version)
-    pin.newest = str(chosen.version)
-    pin.entry = {"version": pin.newest, "file": chosen.name, "sha256": chosen.sha256}
-    pin.file = lambda folder: index.download(chosen, folder)
+    file = max(files, key=lambda file: file.version)
+    entry = {"version": str(file.version), "file": file.name, "sha256": file.sha256}
+    return Release(str(file.version), entry, lambda folder: index.download(file, folder))
 
 
-def _is_for(file: File, pin: Pinned, platforms: list[str]) -> bool:
-    """Whether a file of the index can take a pin's place."""
-    table = _table(read_toml(pin.path), pin.where)
+def _fits(file: File, pin: Pin, platforms: list[str]) -> bool:
+    """Return whether a file of the index can take a pin's place."""
     if pin.python and pin.python not in file.python:
         return False
-    if not table["file"].endswith(".whl"):
+    if not pin.table["file"].endswith(".whl"):
         return not file.tags and file.name.endswith(".tar.gz")
     if not pin.python:
         return "py3-none-any" in file.tags
@@ -141,82 +153,83 @@ def _is_for(file: File, pin: Pinned, platforms: list[str]) -> bool:
     return any(f"{python}-{python}-{platform}" in file.tags for platform in platforms)
 
 
-def _from_debian(pin: Pinned, archive: DebianArchive, wanted: str) -> None:
-    listed = archive.versions(pin.name)
-    if wanted:
-        listed = [
-            (version, suite) for version, suite in listed if upstream_version(version) == wanted
-        ]
-    if not listed:
-        raise NotThere(
-            f"{pin.name}: expected {wanted or 'any version'} in Debian's {', '.join(SUITES)}, "
-            "found none"
-        )
-    revision = max((version for version, _ in listed), key=cmp_to_key(_compare))
-    pin.newest = upstream_version(revision)
-    same = [
-        (version, suite) for version, suite in listed if upstream_version(version) == pin.newest
-    ]
-    revision, suite = min(same, key=lambda each: SUITES.index(each[1]))
-    origin = [
+def _find_in_debian(pin: Pin, archive: DebianArchive, wanted: str) -> Release:
+    revision, suite = _newest_revision(pin, archive, wanted)
+    tarballs = [
         (address, sha256)
         for address, sha256 in archive.files(pin.name, revision)
         if re.search(r"\.orig\.tar\.\w+$", address)
     ]
-    if len(origin) != 1:
-        raise BuildError(f"{pin.name} {revision}: expected one .orig tarball, found {len(origin)}")
-    [(address, sha256)] = origin
+    if len(tarballs) != 1:
+        raise BuildError(
+            f"{pin.name} {revision}: expected one .orig tarball, found {len(tarballs)}"
+        )
+    [(address, sha256)] = tarballs
     name = address.rpartition("/")[2].replace("%2b", "+")
-    pin.entry = {
-        "file": name,
-        "sha256": sha256,
-        "debian": {"suite": suite, "version": revision},
-    }
+    origin = {"suite": suite, "version": revision}
+    entry: dict[str, Any] = {"file": name, "sha256": sha256, "debian": origin}
 
     def fetch(folder: Path) -> Path:
         target = folder / name
         folder.mkdir(parents=True, exist_ok=True)
         archive.download(address, target)
         content = target.read_bytes()
-        if (got := hashlib.sha256(content).hexdigest()) != sha256:
-            raise BuildError(f"{name}: expected sha256 {sha256}, found {got}")
-        pin.entry["sha1"] = hashlib.sha1(content, usedforsecurity=False).hexdigest()
+        if (found := hashlib.sha256(content).hexdigest()) != sha256:
+            raise BuildError(f"{name}: expected sha256 {sha256}, found {found}")
+        entry["sha1"] = hashlib.sha1(content, usedforsecurity=False).hexdigest()
         return target
 
-    pin.file = fetch
+    return Release(upstream_version(revision), entry, fetch)
 
 
-def _compare(one: str, other: str) -> int:
-    """Debian's order of versions."""
+def _newest_revision(pin: Pin, archive: DebianArchive, wanted: str) -> tuple[str, str]:
+    """Return Debian's version of the newest or wanted release, and the suite to take it from."""
+    listed = archive.versions(pin.name)
+    if wanted:
+        listed = [(version, suite) for version, suite in listed if upstream_version(version) == wanted]
+    if not listed:
+        raise NotAvailableError(
+            f"{pin.name}: expected {wanted or 'any version'} in Debian's {', '.join(SUITES)}, "
+            "found none"
+        )
+    newest = max((version for version, _ in listed), key=cmp_to_key(_compare_debian_versions))
+    same = [each for each in listed if upstream_version(each[0]) == upstream_version(newest)]
+    return min(same, key=lambda each: SUITES.index(each[1]))
+
+
+def _compare_debian_versions(one: str, other: str) -> int:
     less = subprocess.run(["dpkg", "--compare-versions", one, "lt", other]).returncode == 0
     return -1 if less else int(one != other)
 
 
-def _version(text: str) -> Version:
+def _parse_version(text: str) -> Version:
     try:
         return Version(text)
     except InvalidVersion as error:
         raise BuildError(f"expected a version, found {text!r}") from error
 
 
-def write(pins: list[Pinned]) -> list[Path]:
-    """Put the newest versions into the TOML files; comments and order stay. Returns the files."""
-    for path in {pin.path: None for pin in pins}:
+def write(updates: Sequence[tuple[Pin, Release]]) -> list[Path]:
+    """Write releases into the pins' TOML files, keep comments and order; return the files."""
+    paths = list({pin.path: None for pin, _ in updates})
+    for path in paths:
         document = tomlkit.parse(path.read_text("utf-8"))
-        for pin in pins:
+        for pin, release in updates:
             if pin.path == path:
-                table = _table(document, pin.where)
-                for key, value in pin.entry.items():
-                    if isinstance(value, dict):
-                        for inner, text in value.items():
-                            table[key][inner] = text
-                    else:
-                        table[key] = value
+                _merge(_follow(document, pin.keys), release.entry)
         path.write_text(tomlkit.dumps(document), "utf-8")
-    return list({pin.path: None for pin in pins})
+    return paths
 
 
-def _table(document: Any, where: tuple[str | int, ...]) -> Any:
-    for key in where:
+def _merge(table: Any, entry: dict[str, Any]) -> None:
+    for key, value in entry.items():
+        if isinstance(value, dict):
+            _merge(table[key], value)
+        else:
+            table[key] = value
+
+
+def _follow(document: Any, keys: tuple[str | int, ...]) -> Any:
+    for key in keys:
         document = document[key]
     return document

@@ -21,6 +21,7 @@ from builder.packages import operator_versions
 from builder.packages.wheels import read_pins
 from tests.conftest import HERE
 from tests.support.models import DenseModel, Graph
+from tools.operators import probe
 
 
 def of(**versions: int) -> TFLiteModel:
@@ -51,7 +52,7 @@ def test_what_the_wheels_register() -> None:
     assert (
         pinned == {operator_versions.table()["ai-edge-litert"]["version"]} == {version(pin["name"])}
     )
-    assert operator_versions.of_wheels() == operator_versions.probe()
+    assert operator_versions.of_wheels() == probe()
 
 
 def test_operators_that_are_listed_count_used_or_not(tmp_path: Path) -> None:

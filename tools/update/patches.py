@@ -1,4 +1,4 @@
-"""Whether a new version of a source takes our patches, and has what our lists name."""
+"""Try a source's patches, import rules and file lists on a new version of it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,21 @@ from builder.native import imports
 from builder.native.hashing import read_list
 from builder.native.unpack import extract
 from builder.native.versions import names_for_version, rules_for_version
-from tools.update.pins import Pinned
+from tools.update.pins import Pin
 
+# Where the modules are in the sources of Python packages.
 PYTHON_FILES = {"numpy": "numpy", "pillow": "src/PIL"}
-"""Source -> where its package's modules are in it, if it is a package of modules."""
+# Modules that the build writes; the source does not have them.
+WRITTEN = {"numpy": ("version.py", "_core/_internal.py")}
 
 
-def problems(pin: Pinned, archive: Path) -> list[str]:
-    """What does not fit a new version: each hunk, file and rule by its name; empty if all do.
+def find_problems(pin: Pin, version: str, archive: Path) -> list[str]:
+    """Return a line for each hunk, file and rule that does not fit a new version.
 
     Args:
-        pin: of the source, with its newest version.
-        archive: the new version's file.
+        pin: of the source.
+        version: the new one.
+        archive: its file.
 
     Raises:
         OSError: there is no `patch`.
@@ -44,16 +47,16 @@ def problems(pin: Pinned, archive: Path) -> list[str]:
             return [f"{archive.name}: cannot be unpacked: {str(error).splitlines()[0]}"]
         failed = [
             problem
-            for patch in names_for_version(table.get("patches", ()), pin.newest)
-            for problem in _patch(folder / "patches" / patch, source)
+            for patch in names_for_version(table.get("patches", ()), version)
+            for problem in _apply_patch(folder / "patches" / patch, source)
         ]
         if pin.name in PYTHON_FILES:
-            failed += _modules(pin, folder, source / PYTHON_FILES[pin.name])
+            failed += _try_rules(pin, version, source / PYTHON_FILES[pin.name])
     return failed
 
 
-def _patch(patch: Path, source: Path) -> list[str]:
-    """Apply a patch as the recipe does; each hunk that fails."""
+def _apply_patch(patch: Path, source: Path) -> list[str]:
+    """Apply a patch as the recipe does; return a line for each hunk that fails."""
     command = ["patch", "-p1", "--fuzz=0", "--forward", "--batch", "-i", str(patch)]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True)
     if done.returncode == 0:
@@ -70,23 +73,21 @@ def _patch(patch: Path, source: Path) -> list[str]:
     return failed or [f"{patch.name}: {done.stdout.strip() or done.stderr.strip()}"]
 
 
-def _modules(pin: Pinned, folder: Path, package: Path) -> list[str]:
-    """What `ships.txt` and `imports.toml` name that is not there."""
+def _try_rules(pin: Pin, version: str, package: Path) -> list[str]:
+    """Return what `ships.txt` and `imports.toml` name and the new version lacks."""
+    folder = pin.path.parent
     ships = read_list(folder / "ships.txt")
     wanted = [pattern for pattern in ships if pattern.endswith(".py")]
     missing = [pattern for pattern in wanted if not list(package.glob(pattern))]
-    # What the build makes is not in the source.
-    made = ("version.py", "_core/_internal.py") if pin.name == "numpy" else ()
-    failed = [f"ships.txt: no {pattern}" for pattern in missing if pattern not in made]
-    if failed:
-        return failed
-    rules = rules_for_version(read_toml(folder / "imports.toml"), pin.newest)
+    if failed := [each for each in missing if each not in WRITTEN.get(pin.name, ())]:
+        return [f"ships.txt: no {pattern}" for pattern in failed]
+    rules = rules_for_version(read_toml(folder / "imports.toml"), version)
     shipped = {path.relative_to(package).as_posix() for p in wanted for path in package.glob(p)}
     for path in list(package.rglob("*.py")):
         if path.relative_to(package).as_posix() not in shipped:
             path.unlink()
-    interpreter = cpython.find_python(pin.python)
-    command = [interpreter.path if interpreter else sys.executable, "-I", "-S", imports.__file__]
+    python = cpython.find_python(pin.python)
+    command = [python.path if python else sys.executable, "-I", "-S", imports.__file__]
     done = subprocess.run(
         [*command, str(package), json.dumps(rules)], capture_output=True, text=True
     )
