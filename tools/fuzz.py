@@ -1,15 +1,14 @@
-"""Fuzz the function: `python -m tools.fuzz --seconds 120`, or `--runs 300000`.
+"""Fuzz the function: `python3 -m tools.fuzz --seconds 120`, or `--runs 300000`.
 
-Inputs are pictures, for the decoder, or JSON objects of parameters, for all of the function with a
-tiny model. It takes the compiled packages where they were compiled before, else ready-made ones.
-An exception that a client could not mend, 2 s of work, or 128 MB on top of what the process starts
-with end it with exit status 1; the input is then kept in `build/fuzz`.
+Inputs are pictures for the decoder, or JSON objects of parameters for all of the function with a
+tiny model. The compiled packages are used where they were compiled before, else the wheels.
+It ends with exit status 1 at an exception that is not an answer to the client, at 2 s of work, or
+at 128 MB on top of what the process starts with. The input is then kept in `build/fuzz`.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import os
 import shutil
@@ -21,15 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from action.bootstrap import PackedZip
-from builder.base.environments import ensure_environment
-from builder.base.errors import BuildError
+from builder.base.environments import ensure_environment, is_inside, reexec
+from builder.base.errors import run_main
 from builder.base.paths import BUILD, ROOT
 from builder.base.variables import neutral_variables
 
+ENVIRONMENT = "fuzz"
 SECONDS = 2.0
 MEGABYTES = 128
+# Bytes of an input: the corpus and most formats' headers are much smaller.
 LARGEST = 8192
-"""Of an input, in bytes: corpus and most formats' heads are much smaller."""
 KINDS = ("JPEG", "progressive", "PNG", "P", "WebP", "lossless", "GIF", "BMP")
 WORDS = (
     *(b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"eXIf", b"iCCP", b"zTXt"),
@@ -40,32 +40,26 @@ WORDS = (
 )
 
 
-def main() -> int:
-    """Prepare the environment, the model and the corpus, then fuzz; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tools.fuzz", description=__doc__)
+def main(arguments: list[str]) -> int:
+    """Prepare the environment, the model and the corpus, then fuzz; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python3 -m tools.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=int, default=0, help="time to spend")
     parser.add_argument("--runs", type=int, default=-1, help="inputs to try")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers (by chance)")
     parser.add_argument("--input", type=Path, help="try this input only, of an earlier run")
     parser.add_argument("--prepared", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     if options.prepared:
-        _fuzz(options)
+        return fuzz(options)
     if not options.seconds and options.runs < 0 and not options.input:
         parser.error("expected --seconds or --runs, found neither")
-    arguments = [arg for arg in sys.argv[1:] if arg]
-    try:
-        if importlib.util.find_spec("atheris"):
-            return _prepare(arguments)
-        python = ensure_environment("fuzz", ROOT / "tools" / "fuzz.txt")
-    except BuildError as error:
-        print(f"error: {error}\n  {error.hint}", file=sys.stderr)
-        return 1
-    command = [str(python), "-m", "tools.fuzz", *arguments]
-    return subprocess.call(command, cwd=ROOT, env=neutral_variables())
+    if is_inside(ENVIRONMENT):
+        return prepare(arguments)
+    python = ensure_environment(ENVIRONMENT, Path(__file__).with_suffix(".txt"))
+    return reexec(ENVIRONMENT, python, ["-m", "tools.fuzz", *arguments], neutral_variables())
 
 
-def _prepare(arguments: list[str]) -> int:
+def prepare(arguments: list[str]) -> int:
     """Make the model and the corpus, then fuzz in a process that has the zip's packages."""
     from builder import build
     from builder.base.console import Console
@@ -85,21 +79,20 @@ def _prepare(arguments: list[str]) -> int:
         labels = folder / "labels.txt"
         labels.write_text("\n".join(COLOURS))
         path = ColourModel("uint8", size=32).write(folder / "model" / "colours.tflite")
-        found = resolve.resolve_model(str(path), resolve.ModelOptions(labels), console)
-        if found.path != path:
-            shutil.copy(found.path, folder / "model")
-        (folder / "model" / "model.json").write_bytes(found.settings.to_json())
+        model = resolve.resolve_model(str(path), resolve.ModelOptions(labels), console)
+        if model.path != path:
+            shutil.copy(model.path, folder / "model")
+        (folder / "model" / "model.json").write_bytes(model.settings.to_json())
         _write_corpus(folder / "corpus")
         words = "".join('"' + "".join(f"\\x{byte:02x}" for byte in word) + '"\n' for word in WORDS)
         (folder / "words").write_text(words)
         command = [sys.executable, "-m", "tools.fuzz", *arguments, "--prepared", scratch]
-        return min(1, abs(subprocess.call(
-            command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(packages)}
-        )))  # fmt: skip
+        variables = {**os.environ, "PYTHONPATH": str(packages)}
+        return min(1, abs(subprocess.call(command, cwd=ROOT, env=variables)))
 
 
-class _Folder(PackedZip):
-    """The files of a zip in a folder."""
+class FilesInFolder(PackedZip):
+    """A zip's files that lie in a folder."""
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
@@ -131,8 +124,8 @@ def _write_corpus(folder: Path) -> None:
         (folder / f"params {number}").write_text(json.dumps(params))
 
 
-def _fuzz(options: argparse.Namespace) -> None:
-    """Hand over to libFuzzer, which ends the process."""
+def fuzz(options: argparse.Namespace) -> int:
+    """Run libFuzzer, which ends the process."""
     import atheris
 
     with atheris.instrument_imports(include=["action", "PIL"]):
@@ -142,37 +135,35 @@ def _fuzz(options: argparse.Namespace) -> None:
 
     from tests.support import hostile
 
-    # As if whoever sends it had got the checksums right, and nobody looks at the log.
+    # Checksums are taken as right, so that fuzzing reaches what they guard; no log is read.
     stream = PngImagePlugin.ChunkStream
     stream.crc = stream.crc_skip  # type: ignore[method-assign]
-    answer = activation.Handler(_Folder(options.prepared))
+    answer = activation.Handler(FilesInFolder(options.prepared))
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
-    sound = answer({"image": _sound(options.prepared)})
-    assert "results" in sound
+    params = json.loads((options.prepared / "corpus" / "params 0").read_text())
+    assert "results" in answer({"image": params["image"]})
 
-    def one(data: bytes) -> None:
+    def try_input(data: bytes) -> None:
         began = time.process_time()
         if data[:1] == b"{":
             _check_answer(answer, data)
         else:
             try:
-                found = picture.decode(data, 32, 32, 3, 0.875)
+                assert picture.decode(data, 32, 32, 3, 0.875).pixels.shape == (32, 32, 3)
             except ImageError as error:
                 assert len(str(error)) < 300, error
                 assert hostile.ERRORS.fullmatch(str(error)), error
-            else:
-                assert found.pixels.shape == (32, 32, 3)
         seconds = time.process_time() - began
         if seconds > SECONDS:
             raise TimeoutError(f"expected an answer in {SECONDS} s, took {seconds:.1f} s")
-        taken = _peak() - least
+        taken = peak_memory() - least
         if taken > MEGABYTES:
             raise MemoryError(f"expected at most {MEGABYTES} MB, took {taken:.0f} MB")
 
     kept = BUILD / "fuzz"
     kept.mkdir(parents=True, exist_ok=True)
     Path("/proc/self/clear_refs").write_text("5")  # instrumenting took more than fuzzing may
-    least = _peak()
+    least = peak_memory()
     flags = {
         "max_total_time": options.seconds, "runs": options.runs, "seed": options.seed,
         "max_len": LARGEST, "timeout": 20, "rss_limit_mb": 2048,
@@ -181,32 +172,28 @@ def _fuzz(options: argparse.Namespace) -> None:
     inputs = options.input or options.prepared / "corpus"
     if options.input:
         del flags["runs"]
-    atheris.Setup([sys.argv[0], *(f"-{k}={v}" for k, v in flags.items()), str(inputs)], one)
+    atheris.Setup([sys.argv[0], *(f"-{k}={v}" for k, v in flags.items()), str(inputs)], try_input)
     atheris.Fuzz()
+    return 0
 
 
-def _peak() -> float:
-    """The most memory that the process had, in MB."""
+def peak_memory() -> float:
+    """Return the most memory that the process had, in MB."""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) / 1000
 
 
-def _sound(folder: Path) -> str:
-    params: dict[str, Any] = json.loads((folder / "corpus" / "params 0").read_text())
-    return str(params["image"])
-
-
 def _check_answer(answer: Any, data: bytes) -> None:
-    """Answer parameters as the platform hands them over, if they are JSON at all."""
+    """Pass parameters to the function as the platform does, if they are JSON at all."""
     try:
         params = json.loads(data)
     except (ValueError, RecursionError):
         return
-    found = answer(params)
-    text = json.dumps(found)
+    reply = answer(params)
+    text = json.dumps(reply)
     assert "internal error" not in text, text[:1000]
-    assert json.loads(text) == found
+    assert json.loads(text) == reply
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_main(lambda: main(sys.argv[1:])))

@@ -1,24 +1,19 @@
-"""`python -m tools.update` on a copy of the checkout, against an index and an apt of our own."""
+"""`python3 -m tools.update` on a copy of the checkout, with an index and an apt of our own."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import io
-import json
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
-import threading
 import time
-import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -26,6 +21,7 @@ from builder.base.errors import BuildError
 from builder.base.paths import ROOT
 from builder.base.toml import read_toml
 from builder.native import debian
+from tests.support.index import PackageIndex, serving_index, wheel
 
 IMAGE = """\
 from __future__ import annotations
@@ -97,71 +93,10 @@ licence = "MIT-CMU"
 """
 
 
-@dataclass
-class Server:
-    """Serves what it is given; everything else is 404. Keeps what was posted."""
-
-    address: str = ""
-    answers: dict[str, tuple[str, bytes]] = field(default_factory=dict)
-    posted: list[Any] = field(default_factory=list)
-
-    def release(
-        self, package: str, name: str, content: bytes, python: str = ">=3.10", **more: Any
-    ) -> str:
-        """Add a file of a package to the index; returns its sha256."""
-        digest = hashlib.sha256(content).hexdigest()
-        path = f"/simple/{package}/"
-        listed = json.loads(self.answers[path][1]) if path in self.answers else {"files": []}
-        listed |= {"meta": {"api-version": "1.0"}, "name": package}
-        listed["files"].append(
-            {
-                "filename": name,
-                "url": f"{self.address}/files/{name}",
-                "hashes": {"sha256": digest},
-                "requires-python": python,
-                **more,
-            }
-        )
-        kind = "application/vnd.pypi.simple.v1+json"
-        self.answers[path] = kind, json.dumps(listed).encode()
-        self.answers[f"/files/{name}"] = "application/octet-stream", content
-        return digest
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
-    made = Server()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.answer(made.answers.get(self.path.partition("?")[0]))
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            made.posted.append(json.loads(body))
-            self.answer(made.answers.get(self.path))
-
-        def answer(self, found: tuple[str, bytes] | None) -> None:
-            kind, content = found or ("text/plain", b"not here")
-            self.send_response(200 if found else 404)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(content)
-
-        do_HEAD = do_GET
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        thread = threading.Thread(target=http.serve_forever)
-        thread.start()
-        made.address = f"http://127.0.0.1:{http.server_port}"
-        yield made
-        http.shutdown()
-        thread.join()
+def index() -> Iterator[PackageIndex]:
+    with serving_index() as served:
+        yield served
 
 
 def sdist(version: str, image: str = IMAGE) -> bytes:
@@ -184,23 +119,12 @@ def tarball(files: dict[str, str]) -> bytes:
     return gzip.compress(out.getvalue(), mtime=0)
 
 
-def wheel(name: str, version: str) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        info = f"{name}-{version}.dist-info"
-        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        archive.writestr(f"{info}/METADATA", metadata)
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/RECORD", "")
-    return out.getvalue()
-
-
 @dataclass
 class Checkout:
     """A copy with a few pins, and programs in the place of apt's."""
 
     folder: Path
-    server: Server
+    index: PackageIndex
 
     @property
     def pins(self) -> Path:
@@ -213,9 +137,9 @@ class Checkout:
     def update(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         env = {
             **os.environ,
-            "CLASSIFY_UPDATE": str(self.folder / "builder"),
+            "CLASSIFY_ENVIRONMENT": f"update:{self.folder}",
             "PIP_CONFIG_FILE": os.devnull,
-            "PIP_INDEX_URL": f"{self.server.address}/simple",
+            "PIP_INDEX_URL": self.index.url,
             "PATH": f"{self.folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "UV_NO_CACHE": "1",
             **variables,
@@ -255,7 +179,7 @@ class Checkout:
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, server: Server) -> Checkout:
+def checkout(tmp_path: Path, index: PackageIndex) -> Checkout:
     try:
         debian.find_mirror()
     except BuildError:
@@ -264,9 +188,9 @@ def checkout(tmp_path: Path, server: Server) -> Checkout:
     for room in ("builder", "tools"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=left_out)
     native = tmp_path / "builder" / "native"
-    old = server.release("pillow", "pillow-1.0.0.tar.gz", sdist("1.0.0"))
+    old = index.release("pillow", "pillow-1.0.0.tar.gz", sdist("1.0.0"))
     name = "pillow-1.0.0-cp311-cp311-manylinux_2_28_x86_64.whl"
-    old_wheel = server.release("pillow", name, wheel("pillow", "1.0.0"))
+    old_wheel = index.release("pillow", name, wheel("pillow", "1.0.0"))
     debs = hashlib.sha256(zlib("1.3.1")).hexdigest()
     pinned = PILLOW.replace("OLD", old).replace("DEB", debs)
     (native / "pillow" / "pins.toml").write_text(pinned)
@@ -281,19 +205,19 @@ def checkout(tmp_path: Path, server: Server) -> Checkout:
     )
     (tmp_path / "tests").mkdir()
     (tmp_path / "tests" / "tool.in").write_text("# A tool.\n# compile: --universal\nthetool\n")
-    digest = server.release("thetool", "thetool-1.0-py3-none-any.whl", wheel("thetool", "1.0"))
+    digest = index.release("thetool", "thetool-1.0-py3-none-any.whl", wheel("thetool", "1.0"))
     locked = f"thetool==1.0 \\\n    --hash=sha256:{digest}\n    # via tests/tool.in\n"
     head = (
         "# This file was autogenerated by uv via the following command:\n"
         "#    python -m tools.update requirements\n"
     )
     (tmp_path / "tests" / "tool.txt").write_text(head + locked)
-    made = Checkout(tmp_path, server)
+    made = Checkout(tmp_path, index)
     made.debian(("trixie", "1:1.3.1-1", zlib("1.3.1")))
     return made
 
 
-def test_all_is_current(checkout: Checkout) -> None:
+def test_current_pins_are_listed(checkout: Checkout) -> None:
     done = checkout.update("--check")
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.split() for line in done.stdout.splitlines()]
@@ -308,7 +232,7 @@ def test_all_is_current(checkout: Checkout) -> None:
 
 def newer(checkout: Checkout, image: str = IMAGE) -> dict[str, str]:
     """A newer release of everything; file -> sha256."""
-    release = checkout.server.release
+    release = checkout.index.release
     checkout.debian(
         ("trixie", "1:1.3.1-1", zlib("1.3.1")),
         ("sid", "1:1.3.10-1", zlib("1.3.10")),
@@ -341,7 +265,7 @@ def contents(checkout: Checkout) -> dict[Path, bytes]:
     }
 
 
-def test_check_says_what_is_behind_and_writes_nothing(checkout: Checkout) -> None:
+def test_check_lists_what_is_behind_and_writes_nothing(checkout: Checkout) -> None:
     newer(checkout)
     before = contents(checkout)
     done = checkout.update("--check")
@@ -355,7 +279,7 @@ def test_check_says_what_is_behind_and_writes_nothing(checkout: Checkout) -> Non
     assert rows["tests/tool.txt"] == ["thetool", "1.0", "->", "1.1", "behind"]
 
 
-def test_an_update_writes_the_pins(checkout: Checkout) -> None:
+def test_update_writes_pins_and_requirements(checkout: Checkout) -> None:
     made = newer(checkout)
     done = checkout.update()
     assert done.returncode == 0, done.stdout + done.stderr
@@ -381,7 +305,7 @@ def test_an_update_writes_the_pins(checkout: Checkout) -> None:
     assert again.returncode == 0, again.stdout + again.stderr
 
 
-def test_one_package_to_one_version(checkout: Checkout) -> None:
+def test_one_package_is_updated_to_one_version(checkout: Checkout) -> None:
     newer(checkout)
     before = contents(checkout)
     done = checkout.update("zlib", "1.3.2")
@@ -395,7 +319,7 @@ def test_one_package_to_one_version(checkout: Checkout) -> None:
     assert "thetool==1.1" in (checkout.folder / "tests" / "tool.txt").read_text()
 
 
-def test_a_version_that_is_not_for_every_python(checkout: Checkout) -> None:
+def test_version_is_taken_for_the_pythons_that_have_it(checkout: Checkout) -> None:
     """One command takes it for those that it is for; the others stay."""
     newer(checkout)
     done = checkout.update("pillow", "1.0.10")
@@ -408,7 +332,7 @@ def test_a_version_that_is_not_for_every_python(checkout: Checkout) -> None:
     }
 
 
-def test_a_version_that_a_requirements_file_excludes(checkout: Checkout) -> None:
+def test_version_excluded_by_an_in_file_is_not_taken(checkout: Checkout) -> None:
     newer(checkout)
     source = checkout.folder / "tests" / "tool.in"
     source.write_text(source.read_text().replace("thetool\n", "thetool<1.1\n"))
@@ -428,7 +352,9 @@ def test_a_version_that_a_requirements_file_excludes(checkout: Checkout) -> None
         (("pilow",), "expected a package that is pinned, found pilow"),
     ],
 )
-def test_what_is_not_there(checkout: Checkout, arguments: tuple[str, ...], reason: str) -> None:
+def test_unknown_packages_and_versions_are_refused(
+    checkout: Checkout, arguments: tuple[str, ...], reason: str
+) -> None:
     before = contents(checkout)
     done = checkout.update(*arguments)
     assert done.returncode == 1
@@ -436,7 +362,7 @@ def test_what_is_not_there(checkout: Checkout, arguments: tuple[str, ...], reaso
     assert contents(checkout) == before
 
 
-def test_what_is_held_is_not_behind(checkout: Checkout) -> None:
+def test_held_pin_is_not_behind(checkout: Checkout) -> None:
     newer(checkout)
     checkout.update()
     checkout.debian(("trixie", "1:1.3.10-1", zlib("1.3.10")), ("sid", "1:2.0-1", zlib("2.0")))
@@ -448,7 +374,7 @@ def test_what_is_held_is_not_behind(checkout: Checkout) -> None:
     assert "held: it is another format" in done.stdout
 
 
-def test_a_patch_that_no_longer_applies(checkout: Checkout) -> None:
+def test_hunk_that_fails_is_named_and_its_package_not_written(checkout: Checkout) -> None:
     """Each hunk is named, nothing of that package is written, the rest is."""
     newer(checkout, IMAGE.replace("size[1]", "size.height"))
     done = checkout.update()
@@ -459,7 +385,7 @@ def test_a_patch_that_no_longer_applies(checkout: Checkout) -> None:
     assert pins["zlib"]["debian"]["version"] == "1:1.3.10-1"
 
 
-def test_a_file_that_is_no_archive(checkout: Checkout) -> None:
+def test_broken_archive_is_not_taken(checkout: Checkout) -> None:
     checkout.debian(("sid", "1:1.3.2-1", b"no archive"))
     done = checkout.update("zlib")
     assert done.returncode == 1
@@ -467,7 +393,7 @@ def test_a_file_that_is_no_archive(checkout: Checkout) -> None:
     assert read_toml(checkout.pins)["zlib"]["debian"]["version"] == "1:1.3.1-1"
 
 
-def test_a_rule_that_no_longer_holds(checkout: Checkout) -> None:
+def test_import_rule_that_fails_is_named(checkout: Checkout) -> None:
     newer(checkout, IMAGE.replace("import logging", "import weakref as logging"))
     done = checkout.update("pillow")
     assert done.returncode == 1
@@ -475,7 +401,7 @@ def test_a_rule_that_no_longer_holds(checkout: Checkout) -> None:
     assert read_toml(checkout.pins)["pillow"]["files"]["3.11"]["version"] == "1.0.0"
 
 
-def test_a_module_that_is_gone(checkout: Checkout) -> None:
+def test_missing_module_is_named(checkout: Checkout) -> None:
     newer(checkout)
     names = checkout.folder / "builder" / "native" / "pillow" / "ships.txt"
     names.write_text("Image.py\nImageMode.py\n")
@@ -484,95 +410,23 @@ def test_a_module_that_is_gone(checkout: Checkout) -> None:
     assert "ships.txt: no ImageMode.py" in done.stdout
 
 
-def test_a_file_that_is_not_the_listed_one(checkout: Checkout) -> None:
+def test_file_with_another_sha256_is_refused(checkout: Checkout) -> None:
     newer(checkout)
     before = contents(checkout)
-    checkout.server.answers["/files/pillow-1.0.10.tar.gz"] = "text/plain", b"something else"
+    checkout.index.served["/files/pillow-1.0.10.tar.gz"].content = b"something else"
     done = checkout.update("pillow")
     assert done.returncode == 1
     assert "pillow-1.0.10.tar.gz: expected sha256" in done.stderr
     assert contents(checkout) == before
 
 
-def test_an_index_that_does_not_answer(checkout: Checkout) -> None:
+def test_unreachable_index_is_reported(checkout: Checkout) -> None:
     began = time.monotonic()
     done = checkout.update("--check", PIP_INDEX_URL="http://127.0.0.1:1/simple")
     assert done.returncode == 1
     assert "error: the package index does not answer" in done.stderr
     assert "pip config list" in done.stderr
     assert time.monotonic() - began < 30
-
-
-BOM = {
-    "bomFormat": "CycloneDX",
-    "components": [
-        {
-            "name": "pillow",
-            "version": "12.3.0",
-            "purl": "pkg:pypi/pillow@12.3.0",
-            "components": [
-                {"name": "zlib", "version": "1.3.1", "purl": "pkg:github/madler/zlib@v1.3.1"},
-                {"name": "fp16", "version": "1", "purl": "pkg:github/maratyszcza/fp16@4dfe081"},
-            ],
-        },
-        {"name": "labels", "version": ""},
-    ],
-}
-
-
-def test_what_is_known_of_a_zip(checkout: Checkout, tmp_path: Path) -> None:
-    archive = tmp_path / "a.zip"
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr("sbom.cdx.json", json.dumps(BOM))
-    results = [{"vulns": [{"id": "GHSA-2"}, {"id": "GHSA-1"}]}, {}]
-    answer = json.dumps({"results": results}).encode()
-    checkout.server.answers["/v1/querybatch"] = "application/json", answer
-    done = checkout.update("--audit", str(archive), "--osv", checkout.server.address)
-    assert done.returncode == 1, done.stderr
-    assert done.stdout.splitlines() == [
-        "pillow 12.3.0: GHSA-1, GHSA-2",
-        "zlib 1.3.1: nothing known",
-        "fp16 1: not to be asked about by what its SBOM says",
-        "labels : not to be asked about by what its SBOM says",
-        "1 of 4 parts have known vulnerabilities",
-    ]
-    project = {"ecosystem": "GIT", "name": "https://github.com/madler/zlib"}
-    assert checkout.server.posted == [
-        {
-            "queries": [
-                {"package": {"purl": "pkg:pypi/pillow@12.3.0"}},
-                {"package": project, "version": "v1.3.1"},
-            ]
-        }
-    ]
-    answer = json.dumps({"results": [{}, {}]}).encode()
-    checkout.server.answers["/v1/querybatch"] = "application/json", answer
-    bom = tmp_path / "sbom.cdx.json"
-    bom.write_text(json.dumps(BOM))
-    done = checkout.update("--audit", str(bom), "--osv", checkout.server.address)
-    assert done.returncode == 0, done.stderr
-
-
-def test_nobody_knows(checkout: Checkout, tmp_path: Path) -> None:
-    """Without an answer it does not say that nothing is known."""
-    bom = tmp_path / "sbom.cdx.json"
-    bom.write_text(json.dumps(BOM))
-    began = time.monotonic()
-    done = checkout.update("--audit", str(bom), "--osv", "http://127.0.0.1:1")
-    assert done.returncode == 1
-    assert "error: OSV does not answer" in done.stderr
-    assert "known" not in done.stdout
-    assert time.monotonic() - began < 20
-    answer = json.dumps({"results": [{}]}).encode()
-    checkout.server.answers["/v1/querybatch"] = "application/json", answer
-    done = checkout.update("--audit", str(bom), "--osv", checkout.server.address)
-    assert "error: OSV does not answer" in done.stderr
-    bom.write_text("{}")
-    done = checkout.update("--audit", str(bom), "--osv", checkout.server.address)
-    assert done.returncode == 1
-    assert "error: --audit: expected CycloneDX JSON or a zip with sbom.cdx.json" in done.stderr
-    done = checkout.update("--audit", str(tmp_path / "none"))
-    assert "error: --audit: cannot read" in done.stderr
 
 
 def test_every_requirements_file_has_its_command() -> None:
@@ -582,9 +436,9 @@ def test_every_requirements_file_has_its_command() -> None:
     tracked = subprocess.run(
         ["git", "ls-files", "*.in"], cwd=ROOT, capture_output=True, text=True
     ).stdout.split()
-    named = [path.relative_to(ROOT).as_posix() for path in requirements.sources()]
+    named = [path.relative_to(ROOT).as_posix() for path in requirements.find_sources()]
     assert sorted(named) == sorted(tracked)
-    for path in requirements.sources():
+    for path in requirements.find_sources():
         result = path.with_suffix(".txt")
-        assert requirements.versions(result), result
-        assert result.read_text().count("--hash=") >= len(requirements.versions(result))
+        assert requirements.read_versions(path), result
+        assert result.read_text().count("--hash=") >= len(requirements.read_versions(path))

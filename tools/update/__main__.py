@@ -20,21 +20,6 @@ ENVIRONMENT = "update"
 REQUIREMENTS = "requirements"
 
 
-@dataclass
-class Progress:
-    """What the update has done so far.
-
-    Attributes:
-        written: the files that were changed.
-        behind: how many pins are behind and not held.
-        failed: whether our patches do not fit a new version.
-    """
-
-    written: list[Path] = field(default_factory=list)
-    behind: int = 0
-    failed: bool = False
-
-
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     usage = argparse.ArgumentParser("python3 -m tools.update", description=__doc__)
@@ -83,124 +68,122 @@ def update(options: argparse.Namespace) -> int:
             f"sources and wheels: {', '.join(sorted(names))}; the others are in the requirements "
             "files",
         )
-    progress = Progress()
-    wanted = [pin for pin in all_pins if name in (None, pin.name)]
-    update_pins(wanted, options.version or "", options.check, progress)
+    updater = Updater(options.version or "", options.check)
+    updater.update_pins([pin for pin in all_pins if name in (None, pin.name)])
     for source in sources:
-        if name in (None, REQUIREMENTS) or name in requirements.read_versions(source):
-            update_requirements(source, options, progress)
-    for path in progress.written:
+        if name in (None, REQUIREMENTS):
+            updater.update_requirements(source)
+        elif name in requirements.read_versions(source):
+            updater.update_requirements(source, name)
+    for path in updater.written:
         print(f"written: {path.relative_to(ROOT).as_posix()}")
-    if progress.written:
+    if updater.written:
         print("next: python3 build_zip.py && python3 -m tests && python3 -m bench guard")
-    return 1 if progress.failed or (options.check and progress.behind) else 0
+    return 1 if updater.failed or (options.check and updater.behind) else 0
 
 
-def update_pins(pins: list[Pin], wanted: str, check: bool, progress: Progress) -> None:
-    """Find newer versions of sources and wheels, try our patches on them, and write the pins.
+@dataclass
+class Updater:
+    """Updates pins and requirements files, and prints a row for each.
 
-    Args:
-        pins: those to update.
-        wanted: the version to take; empty for the newest.
-        check: write nothing.
-        progress: is updated.
-
-    Raises:
-        BuildError: the wanted version is not available for any Python.
+    Attributes:
+        version: the version to take; empty for the newest.
+        check: whether nothing is written.
+        written: the files that were changed.
+        behind: how many pins are behind and not held.
+        failed: whether our patches do not fit a new version.
+        problems: those of the sources that were tried, by name and version.
     """
-    from builder.native.debian import DebianArchive
-    from builder.native.steps import BuildFolder
-    from tools.update.index import Index
-    from tools.update.pins import SUITES, NotAvailableError, find_newest, write
 
-    archive = DebianArchive(BuildFolder(BUILD / "update", 1), SUITES)
-    index = Index()
-    taken: list[tuple[Pin, Release]] = []
-    problems: dict[tuple[str, str], list[str]] = {}
-    unavailable = 0
-    for pin in pins:
+    version: str
+    check: bool
+    written: list[Path] = field(default_factory=list)
+    behind: int = 0
+    failed: bool = False
+    problems: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+
+    def update_pins(self, pins: list[Pin]) -> None:
+        """Find newer versions of sources and wheels, try our patches, and write the pins.
+
+        Raises:
+            BuildError: the version is not available for any Python.
+        """
+        from builder.native.debian import DebianArchive
+        from builder.native.steps import BuildFolder
+        from tools.update.index import Index
+        from tools.update.pins import SUITES, NotAvailableError, find_newest, write
+
+        archive = DebianArchive(BuildFolder(BUILD / "update", 1), SUITES)
+        index = Index()
+        taken: list[tuple[Pin, Release]] = []
+        missing: list[BuildError] = []
+        for pin in pins:
+            try:
+                release = find_newest(pin, index, archive, self.version)
+            except NotAvailableError as error:
+                # A version need not be for every Python: that is wrong only if it is for none.
+                missing.append(error)
+                if not self.version or len(missing) == len(pins):
+                    raise missing[0] from error
+                state = f"stays: there is no {self.version} for it"
+                _print_row(pin.place, pin.name, pin.version, "", state)
+                continue
+            if self._is_taken(pin, release):
+                taken.append((pin, release))
+        if taken and not self.check:
+            self.written += write(taken)
+
+    def _is_taken(self, pin: Pin, release: Release) -> bool:
+        """Print a pin's row; return whether the release takes its place."""
+        if release.version == pin.version:
+            _print_row(pin.place, pin.name, pin.version, "", "current")
+            return False
+        if pin.hold and not self.version:
+            _print_row(pin.place, pin.name, pin.version, release.version, f"held: {pin.hold}")
+            return False
+        self.behind += 1
+        problems = self._try_patches(pin, release) if pin.kind == "source" else []
+        state = "does not fit" if problems else "behind"
+        _print_row(pin.place, pin.name, pin.version, release.version, state)
+        print(indent("".join(f"{problem}\n" for problem in problems), "    "), end="")
+        self.failed |= bool(problems)
+        return not problems
+
+    def _try_patches(self, pin: Pin, release: Release) -> list[str]:
+        from tools.update.patches import find_problems
+
+        key = (pin.name, release.version)
+        if key not in self.problems:
+            archive = release.fetch(BUILD / "native" / "sources")
+            self.problems[key] = find_problems(pin, release.version, archive)
+        return self.problems[key]
+
+    def update_requirements(self, source: Path, package: str = "") -> None:
+        """Compile a requirements file with newer versions of all its packages, or of one."""
+        from tools.update import requirements
+
+        target = source.with_suffix(".txt")
+        place = target.relative_to(ROOT).as_posix()
+        old = requirements.read_versions(source)
+        exact = f"{package}=={self.version}" if self.version else package
         try:
-            newest = find_newest(pin, index, archive, wanted)
-        except NotAvailableError:
-            # A version need not be for every Python: that is wrong only if it is for none.
-            unavailable += 1
-            if not wanted or unavailable == len(pins):
+            text = requirements.compile_source(source, exact)
+        except requirements.NoSolutionError as error:
+            if not self.version:
                 raise
-            _print_row(pin.place, pin.name, pin.version, "", f"stays: there is no {wanted} for it")
-            continue
-        if _is_taken(pin, newest, bool(wanted), problems, progress):
-            taken.append((pin, newest))
-    if taken and not check:
-        progress.written += write(taken)
-
-
-def _is_taken(
-    pin: Pin,
-    newest: Release,
-    wanted: bool,
-    problems: dict[tuple[str, str], list[str]],
-    progress: Progress,
-) -> bool:
-    """Print the row of a pin; return whether its newest version takes its place.
-
-    Args:
-        pin: the pin.
-        newest: what the index or the archive has.
-        wanted: whether the user named the version, which takes a held pin too.
-        problems: of the sources that were tried, by name and version.
-        progress: is updated.
-    """
-    from tools.update import patches
-
-    if newest.version == pin.version:
-        _print_row(pin.place, pin.name, pin.version, "", "current")
-        return False
-    if pin.hold and not wanted:
-        _print_row(pin.place, pin.name, pin.version, newest.version, f"held: {pin.hold}")
-        return False
-    progress.behind += 1
-    found = []
-    if pin.kind == "source":
-        key = (pin.name, newest.version)
-        if key not in problems:
-            archive = newest.fetch(BUILD / "native" / "sources")
-            problems[key] = patches.find_problems(pin, newest.version, archive)
-        found = problems[key]
-    state = "does not fit" if found else "behind"
-    _print_row(pin.place, pin.name, pin.version, newest.version, state)
-    for problem in found:
-        print(f"    {problem}")
-        progress.failed = True
-    return not found
-
-
-def update_requirements(source: Path, options: argparse.Namespace, progress: Progress) -> None:
-    """Compile one requirements file again, with newer versions of all or one of its packages."""
-    from tools.update import requirements
-
-    target = source.with_suffix(".txt")
-    place = target.relative_to(ROOT).as_posix()
-    old = requirements.read_versions(source)
-    name = "" if options.package in (None, REQUIREMENTS) else options.package
-    exact = f"{name}=={options.version}" if options.version else name
-    try:
-        text = requirements.compile_source(source, exact)
-    except requirements.NoSolutionError as error:
-        if not options.version:
-            raise
-        _print_row(place, name, old[name], options.version, "stays: see its .in file")
-        print(indent(str(error), "    "))
-        return
-    new = requirements.parse_versions(text)
-    changed = sorted(each for each in old | new if old.get(each) != new.get(each))
-    for each in changed:
-        _print_row(place, each, old.get(each, "-"), new.get(each, "-"), "behind")
-    if not changed:
-        _print_row(place, f"{len(old)} packages", "", "", "current")
-    progress.behind += len(changed)
-    if not options.check and text != target.read_text("utf-8"):
-        target.write_text(text, "utf-8")
-        progress.written.append(target)
+            _print_row(place, package, old[package], self.version, "stays: see its .in file")
+            print(indent(str(error), "    "))
+            return
+        new = requirements.parse_versions(text)
+        changed = sorted(each for each in old | new if old.get(each) != new.get(each))
+        for each in changed:
+            _print_row(place, each, old.get(each, "-"), new.get(each, "-"), "behind")
+        if not changed:
+            _print_row(place, f"{len(old)} packages", "", "", "current")
+        self.behind += len(changed)
+        if not self.check and text != target.read_text("utf-8"):
+            target.write_text(text, "utf-8")
+            self.written.append(target)
 
 
 def _print_row(place: str, name: str, old: str, new: str, state: str) -> None:

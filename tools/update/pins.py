@@ -186,7 +186,9 @@ def _newest_revision(pin: Pin, archive: DebianArchive, wanted: str) -> tuple[str
     """Return Debian's version of the newest or wanted release, and the suite to take it from."""
     listed = archive.versions(pin.name)
     if wanted:
-        listed = [(version, suite) for version, suite in listed if upstream_version(version) == wanted]
+        listed = [
+            (version, suite) for version, suite in listed if upstream_version(version) == wanted
+        ]
     if not listed:
         raise NotAvailableError(
             f"{pin.name}: expected {wanted or 'any version'} in Debian's {', '.join(SUITES)}, "
