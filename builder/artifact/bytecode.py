@@ -5,47 +5,40 @@ import io
 import json
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from builder.base.cpython import PythonExecutable
 from builder.base.errors import BuildError
 from builder.base.files import cached
-from builder.base.paths import BUILD, BUILDER
+from builder.base.paths import BUILD
 
 # Byte-compiled modules: most builds change none.
 CODES = BUILD / "codes"
+_SCRIPT = Path(__file__).with_name("compile_all.py")
 
 
-def compile_modules(
-    interpreter: PythonExecutable, files: Sequence[tuple[Path, str]]
-) -> dict[str, bytes]:
-    """Byte-compile (source, its name in tracebacks); returns the code file of each name.
-
-    What was compiled is kept, since most builds change none of it.
+def compile_modules(python: PythonExecutable, sources: Mapping[str, Path]) -> dict[str, bytes]:
+    """Return the code file of each source, by its name in tracebacks; cached.
 
     Raises:
         BuildError: one is not Python of this version.
     """
-    script = (BUILDER / "artifact" / "compile_all.py").read_text("utf-8")
-    made_of = [interpreter.full_version, script]
-    for source, shown in files:
-        made_of += [shown, hashlib.sha256(source.read_bytes()).hexdigest()]
-    digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
-    codes = io.BytesIO(cached(CODES / digest, lambda: _run_script(interpreter, files, script)))
-    lengths = (int.from_bytes(codes.read(4), "little") for _ in files)
-    return {shown: codes.read(length) for (_, shown), length in zip(files, lengths, strict=True)}
+    inputs = [python.full_version, _SCRIPT.read_text("utf-8")]
+    for shown, source in sources.items():
+        inputs += [shown, hashlib.sha256(source.read_bytes()).hexdigest()]
+    digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
+    codes = io.BytesIO(cached(CODES / digest, lambda: _run_script(python, sources)))
+    return {shown: codes.read(int.from_bytes(codes.read(4), "little")) for shown in sources}
 
 
-def _run_script(
-    interpreter: PythonExecutable, files: Sequence[tuple[Path, str]], script: str
-) -> bytes:
-    """What the script writes."""
-    work = [[str(source), shown] for source, shown in files]
+def _run_script(python: PythonExecutable, sources: Mapping[str, Path]) -> bytes:
+    """Return the output of compile_all.py."""
+    work = [[str(source), shown] for shown, source in sources.items()]
     with tempfile.TemporaryDirectory() as empty:
         done = subprocess.run(
             # Tracebacks name the line, not the columns: their tables are a sixth of all code.
-            [interpreter.path, "-s", "-S", "-X", "no_debug_ranges", "-c", script],
+            [python.path, "-s", "-S", "-X", "no_debug_ranges", "-c", _SCRIPT.read_text("utf-8")],
             input=json.dumps(work).encode(),
             # Python 3.10 writes a set of strings in hash order. Not with -I, which would ignore
             # the seed; nothing else is in the environment, nor in the folder.

@@ -1,8 +1,8 @@
-"""Byte-compile files for the Python that runs this script (the zip's, not the builder's).
+"""Byte-compile files for the Python that runs this script: the zip's, not the builder's.
 
-Reads a JSON list of [source, name shown in tracebacks] from stdin; writes of each code file its
-length, in four bytes, the lowest first, and then the file itself. They are "unchecked-hash" (PEP
-552): OpenWhisk's unzip does not restore dates, so dated ones would be stale.
+Reads a JSON list of [source, its name in tracebacks] from stdin. Writes each code file after its
+length in four bytes, little-endian. The code files are "unchecked-hash" (PEP 552): OpenWhisk's
+unzip does not restore dates, so dated ones would be stale.
 """
 
 import ast
@@ -15,8 +15,8 @@ from pathlib import Path
 _UNCHECKED_HASH = 1
 
 
-def code(source: bytes, shown: str) -> bytes:
-    """The content of a code file.
+def compile_source(source: bytes, shown: str) -> bytes:
+    """Return the content of a code file.
 
     Docstrings, a third of such files, become empty strings, so that code which works on its own
     still does; assertions stay.
@@ -33,7 +33,7 @@ def code(source: bytes, shown: str) -> bytes:
 
 for path, name in json.load(sys.stdin):
     try:
-        content = code(Path(path).read_bytes(), name)
+        content = compile_source(Path(path).read_bytes(), name)
     except SyntaxError as error:
         sys.exit(str(error))
     sys.stdout.buffer.write(len(content).to_bytes(4, "little") + content)

@@ -136,71 +136,59 @@ def _package_entries(runtime: PythonRuntime, precompiled: bool, weights: str) ->
         precompiled: whether our launcher ships.
         weights: path of the model.
     """
-    codes = _compile_all(runtime, precompiled)
     python, owner = runtime.python, runtime.packages.owner
-    folder, index = modules.library_folder(python), modules.Index()
-    for name in BOOT_FILES if runtime.compiler else ():
-        if code := codes.pop(f"action/{name}", None):
+    folder, index = modules.library_folder(python), modules.Index(bool(runtime.compiler))
+    codes = _read_modules(runtime, precompiled)
+    for name in BOOT_FILES:
+        code = codes.pop(f"action/{name}", None)
+        if code and runtime.compiler:
             tag = f"cpython-{python.replace('.', '')}"
             cached = f"action/__pycache__/{name.removesuffix('.py')}.{tag}.pyc"
-            yield Entry(cached, code.content, "action", outside=True)
+            yield Entry(cached, code, "action", outside=True)
     for component in dict.fromkeys(["action", *owner.values()]):
-        own = {path: code for path, code in codes.items() if owner.get(path, "action") == component}
-        add = index.add_modules if runtime.compiler else index.add_sources
-        for name, content in add(component, own).items():
-            when = "later" if name.endswith(".later.code") else "start"
-            version = "" if component == "action" else python
-            yield Entry(folder + name, content, component, version, when=when)
-    libraries = sorted(path for path in owner if path not in codes)
+        for shown in sorted(codes):
+            path = shown.removeprefix(folder)
+            if owner.get(path, "action") == component:
+                index.add_module(path, component, shown, codes[shown])
+    for name, content in index.streams.items():
+        component = name.partition(".")[0]
+        when = "later" if name.endswith(".later.code") else "start"
+        version = "" if component == "action" else python
+        yield Entry(folder + name, content, component, version, when=when)
+    libraries = sorted(path for path in owner if folder + path not in codes)
     for path in libraries:
         content = (runtime.packages.folder / path).read_bytes()
         when = _add_library(index, path, owner)
         yield Entry(folder + path, content, owner[path], python, when=when)
     # The weights first: they take longest, and all else is imported in the meantime.
     ahead = [folder + path for path in libraries if owner[path] in _DISTRIBUTIONS]
-    content = index.content([weights, *ahead])
-    yield Entry(folder + modules.INDEX, content, "action", when="start")
+    yield Entry(folder + modules.INDEX, index.to_json([weights, *ahead]), "action", when="start")
 
 
 def _add_library(index: modules.Index, path: str, owner: dict[str, str]) -> str:
     """Add a file that is no Python module to the index; return when the function reads it."""
     when = "start"
     if modules.is_extension(path):
-        linked = [
-            other
-            for other in sorted(owner)
-            if owner[other] == owner[path]
-            and modules.is_library(other)
-            and not modules.is_extension(other)
-        ]
+        of_component = [other for other in sorted(owner) if owner[other] == owner[path]]
+        linked = [other for other in of_component if modules.is_linked_library(other)]
         name = index.add_library(path, linked)
         when = "start" if name in modules.list_start_modules() else "later"
     return "ahead" if owner[path] in _DISTRIBUTIONS else when
 
 
-def _compile_all(runtime: PythonRuntime, precompiled: bool) -> dict[str, modules.Code]:
-    """Return the modules by path from the import root; as sources without a compiler."""
+def _read_modules(runtime: PythonRuntime, precompiled: bool) -> dict[str, bytes]:
+    """Return the code files, or sources without a compiler, by the sources' names in tracebacks."""
     packages = runtime.packages
-    shipped = action_files.list_files(precompiled)
     sources = {
         f"action/{path.name}": path
-        for path in shipped
+        for path in action_files.list_files(precompiled)
         if path.suffix == ".py" and path.name != "__main__.py"
     }
-    shown = {path: path for path in sources}
     for path in sorted(path for path in packages.owner if path.endswith(".py")):
-        sources[path] = packages.folder / path
-        shown[path] = modules.library_folder(runtime.python) + path
+        sources[modules.library_folder(runtime.python) + path] = packages.folder / path
     if runtime.compiler:
-        work = [(sources[path], shown[path]) for path in sources]
-        codes = compile_modules(runtime.compiler, work)
-        return {path: modules.Code(shown[path], codes[shown[path]]) for path in sources}
-    booted = {f"action/{name}" for name in BOOT_FILES}
-    return {
-        path: modules.Code(shown[path], source.read_bytes())
-        for path, source in sources.items()
-        if path not in booted
-    }
+        return compile_modules(runtime.compiler, sources)
+    return {shown: path.read_bytes() for shown, path in sources.items()}
 
 
 def _deflate_where_cheaper(entries: Sequence[Entry]) -> list[Entry]:

@@ -18,20 +18,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 INDEX = "index.json"
 # The modules that a cold start imports, one a line, those of the standard library among them.
 START = Path(__file__).with_name("start.txt")
 # Where the code begins in a code file (PEP 552).
 _HEADER_BYTES = 16
-
-
-class Code(NamedTuple):
-    """A module: its source's name in tracebacks, and its code file (or its source)."""
-
-    shown: str
-    content: bytes
 
 
 @dataclass(frozen=True)
@@ -67,71 +60,58 @@ def is_library(path: str) -> bool:
 
 
 def is_extension(path: str) -> bool:
-    """Return whether a file's name is that of an extension module.
-
-    The names of other libraries, which extension modules load, begin with "lib".
-    """
+    """Return whether a file's name is that of an extension module; not "libNAME.so"."""
     return path.endswith(".so") and not path.rpartition("/")[2].startswith("lib")
 
 
-class Index:
-    """The modules of one Python version; grows component by component."""
+def is_linked_library(path: str) -> bool:
+    """Return whether a file's name is that of a library which extension modules load."""
+    return is_library(path) and not is_extension(path)
 
-    def __init__(self) -> None:
+
+class Index:
+    """The modules and libraries of one Python version; grows module by module.
+
+    Attributes:
+        streams: content of the streams by file name in `library_folder`.
+    """
+
+    def __init__(self, compiled: bool) -> None:
+        """Start an empty index; without `compiled`, modules are added as sources."""
+        self.streams: dict[str, bytes] = {}
+        self._compiled = compiled
         self._magic = ""
         self._modules: dict[str, list[Any]] = {}
         self._libraries: dict[str, list[str]] = {}
 
-    def add_modules(self, component: str, codes: Mapping[str, Code]) -> dict[str, bytes]:
-        """Add a component's modules.
+    def add_module(self, path: str, component: str, shown: str, content: bytes) -> None:
+        """Add a module.
 
         Args:
-            component: its name.
-            codes: path from the import root, "PIL/Image.py" -> the byte-compiled module.
-
-        Returns:
-            The streams to put into `library_folder`, by file name.
+            path: from the import root, "PIL/Image.py".
+            component: name of its component.
+            shown: its source's name in tracebacks.
+            content: its code file, or its source.
         """
-        streams: dict[str, bytes] = {}
-        for path, (shown, content) in sorted(codes.items()):
-            name = path.removesuffix(".py").replace("/", ".")
-            package = name.endswith(".__init__")
-            name = name.removesuffix(".__init__")
-            stream = component if name in list_start_modules() else f"{component}.later"
-            code, self._magic = content[_HEADER_BYTES:], content[:4].hex()
-            before = streams.get(f"{stream}.code", b"")
-            self._modules[name] = [package, shown, stream, len(before), len(code)]
-            streams[f"{stream}.code"] = before + code
-        return streams
-
-    def add_sources(self, component: str, sources: Mapping[str, Code]) -> dict[str, bytes]:
-        """Add a component's modules as sources, where no Python compiles them."""
-        padded = {
-            path: Code(shown, bytes(_HEADER_BYTES) + text)
-            for path, (shown, text) in sources.items()
-        }
-        streams = self.add_modules(component, padded)
-        self._magic = ""
-        return streams
+        if self._compiled:
+            self._magic, content = content[:4].hex(), content[_HEADER_BYTES:]
+        name = path.removesuffix(".py").replace("/", ".")
+        package = name.endswith(".__init__")
+        name = name.removesuffix(".__init__")
+        stream = component if name in list_start_modules() else f"{component}.later"
+        before = self.streams.get(f"{stream}.code", b"")
+        self.streams[f"{stream}.code"] = before + content
+        self._modules[name] = [package, shown, stream, len(before), len(content)]
 
     def add_library(self, path: str, linked: Sequence[str]) -> str:
-        """Add an extension module; returns its name.
-
-        Args:
-            path: of its file, from the import root.
-            linked: paths of the libraries that it may load.
-        """
-        where, _, file = path.rpartition("/")
-        name = f"{where}/{file.partition('.')[0]}".replace("/", ".").lstrip(".")
+        """Add an extension module and the libraries that it may load; return its name."""
+        folder, _, file = path.rpartition("/")
+        name = f"{folder}/{file.partition('.')[0]}".replace("/", ".").lstrip(".")
         self._libraries[name] = [path, *linked]
         return name
 
-    def content(self, ahead: Sequence[str]) -> bytes:
-        """Return the index as a file.
-
-        Args:
-            ahead: paths in `packed.zip` of the files to inflate in a thread, in this order.
-        """
+    def to_json(self, ahead: Sequence[str]) -> bytes:
+        """Return the index as a file; `ahead` are the files to inflate in a thread, in order."""
         index = {
             "magic": self._magic,
             "ahead": list(ahead),

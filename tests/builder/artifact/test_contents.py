@@ -396,7 +396,7 @@ def test_modules_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     one, other = tmp_path / "one.py", tmp_path / "other.py"
     one.write_text("x = 1")
     other.write_text("")
-    files_ = [(one, "lib/one.py"), (other, "lib/other.py")]
+    files_ = {"lib/one.py": one, "lib/other.py": other}
     first = compile_modules(found, files_)
     assert list(first) == ["lib/one.py", "lib/other.py"]
     [path] = (tmp_path / "codes").iterdir()
@@ -407,7 +407,7 @@ def test_modules_are_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     second = compile_modules(found, files_)
     assert second["lib/one.py"] != first["lib/one.py"]
     assert second["lib/other.py"] == first["lib/other.py"]
-    renamed = compile_modules(found, [(one, "lib/1.py"), *files_[1:]])
+    renamed = compile_modules(found, {"lib/1.py": one, "lib/other.py": other})
     assert b"lib/1.py" in renamed["lib/1.py"]
     one.write_text("x =")
     with pytest.raises(BuildError, match="byte-compiling failed"):
@@ -427,7 +427,7 @@ def test_docstrings_go_and_assertions_stay(tmp_path: Path, python: str) -> None:
         "def g():\n    f'not {1} docstring'\n"
         "try:\n    assert False, 'stays'\nexcept AssertionError as error:\n    said = error\n"
     )
-    codes = compile_modules(found, [(source, "lib/m.py")])
+    codes = compile_modules(found, {"lib/m.py": source})
     (tmp_path / "m.pyc").write_bytes(codes["lib/m.py"])
     source.unlink()
     said = subprocess.run(
