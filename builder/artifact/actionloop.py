@@ -24,6 +24,7 @@ from builder.base.files import last_lines
 
 TIMEOUT_SECONDS = 60.0
 
+# Stands for the stock runtime's own launcher.
 LAUNCHER = """\
 import json, os, sys, traceback
 from sys import stdin, stdout, stderr
@@ -51,7 +52,7 @@ while line := stdin.readline():
 
 
 class RunningAction:
-    """A zip that was started: answers activations until it is closed.
+    """A started zip that answers activations until it is closed.
 
     Attributes:
         init_seconds: from the start of the process to its acknowledgement.
@@ -59,18 +60,24 @@ class RunningAction:
     """
 
     def __init__(
-        self, folder: Path, interpreter: str, environment: dict[str, str], isolated: bool
+        self, folder: Path, python: str, environment: dict[str, str], isolated: bool
     ) -> None:
-        """Start the unpacked zip in `folder`; raises SmokeError if it does not come up.
+        """Start the unpacked zip in a folder, with the environment of the stock runtime.
 
-        What it is started with, and where, is that of the stock runtime; `isolated` keeps its
-        launcher from the interpreter's own packages.
+        Args:
+            folder: the unpacked zip.
+            python: path of a CPython.
+            environment: more variables.
+            isolated: whether to hide that Python's own packages.
+
+        Raises:
+            SmokeError: it does not come up.
         """
-        command = [interpreter, *(("-I", "-S") if isolated else ()), "exec__.py"]
+        command = [python, *(("-I", "-S") if isolated else ()), "exec__.py"]
         start = folder / "exec"
         if start.exists():
             shebang = start.read_text("utf-8").partition("\n")[0]
-            command = [interpreter, *shebang.split()[1:], str(start)]
+            command = [python, *shebang.split()[1:], str(start)]
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
         self._buffer = b""
         reader, writer = os.pipe()
@@ -87,44 +94,43 @@ class RunningAction:
             start_new_session=True,  # Ctrl-C is for us; this process ends when we close its input
         )
         os.close(writer)
-        self._answers = os.fdopen(reader, "rb", buffering=0)
+        self._replies = os.fdopen(reader, "rb", buffering=0)
         self.pid = self._process.pid
         try:
-            acknowledged = self._read()
-            if acknowledged != {"ok": True}:
-                raise SmokeError(f"expected the acknowledgement, found {acknowledged}")
+            acknowledgement = self._read_reply()
+            if acknowledgement != {"ok": True}:
+                raise SmokeError(f"expected the acknowledgement, found {acknowledgement}")
         except BaseException:
             self.close()
             raise
         self.init_seconds = time.perf_counter() - began
 
     def run(self, params: Any) -> Any:
-        """One activation: returns what the action answers.
+        """Activate the action once; return its answer.
 
         Raises:
-            SmokeError: the process died, hung, or answered with something else than JSON.
+            SmokeError: the process died, hung, or wrote something other than JSON.
         """
         message = {"value": params, "activation_id": "0" * 32, "action_name": "/guest/classify"}
         return self.send(json.dumps(message).encode())
 
     def send(self, line: bytes) -> Any:
-        """One activation from a raw protocol line, without its newline."""
-        stdin = self._process.stdin
-        assert stdin is not None
+        """Activate the action with a raw line of the protocol; return its answer."""
+        assert self._process.stdin is not None
         try:
-            stdin.write(line + b"\n")
-            stdin.flush()
+            self._process.stdin.write(line + b"\n")
+            self._process.stdin.flush()
         except BrokenPipeError:
-            raise SmokeError(f"the action died\n{last_lines(self.log())}") from None
-        return self._read()
+            raise self._error("the action died") from None
+        return self._read_reply()
 
     def log(self) -> str:
-        """What the action printed so far."""
+        """Return what the action printed so far."""
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
 
     def close(self) -> None:
-        """End the process as the runtime does: by closing its input, then for good."""
+        """End the process as the runtime does: close its input, and kill it if that fails."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):
             self._process.stdin.close()
@@ -133,32 +139,31 @@ class RunningAction:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._answers.close()
+        self._replies.close()
         self._log.close()
 
-    def _read(self) -> Any:
+    def _read_reply(self) -> Any:
         deadline = time.monotonic() + TIMEOUT_SECONDS
         with selectors.DefaultSelector() as ready:
-            ready.register(self._answers, selectors.EVENT_READ)
+            ready.register(self._replies, selectors.EVENT_READ)
             while b"\n" not in self._buffer:
                 if not ready.select(max(0.0, deadline - time.monotonic())):
                     self._process.kill()
-                    raise SmokeError(
-                        f"no answer in {TIMEOUT_SECONDS:.0f} s\n{last_lines(self.log())}"
-                    )
-                chunk = self._answers.read(1 << 16)
+                    raise self._error(f"no answer in {TIMEOUT_SECONDS:.0f} s")
+                chunk = self._replies.read(1 << 16)
                 if not chunk:
-                    self._process.wait(5)
-                    raise SmokeError(
-                        f"the action died (exit status {self._process.returncode})\n"
-                        f"{last_lines(self.log())}"
-                    )
+                    status = self._process.wait(5)
+                    raise self._error(f"the action died (exit status {status})")
                 self._buffer += chunk
         line, _, self._buffer = self._buffer.partition(b"\n")
         try:
             return json.loads(line)
         except ValueError as error:
-            raise SmokeError(f"the answer is no JSON: {error}\n{last_lines(self.log())}") from error
+            raise self._error(f"the answer is no JSON: {error}") from error
+
+    def _error(self, text: str) -> SmokeError:
+        """Return an error that quotes the end of the log."""
+        return SmokeError(f"{text}\n{last_lines(self.log())}")
 
 
 def unpack_zip(archive: Path, folder: Path) -> None:
@@ -182,23 +187,20 @@ def unpack_zip(archive: Path, folder: Path) -> None:
 
 @contextmanager
 def start_action(
-    archive: Path,
-    interpreter: str,
-    environment: dict[str, str] | None = None,
-    isolated: bool = True,
+    archive: Path, python: str, environment: dict[str, str] | None = None, isolated: bool = True
 ) -> Iterator[RunningAction]:
-    """A zip, unpacked into an empty folder and started.
+    """Unpack a zip into an empty folder, start it, and close it at the end.
 
     Args:
         archive: the zip.
-        interpreter: path of a CPython.
+        python: path of a CPython.
         environment: variables to start it with; by default as good as none.
-        isolated: without the interpreter's site-packages, so that the zip has to bring all.
+        isolated: whether to hide that Python's own packages, so that the zip has to bring all.
     """
     with tempfile.TemporaryDirectory(prefix="action-") as scratch:
         folder = Path(scratch) / "bin"
         unpack_zip(archive, folder)
-        action = RunningAction(folder, interpreter, environment or {}, isolated)
+        action = RunningAction(folder, python, environment or {}, isolated)
         try:
             yield action
         finally:

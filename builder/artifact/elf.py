@@ -23,7 +23,7 @@ class SharedLibrary:
 
     Attributes:
         machine: as in its header, "EM_X86_64".
-        needed_libraries: names of the libraries it loads.
+        needed: names of the libraries it loads.
         versioned_symbols: versions of symbols it needs, "GLIBC_2.14".
         run_paths: its RPATH and RUNPATH.
         executable_stack: whether it asks for one.
@@ -31,9 +31,9 @@ class SharedLibrary:
     """
 
     machine: str
-    needed_libraries: frozenset[str]
-    versioned_symbols: frozenset[str]
-    run_paths: frozenset[str]
+    needed: set[str]
+    versioned_symbols: set[str]
+    run_paths: set[str]
     executable_stack: bool
     relro: bool
 
@@ -49,9 +49,9 @@ def read_library(content: bytes) -> SharedLibrary:
         segments = {segment["p_type"]: segment["p_flags"] for segment in elf.iter_segments()}
         return SharedLibrary(
             machine=elf.header["e_machine"],
-            needed_libraries=frozenset(_find_dynamic_tags(elf, DT_NEEDED="needed")),
-            versioned_symbols=frozenset(_find_versioned_symbols(elf)),
-            run_paths=frozenset(_find_dynamic_tags(elf, DT_RPATH="rpath", DT_RUNPATH="runpath")),
+            needed=_find_dynamic_tags(elf, DT_NEEDED="needed"),
+            versioned_symbols=_find_versioned_symbols(elf),
+            run_paths=_find_dynamic_tags(elf, DT_RPATH="rpath", DT_RUNPATH="runpath"),
             executable_stack=bool(segments.get("PT_GNU_STACK", _EXECUTABLE) & _EXECUTABLE),
             relro="PT_GNU_RELRO" in segments,
         )
@@ -63,8 +63,7 @@ def read_library(content: bytes) -> SharedLibrary:
 def find_exported_symbols(content: bytes) -> set[str]:
     """Return the names of the symbols that a shared library offers to others."""
     symbols = ELFFile(io.BytesIO(content)).get_section_by_name(".dynsym")
-    if not isinstance(symbols, SymbolTableSection):
-        return set()
+    assert isinstance(symbols, SymbolTableSection)
     return {
         symbol.name
         for symbol in symbols.iter_symbols()

@@ -27,45 +27,37 @@ def check_libraries(
     for path in paths:
         try:
             library = elf.read_library(files[path])
-            found = [
-                *_check_python_tag(path, python),
-                *_check_loads(library, python, bundled),
-                *(_check_compiled(library, files[path]) if path in compiled else ()),
-            ]
         except ValueError as error:
-            found = [f"not an ELF library: {error}"]
-        else:
-            for family, number in _split_versions(library, python):
-                if _is_at_most(newest.get(family, "0"), number):
-                    newest[family] = number
-        problems += [f"{path}: {problem}" for problem in found]
+            problems.append(f"{path}: not an ELF library: {error}")
+            continue
+        tag = re.search(r"\.(cpython-\d+|abi3|cp\d+)[.-]", path)
+        if tag and tag[1] not in ("abi3", f"cpython-{python.replace('.', '')}"):
+            problems.append(f"{path}: built for {tag[1]}, in the folder of Python {python}")
+        problems += [f"{path}: {problem}" for problem in _check_loads(library, python, bundled)]
+        if path in compiled:
+            problems += [f"{path}: {problem}" for problem in _check_built(library, files[path])]
+        for family, version in _split_versions(library, python):
+            newest[family] = max(newest.get(family, "0"), version, key=_version_key)
     return problems, newest
 
 
-def _check_python_tag(path: str, python: str) -> Iterator[str]:
-    """Check the Python version in a library's name, if it has one."""
-    tag = re.search(r"\.(cpython-\d+|abi3|cp\d+)[.-]", path)
-    if tag and tag[1] not in ("abi3", f"cpython-{python.replace('.', '')}"):
-        yield f"built for {tag[1]}, in the folder of Python {python}"
-
-
 def _check_loads(library: elf.SharedLibrary, python: str, bundled: set[str]) -> Iterator[str]:
-    """Check that the runtime of a Python version has what a library needs."""
+    """Yield what the runtime of a Python version lacks for a library."""
     if library.machine != "EM_X86_64":
         yield f"expected x86_64, found {library.machine}"
     system = set(platform.table()["libraries"]["system"])
-    for name in sorted(library.needed_libraries - system - bundled):
+    for name in sorted(library.needed - system - bundled):
         yield f"needs {name}, which neither the zip nor the runtime has"
     ceilings = platform.table()["kinds"][f"python:{python}"]["symbols"]
-    for family, number in _split_versions(library, python):
-        if not _is_at_most(number, ceilings[family]):
-            yield f"needs {family}_{number}, python:{python} has {family}_{ceilings[family]}"
+    for family, version in _split_versions(library, python):
+        if _version_key(version) > _version_key(ceilings[family]):
+            yield f"needs {family}_{version}, python:{python} has {family}_{ceilings[family]}"
 
 
-def _check_compiled(library: elf.SharedLibrary, content: bytes) -> Iterator[str]:
-    """Check what holds for libraries that this project compiled, but not for those of wheels."""
-    allowed = set(platform.table()["libraries"]["compiled"])
-    for name in sorted(library.needed_libraries - allowed):
+def _check_built(library: elf.SharedLibrary, content: bytes) -> Iterator[str]:
+    """Yield what is wrong for a library that this project compiled, though not for a wheel's."""
+    allowed = platform.table()["libraries"]["compiled"]
+    for name in sorted(library.needed.difference(allowed)):
         yield f"needs {name}: expected no more than {', '.join(sorted(allowed))}"
     for name in sorted(elf.find_exported_symbols(content)):
         if not name.startswith("PyInit_"):
@@ -80,19 +72,14 @@ def _check_compiled(library: elf.SharedLibrary, content: bytes) -> Iterator[str]
         yield f"contains the path {path} of the machine that compiled it"
 
 
-def _split_versions(library: elf.SharedLibrary, python: str) -> list[tuple[str, str]]:
-    """Return (family, version) of the symbols that the platform has a limit for."""
+def _split_versions(library: elf.SharedLibrary, python: str) -> Iterator[tuple[str, str]]:
+    """Yield family and version of the needed symbols that the platform has a limit for."""
     ceilings = platform.table()["kinds"][f"python:{python}"]["symbols"]
-    versions = [version.partition("_") for version in sorted(library.versioned_symbols)]
-    return [
-        (family, number)
-        for family, _, number in versions
-        if family in ceilings and number[:1].isdigit()
-    ]
+    for symbol in sorted(library.versioned_symbols):
+        family, _, version = symbol.partition("_")
+        if family in ceilings and version[:1].isdigit():
+            yield family, version
 
 
-def _is_at_most(version: str, ceiling: str) -> bool:
-    def split(text: str) -> list[int]:
-        return [int(number) for number in re.findall(r"\d+", text)]
-
-    return split(version) <= split(ceiling)
+def _version_key(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]

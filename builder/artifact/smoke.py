@@ -40,12 +40,12 @@ class SmokeResult:
     log: str
 
 
-def run_smoke_test(archive: Path, interpreter: str, sample: Path, expected: str) -> SmokeResult:
+def run_smoke_test(archive: Path, python: str, sample: Path, expected: str) -> SmokeResult:
     """Send a sample picture to the zip several times.
 
     Args:
         archive: the zip.
-        interpreter: path of a CPython of the zip's version.
+        python: path of a CPython of the zip's version.
         sample: a picture.
         expected: WordNet id that the sample must get first; empty to take any answer.
 
@@ -53,7 +53,7 @@ def run_smoke_test(archive: Path, interpreter: str, sample: Path, expected: str)
         SmokeError: it did not answer, or not as expected.
     """
     image = base64.b64encode(sample.read_bytes()).decode()
-    with start_action(archive, interpreter) as action:
+    with start_action(archive, python) as action:
         seconds, answers = [], []
         for _ in range(_ACTIVATIONS):
             began = time.perf_counter()
