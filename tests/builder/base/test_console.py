@@ -1,21 +1,18 @@
-"""What the user sees: it fits the terminal, and no word is cut."""
+"""The log of a command: it fits the terminal, and no word is cut."""
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
 import shlex
-import struct
 import subprocess
 import sys
-import termios
 from pathlib import Path
 
 import pytest
 
 from builder.base.paths import ROOT
+from tests.support.terminal import run_on_terminal, without_control
 
 NOTE = (
     "no container engine answers: taking ready-made wheels. Compiled packages would make the zip a "
@@ -44,31 +41,11 @@ console.command({COMMAND!r})
 """
 
 
-def shown(width: int) -> str:
-    """What a terminal of this width gets."""
-    main, sub = pty.openpty()
-    fcntl.ioctl(sub, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
-    variables = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
-    command = [sys.executable, "-c", SCRIPT]
-    with subprocess.Popen(
-        command, cwd=ROOT, env={**variables, "TERM": "xterm"}, stdin=sub, stdout=sub, stderr=sub
-    ) as process:
-        os.close(sub)
-        text = b""
-        try:
-            while chunk := os.read(main, 4096):
-                text += chunk
-        except OSError:  # how Linux tells that the other side has closed
-            pass
-    os.close(main)
-    assert process.returncode == 0, text
-    redrawn = re.sub(r"\x1b\[(2K|1A)", "\r", text.decode())
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", redrawn)
-
-
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
-def test_on_a_terminal(width: int) -> None:
-    text = shown(width)
+def test_lines_fit_the_terminal(width: int) -> None:
+    status, shown = run_on_terminal([sys.executable, "-c", SCRIPT], ROOT, width)
+    text = without_control(shown)
+    assert status == 0, text
     lines = [part for line in text.splitlines() for part in line.split("\r")]
     assert max(map(len, lines)) <= width
     words = {word.strip(".,:()") for line in lines for word in re.split(r"[\s│┃]+", line)}

@@ -1,0 +1,243 @@
+"""The command line of `build_zip.py`, as a user types it: builds, checks, inspections."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from builder.artifact import actionloop
+from builder.base.paths import ROOT
+from tests.conftest import HERE, at_hand, base64_of, encoded, interpreter, plain
+from tests.support.models import COLOURS, ColourModel
+from tests.support.terminal import run_on_terminal, without_control
+
+Done = subprocess.CompletedProcess[str]
+# MB that a zip of such packages needs.
+MEMORY = {"local": 128, "wheels": 256}
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options for a small model."""
+    folder = tmp_path_factory.mktemp("colours")
+    (folder / "labels.txt").write_text("\n".join(COLOURS))
+    model = ColourModel("uint8").write(folder / "colours.tflite")
+    options = ["--model", str(model), "--labels", str(folder / "labels.txt")]
+    return [*options, "--runtime", at_hand()]
+
+
+def build_zip(*arguments: str, **variables: str) -> Done:
+    command = [sys.executable, "build_zip.py", *arguments]
+    environment = {**os.environ, **variables}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("python", ["2.7", "3.6", "3.7", "3.8", "3.9"])
+@pytest.mark.parametrize(("command"), [["build_zip.py"], ["-m", "action"]], ids=" ".join)
+def test_old_python_names_the_needed_version(python: str, command: list[str]) -> None:
+    kept = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")).glob(
+        f"versions/{python}.*/bin/python{python}"
+    )
+    path = next(kept, None) or shutil.which(f"python{python}")
+    if path is None:
+        pytest.skip(f"no Python {python} on this machine")
+    done = subprocess.run(
+        [str(path), *command, "--help"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},  # 2.7 puts it beside the source
+        capture_output=True,
+        text=True,
+    )
+    expected = f"expected Python 3.10 or newer, found {python}: try  python3 {' '.join(command)}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", expected)
+
+
+def test_help_needs_no_environment(tmp_path: Path) -> None:
+    done = build_zip("--help", PATH="")
+    assert done.returncode == 0
+    for option in ("--python", "--model", "--labels", "--runtime", "check ", "--no-smoke"):
+        assert option in done.stdout
+
+
+def test_model_options_are_on_its_card(tmp_path: Path) -> None:
+    """From the command line to the zip: decided, shown by a check, and answered."""
+    path, output = tmp_path / "m.tflite", tmp_path / "a.zip"
+    ColourModel("float32", size=3).write(path)  # [1, 3, 3, 3]: either layout
+    with zipfile.ZipFile(path, "a") as appended:
+        appended.writestr("labels_de.txt", "rot\ngr\u00fcn\nblau\n")
+        appended.writestr("labels_fr.txt", "rouge\nvert\nbleu\n")
+    said = "--locale fr --background yes --layout nhwc --mean 0,0,0 --std 255,255,255"
+    options = ["--model", str(path), *said.split(), "--scores", "scores", "--output", str(output)]
+    done = build_zip(*options, "--python", HERE, "--runtime", at_hand(), "--no-keep", "--json")
+    assert done.returncode == 0, done.stderr
+    card = json.loads(done.stdout)["model"]["card"]
+    assert card["input"] == (
+        "3 x 3 RGB, channels last (--layout), float32; pixels enter as 0..1, 0..1, 0..1 "
+        "(--mean and --std)"
+    )
+    assert card["output"].endswith(
+        "independent scores of 3 classes, each 0..1, as they are (--scores)"
+    )
+    assert card["labels"].startswith("3 from labels_fr.txt inside m.tflite")
+    assert card["labels"].endswith("'rouge' to 'bleu'; class 0 is background")
+    checked = build_zip("check", str(output), "--json")
+    assert json.loads(checked.stdout)["card"] == card
+    assert all(f"{title}: {text}" in checked.stderr for title, text in card.items())
+    with actionloop.start_action(output, interpreter()) as running:
+        picture = base64_of(encoded(plain("blue")))
+        answer = running.run({"image": picture, "details": True, "topK": 3})
+    assert answer["details"]["model"]["card"] == card
+    best, *others = answer["results"]
+    assert (best["className"], best["probability"]) == ("bleu", 1.0)
+    assert {each["className"]: each.get("background") for each in others}["rouge"] is True
+
+
+def test_log_of_a_build_fits_a_screen(colours: list[str], tmp_path: Path) -> None:
+    output, provider = tmp_path / "new folder" / "c.zip", colours[-1]
+    command = [sys.executable, "build_zip.py", *colours, "--python", HERE, "--no-keep"]
+    status, shown = run_on_terminal([*command, "--output", str(output)], ROOT)
+    text = without_control(shown)
+    assert status == 0, text
+    for step in ("model", f"packages for Python {HERE}", "zip", "audit", "invoke with Python"):
+        assert f"✓ {step}" in text
+    memory = MEMORY[provider]
+    flat = " ".join(text.split())
+    assert re.search(rf"of 36 MiB \(\d+ %\); needs {memory} MB of memory", flat)
+    assert ("ai-edge-litert" if provider == "wheels" else "tflite-runtime") in text
+    assert re.search(r"Python [\d.]+: cold \d+ ms .*, warm [\d.]+ ms", text)
+    assert f"python:{HERE} --memory {memory}" in flat
+    lines = text.splitlines()
+    assert len(lines) <= 25
+    assert max(map(len, lines)) <= 80
+
+
+def test_log_of_a_build_in_a_file_has_no_colours(colours: list[str], tmp_path: Path) -> None:
+    output = tmp_path / "new folder" / "c.zip"
+    done = build_zip(*colours, "--python", HERE, "--output", str(output), "--no-keep")
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout
+    assert f"wsk action create classify '{output}' --kind python:{HERE} --memory" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
+def test_inspect_builds_nothing(colours: list[str]) -> None:
+    _, model, *options, _, _ = colours
+    before = sorted((ROOT / "dist").glob("*"))
+    done = build_zip("inspect", model, *options, "--scores", "scores", "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["model"]["card"]["output"].endswith("(--scores)")
+    assert report["operators"]
+    for text in ("input (--mean, --std, --layout)", "labels (--labels", "a compiled interpreter: "):
+        assert text in done.stderr
+    for operator, version in report["operators"].items():
+        assert re.search(rf"^{operator} +{version} +\d+$", done.stderr, re.M)
+    assert sorted((ROOT / "dist").glob("*")) == before
+
+
+def test_table_of_a_check_fits_the_terminal(colours: list[str], tmp_path: Path) -> None:
+    output = tmp_path / "c.zip"
+    assert build_zip(*colours, "--output", str(output), "--no-keep", "--no-smoke").returncode == 0
+    command = [sys.executable, "build_zip.py", "check", str(output), "--no-smoke"]
+    status, shown = run_on_terminal(command, ROOT)
+    text = without_control(shown)
+    assert status == 0, text
+    assert max(map(len, text.splitlines())) <= 80
+    for heading in ("part  ", "largest files", "✓ size", "✓ manifest"):
+        assert heading in text
+    assert re.search(r"^total .* 100\.0 %", text, re.M)
+
+
+@pytest.mark.parametrize(
+    ("options", "env"),
+    [
+        (["--kind", "python:3.11"], "openwhisk/action-python-v3.11"),
+        (["--python", "3.11", "--execution-env", "own/image: 1"], "own/image: 1"),
+        (["--kind", "python:3.11", "--execution-env", "own"], "own"),
+    ],
+)
+def test_precompiled_build(
+    colours: list[str], tmp_path: Path, options: list[str], env: str
+) -> None:
+    interpreter("3.11")
+    output = tmp_path / "c.zip"
+    provider = at_hand(["3.11"])
+    arguments = [
+        *colours[:-1],
+        provider,
+        "--precompiled",
+        *options,
+        "--output",
+        str(output),
+        "--no-keep",
+    ]
+    done = build_zip(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(output) as archive:
+        assert archive.read("exec.env").decode() == env
+        assert archive.getinfo("exec").external_attr >> 16 == 0o100755
+    assert "✓ invoke with Python 3.11" in done.stderr
+    assert f"Deploy it where OW_EXECUTION_ENV is {env}:" in done.stderr
+    report = json.loads(done.stdout)
+    assert report["executionEnv"] == env
+    [command] = report["commands"]  # not python:3, which may be another image
+    assert command.endswith(f"{output} --kind python:3.11 --memory {MEMORY[provider]}")
+
+
+def test_killed_builds_leave_no_zip(colours: list[str], tmp_path: Path) -> None:
+    output = tmp_path / "dist" / "c.zip"
+    command = [sys.executable, "build_zip.py", *colours, "--output", str(output), "--no-keep"]
+    for number, wanted in ((signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
+        with subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+            stderr=subprocess.PIPE,
+            text=True,
+            # in the background of a script the tests themselves may ignore SIGINT
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        ) as process:
+            deadline = time.monotonic() + 60
+            while not list(output.parent.glob(".c.zip.*.part")):
+                assert time.monotonic() < deadline
+                assert process.poll() is None
+                time.sleep(0.005)
+            process.send_signal(number)
+            said = process.stderr.read() if process.stderr else ""
+        assert process.returncode == wanted, said
+        assert not output.exists()
+        assert "Traceback" not in said
+        if number != signal.SIGKILL:
+            assert not list(output.parent.iterdir())
+            assert "stopped" in said
+    done = build_zip(*colours, "--output", str(output), "--no-keep")
+    assert done.returncode == 0, done.stderr
+    # what the killed one left is gone as well
+    assert [path.name for path in output.parent.iterdir()] == ["c.zip"]
+
+
+def test_no_network_names_the_model_and_its_hash(tmp_path: Path) -> None:
+    """Every download goes through a proxy that refuses: the error names the way out."""
+    if (ROOT / "model" / "mobilenet_v1.tflite").exists():
+        pytest.skip("mobilenet_v1 is there already")
+    closed = "http://127.0.0.1:9"
+    done = build_zip(
+        "--model", "mobilenet_v1", "--output", str(tmp_path / "c.zip"),
+        "--no-keep", "--runtime", "wheels",
+        https_proxy=closed, http_proxy=closed, HTTPS_PROXY=closed, HTTP_PROXY=closed,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "mobilenet_v1 could not be downloaded" in done.stderr
+    assert "ecc3a67c47c5a609ec35f6a58a7d97532834e43df4cb7d3f1204a8164b7d20dd" in done.stderr
+    assert "--model PATH" in done.stderr
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,272 @@
+"""The local command line, as a user types it: `python3 -m action` with pictures and folders."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from builder import build
+from builder.artifact.smoke import SAMPLE
+from builder.base import cpython
+from builder.base.console import Console
+from builder.base.paths import ROOT
+from builder.model.resolve import ModelOptions
+from client.answer_formats import Table
+from tests.conftest import HERE, PYTHONS, at_hand, encoded, interpreter, plain
+from tests.support.models import COLOURS, ColourModel
+from tests.support.terminal import run_on_terminal
+
+Done = subprocess.CompletedProcess[str]
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copy `action/` and `client/`, without any build."""
+    for name in ("action", "client"):
+        shutil.copytree(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout with a build of a small model."""
+    folder = copy_checkout(tmp_path_factory.mktemp("built"))
+    labels = folder / "labels.txt"
+    labels.write_text("\n".join(COLOURS))
+    model = ColourModel("uint8").write(folder / "colours.tflite")
+    output = folder / "a.zip"
+    config = build.BuildConfig(
+        (HERE,), output, str(model), ModelOptions(labels), keep=False, provider=at_hand()
+    )
+    build.build(config, Console(quiet=True))
+    shutil.unpack_archive(output, folder / "build" / "local" / HERE)
+    return folder
+
+
+def classify(cwd: Path, *arguments: str, stdin: bytes = b"") -> Done:
+    command = [interpreter(HERE), "-m", "action", *arguments]
+    done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True)
+    return Done(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def on_terminal(cwd: Path, *arguments: str) -> tuple[int, str]:
+    return run_on_terminal([interpreter(HERE), "-m", "action", *arguments], cwd, width=200)
+
+
+def pictures(folder: Path) -> Path:
+    """Six pictures in a tree, and a file that is none."""
+    (folder / "more" / "deep").mkdir(parents=True)
+    for number, colour in enumerate(("red", "lime", "blue", "red", "lime")):
+        (folder / f"{number}.png").write_bytes(encoded(plain(colour)))
+    (folder / "more" / "deep" / "6.JPG").write_bytes(encoded(plain("blue"), "JPEG"))
+    (folder / "notes.txt").write_text("no picture")
+    return folder
+
+
+def test_pictures_and_folders_as_json_lines(built: Path, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "some pictures")
+    done = classify(built, str(folder), str(SAMPLE), "--top", "1")
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == 7
+    assert [a["results"][0]["className"] for a in answers[:6]] == [
+        "red", "green", "blue", "red", "green", "blue",
+    ]  # fmt: skip
+    assert answers[0]["file"] == str(folder / "0.png")
+    assert answers[6]["file"] == str(SAMPLE)
+
+
+def test_one_unreadable_picture_does_not_stop_the_others(built: Path, tmp_path: Path) -> None:
+    good = tmp_path / "good.png"
+    good.write_bytes(encoded(plain("red")))
+    (tmp_path / "bad.png").write_bytes(b"bad")
+    (tmp_path / "none").mkdir()
+    names = [str(tmp_path / name) for name in ("missing.png", "bad.png", "none", "good.png")]
+    done = classify(built, *names)
+    assert done.returncode == 1
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert ["error" in answer for answer in answers] == [True, True, True, False]
+    assert "No such file" in answers[0]["error"]
+    assert "not a picture" in answers[1]["error"]
+    assert "no pictures in this folder" in answers[2]["error"]
+
+
+def test_standard_input_threshold_and_details(built: Path) -> None:
+    grey = encoded(plain("#404040"))  # a quarter of each
+    done = classify(built, "-", "--threshold", "0.9", "--details", stdin=grey)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["results"] == []
+    assert answer["details"]["image"]["bytes"] == len(grey)
+    assert classify(built, "-", stdin=b"").returncode == 1
+
+
+NAMES = (
+    "a.jfif",
+    "b.JPE",
+    "c.Jpeg",
+    "esc\x1b[31m.jpg",
+    "new\nline.png",
+    "right\u202eto.png",
+    "日本.webp",
+)
+"""Of pictures; the endings need not say the format."""
+
+
+def test_odd_file_names_are_printed_safely(built: Path, tmp_path: Path) -> None:
+    """Nothing that is printed controls a terminal or breaks a line, and JSON has the true names."""
+    folder = tmp_path / "p.jpg"
+    folder.mkdir()
+    names = [os.fsencode(name) for name in NAMES] + [b"bytes\xff.png"]
+    for name in names:
+        (folder / os.fsdecode(name)).write_bytes(encoded(plain("red")))
+    (folder / "._a.jpg").write_bytes(b"what macOS leaves")
+    done = classify(built, str(tmp_path))
+    assert done.returncode == 0, done.stdout
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {os.fsencode(Path(a["file"]).name) for a in answers} == set(names)
+    assert done.stdout.replace("\n", "").isprintable()
+    for options in ([], ["--json"], ["--csv"], ["--details"]):
+        _, shown = on_terminal(built, str(folder), *options)
+        text = re.sub(r"\r\[[#.]+\] \d/8|\r\x1b\[K", "", shown)
+        assert text.replace("\r\n", "").isprintable(), options
+        assert text.count("red") >= 8
+    kept = tmp_path / "kept"
+    for had in ("", "8 were in"):
+        done = classify(
+            built, str(folder), "--output", str(kept), "--quiet" if not had else "--top=1"
+        )
+        assert (done.returncode, had in done.stderr) == (0, True)
+        assert len(kept.read_bytes().splitlines()) == 8
+    done = classify(built, str(folder / "none\x1b[2J.png"), "--output", str(tmp_path / "k\x1b"))
+    assert done.returncode == 1
+    assert done.stderr.replace("\n", "").isprintable()
+    assert "\x1b" not in classify(built, "--none\x1b[2J").stderr
+
+
+def test_each_picture_once(built: Path, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "p")
+    done = classify(built, str(folder), str(folder / "more"), str(folder / "0.png"))
+    assert len(done.stdout.splitlines()) == 6
+    assert "6 pictures: 6 answered, 0 failed; " in done.stderr
+
+
+def test_as_csv(built: Path, tmp_path: Path) -> None:
+    names = ('say "red", twice.png', "new\nline.png", "bytes\udcff.png")
+    for name in names:
+        (tmp_path / name).write_bytes(encoded(plain("red")))
+    command = [
+        interpreter(HERE),
+        "-m",
+        "action",
+        "--csv",
+        *(str(tmp_path / name) for name in names),
+    ]
+    done = subprocess.run([*command, "none.png"], cwd=built, capture_output=True)
+    assert done.returncode == 1
+    text = done.stdout.decode("utf-8", "surrogateescape")
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert rows[0] == ["file", "class", "probability", "error"]
+    assert rows[1][:2] == [str(tmp_path / names[0]), "red"]
+    assert 0.5 < float(rows[1][2]) <= 1
+    assert {row[0] for row in rows[1:-1]} == {str(tmp_path / name) for name in names}
+    assert rows[-1][0] == "none.png"
+    assert "No such file" in rows[-1][3]
+    assert classify(built, "x.png", "--csv", "--json").returncode == 2
+
+
+def test_table_hides_background_and_tiny_probabilities() -> None:
+    results = [
+        {"className": "background", "probability": 0.5, "background": True},
+        {"className": "panda", "probability": 0.4},
+        {"className": "bear", "probability": 0.0005},
+        {"className": "cat", "probability": 0.0004},
+        {"className": "dog", "probability": 0.0},
+    ]
+    shown = Table(["a"]).lines({"file": "a", "results": results}).splitlines()
+    assert [line.split("%")[1].strip() for line in shown] == ["panda", "bear"]
+    assert [line.startswith("a ") for line in shown] == [True, False]  # once per picture
+    assert "no class reaches 0.1 %" in Table(["a"]).lines({"file": "a", "results": results[3:]})
+
+
+def test_reader_that_leaves_early(built: Path, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "p")
+    for options in ("", "--csv", "--output kept.jsonl 2>&1", "--serve --port 0"):
+        names = "" if "--serve" in options else f"'{folder}' none1.png none2.png"
+        command = f"'{interpreter(HERE)}' -m action {names} {options} | head -1"
+        if "--serve" in options:
+            command = f"timeout -s INT 4 {command}"
+        done = subprocess.run(
+            ["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}}"],
+            cwd=built, capture_output=True, text=True,
+        )  # fmt: skip
+        # The last answer may have been written before the reader left.
+        assert re.fullmatch(r"(8 pictures: 6 answered, 2 failed; .*\n)?", done.stderr), options
+        first, status = done.stdout.splitlines()
+        assert status in ("0", "1", "141", "124"), first
+
+
+def test_output_that_cannot_be_written(built: Path) -> None:
+    command = f"'{interpreter(HERE)}' -m action '{SAMPLE}'"
+    for redirection, status, expected in (
+        (">/dev/full", 2, "the answers cannot be written: No space left on device\n"),
+        ("--output /dev/full", 2, "--output /dev/full: expected a file"),
+        ("--output none/a", 2, "--output none/a: cannot be written: No such file"),
+        (">&-", 0, ""),
+    ):
+        done = subprocess.run(
+            ["bash", "-c", f"{command} {redirection}"], cwd=built, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout) == (status, "")
+        assert done.stderr.startswith(expected)
+        assert len(done.stderr.splitlines()) == (expected != "")
+
+
+def test_usage_errors(built: Path) -> None:
+    for arguments in ([], ["--top", "9", "x"], ["--top", "x", "y"], ["--threshold", "2", "x"]):
+        done = classify(built, *arguments)
+        assert done.returncode == 2
+        assert "usage:" in done.stderr
+        assert not done.stdout
+    assert "--top: expected a whole number from 1 to 3" in classify(built, "--top", "9", "x").stderr
+
+
+def test_no_build_yet_names_the_command(tmp_path: Path) -> None:
+    done = classify(copy_checkout(tmp_path), "picture.jpg")
+    assert done.returncode == 2
+    assert "python3 build_zip.py" in done.stderr
+
+
+def test_build_for_another_python_is_refused(built: Path) -> None:
+    other = next((v for v in PYTHONS if v != HERE and cpython.find_python(v)), None)
+    if other is None:
+        pytest.skip("no second Python on this machine")
+    done = subprocess.run(
+        [interpreter(other), "-m", "action", "x"], cwd=built, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert f"the last build is for Python {HERE}, this is {other}" in done.stderr
+
+
+def test_table_on_terminal(built: Path, tmp_path: Path) -> None:
+    folder = pictures(tmp_path / "p")
+    (tmp_path / "bad.png").write_bytes(b"bad")
+    status, shown = on_terminal(built, str(folder), str(tmp_path / "bad.png"), "--top", "2")
+    assert status == 1
+    assert "[" in shown and "] 3/7" in shown  # the progress bar
+    lines = [line.rpartition("\x1b[K")[2] for line in shown.splitlines()]
+    table = [line for line in lines if " %  " in line]
+    assert [line.split()[-1] for line in table if not line.startswith(" ")] == [
+        "red", "green", "blue", "red", "green", "blue",
+    ]  # fmt: skip
+    assert any("error: not a picture" in line for line in lines)
+    assert "INFO" not in shown
+    status, shown = on_terminal(built, str(folder / "0.png"), "--json")
+    assert json.loads(shown)["results"][0]["className"] == "red"
