@@ -16,7 +16,6 @@ from builder.native import TFLITE_RUNTIME, PackageName
 # The licence of what the user brought: we claim nothing about it.
 NO_LICENCE = "not stated"
 
-
 AI_EDGE_LITERT = PackageName("ai-edge-litert", "ai_edge_litert")
 # A runtime has one of them: TFLITE_RUNTIME if it was compiled, AI_EDGE_LITERT if it is of wheels.
 INTERPRETERS = (TFLITE_RUNTIME, AI_EDGE_LITERT)
@@ -24,7 +23,21 @@ INTERPRETERS = (TFLITE_RUNTIME, AI_EDGE_LITERT)
 
 @dataclass(frozen=True)
 class Component:
-    """A package of a runtime, the model, or our own code: what it is and where it is from."""
+    """A package of a runtime, the model, or our own code, with its provenance.
+
+    Attributes:
+        name: of the package.
+        version: of the package; may be empty.
+        source: the file or project that it is from.
+        sha256: of the file; empty if there is none.
+        licence: as an SPDX expression, or NO_LICENCE.
+        licence_texts: (title, text) of each licence that its files are under.
+        compiled: whether this project compiled it; the audit then checks its libraries.
+        linked: the components that are statically linked into it.
+        purl: its package URL, for vulnerability scanners.
+        cpe: its name in the National Vulnerability Database.
+        python: the Python version that it is for, as "3.11"; empty if it is for each.
+    """
 
     name: str
     version: str
@@ -32,17 +45,11 @@ class Component:
     sha256: str
     licence: str
     licence_texts: tuple[tuple[str, str], ...]
-    """(title, text) of each licence that its files are under."""
     compiled: bool = False
-    """Compiled by this project: its libraries are held to its own gates."""
     linked: tuple[Component, ...] = ()
-    """What is statically linked into it."""
     purl: str = ""
-    """What it is, for tools that look for known vulnerabilities: its package URL."""
     cpe: str = ""
-    """The same in the words of the National Vulnerability Database."""
     python: str = ""
-    """The Python version that it is for, as "3.11"; empty for what is for each."""
 
 
 @dataclass(frozen=True)

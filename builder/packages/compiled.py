@@ -1,6 +1,6 @@
-"""The compiled providers: the recipe in `native/`, run in a container or on this machine.
+"""Compiled packages: run the recipe in a container or on this machine, and cache the result.
 
-A finished runtime is kept under a hash of the recipe, and taken from there by every provider.
+The cache has a folder per hash of the recipe; every provider looks there first.
 """
 
 from __future__ import annotations
@@ -21,125 +21,90 @@ from pathlib import Path
 from builder.base import cpython, files
 from builder.base.console import Console
 from builder.base.errors import BuildError
-from builder.base.paths import BUILD, BUILDER, COMPILED, ROOT
+from builder.base.paths import BUILD, COMPILED, ROOT
 from builder.base.processes import run_logged
 from builder.base.variables import neutral_variables, pip_variables
 from builder.native import COMPILED_PACKAGES
 from builder.native.hashing import digest
-from builder.packages import (
-    Component,
-    Runtime,
-    RuntimeOptions,
-    operator_versions,
-    package_tag,
-    wheels,
-)
-from builder.packages.prune import select
+from builder.native.steps import RECIPE
+from builder.packages import Component, Runtime, RuntimeOptions, operator_versions, package_tag
+from builder.packages.prune import select_shipped
 
-NATIVE = BUILDER / "native"
 DOCKERFILE = ROOT / "Dockerfile.builder"
-ORIGIN = "prebuilt.txt"
-"""In a runtime that was compiled elsewhere: where it is from."""
+# The build folder of `local`: what did not change is not compiled again.
 WORK = BUILD / "native"
-"""Where `local` compiles; what did not change is not compiled again."""
-
-ENGINES = {
-    "docker": ["docker", "info"],
-    "podman": ["podman", "info"],
-    "buildah": ["buildah", "info"],
-}
-"""Container engines in the order of choice, with a command that succeeds if they answer."""
-
-PROBE_SECONDS = 10
-BEFORE = "compiled before, by this recipe"
-
-
-def auto(python: str, options: RuntimeOptions, console: Console) -> Runtime:
-    """A compiled runtime that is there, else one from a container engine, else wheels."""
-    if is_cached(python, options):
-        return load(python, options)
-    engine = options.engine or find_engine()
-    if engine:
-        try:
-            return container(python, replace(options, engine=engine), console)
-        except BuildError as error:
-            console.warn(f"{error}\n{error.hint}")
-            reason = f"{engine} could not build Dockerfile.builder"
-    else:
-        reason = f"no container engine answers ({', '.join(ENGINES)})"
-    console.note(f"{reason}: using ready-made wheels")
-    console.reminders.append(
-        "built from ready-made wheels: compiled packages make the zip a fifth of the size, and "
-        "quicker to start (--runtime container, or local)"
-    )
-    return wheels.provide(python, options, console)
+# The container engines in the order of choice. `ENGINE info` succeeds if it answers.
+ENGINES = ("docker", "podman", "buildah")
+PROBE_TIMEOUT_SECONDS = 10
+# The file of a runtime that was compiled elsewhere: where it is from.
+ORIGIN = "prebuilt.txt"
 
 
 def container(python: str, options: RuntimeOptions, console: Console) -> Runtime:
-    """Compile in a container.
+    """Return packages that were compiled in a container, compiling them if needed.
 
     Raises:
-        BuildError: no engine answers, or it failed.
+        BuildError: no engine answers, or the build failed.
     """
-    if is_cached(python, options):
-        return load(python, options)
-    engine = options.engine or find_engine()
-    if not engine:
-        raise BuildError(
-            f"--runtime container: expected one of {', '.join(ENGINES)} to answer, found none",
-            "start or install one, or use --runtime local or --runtime wheels",
-        )
-    build = ["bud"] if Path(engine).name == "buildah" else ["build"]
-    target = cache_folder(python, options)
-    # The zip's packages are for x86_64, whatever this machine is.
-    command = [engine, *build, "--platform", "linux/amd64", "-f", str(DOCKERFILE)]
-    for name, value in (("PYTHON", python), ("OPS", options.ops)):
-        command += ["--build-arg", f"{name}={value}"]
-    if options.sources:
-        command += ["--build-context", f"sources={options.sources.resolve()}"]
-    command += [*options.engine_arguments, "--output", "type=local,dest={out}", str(ROOT)]
-    title = f"compiling in a container ({engine})"
-    made = _run(command, neutral_variables(), title, target, console)
-    return _runtime(python, target, f"compiled with {engine}" if made else BEFORE)
+    if not is_cached(python, options):
+        engine = options.engine or find_engine()
+        if not engine:
+            raise BuildError(
+                f"--runtime container: expected one of {', '.join(ENGINES)} to answer, found none",
+                "start or install one, or use --runtime local or --runtime wheels",
+            )
+        # The zip's packages are for x86_64, whatever this machine is.
+        command = [engine, "bud" if Path(engine).name == "buildah" else "build"]
+        command += ["--platform", "linux/amd64", "-f", str(DOCKERFILE)]
+        for name, value in (("PYTHON", python), ("OPS", options.ops)):
+            command += ["--build-arg", f"{name}={value}"]
+        if options.sources:
+            command += ["--build-context", f"sources={options.sources.resolve()}"]
+        command += [*options.engine_arguments, "--output", "type=local,dest={out}", str(ROOT)]
+        title = f"compiling in a container ({engine})"
+        _compile(command, neutral_variables(), title, cache_folder(python, options), console)
+    return load(python, options)
 
 
 def local(python: str, options: RuntimeOptions, console: Console) -> Runtime:
-    """Compile on this machine, in a folder under `build/`.
+    """Return packages that were compiled on this machine, compiling them if needed.
 
     Raises:
-        BuildError: the machine lacks something (says what), or the build failed.
+        BuildError: the machine lacks something, or the build failed.
     """
-    if is_cached(python, options):
-        return load(python, options)
-    interpreter = cpython.find_python(python)
-    if (sys.platform, platform.machine()) != ("linux", "x86_64") or not shutil.which("apt-get"):
-        raise BuildError(
-            "--runtime local: expected a Debian-like Linux on x86_64, found "
-            f"{platform.platform()} {platform.machine()}",
-            "use --runtime container or --runtime wheels",
-        )
-    if interpreter is None:
-        raise BuildError(
-            f"--runtime local: expected Python {python} on this machine, found none",
-            f"install it with its headers (apt install python{python}-dev), or use another runtime",
-        )
-    target = cache_folder(python, options)
-    command = [sys.executable, "-m", "builder.native", "packages", "--build-dir", str(WORK)]
-    command += ["--out", "{out}", "--python", interpreter.path, "--ops", options.ops]
-    if options.sources:
-        command += ["--sources", str(options.sources.resolve())]
-    settings = pip_variables([sys.executable, "-I", "-m", "pip"], ROOT)
-    made = _run(command, settings, "compiling on this machine", target, console, ROOT)
-    return _runtime(python, target, "compiled on this machine" if made else BEFORE)
+    if not is_cached(python, options):
+        found = cpython.find_python(python)
+        if (sys.platform, platform.machine()) != ("linux", "x86_64") or not shutil.which("apt-get"):
+            raise BuildError(
+                "--runtime local: expected a Debian-like Linux on x86_64, found "
+                f"{platform.platform()} {platform.machine()}",
+                "use --runtime container or --runtime wheels",
+            )
+        if found is None:
+            raise BuildError(
+                f"--runtime local: expected Python {python} on this machine, found none",
+                f"install it with its headers (apt install python{python}-dev), or use another "
+                "runtime",
+            )
+        command = [sys.executable, "-m", "builder.native", "packages", "--build-dir", str(WORK)]
+        command += ["--out", "{out}", "--python", found.path, "--ops", options.ops]
+        if options.sources:
+            command += ["--sources", str(options.sources.resolve())]
+        variables = pip_variables([sys.executable, "-I", "-m", "pip"], ROOT)
+        folder = cache_folder(python, options)
+        _compile(command, variables, "compiling on this machine", folder, console)
+    return load(python, options)
 
 
 def find_engine() -> str:
-    """The first container engine that answers; empty if none does."""
-    for name, probe in ENGINES.items():
+    """Return the first container engine that answers; empty if none does."""
+    for name in ENGINES:
         if not shutil.which(name):
             continue
         try:
-            done = subprocess.run(probe, capture_output=True, timeout=PROBE_SECONDS)
+            done = subprocess.run(
+                [name, "info"], capture_output=True, timeout=PROBE_TIMEOUT_SECONDS
+            )
         except (OSError, subprocess.TimeoutExpired):
             continue
         if done.returncode == 0:
@@ -149,28 +114,55 @@ def find_engine() -> str:
 
 @cache
 def recipe_key() -> str:
-    """A hash of everything that decides what is compiled: the recipe and the container's file."""
+    """Return a hash of what decides the compiled packages: recipe and Dockerfile."""
     total = hashlib.sha256(DOCKERFILE.read_bytes())
-    total.update(digest(NATIVE).encode())
+    total.update(digest(RECIPE).encode())
     return total.hexdigest()[:12]
 
 
 def cache_folder(python: str, options: RuntimeOptions) -> Path:
-    """Where the finished runtime of a Python version is kept, if there is one."""
+    """Return the folder of a Python version's compiled packages in the cache."""
     return COMPILED / f"{options.ops}-{recipe_key()}" / package_tag(python)
 
 
 def is_cached(python: str, options: RuntimeOptions) -> bool:
-    """Whether a runtime was compiled by this recipe and is still there."""
-    return _is_whole(cache_folder(python, options))
+    """Return whether packages of this recipe are in the cache."""
+    return _is_complete(cache_folder(python, options))
 
 
 def load(python: str, options: RuntimeOptions) -> Runtime:
-    """The finished runtime that is there; it was compiled here, or elsewhere by the same recipe."""
-    target = cache_folder(python, options)
-    elsewhere = target / ORIGIN
-    origin = elsewhere.read_text("utf-8").strip() if elsewhere.exists() else BEFORE
-    return _runtime(python, target, origin)
+    """Return the packages in the cache, with their provenance."""
+    folder = cache_folder(python, options)
+    elsewhere = folder / ORIGIN
+    origin = (
+        elsewhere.read_text("utf-8").strip() if elsewhere.exists() else "compiled by this recipe"
+    )
+    recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
+    sources: dict[str, dict[str, str]] = recipe["sources"]
+    components: list[Component] = []
+    owner: dict[str, str] = {}
+    for package in COMPILED_PACKAGES:
+        parts = {
+            source: _component(folder, source, pin)
+            for source, pin in sources.items()
+            if pin["package"] == package.module
+        }
+        main = parts.pop(package.source)
+        made = f"{main.source}, compiled with {recipe['compiler']}"
+        linked = tuple(parts.values())
+        name = package.distribution
+        components.append(replace(main, name=name, source=made, compiled=True, linked=linked))
+        paths = _relative_files(folder, folder / package.module)
+        owner |= dict.fromkeys(select_shipped(name, paths), name)
+    operators = operator_versions.of_compiled(recipe["ops"])
+    return Runtime(python, folder, tuple(components), owner, origin, operators)
+
+
+def read_files(python: str, options: RuntimeOptions) -> dict[str, bytes]:
+    """Return the files of the packages in the cache, by their paths, without their origin."""
+    folder = cache_folder(python, options)
+    paths = _relative_files(folder, folder)
+    return {path: (folder / path).read_bytes() for path in paths if path != ORIGIN}
 
 
 def store(
@@ -180,109 +172,81 @@ def store(
     origin: str,
     console: Console,
 ) -> None:
-    """Keep a runtime that was compiled elsewhere, as if this machine had compiled it.
+    """Put packages that were compiled elsewhere into the cache.
 
     Args:
-        python: its version.
-        options: its operators.
-        contents: path in the runtime's folder -> content.
-        origin: where it is from.
+        python: their Python version.
+        options: their operators.
+        contents: path -> content of each file.
+        origin: where they are from.
         console: told about waiting for another process.
 
     Raises:
-        BuildError: it cannot be written.
+        BuildError: they cannot be written.
     """
-    target = cache_folder(python, options)
-    lock = files.lock(target, "unpacking compiled packages", console.note)
-    with lock, files.temporary_folder(target) as part:
+    folder = cache_folder(python, options)
+    lock = files.lock(folder, "unpacking compiled packages", console.note)
+    with lock, files.temporary_folder(folder) as temporary:
         for name, content in {**contents, ORIGIN: f"{origin}\n".encode()}.items():
-            path = part / "runtime" / name
+            path = temporary / "runtime" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        files.move_into_place(part / "runtime", target)
+        files.move_into_place(temporary / "runtime", folder)
 
 
-def _is_whole(target: Path) -> bool:
-    return (target / "recipe.json").exists()
+def _is_complete(folder: Path) -> bool:
+    return (folder / "recipe.json").exists()
 
 
-def _run(
-    command: Sequence[str],
-    env: dict[str, str],
-    title: str,
-    target: Path,
-    console: Console,
-    cwd: Path | None = None,
-) -> bool:
-    """Run a build that leaves `cpXY/` in the folder "{out}", and move that to `target`.
+def _relative_files(root: Path, folder: Path) -> list[str]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return [path.relative_to(root).as_posix() for path in paths if "__pycache__" not in path.parts]
 
-    Waits while another process does the same, and takes what that one made: False is returned.
+
+def _compile(
+    command: Sequence[str], variables: dict[str, str], title: str, folder: Path, console: Console
+) -> None:
+    """Run a command that leaves `cpXY/` in the folder "{out}", and cache that as `folder`.
+
+    If another process compiles the same, wait for it and take its result.
     """
-    log = BUILD / "logs" / f"compiled-{target.parent.name}-{target.name}.txt"
-    with files.lock(target, title, console.note):
-        if _is_whole(target):
-            return False
-        with files.temporary_folder(target) as out:
+    log = BUILD / "logs" / f"compiled-{folder.parent.name}-{folder.name}.txt"
+    with files.lock(folder, title, console.note):
+        if _is_complete(folder):
+            return
+        with files.temporary_folder(folder) as out:
             console.note(f"{title}: this takes 5 to 20 minutes the first time; the log is {log}")
             log.unlink(missing_ok=True)
-            full = [word.replace("{out}", str(out)) for word in command]
-            run_logged(full, title, log, _progress(console), cwd, env)
+            words = [word.replace("{out}", str(out)) for word in command]
+            run_logged(words, title, log, _progress(console), ROOT, variables)
             console.status("")
-            files.move_into_place(out / target.name, target)
-    return True
+            files.move_into_place(out / folder.name, folder)
 
 
 def _progress(console: Console) -> Callable[[str], None]:
-    """Shows a build's percentages, and what it waits for, of its lines."""
+    """Return a function that shows the percentages and waits in a build's output."""
     began = time.monotonic()
 
-    def follow(line: str) -> None:
+    def show(line: str) -> None:
         if match := re.search(r"\S+: (?:\d+ %|done in \d+ s)$", line):
             console.status(f"{match[0]} ({time.monotonic() - began:.0f} s)")
         elif match := re.search(r"waiting: .*", line):
             console.status("")
             console.note(match[0])
 
-    return follow
+    return show
 
 
-def _runtime(python: str, folder: Path, origin: str) -> Runtime:
-    """A finished runtime, with its provenance."""
-    recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
-    sources: dict[str, dict[str, str]] = recipe["sources"]
-    components: list[Component] = []
-    owner: dict[str, str] = {}
-    for package in COMPILED_PACKAGES:
-        linked = tuple(
-            _source_component(folder, other, other, pin)
-            for other, pin in sources.items()
-            if pin["package"] == package.module and other != package.source
-        )
-        own = _source_component(
-            folder, package.distribution, package.source, sources[package.source]
-        )
-        made = f"{own.source}, compiled with {recipe['compiler']}"
-        components.append(replace(own, source=made, compiled=True, linked=linked))
-        files = [
-            path.relative_to(folder).as_posix()
-            for path in (folder / package.module).rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts
-        ]
-        owner |= dict.fromkeys(select(package.distribution, files), package.distribution)
-    operators = operator_versions.of_compiled(recipe["ops"])
-    return Runtime(python, folder, tuple(components), owner, origin, operators)
-
-
-def _source_component(folder: Path, name: str, source: str, pin: dict[str, str]) -> Component:
-    """The provenance of one source archive, under the name of what it became."""
+def _component(folder: Path, source: str, pin: dict[str, str]) -> Component:
+    """Return the provenance of a source archive."""
     text = (folder / "licences" / f"{source}.txt").read_text("utf-8", "replace")
     return Component(
-        name,
-        pin["version"],
-        pin["file"],
-        pin["sha256"],
-        pin["licence"],
-        ((source, text),),
+        name=source,
+        version=pin["version"],
+        source=pin["file"],
+        sha256=pin["sha256"],
+        licence=pin["licence"],
+        licence_texts=((source, text),),
         purl=pin["purl"],
         cpe=pin["cpe"],
     )

@@ -1,4 +1,4 @@
-"""Compiled packages that somebody else compiled: a file of a release, in place of a compiler.
+"""Compiled packages from a file that another machine exported, or from a release.
 
 `export` writes compiled packages to a file: the same bytes wherever they were compiled.
 `import_packages` puts such a file into the cache, and `provide` the one that `prebuilt.toml` pins
@@ -27,8 +27,8 @@ from builder.base.toml import read_toml
 from builder.packages import Runtime, RuntimeOptions, compiled
 
 SCHEMA = 1
+# The file's entry with schema, Python, operators and the recipe's key.
 FACTS = "runtime.json"
-"""In the file: schema, Python, operators and the recipe's key."""
 
 _HOW = "or compile the same (--runtime container, --runtime local), or take --runtime wheels"
 
@@ -60,14 +60,9 @@ def export(python: str, options: RuntimeOptions, target: Path, console: Console)
             f"--ops {options.ops}, found none of this recipe",
             f"compile them first: --python {python} --runtime container, or --runtime local",
         )
-    folder = compiled.cache_folder(python, options)
     facts = {"schema": SCHEMA, "python": python, "ops": options.ops, "key": compiled.recipe_key()}
     contents = {FACTS: (json.dumps(facts, indent=1) + "\n").encode()}
-    contents |= {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.name != compiled.ORIGIN
-    }
+    contents |= compiled.read_files(python, options)
     entries = [
         Entry(path, content, "", outside=True, compressed=compress(content))
         for path, content in contents.items()
@@ -142,40 +137,34 @@ def _locate(source: str, console: Console) -> tuple[Path, str]:
         console.note(f"{path.name}: sha256 {sha256}; a local file has no pin to compare it with")
         return path, f"prebuilt, from {path.name} (sha256 {sha256})"
     url, fragment = urldefrag(source)
-    name, _, sha256 = fragment.partition("=")
-    if name != "sha256" or len(sha256) != 64 or not set(sha256) <= set("0123456789abcdef"):
+    pin = re.fullmatch(r"sha256=([0-9a-f]{64})", fragment)
+    if pin is None:
         raise BuildError(
             "runtime import: expected an address that ends in #sha256=HEX (64 digits), found none",
             "the release's SHA256SUMS has it; nothing is downloaded that is not pinned",
         )
+    sha256 = pin[1]
     target = DOWNLOADS / f"{sha256[:12]}-{PurePosixPath(url).name or 'runtime.zip'}"
     return download_file([url], sha256, target, console), f"prebuilt, from {url} (sha256 {sha256})"
 
 
 def _read_export(archive: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """Return the facts and the files of an exported file; raises if it is not a whole one."""
-    what = f"runtime import: {archive.name}"
+    """Return the facts and the files of an exported file; raise if it is damaged or another."""
     try:
-        with zipfile.ZipFile(archive) as packed:
-            contents = {info.filename: packed.read(info) for info in packed.infolist()}
-        facts: Any = json.loads(contents.pop(FACTS))
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError) as error:
+        with zipfile.ZipFile(archive) as exported:
+            contents = {info.filename: exported.read(info) for info in exported.infolist()}
+        facts = json.loads(contents.pop(FACTS))
+        known = {name: facts[name] for name in ("schema", "python", "ops", "key")}
+    except (
+        *(zipfile.BadZipFile, EOFError, NotImplementedError),
+        *(KeyError, TypeError, ValueError),
+    ) as error:
         raise BuildError(
-            f"{what}: expected a file that 'runtime export' wrote, found something else ({error})"
+            f"{archive.name}: expected a file that 'runtime export' wrote, found another ({error})"
         ) from error
-    known = isinstance(facts, dict) and set(facts) == {"schema", "python", "ops", "key"}
-    if not (
-        known
-        and re.fullmatch(r"3\.\d+", str(facts["python"]))
-        and facts["ops"] in ("classifier", "all")
-    ):
-        raise BuildError(
-            f"{what}: expected the Python, operators and recipe of the packages, found {facts!r}"
-        )
-    for name in contents:
-        path = PurePosixPath(name)
-        if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
-            raise BuildError(f"{what}: its entry {name!r} would be unpacked outside its folder")
+    paths = [PurePosixPath(name) for name in (*contents, str(known["python"]), str(known["ops"]))]
+    if any(path.is_absolute() or ".." in path.parts or "\\" in str(path) for path in paths):
+        raise BuildError(f"{archive.name}: an entry would be unpacked outside its folder")
     if "recipe.json" not in contents:
-        raise BuildError(f"{what}: expected recipe.json in it, found none: it is not complete")
-    return facts, contents
+        raise BuildError(f"{archive.name}: expected recipe.json in it, found none: incomplete")
+    return known, contents

@@ -1,7 +1,6 @@
-"""The wheels provider: ready-made wheels from the package index, taken down to what is used."""
+"""Ready-made wheels from the package index, unpacked without the files that do not ship."""
 
 import hashlib
-import json
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 from builder.base import files
 from builder.base.console import Console
 from builder.base.download import IndexFile, download_from_index
-from builder.base.errors import DownloadError
 from builder.base.paths import BUILD, DOWNLOADS
 from builder.base.toml import read_toml
 from builder.packages import Component, Runtime, RuntimeOptions, operator_versions, prune
@@ -25,65 +23,49 @@ def read_pins() -> dict[str, Any]:
     return read_toml(Path(__file__).with_name("pins.toml"))
 
 
-def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
-    """Packages for `python` ("3.11") on Linux x86_64, whatever this machine is.
-
-    Raises:
-        DownloadError: the index does not deliver the pinned wheels, or one is not a wheel.
-    """
-    packages = pinned(python)
-    folder = RUNTIMES / f"wheels-{python}-{_key(packages)}"
-    platforms = read_pins()["wheels"]["platforms"]
-    wheels = download_from_index(packages, DOWNLOADS, console, python, platforms)
-    index = folder / "owner.json"
-    with files.lock(folder, f"unpacking the wheels for Python {python}", console.note):
-        if not index.exists():
-            with files.temporary_folder(folder) as fresh:
-                owner = {
-                    path: package.name
-                    for package, wheel in zip(packages, wheels, strict=True)
-                    for path in unpack(wheel, fresh / "packages", package.name)
-                }
-                text = json.dumps(owner, indent=0, sort_keys=True)
-                (fresh / index.name).write_text(text, "utf-8")
-                files.move_into_place(fresh, folder)
-    owner = json.loads(index.read_text("utf-8"))
-    components = tuple(
-        _component(package, wheel) for package, wheel in zip(packages, wheels, strict=True)
-    )
-    return Runtime(
-        python,
-        folder / "packages",
-        components,
-        owner,
-        "ready-made wheels",
-        operator_versions.of_wheels(),
-    )
-
-
-def unpack(wheel: Path, folder: Path, package: str) -> list[str]:
-    """Unpack what ships of a package's wheel; returns the paths in it that were taken."""
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            taken = prune.select(package, archive.namelist())
-            for name in taken:
-                archive.extract(name, folder)
-    except zipfile.BadZipFile as error:
-        wheel.unlink()
-        raise DownloadError(f"{wheel.name} is not a wheel: {error}", "run this again") from error
-    return taken
-
-
 def pinned(python: str) -> list[IndexFile]:
-    """The wheels of `pins.toml` for a Python version."""
+    """Return the pinned wheels for a Python version."""
     return [
         IndexFile(package["name"], **package["files"][python])
         for package in read_pins()["wheels"]["package"]
     ]
 
 
+def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
+    """Return the pinned wheels for Linux x86_64, whatever this machine is.
+
+    Raises:
+        DownloadError: the index does not deliver a wheel.
+    """
+    packages = pinned(python)
+    platforms = read_pins()["wheels"]["platforms"]
+    wheels = download_from_index(packages, DOWNLOADS, console, python, platforms)
+    folder = RUNTIMES / f"wheels-{python}-{_key(packages)}"
+    owner: dict[str, str] = {}
+    for package, wheel in zip(packages, wheels, strict=True):
+        with zipfile.ZipFile(wheel) as archive:
+            shipped = prune.select_shipped(package.name, archive.namelist())
+        owner |= dict.fromkeys(shipped, package.name)
+    owner = dict(sorted(owner.items()))
+    with files.lock(folder, f"unpacking the wheels for Python {python}", console.note):
+        if not folder.exists():
+            with files.temporary_folder(folder) as temporary:
+                unpack(wheels, owner, temporary / "packages")
+                files.move_into_place(temporary, folder)
+    components = tuple(map(_component, packages, wheels))
+    operators = operator_versions.of_wheels()
+    return Runtime(python, folder / "packages", components, owner, "ready-made wheels", operators)
+
+
+def unpack(wheels: list[Path], wanted: dict[str, str], folder: Path) -> None:
+    """Unpack the wanted paths of some wheels into a folder."""
+    for wheel in wheels:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder, [name for name in archive.namelist() if name in wanted])
+
+
 def _key(packages: list[IndexFile]) -> str:
-    """A hash of what decides which files are there: the wheels, the lists, the code."""
+    """Return a hash of what decides which files are there: the wheels, the lists, the code."""
     total = hashlib.sha256(repr([package.sha256 for package in packages]).encode())
     for path in (prune.PRUNE, Path(prune.__file__), Path(__file__)):
         total.update(path.read_bytes())
@@ -91,6 +73,7 @@ def _key(packages: list[IndexFile]) -> str:
 
 
 def _component(package: IndexFile, wheel: Path) -> Component:
+    """Return the provenance of a wheel."""
     pin = next(entry for entry in read_pins()["wheels"]["package"] if entry["name"] == package.name)
     with zipfile.ZipFile(wheel) as archive:
         texts = tuple(
@@ -99,12 +82,12 @@ def _component(package: IndexFile, wheel: Path) -> Component:
             if ".dist-info/" in name and _is_licence(name)
         )
     return Component(
-        package.name,
-        package.version,
-        f"{package.file} (package index)",
-        package.sha256,
-        pin["licence"],
-        texts,
+        name=package.name,
+        version=package.version,
+        source=f"{package.file} (package index)",
+        sha256=package.sha256,
+        licence=pin["licence"],
+        licence_texts=texts,
         purl=f"pkg:pypi/{package.name}@{package.version}",
         cpe=f"cpe:2.3:a:{pin['cpe']}:{package.version}:*:*:*:*:*:*:*",
     )

@@ -28,7 +28,7 @@ from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.base.paths import ACTION, ROOT
 from builder.base.toml import read_toml
-from builder.packages.prune import PRUNE, apply
+from builder.packages.prune import PRUNE, apply_rules
 from builder.packages.wheels import read_pins
 from tests.conftest import EACH_PYTHON, HERE, IMAGE, PYTHONS, at_hand, clone
 from tests.support.models import ColourModel
@@ -279,7 +279,9 @@ def test_the_removal_lists_are_alive() -> None:
                 assert len(rule["reason"]) > 5
                 for pattern in rule["paths"] if everywhere else ():
                     alone = {"keep": [{"paths": [pattern]}], "drop": []}
-                    assert apply(alone, names), f"{package['name']}: {pattern} matches nothing"
+                    assert apply_rules(alone, names), (
+                        f"{package['name']}: {pattern} matches nothing"
+                    )
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.model.resolve import ModelOptions
 from builder.native import COMPILED_PACKAGES
-from builder.packages import DEFAULT_OPTIONS, RuntimeOptions, compiled, prebuilt
-from tests.builder.native.test_compiled import PYTHON, needs_one
+from builder.packages import DEFAULT_OPTIONS, RuntimeOptions, compiled, prebuilt, providers
 from tests.conftest import HERE
+from tests.support.compiled import PYTHON, needs_compiled
 from tests.support.models import ColourModel
 from tests.support.server import File, serving
 
@@ -73,7 +73,9 @@ def exported(cache: Path, tmp_path: Path, console: Console) -> Path:
     return target
 
 
-def test_there_and_back(cache: Path, tmp_path: Path, console: Console) -> None:
+def test_an_imported_runtime_equals_the_exported_one(
+    cache: Path, tmp_path: Path, console: Console
+) -> None:
     folder = compile_something()
     before = contents(folder)
     one, other = tmp_path / "one.zip", tmp_path / "other.zip"
@@ -90,11 +92,11 @@ def test_there_and_back(cache: Path, tmp_path: Path, console: Console) -> None:
     assert runtime.origin == f"prebuilt, from one.zip (sha256 {sha256})"
     assert any(sha256 in note for note in console.notes)
     # From now on it is there, and says where it is from; exporting it again gives the same file.
-    assert compiled.auto(HERE, DEFAULT_OPTIONS, console).origin == runtime.origin
+    assert providers.auto(HERE, DEFAULT_OPTIONS, console).origin == runtime.origin
     assert prebuilt.export(HERE, DEFAULT_OPTIONS, other, console) == sha256
 
 
-def test_over_http_with_its_hash(cache: Path, exported: Path, console: Console) -> None:
+def test_a_download_needs_its_sha256(cache: Path, exported: Path, console: Console) -> None:
     content = exported.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     with serving({"/r/runtime.zip": File(content), "/r/other.zip": File(b"x")}) as server:
@@ -111,7 +113,7 @@ def test_over_http_with_its_hash(cache: Path, exported: Path, console: Console) 
     assert runtime.origin == f"prebuilt, from {url} (sha256 {sha256})"
 
 
-def test_pinned_by_the_project(
+def test_prebuilt_takes_the_pinned_file_of_this_recipe(
     cache: Path, exported: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sha256 = hashlib.sha256(exported.read_bytes()).hexdigest()
@@ -129,7 +131,7 @@ def test_pinned_by_the_project(
             prebuilt.provide(HERE, RuntimeOptions("all"), console)
 
 
-def test_no_release_yet(cache: Path, console: Console) -> None:
+def test_without_a_release_the_error_names_the_import(cache: Path, console: Console) -> None:
     """As the project is now; where it has a release, its pin is whole."""
     for python, pin in prebuilt.published().items():
         assert set(pin) == {"url", "sha256", "key"}, python
@@ -138,7 +140,7 @@ def test_no_release_yet(cache: Path, console: Console) -> None:
     assert "runtime import FILE" in error.value.hint
 
 
-def test_nothing_to_export(cache: Path, tmp_path: Path, console: Console) -> None:
+def test_export_needs_compiled_packages(cache: Path, tmp_path: Path, console: Console) -> None:
     with pytest.raises(BuildError, match="expected compiled packages") as error:
         prebuilt.export(HERE, DEFAULT_OPTIONS, tmp_path / "a.zip", console)
     assert "--runtime container" in error.value.hint
@@ -149,18 +151,19 @@ def test_nothing_to_export(cache: Path, tmp_path: Path, console: Console) -> Non
     ("change", "text"),
     [
         ({"runtime.json": None}, "expected a file that 'runtime export' wrote"),
-        ({"runtime.json": b"[1]"}, "expected the Python, operators and recipe"),
+        ({"runtime.json": b"[1]"}, "expected a file that 'runtime export' wrote"),
         ({"schema": "2"}, "expected schema 1"),
         ({"key": "0123"}, "found key '0123'"),
         ({"python": "3.9"}, "found python '3.9'"),
         ({"ops": "all"}, "found ops 'all'"),
-        ({"recipe.json": None}, "it is not complete"),
+        ({"recipe.json": None}, "incomplete"),
         ({"../evil.py": b"x"}, "outside its folder"),
         ({"/evil.py": b"x"}, "outside its folder"),
         ({"a\\..\\evil.py": b"x"}, "outside its folder"),
+        ({"python": "/3.9"}, "outside its folder"),
     ],
 )
-def test_another_file(
+def test_another_or_damaged_file_is_refused(
     change: dict[str, bytes | str | None],
     text: str,
     cache: Path,
@@ -189,7 +192,9 @@ def test_another_file(
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"\0" * 1000])
-def test_no_zip(content: bytes, cache: Path, tmp_path: Path, console: Console) -> None:
+def test_what_is_no_zip_is_refused(
+    content: bytes, cache: Path, tmp_path: Path, console: Console
+) -> None:
     path = tmp_path / "x.zip"
     path.write_bytes(content)
     with pytest.raises(BuildError, match="'runtime export' wrote"):
@@ -198,8 +203,8 @@ def test_no_zip(content: bytes, cache: Path, tmp_path: Path, console: Console) -
         prebuilt.import_packages(str(tmp_path / "none"), console)
 
 
-@needs_one
-def test_the_same_zip(
+@needs_compiled
+def test_the_zip_gets_the_same_bytes(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     console: Console,

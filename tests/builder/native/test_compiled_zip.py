@@ -1,0 +1,102 @@
+"""A zip of compiled packages is small, starts with few modules, and lists its licences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from builder.artifact import actionloop, audit
+from builder.artifact.licences import LICENCES
+from builder.artifact.sbom import SBOM
+from builder.artifact.smoke import SAMPLE
+from builder.base.archive import read_zip
+from tests.conftest import MOBILENET, PYTHONS, base64_of, interpreter
+from tests.support.compiled import PYTHON, needs_compiled, run_with_zip
+
+Make = Callable[..., Path]
+pytestmark = needs_compiled
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_zip_and_packages_are_small(make_compiled: Make, imagenet_model: str, python: str) -> None:
+    archive = make_compiled(python, imagenet_model)
+    report = audit.audit_zip(archive)
+    assert report.problems == []
+    packed = {component.name: component.packed for component in report.components}
+    model = packed[next(name for name in packed if name.startswith("model "))]
+    assert report.bytes - model <= 2_050_000  # numpy 2.5 is larger than 2.4
+    assert packed["tflite-runtime"] <= 700_000
+    assert packed["pillow"] <= 450_000
+    assert packed["numpy"] <= 820_000
+    assert (
+        sum(component.files for component in report.components) <= 36
+    )  # of which the platform unpacks 8
+    if Path(imagenet_model) == MOBILENET:
+        assert report.bytes <= 5_000_000
+        assert sum(component.unpacked for component in report.components) <= 10_000_000
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_the_zip_answers_on_every_python(
+    make_compiled: Make, imagenet_model: str, python: str
+) -> None:
+    archive = make_compiled(python, imagenet_model)
+    with actionloop.start_action(archive, interpreter(python)) as running:
+        answer = running.run({"image": base64_of(SAMPLE), "details": True})
+    assert answer["results"][0]["className"] == "espresso"
+    assert answer["details"]["model"]["interpreter"] == "tflite_runtime"
+
+
+def test_every_module_imports(make_compiled: Make, imagenet_model: str, tmp_path: Path) -> None:
+    from tests.action.test_zip import assert_all_import
+
+    assert_all_import(make_compiled(PYTHON, imagenet_model), PYTHON, tmp_path, 45)
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_a_cold_start_imports_few_modules(
+    make_compiled: Make, imagenet_model: str, tmp_path: Path, python: str
+) -> None:
+    code = (
+        "import numpy, tflite_runtime.interpreter;"
+        "from PIL import BmpImagePlugin, GifImagePlugin, JpegImagePlugin;"
+        "from PIL import PngImagePlugin, WebPImagePlugin;"
+        "print(*(set(sys.modules) - before))"
+    )
+    loaded = run_with_zip(make_compiled(python, imagenet_model), python, code, tmp_path).split()
+    assert len(loaded) < 95
+    assert not {
+        *("ast", "ctypes", "datetime", "decimal", "fractions", "inspect", "logging", "pickle"),
+        *("platform", "random", "shutil", "subprocess", "tempfile", "typing"),
+        *("PIL.ExifTags", "PIL.TiffTags", "numpy._core.numeric", "numpy._core.arrayprint"),
+    } & set(loaded)
+
+
+def test_sbom_and_licences_have_all_linked_sources(
+    make_compiled: Make, imagenet_model: str
+) -> None:
+    files = read_zip(make_compiled(PYTHON, imagenet_model)).files
+    licences = files[LICENCES].decode()
+    bom = json.loads(files[SBOM])
+    linked = {
+        inner["name"]
+        for component in bom["components"]
+        for inner in component.get("components", ())
+    }
+    assert linked >= {"xnnpack", "cpuinfo", "pthreadpool", "flatbuffers", "eigen3", "pybind11"}
+    assert linked >= {"libjpeg-turbo", "zlib", "libwebp"}
+    for name in linked:
+        assert f"{name} " in licences
+    assert "Mozilla Public License" in licences
+
+
+def test_libraries_are_stripped(make_compiled: Make, imagenet_model: str) -> None:
+    files = read_zip(make_compiled(PYTHON, imagenet_model)).files
+    libraries = {name: content for name, content in files.items() if name.endswith(".so")}
+    assert libraries
+    for name, content in libraries.items():
+        assert b".debug_info" not in content, name
+        assert b".symtab" not in content, name

@@ -1,0 +1,207 @@
+"""The compiled interpreter answers as the wheels' does, and runs on XNNPACK."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from PIL import Image, ImageOps
+
+from builder import build
+from builder.artifact import actionloop
+from builder.artifact.smoke import SAMPLE
+from builder.base.console import Console
+from builder.base.errors import ModelError
+from builder.base.paths import ROOT
+from builder.model.resolve import ModelOptions
+from builder.packages import DEFAULT_OPTIONS, compiled
+from tests.conftest import MOBILENET, PLUS_MINUS_ONE, base64_of, encoded, interpreter, plain
+from tests.support.compiled import PYTHON, needs_compiled
+from tests.support.models import Graph, write_float_network
+
+Make = Callable[..., Path]
+pytestmark = needs_compiled
+
+
+@pytest.fixture(scope="module")
+def pictures(thorough: bool) -> list[str]:
+    """Return labelled pictures, or variants of the sample if there are none.
+
+    They need no resizing, where two versions of Pillow may differ by a grey level.
+    """
+    folder = ROOT.parent / "shared" / "images"
+    files = sorted(folder.glob("*.JPEG"))
+    if files:
+        some = files if thorough else files[::4]
+        shown = (ImageOps.fit(Image.open(file).convert("RGB"), (256, 256)) for file in some)
+        return [base64_of(encoded(picture)) for picture in shown]
+    sample = Image.open(SAMPLE)
+    turned = (ImageOps.fit(sample.rotate(9 * n), (256, 256)) for n in range(40))
+    return [base64_of(encoded(picture)) for picture in turned]
+
+
+@pytest.mark.parametrize("model", ["mobilenet", "efficientnet_lite0"])
+def test_same_top_5_as_the_wheels(
+    make_zip: Make, make_compiled: Make, pictures: list[str], model: str
+) -> None:
+    if model == "mobilenet":
+        if not MOBILENET.exists():
+            pytest.skip("no MobileNet beside the checkout")
+        model = str(MOBILENET)
+    answers = []
+    for archive in (make_zip(PYTHON, model, provider="wheels"), make_compiled(PYTHON, model)):
+        with actionloop.start_action(archive, interpreter(PYTHON)) as running:
+            answers.append([running.run({"image": image, "topK": 5}) for image in pictures])
+    same = sum(top_5(a) == top_5(b) for a, b in zip(*answers, strict=True))
+    assert same >= 0.99 * len(pictures), f"{same} of {len(pictures)}"
+
+
+def top_5(answer: dict[str, Any]) -> set[str]:
+    """Return the five best classes, without those that share the fifth place."""
+    scores = sorted(answer["results"], key=lambda result: -result["probability"])
+    last = scores[-1]["probability"]
+    return {result["className"] for result in scores if result["probability"] > last}
+
+
+def test_a_float_network_agrees_with_the_wheels(
+    make_zip: Make, make_compiled: Make, tmp_path: Path
+) -> None:
+    model = str(write_float_network(tmp_path / "network.tflite"))
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(f"class {letter}" for letter in "abcdefghij"))
+    noise = np.random.default_rng(7)
+    images = [
+        base64_of(encoded(Image.fromarray(noise.integers(0, 256, (48, 48, 3), np.uint8))))
+        for _ in range(20)
+    ] + [base64_of(encoded(plain(colour))) for colour in ("red", "black", "white")]
+    answers = []
+    for archive in (
+        make_zip(PYTHON, model, str(labels), "wheels", normalization=PLUS_MINUS_ONE),
+        make_compiled(PYTHON, model, str(labels), normalization=PLUS_MINUS_ONE),
+    ):
+        with actionloop.start_action(archive, interpreter(PYTHON)) as running:
+            answers.append([running.run({"image": image, "topK": 10}) for image in images])
+    for one, other in zip(*answers, strict=True):
+        scores = [{r["className"]: r["probability"] for r in a["results"]} for a in (one, other)]
+        for name in scores[0]:
+            assert scores[0][name] == pytest.approx(scores[1][name], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("model", "requantize"),
+    [("mobilenet", True), ("mobilenet", False), ("efficientnet_lite0", True)],
+)
+def test_xnnpack_runs_all_but_softmax_and_quantize(
+    make_compiled: Make, model: str, requantize: bool
+) -> None:
+    if model == "mobilenet":
+        if not MOBILENET.exists():
+            pytest.skip("no MobileNet beside the checkout")
+        model = str(MOBILENET)
+    archive = make_compiled(PYTHON, model, requantize=requantize)
+    with actionloop.start_action(archive, interpreter(PYTHON)) as running:
+        answer = running.run({"image": base64_of(SAMPLE), "details": True})
+    nodes = answer["details"]["model"]["nodes"]
+    assert nodes["total"] == nodes["delegated"] + len(nodes["others"])
+    assert nodes["delegated"] >= 30
+    assert sorted(set(nodes["others"]) - {"SOFTMAX", "QUANTIZE"}) == []
+    assert nodes["others"].count("SOFTMAX") <= 1
+
+
+def test_the_model_file_leaves_memory(make_compiled: Make, imagenet_model: str) -> None:
+    """XNNPACK has copies of the weights; without this the file would keep 4 MB."""
+    with actionloop.start_action(
+        make_compiled(model=imagenet_model), interpreter(PYTHON)
+    ) as action:
+        action.run({"image": base64_of(SAMPLE.read_bytes())})
+        mapped = Path(f"/proc/{action.pid}/smaps").read_text()
+    sizes = re.findall(r"\.tflite\n(?:.*\n){1,5}?Rss: +(\d+) kB", mapped)
+    assert sizes, "the file is mapped, not read"
+    assert sum(map(int, sizes)) < 500  # a page that is read brings its neighbours
+
+
+def test_a_missing_operator_fails_the_build(
+    tmp_path: Path, console: Console, colour_labels: Path
+) -> None:
+    graph = Graph()
+    picture = graph.tensor((1, 8, 8, 3), "float32")
+    floor = graph.operator("FLOOR", [picture], graph.tensor((1, 8, 8, 3), "float32"))
+    scores = graph.tensor((1, 3), "float32")
+    options = schema.ReducerOptionsT()
+    graph.operator("MEAN", [floor, graph.integers(1, 2)], scores, options, version=2)
+    model = tmp_path / "m.tflite"
+    model.write_bytes(graph.file([picture], [scores]))
+    config = build.BuildConfig(
+        (PYTHON,),
+        tmp_path / "a.zip",
+        str(model),
+        ModelOptions(colour_labels, PLUS_MINUS_ONE),
+        provider="local",
+        keep=False,
+    )
+    with pytest.raises(ModelError, match="lacks: FLOOR") as caught:
+        build.build(config, console)
+    assert "--ops all" in caught.value.hint
+    assert not (tmp_path / "a.zip").exists()
+
+
+DENSE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from tflite_runtime.interpreter import Interpreter
+model = Interpreter(sys.argv[2], num_threads=1)
+model.allocate_tensors()
+source, sink = model.get_input_details()[0], model.get_output_details()[0]
+rows = np.frombuffer(open(sys.argv[3], "rb").read(), np.int8)
+for row in rows.reshape(-1, source["shape"][1]):
+    model.set_tensor(source["index"], row[np.newaxis])
+    model.invoke()
+    print(*model.get_tensor(sink["index"])[0].tolist())
+"""
+
+
+@pytest.mark.parametrize("version", [4, 11, 12])
+def test_dense_layer_with_a_scale_per_channel(version: int, tmp_path: Path) -> None:
+    """It computes what the 8-bit quantization specification says, in every version."""
+    random = np.random.default_rng(12)
+    fan, classes = 45, 7
+    scales = random.uniform(0.002, 0.02, classes).astype(np.float32)
+    weights = random.integers(-127, 128, (classes, fan), np.int8)
+    offsets = random.integers(-4000, 4000, classes, np.int32)
+    graph = Graph()
+    source = graph.tensor((1, fan), "int8", 0.05, -3)
+    matrix = graph.tensor((classes, fan), "int8", 1.0, 0, weights)
+    bias = graph.tensor((classes,), "int32", 1.0, 0, offsets)
+    for value, each in ((matrix, scales), (bias, scales * np.float32(0.05))):
+        quantization = graph.tensors[value.number].quantization
+        quantization.scale = each
+        quantization.zeroPoint = np.zeros(classes, np.int64)
+    output = graph.tensor((1, classes), "int8", 0.25, 4)
+    options = schema.FullyConnectedOptionsT()
+    graph.operator("FULLY_CONNECTED", [source, matrix, bias], output, options, version)
+    path = tmp_path / "dense.tflite"
+    path.write_bytes(graph.file([source], [output]))
+    rows = random.integers(-128, 128, (20, fan), np.int8)
+    (tmp_path / "rows").write_bytes(rows.tobytes())
+    folder = compiled.cache_folder(PYTHON, DEFAULT_OPTIONS)
+    done = subprocess.run(
+        [interpreter(PYTHON), "-I", "-S", "-B", "-c", DENSE, str(folder), str(path)]
+        + [str(tmp_path / "rows")],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = np.array([line.split() for line in done.stdout.splitlines()], np.int64)
+    sums = (rows.astype(np.int64) + 3) @ weights.T.astype(np.int64) + offsets
+    real = sums * (scales.astype(np.float64) * np.float32(0.05))
+    expected = np.clip(np.rint(real / 0.25) + 4, -128, 127)
+    assert np.abs(answers - expected).max() <= 1  # kernels round by other steps
+    assert (answers == expected).mean() > 0.95
+    assert len(np.unique(expected)) > 40

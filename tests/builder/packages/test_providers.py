@@ -1,0 +1,129 @@
+"""The providers of --runtime: compilers, container engines, and wheels if there is neither."""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from builder.base import cpython
+from builder.base.console import Console
+from builder.base.errors import BuildError
+from builder.packages import DEFAULT_OPTIONS, Runtime, RuntimeOptions, compiled, providers
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(compiled, "COMPILED", tmp_path / "runtimes")
+    monkeypatch.setattr(compiled, "BUILD", tmp_path)
+
+
+def write_engine(folder: Path, script: str, name: str = "docker") -> str:
+    """Write an executable that stands in for a container engine; return its path."""
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_local_names_what_the_machine_lacks(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpython, "find_python", lambda version: None)
+    with pytest.raises(BuildError, match=r"expected Python 3\.11 on this machine") as caught:
+        compiled.local("3.11", DEFAULT_OPTIONS, console)
+    assert "python3.11-dev" in caught.value.hint
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    with pytest.raises(BuildError, match="expected a Debian-like Linux on x86_64"):
+        compiled.local("3.11", DEFAULT_OPTIONS, console)
+
+
+def test_the_first_engine_that_answers_is_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write_engine(tmp_path, "exit 1", "docker")
+    write_engine(tmp_path, "exit 0", "buildah")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert compiled.find_engine() == "buildah"
+
+
+def test_container_without_an_engine_is_refused(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "find_engine", lambda: "")
+    with pytest.raises(BuildError, match="expected one of docker, podman, buildah to answer"):
+        compiled.container("3.11", DEFAULT_OPTIONS, console)
+
+
+def test_auto_without_an_engine_uses_wheels_and_prints_a_note(
+    console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiled, "find_engine", lambda: "")
+    console.notes.clear()
+    runtime = providers.auto("3.11", DEFAULT_OPTIONS, console)
+    assert {each.name for each in runtime.components} == {"ai-edge-litert", "numpy", "pillow"}
+    assert any("no container engine answers" in note for note in console.notes)
+    assert any("--runtime container, or local" in text for text in console.reminders)
+
+
+def test_a_failed_container_build_quotes_the_log_and_caches_nothing(
+    console: Console, tmp_path: Path
+) -> None:
+    engine = write_engine(tmp_path, "seq 1 100; echo 'no such base image' >&2; exit 3")
+    with pytest.raises(BuildError) as caught:
+        compiled.container("3.11", RuntimeOptions(engine=engine), console)
+    lines = str(caught.value).splitlines()
+    assert lines[-1] == "no such base image"
+    assert lines[1:3] == ["72", "73"]
+    log = Path(caught.value.hint.rpartition(" ")[2])
+    assert log.read_text().splitlines()[0] == "1"
+    assert not list((tmp_path / "runtimes").rglob("*.json"))
+
+
+def test_the_engine_gets_platform_and_arguments(console: Console, tmp_path: Path) -> None:
+    engine = write_engine(tmp_path, 'for word; do echo "$word"; done; exit 1')
+    options = RuntimeOptions("all", None, engine, ("--no-cache", "--network=none"))
+    with pytest.raises(BuildError) as caught:
+        compiled.container("3.12", options, console)
+    words = str(caught.value).splitlines()
+    assert {"--no-cache", "--network=none", "PYTHON=3.12", "OPS=all"} <= set(words)
+    assert any(word.startswith("type=local,dest=") for word in words)
+    assert words[words.index("--platform") + 1] == "linux/amd64"
+
+
+def test_two_builds_compile_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With an empty cache the second build waits, with a note, and takes the first's result."""
+    loaded: list[str] = []
+
+    def load(python: str, options: RuntimeOptions) -> Runtime:
+        loaded.append(python)
+        return Runtime(python, compiled.cache_folder(python, options), (), {}, "")
+
+    monkeypatch.setattr(compiled, "load", load)
+    script = (
+        f"echo ran >> {tmp_path}/ran\nfor word; do case $word in type=*) out=$word;; esac; done\n"
+        "folder=${out#type=local,dest=}/cp312\nsleep 3\nmkdir $folder\n"
+        "echo '{}' > $folder/recipe.json"
+    )
+    options = RuntimeOptions(engine=write_engine(tmp_path, script))
+    consoles = [Console(quiet=True), Console(quiet=True)]
+    threads = [
+        threading.Thread(target=compiled.container, args=("3.12", options, console))
+        for console in consoles
+    ]
+    for thread in threads:
+        thread.start()
+        time.sleep(1)  # the first has printed by then what it does
+    for thread in threads:
+        thread.join()
+    assert (tmp_path / "ran").read_text() == "ran\n"
+    assert loaded == ["3.12", "3.12"]
+    notes = [note for console in consoles for note in console.notes]
+    assert any(
+        "waiting: process" in note and "is compiling in a container" in note for note in notes
+    )
+    folder = compiled.cache_folder("3.12", options)
+    assert [path.name for path in folder.parent.iterdir()] == ["cp312"]
