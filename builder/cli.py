@@ -195,7 +195,7 @@ def _export_runtime(options: argparse.Namespace, console: Console) -> Report:
     python = options.python or build.default_python()
     with console.step(f"compiled packages for Python {python}") as details:
         packages = RuntimeOptions(options.ops or "classifier")
-        sha256 = prebuilt.export(python, packages, Path(options.file), console)
+        sha256 = prebuilt.export(python, packages, Path(options.file))
         details.append(f"{options.file}, sha256 {sha256}")
     return {"runtime": options.file, "sha256": sha256, "python": python}
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -35,7 +36,7 @@ DOCKERFILE = ROOT / "Dockerfile.builder"
 WORK = BUILD / "native"
 # The container engines in the order of choice. `ENGINE info` succeeds if it answers.
 ENGINES = ("docker", "podman", "buildah")
-PROBE_TIMEOUT_SECONDS = 10
+PROBE_SECONDS = 10
 # The file of a runtime that was compiled elsewhere: where it is from.
 ORIGIN = "prebuilt.txt"
 
@@ -83,8 +84,7 @@ def local(python: str, options: RuntimeOptions, console: Console) -> Runtime:
         if found is None:
             raise BuildError(
                 f"--runtime local: expected Python {python} on this machine, found none",
-                f"install it with its headers (apt install python{python}-dev), or use another "
-                "runtime",
+                f"install python{python}-dev, or use --runtime container or --runtime wheels",
             )
         command = [sys.executable, "-m", "builder.native", "packages", "--build-dir", str(WORK)]
         command += ["--out", "{out}", "--python", found.path, "--ops", options.ops]
@@ -99,16 +99,10 @@ def local(python: str, options: RuntimeOptions, console: Console) -> Runtime:
 def find_engine() -> str:
     """Return the first container engine that answers; empty if none does."""
     for name in ENGINES:
-        if not shutil.which(name):
-            continue
-        try:
-            done = subprocess.run(
-                [name, "info"], capture_output=True, timeout=PROBE_TIMEOUT_SECONDS
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            continue
-        if done.returncode == 0:
-            return name
+        with suppress(OSError, subprocess.TimeoutExpired):
+            done = subprocess.run([name, "info"], capture_output=True, timeout=PROBE_SECONDS)
+            if done.returncode == 0:
+                return name
     return ""
 
 
@@ -127,16 +121,14 @@ def cache_folder(python: str, options: RuntimeOptions) -> Path:
 
 def is_cached(python: str, options: RuntimeOptions) -> bool:
     """Return whether packages of this recipe are in the cache."""
-    return _is_complete(cache_folder(python, options))
+    return (cache_folder(python, options) / "recipe.json").exists()
 
 
 def load(python: str, options: RuntimeOptions) -> Runtime:
     """Return the packages in the cache, with their provenance."""
     folder = cache_folder(python, options)
-    elsewhere = folder / ORIGIN
-    origin = (
-        elsewhere.read_text("utf-8").strip() if elsewhere.exists() else "compiled by this recipe"
-    )
+    note = folder / ORIGIN
+    origin = note.read_text("utf-8").strip() if note.exists() else "compiled by this recipe"
     recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
     sources: dict[str, dict[str, str]] = recipe["sources"]
     components: list[Component] = []
@@ -165,18 +157,11 @@ def read_files(python: str, options: RuntimeOptions) -> dict[str, bytes]:
     return {path: (folder / path).read_bytes() for path in paths if path != ORIGIN}
 
 
-def store(
-    python: str,
-    options: RuntimeOptions,
-    contents: Mapping[str, bytes],
-    origin: str,
-    console: Console,
-) -> None:
-    """Put packages that were compiled elsewhere into the cache.
+def store(folder: Path, contents: Mapping[str, bytes], origin: str, console: Console) -> None:
+    """Put packages that were compiled elsewhere into a folder of the cache.
 
     Args:
-        python: their Python version.
-        options: their operators.
+        folder: of the cache.
         contents: path -> content of each file.
         origin: where they are from.
         console: told about waiting for another process.
@@ -184,7 +169,6 @@ def store(
     Raises:
         BuildError: they cannot be written.
     """
-    folder = cache_folder(python, options)
     lock = files.lock(folder, "unpacking compiled packages", console.note)
     with lock, files.temporary_folder(folder) as temporary:
         for name, content in {**contents, ORIGIN: f"{origin}\n".encode()}.items():
@@ -192,10 +176,6 @@ def store(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
         files.move_into_place(temporary / "runtime", folder)
-
-
-def _is_complete(folder: Path) -> bool:
-    return (folder / "recipe.json").exists()
 
 
 def _relative_files(root: Path, folder: Path) -> list[str]:
@@ -212,7 +192,7 @@ def _compile(
     """
     log = BUILD / "logs" / f"compiled-{folder.parent.name}-{folder.name}.txt"
     with files.lock(folder, title, console.note):
-        if _is_complete(folder):
+        if (folder / "recipe.json").exists():
             return
         with files.temporary_folder(folder) as out:
             console.note(f"{title}: this takes 5 to 20 minutes the first time; the log is {log}")

@@ -1,10 +1,8 @@
 """Compiled packages from a file that another machine exported, or from a release.
 
-`export` writes compiled packages to a file: the same bytes wherever they were compiled.
-`import_packages` puts such a file into the cache, and `provide` the one that `prebuilt.toml` pins
-for a Python version. The file has to be of this checkout's recipe, by the key in it. A download
-needs a known sha256: pinned, or at the end of the address as `#sha256=HEX`. The zip gets the same
-bytes as with packages that were compiled here.
+The file has the same bytes wherever it was exported, and the key of its recipe, which has to be
+this checkout's. A download needs a known sha256: from `prebuilt.toml` for a release's file, or at
+the end of the address as `#sha256=HEX`.
 """
 
 from __future__ import annotations
@@ -39,20 +37,11 @@ def published() -> dict[str, Any]:
     return read_toml(Path(__file__).with_name("prebuilt.toml"))
 
 
-def export(python: str, options: RuntimeOptions, target: Path, console: Console) -> str:
-    """Write the compiled runtime of a Python version to one file.
-
-    Args:
-        python: the version.
-        options: which operators.
-        target: the file.
-        console: shows the progress.
-
-    Returns:
-        The file's sha256.
+def export(python: str, options: RuntimeOptions, destination: Path) -> str:
+    """Write the compiled packages for a Python version to a file; return its sha256.
 
     Raises:
-        BuildError: it was not compiled yet, or the file cannot be written.
+        BuildError: they were not compiled yet, or the file cannot be written.
     """
     if not compiled.is_cached(python, options):
         raise BuildError(
@@ -67,9 +56,9 @@ def export(python: str, options: RuntimeOptions, target: Path, console: Console)
         Entry(path, content, "", outside=True, compressed=compress(content))
         for path, content in contents.items()
     ]
-    with atomic_write(target) as part:
+    with atomic_write(destination) as part:
         write_zip(entries, part)
-    return sha256_of(target)
+    return sha256_of(destination)
 
 
 def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
@@ -120,7 +109,8 @@ def import_packages(source: str, console: Console, python: str = "", ops: str = 
             f"take the file of this checkout's own release and of this Python, {_HOW}",
         )
     options = RuntimeOptions(facts["ops"])
-    compiled.store(facts["python"], options, contents, origin, console)
+    folder = compiled.cache_folder(facts["python"], options)
+    compiled.store(folder, contents, origin, console)
     return compiled.load(facts["python"], options)
 
 

@@ -41,27 +41,29 @@ def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
     platforms = read_pins()["wheels"]["platforms"]
     wheels = download_from_index(packages, DOWNLOADS, console, python, platforms)
     folder = RUNTIMES / f"wheels-{python}-{_key(packages)}"
-    owner: dict[str, str] = {}
-    for package, wheel in zip(packages, wheels, strict=True):
-        with zipfile.ZipFile(wheel) as archive:
-            shipped = prune.select_shipped(package.name, archive.namelist())
-        owner |= dict.fromkeys(shipped, package.name)
-    owner = dict(sorted(owner.items()))
+    shipped = list(map(_shipped_files, packages, wheels))
     with files.lock(folder, f"unpacking the wheels for Python {python}", console.note):
         if not folder.exists():
             with files.temporary_folder(folder) as temporary:
-                unpack(wheels, owner, temporary / "packages")
+                for wheel, paths in zip(wheels, shipped, strict=True):
+                    with zipfile.ZipFile(wheel) as archive:
+                        archive.extractall(temporary / "packages", paths)
                 files.move_into_place(temporary, folder)
-    components = tuple(map(_component, packages, wheels))
-    operators = operator_versions.of_wheels()
-    return Runtime(python, folder / "packages", components, owner, "ready-made wheels", operators)
+    names = [package.name for package in packages]
+    owner = {path: name for name, paths in zip(names, shipped, strict=True) for path in paths}
+    return Runtime(
+        python=python,
+        folder=folder / "packages",
+        components=tuple(map(_component, packages, wheels)),
+        owner=dict(sorted(owner.items())),
+        origin="ready-made wheels",
+        operators=operator_versions.of_wheels(),
+    )
 
 
-def unpack(wheels: list[Path], wanted: dict[str, str], folder: Path) -> None:
-    """Unpack the wanted paths of some wheels into a folder."""
-    for wheel in wheels:
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(folder, [name for name in archive.namelist() if name in wanted])
+def _shipped_files(package: IndexFile, wheel: Path) -> list[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return prune.select_shipped(package.name, archive.namelist())
 
 
 def _key(packages: list[IndexFile]) -> str:

@@ -31,19 +31,13 @@ pytestmark = needs_compiled
 
 @pytest.fixture(scope="module")
 def pictures(thorough: bool) -> list[str]:
-    """Return labelled pictures, or variants of the sample if there are none.
-
-    They need no resizing, where two versions of Pillow may differ by a grey level.
-    """
-    folder = ROOT.parent / "shared" / "images"
-    files = sorted(folder.glob("*.JPEG"))
-    if files:
-        some = files if thorough else files[::4]
-        shown = (ImageOps.fit(Image.open(file).convert("RGB"), (256, 256)) for file in some)
-        return [base64_of(encoded(picture)) for picture in shown]
-    sample = Image.open(SAMPLE)
-    turned = (ImageOps.fit(sample.rotate(9 * n), (256, 256)) for n in range(40))
-    return [base64_of(encoded(picture)) for picture in turned]
+    """Return labelled pictures; they need no resizing, where versions of Pillow may differ."""
+    files = sorted((ROOT.parent / "shared" / "images").glob("*.JPEG"))
+    if not files:
+        pytest.skip("no labelled pictures beside the checkout")
+    some = files if thorough else files[::4]
+    shown = (ImageOps.fit(Image.open(file).convert("RGB"), (256, 256)) for file in some)
+    return [base64_of(encoded(picture)) for picture in shown]
 
 
 @pytest.mark.parametrize("model", ["mobilenet", "efficientnet_lite0"])

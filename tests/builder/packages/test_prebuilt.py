@@ -68,7 +68,7 @@ def exported(cache: Path, tmp_path: Path, console: Console) -> Path:
     """A file that was made of a runtime, which is there no more."""
     compile_something()
     target = tmp_path / "runtime.zip"
-    prebuilt.export(HERE, DEFAULT_OPTIONS, target, console)
+    prebuilt.export(HERE, DEFAULT_OPTIONS, target)
     shutil.rmtree(cache)
     return target
 
@@ -79,12 +79,12 @@ def test_an_imported_runtime_equals_the_exported_one(
     folder = compile_something()
     before = contents(folder)
     one, other = tmp_path / "one.zip", tmp_path / "other.zip"
-    sha256 = prebuilt.export(HERE, DEFAULT_OPTIONS, one, console)
+    sha256 = prebuilt.export(HERE, DEFAULT_OPTIONS, one)
     assert sha256 == hashlib.sha256(one.read_bytes()).hexdigest()
     for path in folder.rglob("*"):  # another time, other rights, another order
         path.touch()
         path.chmod(0o700)
-    assert prebuilt.export(HERE, DEFAULT_OPTIONS, other, console) == sha256
+    assert prebuilt.export(HERE, DEFAULT_OPTIONS, other) == sha256
     assert one.stat().st_size < 200_000 < sum(map(len, before.values()))
     shutil.rmtree(cache)
     runtime = prebuilt.import_packages(str(one), console)
@@ -93,7 +93,7 @@ def test_an_imported_runtime_equals_the_exported_one(
     assert any(sha256 in note for note in console.notes)
     # From now on it is there, and says where it is from; exporting it again gives the same file.
     assert providers.auto(HERE, DEFAULT_OPTIONS, console).origin == runtime.origin
-    assert prebuilt.export(HERE, DEFAULT_OPTIONS, other, console) == sha256
+    assert prebuilt.export(HERE, DEFAULT_OPTIONS, other) == sha256
 
 
 def test_a_download_needs_its_sha256(cache: Path, exported: Path, console: Console) -> None:
@@ -142,7 +142,7 @@ def test_without_a_release_the_error_names_the_import(cache: Path, console: Cons
 
 def test_export_needs_compiled_packages(cache: Path, tmp_path: Path, console: Console) -> None:
     with pytest.raises(BuildError, match="expected compiled packages") as error:
-        prebuilt.export(HERE, DEFAULT_OPTIONS, tmp_path / "a.zip", console)
+        prebuilt.export(HERE, DEFAULT_OPTIONS, tmp_path / "a.zip")
     assert "--runtime container" in error.value.hint
     assert list(tmp_path.iterdir()) == []
 
@@ -215,7 +215,7 @@ def test_the_zip_gets_the_same_bytes(
     model = ColourModel("uint8").write(tmp_path / "colours.tflite")
     archive = make_zip(PYTHON, str(model), str(colour_labels), "local")
     exported = tmp_path / "runtime.zip"
-    prebuilt.export(PYTHON, DEFAULT_OPTIONS, exported, console)
+    prebuilt.export(PYTHON, DEFAULT_OPTIONS, exported)
     monkeypatch.setattr(compiled, "COMPILED", tmp_path / "elsewhere")
     prebuilt.import_packages(str(exported), console)
     config = build.BuildConfig(
