@@ -1,20 +1,19 @@
-"""A regression guard: `python -m bench guard` says whether the zip has become larger or slower.
+"""`python3 -m bench guard`: fails if the zip has become larger or slower than bench/limits.toml.
 
-It builds the zip for Python 3.11, from compiled packages where they were compiled before and else
-from ready-made wheels, and compares what it measures with bench/limits.toml. No times are compared,
-only ratios of times that were taken in turns: a machine that is slow, or busy, is so for both.
+It builds the zip for Python 3.11, from compiled packages if they are in the cache, otherwise from
+ready-made wheels. It compares no times, only ratios of times that were taken in turns: a slow or
+busy machine is slow for both.
 
-zip_bytes       of the zip
-unpacked_bytes  of all files in it
-files           in it
-imports         modules that are loaded when the action is ready, without those that
-                `python -I -S` loads by itself
-warm_ratio      a warm activation with the sample picture, from the line on standard input to its
-                answer, by one inference of the interpreter alone; of both the lower quartile,
-                since what else the machine does only adds, and the least of up to three tries
-kernels_ratio   one inference with our own kernels by one with XNNPACK's own, taken likewise: those
-                for this CPU, or, where it has VNNI, for AVX2; where `python -m builder.native
-                variants` compiled what this takes (docs/internals.md)
+zip_bytes       size of the zip
+unpacked_bytes  size of all files in it
+files           number of files in it
+imports         modules loaded when the action is ready, without those that `python -I -S` loads
+warm_ratio      a warm activation with the sample picture by one inference of the bare interpreter
+litert_ratio    one inference by one of ai-edge-litert, with the same model; compiled packages only,
+                and with a baseline per CPU class
+
+A ratio is that of the lower quartiles, since other load only adds. The lowest of three tries
+counts.
 """
 
 from __future__ import annotations
@@ -23,35 +22,33 @@ import argparse
 import statistics
 import subprocess
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import machine
-from bench.machine import CpuClass, named
-from bench.measure.interpreter import Worker
-from bench.measure.networks import COMPILED, variants
-from bench.peers import peer as peers
-from bench.results import OUR, XNNPACK
+from bench.machine import describe_machine
+from bench.measure.activation import encode_activation, time_activation
+from bench.measure.inference import start_interpreter
+from bench.measure.size import size_of_zip
+from bench.peers.ours import OURS, WHEELS, build_ours
+from bench.peers.peer import PYTHON, extract_model, find_python
 from builder.artifact import actionloop
 from builder.artifact.smoke import SAMPLE
 from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.base.toml import read_toml
-from builder.model import resolve
-from builder.model.resolve import ModelOptions
+from builder.model.resolve import ModelOptions, resolve_model
 from builder.packages import DEFAULT_OPTIONS, compiled
 from builder.packages.providers import PROVIDERS
 
 LIMITS = Path(__file__).with_name("limits.toml")
 TRIES = 3
+# Pairs of timings per try.
 ROUNDS = 150
-"""Activations and inferences per try."""
 
-_IMPORTS = """\
+_LIST_IMPORTS = """\
 import sys
 bare = {*sys.modules}
 sys.path.insert(0, sys.argv[1])
@@ -59,16 +56,19 @@ import main__
 print(*sorted({*sys.modules} - bare))
 """
 
+# Two functions that each return the milliseconds of one timing.
+Timers = tuple[Callable[[], float], Callable[[], float]]
+
 
 @dataclass(frozen=True)
 class Check:
-    """One figure against its limit.
+    """A figure and its limit.
 
     Attributes:
-        name: of the figure.
-        measured: just now.
-        baseline: what it was when it was written down.
-        limit: the most that it may be.
+        name: name of the figure.
+        measured: its value now.
+        baseline: its value in limits.toml.
+        limit: the largest value allowed.
         floor: below it, the baseline is out of date.
     """
 
@@ -80,116 +80,110 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """Whether it is within its limit."""
+        """Return whether the figure is within its limit."""
         return self.measured <= self.limit
 
     def __str__(self) -> str:
         verdict = "ok" if self.ok else "too much"
         if self.measured < self.floor:
             verdict = "ok, far below: lower the baseline"
-        numbers = "".join(f"{_short(n):>12}" for n in (self.measured, self.baseline, self.limit))
-        return f"{self.name:16}{numbers}   {verdict}"
+        figures = (self.measured, self.baseline, self.limit)
+        return f"{self.name:16}{''.join(map(_format_figure, figures))}   {verdict}"
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Parse the command line, measure, print; raises BuildError if something is too much."""
+    """Measure and print the checks; raises BuildError if a figure is above its limit."""
     parser = argparse.ArgumentParser(
-        prog="python -m bench guard",
+        prog="python3 -m bench guard",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--model", help="as build_zip.py takes it")
-    parser.add_argument("--variants", type=Path, default=COMPILED, help="folder with them")
-    options = parser.parse_args(arguments)
-    console = Console(quiet=True)
-    python = peers.interpreter()
-    chosen = resolve.resolve_model(options.model, ModelOptions(), console)
-    source = "compiled" if compiled.is_cached(peers.PYTHON, DEFAULT_OPTIONS) else "wheels"
-    limits = read_toml(LIMITS)
-    baseline = baselines(limits, chosen.path.stem, source)
-    provider = "local" if source == "compiled" else source
-    archive = peers.ours(chosen, console, provider=provider).archive
-    packages = PROVIDERS[provider](peers.PYTHON, DEFAULT_OPTIONS, console).folder
-    where = machine.here(python.full_version)
-    print(f"{archive.name}, {chosen.path.stem}, {source} packages")
-    print(f"{where.processor}, {where.cpu.name}")
-    if source == "wheels":
-        print(f"nothing is compiled for Python {peers.PYTHON}: the limits are those of wheels")
-    measured = {**sizes(archive), "imports": len(imports(archive, python.path))}
-    enough = compare({"warm_ratio": 0}, baseline, limits["tolerance"])[0].limit
-    measured["warm_ratio"] = warm_ratio(archive, python.path, packages, enough)
-    if by_class := baseline.pop("kernels_ratio", None):
-        if found := kernels(options.variants, where.cpu):
-            slug, pair = found
-            baseline["kernels_ratio"] = by_class[slug]
-            enough = compare({"kernels_ratio": 0}, baseline, limits["tolerance"])[0].limit
-            ratio = kernels_ratio(archive, python.path, packages, pair, enough)
-            measured["kernels_ratio"] = ratio
-            print(f"kernels_ratio is of those for {named(slug).name}")
-        else:
-            print("kernels_ratio is not measured: there are no variants for this CPU, see --help")
-    checks = compare(measured, baseline, limits["tolerance"])
+    parser.add_argument("--model", help="the model, as build_zip.py takes it")
+    model_name = parser.parse_args(arguments).model
+    checks = measure_checks(model_name)
     print(f"{'':16}{'measured':>12}{'baseline':>12}{'limit':>12}", *checks, sep="\n")
     if failed := [check.name for check in checks if not check.ok]:
         raise BuildError(
             f"too much: {', '.join(failed)}",
-            "find what brought it (python build_zip.py --check ZIP lists parts and files); if it "
-            f"is worth it, raise the baseline in {LIMITS.parent.name}/{LIMITS.name} and say why",
+            "find the cause (python3 build_zip.py check ZIP lists packages and files); if it is "
+            f"worth it, raise the baseline in {LIMITS.parent.name}/{LIMITS.name} and say why",
         )
     return 0
 
 
-def baselines(limits: dict[str, Any], name: str, source: str) -> dict[str, Any]:
-    """The baselines for a model and a source of packages: numbers, kernels_ratio's by class of CPU.
+def measure_checks(model_name: str | None) -> list[Check]:
+    """Build the zip of a model, measure its figures and return them with their limits."""
+    console, python = Console(quiet=True), find_python()
+    machine = describe_machine(python.full_version)
+    model = resolve_model(model_name, ModelOptions(), console)
+    is_compiled = compiled.is_cached(PYTHON, DEFAULT_OPTIONS)
+    source = "compiled" if is_compiled else "wheels"
+    limits = read_toml(LIMITS)
+    baselines = select_baselines(limits, model.path.stem, source, machine.cpu_class.slug)
+    archive = build_ours(OURS if is_compiled else WHEELS, model, console, None, "local").archive
+    print(f"{archive.name}, {model.path.stem}, {source} packages for Python {PYTHON}")
+    print(f"{machine.processor}, {machine.cpu_class.name}")
+    litert = PROVIDERS["wheels"](PYTHON, DEFAULT_OPTIONS, console).folder
+    ours = PROVIDERS["local"](PYTHON, DEFAULT_OPTIONS, console).folder if is_compiled else litert
+    measured = {**measure_sizes(archive), "imports": len(list_imports(archive, python.path))}
+    measured["warm_ratio"] = warm_ratio(archive, python.path, ours)
+    if "litert_ratio" in baselines:
+        measured["litert_ratio"] = interpreter_ratio(archive, python.path, ours, litert)
+    elif is_compiled:
+        print(f"litert_ratio is not measured: no baseline for {machine.cpu_class.name}")
+    return set_limits(measured, baselines, limits["tolerance"])
 
-    Args:
-        limits: what is in limits.toml.
-        name: of the model's file.
-        source: "compiled" or "wheels".
+
+def select_baselines(
+    limits: dict[str, Any], model: str, source: str, cpu_class: str
+) -> dict[str, float]:
+    """Return the baselines by figure, for a model and packages ("compiled" or "wheels").
 
     Raises:
-        BuildError: there are none.
+        BuildError: limits.toml has none for this model.
     """
     known = [each for each in limits if each != "tolerance"]
-    for each in known:
-        if name.startswith(each):
-            return {key: value for key, value in limits[each][source].items() if key != "measured"}
-    raise BuildError(
-        f"--model: expected one of {', '.join(known)}, found {name}",
-        f"there are limits for those only; add a table to {LIMITS.parent.name}/{LIMITS.name}",
-    )
+    name = next((each for each in known if model.startswith(each)), None)
+    if name is None:
+        raise BuildError(
+            f"--model: expected one of {', '.join(known)}, found {model}",
+            f"only these have limits; add a table to {LIMITS.parent.name}/{LIMITS.name}",
+        )
+    baselines = dict(limits[name][source])
+    del baselines["measured"]
+    by_cpu_class = baselines.pop("litert_ratio", {})
+    if cpu_class in by_cpu_class:
+        baselines["litert_ratio"] = by_cpu_class[cpu_class]
+    return baselines
 
 
-def compare(
-    measured: dict[str, float], baseline: dict[str, float], tolerance: dict[str, dict[str, float]]
+def set_limits(
+    measured: dict[str, float],
+    baselines: dict[str, float],
+    tolerance: dict[str, dict[str, float]],
 ) -> list[Check]:
-    """Each figure that was measured, with its baseline and limit."""
+    """Return each measured figure with its baseline and limit."""
     checks = []
     for name, value in measured.items():
-        allowed = tolerance[name]
-        more = allowed.get("more", 0) + allowed.get("share", 0) * baseline[name]
-        base = baseline[name]
-        checks.append(Check(name, value, base, base + more, base - more))
+        baseline, allowed = baselines[name], tolerance[name]
+        margin = allowed.get("more", 0) + allowed.get("share", 0) * baseline
+        checks.append(Check(name, value, baseline, baseline + margin, baseline - margin))
     return checks
 
 
-def sizes(archive: Path) -> dict[str, float]:
-    """The figures that the zip's directory gives."""
-    size = peers.size(archive)
+def measure_sizes(archive: Path) -> dict[str, float]:
+    """Return the figures that the zip's directory gives."""
+    size = size_of_zip(archive)
     return {"zip_bytes": size.zip, "unpacked_bytes": size.unpacked, "files": size.files}
 
 
-def imports(archive: Path, python: str) -> list[str]:
-    """Names of the modules that a start imports, the action's own and `main__` among them.
-
-    Raises:
-        BuildError: it does not import.
-    """
+def list_imports(archive: Path, python: str) -> list[str]:
+    """Return the modules that a start imports; raises BuildError if the zip does not import."""
     with tempfile.TemporaryDirectory(prefix="imports-") as scratch:
         folder = Path(scratch) / "bin"
         actionloop.unpack_zip(archive, folder)
         done = subprocess.run(
-            [python, "-I", "-S", "-c", _IMPORTS, str(folder)],
+            [python, "-I", "-S", "-c", _LIST_IMPORTS, str(folder)],
             cwd=folder,
             env={},
             stdin=subprocess.DEVNULL,
@@ -201,102 +195,60 @@ def imports(archive: Path, python: str) -> list[str]:
     return done.stdout.splitlines()[-1].split()
 
 
-def warm_ratio(archive: Path, python: str, packages: Path, enough: float) -> float:
-    """A warm activation by one inference of the bare interpreter.
+def warm_ratio(archive: Path, python: str, packages: Path) -> float:
+    """Return the time of a zip's warm activation by one inference of the bare interpreter."""
+    line = encode_activation(SAMPLE.read_bytes())
+
+    def start(running: ExitStack) -> Timers:
+        action = running.enter_context(actionloop.start_action(archive, python))
+        infer = _load_model(running, archive, python, packages)
+        return lambda: time_activation(action, line)[0], infer
+
+    return lowest_ratio(start)
+
+
+def interpreter_ratio(archive: Path, python: str, ours: Path, theirs: Path) -> float:
+    """Return the time of one inference of a zip's model in our interpreter by one in theirs.
 
     Args:
         archive: the zip.
-        python: path of what runs both.
-        packages: folder with the interpreter and numpy.
-        enough: with a ratio of at most this there is no further try.
-
-    Raises:
-        BuildError: the action did not answer with results.
+        python: path of the Python that runs both.
+        ours: folder with our interpreter and numpy.
+        theirs: folder with the other interpreter and numpy.
     """
-    packed = peers.line(SAMPLE.read_bytes())
-    least = float("inf")
-    for _ in range(TRIES):
-        warm, alone = [], []
-        with (
-            actionloop.start_action(archive, python) as action,
-            tempfile.TemporaryDirectory(prefix="bare-") as scratch,
-            Worker(
-                "bare interpreter", python, [packages], peers.network(archive, Path(scratch))
-            ) as bare,
-        ):
-            for _ in range(ROUNDS):
-                began = time.perf_counter()
-                answer = action.send(packed)
-                warm.append((time.perf_counter() - began) * 1000)
-                if "results" not in answer:
-                    raise BuildError(f"{archive.name}: expected results, found {answer}")
-                alone.append(bare.inference())
-        least = min(least, _quartile(warm) / _quartile(alone))
-        if least <= enough:
-            break
-    return least
+
+    def start(running: ExitStack) -> Timers:
+        first = _load_model(running, archive, python, ours)
+        return first, _load_model(running, archive, python, theirs)
+
+    return lowest_ratio(start)
 
 
-Pair = tuple[list[Path], list[Path]]
-"""What comes before the packages for our own kernels and for XNNPACK's own."""
-
-
-def kernels(folder: Path, cpu: CpuClass) -> tuple[str, Pair] | None:
-    """What to compare, and the slug of the class that those kernels are for; None without.
-
-    Where that is this CPU's class, our own are what is shipped.
+def lowest_ratio(start: Callable[[ExitStack], Timers]) -> float:
+    """Return the lowest ratio of two timings' lower quartiles, of TRIES tries.
 
     Args:
-        folder: with variants; may be missing.
-        cpu: the class of this machine's CPU.
+        start: starts the two processes of a try, which end with it.
     """
-    compiled = {(each.kernels, each.forced): path for each, path in variants(folder, cpu)}
-    if cpu.slug in ("avx2", "avx512"):
-        theirs = compiled.get((XNNPACK, ""))
-        return (cpu.slug, ([], [theirs])) if theirs else None
-    pair = [compiled[key] for key in ((OUR, "avx2"), (XNNPACK, "avx2")) if key in compiled]
-    return ("avx2", ([pair[0]], [pair[1]])) if len(pair) == 2 else None
-
-
-def kernels_ratio(
-    archive: Path,
-    python: str,
-    packages: Path,
-    pair: Pair,
-    enough: float,
-) -> float:
-    """One inference of a zip's model with our own kernels by one with XNNPACK's own.
-
-    Args:
-        archive: the zip.
-        python: path of what runs both.
-        packages: folder with numpy, and with what is shipped.
-        pair: of `kernels`.
-        enough: with a ratio of at most this there is no further try.
-    """
-    least = float("inf")
+    ratios: list[float] = []
     for _ in range(TRIES):
-        times: tuple[list[float], list[float]] = ([], [])
         with ExitStack() as running:
-            scratch = running.enter_context(tempfile.TemporaryDirectory(prefix="kernels-"))
-            network = peers.network(archive, Path(scratch))
-            workers = [
-                running.enter_context(Worker(name, python, [*before, packages], network))
-                for name, before in zip((OUR, XNNPACK), pair, strict=True)
-            ]
-            for _ in range(ROUNDS):
-                for worker, taken in zip(workers, times, strict=True):
-                    taken.append(worker.inference())
-        ours, theirs = map(_quartile, times)
-        least = min(least, ours / theirs)
-        if least <= enough:
-            break
-    return least
+            first, second = start(running)
+            pairs = [(first(), second()) for _ in range(ROUNDS)]
+        quartiles = [statistics.quantiles(times, n=4)[0] for times in zip(*pairs, strict=True)]
+        ratios.append(quartiles[0] / quartiles[1])
+    return min(ratios)
 
 
-def _quartile(times: list[float]) -> float:
-    return statistics.quantiles(times, n=4)[0]
+def _load_model(
+    running: ExitStack, archive: Path, python: str, packages: Path
+) -> Callable[[], float]:
+    """Load a zip's model in an interpreter that lives until `running` ends."""
+    scratch = running.enter_context(tempfile.TemporaryDirectory(prefix="model-"))
+    model = extract_model(archive, Path(scratch))
+    return running.enter_context(start_interpreter(python, packages, model))
 
 
-def _short(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) or value > 1000 else f"{value:.2f}"
+def _format_figure(value: float) -> str:
+    text = f"{value:,.0f}" if value == int(value) or value > 1000 else f"{value:.2f}"
+    return f"{text:>12}"
