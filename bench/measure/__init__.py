@@ -1,1 +1,1 @@
-"""Measurements: one module per suite, each fills its part of a run's results."""
+"""Measurements: one module per suite; each fills its part of a run's results."""

@@ -1,69 +1,51 @@
-"""A quota of CPU for a measurement: a control group (cgroup) of our own, as containers have one."""
+"""A control group (cgroup) with a CPU quota, as containers have one; for versions 1 and 2."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import signal
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from builder.base.errors import BuildError
 
+# Microseconds in which a quota may be used up, as docker and Kubernetes set it.
 PERIOD = 100_000
-"""In which a quota may be used up, in microseconds: what docker and Kubernetes set."""
-
-_PROC = Path("/proc/self")
-_JOIN = 'echo $$ > "$0"'
+MOUNT = Path("/sys/fs/cgroup")
 
 
-class NoQuota(BuildError):
+class NoQuotaError(BuildError):
     """No control group with a CPU quota can be made here; the text says why."""
 
 
 @dataclass(frozen=True)
-class Hierarchy:
-    """Where groups with a CPU quota are.
-
-    Attributes:
-        version: of the interface: 1 or 2.
-        folders: this process's own group, then those around it, up to where they are mounted.
-    """
-
-    version: int
-    folders: tuple[Path, ...]
-
-
-@dataclass(frozen=True)
 class Group:
-    """A group that holds what is started through its interpreter.
+    """A group of processes under a CPU quota.
 
     Attributes:
-        version: of the interface.
-        folder: the group.
+        folder: the group's folder.
         scratch: folder for scripts.
     """
 
-    version: int
     folder: Path
     scratch: Path
 
-    def limit(self, cores: float) -> None:
-        """Let the group use as much CPU as so many cores have; raises OSError if it may not."""
+    def set_quota(self, cores: float) -> None:
+        """Limit the group to the CPU time of so many cores; raises OSError."""
         quota = round(cores * PERIOD)
-        if self.version == 2:
-            (self.folder / "cpu.max").write_text(f"{quota} {PERIOD}")
-        else:
+        if (self.folder / "cpu.cfs_quota_us").exists():  # version 1
             (self.folder / "cpu.cfs_period_us").write_text(str(PERIOD))
             (self.folder / "cpu.cfs_quota_us").write_text(str(quota))
+        else:
+            (self.folder / "cpu.max").write_text(f"{quota} {PERIOD}")
 
-    def interpreter(self, path: str) -> str:
-        """A script in the place of the interpreter `path`, which joins the group before it starts.
+    def wrap_executable(self, path: str) -> str:
+        """Return a script that joins the group, then becomes the executable.
 
         It keeps the process's id. The shell's own start, a millisecond, is not under the quota.
         """
@@ -74,97 +56,67 @@ class Group:
         return str(script)
 
 
-def hierarchy(mountinfo: str, membership: str) -> Hierarchy | None:
-    """Find the groups with a CPU quota, or None, as proc(5) and cgroups(7) describe the files.
+def parent_groups(membership: str, mount: Path = MOUNT) -> list[Path]:
+    """Return the folders in which a group with a CPU quota may be made: our own group, the top.
 
     Args:
-        mountinfo: the text of /proc/self/mountinfo.
         membership: the text of /proc/self/cgroup.
+        mount: where the groups are mounted.
     """
-    own = {}
+    folders = []
     for line in membership.splitlines():
         _, controllers, path = line.split(":", 2)
-        own.update(dict.fromkeys(controllers.split(","), path))
-    mounts: dict[int, tuple[str, str]] = {}
-    for line in mountinfo.splitlines():
-        left, _, right = line.partition(" - ")
-        root, point = left.split()[3:5]
-        kind, _, options = right.split(" ", 2)
-        if kind == "cgroup" and "cpu" in options.split(","):
-            mounts.setdefault(1, (root, point))
-        elif kind == "cgroup2":
-            mounts.setdefault(2, (root, point))
-    # A controller is in one of the two: where both are mounted and version 1 has it, version 2
-    # has not.
-    for version, controller in ((1, "cpu"), (2, "")):
-        if version in mounts and controller in own:
-            root, point = mounts[version]
-            return Hierarchy(version, _upwards(Path(point), root, own[controller]))
-    return None
-
-
-def _upwards(point: Path, root: str, own: str) -> tuple[Path, ...]:
-    """The folders from `own`, a group's path, to where the group `root` is mounted."""
-    path = PurePosixPath(own)
-    inside = path.is_relative_to(root) and ".." not in path.parts  # else in another namespace
-    relative = path.relative_to(root) if inside else PurePosixPath()
-    return tuple(point / each for each in (relative, *relative.parents))
+        if "cpu" in controllers.split(","):  # version 1
+            folders += [mount / "cpu" / path.lstrip("/"), mount / "cpu"]
+        elif not controllers and (mount / "cgroup.controllers").exists():  # version 2
+            folders += [mount / path.lstrip("/"), mount]
+    return folders
 
 
 @contextmanager
-def limited(groups: Hierarchy | None = None) -> Iterator[Group]:
-    """A new group, which is removed in the end, with all processes that are left in it.
+def new_group(cores: float, parents: list[Path] | None = None) -> Iterator[Group]:
+    """Make a group with a quota; at the end kill the processes left in it and remove it.
 
     Args:
-        groups: where to make it; by default as this process's own files say.
+        cores: the quota.
+        parents: folders to make it in (default: this process's own group, then the top).
 
     Raises:
-        NoQuota: this machine has no such groups, or lets us make none.
+        NoQuotaError: this machine has no such groups, or lets us make none.
     """
-    if groups is None and (_PROC / "cgroup").exists():
-        texts = [(_PROC / name).read_text() for name in ("mountinfo", "cgroup")]
-        groups = hierarchy(*texts)
-    if groups is None:
-        raise NoQuota("no writable cgroup with CPU quota: none is mounted")
-    reasons = []
-    for parent in groups.folders:
+    if parents is None:
+        membership = Path("/proc/self/cgroup")
+        parents = parent_groups(membership.read_text()) if membership.exists() else []
+    reasons = ["no group is mounted"] if not parents else []
+    for parent in parents:
         with ExitStack() as undo:
             scratch = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="group-")))
-            group = Group(groups.version, parent / f"classify-bench-{os.getpid()}", scratch)
+            group = Group(parent / f"classify-bench-{os.getpid()}", scratch)
             try:
-                _make(group, undo)
+                _create(group, undo)
+                group.set_quota(cores)
             except OSError as error:
                 reasons.append(f"{parent}: {error.strerror or error}")
                 continue
             yield group
             return
-    raise NoQuota(
+    raise NoQuotaError(
         "no writable cgroup with CPU quota: " + "; ".join(reasons),
         "run it as root on the machine itself, or in a container with --privileged",
     )
 
 
-def _make(group: Group, undo: ExitStack) -> None:
-    """Make the group and see that it takes a quota and a process; raises OSError if not."""
-    parent = group.folder.parent
-    if group.version == 2:
-        if "cpu" not in (parent / "cgroup.controllers").read_text().split():
-            raise OSError("has no control over CPU")
-        control = parent / "cgroup.subtree_control"
-        if "cpu" not in control.read_text().split():
-            control.write_text("+cpu")
-            undo.callback(control.write_text, "-cpu")
+def _create(group: Group, undo: ExitStack) -> None:
+    control = group.folder.parent / "cgroup.subtree_control"  # version 2 only
+    if control.exists() and "cpu" not in control.read_text().split():
+        control.write_text("+cpu")
+        undo.callback(control.write_text, "-cpu")
     undo.callback(_remove, group.folder)
     group.folder.mkdir()
-    group.limit(1)
-    command = ["sh", "-c", _JOIN, str(group.folder / "cgroup.procs")]
-    joined = subprocess.run(command, capture_output=True, text=True)
-    if joined.returncode:
-        raise OSError(f"no process can join: {joined.stderr.strip()}")
 
 
 def _remove(folder: Path) -> None:
-    for _ in range(50):  # it is busy until its last process is gone
+    for _ in range(50):  # it is busy until its last process has ended
         try:
             folder.rmdir()
         except FileNotFoundError:

@@ -1,9 +1,8 @@
-"""What the stock image's compile step does, in our words: `compile_step.py SOURCE TARGET LAUNCHER`.
+"""Imitates the stock image's compile step: `compile_step.py SOURCE DESTINATION LAUNCHER`.
 
-A fresh Python with `site` imports what that step imports (virtualenv is nearly all of its time),
-renames `__main__.py`, writes the launcher beside it, moves the folder, and finds and parses the
-module. What only some zips need (installing a requirements.txt) is left out, and so is the shell
-script that it writes to start the launcher.
+A fresh Python with `site` imports what that step imports (virtualenv takes nearly all of its time),
+renames `__main__.py`, adds the launcher, moves the folder, then finds and parses the module.
+Omitted: installing a requirements.txt, and the shell script that starts the launcher.
 """
 
 import ast
@@ -16,11 +15,11 @@ from pathlib import Path
 
 import virtualenv  # type: ignore[import-not-found]  # noqa: F401 (the same)
 
-source, target, launcher = map(Path, sys.argv[1:])
+source, destination, launcher = map(Path, sys.argv[1:])
 (source / "__main__.py").rename(source / "main__.py")
 (source / "exec__.py").write_bytes(launcher.read_bytes())
-shutil.move(source, target)
-sys.path.append(str(target))
+shutil.move(source, destination)
+sys.path.append(str(destination))
 module = importlib.util.find_spec("main__")
 assert module
 assert module.origin

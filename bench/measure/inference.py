@@ -1,55 +1,110 @@
-"""Inferences in turns: every interpreter runs the same picture, one thread each."""
+"""The inference suite: the model alone, on one thread, in every peer's interpreter, in turns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
-from bench.measure.interpreter import Worker
-from bench.measure.networks import Contender
-from bench.peers.peer import shuffled
+from bench.measure.rounds import Progress, take_turns
+from bench.peers import pip
+from bench.peers.ours import INTERPRETERS, OURS
+from bench.peers.peer import PYTHON, Peer, extract_model
 from bench.results import Inference, Run
+from builder.artifact import actionloop
+from builder.base.console import Console
 from builder.base.errors import BuildError
+from builder.model.resolve import Model
+from builder.packages import DEFAULT_OPTIONS
+from builder.packages.providers import PROVIDERS
+
+# Types of activations by types of weights: signed or unsigned bytes.
+INT8, UINT8, MIXED = "s8 x s8", "u8 x u8", "u8 x s8"
+
+_ACTION = Path(__file__).with_name("interpreter_action.py")
 
 
-def measure(
-    contenders: Sequence[Contender],
-    python: str,
-    count: int,
-    run: Run,
-    progress: Callable[[str], None],
-) -> None:
-    """Fill the run's `inference`; up to an interrupt, if there is one.
+@contextmanager
+def start_interpreter(python: str, packages: Path, model: Path) -> Iterator[Callable[[], float]]:
+    """Load a model in an interpreter, in a process of its own.
 
-    One that does not load its model, or dies, takes no part in further rounds; what it did until
-    then stays, and the run's `problems` say so.
+    Yields:
+        A function that runs one inference and returns its milliseconds.
 
-    Args:
-        contenders: what is compared.
-        python: path of the CPython that runs them.
-        count: inferences of each.
-        run: the results.
-        progress: told what is going on.
+    Raises:
+        BuildError: the interpreter cannot load the model, or dies later.
     """
-    workers: list[tuple[Worker, Inference]] = []
+    variables = {"MODEL": str(model), "PACKAGES": str(packages)}
+    with tempfile.TemporaryDirectory(prefix="interpreter-") as folder:
+        Path(folder, "exec").write_text(f"#!python -I -S\n{_ACTION.read_text('utf-8')}")
+        action = actionloop.RunningAction(Path(folder), python, variables, isolated=True)
+        try:
+            yield lambda: float(action.send(b"{}")["ms"])
+        finally:
+            action.close()
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A peer's interpreter with a model.
+
+    Attributes:
+        figures: gets the times.
+        packages: folder with the interpreter and numpy.
+        model: a .tflite or an .onnx.
+    """
+
+    figures: Inference
+    packages: Path
+    model: Path
+
+
+def list_contenders(
+    model: Model, peers: Sequence[Peer], provider: str, console: Console
+) -> Iterator[Contender]:
+    """Yield the interpreters of our zip and of the pip zips, each with the models it can run."""
+    ours = next(peer for peer in peers if peer.name == OURS)
+    shipped = extract_model(ours.archive, ours.unpacked())
+    converted = shipped.read_bytes() != model.path.read_bytes()
+    models = {INT8: shipped, UINT8: model.path} if converted else {"unconverted": shipped}
+    for peer in peers:
+        package = peer.info.interpreter
+        interpreter = f"{package} {peer.info.versions.get(package, '')}"
+        if peer.name == OURS:
+            packages = PROVIDERS[provider](PYTHON, DEFAULT_OPTIONS, console).folder
+        elif peer.info.is_ours or peer.info.is_image:
+            continue
+        else:
+            packages = peer.unpacked()
+        if package in INTERPRETERS:
+            for types, path in models.items():
+                yield Contender(Inference(peer.name, interpreter, types), packages, path)
+        else:
+            network = pip.convert_to_onnx(model, console)
+            yield Contender(Inference(peer.name, interpreter, MIXED), packages, network)
+
+
+def measure_inference(
+    contenders: Sequence[Contender], python: str, count: int, run: Run, progress: Progress
+) -> None:
+    """Fill the run's `inference`, also when an interrupt ends it."""
     with ExitStack() as running:
+        participants = {}
         for each in contenders:
-            progress(f"one inference: {each.title}")
+            title = f"{each.figures.peer}, {each.figures.types}"
+            progress(f"inference: starting {title}")
             try:
-                worker = Worker(each.title, python, each.packages, each.model)
+                starting = start_interpreter(python, each.packages, each.model)
+                infer = running.enter_context(starting)
             except BuildError as error:
-                run.problems[f"inference, {each.title}"] = str(error)
+                run.problems[f"inference, {title}"] = str(error)
                 continue
-            running.enter_context(worker)
-            run.inference.append(
-                Inference(each.interpreter, each.network, [], each.kernels, each.forced)
-            )
-            workers.append((worker, run.inference[-1]))
-        for number in range(count):
-            progress(f"one inference: round {number + 1} of {count}")
-            for worker, inference in shuffled(workers, number):
-                try:
-                    inference.ms.append(round(worker.inference(), 3))
-                except BuildError as error:
-                    run.problems[f"inference, {worker.name}"] = str(error)
-                    workers.remove((worker, inference))
+            run.inference.append(each.figures)
+            participants[title] = _record(infer, each.figures.ms)
+        take_turns(participants, count, "inference", run, progress)
+
+
+def _record(infer: Callable[[], float], times: list[float]) -> Callable[[int], None]:
+    return lambda _: times.append(round(infer(), 3))

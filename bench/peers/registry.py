@@ -1,4 +1,4 @@
-"""Who is compared, in the order of the tables."""
+"""The peers by name, in the order of the tables."""
 
 from __future__ import annotations
 
@@ -7,35 +7,29 @@ from functools import partial
 from pathlib import Path
 
 from bench.peers import pip, tfjs
-from bench.peers.peer import OURS, PRECOMPILED, Peer, ours
+from bench.peers.ours import OURS, PRECOMPILED, UINT8, WHEELS, build_ours
+from bench.peers.peer import Peer
 from builder.base.console import Console
 from builder.model.int8 import convert_to_int8
 from builder.model.resolve import Model
 
 
-def makers(
-    chosen: Model, console: Console, labels: Path | None, provider: str, variants: bool
+def peer_makers(
+    model: Model, console: Console, labels: Path | None, provider: str, variants: bool
 ) -> dict[str, Callable[[], Peer]]:
-    """Name -> what makes the peer of that name, which takes a while; raises BuildError.
+    """Return by name the functions that make the peers; making one takes a while.
 
-    Args:
-        chosen: the model, the same for all.
-        console: shows what is fetched and built.
-        labels: file with class names, where the model needs one.
-        provider: where our native parts come from.
-        variants: whether to make our zip with other options, too.
+    `variants` adds our zip with unusual options; the other arguments are as in `build_ours`.
     """
-    this_zip = partial(ours, chosen, console, labels=labels, provider=provider)
-    zips: dict[str, Callable[[], Peer]] = {
-        OURS: this_zip,
-        PRECOMPILED: partial(this_zip, precompiled=True),
-    }
-    if variants and convert_to_int8(chosen.tflite):
-        zips[f"{OURS}, uint8"] = partial(this_zip, requantize=False)
-    return zips | {
-        pip.named(pip.TFLITE_RUNTIME): partial(pip.tflite_runtime, chosen, console),
-        pip.named(pip.AI_EDGE_LITERT): partial(pip.ai_edge_litert, chosen, console),
-        pip.named(pip.ONNXRUNTIME): partial(pip.onnxruntime, chosen, console),
-        tfjs.NAMES["wasm"]: partial(tfjs.peer, chosen, "wasm", console),
-        tfjs.NAMES["cpu"]: partial(tfjs.peer, chosen, "cpu", console),
+    names = [OURS, PRECOMPILED, WHEELS]
+    if variants and convert_to_int8(model.tflite):
+        names.append(UINT8)
+    return {
+        **{name: partial(build_ours, name, model, console, labels, provider) for name in names},
+        **{
+            pip.peer_name(package): partial(pip.build_peer, package, model, console)
+            for package in (pip.TFLITE_RUNTIME, pip.AI_EDGE_LITERT, pip.ONNXRUNTIME)
+        },
+        tfjs.NAMES["wasm"]: partial(tfjs.build_peer, model, "wasm", console),
+        tfjs.NAMES["cpu"]: partial(tfjs.build_peer, model, "cpu", console),
     }

@@ -33,11 +33,12 @@ def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: 
         pytest.skip(f"no Python {python} on this machine")
     chosen = resolve.resolve_model(imagenet_model, ModelOptions(), console)
     folder = tmp_path / "packages"
-    with zipfile.ZipFile(pip.tflite_runtime(chosen, console).archive) as peer:
-        peer.extractall(folder, set(peer.namelist()) - pip.tflite_files(chosen).keys())
-    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    owner = {path.relative_to(folder).as_posix(): pip.TFLITE_RUNTIME for path in files}
-    version = pip.versions(pip.TFLITE_RUNTIME)[pip.TFLITE_RUNTIME]
+    files = pip.action_files(pip.TFLITE_RUNTIME, chosen, console)
+    with zipfile.ZipFile(pip.build_peer(pip.TFLITE_RUNTIME, chosen, console).archive) as peer:
+        peer.extractall(folder, set(peer.namelist()) - files.keys())
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    owner = {path.relative_to(folder).as_posix(): pip.TFLITE_RUNTIME for path in paths}
+    version = pip.pinned_versions(pip.TFLITE_RUNTIME)[pip.TFLITE_RUNTIME]
     part = Component(pip.TFLITE_RUNTIME, version, "the package index", "?", "?", ())
     runtime = Runtime(python, folder, (part,), owner, "a test")
     path = tmp_path / "a.zip"

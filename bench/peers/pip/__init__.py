@@ -1,6 +1,6 @@
-"""Plain pip zips: packages as `pip install -t` leaves them, an action written by hand, the model.
+"""Plain pip zips: packages as `pip install -t` leaves them, a hand-written action, the model.
 
-Beside this file are, for each, what it installs (NAME.in, pinned in NAME.txt) and its action.
+In this folder, for each: what it installs (NAME.in, pinned in NAME.txt) and its action.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import re
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
-from bench.peers import peer as peers
-from bench.peers.peer import Peer
+from bench.peers.peer import PACKAGES, PYTHON, ZIPS, Peer, find_python
+from bench.peers.zips import add_files, zip_folder
+from bench.results import PeerInfo
 from builder.base.console import Console
 from builder.base.environments import ensure_environment
 from builder.base.errors import BuildError, ModelError
@@ -27,80 +27,22 @@ from builder.packages.wheels import read_pins
 
 HERE = Path(__file__).parent
 TFLITE_RUNTIME, AI_EDGE_LITERT, ONNXRUNTIME = "tflite-runtime", "ai-edge-litert", "onnxruntime"
-"""Names of the packages; the peers' names are those of `named`."""
 
 
-def named(package: str) -> str:
-    """What the peer with a package is called."""
+def peer_name(package: str) -> str:
+    """Return the name of the peer that has a package."""
     return f"pip: {package}"
 
 
-def tflite_runtime(model: Model, console: Console) -> Peer:
-    """The last tflite-runtime, with the numpy 1 that it wants, and Pillow.
+def build_peer(package: str, model: Model, console: Console) -> Peer:
+    """Build the zip of TFLITE_RUNTIME, AI_EDGE_LITERT or ONNXRUNTIME; kept between runs.
+
+    The last two are larger than OpenWhisk takes.
 
     Raises:
-        BuildError: pip failed, or there is no Python for it.
+        BuildError: pip or the conversion failed, or there is no Python for it.
         ModelError: the action cannot run this model.
     """
-    return _peer(TFLITE_RUNTIME, tflite_files(model), console)
-
-
-def ai_edge_litert(model: Model, console: Console) -> Peer:
-    """Its successor, with all that it declares to need: more than OpenWhisk takes.
-
-    Raises: as `tflite_runtime`.
-    """
-    return _peer(AI_EDGE_LITERT, tflite_files(model), console)
-
-
-def onnxruntime(model: Model, console: Console) -> Peer:
-    """ONNX Runtime with the same network, converted by tf2onnx: more than OpenWhisk takes, too.
-
-    Raises: as `tflite_runtime`, and as `onnx_files`.
-    """
-    return _peer(ONNXRUNTIME, onnx_files(model, console), console)
-
-
-def tflite_files(model: Model) -> dict[str, bytes]:
-    """What the zips with TFLite have beside their packages, by name: model, settings and action.
-
-    Raises:
-        ModelError: the action cannot run this model.
-    """
-    _check(model)
-    return {
-        "model.tflite": model.path.read_bytes(),
-        "model.json": _settings(model),
-        "__main__.py": (HERE / "tflite_action.py").read_bytes(),
-    }
-
-
-def onnx_files(model: Model, console: Console) -> dict[str, bytes]:
-    """The same for ONNX Runtime.
-
-    The network gets the int8 weights that our zip has, and uint8 activations: of all pairs the one
-    that ONNX Runtime is fastest with.
-
-    Raises:
-        BuildError: tf2onnx failed, or could not be installed.
-        ModelError: the action cannot run this model, or its uint8 weights cannot be converted.
-    """
-    _check(model)
-    int8, _ = _converted(model, console)
-    tensors = read_model(int8)
-    [source], [sink] = tensors.inputs, tensors.outputs
-    quantization = {
-        name: [tensor.scale, tensor.zero_point + (128 if tensor.dtype == "int8" else 0)]
-        for name, tensor in (("input", source), ("output", sink))
-    }
-    return {
-        "model.onnx": onnx_unsigned(model, console).mixed.read_bytes(),
-        "model.json": _settings(model, **quantization),
-        "__main__.py": (HERE / "onnx_action.py").read_bytes(),
-    }
-
-
-def _check(model: Model) -> None:
     tensors = model.tflite
     [source], [sink] = tensors.inputs, tensors.outputs
     if not source.scale or not sink.scale or source.shape[3] != 3:
@@ -109,35 +51,52 @@ def _check(model: Model) -> None:
             f"{source} and output {sink}",
             "the plain pip zips are written for models like the quantized MobileNet v1",
         )
-
-
-def _settings(model: Model, **quantization: list[float]) -> bytes:
-    known = {key: model.settings.as_dict()[key] for key in ("labels", "mean", "std")}
-    return json.dumps(known | quantization).encode()
-
-
-def _peer(package: str, files: dict[str, bytes], console: Console) -> Peer:
-    """The zip of a package and its dependencies with `files` beside them; kept between runs."""
-    packages = _packages(package, console)
+    files = action_files(package, model, console)
+    packages = _install_packages(package, console)
     key = hashlib.sha256(packages.name.encode())
     for name, content in files.items():
         key.update(f"\n{name} {hashlib.sha256(content).hexdigest()}".encode())
-    archive = peers.FOLDER / f"pip-{package}-{key.hexdigest()[:12]}.zip"
+    archive = ZIPS / f"pip-{package}-{key.hexdigest()[:12]}.zip"
     if not archive.exists():
-        peers.extend(packages, files, archive)
-    return Peer(named(package), archive, peers.interpreter().path, versions(package))
+        add_files(packages, files, archive)
+    info = PeerInfo(interpreter=package, versions=pinned_versions(package))
+    return Peer(peer_name(package), archive, find_python().path, info)
 
 
-def _packages(package: str, console: Console) -> Path:
-    """A zip of what `pip install -t` makes of a package and all that it needs; made once.
+def action_files(package: str, model: Model, console: Console) -> dict[str, bytes]:
+    """Return the model, settings and action of the zip with a package, by name; raises BuildError.
 
-    What pip compiles is of this process's Python: code files serve where that is the peers'.
-
-    Raises:
-        BuildError: pip failed.
+    For ONNX Runtime the model gets the int8 weights that our zip has, and uint8 activations: it is
+    fastest with this pair of types.
     """
-    key = hashlib.sha256("\n".join([sys.version, _requirements(package), *_target()]).encode())
-    archive = peers.PARTS / f"{package}-{key.hexdigest()[:12]}.zip"
+    path, tensors, offset = model.path, model.tflite, 0
+    if package == ONNXRUNTIME:
+        path = convert_to_onnx(model, console)
+        tensors = read_model(path.with_name("model.tflite"))
+        offset = 128 if tensors.inputs[0].dtype == "int8" else 0  # int8 became uint8
+    [source], [sink] = tensors.inputs, tensors.outputs
+    settings = {
+        "model": f"model{path.suffix}",
+        "size": [source.shape[2], source.shape[1]],
+        "input": [source.scale, source.zero_point + offset],
+        "output": [sink.scale, sink.zero_point + offset],
+        **{key: model.settings.as_dict()[key] for key in ("labels", "mean", "std")},
+    }
+    return {
+        f"model{path.suffix}": path.read_bytes(),
+        "model.json": json.dumps(settings).encode(),
+        "__main__.py": (HERE / "action.py").read_bytes(),
+    }
+
+
+def _install_packages(package: str, console: Console) -> Path:
+    """Zip what `pip install -t` installs for a package, once; raises BuildError if pip fails.
+
+    pip compiles code files for this process's Python; they serve where that is the peers'.
+    """
+    requirements = (HERE / f"{package}.txt").read_text("utf-8")
+    key = hashlib.sha256("\n".join([sys.version, requirements, *_platform_options()]).encode())
+    archive = PACKAGES / f"{package}-{key.hexdigest()[:12]}.zip"
     with lock(archive, f"making the pip zip of {package}", console.note):
         if not archive.exists():
             with (
@@ -145,21 +104,22 @@ def _packages(package: str, console: Console) -> Path:
                 atomic_write(archive) as part,
                 tempfile.TemporaryDirectory(prefix="pip-", dir=archive.parent) as scratch,
             ):
-                _install(package, Path(scratch))
-                peers.pack(Path(scratch), part)
+                _run_pip(package, Path(scratch))
+                zip_folder(Path(scratch), part)
     return archive
 
 
-def versions(package: str) -> dict[str, str]:
-    """Of a package and of all that comes with it, by name."""
-    return dict(re.findall(r"^([\w.-]+)==(\S+)", _requirements(package), re.MULTILINE))
+def pinned_versions(package: str) -> dict[str, str]:
+    """Return the versions of a package and of its dependencies, by name."""
+    requirements = (HERE / f"{package}.txt").read_text("utf-8")
+    return dict(re.findall(r"^([\w.-]+)==(\S+)", requirements, re.MULTILINE))
 
 
-def _install(package: str, folder: Path) -> None:
+def _run_pip(package: str, folder: Path) -> None:
     requirements = HERE / f"{package}.txt"
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
-    command += ["--disable-pip-version-check", "--no-deps", "--require-hashes", *_target()]
-    command += ["--target", str(folder), "-r", str(requirements)]
+    command += ["--disable-pip-version-check", "--no-deps", "--require-hashes"]
+    command += [*_platform_options(), "--target", str(folder), "-r", str(requirements)]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise BuildError(
@@ -168,66 +128,44 @@ def _install(package: str, folder: Path) -> None:
         )
 
 
-def _requirements(package: str) -> str:
-    return (HERE / f"{package}.txt").read_text("utf-8")
-
-
-def _target() -> list[str]:
-    """Options for wheels for the peers' Python on Linux x86_64, whatever Python this one is."""
-    options = ["--only-binary", ":all:", "--python-version", peers.PYTHON]
+def _platform_options() -> list[str]:
+    """Return options for wheels for the peers' Python on Linux x86_64."""
+    options = ["--only-binary", ":all:", "--python-version", PYTHON]
     platforms = read_pins()["wheels"]["platforms"]
     return options + [word for tag in platforms for word in ("--platform", tag)]
 
 
-@dataclass(frozen=True)
-class Unsigned:
-    """The same network for ONNX Runtime's other kernels.
+def convert_to_onnx(model: Model, console: Console) -> Path:
+    """Convert a model to int8 weights, to ONNX, then to uint8 activations; kept between runs.
 
-    Attributes:
-        mixed: activations are uint8, weights int8.
-        both: activations and weights are uint8.
+    Returns:
+        The .onnx; `model.tflite` beside it has the int8 weights.
+
+    Raises:
+        BuildError: tf2onnx failed, or could not be installed.
     """
-
-    mixed: Path
-    both: Path
-
-
-def onnx_unsigned(model: Model, console: Console) -> Unsigned:
-    """The network that our zip has, in ONNX, with unsigned bytes; raises BuildError."""
-    _, network = _converted(model, console)
-    script = HERE / "onnx_unsigned.py"
-    stem = f"unsigned-{sha256_of(script)[:12]}"
-    made = Unsigned(network.with_name(f"{stem}.onnx"), network.with_name(f"{stem}-weights.onnx"))
-    for path, options in ((made.mixed, []), (made.both, ["weights"])):
-        if not path.exists():
-            with console.step("unsigned ONNX"), atomic_write(path) as part:
-                command = [_tf2onnx(), str(script), str(network), str(part), *options]
-                done = subprocess.run(command, capture_output=True, text=True)
-                if done.returncode:
-                    raise BuildError(f"{network.name} stays signed: {done.stderr.strip()[-500:]}")
-    return made
-
-
-def _tf2onnx() -> str:
-    """The interpreter of the environment with tf2onnx and onnx."""
-    return str(ensure_environment("tf2onnx", HERE / "tf2onnx.txt", peers.interpreter().path))
-
-
-def _converted(model: Model, console: Console) -> tuple[Path, Path]:
-    """The model as a .tflite with int8 weights, and that as ONNX; kept between runs."""
-    requirements = HERE / "tf2onnx.txt"
-    folder = peers.PARTS / "onnx" / f"{sha256_of(model.path)[:12]}-{sha256_of(requirements)[:12]}"
-    int8, network = folder / "model.tflite", folder / "model.onnx"
+    requirements, script = HERE / "tf2onnx.txt", HERE / "onnx_unsigned.py"
+    key = "-".join(sha256_of(path)[:12] for path in (model.path, requirements, script))
+    folder = PACKAGES / "onnx" / key
+    int8, signed, network = (
+        folder / name for name in ("model.tflite", "signed.onnx", "model.onnx")
+    )
     if network.exists():
-        return int8, network
+        return network
+    python = str(ensure_environment("tf2onnx", requirements, find_python().path))
     with console.step("conversion to ONNX"):
         converted = convert_to_int8(model.tflite)
         with atomic_write(int8) as part:
             part.write_bytes(converted.content if converted else model.path.read_bytes())
+        with atomic_write(signed) as part:
+            options = ["--tflite", str(int8), "--output", str(part)]
+            _run_converter([python, "-m", "tf2onnx.convert", *options])
         with atomic_write(network) as part:
-            command = [_tf2onnx(), "-m", "tf2onnx.convert"]
-            command += ["--tflite", str(int8), "--output", str(part)]
-            done = subprocess.run(command, capture_output=True, text=True)
-            if done.returncode:
-                raise BuildError(f"tf2onnx could not convert it: {done.stderr.strip()[-500:]}")
-    return int8, network
+            _run_converter([python, str(script), str(signed), str(part)])
+    return network
+
+
+def _run_converter(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise BuildError(f"the conversion to ONNX failed: {done.stderr.strip()[-500:]}")

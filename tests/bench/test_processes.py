@@ -1,0 +1,113 @@
+"""Throughput of several processes, and control groups with a CPU quota, in real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.measure import cgroup
+from bench.measure.processes import activations_per_second, measure_processes
+from bench.peers.hello import SOURCE
+from bench.peers.peer import Peer
+from builder.base.errors import BuildError
+from tests.support.runs import empty_run
+
+# Takes 20 ms of CPU time.
+BUSY = """\
+import time
+def main(params):
+    began = time.process_time()
+    while time.process_time() - began < 0.02:
+        pass
+    return {}
+"""
+
+
+@pytest.fixture
+def can_set_quota() -> None:
+    """Skip where no group can be made."""
+    try:
+        with cgroup.new_group(1):
+            pass
+    except cgroup.NoQuotaError as error:
+        pytest.skip(str(error))
+
+
+def test_throughput_by_number_of_processes(make_peer: Callable[[str, str], Peer]) -> None:
+    run = empty_run()
+    peers = [make_peer("hello", SOURCE), make_peer("busy", BUSY)]
+    measure_processes(peers, b"no picture", 0.1, run, lambda _: None)
+    hello, busy = run.processes["hello"], run.processes["busy"]
+    assert [each.processes for each in hello] == [each.processes for each in busy]
+    assert all(0 < each.per_second <= 50 * each.processes for each in busy)
+    assert all((each.under_quota is None) == bool(run.quota_problem) for each in busy)
+
+
+def test_failing_peer_is_not_timed(make_peer: Callable[[str, str], Peer]) -> None:
+    wrong = make_peer("wrong", 'def main(params): return {"error": "no such picture"}\n')
+    with pytest.raises(BuildError, match="expected an answer without error, .*no such picture"):
+        activations_per_second(wrong, b"no picture", 1, 0.1)
+
+
+@pytest.mark.usefixtures("can_set_quota")
+def test_quota_limits_throughput(make_peer: Callable[[str, str], Peer]) -> None:
+    with cgroup.new_group(0.2) as group:
+        busy = make_peer("busy", BUSY)
+        limited = replace(busy, executable=group.wrap_executable(busy.executable))
+        assert activations_per_second(limited, b"", 1, 1) < 14  # 0.2 cores by 20 ms, and a period
+
+
+@pytest.mark.usefixtures("can_set_quota")
+@pytest.mark.parametrize("error", [None, BuildError("it failed"), KeyboardInterrupt()])
+def test_group_is_removed_with_its_processes(
+    make_peer: Callable[[str, str], Peer], error: BaseException | None
+) -> None:
+    source = "import os, time\nif not os.fork():\n    os.close(3)\n    time.sleep(60)\n"
+    forks = make_peer("forks", source + "def main(params): return {}\n")
+    left = ""
+    try:
+        with cgroup.new_group(1) as group:
+            executable = group.wrap_executable(forks.executable)
+            with replace(forks, executable=executable).launched() as action:
+                assert action.run({}) == {}
+            [left] = (group.folder / "cgroup.procs").read_text().split()
+            if error:
+                raise error
+    except (BuildError, KeyboardInterrupt):
+        assert error
+    assert not group.folder.exists()
+    status = Path(f"/proc/{left}/status")  # a zombie until its parent asks for it
+    assert not status.exists() or "State:\tZ" in status.read_text()
+
+
+@pytest.mark.parametrize(
+    ("version", "membership", "folders"),
+    [
+        (1, "2:cpu,cpuacct:/a/b\n1:memory:/x\n", ["cpu/a/b", "cpu"]),
+        (2, "0::/user.slice/a.scope\n", ["user.slice/a.scope", ""]),
+        (2, "2:cpu:/a\n0::/b\n", ["cpu/a", "cpu", "b", ""]),
+        (1, "1:blkio:/\n0::/\n", []),
+    ],
+)
+def test_parent_groups(tmp_path: Path, version: int, membership: str, folders: list[str]) -> None:
+    if version == 2:
+        (tmp_path / "cgroup.controllers").touch()
+    found = cgroup.parent_groups(membership, tmp_path)
+    assert found == [tmp_path / folder for folder in folders]
+
+
+def test_reason_without_writable_group(tmp_path: Path) -> None:
+    with (
+        pytest.raises(cgroup.NoQuotaError, match="no writable cgroup with CPU quota: .*No such"),
+        cgroup.new_group(1, [tmp_path / "none"]),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_quota_in_the_format_of_version_2(tmp_path: Path) -> None:
+    cgroup.Group(tmp_path, tmp_path).set_quota(0.25)
+    assert (tmp_path / "cpu.max").read_text() == "25000 100000"
