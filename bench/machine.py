@@ -1,7 +1,8 @@
-"""What machine this is, and of which class its CPU is: figures of two classes are never mixed.
+"""The machine of a benchmark run, and the class of its CPU.
 
 XNNPACK, ONNX Runtime and our own kernels choose by the CPU's instruction sets how to multiply
 bytes. Between two CPUs of one class that makes no difference; between two classes it can make six.
+So figures of two CPU classes never share a table.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+# Flags in /proc/cpuinfo that decide how bytes are multiplied, and what they are called.
 INSTRUCTIONS = {
     "avx2": "AVX2",
     "avx512f": "AVX512F",
@@ -20,7 +22,6 @@ INSTRUCTIONS = {
     "avx512_vnni": "AVX512-VNNI",
     "amx_int8": "AMX-INT8",
 }
-"""Flags in /proc/cpuinfo that decide how bytes are multiplied, and what they are called."""
 
 
 @dataclass(frozen=True)
@@ -28,67 +29,51 @@ class CpuClass:
     """CPUs that the same kernels are for.
 
     Attributes:
-        slug: in names of files and on the command line.
-        name: for readers.
-        examples: CPUs that are of it.
-        includes: slugs of the classes whose kernels it can run, too.
+        slug: its name in file names and in limits.toml.
+        name: its name for readers.
+        examples: CPUs of this class.
     """
 
     slug: str
     name: str
     examples: str
-    includes: tuple[str, ...] = ()
 
 
-CLASSES = (
-    CpuClass(
-        "avx512-vnni",
-        "AVX512-VNNI",
-        "Intel Xeon since Cascade Lake, AMD since Zen 4",
-        ("avx512", "avx2"),
-    ),
-    CpuClass("avx-vnni", "AVX-VNNI", "Intel Core since Alder Lake", ("avx2",)),
-    CpuClass("avx512", "AVX512 without VNNI", "Intel Xeon Skylake-SP", ("avx2",)),
+# In the order of the report's chapters.
+CPU_CLASSES = (
+    CpuClass("avx512-vnni", "AVX512-VNNI", "Intel Xeon since Cascade Lake, AMD since Zen 4"),
+    CpuClass("avx-vnni", "AVX-VNNI", "Intel Core since Alder Lake"),
+    CpuClass("avx512", "AVX512 without VNNI", "Intel Xeon Skylake-SP"),
     CpuClass("avx2", "AVX2 without VNNI", "AMD Zen to Zen 3, Intel Xeon and Core of 2013 to 2019"),
     CpuClass("older", "without AVX2", "before 2013"),
 )
-"""In the order of the reports."""
 
 
-def cpu_class(instructions: Iterable[str]) -> CpuClass:
-    """The class of a CPU.
-
-    Args:
-        instructions: values of INSTRUCTIONS that it has; others do not matter.
-    """
-    has = {*instructions}
-    if "AVX512-VNNI" in has:
+def classify_cpu(instructions: Iterable[str]) -> CpuClass:
+    """Return the class of a CPU that has these of INSTRUCTIONS' values; others do not matter."""
+    available = {*instructions}
+    if "AVX512-VNNI" in available:
         slug = "avx512-vnni"
-    elif "AVX-VNNI" in has:
+    elif "AVX-VNNI" in available:
         slug = "avx-vnni"
-    elif {"AVX512F", "AVX512BW"} <= has:
+    elif {"AVX512F", "AVX512BW"} <= available:
         slug = "avx512"
     else:
-        slug = "avx2" if "AVX2" in has else "older"
-    return named(slug)
-
-
-def named(slug: str) -> CpuClass:
-    """The class of that slug."""
-    return next(each for each in CLASSES if each.slug == slug)
+        slug = "avx2" if "AVX2" in available else "older"
+    return next(each for each in CPU_CLASSES if each.slug == slug)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a run took place.
+    """The machine that a run took place on.
 
     Attributes:
-        processor: as the kernel names it.
-        instructions: values of INSTRUCTIONS.
-        cores: how many.
-        memory: in bytes.
+        processor: the CPU's name in /proc/cpuinfo.
+        instructions: the CPU's instruction sets, as values of INSTRUCTIONS.
+        cores: number of cores.
+        memory: bytes of memory.
         system: operating system and its version.
-        python: version of what runs the peers.
+        python: version of the Python that runs the peers.
     """
 
     processor: str
@@ -99,17 +84,17 @@ class Machine:
     python: str
 
     @property
-    def cpu(self) -> CpuClass:
-        """The class of its CPU."""
-        return cpu_class(self.instructions)
+    def cpu_class(self) -> CpuClass:
+        """Return the class of its CPU."""
+        return classify_cpu(self.instructions)
 
 
-def here(python: str, cpuinfo: str | None = None) -> Machine:
+def describe_machine(python: str, cpuinfo: str | None = None) -> Machine:
     """Describe this machine.
 
     Args:
-        python: version of what runs the peers.
-        cpuinfo: the text of /proc/cpuinfo; by default this machine's.
+        python: version of the Python that runs the peers.
+        cpuinfo: the text of /proc/cpuinfo (default: this machine's).
     """
     text = Path("/proc/cpuinfo").read_text("utf-8") if cpuinfo is None else cpuinfo
     fields: dict[str, str] = {}

@@ -1,7 +1,7 @@
-"""What a run of the measurements gives. Any part may be empty: a run may be short, or interrupted.
+"""The figures of a benchmark run, suite by suite.
 
-Times are in ms and sizes in bytes (10^6 are a MB), unless a name says otherwise. Dictionaries are
-by the peers' names, in the order of the tables.
+Any part may be empty: a run may be short or interrupted. Times are in ms and sizes in bytes unless
+a name says otherwise. Dictionaries have the peers' names as keys, in the order of the tables.
 """
 
 from __future__ import annotations
@@ -12,33 +12,8 @@ from bench.machine import Machine
 
 
 @dataclass
-class Sent:
-    """The pictures that were sent warm.
-
-    Attributes:
-        count: of pictures.
-        bytes: of the middle one by size.
-        labelled: whether their classes are known.
-    """
-
-    count: int
-    bytes: int
-    labelled: bool
-
-
-@dataclass
-class Rounds:
-    """How often each was measured, as far as it went."""
-
-    warm: int
-    cold: int
-    inferences: int
-    quick: bool
-
-
-@dataclass
 class Answer:
-    """What a peer said to the sample picture."""
+    """A peer's answer to the sample picture: the first class."""
 
     class_name: str
     probability: float
@@ -46,51 +21,56 @@ class Answer:
 
 
 @dataclass
-class Peer:
-    """One of what was compared.
+class PeerInfo:
+    """The facts about a peer that reports need.
 
     Attributes:
-        versions: of what is in it, by package.
-        image: whether it is a custom image.
-        answer: to the sample picture; None if there was none.
+        is_ours: whether it is a zip that build_zip.py built.
+        is_variant: whether it is our zip with an option that few people would take.
+        is_image: whether it is a custom image, so that a cold start neither sends nor unpacks it.
+        interpreter: the package that runs the model.
+        versions: version by package.
+        answer: its answer to the sample picture; None if there was none.
         problem: why it was not measured; empty if it was.
     """
 
+    is_ours: bool = False
+    is_variant: bool = False
+    is_image: bool = False
+    interpreter: str = ""
     versions: dict[str, str] = field(default_factory=dict)
-    image: bool = False
     answer: Answer | None = None
     problem: str = ""
 
 
 @dataclass
 class Size:
-    """Of what is deployed.
+    """The size of what is deployed.
 
     Attributes:
-        zip: the zip.
-        unpacked: all files in it.
-        files: how many.
-        over: by how much the zip exceeds the platform's limit.
-        parts: of our zips, by part: what it takes in the zip.
+        zip: bytes of the zip.
+        unpacked: bytes of all files in it.
+        files: number of files in it.
+        over_limit: bytes by which the zip exceeds the platform's limit.
+        components: for our zips, compressed bytes by package.
     """
 
     zip: int
     unpacked: int
     files: int
-    over: int = 0
-    parts: dict[str, int] = field(default_factory=dict)
+    over_limit: int = 0
+    components: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
 class Warm:
-    """Warm activations of one peer.
+    """The warm activations of one peer.
 
     Attributes:
-        ms: of each, as seen from outside.
-        stages: medians by stage, as the action's own clock has them; empty if it does not tell.
-        right: of how many labelled pictures the first class was the labelled one; None if none was
-            sent.
-        labelled: how many labelled pictures were sent.
+        ms: time of each, measured outside the action.
+        stages: median per stage, for peers that report stages.
+        right: labelled pictures whose first class was the label; None without labels.
+        labelled: labelled pictures that were sent.
     """
 
     ms: list[float]
@@ -101,7 +81,7 @@ class Warm:
 
 @dataclass
 class Memory:
-    """Of an action's process after its warm activations; `peak` is since its start."""
+    """The memory of an action's process after its warm activations; `peak` is since its start."""
 
     resident: int
     private: int
@@ -110,133 +90,82 @@ class Memory:
 
 @dataclass
 class Cold:
-    """Cold starts of one peer.
+    """The cold starts of one peer.
 
     Attributes:
-        stages: medians by stage; `bench.measure.cold` says what they are.
-        total: their sum.
-        start: of it, the median from the start of the process to its acknowledgement.
-        ms: of each in all.
+        stages: median by stage; bench/measure/cold.py explains the stages.
+        total: sum of the stages.
+        ms: total of each round.
     """
 
     stages: dict[str, float]
     total: float
-    start: float
     ms: list[float]
-
-
-OUR, XNNPACK = "our", "XNNPACK's"
-"""Whose kernels a build that is made to be compared is held to."""
 
 
 @dataclass
 class Inference:
-    """One network in one interpreter, one thread.
+    """One model in one interpreter, on one thread.
 
     Attributes:
-        interpreter: what runs it, with its version.
-        network: types of activations and weights.
-        ms: of each inference.
-        kernels: whose they are, in a build that a user does not get: OUR or XNNPACK; else empty,
-            and the CPU decides.
-        forced: the class of CPU that the kernels are of, where it is not this machine's; else
-            empty.
+        peer: name of the peer whose interpreter it is.
+        interpreter: the interpreter's package and version.
+        types: types of activations and weights.
+        ms: time of each inference.
     """
 
+    peer: str
     interpreter: str
-    network: str
-    ms: list[float]
-    kernels: str = ""
-    forced: str = ""
+    types: str
+    ms: list[float] = field(default_factory=list)
 
 
 @dataclass
 class Throughput:
-    """Warm activations per second of so many processes together."""
+    """Warm activations per second of several processes; `under_quota` with one core for all."""
 
     processes: int
     per_second: float
-
-
-@dataclass
-class UnderQuota:
-    """Warm activations and init with a share of a CPU."""
-
-    cores: float
-    median: float
-    p90: float
-    mean: float
-    init: float
-
-
-@dataclass
-class AtSize:
-    """Warm activations with a picture of one size.
-
-    Attributes:
-        megapixels: of the picture.
-        bytes: of its file.
-        median: None if it failed.
-        peak: memory of the process; None if it failed.
-        problem: why it failed.
-    """
-
-    megapixels: float
-    bytes: int
-    median: float | None = None
-    peak: int | None = None
-    problem: str = ""
-
-
-@dataclass
-class Scaling:
-    """How peers scale; `quota_problem` says why there are no, or not all, figures of quotas."""
-
-    processes: dict[str, list[Throughput]] = field(default_factory=dict)
-    quota: dict[str, list[UnderQuota]] = field(default_factory=dict)
-    megapixels: dict[str, list[AtSize]] = field(default_factory=dict)
-    quota_problem: str = ""
+    under_quota: float | None = None
 
 
 @dataclass
 class Run:
-    """All of it.
+    """A benchmark run: where, when and how it was measured, then the figures of each suite.
 
     Attributes:
-        machine: where.
-        date: when, as YYYY-MM-DD.
-        model: its name.
-        command: for a reader.
-        sent: what was sent warm.
-        rounds: how often.
-        node: version of Node.js, if there was one.
-        minutes: how long it took.
+        machine: the machine it ran on.
+        date: the day, as YYYY-MM-DD.
+        model: name of the model.
+        command: command line, without the user's paths.
+        pictures: number of pictures that the warm activations sent.
+        picture_bytes: median size of their files.
+        quick: whether it had few rounds.
+        minutes: duration.
         interrupted: whether Ctrl-C ended it.
-        problems: what was ended early, and why, by section or by section and peer.
-        prices: those of the command line, by name.
-        peers: who was compared.
-        size: see there, as the others.
-        pace: how much slower this machine is than where the proxy's prices are from.
-        import_numpy: until a process has imported numpy, as pip installs it.
+        problems: reason for what ended early, by suite and peer.
+        peers: facts by peer.
+        proxy_factor: this machine's time for hello world by the time on the machine whose proxy was
+            measured; the proxy's times are multiplied by it.
+        quota_problem: why no CPU quota could be set.
     """
 
     machine: Machine
     date: str
     model: str
     command: str
-    sent: Sent
-    rounds: Rounds
-    node: str = ""
+    pictures: int
+    picture_bytes: int
+    quick: bool = False
     minutes: float = 0.0
     interrupted: bool = False
     problems: dict[str, str] = field(default_factory=dict)
-    prices: dict[str, float | None] = field(default_factory=dict)
-    peers: dict[str, Peer] = field(default_factory=dict)
+    peers: dict[str, PeerInfo] = field(default_factory=dict)
     size: dict[str, Size] = field(default_factory=dict)
     warm: dict[str, Warm] = field(default_factory=dict)
     memory: dict[str, Memory] = field(default_factory=dict)
-    pace: float | None = None
+    proxy_factor: float | None = None
     cold: dict[str, Cold] = field(default_factory=dict)
-    import_numpy: float | None = None
     inference: list[Inference] = field(default_factory=list)
-    scaling: Scaling = field(default_factory=Scaling)
+    processes: dict[str, list[Throughput]] = field(default_factory=dict)
+    quota_problem: str = ""

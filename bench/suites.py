@@ -1,199 +1,157 @@
-"""The measurements, section by section: who is compared is made first, then all take turns."""
+"""Runs the suites of a benchmark: makes the peers, checks their answers, then measures."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench import results
-from bench.measure import cold, warm
-from bench.measure import processes as scaling
-from bench.measure.cgroup import NoQuota
-from bench.measure.inference import measure as measure_interpreters
-from bench.measure.networks import contenders
-from bench.peers import peer as peers
+from bench.measure.activation import Pictures, encode_activation
+from bench.measure.cold import measure_cold
+from bench.measure.inference import list_contenders, measure_inference
+from bench.measure.processes import measure_processes
+from bench.measure.rounds import Progress
+from bench.measure.size import measure_size
+from bench.measure.warm import measure_warm, start_bare_interpreter
 from bench.peers import pip, registry
-from bench.peers.peer import Peer
-from builder.artifact import audit, platform
+from bench.peers.hello import build_hello_world
+from bench.peers.ours import OURS
+from bench.peers.peer import Peer, find_python
+from bench.results import Answer, PeerInfo, Run
 from builder.artifact.smoke import SAMPLE
 from builder.base.console import Console
 from builder.base.errors import BuildError
-from builder.model import resolve
-from builder.model.resolve import Model, ModelOptions
-from builder.model.run import run_model
+from builder.model.resolve import Model, ModelOptions, resolve_model
 
-SECTIONS = ("size", "warm", "cold", "inference", "scaling")
-PIP_ZIP, LITERT = pip.named(pip.TFLITE_RUNTIME), pip.named(pip.AI_EDGE_LITERT)
-INTERPRETERS = (peers.OURS, PIP_ZIP, LITERT, pip.named(pip.ONNXRUNTIME))
-"""The peers whose interpreters are compared."""
-
-Progress = Callable[[str], None]
+SUITES = ("size", "warm", "cold", "inference", "processes")
 
 
 @dataclass
-class Bench:
-    """A run that is under way.
+class Session:
+    """A benchmark run in progress.
 
     Attributes:
-        options: of the command line.
-        console: shows what is built.
-        progress: shows what is going on.
+        options: the command line's options.
+        console: shows builds.
+        progress: shows the current step.
         run: the results so far.
-        peers: those that answer as they should.
+        pictures: what the warm activations send.
+        peers: the peers that answered rightly; our zip is the first.
     """
 
     options: argparse.Namespace
     console: Console
     progress: Progress
-    run: results.Run
+    run: Run
+    pictures: Pictures
     peers: list[Peer] = field(default_factory=list)
 
-    def peer(self, name: str) -> Peer | None:
-        """The one of that name, if it answers as it should."""
-        return next((peer for peer in self.peers if peer.name == name), None)
 
-
-def measure(bench: Bench, pictures: warm.Pictures) -> None:
-    """Fill `bench.run`; what was measured before an error or an interrupt is in it.
+def run_suites(session: Session) -> None:
+    """Make the peers and fill `session.run`; figures before an error or an interrupt stay.
 
     Raises:
-        BuildError: our own zip cannot be made or does not answer as it should.
+        BuildError: our own zip cannot be made, or does not answer rightly.
     """
-    options, run = bench.options, bench.run
-    sections = options.only or SECTIONS
-    bench.progress("the model")
-    chosen = resolve.resolve_model(
-        options.model, ModelOptions(labels=options.class_names), bench.console
-    )
-    run.model = chosen.settings.name
-    _make(bench, chosen, INTERPRETERS if [*sections] == ["inference"] else ())
-    ours = bench.peer(peers.OURS)
-    assert ours  # or else it was raised
+    options = session.options
+    session.progress("the model")
+    model_options = ModelOptions(labels=options.class_names)
+    model = resolve_model(options.model, model_options, session.console)
+    session.run.model = model.settings.name
+    make_peers(session, model)
     steps: dict[str, Callable[[], None]] = {
-        "size": lambda: _size(bench),
-        "warm": lambda: _warm(bench, ours, pictures),
-        "cold": lambda: _cold(bench),
-        "inference": lambda: _inference(bench, chosen, ours),
-        "scaling": lambda: _scaling(bench),
+        "size": lambda: measure_size(session.peers, session.run),
+        "warm": lambda: _warm(session),
+        "cold": lambda: _cold(session),
+        "inference": lambda: _inference(session, model),
+        "processes": lambda: _processes(session),
     }
-    for section, step in steps.items():
-        if section in sections:
+    for suite, step in steps.items():
+        if suite in (options.only or SUITES):
             try:
                 step()
-            except BuildError as error:  # what the other sections measure does not depend on it
-                run.problems[section] = str(error)
+            except BuildError as error:  # the other suites do not depend on it
+                session.run.problems[suite] = str(error)
 
 
-def _make(bench: Bench, chosen: Model, useful: Sequence[str]) -> None:
-    """Make the peers and ask each for the sample picture's class.
+def make_peers(session: Session, model: Model) -> None:
+    """Make the peers and ask each for the sample picture's class; the model's or ours is right.
 
-    One that cannot be made, or answers something else, is reported and not measured; ours has to.
-
-    Args:
-        bench: its options may name those that are wanted.
-        chosen: the model.
-        useful: names of the peers that will be measured; empty for all.
+    A peer that cannot be made or answers wrongly is reported and not measured; ours must not fail.
 
     Raises:
-        BuildError: a peer is wanted that is none; or as `measure`.
+        BuildError: --peers names an unknown one; or as `run_suites`.
     """
-    options = bench.options
-    expected = _expected(chosen)
-    label = chosen.settings.labels[expected]
-    makers = registry.makers(
-        chosen, bench.console, options.class_names, options.runtime, variants=not options.quick
+    options, run = session.options, session.run
+    makers = registry.peer_makers(
+        model, session.console, options.class_names, options.runtime, variants=not options.quick
     )
-    wanted = {peers.OURS, *(options.peers or makers)}
+    wanted = {OURS, *(options.peers or makers)}
     if unknown := wanted - makers.keys():
-        raise BuildError(
-            f"--peers: expected some of {', '.join(makers)}, found {', '.join(sorted(unknown))}"
-        )
-    for name, make in makers.items():
-        if name not in wanted or (useful and name not in useful):
+        names = ", ".join(sorted(unknown))
+        raise BuildError(f"--peers: expected some of {', '.join(makers)}, found {names}")
+    expected = model.settings.wordnet_ids.index(model.sample) if model.sample else None
+    for name in makers:
+        if name not in wanted:
             continue
-        bench.progress(f"making {name}")
-        facts = bench.run.peers[name] = results.Peer()
+        session.progress(f"making {name}")
+        run.peers[name] = PeerInfo()
         try:
-            peer = make()
-            facts.versions, facts.image = peer.versions, peer.image
-            bench.run.node = peer.versions.get("node", bench.run.node)
-            with peer.launched() as action:
-                answer = action.send(peers.line(SAMPLE.read_bytes(), details=True))
-            if not answer.get("results"):
-                raise BuildError(f"expected {label}, found {json.dumps(answer)[:300]}")
-            first = answer["results"][0]
-            facts.answer = results.Answer(
-                first["className"], first["probability"], first["classIndex"]
-            )
-            if facts.answer.class_index != expected:
-                raise BuildError(f"expected {label}, found {facts.answer.class_name}")
+            peer = makers[name]()
+            run.peers[name] = peer.info
+            answer = peer.info.answer = ask_for_sample(peer)
+            expected = answer.class_index if expected is None else expected
+            if answer.class_index != expected:
+                label = model.settings.labels[expected]
+                raise BuildError(f"expected {label}, found {answer.class_name}")
         except BuildError as error:
-            if name.startswith(peers.OURS):
+            if name == OURS:
                 raise
-            facts.problem = str(error)
+            run.peers[name].problem = str(error)
             continue
-        bench.peers.append(peer)
+        session.peers.append(peer)
 
 
-def _expected(chosen: Model) -> int:
-    """Index of the sample picture's class: by the catalogue, or else by the network itself."""
-    if chosen.sample:
-        return int(chosen.settings.wordnet_ids.index(chosen.sample))
-    return int(run_model(chosen.path, chosen.settings, SAMPLE).scores[-1].argmax())
+def ask_for_sample(peer: Peer) -> Answer:
+    """Return a peer's answer to the sample picture; raises BuildError if it has none."""
+    with peer.launched() as action:
+        answer = action.send(encode_activation(SAMPLE.read_bytes(), details=True))
+    if not answer.get("results"):
+        raise BuildError(f"expected results, found {json.dumps(answer)[:300]}")
+    first = answer["results"][0]
+    return Answer(first["className"], first["probability"], first["classIndex"])
 
 
-def _size(bench: Bench) -> None:
-    """Of each zip, with the bytes over the platform's limit; of ours, of each part."""
-    for peer in bench.peers:
-        size = bench.run.size[peer.name] = peers.size(peer.archive)
-        size.over = 0 if peer.image else max(0, size.zip - platform.zip_limit())
-        if peer.name.startswith(peers.OURS):
-            parts = audit.audit_zip(peer.archive).components
-            size.parts = {part.name: part.packed for part in parts}
+def _warm(session: Session) -> None:
+    options = session.options
+    with start_bare_interpreter(session.peers[0], session.console, options.runtime) as infer:
+        measure_warm(
+            session.peers, infer, session.pictures, options.warm, session.run, session.progress
+        )
 
 
-def _warm(bench: Bench, ours: Peer, pictures: warm.Pictures) -> None:
-    options = bench.options
-    with warm.bare(ours, bench.console, options.runtime) as bare:
-        warm.measure(bench.peers, bare, pictures, options.warm, bench.run, bench.progress)
-
-
-def _cold(bench: Bench) -> None:
-    litert = bench.peer(LITERT)
-    cold.measure(
-        peers.hello(),
-        [peers.hello(precompiled=True), *bench.peers],
-        peers.image(),
-        bench.options.cold,
+def _cold(session: Session) -> None:
+    measure_cold(
+        build_hello_world(),
+        [build_hello_world(precompiled=True), *session.peers],
         SAMPLE.read_bytes(),
-        bench.run,
-        bench.progress,
-        litert.unpacked() if litert else None,
+        session.options.cold,
+        session.run,
+        session.progress,
     )
 
 
-def _inference(bench: Bench, chosen: Model, ours: Peer) -> None:
-    options, run = bench.options, bench.run
-    compared = contenders(
-        chosen, ours, bench.peers, options.variants, options.runtime, bench.console, run
-    )
-    python = peers.interpreter().path
-    measure_interpreters([*compared], python, options.inferences, run, bench.progress)
+def _inference(session: Session, model: Model) -> None:
+    options = session.options
+    contenders = list_contenders(model, session.peers, options.runtime, session.console)
+    python, count = find_python().path, options.inferences
+    measure_inference(list(contenders), python, count, session.run, session.progress)
 
 
-def _scaling(bench: Bench) -> None:
-    """Of what people would deploy: this zip, and the one with tflite-runtime."""
-    compared = [peer for peer in bench.peers if peer.name in (peers.OURS, PIP_ZIP)]
-    picture, quick = SAMPLE.read_bytes(), bench.options.quick
-    seconds, starts = (0.5, 1) if quick else (3.0, 5)
-    of_run, progress = bench.run.scaling, bench.progress
-    scaling.processes(compared, picture, of_run, progress, seconds, starts)
-    try:
-        shares = scaling.QUOTAS[1:] if quick else scaling.QUOTAS
-        scaling.quota(compared, picture, of_run, progress, seconds, starts, shares)
-    except NoQuota as error:
-        of_run.quota_problem = "; ".join(filter(None, [str(error), error.hint]))
-    sizes = scaling.SIZES[:3] if quick else scaling.SIZES
-    scaling.megapixels(compared, of_run, progress, 5 if quick else 15, sizes)
+def _processes(session: Session) -> None:
+    """Measure what people would deploy: our zip, and the one with tflite-runtime."""
+    names = (OURS, pip.peer_name(pip.TFLITE_RUNTIME))
+    compared = [peer for peer in session.peers if peer.name in names]
+    seconds = 0.5 if session.options.quick else 5.0
+    measure_processes(compared, SAMPLE.read_bytes(), seconds, session.run, session.progress)

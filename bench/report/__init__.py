@@ -1,1 +1,1 @@
-"""Runs as Markdown and plots. All of it is a function of what is stored: same runs, same bytes."""
+"""Reports of runs, as Markdown and plots: the same runs give the same bytes."""

@@ -1,7 +1,7 @@
-"""How figures, tables and paragraphs are written.
+"""Formats figures, tables and paragraphs as Markdown.
 
 Percentiles interpolate linearly between the two nearest of the sorted values (the "inclusive"
-method of Python's `statistics.quantiles`; NumPy's default), and the median is the 50th.
+method of Python's `statistics.quantiles`; NumPy's default).
 """
 
 from __future__ import annotations
@@ -10,67 +10,57 @@ import statistics
 import textwrap
 from collections.abc import Iterable, Sequence
 
-MISSING = "Not measured in this run."
-NONE = "-"
+NOT_MEASURED = "Not measured in this run."
+EMPTY = "-"
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """The percentile of at least one value, 1 to 99; the module says by which method."""
+    """Return a percentile, 1 to 99, of at least one value."""
     if len(values) == 1:
         return values[0]
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
-def ms(value: float) -> str:
-    """Milliseconds with three figures, or whole ones."""
+def format_number(value: float) -> str:
+    """Format a number with three digits, or as a whole number."""
     if value >= 99.95:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
 
 
-def mb(size: float) -> str:
-    """Bytes as MB (10^6) of a zip."""
+def format_mb(size: float) -> str:
+    """Format bytes as MB (10^6) with two decimals."""
     return f"{size / 1e6:.2f}"
 
 
-def memory_mb(size: float) -> str:
-    """Bytes as MB (10^6) of memory."""
-    return f"{size / 1e6:.0f}"
-
-
-def ratio(value: float, base: float | None) -> str:
-    """How many times `base`; NONE without one."""
+def format_ratio(value: float, base: float | None) -> str:
+    """Format how many times the base a value is; EMPTY without a base."""
     if not base:
-        return NONE
+        return EMPTY
     times = value / base
     return f"{times:.1f}x" if times >= 9.995 else f"{times:.2f}x"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """Markdown with aligned columns: the first `left` of them to the left, the others right."""
+    """Return an aligned table: the first `left` columns to the left, the others to the right."""
     lines = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
     widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * width if n < left else "-" * (width - 1) + ":" for n, width in enumerate(widths)]
 
-    def padded(line: list[str]) -> str:
+    def align(line: list[str]) -> str:
         cells = zip(line, widths, strict=True)
         return " | ".join(c.ljust(w) if n < left else c.rjust(w) for n, (c, w) in enumerate(cells))
 
-    return "\n".join(f"| {padded(line)} |" for line in (lines[0], rule, *lines[1:]))
+    return "\n".join(f"| {align(line)} |" for line in (lines[0], rule, *lines[1:]))
 
 
-def paragraph(text: str) -> str:
-    """In lines of up to 100 characters."""
-    return textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
-
-
-def item(text: str) -> str:
-    """One of a list, likewise."""
+def paragraph(text: str, indent: str = "") -> str:
+    """Wrap text in lines of up to 100 characters; later lines start with `indent`."""
     return textwrap.fill(
-        f"- {text}", 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        text, 100, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )
 
 
-def names(each: Sequence[str]) -> str:
-    """Peers in a sentence; some have a comma in their name."""
-    return " and ".join(f"*{name}*" for name in each)
+def list_item(text: str) -> str:
+    """Return a wrapped item of a list."""
+    return paragraph(f"- {text}", indent="  ")

@@ -1,68 +1,66 @@
-"""The README's section: four lines and one plot."""
+"""The README's section with figures: one table over all CPU classes, and the plot."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bench.peers.peer import HELLO_WORLD, OURS, PRECOMPILED
-from bench.report import markdown as text
-from bench.report.figures import PIP, at_a_glance, charted, figure
-from bench.report.results_page import left_out, state
+from bench.peers.hello import HELLO_WORLD
+from bench.peers.ours import OURS
+from bench.report.figures import (
+    PIP,
+    find_figure,
+    has_glance,
+    without_failed_peers,
+    without_variants,
+)
+from bench.report.markdown import (
+    EMPTY,
+    NOT_MEASURED,
+    format_mb,
+    format_number,
+    format_ratio,
+    paragraph,
+    table,
+)
+from bench.report.results_page import list_problems, warnings
 from bench.results import Run
 from builder.base.errors import BuildError
 
-START, END = "<!-- bench: written by python -m bench -->", "<!-- /bench -->"
-"""What the section is put between."""
+# The section stands between these lines.
+START, END = "<!-- bench: written by python3 -m bench -->", "<!-- /bench -->"
 ALT = (
-    "Size, cold start, warm activation and memory of this zip, of the zip that pip makes, and as "
-    "the article of 2018 gives them"
+    "Size, cold start, warm activation and memory of this zip, of pip's zip and in the article of "
+    "2018"
 )
 
 
-def section(runs: Sequence[Run]) -> str:
-    """The section.
+def format_section(runs: Sequence[Run]) -> str:
+    """Return the section.
 
-    What depends on the CPU is given for each class, each from its own run; the plot, and what does
-    not depend on it, is of the first.
+    Warm activations depend on the CPU class, so each run gets a column. The other figures and the
+    plot are the first run's.
 
     Args:
-        runs: at least one, one per class of CPU.
+        runs: at least one, one per CPU class.
     """
-    shown = [charted(run) for run in runs]
-    lines = filter(None, [_size(shown[0]), _cold(shown[0]), _warm(shown), _memory(shown[0])])
-    machines = "; ".join(
-        f"{run.machine.cpu.name}: {run.machine.processor}, {run.date}" for run in runs
-    )
-    notes = " ".join(filter(None, [state(runs[0]), " ".join(left_out(runs[0]).split())]))
+    shown = [without_variants(without_failed_peers(run)) for run in runs]
+    notes = " ".join(filter(None, [warnings(runs[0]), " ".join(list_problems(runs[0]).split())]))
     parts = [
         "## How fast, how small",
-        text.paragraph(
-            "Against the zip that pip makes of tflite-runtime, in one run, in turns; medians "
-            f"({machines})."
-        ),
-        "\n".join(text.item(line) for line in lines) or text.MISSING,
+        paragraph(_introduction(shown)),
+        _figures_table(shown) or NOT_MEASURED,
         notes,
-        _plot(runs[0]) if at_a_glance(shown[0]) else "",
-        text.paragraph(
-            "All tables, with other interpreters, TensorFlow.js, scaling and costs, are in "
-            "[`bench/RESULTS.md`](bench/RESULTS.md); [`docs/internals.md`](docs/internals.md) says "
-            "how they were measured, and how to measure on your own machine."
+        _picture(shown[0]) if has_glance(shown[0]) else "",
+        paragraph(
+            "All tables are in [`bench/RESULTS.md`](bench/RESULTS.md); "
+            "[`docs/internals.md`](docs/internals.md) explains how to measure on your own machine."
         ),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _plot(run: Run) -> str:
-    folder = f"docs/bench/{run.machine.cpu.slug}"
-    return (
-        f'<picture>\n  <source media="(prefers-color-scheme: dark)" '
-        f'srcset="{folder}/glance-dark.svg">\n  <img alt="{ALT}" src="{folder}/glance.svg">\n'
-        "</picture>"
-    )
-
-
-def placed(readme: str, section: str) -> str:
-    """The README with a section between START and END; raises BuildError if they are not there."""
+def replace_section(readme: str, section: str) -> str:
+    """Return the README with a new section between START and END; raises BuildError."""
     head, start, rest = readme.partition(START)
     _, end, tail = rest.partition(END)
     if not (start and end):
@@ -73,49 +71,54 @@ def placed(readme: str, section: str) -> str:
     return f"{head}{START}\n{section}{END}{tail}"
 
 
-def _pair(run: Run, key: str) -> tuple[float, float] | None:
-    """Ours and the pip zip's figure, if both were measured."""
-    ours, theirs = figure(run, key, OURS), figure(run, key, PIP)
-    return (ours, theirs) if ours and theirs else None
-
-
-def _size(run: Run) -> str:
-    if not (pair := _pair(run, "size")):
-        return ""
-    files = (run.size[OURS].files, run.size[PIP].files)
+def _introduction(runs: Sequence[Run]) -> str:
+    machines = "; ".join(
+        f"{run.machine.cpu_class.name}: {run.machine.processor}, {run.date}" for run in runs
+    )
     return (
-        f"**{text.ratio(pair[1], pair[0])} smaller**: {text.mb(pair[0])} MB in {files[0]:,} files "
-        f"(pip's: {text.mb(pair[1])} MB in {files[1]:,})."
+        f"{_headline(runs[0])}Medians, measured in turns ({machines}). Cold starts are emulated, "
+        f"and given as ratios to a {HELLO_WORLD} action. *{PIP}* and its like are zips "
+        "that `pip install -t` makes."
     )
 
 
-def _cold(run: Run) -> str:
-    pair, hello = _pair(run, "cold"), figure(run, "cold", HELLO_WORLD)
-    if not (pair and hello):
-        return ""
-    line = f"**{text.ratio(pair[1], pair[0])} faster cold**: {text.ratio(pair[0], hello)} a cold "
-    line += f"start of {HELLO_WORLD}"
-    if precompiled := figure(run, "cold", PRECOMPILED):
-        line += f", precompiled {text.ratio(precompiled, hello)}"
-    return f"{line} (pip's: {text.ratio(pair[1], hello)}); emulated."
+def _headline(run: Run) -> str:
+    """Return how this zip compares with pip's, in one sentence; empty without figures."""
+    words = {"size": "smaller", "cold": "faster cold", "warm": "faster warm"}
+    ratios = []
+    for suite, word in words.items():
+        ours, theirs = (find_figure(run, suite, name) for name in (OURS, PIP))
+        if ours and theirs:
+            ratios.append(f"{format_ratio(theirs, ours)} {word}")
+    text = f"This zip is **{', '.join(ratios)}** than pip's with tflite-runtime"
+    return f"{text} (on {run.machine.cpu_class.name}). " if ratios else ""
 
 
-def _warm(runs: Sequence[Run]) -> str:
-    by_class = {run.machine.cpu.name: pair for run in runs if (pair := _pair(run, "warm"))}
-    if not by_class:
-        return ""
-    each = [
-        f"**{text.ratio(theirs, ours)} faster warm** on a CPU with {name}: {text.ms(ours)} ms "
-        f"(pip's: {text.ms(theirs)} ms)"
-        for name, (ours, theirs) in by_class.items()
-    ]
-    return "; ".join(each) + "."
+def _figures_table(runs: Sequence[Run]) -> str:
+    first = runs[0]
+    hello = find_figure(first, "cold", HELLO_WORLD)
+    rows = []
+    for name in first.peers:
+        size, cold, memory = (find_figure(first, key, name) for key in ("size", "cold", "memory"))
+        warm = [find_figure(run, "warm", name) for run in runs]
+        is_over = name in first.size and first.size[name].over_limit
+        rows.append(
+            [
+                name,
+                f"{format_mb(size)}{' (too large)' if is_over else ''}" if size else EMPTY,
+                format_ratio(cold, hello) if cold else EMPTY,
+                *(format_number(ms) if ms else EMPTY for ms in warm),
+                f"{memory / 1e6:.0f}" if memory else EMPTY,
+            ]
+        )
+    classes = [f"warm, ms: {run.machine.cpu_class.name}" for run in runs]
+    return table(["", "zip, MB", "cold", *classes, "memory, MB"], rows) if rows else ""
 
 
-def _memory(run: Run) -> str:
-    if not (pair := _pair(run, "memory")):
-        return ""
+def _picture(run: Run) -> str:
+    folder = f"docs/bench/{run.machine.cpu_class.slug}"
     return (
-        f"**{text.ratio(*pair)} the memory**: {text.memory_mb(pair[0])} MB "
-        f"(pip's: {text.memory_mb(pair[1])} MB)."
+        f'<picture>\n  <source media="(prefers-color-scheme: dark)" '
+        f'srcset="{folder}/glance-dark.svg">\n  <img alt="{ALT}" src="{folder}/glance.svg">\n'
+        "</picture>"
     )

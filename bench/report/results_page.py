@@ -1,4 +1,4 @@
-"""bench/RESULTS.md: everything that was measured, one chapter per class of CPU."""
+"""bench/RESULTS.md: all tables, one chapter per CPU class."""
 
 from __future__ import annotations
 
@@ -6,186 +6,154 @@ import re
 import statistics
 from collections.abc import Callable, Sequence
 
-from bench.machine import CLASSES
+from bench.machine import CPU_CLASSES
 from bench.measure.warm import BARE
-from bench.report import costs, scaling, tables
-from bench.report import markdown as text
-from bench.report.figures import charted
+from bench.report import cost, tables
+from bench.report.figures import without_failed_peers
+from bench.report.markdown import NOT_MEASURED, list_item, paragraph, percentile
 from bench.results import Run
 
-PARTS: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
-    ("What was compared", "", tables.peers),
+# Title, introduction, and the function that writes the table.
+SECTIONS: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
+    ("Peers", "Our zips, and what people would deploy instead: the peers.", tables.peers_table),
     (
-        "Against the targets",
-        "This zip and the zip that pip makes of tflite-runtime:",
-        tables.targets,
+        "Size",
+        "In MB (10^6 bytes). OpenWhisk takes zips of up to 36 MiB, 37.75 MB.",
+        tables.size_table,
     ),
-    ("Size", "In MB (10^6 bytes). OpenWhisk takes zips of up to 36 MiB, 37.75 MB.", tables.size),
     (
         "A warm activation",
         "From a line of JSON on the action's standard input to its answer, in ms; each picture "
-        f"to each of them in turn. The {BARE} runs the model of this zip and nothing else, in "
-        "one thread: it is the floor.",
-        tables.warm,
+        f"goes to each peer in turn. The {BARE} only runs this zip's model: the floor.",
+        tables.warm_table,
     ),
     (
         "A warm activation by stage",
-        "Medians in ms, as the action's own clock has them, where it tells them.",
-        tables.warm_stages,
+        "Median per stage in ms, for peers that report stages.",
+        tables.warm_stages_table,
     ),
     (
         "A cold start",
-        "From the init request to the first answer: medians in ms, by stage. It is emulated "
-        "(bench/cold.py says how): what the platform's proxy takes is priced as it was measured on "
-        "the real one, and what comes before the runtime is not in it. Read the ratios.",
-        tables.cold,
+        "From the init request to the first answer: medians in ms, by stage. Cold starts are "
+        "emulated (bench/measure/cold.py explains how). Read the ratios.",
+        tables.cold_table,
     ),
-    (
-        "Memory",
-        "Of the action's process in MB (10^6 bytes): resident and private after the warm "
-        "activations, and the peak.",
-        costs.memory,
-    ),
+    ("Memory", "Of the action's process after the warm activations, in MB.", tables.memory_table),
     (
         "One inference",
-        "The model alone, one thread, in ms, in turns; types are those of activations and weights, "
-        "signed or unsigned bytes. Where kernels are named, they were chosen by the build; "
-        "elsewhere by the CPU, as in what is deployed.",
-        tables.inference,
+        "The model alone, on one thread, in ms, in turns. Types are those of activations and "
+        "weights, signed or unsigned bytes.",
+        tables.inference_table,
     ),
     (
-        "More processes",
-        "Warm activations per second, of so many processes at a time; in brackets, how many times "
-        "those of one.",
-        scaling.processes,
+        "Several processes",
+        "Warm activations per second; on one core, all processes share its quota (cgroup).",
+        tables.processes_table,
     ),
     (
-        "Less CPU",
-        "A warm activation and init under a CPU quota (cgroups), in ms: what an action with little "
-        "memory gets where CPU grows with it.",
-        scaling.quota,
+        "Cost in 2018",
+        f"By the prices of [the article]({cost.ARTICLE['source']}), in US dollars per million "
+        "activations beyond the free ones, and activations a month that are free. Memory is the "
+        "least that holds the peak and the platform's proxy.",
+        cost.cost_table,
     ),
-    ("Larger pictures", "One JPEG in several sizes; medians in ms.", scaling.megapixels),
-    ("What it costs", costs.TERMS, costs.costs),
 )
 
+# The machine was busy if 10 % of the bare interpreter's rounds took this many times its median.
+BUSY_FACTOR = 1.5
 
-BUSY = 1.5
-"""So many times its median may the bare interpreter take in 10 % of the rounds."""
+READING_NOTES = """\
+- Peers run in turns, so that other load on the machine hits all alike. Read times as ratios.
+- Percentiles interpolate linearly between the two nearest values.
+- top-1 is the share of the labelled pictures whose first class is the label.
+- The zip is what is sent to the platform; for a custom image, what the image adds to its base.
+- A cold start does not include scheduling, making the container, pulling an image, the network.
+- The peak is the most that was resident at any time; private excludes mapped files."""
 
 
-def results(runs: Sequence[Run]) -> str:
-    """The whole page.
+def format_page(runs: Sequence[Run]) -> str:
+    """Return the whole page.
 
     Args:
-        runs: one per class of CPU.
+        runs: one per CPU class.
     """
-    measured = [run.machine.cpu for run in runs]
-    missing = [each for each in CLASSES if each not in measured]
-    lines = ["# Results of `python -m bench`"]
-    lines.append(
-        text.paragraph(
-            "This file is written by the command, from what is stored in `bench/results/`: do not "
-            "edit it. There is a chapter per class of CPU, since kernels are chosen by the CPU's "
-            "instruction sets; figures of two chapters are not to be compared. "
-            "[`docs/internals.md`](../docs/internals.md) says how to measure."
-        )
+    introduction = (
+        "`python3 -m bench` writes this file from the results in `bench/results/`: do not edit "
+        "it. Kernels are chosen by the CPU's instruction sets, so each CPU class has a chapter; "
+        "do not compare figures of two chapters. "
+        "[`docs/internals.md`](../docs/internals.md) explains how to measure."
     )
-    chapters = [f"- [{_heading(run)}](#{_anchor(_heading(run))})" for run in runs]
-    if missing:
+    contents = [f"- [{_heading(run)}](#{_anchor(_heading(run))})" for run in runs]
+    measured = [run.machine.cpu_class for run in runs]
+    if missing := [each for each in CPU_CLASSES if each not in measured]:
         names = ", ".join(f"{each.name} ({each.examples})" for each in missing)
-        chapters.append(text.item(f"No run is stored for: {names}"))
-    lines.append("\n".join(chapters))
+        contents.append(list_item(f"No run is stored for: {names}"))
+    parts = ["# Results of `python3 -m bench`", paragraph(introduction), "\n".join(contents)]
     for run in runs:
-        lines += _chapter(run)
-    lines += ["## How to read it", MEANING]
-    return "\n\n".join(lines) + "\n"
+        parts += _format_chapter(run)
+    parts += ["## How to read it", READING_NOTES]
+    return "\n\n".join(parts) + "\n"
 
 
-def _chapter(run: Run) -> list[str]:
-    """All of one run."""
-    shown = charted(run)
-    lines = [f"## {_heading(run)}", text.paragraph(f"{where(run)}. {state(run)}")]
-    if problems := left_out(run):
-        lines.append(problems)
-    for title, introduction, write in PARTS:
-        lines.append(f"### {title}")
-        lines += filter(None, [text.paragraph(introduction)])
-        lines.append(write(shown) or text.MISSING)
-    minutes = f" It took {run.minutes:.0f} minutes." if run.minutes else ""
-    lines += ["### How it was measured", f"```sh needs=minutes\n{run.command}\n```"]
-    lines += filter(None, [minutes.strip()])
-    return lines
+def _format_chapter(run: Run) -> list[str]:
+    shown = without_failed_peers(run)
+    parts = [f"## {_heading(run)}", paragraph(f"{describe_setup(run)} {warnings(run)}".strip())]
+    parts += filter(None, [list_problems(run)])
+    for title, introduction, format_table in SECTIONS:
+        parts += [f"### {title}", paragraph(introduction), format_table(shown) or NOT_MEASURED]
+    minutes = f"It took {run.minutes:.0f} minutes."
+    return [*parts, "### Command", f"```sh needs=minutes\n{run.command}\n```", minutes]
 
 
 def _heading(run: Run) -> str:
-    return f"{run.machine.cpu.name}: {run.machine.processor}, {run.date}"
+    return f"{run.machine.cpu_class.name}: {run.machine.processor}, {run.date}"
 
 
 def _anchor(heading: str) -> str:
-    """As GitHub makes it."""
+    """Return a heading's anchor as GitHub makes it."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def where(run: Run) -> str:
-    """Machine, date, versions, and what was sent."""
+def describe_setup(run: Run) -> str:
+    """Return a sentence with machine, date, versions and pictures."""
     machine = run.machine
     instructions = ", ".join(machine.instructions) or "no AVX2"
-    text_ = (
+    median = f"s (median {run.picture_bytes / 1000:.0f} kB)" if run.pictures > 1 else ""
+    return (
         f"Measured on {machine.processor} ({instructions}), {machine.cores} cores, "
-        f"{machine.memory / 1e9:.0f} GB, {machine.system}, on {run.date}, Python {machine.python}"
+        f"{machine.memory / 1e9:.0f} GB, {machine.system}, on {run.date}, Python {machine.python}, "
+        f"model {run.model or 'unknown'}, with {run.pictures} picture{median}."
     )
-    text_ += f", Node.js {run.node}" if run.node else ""
-    text_ += f", model {run.model}" if run.model else ""
-    sent = run.sent
-    many = f"s (median {sent.bytes / 1000:.0f} kB)" if sent.count > 1 else ""
-    return f"{text_}, with {sent.count} picture{many}"
 
 
-def state(run: Run) -> str:
-    """What the reader must know of the run as a whole."""
+def warnings(run: Run) -> str:
+    """Return what the reader must know about the run as a whole."""
     parts = []
     if run.interrupted:
-        parts.append("**The run was interrupted: what is missing or short is so for that reason.**")
-    if run.rounds.quick:
-        parts.append("**A quick run, of few rounds: expect some scatter.**")
-    if busy(run):
-        parts.append(
-            "**The machine was busy with something else: times are too long, and ratios scatter.**"
-        )
+        parts.append("**The run was interrupted, so figures are missing.**")
+    if run.quick:
+        parts.append("**A quick run of few rounds: figures scatter.**")
+    if was_busy(run):
+        parts.append("**The machine was busy: times are too long, and ratios scatter.**")
     return " ".join(parts)
 
 
-def busy(run: Run) -> bool:
-    """Whether something else took the CPU: the bare interpreter takes the same time each time."""
+def was_busy(run: Run) -> bool:
+    """Return whether other load took the CPU: alone, each inference takes the same time."""
     bare = run.warm.get(BARE)
     if not bare or not bare.ms:
         return False
-    return text.percentile(bare.ms, 90) > BUSY * statistics.median(bare.ms)
+    return percentile(bare.ms, 90) > BUSY_FACTOR * statistics.median(bare.ms)
 
 
-def left_out(run: Run) -> str:
-    """The peers that did not answer as they should, and what was ended early; nothing if all is."""
+def list_problems(run: Run) -> str:
+    """Return a list of the peers that failed and of what ended early; empty if all is well."""
     problems = [
-        f"Left out: {text.names([name])}: {peer.problem.rstrip('.')}."
-        for name, peer in run.peers.items()
-        if peer.problem
+        f"Not measured: *{name}*: {info.problem.rstrip('.')}."
+        for name, info in run.peers.items()
+        if info.problem
     ]
     problems += [
         f"Ended early: {what}: {problem.rstrip('.')}." for what, problem in run.problems.items()
     ]
-    return "\n".join(text.item(" ".join(each.split())) for each in problems)
-
-
-MEANING = """\
-- Peers run in turns, so that what else the machine does hits all alike. Read times as ratios:
-  another machine has others.
-- Percentiles interpolate linearly between the two nearest values.
-- The bare interpreter runs the model of this zip, without decoding, scaling or JSON.
-- top-1 is the share of the labelled pictures whose first class is the labelled one.
-- The zip is what is sent to the platform; of a custom image, what the image has more than its base,
-  zipped.
-- A cold start is emulated with this machine's interpreter. Not in it: scheduling, making the
-  container, pulling an image, the network, a disk that is not in the page cache.
-- Node.js sizes its heap by the machine's memory: within an action's limit it may take less.
-- The peak is the most that was resident at any time; private is what was, without mapped files."""
+    return "\n".join(list_item(" ".join(each.split())) for each in problems)

@@ -1,4 +1,4 @@
-"""The tables of a run: each is Markdown, or nothing where that was not measured."""
+"""The tables of a run as Markdown; an empty text where nothing was measured."""
 
 from __future__ import annotations
 
@@ -6,184 +6,160 @@ import statistics
 
 from bench.measure.cold import STAGES
 from bench.measure.warm import BARE
-from bench.peers.peer import HELLO_WORLD, OURS, PRECOMPILED
-from bench.report import markdown as text
-from bench.report.figures import PIP, deployable, figure
-from bench.report.markdown import NONE, ratio, table
-from bench.results import XNNPACK, Run, Warm
-
-TARGETS = (
-    ("smaller", "size", "at least", 5),
-    ("faster cold", "cold", "at least", 5),
-    ("faster warm", "warm", "at least", 20),
-    ("the memory", "memory", "at most", 0.5),
+from bench.peers.hello import HELLO_WORLD
+from bench.peers.ours import OURS
+from bench.report.figures import PIP, deployment_note, find_figure
+from bench.report.markdown import (
+    EMPTY,
+    format_mb,
+    format_number,
+    format_ratio,
+    paragraph,
+    percentile,
+    table,
 )
-"""What this zip should be, against the pip-made one."""
+from bench.results import Run
 
 
-def peers(run: Run) -> str:
-    """Who was compared."""
+def peers_table(run: Run) -> str:
+    """Return the peers' packages, and their answers to the sample picture."""
     rows = []
-    for name, peer in run.peers.items():
-        answer = peer.answer
+    for name, info in run.peers.items():
+        answer = info.answer
         rows.append(
             [
                 name,
-                ", ".join(" ".join(each) for each in peer.versions.items()) or NONE,
-                deployable(run, name) or "as a zip",
-                answer.class_name.partition(",")[0] if answer else NONE,
-                str(answer.class_index) if answer else NONE,
-                f"{answer.probability:.3f}" if answer else NONE,
+                ", ".join(" ".join(each) for each in info.versions.items()) or EMPTY,
+                deployment_note(run, name) or "as a zip",
+                answer.class_name.partition(",")[0] if answer else EMPTY,
+                f"{answer.probability:.3f}" if answer else EMPTY,
             ]
         )
-    head = ["", "what is in it", "deployed", "answer for the sample", "class", "probability"]
+    head = ["", "packages", "deployed", "answer for the sample", "probability"]
     return table(head, rows, left=4) if rows else ""
 
 
-def targets(run: Run) -> str:
-    """The ratios to the pip-made zip, against what they should be."""
-    lines = []
-    for words, key, bound, target in TARGETS:
-        ours, theirs = (figure(run, key, name) for name in (OURS, PIP))
-        if not (ours and theirs):
-            lines.append(f"- {words}, {bound} {target}x: not measured in this run")
-            continue
-        times = round(ours / theirs if key == "memory" else theirs / ours, 2)  # judged as shown
-        met = times <= target if key == "memory" else times >= target
-        verdict = "met" if met else f"**falls short of {target}x**"
-        line = f"- {times:.2f}x {words} ({bound} {target}x was the target): {verdict}"
-        if key == "memory":
-            line += f"; {run.memory[OURS].peak / run.memory[PIP].peak:.2f}x at its peak"
-        if key == "cold" and (precompiled := figure(run, key, PRECOMPILED)):
-            line += f"; precompiled, {theirs / precompiled:.2f}x"
-        lines.append(line)
-    return "\n".join(lines)
-
-
-def size(run: Run) -> str:
-    """Zips, and what ours consist of."""
-    base = figure(run, "size", OURS)
+def size_table(run: Run) -> str:
+    """Return the sizes of the zips, and of the packages in ours."""
+    base = find_figure(run, "size", OURS)
     rows = [
         [
             name,
-            deployable(run, name),
-            ratio(each.zip, base),
-            text.mb(each.zip),
-            text.mb(each.unpacked),
-            f"{each.files:,}",
+            deployment_note(run, name),
+            format_ratio(size.zip, base),
+            format_mb(size.zip),
+            format_mb(size.unpacked),
+            f"{size.files:,}",
         ]
-        for name, each in run.size.items()
+        for name, size in run.size.items()
     ]
     head = ["", "", f"to {OURS}", "zip", "unpacked", "files"]
-    return "\n\n".join([table(head, rows, left=2), *_parts(run)]) if rows else ""
+    return f"{table(head, rows, left=2)}\n\n{_parts_table(run)}".strip() if rows else ""
 
 
-def _parts(run: Run) -> list[str]:
-    zips = {name: each.parts for name, each in run.size.items() if each.parts}
+def _parts_table(run: Run) -> str:
+    zips = {name: size.components for name, size in run.size.items() if size.components}
     names = list(dict.fromkeys(part for parts in zips.values() for part in parts))
     rows = [
-        [name, *(text.mb(parts[name]) if name in parts else NONE for parts in zips.values())]
+        [name, *(format_mb(parts[name]) if name in parts else EMPTY for parts in zips.values())]
         for name in names
     ]
-    return [table(["part, MB in the zip", *zips], rows)] if rows else []
+    return table(["package, MB in the zip", *zips], rows) if rows else ""
 
 
-def warm(run: Run) -> str:
-    """Warm activations, seen from outside."""
-    bare, ours = (figure(run, "warm", name) for name in (BARE, OURS))
+def warm_table(run: Run) -> str:
+    """Return the warm activations, measured outside the action."""
+    bare, ours = (find_figure(run, "warm", name) for name in (BARE, OURS))
     rows = []
-    for name, each in run.warm.items():
-        if each.ms:
-            median = statistics.median(each.ms)
-            spread = [text.ms(text.percentile(each.ms, percent)) for percent in (10, 90, 99)]
-            ratios = [ratio(median, ours), ratio(median, bare)]
-            rows.append([name, *ratios, text.ms(median), *spread, top_1(each), f"{len(each.ms):,}"])
+    for name, warm in run.warm.items():
+        if warm.ms:
+            median = statistics.median(warm.ms)
+            spread = [format_number(percentile(warm.ms, percent)) for percent in (10, 90, 99)]
+            ratios = [format_ratio(median, ours), format_ratio(median, bare)]
+            is_labelled = warm.right is not None and warm.labelled
+            top_1 = f"{(warm.right or 0) / warm.labelled:.3f}" if is_labelled else EMPTY
+            rows.append([name, *ratios, format_number(median), *spread, top_1, f"{len(warm.ms):,}"])
     head = ["", f"to {OURS}", "to bare", "median", "10 %", "90 %", "99 %", "top-1", "activations"]
     return table(head, rows) if rows else ""
 
 
-def warm_stages(run: Run) -> str:
-    """Of those whose clock tells them."""
-    by_peer = {name: each.stages for name, each in run.warm.items() if each.stages}
+def warm_stages_table(run: Run) -> str:
+    """Return the median per stage, for peers that report stages."""
+    by_peer = {name: warm.stages for name, warm in run.warm.items() if warm.stages}
     stages = list(dict.fromkeys(stage for each in by_peer.values() for stage in each))
     rows = [
-        [name, *(text.ms(each[stage]) if stage in each else NONE for stage in stages)]
+        [name, *(format_number(each[stage]) if stage in each else EMPTY for stage in stages)]
         for name, each in by_peer.items()
     ]
     return table(["", *stages], rows) if rows else ""
 
 
-def cold(run: Run) -> str:
-    """Cold starts by stage, as ratios to hello world first."""
-    hello = figure(run, "cold", HELLO_WORLD)
+def cold_table(run: Run) -> str:
+    """Return the cold starts by stage, as ratios to hello world first."""
+    hello = find_figure(run, "cold", HELLO_WORLD)
     rows = [
         [
             name,
-            ratio(each.total, hello),
-            text.ms(each.total),
-            *(text.ms(each.stages[stage]) if stage in each.stages else NONE for stage in STAGES),
-            f"{len(each.ms):,}",
+            format_ratio(cold.total, hello),
+            format_number(cold.total),
+            *(
+                format_number(cold.stages[stage]) if stage in cold.stages else EMPTY
+                for stage in STAGES
+            ),
+            f"{len(cold.ms):,}",
         ]
-        for name, each in run.cold.items()
+        for name, cold in run.cold.items()
     ]
+    if not rows:
+        return ""
+    notes = []
+    if any(info.is_image for info in run.peers.values()):
+        notes.append("Pulling a custom image is not included.")
+    if run.proxy_factor:
+        notes.append(
+            f"The proxy's times (receive, unzip) are multiplied by {run.proxy_factor:.2f}: hello "
+            "world's time here by its time where the proxy was measured."
+        )
     head = ["", f"to {HELLO_WORLD}", "total", *STAGES, "rounds"]
-    return "\n\n".join([table(head, rows), *filter(None, _beside_cold(run))]) if rows else ""
+    return "\n\n".join([table(head, rows), *map(paragraph, notes)])
 
 
-def _beside_cold(run: Run) -> list[str]:
-    """What the table of cold starts does not say."""
-    notes = [pulled(run)]
-    if run.pace:
-        notes.append(
-            f"What is priced (receive, unzip) was taken times {run.pace:.2f}: so many times does "
-            "hello world take here what it takes where the prices are from."
-        )
-    precompiled = run.cold.get(PRECOMPILED)
-    if run.import_numpy and precompiled:
-        notes.append(
-            f"From the start of its process until it is ready, {PRECOMPILED}, takes "
-            f"{ratio(precompiled.start, run.import_numpy)} what `python -I -S -c 'import numpy'` "
-            f"takes with numpy as pip installs it ({text.ms(precompiled.start)} ms to "
-            f"{text.ms(run.import_numpy)} ms)."
-        )
-    return [text.paragraph(each) for each in notes if each]
+def memory_table(run: Run) -> str:
+    """Return the memory of the actions' processes."""
+    base = run.memory.get(PIP)
+    rows = [
+        [
+            name,
+            format_ratio(memory.peak, base.peak if base else None),
+            *(f"{size / 1e6:.0f}" for size in (memory.resident, memory.private, memory.peak)),
+        ]
+        for name, memory in run.memory.items()
+    ]
+    return table(["", f"peak to {PIP}", "resident", "private", "peak"], rows) if rows else ""
 
 
-def pulled(run: Run) -> str:
-    """A sentence on custom images, or nothing."""
-    images = [name for name, peer in run.peers.items() if peer.image]
-    if not images:
-        return ""
-    verb = "are" if len(images) > 1 else "is"
-    return f"{text.names(images)} {verb} in a custom image: pulling it is not counted."
-
-
-def inference(run: Run) -> str:
-    """The model alone, by interpreter and types of tensors."""
+def inference_table(run: Run) -> str:
+    """Return the model alone, by interpreter and types of tensors."""
     measured = [each for each in run.inference if each.ms]
-    if not measured:
-        return ""
-    ours = statistics.median(measured[0].ms)
-    own = {  # XNNPACK's own kernels, of the same class of CPU
-        (each.network, each.forced): statistics.median(each.ms)
-        for each in measured
-        if each.kernels == XNNPACK
-    }
     rows = []
     for each in measured:
         median = statistics.median(each.ms)
-        spread = [text.ms(text.percentile(each.ms, percent)) for percent in (10, 90)]
-        ratios = [ratio(median, ours), ratio(median, own.get((each.network, each.forced)))]
-        kernels = each.kernels + (f", forced to {each.forced}" if each.forced else "")
-        row = [each.interpreter, each.network, kernels, *ratios, text.ms(median), *spread]
-        rows.append([*row, f"{len(each.ms):,}"])
-    head = ["", "types", "kernels", f"to {OURS}", "to XNNPACK's own", "median", "10 %", "90 %"]
-    without = "" if own else "XNNPACK's own kernels were not compiled, so they are not compared."
-    return "\n\n".join(filter(None, [table([*head, "inferences"], rows, left=3), without]))
+        spread = [format_number(percentile(each.ms, percent)) for percent in (10, 90)]
+        ratio = format_ratio(median, statistics.median(measured[0].ms))
+        cells = [each.peer, each.interpreter, each.types, ratio, format_number(median), *spread]
+        rows.append([*cells, f"{len(each.ms):,}"])
+    head = ["", "interpreter", "types", f"to {OURS}", "median", "10 %", "90 %", "inferences"]
+    return table(head, rows, left=3) if rows else ""
 
 
-def top_1(warm: Warm) -> str:
-    """The share of labelled pictures that were answered right."""
-    if warm.right is None or not warm.labelled:
-        return NONE
-    return f"{warm.right / warm.labelled:.3f}"
+def processes_table(run: Run) -> str:
+    """Return the activations per second by number of processes, also under a CPU quota."""
+    rows = []
+    for name, points in run.processes.items():
+        for each in points:
+            ratio = format_ratio(each.per_second, points[0].per_second)
+            limited = f"{each.under_quota:.1f}" if each.under_quota else EMPTY
+            rows.append([name, str(each.processes), f"{each.per_second:.1f}", ratio, limited])
+    head = ["", "processes", "per second", "to one", "on one core"]
+    note = f"\n\nNo quota could be set: {run.quota_problem}" if run.quota_problem else ""
+    return table(head, rows) + note if rows else ""

@@ -1,30 +1,65 @@
-"""Runs of the measurements, to be filled."""
+"""Benchmark runs: one without figures, and one as `python3 -m bench` stores it."""
 
 from __future__ import annotations
 
 import dataclasses
+import random
 
 from bench.machine import Machine
-from bench.results import Rounds, Run, Sent
-
-VNNI = Machine(
-    "Some Processor",
-    ("AVX2", "AVX512F", "AVX512BW", "AVX512-VNNI"),
-    2,
-    25 * 10**9,
-    "Linux 6.8",
-    "3.11.7",
+from bench.results import (
+    Answer,
+    Cold,
+    Inference,
+    Memory,
+    PeerInfo,
+    Run,
+    Size,
+    Throughput,
+    Warm,
 )
+
+INSTRUCTIONS = ("AVX2", "AVX512F", "AVX512BW", "AVX512-VNNI")
+VNNI = Machine("Some Processor", INSTRUCTIONS, 2, 25 * 10**9, "Linux 6.8", "3.11.7")
 AVX2 = dataclasses.replace(VNNI, processor="Another Processor", instructions=("AVX2",))
 
+# Milliseconds warm and cold, MB of zip and of memory.
+PEERS = {
+    "this zip": (6.2, 254, 6.44, 41),
+    "this zip, precompiled": (6.1, 115, 6.44, 40),
+    "this zip, wheels": (9.8, 900, 23.3, 66),
+    "this zip, uint8": (12.0, 254, 6.44, 41),
+    "pip: tflite-runtime": (106, 2792, 20.3, 110),
+    "pip: onnxruntime": (14.1, 3900, 48.78, 160),
+    "TF.js, wasm": (72, 900, 14.2, 210),
+}
 
-def empty() -> Run:
-    """A run with nothing measured."""
-    return Run(
-        machine=VNNI,
-        date="2026-11-22",
-        model="mobilenet_v1",
-        command="python -m bench --images DIR --labels FILE",
-        sent=Sent(200, 113000, labelled=True),
-        rounds=Rounds(1000, 40, 200, quick=False),
-    )
+
+def empty_run() -> Run:
+    """Return a run without figures."""
+    return Run(VNNI, "2026-11-22", "mobilenet_v1", "python3 -m bench --images DIR", 200, 113000)
+
+
+def full_run() -> Run:
+    """Return a run with figures of all suites."""
+    run = empty_run()
+    run.minutes, run.proxy_factor = 27.5, 0.91
+    run.inference = [Inference("this zip", "tflite-runtime 2.14.1", "s8 x s8", [2.0, 2.5])]
+    run.warm["bare interpreter"] = Warm(scatter(2.8))
+    run.cold["hello world"] = Cold({"receive": 12.0, "start": 180.0}, 192.0, [192.0] * 40)
+    run.processes["this zip"] = [Throughput(1, 160.1, 150.2), Throughput(2, 304.2, 149.9)]
+    for name, (warm, cold, mb, memory) in PEERS.items():
+        is_ours, is_image = name.startswith("this"), name.startswith("TF.js")
+        answer = Answer("giant panda, panda", 0.98, 389)
+        run.peers[name] = PeerInfo(is_ours, "uint8" in name, is_image, "", {"x": "1.2"}, answer)
+        over = 0 if is_image else max(0, round(mb * 1e6) - 37748736)
+        run.size[name] = Size(round(mb * 1e6), round(mb * 2.9e6), 25 if is_ours else 1234, over)
+        run.warm[name] = Warm(scatter(warm), {"decode": 1.9}, 181, 200)
+        run.cold[name] = Cold({"start": float(cold)}, float(cold), [float(cold)] * 40)
+        run.memory[name] = Memory(*(round(memory * share * 1e6) for share in (0.9, 0.5, 1)))
+    return run
+
+
+def scatter(median: float) -> list[float]:
+    """Return milliseconds as they are measured: most near the least, some far above."""
+    chance = random.Random(1)
+    return [round(median * (0.95 + chance.lognormvariate(-2.7, 0.8)), 3) for _ in range(300)]
