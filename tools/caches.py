@@ -17,27 +17,19 @@ from builder.base.paths import BUILD, COMPILED, ENVIRONMENTS, WORK
 
 def find_caches() -> dict[str, list[Path]]:
     """Return the files and folders of each kind of cache."""
-    in_environments = sorted(ENVIRONMENTS.glob("*"))
-    environments = [path for path in in_environments if (path / "pyvenv.cfg").exists()]
-    caches = {
+    environments = [path.parent for path in ENVIRONMENTS.glob("*/pyvenv.cfg")]
+    return {
         "virtual environments": environments,
+        "bytecode, type checks, peers": sorted({*ENVIRONMENTS.glob("*")} - {*environments}),
         "compiled packages": sorted(COMPILED.glob("*-*")),
-        "bytecode, type checks, benchmark peers": in_environments,
-        "builds and downloads": sorted(BUILD.glob("*")),
+        "builds and downloads": sorted(BUILD.glob("*")) if BUILD != ENVIRONMENTS else [],
         "downloaded models": sorted((WORK / "model").glob("*.tflite")),
     }
-    kinds: dict[str, list[Path]] = {}
-    seen: set[Path] = set()
-    for kind, paths in caches.items():
-        kinds[kind] = [path for path in paths if path not in seen]
-        seen.update(paths)
-    return kinds
 
 
 def size_of(path: Path) -> int:
     """Return the bytes of a file, or of all files in a folder; links are not followed."""
-    paths = [path] if path.is_file() or path.is_symlink() else path.rglob("*")
-    return sum(each.lstat().st_size for each in paths if each.is_symlink() or each.is_file())
+    return sum(each.lstat().st_size for each in (path, *path.rglob("*")) if not each.is_dir())
 
 
 def main(arguments: list[str]) -> int:
@@ -45,16 +37,13 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("python3 -m tools.caches", description=__doc__)
     parser.add_argument("--clear", action="store_true", help="remove all of them")
     options = parser.parse_args(arguments)
-    total = 0
-    for kind, paths in find_caches().items():
-        size = sum(map(size_of, paths))
-        total += size
+    caches = find_caches()
+    sizes = {kind: sum(map(size_of, paths)) for kind, paths in caches.items()}
+    for kind, size in {**sizes, "in all": sum(sizes.values())}.items():
         print(f"{size / 1e6:8.1f} MB  {kind}")
-        for path in paths:
-            if options.clear:
-                remove(path)
-                print(f"             removed {path}")
-    print(f"{total / 1e6:8.1f} MB  {'removed' if options.clear else 'in all (--clear removes it)'}")
+    for path in [path for paths in caches.values() for path in paths if options.clear]:
+        remove(path)
+        print(f"removed {path}")
     return 0
 
 

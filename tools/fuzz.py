@@ -30,14 +30,6 @@ SECONDS = 2.0
 MEGABYTES = 128
 # Bytes of an input: the corpus and most formats' headers are much smaller.
 LARGEST = 8192
-KINDS = ("JPEG", "progressive", "PNG", "P", "WebP", "lossless", "GIF", "BMP")
-WORDS = (
-    *(b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"eXIf", b"iCCP", b"zTXt"),
-    *(b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"RIFF", b"\xff\xc0", b"\xff\xc2"),
-    *(b"\xff\xda", b"\xff\xd9", b"\xff\xdd", b"\xff\xe1", b"Exif\0\0", b"II*\0", b"MM\0*"),
-    *(b"!\xf9\x04", b"!\xfe", b"!\xff\x0bNETSCAPE2.0", b"\x28\0\0\0", b"\xff\xff\xff\xff"),
-    *(b'"image"', b'"images"', b'"topK"', b'"threshold"', b'"details"', b"data:image/png;base64,"),
-)
 
 
 def main(arguments: list[str]) -> int:
@@ -66,6 +58,7 @@ def prepare(arguments: list[str]) -> int:
     from builder.model import resolve
     from builder.packages import DEFAULT_OPTIONS, compiled
     from builder.packages.providers import PROVIDERS
+    from tests.support.corpus import write_corpus, write_dictionary
     from tests.support.models import COLOURS, ColourModel
 
     console = Console(quiet=True)
@@ -83,9 +76,8 @@ def prepare(arguments: list[str]) -> int:
         if model.path != path:
             shutil.copy(model.path, folder / "model")
         (folder / "model" / "model.json").write_bytes(model.settings.to_json())
-        _write_corpus(folder / "corpus")
-        words = "".join('"' + "".join(f"\\x{byte:02x}" for byte in word) + '"\n' for word in WORDS)
-        (folder / "words").write_text(words)
+        write_corpus(folder / "corpus", LARGEST)
+        write_dictionary(folder / "words")
         command = [sys.executable, "-m", "tools.fuzz", *arguments, "--prepared", scratch]
         variables = {**os.environ, "PYTHONPATH": str(packages)}
         return min(1, abs(subprocess.call(command, cwd=ROOT, env=variables)))
@@ -102,26 +94,6 @@ class FilesInFolder(PackedZip):
 
     def extract(self, name: str) -> str:
         return os.path.join(self._folder, name)
-
-
-def _write_corpus(folder: Path) -> None:
-    from tests.conftest import base64_of
-    from tests.support import hostile
-
-    folder.mkdir()
-    pictures = {kind: hostile.small(kind) for kind in KINDS}
-    pictures |= {f"{kind}, frames": hostile.frames(kind, 4) for kind in ("GIF", "PNG", "WebP")}
-    pictures |= {name: content for name, content in hostile.bombs() if len(content) <= LARGEST}
-    for name, content in pictures.items():
-        (folder / name).write_bytes(content)
-    image = base64_of(pictures["GIF"])
-    for number, params in enumerate((
-        {"image": image, "topK": 2, "threshold": 0.1, "details": True},
-        {"images": [image, f"data:image/gif;base64,{image}", "*", 7]},
-        {"image": image.replace("/", "_").replace("+", "-"), "__ow_path": "", "other": None},
-        {"image": image.replace("+", " ")},
-    )):  # fmt: skip
-        (folder / f"params {number}").write_text(json.dumps(params))
 
 
 def fuzz(options: argparse.Namespace) -> int:

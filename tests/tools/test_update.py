@@ -359,7 +359,8 @@ def test_hunk_that_fails_is_named_and_its_package_not_written(checkout: Checkout
     release_newer(checkout, IMAGE.replace("size[1]", "size.height"))
     done = checkout.update()
     assert done.returncode == 1
-    assert "height.patch: Hunk #1 of src/PIL/Image.py fails at line 11" in done.stdout
+    assert "height.patch: Hunk #1 FAILED at 11." in done.stdout
+    assert "saving rejects to file src/PIL/Image.py.rej" in done.stdout
     pins = read_toml(checkout.pins)
     assert pins["pillow"]["files"]["3.11"]["version"] == "1.0.0"
     assert pins["zlib"]["debian"]["version"] == "1:1.3.10-1"

@@ -92,7 +92,6 @@ class Updater:
         written: the files that were changed.
         behind: how many pins are behind and not held.
         failed: whether our patches do not fit a new version.
-        problems: those of the sources that were tried, by name and version.
     """
 
     version: str
@@ -100,7 +99,6 @@ class Updater:
     written: list[Path] = field(default_factory=list)
     behind: int = 0
     failed: bool = False
-    problems: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
     def update_pins(self, pins: list[Pin]) -> None:
         """Find newer versions of sources and wheels, try our patches, and write the pins.
@@ -126,37 +124,34 @@ class Updater:
                 if not self.version or len(missing) == len(pins):
                     raise missing[0] from error
                 state = f"stays: there is no {self.version} for it"
-                _print_row(pin.place, pin.name, pin.version, "", state)
-                continue
-            if self._is_taken(pin, release):
-                taken.append((pin, release))
+                _print_row(f"{pin.kind} {pin.python}", pin.name, pin.version, "", state)
+            else:
+                if self._is_taken(pin, release):
+                    taken.append((pin, release))
         if taken and not self.check:
             self.written += write(taken)
 
     def _is_taken(self, pin: Pin, release: Release) -> bool:
         """Print a pin's row; return whether the release takes its place."""
-        if release.version == pin.version:
-            _print_row(pin.place, pin.name, pin.version, "", "current")
-            return False
-        if pin.hold and not self.version:
-            _print_row(pin.place, pin.name, pin.version, release.version, f"held: {pin.hold}")
-            return False
-        self.behind += 1
-        problems = self._try_patches(pin, release) if pin.kind == "source" else []
-        state = "does not fit" if problems else "behind"
-        _print_row(pin.place, pin.name, pin.version, release.version, state)
-        print(indent("".join(f"{problem}\n" for problem in problems), "    "), end="")
-        self.failed |= bool(problems)
-        return not problems
-
-    def _try_patches(self, pin: Pin, release: Release) -> list[str]:
         from tools.update.patches import find_problems
 
-        key = (pin.name, release.version)
-        if key not in self.problems:
-            archive = release.fetch(BUILD / "native" / "sources")
-            self.problems[key] = find_problems(pin, release.version, archive)
-        return self.problems[key]
+        problems: list[str] = []
+        if release.version == pin.version:
+            state = "current"
+        elif pin.hold and not self.version:
+            state = f"held: {pin.hold}"
+        else:
+            self.behind += 1
+            if pin.kind == "source":
+                archive = release.fetch(BUILD / "native" / "sources")
+                problems = find_problems(pin, release.version, archive)
+            state = "does not fit" if problems else "behind"
+        newest = release.version if release.version != pin.version else ""
+        _print_row(f"{pin.kind} {pin.python}", pin.name, pin.version, newest, state)
+        for problem in problems:
+            print(f"    {problem}")
+        self.failed |= bool(problems)
+        return state == "behind"
 
     def update_requirements(self, source: Path, package: str = "") -> None:
         """Compile a requirements file with newer versions of all its packages, or of one."""

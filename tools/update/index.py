@@ -35,10 +35,6 @@ class File:
     """A file of a release.
 
     Attributes:
-        name: its name in the index.
-        version: the release's.
-        sha256: in hex.
-        url: its address.
         python: the Pythons that it is for.
         tags: a wheel's ("cp311-cp311-manylinux_2_28_x86_64"); empty for a source.
     """

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,10 +22,13 @@ from tools.update.pins import Pin
 
 # Where the modules are in the sources of Python packages.
 PYTHON_FILES = {"numpy": "numpy", "pillow": "src/PIL"}
+# What `patch` prints of a hunk or a file that does not fit.
+_FAILURE = r"FAILED|can't find file|ignored"
 # Modules that the build writes; the source does not have them.
 WRITTEN = {"numpy": ("version.py", "_core/_internal.py")}
 
 
+@cache
 def find_problems(pin: Pin, version: str, archive: Path) -> list[str]:
     """Return a line for each hunk, file and rule that does not fit a new version.
 
@@ -61,16 +65,8 @@ def _apply_patch(patch: Path, source: Path) -> list[str]:
     done = subprocess.run(command, cwd=source, capture_output=True, text=True)
     if done.returncode == 0:
         return []
-    file = ""
-    failed = []
-    for line in done.stdout.splitlines():
-        if match := re.match(r"patching file (.*)", line):
-            file = match[1]
-        elif match := re.match(r"(Hunk #\d+) FAILED at (\d+)", line):
-            failed.append(f"{patch.name}: {match[1]} of {file} fails at line {match[2]}")
-        elif "can't find file" in line or "ignored" in line:
-            failed.append(f"{patch.name}: {line.strip()}")
-    return failed or [f"{patch.name}: {done.stdout.strip() or done.stderr.strip()}"]
+    lines = [line for line in done.stdout.splitlines() if re.search(_FAILURE, line)]
+    return [f"{patch.name}: {line}" for line in lines or [done.stderr.strip()]]
 
 
 def _try_rules(pin: Pin, version: str, package: Path) -> list[str]:

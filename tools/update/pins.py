@@ -39,6 +39,8 @@ class Pin:
         version: upstream's.
         path: the TOML file that has it.
         keys: lead to its table there.
+        file: the pinned file's name.
+        is_debian: whether the file is from Debian, not from the package index.
         hold: why it is not updated; empty if it is.
     """
 
@@ -48,17 +50,9 @@ class Pin:
     version: str
     path: Path
     keys: tuple[str | int, ...]
+    file: str
+    is_debian: bool = False
     hold: str = ""
-
-    @property
-    def place(self) -> str:
-        """What the pin is for, for people."""
-        return f"{self.kind} {self.python}".strip()
-
-    @property
-    def table(self) -> Any:
-        """The pin's table in its TOML file."""
-        return _follow(read_toml(self.path), self.keys)
 
 
 @dataclass(frozen=True)
@@ -92,34 +86,30 @@ def _read_sources() -> Iterator[Pin]:
             hold = table.get("hold", "")
             for python, entry in table.get("files", {}).items():
                 keys = (name, "files", python)
-                yield Pin(name, "source", python, entry["version"], path, keys, hold)
+                version, file = entry["version"], entry["file"]
+                yield Pin(name, "source", python, version, path, keys, file, hold=hold)
             if "files" not in table:
                 version = table.get("version") or upstream_version(table["debian"]["version"])
-                yield Pin(name, "source", "", version, path, (name,), hold)
+                is_debian, file = "debian" in table, table["file"]
+                yield Pin(name, "source", "", version, path, (name,), file, is_debian, hold)
 
 
 def _read_wheels() -> Iterator[Pin]:
     for number, table in enumerate(read_toml(WHEELS)["wheels"]["package"]):
         for python, entry in table["files"].items():
             keys: tuple[str | int, ...] = ("wheels", "package", number, "files", python)
-            hold = table.get("hold", "")
-            yield Pin(table["name"], "wheel", python, entry["version"], WHEELS, keys, hold)
+            version, file, hold = entry["version"], entry["file"], table.get("hold", "")
+            yield Pin(table["name"], "wheel", python, version, WHEELS, keys, file, hold=hold)
 
 
 def find_newest(pin: Pin, index: Index, archive: DebianArchive, wanted: str = "") -> Release:
-    """Return the newest release for a pin, or the wanted version.
-
-    Args:
-        pin: the pin.
-        index: is asked for what is from the package index.
-        archive: is asked for what is from Debian.
-        wanted: a version; empty for the newest.
+    """Return the newest release for a pin, or the wanted version, from where its file is from.
 
     Raises:
         NotAvailableError: there is no release, or not that version.
         BuildError: the index or the archive does not answer.
     """
-    if "debian" in pin.table:
+    if pin.is_debian:
         return _find_in_debian(pin, archive, wanted)
     return _find_in_index(pin, index, wanted)
 
@@ -145,7 +135,7 @@ def _fits(file: File, pin: Pin, platforms: list[str]) -> bool:
     """Return whether a file of the index can take a pin's place."""
     if pin.python and pin.python not in file.python:
         return False
-    if not pin.table["file"].endswith(".whl"):
+    if not pin.file.endswith(".whl"):
         return not file.tags and file.name.endswith(".tar.gz")
     if not pin.python:
         return "py3-none-any" in file.tags
