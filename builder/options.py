@@ -426,7 +426,7 @@ def output(options: argparse.Namespace) -> Path:
 def _is_our_zip(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
-            return {"packed.zip", "__main__.py", "action/__init__.py"} <= set(archive.namelist())
+            return {"packed.zip", "action/__init__.py"} <= set(archive.namelist())
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError):
         return False
 

@@ -1,25 +1,16 @@
 """Print a command's log on standard error: steps with their times, progress, tables."""
 
-import re
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from shlex import quote, split
-from textwrap import shorten, wrap
+from textwrap import wrap
 from typing import Protocol
 
 from rich.console import Console as RichConsole
 from rich.control import Control
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    ProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.segment import ControlType
 from rich.text import Text
 
@@ -27,6 +18,8 @@ from rich.text import Text
 _PATIENCE_SECONDS = 1.0
 # Tables are at most as wide as this.
 _TABLE_WIDTH = 80
+# Room that a progress bar and its numbers take beside their label.
+_BAR_WIDTH = 45
 
 
 class Advance(Protocol):
@@ -47,7 +40,6 @@ class Console:
 
     def __init__(self, quiet: bool = False) -> None:
         """Start the log; with `quiet`, only warnings are shown."""
-        self.quiet = quiet
         self.seconds: dict[str, float] = {}
         self.notes: list[str] = []
         self.reminders: list[str] = []
@@ -60,6 +52,8 @@ class Console:
         """Time one step, and print its title and the lines appended to the yielded list."""
         details: list[str] = []
         began = time.perf_counter()
+        if self._rich.is_terminal:
+            self.status(title)
         try:
             yield details
         except BaseException:
@@ -67,15 +61,14 @@ class Console:
             raise
         took = time.perf_counter() - began
         self.seconds[title] = round(took, 3)
-        line = Text.assemble(("✓ ", "bold green"), (title, "bold"), f"  {took:.1f} s")
-        self._line(line)
+        self._line(Text.assemble(("✓ ", "bold green"), (title, "bold"), f"  {took:.1f} s"))
         for detail in details:
-            self._line(Text(f"    {detail}"))
+            self.text(f"    {detail}")
 
     def note(self, text: str) -> None:
         """Print something the user should know, and keep it for the report."""
         self.notes.append(text)
-        self._line(Text(f"  · {text}"))
+        self.text(f"  · {text}")
 
     def warn(self, text: str, reminder: str = "") -> None:
         """Print a warning, with --quiet too; `reminder` is its short form for the report's end."""
@@ -88,37 +81,31 @@ class Console:
         """Print what a long step does now: one line that changes on a terminal, lines elsewhere."""
         if not self._rich.is_terminal:
             if text:
-                self._line(Text(f"    {text}"))
+                self.text(f"    {text}")
             return
-        erase = Control((ControlType.ERASE_IN_LINE, 2), ControlType.CARRIAGE_RETURN)
-        self._rich.control(erase)
-        # One line, or it could not be taken back.
-        shown = shorten(text, max(8, self._rich.width - 6), placeholder=" ...") if text else ""
-        self._rich.print(Text(f"    {shown}" if shown else ""), end="")
+        self._erase_status()
+        self._rich.print(Text(f"    {cut(text, self._rich.width - 6)}" if text else ""), end="")
+
+    def _erase_status(self) -> None:
+        if self._rich.is_terminal:
+            line = (ControlType.ERASE_IN_LINE, 2)
+            self._rich.control(Control(line, ControlType.CARRIAGE_RETURN))
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Advance]:
         """Show the progress of one transfer: a bar on a terminal, a line per quarter elsewhere."""
+        began = time.monotonic()
         if not self._rich.is_terminal:
-            yield self._quarters(label)
+            yield self._quarters(label, began)
             return
-        # A long label is cut to its first word, or left out.
-        room = self._rich.width - 60
-        label = label if len(label) <= room else re.split(r"[-_. ]", label)[0]
-        columns: list[ProgressColumn] = [BarColumn(20), DownloadColumn()]
-        if len(label) <= room:
-            columns = [
-                TextColumn("    {task.description}"),
-                *columns,
-                TransferSpeedColumn(),
-                TimeRemainingColumn(),
-            ]
+        label = cut(label, self._rich.width - _BAR_WIDTH)
+        columns = (TextColumn("    {task.description}"), BarColumn(20), DownloadColumn())
         bar = Progress(*columns, console=self._rich, transient=True)
         task = bar.add_task(label, total=None)
-        began = time.monotonic()
 
         def advance(done: int, total: int | None) -> None:
-            if time.monotonic() - began > _PATIENCE_SECONDS:
+            if time.monotonic() - began > _PATIENCE_SECONDS and not bar.live.is_started:
+                self._erase_status()
                 bar.start()
             bar.update(task, completed=done, total=total)
 
@@ -128,11 +115,23 @@ class Console:
             if bar.live.is_started:
                 bar.stop()
 
+    def _quarters(self, label: str, began: float) -> Advance:
+        shown = 0
+
+        def advance(done: int, total: int | None) -> None:
+            nonlocal shown
+            late = time.monotonic() - began > _PATIENCE_SECONDS
+            if late and total and done * 4 // total > shown:
+                shown = done * 4 // total
+                self.text(f"    {label}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+
+        return advance
+
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table; the first column is text, cut where it is too wide, the others numbers."""
         widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-        width = self._rich.width if self._rich.is_terminal else _TABLE_WIDTH
-        widths[0] = min(widths[0], min(width, _TABLE_WIDTH) - sum(widths[1:]) - 2 * len(rows[0]))
+        width = min(self._rich.width, _TABLE_WIDTH)
+        widths[0] = min(widths[0], width - sum(widths[1:]) - 2 * len(widths))
         for number, (first, *others) in enumerate([columns, *rows]):
             cells = [f"{cell:>{size}}" for cell, size in zip(others, widths[1:], strict=True)]
             line = "  ".join([f"{cut(first, widths[0]):<{widths[0]}}", *cells])
@@ -144,12 +143,13 @@ class Console:
 
     def command(self, text: str) -> None:
         """Print a command for the shell; a long one continues after a backslash."""
-        words = [quote(word) for word in split(text)]
-        lines = [f"    {words[0]}"]
-        for word in words[1:]:
-            if self._rich.is_terminal and len(lines[-1]) + len(word) + 3 > self._rich.width:
+        first, *words = [quote(word) for word in split(text)]
+        lines = [f"  {first}"]
+        for number, word in enumerate(words, 1):
+            width = len(lines[-1]) + 1 + len(word) + 2 * (number < len(words))  # " \\" follows
+            if self._rich.is_terminal and width > self._rich.width:
                 lines[-1] += " \\"
-                lines.append(f"        {word}")
+                lines.append(f"    {word}")
             else:
                 lines[-1] += f" {word}"
         for line in lines:
@@ -157,36 +157,21 @@ class Console:
 
     def _line(self, text: Text, console: RichConsole | None = None) -> None:
         """Print a line, broken between words on a terminal, with its indentation."""
+        self._erase_status()
         rich = console or self._rich
         if not rich.is_terminal or len(text) <= rich.width:
             rich.print(text, soft_wrap=True)
             return
         for line in text.plain.splitlines():
-            indent = " " * (len(line) - len(line.lstrip()))
-            hanging = f"{indent}  " if len(indent) + 20 < rich.width else indent
+            hanging = " " * (len(line) - len(line.lstrip()) + 2)
             for each in wrap(
-                line.strip(),
+                line,
                 rich.width,
-                initial_indent=indent,
                 subsequent_indent=hanging,
                 break_long_words=False,
                 break_on_hyphens=False,
-            ) or [""]:
+            ):
                 rich.print(Text(each, style=text.style), soft_wrap=True)
-
-    def _quarters(self, label: str) -> Advance:
-        shown = 0
-        began = time.monotonic()
-
-        def advance(done: int, total: int | None) -> None:
-            nonlocal shown
-            late = time.monotonic() - began > _PATIENCE_SECONDS
-            if late and total and done * 4 // total > shown:
-                shown = done * 4 // total
-                size = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
-                self._line(Text(f"    {label}: {size} ({done * 100 // total} %)"))
-
-        return advance
 
 
 def cut(text: str, width: int) -> str:

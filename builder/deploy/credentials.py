@@ -1,7 +1,7 @@
-"""Which OpenWhisk, as whom: from the command line, else from the file that `wsk` keeps.
+"""Find OpenWhisk's host and key: on the command line, else in the properties that `wsk` keeps.
 
-That file has lines `NAME=value`; of them `APIHOST`, `AUTH`, `NAMESPACE`, `APIVERSION`, `CERT` and
-`KEY` count, as for `wsk`. It is `~/.wskprops`, or the one that `WSK_CONFIG_FILE` names.
+They are lines `NAME=value` in `~/.wskprops`, or in the file that `WSK_CONFIG_FILE` names; those
+read are `APIHOST`, `AUTH`, `NAMESPACE`, `APIVERSION`, `CERT` and `KEY`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ SET_UP = "wsk property set --apihost HOST --auth KEY"
 
 @dataclass(frozen=True)
 class Host:
-    """An OpenWhisk, and a key for it.
+    """An OpenWhisk, and the key for it.
 
     Attributes:
         url: of the API host, as "https://openwhisk.example:8443"; without a path.
-        auth: "user:password", as `wsk property get --auth` shows it; never shown by us.
+        auth: "user:password", as `wsk property get --auth` shows it; never printed.
         namespace: whose actions; "_" for the key's own.
         version: of the API, a part of its paths.
         insecure: whether the host's certificate is not verified.
-        certificate: files of a client certificate and its key, where the host wants one.
-        source: where the key is from, for messages.
+        certificate: files of a client certificate and its key, if the host needs one.
+        source: the origin of the key, for messages.
     """
 
     url: str
@@ -40,8 +40,8 @@ class Host:
     source: str = ""
 
 
-def host(apihost: str = "", auth: str = "", insecure: bool = False) -> Host:
-    """The platform to deploy to.
+def find_host(apihost: str = "", auth: str = "", insecure: bool = False) -> Host:
+    """Return the host to deploy to.
 
     Args:
         apihost: a host, a host and a port, or an address; empty to take the file's.
@@ -49,7 +49,7 @@ def host(apihost: str = "", auth: str = "", insecure: bool = False) -> Host:
         insecure: do not verify the host's certificate.
 
     Raises:
-        UsageError: the host or the key is not to be had, or does not look like one.
+        UsageError: the host or the key is missing or malformed.
         BuildError: the properties cannot be read.
     """
     path = properties_file()
@@ -85,7 +85,7 @@ def host(apihost: str = "", auth: str = "", insecure: bool = False) -> Host:
 
 
 def address(apihost: str) -> str:
-    """The address of an API host, which may be given without a scheme: https then.
+    """Return the address of an API host, with https if it has no scheme.
 
     Raises:
         UsageError: it is no host, or has a path or a key in it.
@@ -106,16 +106,16 @@ def address(apihost: str) -> str:
 
 
 def properties_file() -> Path:
-    """Where `wsk` keeps its properties."""
+    """Return the path of the properties that `wsk` keeps."""
     named = os.environ.get("WSK_CONFIG_FILE")
     return Path(named) if named else Path("~/.wskprops").expanduser()
 
 
 def read_properties(path: Path) -> dict[str, str]:
-    """The properties in a file; none if it is not there.
+    """Return the properties in a file; none if there is no file.
 
     Raises:
-        BuildError: it is there and cannot be read.
+        BuildError: it cannot be read.
     """
     try:
         text = path.read_text("utf-8")
@@ -125,7 +125,7 @@ def read_properties(path: Path) -> dict[str, str]:
         reason = getattr(error, "strerror", None) or error
         raise BuildError(
             f"cannot read {path}: {reason}",
-            "mend the file, name another by WSK_CONFIG_FILE, or pass --apihost and --auth",
+            "fix the file, name another with WSK_CONFIG_FILE, or pass --apihost and --auth",
         ) from error
     properties = {}
     for line in text.splitlines():

@@ -14,9 +14,10 @@ from typing import Any
 
 from builder.base.console import Console
 from builder.base.errors import BuildError
-from builder.deploy import action, credentials
-from builder.deploy.action import Deployment, Kind, Web
+from builder.deploy import credentials
 from builder.deploy.openwhisk import OpenWhisk, parse_name
+from builder.deploy.upload import Kind, WebAccess, match_kind, upload_action
+from builder.deploy.verify import Deployment, verify_action
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Platform:
         """
         self._options = options
         self._console = console
-        host = credentials.host(options.apihost, options.auth, options.insecure)
+        host = credentials.find_host(options.apihost, options.auth, options.insecure)
         self._name = parse_name(options.name, host.namespace)
         self._client = OpenWhisk(host)
         self._host = host.url
@@ -74,7 +75,7 @@ class Platform:
         """
         kinds = self._info.kinds
         if named is None:
-            return action.fitting(self._info, pythons, self._host)
+            return match_kind(self._info, pythons, self._host)
         if kinds is not None and named not in kinds:
             raise BuildError(
                 f"{self._host} has no kind {named}; it has {', '.join(sorted(kinds)) or 'none'}",
@@ -90,18 +91,18 @@ class Platform:
         sample: Path,
         expected: list[dict[str, Any]] | None,
     ) -> Deployment:
-        """Upload the zip and invoke it there; arguments as `action.deploy` and `action.invoke`."""
+        """Upload the zip and verify it; arguments as `upload_action` and `verify_action`."""
         most = self._info.max_memory
         if most is not None and memory > most:
             raise BuildError(
                 f"{self._host} gives an action {most} MB at most, this zip needs {memory} MB",
                 "a smaller zip needs less: compiled packages instead of --runtime wheels",
             )
-        web = Web(self._options.web, self._options.secret)
-        document, created = action.deploy(
+        web = WebAccess(self._options.web, self._options.secret)
+        document, created = upload_action(
             self._client, self._name, kind, archive, memory, web, self._console
         )
-        return action.invoke(
+        return verify_action(
             self._client, self._name, document, created, sample, expected, self._console
         )
 
@@ -112,7 +113,7 @@ def undeploy(options: DeploymentOptions, console: Console) -> None:
     Raises:
         BuildError: there is none, or the platform refused.
     """
-    host = credentials.host(options.apihost, options.auth, options.insecure)
+    host = credentials.find_host(options.apihost, options.auth, options.insecure)
     name = parse_name(options.name, host.namespace)
     with console.step(f"undeploy {name}") as details:
         deleted = OpenWhisk(host).delete(name)

@@ -80,8 +80,8 @@ def _find_default(catalogue: dict[str, Any], console: Console, folder: Path) -> 
         if not others:
             raise
         console.warn(
-            f"Could not download {first}; using {others[0]}. --model {first} says why.",
-            reminder=f"the model is {others[0]}, since {first} could not be downloaded",
+            f"Could not download {first}; using {others[0]}.",
+            reminder=f"the model is {others[0]}: --model {first} says why",
         )
         console.notes.append(f"{error}\n{error.hint}")
     return _find_in_catalogue(others[0], catalogue[others[0]], console, folder)

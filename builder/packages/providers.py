@@ -22,11 +22,10 @@ def auto(python: str, options: RuntimeOptions, console: Console) -> Runtime:
             console.warn(f"{error}\n{error.hint}")
             reason = f"{engine} could not build Dockerfile.builder"
     else:
-        reason = f"no container engine answers ({', '.join(compiled.ENGINES)})"
-    console.note(f"{reason}: using ready-made wheels")
+        reason = "no container engine answers"
+    console.note(f"{reason}: using ready-made wheels (or choose --runtime local)")
     console.reminders.append(
-        "built from ready-made wheels: compiled packages make the zip a fifth of the size, and "
-        "quicker to start (--runtime container, or local)"
+        "built from ready-made wheels: compiled packages make it a fifth of the size"
     )
     return wheels.provide(python, options, console)
 

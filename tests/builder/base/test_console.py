@@ -69,6 +69,6 @@ def test_in_a_file_nothing_is_broken(tmp_path: Path) -> None:
         text=True,
     )
     assert f"  · {NOTE}\n" in done.stderr
-    assert f"    {COMMAND}\n" in done.stderr
+    assert f"  {COMMAND}\n" in done.stderr
     assert "\nnumpy 2.4.6 " in done.stderr
     assert "\x1b" not in done.stderr

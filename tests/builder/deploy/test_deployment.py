@@ -25,8 +25,9 @@ from builder.base import environments
 from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
-from builder.deploy import action, credentials
-from builder.deploy.openwhisk import Info, parse_name
+from builder.deploy import credentials
+from builder.deploy.openwhisk import PlatformInfo, parse_name
+from builder.deploy.upload import Kind, match_kind
 from tests.action.test_page import Visit
 from tests.conftest import HERE, at_hand, base64_of, encoded, plain
 from tests.support.models import ColourModel
@@ -250,9 +251,9 @@ def test_what_the_platform_says_is_said_in_words(
         (401, "does not accept the key"),
         (403, "the key may not do this"),
         (409, "changed by somebody else"),
-        (413, "takes no such large action"),
+        (413, "too large for the platform"),
         (429, "takes no more requests for now"),
-        (503, "not able to answer now"),
+        (503, "cannot answer now"),
         (500, "failed: an error of the platform's own"),
     ):
         platform.statuses["PUT"] = [status]
@@ -309,7 +310,7 @@ def test_another_answer_than_here(build_zip: Command, platform: OpenWhisk, archi
     platform.invoke = swapped  # type: ignore[method-assign]
     done = build_zip("deploy", archive, "--web", "no")
     assert done.status == 1
-    assert "answers otherwise than the zip here" in flat(done.err)
+    assert "answers differently from the zip here" in flat(done.err)
 
 
 def test_a_gateway_that_hides_the_kinds(
@@ -322,13 +323,13 @@ def test_a_gateway_that_hides_the_kinds(
 
 
 def test_kinds() -> None:
-    info = Info({"python:3": "openwhisk/action-python-v3.11:1", "python:3.10": "x"}, None)
-    assert action.fitting(info, ["3.11", "3.10"], "host") == action.Kind("python:3.10", "3.10")
-    assert action.fitting(info, ["3.11"], "host") == action.Kind("python:3", "3.11")
+    info = PlatformInfo({"python:3": "openwhisk/action-python-v3.11:1", "python:3.10": "x"}, None)
+    assert match_kind(info, ["3.11", "3.10"], "host") == Kind("python:3.10", "3.10")
+    assert match_kind(info, ["3.11"], "host") == Kind("python:3", "3.11")
     with pytest.raises(BuildError, match=r"no kind for Python 3\.12; it has python:3, python:3.10"):
-        action.fitting(info, ["3.12"], "host")
+        match_kind(info, ["3.12"], "host")
     with pytest.raises(BuildError, match="none for Python"):
-        action.fitting(Info({}, None), ["3.12"], "host")
+        match_kind(PlatformInfo({}, None), ["3.12"], "host")
 
 
 @pytest.mark.parametrize(
@@ -359,17 +360,17 @@ def test_where_the_key_is_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     )
     monkeypatch.delenv("WSK_CONFIG_FILE", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    host = credentials.host()
+    host = credentials.find_host()
     assert (host.url, host.auth, host.namespace) == ("https://whisk.example", "a:b=c", "ns")
     assert host.certificate == ("c", "k")
     assert "a:b" not in repr(host)
-    other = credentials.host("http://127.0.0.1:3233/", "x:y")
+    other = credentials.find_host("http://127.0.0.1:3233/", "x:y")
     assert (other.url, other.auth, other.source) == ("http://127.0.0.1:3233", "x:y", "--auth")
     path.chmod(0)
     path.unlink()
     path.mkdir()
     with pytest.raises(BuildError, match="cannot read"):
-        credentials.host()
+        credentials.find_host()
 
 
 @pytest.mark.parametrize(
@@ -385,7 +386,7 @@ def test_progress_of_the_upload(platform: OpenWhisk, archive: Path) -> None:
     from builder.deploy.openwhisk import OpenWhisk as Client
 
     steps: list[tuple[int, int | None]] = []
-    client = Client(credentials.host(platform.url, AUTH))
+    client = Client(credentials.find_host(platform.url, AUTH))
     document = {"exec": {"kind": f"python:{HERE}", "code": "A" * 3_000_000}}
     client.put(parse_name("big"), document, lambda done, total: steps.append((done, total)))
     done = [number for number, _ in steps]

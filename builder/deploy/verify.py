@@ -1,0 +1,204 @@
+"""Verify a deployed action: invoke it with the sample picture and compare its answer."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from builder.base.console import Console
+from builder.deploy.openwhisk import Name, OpenWhisk, PlatformError, printable
+
+# How far two machines' probabilities may differ: their kernels round in other steps.
+TOLERANCE = 0.01
+LOG_LINES = 20
+# Parameters that, bound to an action by its owner, make it return fewer classes.
+_NARROWING = {"topK", "threshold"}
+# Some of a deployment's controllers do not know a new web action for a moment.
+_TRIES = 4
+
+Results = Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A deployed action.
+
+    Attributes:
+        url: where the web action answers; empty if it is none.
+        created: whether it is new, not updated.
+        version: the platform's count of its updates, as "0.0.3".
+        results: the classes of the sample picture, as the platform answered.
+        init_ms: the time of its cold start, as the platform measured it; None if it did not.
+        agrees: whether that is the zip's own answer; None where there was none to compare with.
+        secured: whether clients must send a secret.
+    """
+
+    name: str
+    namespace: str
+    kind: str
+    memory: int
+    url: str
+    created: bool
+    version: str
+    results: Results
+    init_ms: int | None
+    agrees: bool | None
+    secured: bool = False
+
+
+def verify_action(
+    client: OpenWhisk,
+    name: Name,
+    document: dict[str, Any],
+    created: bool,
+    sample: Path,
+    expected: Results | None,
+    console: Console,
+) -> Deployment:
+    """Invoke the action with the sample picture, and compare with the zip's answer here.
+
+    Args:
+        client: the connection to the platform.
+        name: of the action.
+        document: the action's, as `upload_action` returned it.
+        created: whether it is new.
+        sample: a JPEG.
+        expected: the results of the zip on this machine; None if there are none.
+        console: shows the progress.
+
+    Raises:
+        PlatformError: it did not answer, or not as here; with the activation's log.
+    """
+    annotations = {each["key"]: each["value"] for each in document["annotations"]}
+    namespace = str(document.get("namespace") or name.namespace).partition("/")[0]
+    url = client.web_url(name, namespace) if annotations.get("web-export") else ""
+    secret = annotations.get("require-whisk-auth")
+    with console.step(f"invoke {name}") as details:
+        if url and secret is not True:  # True: clients need a key of the platform
+            answer, activation = _invoke_over_web(client, name, f"{url}.http", secret, sample)
+        else:
+            answer, activation = _invoke_with_key(client, name, sample)
+        results = answer.get("results")
+        if not results:
+            message = f"{name} answered the sample picture with {str(answer)[:200]}"
+            failure = PlatformError(message, "the log says why", activation=activation)
+            raise _with_log(client, name, failure)
+        record = client.record(name, activation) if activation else {}
+        init_ms = _find_annotation(record, "initTime")
+        bound = {each["key"] for each in document.get("parameters", [])} & _NARROWING
+        agrees = _compare(name, results, expected, bool(bound))
+        best = results[0]
+        details.append(f"{sample.name}: {best['className']} ({100 * best['probability']:.0f} %)")
+        if init_ms is not None:
+            total = record.get("duration", "?")
+            details.append(f"cold start: {init_ms} ms of init, {total} ms in all")
+        details.append(
+            "not compared: the zip was not invoked on this machine"
+            if agrees is None
+            else "as the zip answered on this machine"
+        )
+    return Deployment(
+        name=str(name),
+        namespace=namespace,
+        kind=str(document.get("exec", {}).get("kind", "")),
+        memory=document["limits"]["memory"],
+        url=url,
+        created=created,
+        version=str(document.get("version", "")),
+        results=results,
+        init_ms=init_ms,
+        agrees=agrees,
+        secured=secret not in (None, False),
+    )
+
+
+def _invoke_with_key(client: OpenWhisk, name: Name, sample: Path) -> tuple[dict[str, Any], str]:
+    picture = base64.b64encode(sample.read_bytes()).decode()
+    try:
+        return client.invoke(name, {"image": picture})
+    except PlatformError as error:
+        raise _with_log(client, name, error) from error
+
+
+def _invoke_over_web(
+    client: OpenWhisk, name: Name, url: str, secret: Any, sample: Path
+) -> tuple[dict[str, Any], str]:
+    headers = {"content-type": "image/jpeg", "accept": "application/json"}
+    if secret not in (None, False):
+        headers["x-require-whisk-auth"] = str(secret)
+    for attempt in range(_TRIES):
+        time.sleep(attempt)
+        status, answer, activation = client.invoke_web(url, sample.read_bytes(), headers)
+        if status != 404:
+            break
+    if status == 200:
+        return answer, activation
+    reason = str(answer.get("error", ""))[:300]
+    error = PlatformError(
+        f"{url} answered the sample picture with HTTP {status}" + (f": {reason}" if reason else ""),
+        "the log says why" if activation else f"check the action: wsk action get {name}",
+        status,
+        activation,
+    )
+    raise _with_log(client, name, error)
+
+
+def _with_log(client: OpenWhisk, name: Name, error: PlatformError) -> PlatformError:
+    """Return the same error with the log of the activation that failed."""
+    if not error.activation:
+        return error
+    record = client.record(name, error.activation)
+    lines = [printable(line)[:500] for line in record.get("logs", [])]
+    reason = record.get("response", {}).get("result", {})
+    reason = reason.get("error", "") if isinstance(reason, dict) else ""
+    shown = [f"    {line}" for line in lines[-LOG_LINES:]] or ["    (its log is empty)"]
+    text = f"{error}\n  activation {error.activation}" + (
+        f": {printable(str(reason))[:500]}" if reason else ""
+    )
+    return PlatformError("\n".join([text, *shown]), error.hint, error.status, error.activation)
+
+
+def _compare(name: Name, results: Results, expected: Results | None, narrowed: bool) -> bool | None:
+    """Return True if the results are the zip's own, None if that is not known; raise if not.
+
+    A narrowed action returns fewer classes than the zip alone.
+    """
+    if expected is None:
+        return None
+    if answers_agree(results, expected[: len(results) if narrowed else None]):
+        return True
+    raise PlatformError(
+        f"{name} answers differently from the zip here: {_best(results)} there, "
+        f"{_best(expected)} here",
+        "it stays deployed; does another action answer under this name (a cache, a package's "
+        "default)? 'wsk activation logs --last' shows its log",
+    )
+
+
+def answers_agree(there: Results, here: Results) -> bool:
+    """Return whether two answers name the same classes with equal probabilities.
+
+    Equal is within TOLERANCE; classes that are so close may change places.
+    """
+    if len(there) != len(here):
+        return False
+    return all(
+        abs(one["probability"] - other["probability"]) <= TOLERANCE
+        for one, other in zip(there, here, strict=True)
+    ) and {each["className"] for each in there} == {each["className"] for each in here}
+
+
+def _best(results: Results) -> str:
+    return ", ".join(f"{each['className']} {each['probability']:.3f}" for each in results[:3])
+
+
+def _find_annotation(record: dict[str, Any], key: str) -> int | None:
+    for each in record.get("annotations", []):
+        if each.get("key") == key and isinstance(each.get("value"), int):
+            value: int = each["value"]
+            return value
+    return None
