@@ -1,23 +1,44 @@
-"""Zips like ours with something else in them."""
+"""Write zips like ours with something else in them."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import io
+import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from builder.artifact import modules
+from builder.artifact.contents import BOOT_FILES
+from builder.artifact.manifest import MANIFEST, Manifest
 from builder.base.archive import DATE, PACKED
 
 Files = dict[str, bytes]
-OUTSIDE = ("action/__init__.py", "action/bootstrap.py", "action/launcher.py")
-INSIDE = ("LICENSES.txt", "manifest.json", "sbom.cdx.json")
+_OUTSIDE = {f"action/{name}" for name in BOOT_FILES}
+_INSIDE = ("LICENSES.txt", "sbom.cdx.json", MANIFEST)
 
 
-def inside(name: str) -> bool:
-    """Whether a file of ours is in `packed.zip`; others are not."""
-    own = name.startswith("action/") and name not in OUTSIDE and "__pycache__" not in name
-    return own or name.startswith(("lib/", "model/")) or name in INSIDE
+def without_libraries(files: Files) -> Files:
+    """Return a zip's files without its shared libraries, which makes it quick to write."""
+    kept = {name: content for name, content in files.items() if not modules.is_library(name)}
+    for name in [name for name in kept if name.endswith(modules.INDEX)]:
+        index = json.loads(kept[name])
+        index["libraries"] = {}
+        index["ahead"] = [path for path in index["ahead"] if path in kept]
+        kept[name] = json.dumps(index).encode()
+    return with_manifest(kept)
+
+
+def with_manifest(files: Files, compiled: bool = False) -> Files:
+    """Return files with a manifest that lists all of them, as parts of the function."""
+    manifest = Manifest.from_json(files[MANIFEST])
+    rest = {name: content for name, content in files.items() if name != MANIFEST}
+    hashes = {name: hashlib.sha256(content).hexdigest() for name, content in rest.items()}
+    function, *others = (dataclasses.replace(each, files={}) for each in manifest.components)
+    components = (dataclasses.replace(function, files=hashes, compiled=compiled), *others)
+    return {**rest, MANIFEST: dataclasses.replace(manifest, components=components).to_json()}
 
 
 def write(
@@ -25,27 +46,37 @@ def write(
     path: Path,
     mode: int = 0o100644,
     executable: int = 0,
-    forced: Mapping[str, str] | None = None,
+    places: Mapping[str, str] | None = None,
 ) -> Path:
-    """Write a zip, all files with one mode, but for `exec`, and most of them in `packed.zip`.
+    """Write a zip with most of its files in `packed.zip`.
 
-    `forced` says of names whether they are "inside" that or "outside".
+    Args:
+        files: path -> content.
+        path: the zip.
+        mode: of all files.
+        executable: another mode for `exec`.
+        places: name -> "inside" or "outside" of `packed.zip`, where that is not the usual place.
     """
-    where = {name: "inside" if inside(name) else "outside" for name in files} | dict(forced or {})
-    packed = io.BytesIO()
+    where = {name: "inside" if _is_inside(name) else "outside" for name in files}
+    where |= places or {}
     inner = {name: content for name, content in files.items() if where[name] == "inside"}
-    _write(inner, packed, mode)
     outer = {name: content for name, content in files.items() if where[name] == "outside"}
-    content = io.BytesIO()
-    _write({**outer, PACKED: packed.getvalue()}, content, mode, executable)
-    path.write_bytes(content.getvalue())
+    packed = _zip(inner, mode)
+    path.write_bytes(_zip({**outer, PACKED: packed}, mode, executable))
     return path
 
 
-def _write(files: Files, target: io.BytesIO, mode: int, executable: int = 0) -> None:
-    with zipfile.ZipFile(target, "w") as archive:
+def _is_inside(name: str) -> bool:
+    own = name.startswith("action/") and name not in _OUTSIDE and "__pycache__" not in name
+    return own or name.startswith(("lib/", "model/")) or name in _INSIDE
+
+
+def _zip(files: Files, mode: int, executable: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in files.items():
             info = zipfile.ZipInfo(name, DATE)
             info.create_system = 3
             info.external_attr = (executable if name == "exec" and executable else mode) << 16
             archive.writestr(info, content)
+    return buffer.getvalue()
