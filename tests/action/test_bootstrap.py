@@ -1,4 +1,4 @@
-"""The importer of what a zip carries: modules as ever, in tracebacks too, and nobody else's."""
+"""Bootstrap of a zip: its importer, tracebacks, and what it reports when the start fails."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ ESPRESSO = base64_of(SAMPLE)
 
 @pytest.fixture(scope="module")
 def portable(zip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The zip, unpacked as the runtime does."""
+    """A portable zip, unpacked as the runtime does."""
     folder = tmp_path_factory.mktemp("portable")
     actionloop.unpack_zip(zip_path, folder)
     return folder
@@ -41,7 +41,7 @@ def portable(zip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def precompiled(precompiled_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A precompiled one."""
+    """A precompiled zip, unpacked."""
     folder = tmp_path_factory.mktemp("precompiled")
     actionloop.unpack_zip(precompiled_path, folder)
     return folder
@@ -49,14 +49,13 @@ def precompiled(precompiled_path: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(params=["portable", "precompiled"])
 def unpacked(request: pytest.FixtureRequest) -> Path:
-    """Either."""
     folder: Path = request.getfixturevalue(request.param)
     return folder
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[actionloop.RunningAction]:
-    """The unpacked zip in `folder`, started."""
+    """Start the unpacked zip in `folder`."""
     action = actionloop.RunningAction(folder, interpreter(), {}, isolated=True)
     try:
         yield action
@@ -65,8 +64,8 @@ def running(folder: Path) -> Iterator[actionloop.RunningAction]:
 
 
 @contextmanager
-def changed(file: Path, change: bytes | Callable[[bytes], bytes]) -> Iterator[None]:
-    """A file with another content within the block."""
+def file_changed(file: Path, change: bytes | Callable[[bytes], bytes]) -> Iterator[None]:
+    """Change a file's content within the block."""
     kept = file.read_bytes()
     try:
         file.write_bytes(change if isinstance(change, bytes) else change(kept))
@@ -75,8 +74,8 @@ def changed(file: Path, change: bytes | Callable[[bytes], bytes]) -> Iterator[No
         file.write_bytes(kept)
 
 
-def without_model(content: bytes) -> bytes:
-    """A `packed.zip` without the model."""
+def remove_model(content: bytes) -> bytes:
+    """Return a `packed.zip` without its model."""
     packed = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as whole, zipfile.ZipFile(packed, "w") as less:
         for name in whole.namelist():
@@ -85,15 +84,15 @@ def without_model(content: bytes) -> bytes:
     return packed.getvalue()
 
 
-def packed(folder: Path, files: zips.Files) -> None:
-    """Put files into a `packed.zip` of a folder."""
+def write_packed_zip(folder: Path, files: zips.Files) -> None:
+    """Write files to `packed.zip` in a folder."""
     with zipfile.ZipFile(folder / "packed.zip", "w") as archive:
         for name, content in files.items():
             archive.writestr(name, content)
 
 
-def python(folder: Path, code: str, *more: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a clean interpreter that uses the packages in `folder`."""
+def run_python(folder: Path, code: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a clean Python that imports the packages in `folder`."""
     start = (
         "import sys; sys.path[:0] = sys.argv[1:]\n"
         "from action.bootstrap import install_importer\n"
@@ -108,8 +107,8 @@ def python(folder: Path, code: str, *more: str) -> subprocess.CompletedProcess[s
     )
 
 
-def about(folder: Path, *names: str) -> dict[str, Any]:
-    """What modules say of themselves."""
+def module_attributes(folder: Path, *names: str) -> dict[str, Any]:
+    """Return the attributes of modules and their specs."""
     code = (
         "import importlib, json\n"
         f"for name in {names}:\n"
@@ -118,15 +117,17 @@ def about(folder: Path, *names: str) -> dict[str, Any]:
         "        s.name, s.parent, s.origin, s.has_location, s.submodule_search_locations,\n"
         "        type(m.__loader__).__name__, m is sys.modules[name]]))\n"
     )
-    done = python(folder, code)
+    done = run_python(folder, code)
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     return dict(zip(names, found, strict=True))
 
 
-def test_what_a_module_says_of_itself(portable: Path) -> None:
+def test_modules_have_the_usual_attributes(portable: Path) -> None:
     [native] = [n for n in PackedZip(str(portable)).members if n.startswith(f"{LIB}/PIL/_imaging.")]
-    found = about(portable, "PIL.Image", "PIL", "PIL._imaging", "action.request", "action")
+    found = module_attributes(
+        portable, "PIL.Image", "PIL", "PIL._imaging", "action.request", "action"
+    )
     file = f"{LIB}/PIL/Image.py"
     module = ["PIL.Image", "PIL", file, 0, "PIL.Image", "PIL", file, True, None]
     assert found["PIL.Image"] == [*module, "Importer", True]
@@ -143,9 +144,8 @@ def test_what_a_module_says_of_itself(portable: Path) -> None:
     assert found["action"][:4] == ["action", "action", f"{folder}/__init__.py", [folder]]
 
 
-def test_traceback_through_an_archived_module(portable: Path, console: Console) -> None:
-    """It names file, line and function; the line is that of the package's source."""
-    done = python(portable, "from PIL import Image\nImage.new('no such mode', (1, 1))")
+def test_traceback_names_the_line_of_a_package(portable: Path, console: Console) -> None:
+    done = run_python(portable, "from PIL import Image\nImage.new('no such mode', (1, 1))")
     found = re.search(rf'File "{LIB}/PIL/Image\.py", line (\d+), in new\n', done.stderr)
     assert found, done.stderr
     packages = PROVIDERS[at_hand()](HERE, DEFAULT_OPTIONS, console).folder
@@ -153,9 +153,8 @@ def test_traceback_through_an_archived_module(portable: Path, console: Console) 
     assert "core." in source.splitlines()[int(found[1]) - 1]
 
 
-def test_traceback_through_our_own_modules(unpacked: Path) -> None:
-    """The sources ship, and are found: the log shows lines of them."""
-    with changed(unpacked / "packed.zip", without_model), running(unpacked) as action:
+def test_traceback_shows_lines_of_our_own_modules(unpacked: Path) -> None:
+    with file_changed(unpacked / "packed.zip", remove_model), running(unpacked) as action:
         answer = action.run({"image": ESPRESSO})
         log = action.log()
     assert answer["error"] == "the function could not start: FileNotFoundError; its log says why"
@@ -169,13 +168,12 @@ def test_traceback_through_our_own_modules(unpacked: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["PIL.NoSuchPlugin", "numpy.no.such", "action.nothing", "nothing"])
-def test_missing_module(portable: Path, name: str) -> None:
-    done = python(portable, f"import {name}")
+def test_missing_module_is_not_found(portable: Path, name: str) -> None:
+    done = run_python(portable, f"import {name}")
     assert re.search(r"ModuleNotFoundError: No module named '[\w.]+'$", done.stderr.strip())
 
 
-def test_other_packages_neither_shadow_nor_complete_ours(portable: Path, tmp_path: Path) -> None:
-    """Of a package that the zip has, no module comes from elsewhere, were it first on the path."""
+def test_packages_elsewhere_do_not_mix_with_ours(portable: Path, tmp_path: Path) -> None:
     (tmp_path / "PIL").mkdir()
     for name in ("numpy.py", "PIL/__init__.py", "PIL/Image.py"):
         (tmp_path / name).write_text("raise AssertionError('not ours')")
@@ -184,7 +182,7 @@ def test_other_packages_neither_shadow_nor_complete_ours(portable: Path, tmp_pat
         "sys.path.insert(0, sys.argv[2])\nimport numpy, PIL.Image\n"
         "try: import PIL.Plugin\nexcept ModuleNotFoundError as error: print(error.name)"
     )
-    done = python(portable, code, str(tmp_path))
+    done = run_python(portable, code, str(tmp_path))
     assert (done.stdout, done.stderr) == ("PIL.Plugin\n", "")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
     action = actionloop.RunningAction(portable, interpreter(), environment, isolated=False)
@@ -194,8 +192,8 @@ def test_other_packages_neither_shadow_nor_complete_ours(portable: Path, tmp_pat
         action.close()
 
 
-def test_another_python(tmp_path: Path) -> None:
-    packed(tmp_path, {"lib/3.99/index.json": b"{}", "lib/3.9/index.json": b"{}"})
+def test_other_python_is_refused(tmp_path: Path) -> None:
+    write_packed_zip(tmp_path, {"lib/3.99/index.json": b"{}", "lib/3.9/index.json": b"{}"})
     with pytest.raises(IncompatibleError) as caught:
         install_importer(str(tmp_path))
     assert str(caught.value) == (
@@ -204,22 +202,22 @@ def test_another_python(tmp_path: Path) -> None:
     )
 
 
-def test_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    packed(tmp_path, {f"{LIB}/index.json": b"{}"})
+def test_other_machine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_packed_zip(tmp_path, {f"{LIB}/index.json": b"{}"})
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(IncompatibleError, match="^built for linux x86_64, this machine is darwin "):
         install_importer(str(tmp_path))
 
 
-def test_nothing_is_in_use_of_what_is_unfit(tmp_path: Path) -> None:
+def test_failed_import_leaves_the_path_unchanged(tmp_path: Path) -> None:
     before = [*sys.path], [*sys.meta_path]
-    packed(tmp_path, {f"{LIB}/index.json": b"{"})
+    write_packed_zip(tmp_path, {f"{LIB}/index.json": b"{"})
     with pytest.raises(ValueError, match="Expecting"):
         install_importer(str(tmp_path))
     assert ([*sys.path], [*sys.meta_path]) == before
 
 
-def test_why_nothing_can_be_answered(capfd: pytest.CaptureFixture[str]) -> None:
+def test_error_handler_answers_with_the_reason(capfd: pytest.CaptureFixture[str]) -> None:
     assert error_handler(IncompatibleError("built for another"))({"image": "x"}) == {
         "error": "built for another"
     }
@@ -236,18 +234,16 @@ def test_why_nothing_can_be_answered(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.0001, 0.02, 0.5, 0.999])
-def test_truncated(unpacked: Path, share: float) -> None:
-    """As a full disk may leave it: each activation is answered with what is wrong."""
+def test_truncated_zip_is_reported(unpacked: Path, share: float) -> None:
     content = (unpacked / "packed.zip").read_bytes()
-    with changed(unpacked / "packed.zip", content[: int(len(content) * share)]):
-        assert_fails(unpacked, "ValueError: packed.zip is truncated")
+    with file_changed(unpacked / "packed.zip", content[: int(len(content) * share)]):
+        assert_start_fails(unpacked, "ValueError: packed.zip is truncated")
     with running(unpacked) as action:
         assert action.run({"image": ESPRESSO})["results"]
 
 
 @pytest.mark.parametrize("name", ["numpy.code", "index.json", "PIL/_imaging", "model", "settings"])
-def test_broken_data(unpacked: Path, name: str) -> None:
-    """Deflated data that does not inflate, of whatever kind, and in whichever thread."""
+def test_damaged_member_is_reported(unpacked: Path, name: str) -> None:
     path = unpacked / "packed.zip"
     content = bytearray(path.read_bytes())
     packed = PackedZip(str(unpacked))
@@ -256,15 +252,15 @@ def test_broken_data(unpacked: Path, name: str) -> None:
     member = next(each for each in packed.members if each.startswith(start))
     offset, length, deflated, _ = packed.members[member]
     assert deflated
-    content[offset] = 0xFF  # a kind of block that there is not
-    with changed(path, bytes(content)):
+    content[offset] = 0xFF  # no kind of deflated block
+    with file_changed(path, bytes(content)):
         for folder in ("lib", "model"):  # what an earlier start has written
             shutil.rmtree(unpacked / folder, ignore_errors=True)
-        assert_fails(unpacked, f"{member} in packed.zip is damaged")
+        assert_start_fails(unpacked, f"{member} in packed.zip is damaged")
     assert length
 
 
-def assert_fails(folder: Path, said: str) -> None:
+def assert_start_fails(folder: Path, said: str) -> None:
     with running(folder) as action:
         answers = [action.run({"image": ESPRESSO}) for _ in range(2)]
         log = action.log()
@@ -274,8 +270,8 @@ def assert_fails(folder: Path, said: str) -> None:
     assert said in log
 
 
-def test_a_folder_that_cannot_be_written(unpacked: Path, tmp_path: Path) -> None:
-    """A library has to be a file: the log says which, and why it could not be."""
+def test_unwritable_folder_is_reported(unpacked: Path, tmp_path: Path) -> None:
+    """The log names the library that could not be written."""
     folder = tmp_path / "a"
     shutil.copytree(unpacked, folder, ignore=shutil.ignore_patterns("*.so*"))
     shutil.rmtree(folder / "lib", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The function's classifier: an output's numbers -> ranked classes."""
+"""The classifier: from a model's output to ranked classes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RED[..., 0] = 255
 
 def classifier(folder: Path, want: DenseModel, **settings: Any) -> Classifier:
     want.write(folder / "m.tflite")
-    about = {
+    all_settings = {
         "name": "m",
         "file": "m.tflite",
         "crop": 1.0,
@@ -30,11 +30,11 @@ def classifier(folder: Path, want: DenseModel, **settings: Any) -> Classifier:
         "labels": [f"name {n}" for n in range(max(want.outputs, 2))],
         **settings,
     }
-    return Classifier(about, str(folder / "m.tflite"))
+    return Classifier(all_settings, str(folder / "m.tflite"))
 
 
-def test_zero_probabilities_only_where_so_many_are_asked_for(tmp_path: Path) -> None:
-    """A quantized softmax of 1001 classes that is taken as it is gives mostly zeros."""
+def test_classes_of_probability_zero_need_a_given_top_k(tmp_path: Path) -> None:
+    """A quantized softmax of 1001 classes has mostly zeros."""
     model = classifier(tmp_path, DenseModel("uint8", outputs=1001))
     some = model.rank(RED, Options(1001, 0.0, False, 1001, top_k_given=False))
     assert 0 < len(some) < 1001
@@ -44,12 +44,12 @@ def test_zero_probabilities_only_where_so_many_are_asked_for(tmp_path: Path) -> 
     assert everything[: len(some)] == some
 
 
-def test_whether_so_many_are_asked_for() -> None:
+def test_top_k_given_tells_the_default_from_a_parameter() -> None:
     assert not parse_request({"image": "AAAA"}, 1001).options.top_k_given
     assert parse_request({"image": "AAAA", "topK": 3}, 1001).options.top_k_given
 
 
-def test_a_background_class_is_marked(tmp_path: Path) -> None:
+def test_background_class_is_marked(tmp_path: Path) -> None:
     model = classifier(tmp_path, DenseModel(outputs=3), background=1)
     detailed = model.rank(RED, Options(3, 0.0, True, 3))
     assert {each["classIndex"]: each.get("background", False) for each in detailed} == {
@@ -61,7 +61,7 @@ def test_a_background_class_is_marked(tmp_path: Path) -> None:
     assert all(each.keys() == {"className", "probability"} for each in plain)
 
 
-def test_one_score_of_two_classes_is_ranked(tmp_path: Path) -> None:
+def test_single_score_ranks_two_classes(tmp_path: Path) -> None:
     want = DenseModel(head="sigmoid", outputs=1, seed=3)
     model = classifier(tmp_path, want)
     share = want.answer(RED)
@@ -78,15 +78,15 @@ def test_one_score_of_two_classes_is_ranked(tmp_path: Path) -> None:
     assert model.rank(RED, one)[0]["probability"] == ranked[0]["probability"]
 
 
-def test_a_softmax_of_large_logits(tmp_path: Path) -> None:
+def test_softmax_of_large_logits_is_finite(tmp_path: Path) -> None:
     model = classifier(tmp_path, DenseModel(head="logits"), activation="softmax", std=[0.01])
     scores = model.scores(model.run(RED))
     assert np.isfinite(scores).all()
     assert scores.sum() == pytest.approx(1)
 
 
-def test_no_number_is_no_answer(tmp_path: Path) -> None:
-    """EXP of pixels as they are overflows."""
+def test_nan_raises(tmp_path: Path) -> None:
+    """EXP of unscaled pixels overflows."""
     model = classifier(tmp_path, DenseModel(head="decomposed"), std=[0.01])
     white = np.full_like(RED, 255)
     with pytest.raises(ArithmeticError, match="not a number"):

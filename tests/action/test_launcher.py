@@ -1,7 +1,7 @@
-"""What the launchers make of what a function returns, raises and prints: the stock one and ours.
+"""The launcher against the stock one: what a function returns, raises and prints.
 
-A table says what each does per case. The stock launcher dies of some, and its container with it;
-ours never does.
+A table has the result of each launcher per case. The stock launcher dies in some cases, and its
+container with it; ours never does.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ LAUNCHERS = ("stock", "ours")
 
 @dataclass(frozen=True)
 class Error:
-    """An answer with nothing but an error whose text has `said` in it."""
+    """A result that is only an error; `text` is in its text."""
 
-    said: str
+    text: str
 
 
 DIES = "the process ends, with this activation or before the next"
@@ -39,7 +39,7 @@ NOT_JSON = "what is answered is not JSON"
 
 @dataclass(frozen=True)
 class Case:
-    """A function, the line that it gets, and what each launcher answers."""
+    """A function, the line that it gets, and the result of each launcher."""
 
     main: str
     stock: Any
@@ -131,7 +131,7 @@ CASES = {
 def started(
     folder: Path, launcher: str, module: str, python: str = HERE
 ) -> Iterator[RunningAction]:
-    """A module with a `main`, started by one of the launchers."""
+    """Start a module with a `main` by one of the launchers."""
     action = RunningAction(
         unpacked(folder, launcher, module), interpreter(python), {}, isolated=True
     )
@@ -142,7 +142,7 @@ def started(
 
 
 def unpacked(folder: Path, launcher: str, module: str) -> Path:
-    """What the launcher finds: `main__.py`, and itself."""
+    """Write `main__.py` and a launcher to a folder."""
     folder.mkdir(exist_ok=True)
     (folder / "main__.py").write_text(module, "utf-8")
     if launcher == "stock":
@@ -160,7 +160,7 @@ def module_of(main: str) -> str:
 
 
 def outcome(action: RunningAction, line: bytes) -> Any:
-    """What two activations with the same line get, which has to be the same."""
+    """Send a line twice and return the result, which must be the same."""
     try:
         first, second = action.send(line), action.send(line)
     except SmokeError as error:
@@ -176,7 +176,7 @@ def outcome(action: RunningAction, line: bytes) -> Any:
 
 @pytest.mark.parametrize("python", EACH_PYTHON)
 @pytest.mark.parametrize("name", CASES)
-def test_table(tmp_path: Path, name: str, python: str) -> None:
+def test_each_case_has_its_result(tmp_path: Path, name: str, python: str) -> None:
     case = CASES[name]
     for launcher in LAUNCHERS:
         expected = getattr(case, launcher)
@@ -185,18 +185,18 @@ def test_table(tmp_path: Path, name: str, python: str) -> None:
             log = action.log()
         if isinstance(expected, Error):
             assert list(found) == ["error"], (launcher, log)
-            assert expected.said in found["error"]
+            assert expected.text in found["error"]
         else:
             assert found == expected, (launcher, log)
 
 
-def test_ours_never_dies() -> None:
+def test_our_launcher_never_dies() -> None:
     assert [name for name, case in CASES.items() if case.ours in (DIES, NOT_JSON)] == []
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 @pytest.mark.parametrize("python", EACH_PYTHON)
-def test_the_log_is_complete_before_the_answer(tmp_path: Path, launcher: str, python: str) -> None:
+def test_log_is_complete_before_the_result(tmp_path: Path, launcher: str, python: str) -> None:
     module = (
         "import sys\nprint('import, out é')\nprint('import, err', file=sys.stderr)\n"
         "def main(params):\n    print('run, out ☃', end='')\n"
@@ -213,7 +213,7 @@ def test_the_log_is_complete_before_the_answer(tmp_path: Path, launcher: str, py
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_an_error_leaves_its_trace_in_the_log(tmp_path: Path, launcher: str) -> None:
+def test_traceback_is_in_the_log(tmp_path: Path, launcher: str) -> None:
     main = "    missing = params['né']  # here"
     with started(tmp_path / "a", launcher, module_of(main)) as action:
         assert action.run({}) == {"error": "'né'"}
@@ -224,7 +224,7 @@ def test_an_error_leaves_its_trace_in_the_log(tmp_path: Path, launcher: str) -> 
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_variables_are_those_of_the_activation(tmp_path: Path, launcher: str) -> None:
+def test_environment_is_that_of_the_activation(tmp_path: Path, launcher: str) -> None:
     main = returns("{k: v for k, v in os.environ.items() if k.startswith('__OW_')}")
     with started(tmp_path / "a", launcher, module_of(main)) as action:
         first = action.send(b'{"value": {}, "activation_id": "a1", "deadline": "5", "odd": "x"}')
@@ -239,7 +239,7 @@ def test_variables_are_those_of_the_activation(tmp_path: Path, launcher: str) ->
     }
 
 
-def test_10_000_activations_in_order_and_without_a_leak(tmp_path: Path) -> None:
+def test_10_000_activations_keep_order_and_memory(tmp_path: Path) -> None:
     module = (
         "count = 0\ndef main(params):\n    global count\n    count += 1\n"
         "    if not params['n'] % 3: raise ValueError(count)\n"
@@ -257,7 +257,7 @@ def test_10_000_activations_in_order_and_without_a_leak(tmp_path: Path) -> None:
 
 
 def run_to_the_end(folder: Path, lines: bytes, **variables: str) -> tuple[list[Any], bytes, int]:
-    """Start `exec` with its whole input at once: its answers, its log and its exit status."""
+    """Start `exec` with all input at once; return its results, its log and its exit status."""
     flags = EXEC.partition("\n")[0].split()[1:]
     command = ["sh", "-c", 'exec "$@" 3>&1 1>&2', "sh", interpreter(), *flags]
     done = subprocess.run(
@@ -267,7 +267,7 @@ def run_to_the_end(folder: Path, lines: bytes, **variables: str) -> tuple[list[A
     return answers, done.stderr, done.returncode
 
 
-def test_the_end_of_input_ends_the_process_well(tmp_path: Path) -> None:
+def test_end_of_input_ends_the_process(tmp_path: Path) -> None:
     folder = unpacked(tmp_path / "a", "ours", module_of("    print('ran'); return params"))
     assert run_to_the_end(folder, b"") == ([], b"", 0)
     assert run_to_the_end(folder, b"", __OW_WAIT_FOR_ACK="1") == ([{"ok": True}], b"", 0)
@@ -275,8 +275,7 @@ def test_the_end_of_input_ends_the_process_well(tmp_path: Path) -> None:
     assert run_to_the_end(folder, lines) == ([1, 2, 3], b"ran\n" * 3, 0)
 
 
-def test_a_function_that_does_not_import(tmp_path: Path) -> None:
-    """As with the stock launcher there is no acknowledgement, and the log says why."""
+def test_failed_import_ends_both_launchers(tmp_path: Path) -> None:
     for launcher in LAUNCHERS:
         folder = tmp_path / launcher
         with pytest.raises(SmokeError, match=r"(?s)exit status 1.*ZeroDivisionError"):

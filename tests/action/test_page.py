@@ -23,10 +23,11 @@ from builder.artifact.smoke import SAMPLE
 from builder.base.archive import read_zip
 from builder.base.paths import ACTION
 from client.local_server import IncomingRequest, web_action_params
-from tests.action.test_web import Server
 from tests.conftest import encoded, interpreter, plain
+from tests.support.local_server import LocalServer
 
 MAX_DEFLATED = 12 * 1024
+# Keeps bodies that are sent: the browser does not expose those of requests with files.
 WATCHED = """
 const plain = window.fetch;
 window.sent = [];
@@ -35,11 +36,10 @@ window.fetch = (address, options) => {
   return plain(address, options);
 };
 """
-"""Keeps what is sent: the browser does not tell the bodies of requests that are files."""
 
 
 class Visit:
-    """The page in a tab of its own; what it asks for and complains about is kept."""
+    """The page in a new tab, with its requests and console messages."""
 
     def __init__(self, browser: Browser, address: str, **options: Any) -> None:
         self.address = address
@@ -47,7 +47,7 @@ class Visit:
         self.requests: list[tuple[str, str]] = []
         self.page: Page = browser.new_context(**options).new_page()
         self.page.set_default_timeout(20_000)
-        self.page.on("console", lambda said: self.problems.append(said.text))
+        self.page.on("console", lambda message: self.problems.append(message.text))
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on("request", lambda made: self.requests.append((made.method, made.url)))
         self.page.add_init_script(WATCHED)
@@ -62,7 +62,7 @@ class Visit:
         chosen: Any = {"name": name, "mimeType": kind, "buffer": content}
         self.page.locator(".choose input").set_input_files(chosen)
 
-    def hand_over(self, event: str, content: bytes, name: str, kind: str) -> None:
+    def send_event(self, event: str, content: bytes, name: str, kind: str) -> None:
         """Drop or paste a file."""
         self.page.evaluate(
             """([event, content, name, kind]) => {
@@ -78,7 +78,7 @@ class Visit:
         )
 
     def sent(self) -> bytes:
-        """The body of the last request that had one."""
+        """Return the body of the last request that had one."""
         body: str = self.page.evaluate(
             """async () => {
               const bytes = new Uint8Array(await window.sent.at(-1).arrayBuffer());
@@ -94,15 +94,15 @@ class Visit:
             assert "0.0 %" not in text.replace("10.0 %", "")
         expect(self.page.locator("main")).to_have_attribute("aria-busy", "false")
 
-    def fails(self, said: str, words: str = "") -> None:
-        """With what a person is told, and the function's own words below it."""
+    def fails(self, text: str, detail: str = "") -> None:
+        """Check the error text, and the function's own text below it."""
         expect(self.status).to_have_class("error")
-        expect(self.status).to_contain_text(said)
-        expect(self.page.locator("#also")).to_contain_text(words)
+        expect(self.status).to_contain_text(text)
+        expect(self.page.locator("#also")).to_contain_text(detail)
         expect(self.rows).to_have_count(0)
 
-    def complained_of_status_only(self) -> None:
-        """Chromium's console has a line for each answer that is no success."""
+    def clear_status_messages(self) -> None:
+        """Drop the console's lines about failed requests; fail if there are others."""
         assert all(text.startswith("Failed to load resource") for text in self.problems)
         self.problems.clear()
 
@@ -114,7 +114,7 @@ def colour(picture: Image.Image, x: int, y: int) -> tuple[int, int, int]:
 
 @pytest.fixture(scope="module")
 def address(installed: Path) -> Iterator[str]:
-    server = Server(installed)
+    server = LocalServer(installed)
     yield f"http://127.0.0.1:{server.port}/"
     server.stop()
 
@@ -129,7 +129,7 @@ def visit(browser: Browser, address: str) -> Iterator[Visit]:
         assert asked.startswith((address, "data:", f"blob:{address}")), asked
 
 
-def test_it_ships_small(zip_path: Path) -> None:
+def test_page_ships_small(zip_path: Path) -> None:
     contents = read_zip(zip_path)
     [info] = [each for each in contents.infos if each.filename == "action/page.html"]
     assert info.compress_size <= MAX_DEFLATED
@@ -137,15 +137,14 @@ def test_it_ships_small(zip_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["zip_path", "precompiled_path"])
-def test_both_zips_serve_it(request: pytest.FixtureRequest, kind: str) -> None:
+def test_both_kinds_of_zip_serve_the_page(request: pytest.FixtureRequest, kind: str) -> None:
     asked = IncomingRequest("GET", "/", {"accept": "text/html"})
     with actionloop.start_action(request.getfixturevalue(kind), interpreter()) as running:
         answer = running.run(web_action_params(asked))
     assert answer["body"] == (ACTION / "page.html").read_text("utf-8")
 
 
-def test_the_policy_is_in_force(visit: Visit) -> None:
-    """No code but the page's own runs, and a violation would be noticed here."""
+def test_policy_blocks_other_scripts(visit: Visit) -> None:
     visit.page.evaluate(
         """() => {
           const script = document.createElement('script');
@@ -158,7 +157,7 @@ def test_the_policy_is_in_force(visit: Visit) -> None:
     visit.problems.clear()
 
 
-def test_drop_choose_and_paste(visit: Visit) -> None:
+def test_dropped_pasted_and_chosen_pictures_are_classified(visit: Visit) -> None:
     picture = SAMPLE.read_bytes()
     expect(visit.page.locator("#about")).to_contain_text("classes")
     expect(visit.page.locator("#about")).to_contain_text("JPEG, PNG, WebP, GIF, BMP")
@@ -166,7 +165,7 @@ def test_drop_choose_and_paste(visit: Visit) -> None:
         if way == "choose":
             visit.choose(picture)
         else:
-            visit.hand_over(way, picture, "cup.jpg", "image/jpeg")
+            visit.send_event(way, picture, "cup.jpg", "image/jpeg")
         visit.page.wait_for_function("(number) => window.sent.length === number", arg=number)
         visit.sees("espresso")
         expect(visit.page.locator("figure img")).to_have_count(1)
@@ -183,17 +182,17 @@ def test_drop_choose_and_paste(visit: Visit) -> None:
     assert {method for method, _ in visit.requests} == {"GET", "POST"}
 
 
-def test_a_text_file(visit: Visit) -> None:
+def test_text_file_is_refused(visit: Visit) -> None:
     visit.choose(SAMPLE.read_bytes())
     visit.sees("espresso")
     for kind in ("text/plain", "image/jpeg"):
-        visit.hand_over("drop", b"Some text, no picture.\n", "notes.txt", kind)
+        visit.send_event("drop", b"Some text, no picture.\n", "notes.txt", kind)
         visit.fails("“notes.txt” is no picture that this browser can open. Try a JPEG, PNG")
         expect(visit.page.locator("figure img")).to_have_count(0)
     assert visit.posts() == 1
 
 
-def test_no_file_at_all(visit: Visit) -> None:
+def test_drop_and_paste_without_a_file(visit: Visit) -> None:
     visit.page.evaluate(
         "dispatchEvent(new ClipboardEvent('paste', { clipboardData: new DataTransfer() }))"
     )
@@ -205,8 +204,8 @@ def test_no_file_at_all(visit: Visit) -> None:
     assert visit.posts() == 0
 
 
-def test_a_large_picture_is_made_smaller(visit: Visit) -> None:
-    """12 megapixels of noise, lying on their side: red is on the left, and so at the top."""
+def test_large_picture_is_shrunk(visit: Visit) -> None:
+    """12 megapixels, turned by EXIF: red is on the left, and so at the top."""
     picture = Image.effect_noise((4000, 3000), 90).convert("RGB")
     picture.paste("red", (0, 0, 1000, 3000))
     exif = Image.Exif()
@@ -227,7 +226,7 @@ def test_a_large_picture_is_made_smaller(visit: Visit) -> None:
         assert (red > 200, green < 60) == (True, True)
 
 
-def test_transparency_and_formats_that_the_function_does_not_take(visit: Visit) -> None:
+def test_transparent_and_svg_pictures_are_converted(visit: Visit) -> None:
     noise = Image.effect_noise((1200, 1200), 90).convert("RGBA")
     noise.paste((0, 0, 0, 0), (0, 0, 1200, 400))
     visit.choose(encoded(noise), "a.png", "image/png")
@@ -240,17 +239,17 @@ def test_transparency_and_formats_that_the_function_does_not_take(visit: Visit) 
     assert Image.open(io.BytesIO(visit.sent())).size == (300, 90)
 
 
-def test_what_the_function_refuses(visit: Visit) -> None:
-    """Chromium shows an icon, whatever it is called; the function does not take it."""
+def test_refusal_of_the_function_is_shown(visit: Visit) -> None:
+    """Chromium opens an icon, which the function does not support."""
     visit.choose(encoded(plain("red"), "ICO"), "a.png", "image/png")
     visit.fails("does not take this kind of picture. Save it as JPEG", "unsupported format")
     expect(visit.page.get_by_role("button", name="Try again")).to_be_hidden()
     expect(visit.page.locator("figure img")).to_have_count(1)
-    visit.complained_of_status_only()
+    visit.clear_status_messages()
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "said"),
+    ("status", "body", "text"),
     [
         (502, "<h1>Bad gateway</h1>", "The function gave no answer (status 502)."),
         (429, '{"error": "later"}', "Too many requests."),
@@ -260,16 +259,16 @@ def test_what_the_function_refuses(visit: Visit) -> None:
         (0, "", "The function could not be reached."),
     ],
 )
-def test_failures_on_the_way(visit: Visit, status: int, body: str, said: str) -> None:
+def test_failed_request_can_be_repeated(visit: Visit, status: int, body: str, text: str) -> None:
     def answer(route: Route) -> None:
         route.fulfill(status=status, body=body) if status else route.abort()
 
     expect(visit.page.locator("#about")).not_to_be_empty()
     visit.page.route("**/*", answer)
     visit.choose(SAMPLE.read_bytes())
-    visit.fails(said, "The function says: internal error" if status == 500 else "")
+    visit.fails(text, "The function says: internal error" if status == 500 else "")
     visit.page.unroute("**/*")
-    visit.complained_of_status_only()
+    visit.clear_status_messages()
     if status == 202:
         expect(visit.page.get_by_role("button", name="Try again")).to_be_hidden()
         visit.choose(SAMPLE.read_bytes())
@@ -278,7 +277,7 @@ def test_failures_on_the_way(visit: Visit, status: int, body: str, said: str) ->
     visit.sees("espresso")
 
 
-def test_a_late_answer_is_ignored(visit: Visit) -> None:
+def test_late_answer_is_ignored(visit: Visit) -> None:
     held: list[Route] = []
 
     def answer(route: Route) -> None:
@@ -302,7 +301,7 @@ def test_a_late_answer_is_ignored(visit: Visit) -> None:
 
 
 def answered(names: list[tuple[str, float]], start: str = "warm") -> str:
-    """The function's answer, with these classes."""
+    """Return an answer of the function with these classes."""
     timings = {"decode": 1, "classify": 2, "total": 3, "init": 400}
     results = [
         {"className": name, "probability": share, "background": name == "background"}
@@ -312,14 +311,14 @@ def answered(names: list[tuple[str, float]], start: str = "warm") -> str:
 
 
 def show(visit: Visit, answer: str) -> None:
-    """The page with this answer, whatever the picture."""
+    """Classify any picture, with this answer for it."""
     visit.page.route("**/*details=true", lambda route: route.fulfill(status=200, body=answer))
     visit.choose(SAMPLE.read_bytes())
     expect(visit.status).to_have_class("found")
 
 
-def test_only_what_says_something(visit: Visit) -> None:
-    """The headline is no row too; what is unlikely is behind a button, what is nothing nowhere."""
+def test_unlikely_classes_are_hidden(visit: Visit) -> None:
+    """The best class is only in the headline; unlikely ones are behind a button."""
     classes = [("background", 0.5), ("giant panda, panda, bear", 0.4), ("tabby, cat", 0.06)]
     classes += [("lynx", 0.02), ("fox", 0.005), ("wolf", 0.0005), ("hare", 0.0004), ("owl", 0.0)]
     show(visit, answered(classes))
@@ -341,7 +340,7 @@ def test_only_what_says_something(visit: Visit) -> None:
     expect(visit.page.locator(".bar")).to_be_hidden()
 
 
-def test_cold_and_warm(visit: Visit) -> None:
+def test_cold_and_warm_starts_are_named(visit: Visit) -> None:
     show(visit, answered([("owl", 0.95)], "cold"))
     expect(visit.page.locator("#start")).to_have_text("cold start")
     expect(visit.page.locator("#time")).to_contain_text("after it had started")
@@ -351,7 +350,7 @@ def test_cold_and_warm(visit: Visit) -> None:
     expect(visit.page.locator("#lead")).to_have_text("Hard to say; at best")
 
 
-def test_names_from_right_to_left(visit: Visit) -> None:
+def test_right_to_left_class_names(visit: Visit) -> None:
     show(visit, answered([("قطة، هر", 0.7), ("ארנב", 0.2), ("fox", 0.1)]))
     expect(visit.status).to_have_text("قطة, 70.0 %")
     expect(visit.page.locator("#also")).to_have_text("هر")
@@ -361,8 +360,8 @@ def test_names_from_right_to_left(visit: Visit) -> None:
     assert directions == ["rtl", "rtl", "ltr"]
 
 
-def test_several_pictures(visit: Visit) -> None:
-    """Each has its own answer, in order; one that fails does not keep the others from it."""
+def test_several_pictures_are_answered_in_order(visit: Visit) -> None:
+    """A picture that fails leaves the others."""
     held: list[Route] = []
     visit.page.route("**/*details=true", lambda route: held.append(route))
     files: Any = [
@@ -399,7 +398,7 @@ def test_several_pictures(visit: Visit) -> None:
     expect(tiles.first).to_be_hidden()
 
 
-def test_several_are_dropped(visit: Visit) -> None:
+def test_several_dropped_pictures(visit: Visit) -> None:
     visit.page.evaluate(
         """(content) => {
           const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
@@ -423,7 +422,7 @@ EXAMPLES = {
 }
 
 
-def test_examples_are_one_tap_from_an_answer(browser: Browser, address: str) -> None:
+def test_examples_are_classified(browser: Browser, address: str) -> None:
     for name, classes in EXAMPLES.items():
         visit = Visit(browser, address)
         visit.page.get_by_role("button", name=name, exact=True).click()
@@ -433,8 +432,9 @@ def test_examples_are_one_tap_from_an_answer(browser: Browser, address: str) -> 
         assert visit.problems == []
 
 
-def test_copied_as_curl_and_json(browser: Browser, address: str, tmp_path: Path) -> None:
-    """The command, run by a shell, answers what the page shows."""
+def test_copied_curl_command_gives_the_same_answer(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
     permissions = ["clipboard-read", "clipboard-write"]
     visit = Visit(browser, address, permissions=permissions)
     name = "it's $HOME a.jpg"
@@ -456,7 +456,7 @@ def test_copied_as_curl_and_json(browser: Browser, address: str, tmp_path: Path)
             env={**os.environ, "no_proxy": "127.0.0.1"},
         )  # fmt: skip
         assert json.loads(done.stdout)["results"] == shown["results"]
-    # A page that is not of https has no clipboard but by the old way.
+    # Without https, browsers have only the older clipboard API.
     visit.page.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(); }")
     assert copied("Copy JSON").startswith("{")
     visit.choose(SAMPLE.read_bytes(), "a\nb\x1b.jpg")
@@ -465,18 +465,20 @@ def test_copied_as_curl_and_json(browser: Browser, address: str, tmp_path: Path)
     visit.page.context.close()
 
 
-def test_without_script(browser: Browser, address: str) -> None:
+def test_page_without_javascript(browser: Browser, address: str) -> None:
     visit = Visit(browser, address, java_script_enabled=False)
     expect(visit.page.get_by_text("This page needs JavaScript")).to_be_visible()
     expect(visit.page.get_by_text("curl -H")).to_be_visible()
-    expect(visit.page.locator("main")).to_be_hidden()  # nothing that does nothing
+    expect(visit.page.locator("main")).to_be_hidden()
     visit.page.context.close()
 
 
 @pytest.mark.parametrize("touch", [True, False])
 @pytest.mark.parametrize("size", [(320, 568), (390, 844), (1280, 800), (640, 400)])
-def test_screens(browser: Browser, address: str, size: tuple[int, int], touch: bool) -> None:
-    """All of the zone is a button, the answer is in view, nothing is wider than the screen.
+def test_layout_fits_the_screen(
+    browser: Browser, address: str, size: tuple[int, int], touch: bool
+) -> None:
+    """The whole zone is a button, the answer is visible, and nothing is wider than the screen.
 
     640 x 400 is 1280 x 800 at a zoom of 200 %.
     """
@@ -520,9 +522,8 @@ def test_screens(browser: Browser, address: str, size: tuple[int, int], touch: b
     assert visit.problems == []
 
 
-def test_by_keyboard(visit: Visit) -> None:
-    # It begins to listen here, not with the key that it waits for: the browser is told of it aside
-    # from the keys, and may take them first.
+def test_keyboard_opens_the_file_chooser(visit: Visit) -> None:
+    # Wait for the chooser before the first key: the browser handles keys independently.
     with visit.page.expect_file_chooser() as opened:
         visit.page.keyboard.press("Tab")
         chooser = visit.page.get_by_label("Drop, paste or choose pictures")
@@ -540,10 +541,9 @@ DESKTOP = {"viewport": {"width": 1200, "height": 800}}
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("device", [PHONE, DESKTOP], ids=["phone", "desktop"])
-def test_accessible(
+def test_axe_finds_no_violation(
     browser: Browser, address: str, device: dict[str, Any], scheme: Literal["light", "dark"]
 ) -> None:
-    """axe finds nothing, contrast included; nothing is wider than the screen."""
     visit = Visit(browser, address, color_scheme=scheme, reduced_motion="reduce", **device)
     expect(visit.page.locator("#about")).not_to_be_empty()
 

@@ -1,4 +1,4 @@
-"""A precompiled zip: what the platform starts of it, and the portable zip's answers."""
+"""A precompiled zip: its executable, and answers equal to the portable zip's."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ REQUESTS: tuple[Any, ...] = (
     [],
     None,
     "text",
+    {"__ow_method": "get", "__ow_headers": {}},
+    {"__ow_method": "post", "__ow_headers": {"content-type": "image/jpeg"}, "__ow_body": ESPRESSO},
 )
 
 
 @pytest.mark.parametrize("python", EACH_PYTHON)
-def test_answers_are_those_of_the_portable_zip(
+def test_answers_equal_those_of_the_portable_zip(
     make_zip: Callable[..., Path], imagenet_model: str, python: str
 ) -> None:
     found = []
@@ -46,11 +48,11 @@ def test_answers_are_those_of_the_portable_zip(
         assert log.count("\nclassify warm") == len(REQUESTS) - 1
         assert log.count("classify cold") == 1
     assert found[1] == found[0]
-    assert ["error" in answer for answer in found[0]] == [False] * 4 + [True] * 8
+    assert ["error" in answer for answer in found[0]] == [False] * 4 + [True] * 8 + [False] * 2
 
 
 @pytest.mark.skipif(not shutil.which("unzip"), reason="no unzip on this machine")
-def test_what_unzip_makes_of_it(precompiled_path: Path, tmp_path: Path) -> None:
+def test_unzip_keeps_the_executable(precompiled_path: Path, tmp_path: Path) -> None:
     subprocess.run(["unzip", "-q", str(precompiled_path), "-d", str(tmp_path)], check=True)
     start = tmp_path / "exec"
     assert os.access(start, os.X_OK)
@@ -61,11 +63,11 @@ def test_what_unzip_makes_of_it(precompiled_path: Path, tmp_path: Path) -> None:
     assert executable == ["exec"]
 
 
-def test_another_python_than_it_was_built_for(precompiled_path: Path) -> None:
+def test_other_python_is_refused(precompiled_path: Path) -> None:
     other = next((v for v in PYTHONS if v != HERE and cpython.find_python(v)), None)
     if other is None:
         pytest.skip("no second Python on this machine")
     with actionloop.start_action(precompiled_path, interpreter(other)) as running:
         for _ in range(2):
-            said = running.run({"image": ESPRESSO})["error"]
-            assert said.startswith(f"built for Python {HERE}, this runtime is {other}: ")
+            error = running.run({"image": ESPRESSO})["error"]
+            assert error.startswith(f"built for Python {HERE}, this runtime is {other}: ")

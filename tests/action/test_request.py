@@ -1,7 +1,12 @@
-"""Parameters of an activation: what is taken, what is refused, and in which words."""
+"""Parsing of an activation's parameters and base64: what is accepted, and the error texts."""
+
+from __future__ import annotations
 
 import base64
+import random
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -16,6 +21,7 @@ from action.request import (
     parse_request,
     read_image,
 )
+from tests.conftest import base64_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -30,24 +36,20 @@ def test_defaults() -> None:
     assert not request.batch
     assert (request.options.top_k, request.options.threshold) == (3, 0.0)
     assert not request.options.details
+    assert parse_request({"image": "AAAA"}, 2).options.top_k == 2
 
 
-def test_a_whole_number_may_be_written_as_a_fraction() -> None:
-    """As JSON Schema has it: some clients have but one kind of number."""
+def test_top_k_may_be_written_as_a_fraction() -> None:
     top_k = parse_request({"image": "AAAA", "topK": 5.0}, 10).options.top_k
     assert (top_k, type(top_k)) == (5, int)
 
 
-def test_as_many_pictures_as_may_be() -> None:
+def test_100_pictures_are_accepted() -> None:
     assert len(parse_request({"images": ["a"] * MAX_IMAGES}, 10).images) == MAX_IMAGES == 100
 
 
-def test_default_top_k_of_a_model_with_two_classes() -> None:
-    assert parse_request({"image": "AAAA"}, 2).options.top_k == 2
-
-
 @pytest.mark.parametrize(
-    ("params", "said"),
+    ("params", "text"),
     [
         ([], "expected a JSON object of parameters, found a list"),
         ({}, "found neither"),
@@ -78,18 +80,18 @@ def test_default_top_k_of_a_model_with_two_classes() -> None:
         ({"Image": "a"}, "did you mean 'image'?"),
     ],
 )
-def test_refused_with_what_was_expected_and_found(params: Any, said: str) -> None:
+def test_error_says_what_was_expected_and_found(params: Any, text: str) -> None:
     with pytest.raises(RequestError) as caught:
         parse_request(params, 10)
-    assert said in str(caught.value)
+    assert text in str(caught.value)
 
 
-def test_other_parameters_are_left_alone() -> None:
+def test_unknown_parameters_are_ignored() -> None:
     parse_request({"image": "a", "__ow_method": "post", "apihost": "bound to the package"}, 10)
 
 
 @given(JSON | st.dictionaries(st.sampled_from(["image", "images", "topK", "threshold"]), JSON))
-def test_never_anything_but_an_action_error(params: Any) -> None:
+def test_any_json_is_parsed_or_raises_an_action_error(params: Any) -> None:
     try:
         request = parse_request(params, 1001)
     except ActionError as error:
@@ -105,7 +107,9 @@ def test_base64_with_white_space_and_without_padding(content: bytes, space: str)
     spaced = space.join(text[i : i + 7] for i in range(0, len(text), 7)) + space
     assert read_image(spaced) == content
     assert read_image(spaced.replace("=", "")) == content
-    assert read_image(base64.urlsafe_b64encode(content).decode()) == content
+    url_safe = base64.urlsafe_b64encode(content).decode()
+    for sent in (url_safe, url_safe.rstrip("="), f"data:image/png;base64,{quote(url_safe)}"):
+        assert read_image(sent) == content
     assert read_image(f"data:image/png;base64,{text}") == content
     assert read_image(f"DATA:image/png;charset=x;BASE64,{text.replace('+', '%2B')}") == content
 
@@ -118,26 +122,72 @@ def test_any_text_is_bytes_or_an_error(text: str) -> None:
         assert "image:" in str(error)
 
 
+def contents() -> list[bytes]:
+    """Return bytes of many lengths, with many "+" in their base64."""
+    chance = random.Random(1)
+    return [chance.randbytes(size) for size in range(400, 440)]
+
+
+@pytest.mark.parametrize("head", ["", "data:image/jpeg;base64,"])
+@pytest.mark.parametrize("padded", [True, False])
+def test_a_plus_that_a_form_decoded_is_restored(head: str, padded: bool) -> None:
+    for content in contents():
+        text = base64_of(content)
+        assert "+" in text
+        sent = head + (text if padded else text.rstrip("="))
+        assert read_image(sent.replace("+", " ")) == content
+
+
+@pytest.mark.parametrize("space", ["\n", "\r\n", " ", "\n    ", "\t", " \n"])
+def test_white_space_between_lines_is_skipped(space: str) -> None:
+    for content in contents():
+        text = base64_of(content)
+        lines = space.join(text[at : at + 76] for at in range(0, len(text), 76))
+        for sent in (lines, lines + space, space + lines):
+            assert read_image(sent) == content
+
+
+def test_reported_base64_is_decoded(cases: Path) -> None:
+    assert read_image((cases / "urlsafe_unpadded_png.b64").read_text()).startswith(b"\x89PNG")
+    text = (cases / "lost_plus.form").read_text().partition("=")[2]
+    assert read_image(text.replace("+", " ")) == read_image(text)
+
+
+LONG = base64_of(bytes(range(256)) * 40)
+
+
 @pytest.mark.parametrize(
-    ("value", "kind", "said"),
+    ("value", "kind", "text"),
     [
         (5, RequestError, "expected a string of base64 data, found a number"),
         (None, RequestError, "found null"),
         ({"data": "AAAA"}, RequestError, "found an object"),
         ("", RequestError, "found none"),
         (" \n", RequestError, "found none"),
-        ("AAAA*AAA", RequestError, "text that is not base64"),
-        ("AAAAA", RequestError, "text that is not base64"),
+        ("AAAA!!!", RequestError, "character '!'"),
+        ("AAAA*AAA", RequestError, "text that is not base64 (character '*')"),
+        ("AAAAA", RequestError, "5 characters and 0 of padding: it is incomplete"),
+        ("AAA==", RequestError, "incomplete"),
+        ("AAAA=", RequestError, "incomplete"),
+        ("AA=A", RequestError, "character '='"),
+        ("AAA=AAA=", RequestError, "character '='"),
+        (LONG[:-1], RequestError, "incomplete"),
+        (LONG[:5000] + ".." + LONG[5002:], RequestError, "character '.'"),
+        ("cat.jpg", RequestError, "character '.'"),
         ("Bär=", RequestError, "character 'ä' at position 1"),
         ("=" * 8, RequestError, "text that is not base64"),
+        ("/9j/4AAQSk ZJRgABAQ", RequestError, "Send it as %2B"),
         ("data:image/png,AAAA", RequestError, "data:image/jpeg;base64,..., found 'data:image/png'"),
         ("data:", RequestError, "expected a URL of the form"),
+        ("https://a.b/cat.jpg", RequestError, "found the URL 'https://a.b/cat.jpg': this function"),
+        (" HTTP://x.y", RequestError, "fetches nothing, send the picture itself"),
+        ("s3://a/b", RequestError, "found the URL 's3://a/b'"),
         ("A" * (MAX_IMAGE_BYTES * 3 // 2 + 4), ImageError, "at most 20 MiB, found 22.5 MiB"),
         ("A" * (MAX_IMAGE_BYTES * 4 // 3 + 8), ImageError, "at most 20 MiB, found 20.0 MiB"),
     ],
 )
-def test_image_refused(value: Any, kind: type[Exception], said: str) -> None:
+def test_unreadable_image_names_its_fault(value: Any, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind) as caught:
         read_image(value)
-    assert said in str(caught.value)
-    assert len(str(caught.value)) < 200
+    assert text in str(caught.value)
+    assert len(str(caught.value)) < 250

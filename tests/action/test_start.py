@@ -1,4 +1,4 @@
-"""What a cold start imports: what builder/artifact/start.txt lists, and nothing uncompiled."""
+"""Modules that a cold start imports: those in builder/artifact/start.txt, all compiled."""
 
 from __future__ import annotations
 
@@ -63,15 +63,15 @@ def loaded(
     return found
 
 
-def test_the_list_is_what_a_start_imports(loaded: dict[str, str | None]) -> None:
-    """If this fails for a good reason, write the new list: it decides what is inflated at once."""
+def test_start_imports_the_listed_modules(loaded: dict[str, str | None]) -> None:
+    """The list decides what a start inflates. A new module costs time: add it only for a reason."""
     assert sorted(loaded) == sorted(modules.list_start_modules())
 
 
-def test_nothing_of_the_standard_library_is_compiled_at_a_start(
+def test_start_compiles_no_module_of_the_standard_library(
     loaded: dict[str, str | None], tmp_path: Path
 ) -> None:
-    """The official image has code files of what pip imported when it was made, and of no others."""
+    """The official image has code files only for the modules that pip imported in its build."""
     subprocess.run(  # it looks for a package, and finds none
         [interpreter(PYTHON), "-m", "pip", "install", "--no-index", "no-such-package"],
         env={"PYTHONPYCACHEPREFIX": str(tmp_path)},

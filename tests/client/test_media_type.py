@@ -33,7 +33,7 @@ from client.media_type import DEFAULT, parse_content_type
         ('image/jpeg; a="b', DEFAULT, True),
     ],
 )
-def test_what_is_passed_on_and_how(content_type: str, header: str, binary: bool) -> None:
+def test_header_and_encoding_of_a_type(content_type: str, header: str, binary: bool) -> None:
     kind = parse_content_type(content_type)
     assert (kind.header, kind.binary) == (header, binary)
 
@@ -48,6 +48,6 @@ def test_what_is_passed_on_and_how(content_type: str, header: str, binary: bool)
         ("text/json", False),
     ],
 )
-def test_which_are_merged_as_json(content_type: str, is_json: bool) -> None:
-    """One with a parameter is another type for the controller: it compares the whole value."""
+def test_json_types_are_merged(content_type: str, is_json: bool) -> None:
+    """The controller compares the whole value: a parameter makes another type."""
     assert parse_content_type(content_type).is_json == is_json

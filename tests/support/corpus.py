@@ -27,7 +27,7 @@ def write_dictionary(path: Path) -> None:
 def write_corpus(folder: Path, largest: int) -> None:
     """Write pictures and parameters into a new folder, none larger than this."""
     folder.mkdir()
-    pictures = {kind: hostile.small(kind) for kind in KINDS}
+    pictures = {kind: hostile.small_picture(kind) for kind in KINDS}
     pictures |= {f"{kind}, frames": hostile.frames(kind, 4) for kind in ("GIF", "PNG", "WebP")}
     pictures |= {name: content for name, content in hostile.bombs() if len(content) <= largest}
     for name, content in pictures.items():

@@ -1,4 +1,4 @@
-"""What Schemathesis cannot know: pictures that can be classified, and what overrides what."""
+"""Hooks for Schemathesis: valid pictures, and cases that mean something else on the wire."""
 
 import base64
 from typing import Any
@@ -19,10 +19,10 @@ schemathesis.openapi.format("picture", st.just(base64.b64encode(_PICTURE).decode
 
 @schemathesis.hook
 def filter_case(context: Any, case: Any) -> bool:
-    """Not what has another meaning on the wire than in the case.
+    """Skip cases that have another meaning on the wire.
 
-    With an option in both query and body, the body's counts, whatever the query's is. In a form an
-    array is a part per item: an empty one is nothing, one of a single item is the item.
+    The body's options override the query's, even if those are invalid. A form has a part per item
+    of an array: an empty array is nothing, and one of a single item is the item.
     """
     body = case.body if isinstance(case.body, dict) else {}
     if set(case.query or {}) & set(body):

@@ -1,0 +1,54 @@
+"""A running `python3 -m action --serve`."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import signal
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+
+from tests.conftest import HERE, interpreter
+
+
+class LocalServer:
+    """`python3 -m action --serve` in a folder, on a free port."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        command = [interpreter(HERE), "-m", "action", "--serve", "--port", "0", *arguments]
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a full pipe would stop it)
+        self.process = subprocess.Popen(
+            command, cwd=folder, stdout=subprocess.PIPE, stderr=self.errors, text=True
+        )
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        address = re.match(r"http://127\.0\.0\.1:(\d+)/ ", line)
+        assert address, line
+        self.printed: list[str] = []
+        self.reader = threading.Thread(
+            target=lambda: self.printed.extend(self.process.stdout or ())
+        )
+        self.reader.start()
+        self.port = int(address[1])
+
+    def ask(
+        self, method: str, target: str = "/", body: bytes | None = None, **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, target, body, sent)
+        answer = connection.getresponse()
+        received = {name.lower(): value for name, value in answer.getheaders()}
+        content = answer.read()
+        connection.close()
+        return answer.status, received, content
+
+    def stop(self) -> tuple[int, str]:
+        """Stop it as Ctrl-C does; return the exit status and what was printed."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(timeout=20)
+        self.reader.join()
+        self.errors.seek(0)
+        return self.process.returncode, "".join(self.printed) + self.errors.read()
