@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
-from action import __version__
+from builder.artifact.action_files import read_constant
 from builder.base import files
 from builder.base.errors import UsageError
 from builder.base.paths import WORK
@@ -145,7 +145,9 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     main.set_defaults(command="")
-    main.add_argument("--version", action="version", version=__version__)
+    main.add_argument(
+        "--version", action="version", version=read_constant("__init__.py", "__version__")
+    )
     group = main.add_subparsers(title="subcommands", prog=PROGRAM, metavar="SUBCOMMAND")
     title = "Exchange compiled packages as a file."
     runtime = group.add_parser("runtime", help=title, description=title)

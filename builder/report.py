@@ -13,9 +13,8 @@ from builder.artifact.audit import Audit
 from builder.artifact.smoke import SAMPLE, SmokeResult
 from builder.base import archive
 from builder.base.console import Console
-from builder.model.compatibility import find_missing_operators
+from builder.model.compatibility import find_missing_by_interpreter
 from builder.model.resolve import Model
-from builder.packages import operator_versions
 
 # MB for a zip whose manifest does not say what it needs: OpenWhisk's own default.
 DEFAULT_MEMORY = 256
@@ -133,13 +132,9 @@ def show_model(model: Model, console: Console) -> None:
     ]
     console.table(("operator", "version", "nodes"), rows)
     console.text()
-    for title, known in (
-        ("a compiled interpreter", operator_versions.of_compiled("classifier")),
-        ("one with --ops all", operator_versions.of_compiled("all")),
-        ("ready-made wheels", operator_versions.of_wheels()),
-    ):
-        missing = ", ".join(find_missing_operators(model.tflite, known))
-        console.text(f"{title}: " + (f"lacks {missing}" if missing else "has all of them"))
+    for interpreter, missing in find_missing_by_interpreter(model.tflite).items():
+        lacks = f"lacks {', '.join(missing)}" if missing else "has all of them"
+        console.text(f"{interpreter}: {lacks}")
 
 
 def commands(

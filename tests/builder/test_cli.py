@@ -76,8 +76,8 @@ def test_model_options_are_on_its_card(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "a") as appended:
         appended.writestr("labels_de.txt", "rot\ngr\u00fcn\nblau\n")
         appended.writestr("labels_fr.txt", "rouge\nvert\nbleu\n")
-    said = "--locale fr --background yes --layout nhwc --mean 0,0,0 --std 255,255,255"
-    options = ["--model", str(path), *said.split(), "--scores", "scores", "--output", str(output)]
+    given = "--locale fr --background yes --layout nhwc --mean 0,0,0 --std 255,255,255"
+    options = ["--model", str(path), *given.split(), "--scores", "scores", "--output", str(output)]
     done = build_zip(*options, "--python", HERE, "--runtime", at_hand(), "--no-keep", "--json")
     assert done.returncode == 0, done.stderr
     card = json.loads(done.stdout)["model"]["card"]
@@ -138,7 +138,7 @@ def test_inspect_builds_nothing(colours: list[str]) -> None:
     report = json.loads(done.stdout)
     assert report["model"]["card"]["output"].endswith("(--scores)")
     assert report["operators"]
-    for text in ("input (--mean, --std, --layout)", "labels (--labels", "a compiled interpreter: "):
+    for text in ("input (--mean, --std, --layout)", "labels (--labels", "compiled interpreter: "):
         assert text in done.stderr
     for operator, version in report["operators"].items():
         assert re.search(rf"^{operator} +{version} +\d+$", done.stderr, re.M)
@@ -213,13 +213,13 @@ def test_killed_builds_leave_no_zip(colours: list[str], tmp_path: Path) -> None:
                 assert process.poll() is None
                 time.sleep(0.005)
             process.send_signal(number)
-            said = process.stderr.read() if process.stderr else ""
-        assert process.returncode == wanted, said
+            log = process.stderr.read() if process.stderr else ""
+        assert process.returncode == wanted, log
         assert not output.exists()
-        assert "Traceback" not in said
+        assert "Traceback" not in log
         if number != signal.SIGKILL:
             assert not list(output.parent.iterdir())
-            assert "stopped" in said
+            assert "stopped" in log
     done = build_zip(*colours, "--output", str(output), "--no-keep")
     assert done.returncode == 0, done.stderr
     # what the killed one left is gone as well

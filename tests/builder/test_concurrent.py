@@ -1,4 +1,4 @@
-"""Builds at once, and builds that are killed: the next one ends well, whatever state they left."""
+"""Run builds at the same time, and kill builds: the next build succeeds."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def downloads(make_zip: Callable[..., Path], model: list[str]) -> Path:
-    """Wheels that were fetched before: what is tried here is not the network."""
+    """Return the folder of downloads, with all wheels in it: no test here needs the network."""
     make_zip(HERE, model[1], model[3], provider="wheels")
     return BUILD / "downloads"
 
 
 def checkout(folder: Path) -> Path:
-    """A copy of what a build needs of a checkout."""
+    """Copy what a build needs of a checkout."""
     ignored = shutil.ignore_patterns("__pycache__", "*.tflite")
     for name in ("action", "builder", "client", "model"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignored)
@@ -72,23 +72,23 @@ def names(path: Path) -> list[str]:
 
 
 def leftovers(folder: Path) -> Iterator[Path]:
-    """What is half written, or a lock, and no folder of the environments' own."""
+    """Yield half-written files and locks, except those inside environments."""
     for path in folder.rglob(".*"):
         if path.suffix in (".part", ".lock") and "site-packages" not in path.parts:
             yield path
 
 
 def test_two_builds_in_one_checkout(model: list[str], downloads: Path, tmp_path: Path) -> None:
-    """Nothing is there: they share the tool's environment, the runtime and the output."""
+    """They share the tool's environment, the runtime and the output; none exists before."""
     root = checkout(tmp_path / "checkout")
     shutil.copytree(downloads, root / "build" / "downloads")
     have_deflated(root)
     output = tmp_path / "out" / "a.zip"
     options = [*model, "--runtime", "wheels"]
     builds = [start(options, output, root, tmp_path / "cache") for _ in range(2)]
-    said = [process.communicate(timeout=500)[0] for process in builds]
-    assert [process.returncode for process in builds] == [0, 0], said
-    assert any("waiting: process" in each for each in said)
+    log = [process.communicate(timeout=500)[0] for process in builds]
+    assert [process.returncode for process in builds] == [0, 0], log
+    assert any("waiting: process" in each for each in log)
     assert "__main__.py" in names(output)
     assert (root / "build" / "local").is_dir()
     assert not list(leftovers(tmp_path))
@@ -96,7 +96,7 @@ def test_two_builds_in_one_checkout(model: list[str], downloads: Path, tmp_path:
 
 ENGINE = """\
 #!/bin/sh
-# In the place of a container engine: as slow, with the same result in the folder it is told.
+# Stands in for a container engine: slow, and it writes the same result.
 for word; do case $word in type=local,dest=*) out=${{word#type=local,dest=}};; esac; done
 echo ran >> {ran}
 for _ in $(seq 300); do test -e {go} && break; sleep 0.2; done
@@ -106,7 +106,7 @@ cp -r {runtime}/. "$out/{tag}/" && exit 0
 
 
 def follow(build: subprocess.Popen[str], waits: list[str], go: Path) -> None:
-    """Read what a build says; once one waits for the other, that one may go on."""
+    """Read a build's log; once it waits for the other build, let that one continue."""
     assert build.stdout is not None
     for line in build.stdout:
         if "waiting: process" in line:
@@ -115,7 +115,7 @@ def follow(build: subprocess.Popen[str], waits: list[str], go: Path) -> None:
 
 
 def test_two_checkouts_with_a_cold_cache(model: list[str], downloads: Path, tmp_path: Path) -> None:
-    """They share the user's cache, and the recipe: it is followed once."""
+    """They share the user's cache: the recipe compiles once."""
     from builder.base.paths import COMPILED
     from builder.packages import package_tag
 
@@ -150,13 +150,13 @@ def test_two_checkouts_with_a_cold_cache(model: list[str], downloads: Path, tmp_
     assert not list(leftovers(tmp_path))
 
 
-def test_builds_that_are_killed(
+def test_killed_builds_leave_a_usable_checkout(
     model: list[str], downloads: Path, tmp_path: Path, thorough: bool
 ) -> None:
-    """At random moments of its life, from the first second to the last, with all that it started.
+    """Kill builds at random moments, with all processes that they started.
 
-    Only the environment is given to most of them, since making it is most of a build; to all, if
-    they are few.
+    Most of them, or all if they are few, start with the tool's environment: making it takes most
+    of a build's time.
     """
     root = checkout(tmp_path / "checkout")
     if not thorough:
@@ -171,11 +171,11 @@ def test_builds_that_are_killed(
     for number in range(kills):
         if number == seeded:
             process = start(options, output, root, tmp_path / "cache")
-            said, _ = process.communicate(timeout=500)
-            assert process.returncode == 0, said
+            log, _ = process.communicate(timeout=500)
+            assert process.returncode == 0, log
             for folder in ("runtimes", "local", "codes", "requantized"):
                 shutil.rmtree(root / "build" / folder, ignore_errors=True)
-            if thorough:  # to deflate all of it takes longer than all else
+            if thorough:  # compressing everything takes longer than the rest
                 shutil.rmtree(root / "build" / "deflated")
             output.unlink()
             process = start(options, output, root, tmp_path / "cache")
@@ -196,9 +196,9 @@ def test_builds_that_are_killed(
         if output.exists():
             assert "__main__.py" in names(output)
     process = start(options, output, root, tmp_path / "cache")
-    said, _ = process.communicate(timeout=500)
-    assert process.returncode == 0, said
-    assert "Traceback" not in said
-    assert "✓ invoke" in said
+    log, _ = process.communicate(timeout=500)
+    assert process.returncode == 0, log
+    assert "Traceback" not in log
+    assert "✓ invoke" in log
     assert "__main__.py" in names(output)
     assert not list(leftovers(output.parent))

@@ -1,11 +1,10 @@
-"""The command line of `build_zip.py`: what cannot be is said at once, and by one exit status."""
+"""The options of `build_zip.py`: wrong calls end at once, with status 2 and a hint."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 import zipfile
@@ -176,7 +175,7 @@ def test_options_that_go_together(tmp_path: Path) -> None:
     assert options.parse(["--mean", "1,2,3", "--std", "4"]).mean == (1.0, 2.0, 3.0)
 
 
-def test_a_zip_of_ours_is_replaced(tmp_path: Path) -> None:
+def test_own_zip_is_replaced_without_force(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     for name in ("packed.zip", "__main__.py", "action/__init__.py"):
         assert "no zip of this program" in str(refused("-o", str(path))) if path.exists() else True
@@ -185,7 +184,7 @@ def test_a_zip_of_ours_is_replaced(tmp_path: Path) -> None:
     assert options.output(options.parse(["-o", str(path)])) == path
 
 
-def test_at_most_twenty_options_beside_the_models() -> None:
+def test_help_has_at_most_twenty_options_beside_the_models() -> None:
     text = run("--help").stdout
     groups = {
         group.partition(":")[0]: re.findall(r"^  (?:-\w[^-]*)?(--[\w-]+)", group, re.M)
@@ -245,14 +244,14 @@ def test_json_of_a_failure(arguments: list[str], status: int) -> None:
     assert ("usage: " in done.stderr) == (status == 2)
 
 
-def test_nothing_is_made_for_a_wrong_call(tmp_path: Path) -> None:
+def test_wrong_call_writes_nothing(tmp_path: Path) -> None:
     """Not even the tool's environment."""
     done = run("--work", str(tmp_path / "w"), "--python", "3.11.7")
     assert done.returncode == 2
     assert not list(tmp_path.iterdir())
 
 
-def test_the_checkout_is_found_without_python_looking_there(tmp_path: Path) -> None:
+def test_isolated_python_finds_the_checkout(tmp_path: Path) -> None:
     for flags in (["-I"], ["-P"] if sys.version_info >= (3, 11) else ["-s"]):
         done = subprocess.run(
             [sys.executable, *flags, str(ROOT / "build_zip.py"), "--help"],
@@ -263,7 +262,7 @@ def test_the_checkout_is_found_without_python_looking_there(tmp_path: Path) -> N
         assert done.returncode == 0, done.stderr
 
 
-def test_the_default_kind_exists(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_python_has_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
     stock = platform.pythons_with_image()
     assert stock == ["3.10", "3.11", "3.12"]
     for running, here, wanted in (
@@ -277,11 +276,3 @@ def test_the_default_kind_exists(monkeypatch: pytest.MonkeyPatch) -> None:
             cpython, "find_python", lambda python, here=here: python in here or None
         )
         assert build.default_python() == wanted
-
-
-def test_printed_commands_can_be_pasted(tmp_path: Path) -> None:
-    from builder.report import commands
-
-    for name in ("my zip's $HOME.zip", "a&b.zip", "-x.zip", "ümlaut.zip"):
-        line = commands(tmp_path / name, ["3.11"])[0]
-        assert shlex.split(line)[4] == str(tmp_path / name)

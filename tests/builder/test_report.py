@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,9 @@ def test_commands_name_each_kind() -> None:
         f"{create} python:3 --memory 256",
     ]
     assert commands(path, ["3.11"], precompiled=True) == [f"{create} python:3.11 --memory 256"]
+
+
+def test_printed_commands_can_be_pasted(tmp_path: Path) -> None:
+    for name in ("my zip's $HOME.zip", "a&b.zip", "-x.zip", "ümlaut.zip"):
+        line = commands(tmp_path / name, ["3.11"])[0]
+        assert shlex.split(line)[4] == str(tmp_path / name)

@@ -144,13 +144,13 @@ KINDS = platform.table()["kinds"]
     [(WSKDEPLOY, WSKDEPLOY_SCHEMA), (DIGITALOCEAN, DIGITALOCEAN_SCHEMA)],
     ids=["wskdeploy", "digitalocean"],
 )
-def test_as_documented(path: Path, schema: dict[str, Any]) -> None:
+def test_manifest_follows_its_schema(path: Path, schema: dict[str, Any]) -> None:
     jsonschema_rs.meta.validate(schema)
     problems = jsonschema_rs.validator_for(schema).iter_errors(read(path))
     assert [f"{error.instance_path}: {error.message}" for error in problems] == []
 
 
-def test_wskdeploy() -> None:
+def test_wskdeploy_manifest_deploys_the_default_zip() -> None:
     action = read(WSKDEPLOY)["packages"]["classify"]["actions"]["classify"]
     assert (WSKDEPLOY.parent / action["function"]).resolve() == ZIP.resolve()
     assert action["runtime"] in KINDS
@@ -160,7 +160,7 @@ def test_wskdeploy() -> None:
     assert f"python3 build_zip.py --python {action['runtime'].removeprefix('python:')}" in COMMANDS
 
 
-def test_digitalocean() -> None:
+def test_digitalocean_project_deploys_the_default_zip() -> None:
     (package,) = read(DIGITALOCEAN)["packages"]
     (function,) = package["functions"]
     assert function["runtime"] in KINDS

@@ -118,7 +118,9 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_deployed_invoked_and_removed(typed: Command, platform: OpenWhisk, archive: Path) -> None:
+def test_zip_is_deployed_invoked_and_deleted(
+    typed: Command, platform: OpenWhisk, archive: Path
+) -> None:
     done = typed("deploy", archive, "--json")
     assert done.status == 0, done.err
     deployment = json.loads(done.out)["deployment"]
@@ -142,7 +144,7 @@ def test_deployed_invoked_and_removed(typed: Command, platform: OpenWhisk, archi
     assert "no action classify" in flat(again.err)
 
 
-def test_the_page_at_its_address(
+def test_page_answers_at_the_printed_address(
     build_zip: Command, platform: OpenWhisk, archive: Path, browser: Browser
 ) -> None:
     """In Chromium, under the address that was printed; cold and warm."""
@@ -157,7 +159,7 @@ def test_the_page_at_its_address(
     visit.page.context.close()
 
 
-def test_an_update_keeps_what_it_does_not_set(
+def test_update_keeps_other_settings(
     build_zip: Command, platform: OpenWhisk, archive: Path
 ) -> None:
     first: dict[str, Any] = {
@@ -191,7 +193,7 @@ def test_an_update_keeps_what_it_does_not_set(
 
 
 @pytest.mark.parametrize("options", [("--web", "raw"), ("--web-secure", "open sesame")])
-def test_ways_to_be_reached(
+def test_web_options_become_annotations(
     build_zip: Command, platform: OpenWhisk, archive: Path, options: tuple[str, ...]
 ) -> None:
     done = build_zip("deploy", archive, "--name", "/guest/a-b", *options)
@@ -201,7 +203,7 @@ def test_ways_to_be_reached(
     assert annotations.get("require-whisk-auth") == (None if options[1] == "raw" else options[1])
 
 
-def test_built_for_a_kind_of_the_host(
+def test_zip_is_built_for_a_kind_of_the_host(
     build_zip: Command, platform: OpenWhisk, colour_labels: Path, tmp_path: Path
 ) -> None:
     """From a model to an answer in one command; the host's one kind decides the Python."""
@@ -213,7 +215,7 @@ def test_built_for_a_kind_of_the_host(
     assert "as the zip answered on this machine" in flat(done.err)
 
 
-def test_said_before_anything_is_built(
+def test_wrong_host_key_or_name_fails_before_the_build(
     build_zip: Command, platform: OpenWhisk, tmp_path: Path
 ) -> None:
     """Each in a second, and nothing is written."""
@@ -244,7 +246,7 @@ def test_said_before_anything_is_built(
     assert {method for method, _ in platform.requests} == {"GET"}
 
 
-def test_what_the_platform_says_is_said_in_words(
+def test_statuses_of_the_platform_are_explained(
     build_zip: Command, platform: OpenWhisk, archive: Path
 ) -> None:
     for status, text in (
@@ -268,7 +270,7 @@ def test_what_the_platform_says_is_said_in_words(
     assert platform.actions["other"].kind == "nodejs:20"
 
 
-def test_memory_that_the_host_does_not_give(
+def test_memory_above_the_hosts_limit_is_refused(
     build_zip: Command, platform: OpenWhisk, archive: Path
 ) -> None:
     platform.max_memory = 64
@@ -277,9 +279,7 @@ def test_memory_that_the_host_does_not_give(
     assert "64 MB at most" in flat(done.err)
 
 
-def test_an_action_that_does_not_start_shows_its_log(
-    build_zip: Command, platform: OpenWhisk, archive: Path
-) -> None:
+def test_failed_start_shows_the_log(build_zip: Command, platform: OpenWhisk, archive: Path) -> None:
     """The platform has other code than we sent: as if its image were another one."""
     original = platform.put
 
@@ -299,8 +299,10 @@ def test_an_action_that_does_not_start_shows_its_log(
         assert "no such library" in flat(done.err), done.err
 
 
-def test_another_answer_than_here(build_zip: Command, platform: OpenWhisk, archive: Path) -> None:
-    """Something on the way swaps the colours of pictures: that is said, not hidden."""
+def test_different_answer_fails_the_deployment(
+    build_zip: Command, platform: OpenWhisk, archive: Path
+) -> None:
+    """Something between swaps the colours of pictures."""
     original = platform.invoke
 
     def swapped(name: str, params: dict[str, Any]) -> tuple[dict[str, Any], str]:
@@ -313,7 +315,7 @@ def test_another_answer_than_here(build_zip: Command, platform: OpenWhisk, archi
     assert "answers differently from the zip here" in flat(done.err)
 
 
-def test_a_gateway_that_hides_the_kinds(
+def test_unknown_kinds_are_named_after_the_python(
     build_zip: Command, platform: OpenWhisk, archive: Path
 ) -> None:
     platform.gateway = True
@@ -322,7 +324,7 @@ def test_a_gateway_that_hides_the_kinds(
     assert platform.actions["classify"].kind == f"python:{HERE}"
 
 
-def test_kinds() -> None:
+def test_kind_matches_a_python() -> None:
     info = PlatformInfo({"python:3": "openwhisk/action-python-v3.11:1", "python:3.10": "x"}, None)
     assert match_kind(info, ["3.11", "3.10"], "host") == Kind("python:3.10", "3.10")
     assert match_kind(info, ["3.11"], "host") == Kind("python:3", "3.11")
@@ -341,19 +343,19 @@ def test_kinds() -> None:
         ("/ns/p/a@b.c", ("ns", "p", "a@b.c")),
     ],
 )
-def test_names(text: str, expected: tuple[str, str, str]) -> None:
+def test_action_names(text: str, expected: tuple[str, str, str]) -> None:
     name = parse_name(text)
     assert (name.namespace, name.package, name.action) == expected
     assert str(name) == text
 
 
 @pytest.mark.parametrize("text", ["", "/", "/a", "a/", "a//b", "é", "-a", "a ", "a" * 300, "a\nb"])
-def test_no_names(text: str) -> None:
+def test_malformed_action_names_are_refused(text: str) -> None:
     with pytest.raises(BuildError):
         parse_name(text)
 
 
-def test_where_the_key_is_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_and_key_come_from_wskprops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / ".wskprops"
     path.write_text(
         "# mine\nAPIHOST = whisk.example\nAUTH='a:b=c'\n\nNAMESPACE=ns\nCERT=c\nKEY=k\nnonsense\n"
@@ -376,12 +378,12 @@ def test_where_the_key_is_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     "text", ["https://", "ftp://a", "a/b", "a b", "a:port", "https://u:p@a", "a?b"]
 )
-def test_no_hosts(text: str) -> None:
+def test_malformed_hosts_are_refused(text: str) -> None:
     with pytest.raises(BuildError, match="--apihost"):
         credentials.address(text)
 
 
-def test_progress_of_the_upload(platform: OpenWhisk, archive: Path) -> None:
+def test_upload_reports_its_progress(platform: OpenWhisk, archive: Path) -> None:
     """In steps, up to the end."""
     from builder.deploy.openwhisk import OpenWhisk as Client
 
