@@ -64,11 +64,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--product",
-        action="store_true",
-        help="run the whole product of model variants, not a sample of 20",
-    )
-    parser.addoption(
         "--thorough",
         action="store_true",
         help="run on every Python and repeat as often as CI does",

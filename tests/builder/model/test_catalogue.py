@@ -1,4 +1,4 @@
-"""The catalogue: its models are fetched from mirrors, proved, kept, and known by their hash."""
+"""The catalogue's models are downloaded, checked by their hash, and kept."""
 
 from __future__ import annotations
 
@@ -13,18 +13,28 @@ import pytest
 from builder.base.console import Console
 from builder.base.errors import DownloadError, ModelError
 from builder.model import catalogue, known_models
-from builder.model.resolve import ModelOptions, resolve_model
-from tests.support.models import ColourModel
+from builder.model.catalogue import ModelFile, find_model
 from tests.support.server import File, serving
 
-MODEL = ColourModel(dtype="uint8")
+CONTENT = b"a model"
+
+
+@pytest.fixture
+def find(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, console: Console) -> Any:
+    """Find a model in a catalogue, with folders of the test's own."""
+    monkeypatch.setattr(catalogue, "DOWNLOADS", tmp_path / "downloads")
+
+    def find(wanted: str | None, known: dict[str, Any]) -> ModelFile:
+        return find_model(wanted, console, known, tmp_path / "model")
+
+    return find
 
 
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def tar_of(name: str, content: bytes) -> bytes:
+def tar_of(name: str, content: bytes = CONTENT) -> bytes:
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w:gz") as archive:
         info = tarfile.TarInfo(name)
@@ -33,137 +43,86 @@ def tar_of(name: str, content: bytes) -> bytes:
     return file.getvalue()
 
 
-@pytest.fixture
-def content(tmp_path: Path) -> bytes:
-    return MODEL.write(tmp_path / "source.tflite").read_bytes()
+def entry(*sources: dict[str, str], content: bytes = CONTENT) -> dict[str, Any]:
+    return {"file": "m.tflite", "sha256": digest(content), "sources": list(sources)}
 
 
-@pytest.fixture(autouse=True)
-def own_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(catalogue, "DOWNLOADS", tmp_path / "downloads")
-    return tmp_path / "downloads"
+def source(server_url: str, name: str, packed: bytes) -> dict[str, str]:
+    return {"url": f"{server_url}/{name}", "sha256": digest(packed), "member": "a/m.tflite"}
 
 
-@pytest.fixture
-def labels(tmp_path: Path) -> Path:
-    path = tmp_path / "labels.txt"
-    path.write_text("red\ngreen\nblue\n")
-    return path
-
-
-def entry(content: bytes, *sources: dict[str, str], file: str = "first.tflite") -> dict[str, Any]:
-    return {
-        "title": "a test model",
-        "file": file,
-        "sha256": digest(content),
-        "licence": "CC0-1.0",
-        "labels": "labels.txt",
-        "mean": [0.0],
-        "std": [255.0],
-        "crop": 0.875,
-        "sources": list(sources),
-    }
-
-
-def archive(server_url: str, name: str, packed: bytes) -> dict[str, str]:
-    return {"url": f"{server_url}/{name}", "sha256": digest(packed), "member": "a/first.tflite"}
-
-
-def test_from_the_second_mirror(
-    content: bytes, tmp_path: Path, labels: Path, console: Console
-) -> None:
-    packed = tar_of("./a/first.tflite", content)
+def test_second_source_is_used_if_the_first_fails(find: Any, tmp_path: Path) -> None:
+    packed = tar_of("./a/m.tflite")
     with serving({"/m.tgz": File(packed, cut_at=[500])}) as server:
-        sources = archive(server.url, "gone.tgz", packed), archive(server.url, "m.tgz", packed)
-        known = {"first": entry(content, *sources)}
-        found = resolve_model(
-            "first", ModelOptions(labels), console, known, folder=tmp_path / "model"
-        )
-        assert found.path.read_bytes() == content
+        sources = source(server.url, "gone.tgz", packed), source(server.url, "m.tgz", packed)
+        known = {"first": entry(*sources)}
+        found = find("first", known)
+        assert (found.name, found.sha256) == ("first", digest(CONTENT))
+        assert found.path.read_bytes() == CONTENT
         requests = len(server.requests)
-        resolve_model("first", ModelOptions(labels), console, known, folder=tmp_path / "model")
+        assert find("first", known) == found
         assert len(server.requests) == requests
-    assert found.settings.labels == ("red", "green", "blue")
-    assert found.component.sha256 == digest(content)
     assert not list((tmp_path / "downloads").iterdir())  # the archive is not needed any more
 
 
-@pytest.mark.parametrize("fault", ["other member", "wrong model", "not an archive", "wrong hash"])
-def test_an_archive_that_is_not_what_it_should_be(
-    fault: str, content: bytes, tmp_path: Path, labels: Path, console: Console
+@pytest.mark.parametrize(
+    ("packed", "content", "text"),
+    [
+        (tar_of("other.tflite"), CONTENT, "holds no a/m.tflite"),
+        (tar_of("a/m.tflite"), b"x", f"expected sha256 {digest(b'x')}, found {digest(CONTENT)}"),
+        (b"no tar", CONTENT, "is not a tar archive"),
+    ],
+)
+def test_unexpected_downloads_are_refused(
+    packed: bytes, content: bytes, text: str, find: Any, tmp_path: Path
 ) -> None:
-    packed = tar_of("other.tflite" if fault == "other member" else "a/first.tflite", content)
-    packed = b"no tar" if fault == "not an archive" else packed
     with serving({"/m.tgz": File(packed)}) as server:
-        source = archive(server.url, "m.tgz", b"x" if fault == "wrong hash" else packed)
-        known = {"first": entry(content, source)}
-        if fault == "wrong model":
-            known["first"]["sha256"] = digest(b"another")
-        with pytest.raises(DownloadError) as caught:
-            resolve_model("first", ModelOptions(labels), console, known, folder=tmp_path / "model")
-    said = {
-        "other member": "holds no a/first.tflite",
-        "wrong model": f"expected sha256 {digest(b'another')}, found {digest(content)}",
-        "not an archive": "is not a tar archive",
-        "wrong hash": f"expected sha256 {digest(b'x')}, found {digest(packed)}",
-    }
-    assert said[fault] in str(caught.value)
+        known = {"first": entry(source(server.url, "m.tgz", packed), content=content)}
+        with pytest.raises(DownloadError, match=text) as caught:
+            find("first", known)
     assert "--model PATH" in caught.value.hint
     assert not list((tmp_path / "model").glob("*"))
 
 
-def test_default_falls_back_and_says_so(
-    content: bytes,
-    tmp_path: Path,
-    labels: Path,
-    console: Console,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Nobody asked for the first by name, so the next will do; by name it is an error."""
-    packed = tar_of("a/first.tflite", content)
+def test_default_falls_back_with_a_warning(find: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    packed = tar_of("a/m.tflite")
     with serving({"/m.tgz": File(packed)}) as server:
         known = {
-            "first": entry(b"x", archive(server.url, "gone.tgz", packed)),
-            "spare": entry(content, archive(server.url, "m.tgz", packed), file="spare.tflite"),
+            "first": entry(source(server.url, "gone.tgz", packed)),
+            "spare": entry(source(server.url, "m.tgz", packed)),
         }
-        found = resolve_model(None, ModelOptions(labels), console, known, folder=tmp_path / "model")
-        assert found.settings.name == "spare"
-        said = capsys.readouterr().err
-        assert "Could not download first; using spare" in said
-        assert "--model first says why" in said
-        with pytest.raises(DownloadError, match="HTTP status 404"):
-            resolve_model("first", ModelOptions(), console, known, folder=tmp_path / "model")
+        with pytest.raises(DownloadError, match="first could not be downloaded"):
+            find("first", known)
+        assert find(None, known).name == "spare"
+        warning = capsys.readouterr().err
+        assert "Could not download first; using spare" in warning
+        assert "--model first says why" in warning
 
 
-def test_a_file_that_is_not_the_pinned_one_is_kept(
-    content: bytes, tmp_path: Path, console: Console
-) -> None:
-    mine = tmp_path / "first.tflite"
+def test_file_that_is_not_the_pinned_one_is_kept(find: Any, tmp_path: Path) -> None:
+    mine = tmp_path / "model" / "m.tflite"
+    mine.parent.mkdir()
     mine.write_bytes(b"mine")
-    known = {"first": entry(content, {"url": "http://127.0.0.1:9/x", "sha256": digest(b"")})}
     with pytest.raises(ModelError, match=f"found {digest(b'mine')}") as caught:
-        resolve_model(None, ModelOptions(), console, known, folder=tmp_path)
+        find(None, {"first": entry()})
     assert "--model" in caught.value.hint
     assert mine.read_bytes() == b"mine"
 
 
-def test_the_catalogue_is_complete() -> None:
+def test_copy_of_a_catalogue_model_is_known_by_its_hash(find: Any, tmp_path: Path) -> None:
+    copy = tmp_path / "copy of it.tflite"
+    copy.write_bytes(CONTENT)
+    assert find(str(copy), {"first": entry()}).name == "first"
+    copy.write_bytes(b"another")
+    assert find(str(copy), {"first": entry()}).name == ""
+
+
+def test_catalogue_is_complete() -> None:
     known = known_models()
     assert list(known)[0] == "mobilenet_v1"
     for name, about in known.items():
         assert len(about["sha256"]) == 64, name
         assert about["licence"] and about["labels"] and about["sample"].startswith("n")
-        for source in about["sources"]:
-            assert len(source["sha256"]) == 64
-            assert source.get("url", "https://").startswith(("https://", "http://"))
-
-
-def test_a_copy_of_a_catalogue_model_is_known_by_its_hash(
-    content: bytes, tmp_path: Path, labels: Path, console: Console
-) -> None:
-    known = {"first": entry(content, archive("http://127.0.0.1:9", "m.tgz", b""))}
-    copy = tmp_path / "copy of it.tflite"
-    copy.write_bytes(content)
-    found = resolve_model(str(copy), ModelOptions(labels), console, known)
-    assert found.settings.name == "first"
-    assert found.settings.std == (255.0,)
+        for each in about["sources"]:
+            assert len(each["sha256"]) == 64
+            assert each.get("url", "https://").startswith(("https://", "http://"))

@@ -12,12 +12,12 @@ from ai_edge_litert import schema_py_generated as schema
 from builder import build
 from builder.base.console import Console
 from builder.base.errors import ModelError
-from builder.model import compatibility
+from builder.model.compatibility import check_operators, find_missing_operators
 from builder.model.metadata import Metadata
 from builder.model.preprocessing import Normalization
 from builder.model.resolve import ModelOptions
 from builder.model.tflite import TFLiteModel, pack_model, parse_model
-from builder.packages import operator_versions
+from builder.packages.operator_versions import of_compiled, of_wheels, table
 from builder.packages.wheels import read_pins
 from tests.conftest import HERE
 from tests.support.models import DenseModel, Graph
@@ -45,73 +45,54 @@ def dense(weights: str, scales: int, version: int = 12) -> TFLiteModel:
     return parse_model(graph.file([source], [sink]), "m.tflite")
 
 
-def test_what_the_wheels_register() -> None:
+def test_table_is_of_the_pinned_wheels() -> None:
     """The table is that of the pinned wheels, and of the interpreter in this environment."""
     [pin] = [each for each in read_pins()["wheels"]["package"] if each["name"] == "ai-edge-litert"]
     pinned = {each["version"] for each in pin["files"].values()}
-    assert (
-        pinned == {operator_versions.table()["ai-edge-litert"]["version"]} == {version(pin["name"])}
-    )
-    assert operator_versions.of_wheels() == probe()
+    assert pinned == {table()["ai-edge-litert"]["version"]} == {version(pin["name"])}
+    assert of_wheels() == probe()
 
 
-def test_operators_that_are_listed_count_used_or_not(tmp_path: Path) -> None:
+def test_unused_operators_count_if_listed(tmp_path: Path) -> None:
     """An interpreter looks for them all when it loads the model."""
     made = parse_model(DenseModel().write(tmp_path / "m.tflite").read_bytes(), "m.tflite").tables
     number = schema.BuiltinOperator.CUMSUM
     made.operatorCodes.append(schema.OperatorCodeT(min(number, 127), None, 1, number))
     listed = parse_model(pack_model(made), "m.tflite")
-    assert compatibility.find_missing_operators(
-        listed, operator_versions.of_compiled("classifier")
-    ) == ["CUMSUM version 1 (it has none)"]
-
-
-def test_what_is_compiled() -> None:
-    ours, everything = (
-        operator_versions.of_compiled("classifier"),
-        operator_versions.of_compiled("all"),
-    )
-    assert ours["FULLY_CONNECTED"] == 12
-    assert ours["SOFTMAX"] == everything["SOFTMAX"] == 3
-    assert set(ours) < set(everything)
-    assert all(ours[name] <= everything[name] for name in set(ours) - {"FULLY_CONNECTED"})
+    assert find_missing_operators(listed, of_compiled("classifier")) == [
+        "CUMSUM version 1 (it has none)"
+    ]
 
 
 def test_names_and_versions_are_compared() -> None:
-    ours = operator_versions.of_compiled("classifier")
-    assert compatibility.find_missing_operators(of(CONV_2D=7, SOFTMAX=3), ours) == []
-    assert compatibility.find_missing_operators(of(CONV_2D=8), ours) == [
-        "CONV_2D version 8 (it has 1 to 7)"
-    ]
-    assert compatibility.find_missing_operators(of(CUMSUM=1), ours) == [
-        "CUMSUM version 1 (it has none)"
-    ]
+    ours = of_compiled("classifier")
+    assert find_missing_operators(of(CONV_2D=7, SOFTMAX=3), ours) == []
+    assert find_missing_operators(of(CONV_2D=8), ours) == ["CONV_2D version 8 (it has 1 to 7)"]
+    assert find_missing_operators(of(CUMSUM=1), ours) == ["CUMSUM version 1 (it has none)"]
     with pytest.raises(ModelError, match=r"CONV_2D version 8 \(it has 1 to 7\)") as caught:
-        compatibility.check_operators(of(CONV_2D=8), ours, "ours")
+        check_operators(of(CONV_2D=8), ours, "ours")
     assert "--runtime wheels" in caught.value.hint and "--ops all" not in caught.value.hint
     with pytest.raises(ModelError, match="CUMSUM version 1") as caught:
-        compatibility.check_operators(of(CUMSUM=1), ours, "ours")
+        check_operators(of(CUMSUM=1), ours, "ours")
     assert "--ops all" in caught.value.hint and "--runtime wheels" in caught.value.hint
     with pytest.raises(ModelError, match="SOFTMAX version 99") as caught:
-        compatibility.check_operators(of(SOFTMAX=99), operator_versions.of_wheels(), "the wheels")
+        check_operators(of(SOFTMAX=99), of_wheels(), "the wheels")
     assert "convert the model for an older" in caught.value.hint
 
 
-def test_dense_layers_with_several_scales() -> None:
+def test_hybrid_layers_with_several_scales_are_refused() -> None:
     """Version 12 marks them; the compiled kernel has one scale for float32 inputs."""
-    ours = operator_versions.of_compiled("classifier")
-    assert compatibility.find_missing_operators(dense("int8", 1), ours) == []
-    assert (
-        compatibility.find_missing_operators(dense("int8", 3), operator_versions.of_wheels()) == []
-    )
+    ours = of_compiled("classifier")
+    assert find_missing_operators(dense("int8", 1), ours) == []
+    assert find_missing_operators(dense("int8", 3), of_wheels()) == []
     for marked in (3, 12):
         with pytest.raises(ModelError, match="int8 weights that have several scales") as caught:
-            compatibility.check_operators(dense("int8", 3, marked), ours, "ours")
+            check_operators(dense("int8", 3, marked), ours, "ours")
         assert "_experimental_disable_per_channel_quantization_for_dense" in caught.value.hint
 
 
 @pytest.mark.parametrize("provider", ["local", "container", "prebuilt"])
-def test_nothing_is_compiled_that_lacks_an_operator(
+def test_build_stops_before_compiling_if_an_operator_is_missing(
     provider: str, tmp_path: Path, console: Console
 ) -> None:
     """Said before minutes of work, and whether or not the zip is to be invoked."""
@@ -121,7 +102,9 @@ def test_nothing_is_compiled_that_lacks_an_operator(
     assert not (tmp_path / "a.zip").exists()
 
 
-def test_auto_takes_wheels_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_auto_takes_wheels_with_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     outcome = build.build(config(tmp_path, "auto"), Console(quiet=True))
     assert "needs operators that a compiled interpreter lacks: EXP" in capsys.readouterr().err
     assert not any(part.name == "tflite-runtime" for part in outcome.audit.components)

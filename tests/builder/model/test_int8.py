@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +19,6 @@ from builder import build
 from builder.artifact.smoke import SAMPLE
 from builder.base.console import Console
 from builder.base.errors import ModelError
-from builder.base.paths import ROOT
 from builder.model import agreement, resolve
 from builder.model.int8 import HINT, Int8Model, convert_to_int8
 from builder.model.resolve import ModelOptions
@@ -192,14 +189,14 @@ def networks(draw: Callable[..., Any], wide: float) -> QuantizedNetwork:
 
 @given(networks(wide=0.5))
 @settings(max_examples=150, deadline=None)
-def test_no_layer_moves_further_than_rounding_explains(network: QuantizedNetwork) -> None:
+def test_layers_move_by_rounding_only(network: QuantizedNetwork) -> None:
     picture = network.random.integers(0, 256, network.source.shape, np.uint8)
     check_all_layers(network.content(), converted(network), picture, exact=False)
 
 
 @given(networks(wide=0.0))
 @settings(max_examples=75, deadline=None)
-def test_exact_channels_are_exact(network: QuantizedNetwork) -> None:
+def test_exact_channels_stay_exact(network: QuantizedNetwork) -> None:
     found = convert(network.content())
     assert found is not None and found.rescaled == 0 and found.error == 0
     picture = network.random.integers(0, 256, network.source.shape, np.uint8)
@@ -208,7 +205,7 @@ def test_exact_channels_are_exact(network: QuantizedNetwork) -> None:
 
 @given(networks(wide=0.5))
 @settings(max_examples=50, deadline=None)
-def test_weights_and_figures(network: QuantizedNetwork) -> None:
+def test_weights_err_by_half_a_step_at_most(network: QuantizedNetwork) -> None:
     """Exact channels hold q - z and the old scale; the others err by half a new step at most."""
     content = network.content()
     found = convert(content)
@@ -246,7 +243,7 @@ def test_weights_and_figures(network: QuantizedNetwork) -> None:
     assert found.error == pytest.approx(largest, abs=1e-4)
 
 
-def test_the_file_is_whole() -> None:
+def test_file_has_int8_versions_and_aligned_buffers() -> None:
     """No uint8 is left; constants are aligned as the schema asks; codes and versions are right."""
     network = QuantizedNetwork(1)
     network.convolution()
@@ -267,7 +264,7 @@ def test_the_file_is_whole() -> None:
     assert convert(result) is None
 
 
-def test_what_goes_as_it_is(tmp_path: Path, console: Console) -> None:
+def test_model_without_uint8_weights_stays(tmp_path: Path, console: Console) -> None:
     path = resolve.resolve_model("efficientnet_lite0", ModelOptions(), console).path
     assert convert(path.read_bytes()) is None
     for dtype in ("float32", "int8", "uint8"):
@@ -275,7 +272,7 @@ def test_what_goes_as_it_is(tmp_path: Path, console: Console) -> None:
         assert convert(content) is None
 
 
-def test_weights_and_biases_that_are_shared() -> None:
+def test_shared_weights_and_biases_are_converted_per_role() -> None:
     """By operators with inputs of other scales, by an addition, and by a tensor on their buffer."""
     network = QuantizedNetwork(3, (1, 6, 6, 4))
     network.depthwise(kernel=1, wide=1.0)
@@ -301,7 +298,7 @@ def test_weights_and_biases_that_are_shared() -> None:
     check_all_layers(content, result, picture, exact=False)
 
 
-def test_inputs_of_a_concatenation_are_made_alike() -> None:
+def test_inputs_of_a_concatenation_get_its_scale() -> None:
     network = QuantizedNetwork(5)
     other = network.convolution()
     network.convolution()
@@ -310,7 +307,7 @@ def test_inputs_of_a_concatenation_are_made_alike() -> None:
     assert found[2:5] == ["QUANTIZE", "QUANTIZE", "CONCATENATION"]
 
 
-def test_float_at_the_borders() -> None:
+def test_float_inputs_and_outputs_stay() -> None:
     network = QuantizedNetwork(6)
     network.convolution()
     network.classifier()
@@ -331,41 +328,40 @@ def test_float_at_the_borders() -> None:
     assert answers[0].dtype == np.float32 and abs(answers[0] - answers[1]).max() <= 0.05
 
 
-def _computed_weights(network: QuantizedNetwork) -> None:
-    network.tensors[network.operators[0].inputs[1]].buffer = 0
+def tensor_of(network: QuantizedNetwork, position: int) -> Any:
+    """An input of the convolution, or its output in position 3."""
+    operator = network.operators[0]
+    return network.tensors[[*operator.inputs, *operator.outputs][position]]
 
 
-def _hybrid(network: QuantizedNetwork) -> None:
-    network.tensors[network.source.number].type = schema.TensorType.FLOAT32
-    network.tensors[network.source.number].quantization = None
+def compute_weights(network: QuantizedNetwork) -> None:
+    tensor_of(network, 1).buffer = 0
 
 
-def _per_channel(network: QuantizedNetwork) -> None:
-    about = network.tensors[network.operators[0].inputs[1]].quantization
-    about.scale, about.zeroPoint = np.full(4, 0.1, np.float32), np.full(4, 3, np.int64)
+def take_float_input(network: QuantizedNetwork) -> None:
+    tensor_of(network, 0).type = schema.TensorType.FLOAT32
+    tensor_of(network, 0).quantization = None
 
 
-def _sparse(network: QuantizedNetwork) -> None:
-    network.tensors[network.operators[0].inputs[1]].sparsity = schema.SparsityParametersT()
+def scale_per_channel(network: QuantizedNetwork) -> None:
+    quantization = tensor_of(network, 1).quantization
+    quantization.scale = np.full(4, 0.1, np.float32)
+    quantization.zeroPoint = np.full(4, 3, np.int64)
 
 
-def _bare(network: QuantizedNetwork) -> None:
-    network.tensors[network.operators[0].outputs[0]].quantization = None
+def take_float_bias(network: QuantizedNetwork) -> None:
+    tensor_of(network, 2).type = schema.TensorType.FLOAT32
 
 
-def _float_bias(network: QuantizedNetwork) -> None:
-    network.tensors[network.operators[0].inputs[2]].type = schema.TensorType.FLOAT32
-
-
-def _unknown(network: QuantizedNetwork) -> None:
+def add_tanh(network: QuantizedNetwork) -> None:
     network.operator("TANH", [network.last], network.activation(network.last.shape, 1 / 128))
 
 
-def _softmax(network: QuantizedNetwork) -> None:
+def rescale_softmax(network: QuantizedNetwork) -> None:
     network.tensors[network.last.number].quantization.scale[0] = 1 / 255
 
 
-def _pool(network: QuantizedNetwork) -> None:
+def rescale_pool(network: QuantizedNetwork) -> None:
     output = network.activation((1, 4, 4, 3), 1 / 64, 5)
     options = schema.Pool2DOptionsT(strideW=2, strideH=2, filterWidth=2, filterHeight=2)
     network.operator("MAX_POOL_2D", [network.source], output, options)
@@ -374,18 +370,31 @@ def _pool(network: QuantizedNetwork) -> None:
 @pytest.mark.parametrize(
     ("spoil", "where", "expected", "found"),
     [
-        (_computed_weights, "operator 0, CONV_2D", "constant weights", "(t1): uint8, scale"),
-        (_hybrid, "operator 0, CONV_2D", "a dense uint8 tensor", "tensor 0 (t0): float32"),
-        (_per_channel, "operator 0, CONV_2D", "one scale and", "(t1): uint8, scale of 4 values"),
-        (_sparse, "operator 0, CONV_2D", "a dense uint8 tensor", "sparse"),
-        (_bare, "operator 0, CONV_2D", "one scale and", "(t2): uint8"),
-        (_float_bias, "operator 0, CONV_2D", "a constant int32 bias", "(t3): float32"),
-        (_unknown, "operator 4, TANH", "one of ADD, AVERAGE_POOL_2D", "TANH"),
-        (_softmax, "operator 3, SOFTMAX", "scale 1/256 and zero point 0", "scale 0.00392157"),
-        (_pool, "operator 4, MAX_POOL_2D", "the quantization of tensor", "tensor 0 (t0): uint8"),
+        (compute_weights, "operator 0, CONV_2D", "constant weights", "(t1): uint8, scale"),
+        (take_float_input, "operator 0, CONV_2D", "a dense uint8 tensor", "tensor 0 (t0): float32"),
+        (
+            scale_per_channel,
+            "operator 0, CONV_2D",
+            "one scale and",
+            "(t1): uint8, scale of 4 values",
+        ),
+        (take_float_bias, "operator 0, CONV_2D", "a constant int32 bias", "(t3): float32"),
+        (add_tanh, "operator 4, TANH", "one of ADD, AVERAGE_POOL_2D", "TANH"),
+        (
+            rescale_softmax,
+            "operator 3, SOFTMAX",
+            "scale 1/256 and zero point 0",
+            "scale 0.00392157",
+        ),
+        (
+            rescale_pool,
+            "operator 4, MAX_POOL_2D",
+            "the quantization of tensor",
+            "tensor 0 (t0): uint8",
+        ),
     ],
 )
-def test_what_cannot_be_proven_is_refused(
+def test_what_int8_kernels_cannot_compute_is_refused(
     spoil: Callable[[QuantizedNetwork], None], where: str, expected: str, found: str
 ) -> None:
     network = QuantizedNetwork(7)
@@ -401,7 +410,7 @@ def test_what_cannot_be_proven_is_refused(
     assert caught.value.hint == HINT
 
 
-def test_broken_files_and_several_graphs() -> None:
+def test_damaged_graphs_are_refused() -> None:
     network = QuantizedNetwork(8)
     network.convolution()
     content = network.classifier().content()
@@ -429,7 +438,7 @@ SETTINGS = ModelSettings(
 )
 
 
-def test_a_wrong_conversion_does_not_pass(tmp_path: Path) -> None:
+def test_wrong_conversion_is_refused(tmp_path: Path) -> None:
     network = QuantizedNetwork(9, (1, 16, 16, 3))
     network.convolution(8)
     network.classifier()
@@ -452,7 +461,7 @@ def test_a_wrong_conversion_does_not_pass(tmp_path: Path) -> None:
         agreement.check_agreement(paths[0], paths[3], SETTINGS, 1 / 256, SAMPLE)
 
 
-def test_the_real_mobilenet(tmp_path: Path, console: Console) -> None:
+def test_mobilenet_is_converted(tmp_path: Path, console: Console) -> None:
     if not MOBILENET.exists():
         pytest.skip("no MobileNet v1 beside the checkout")
     found = convert(MOBILENET.read_bytes())
@@ -469,30 +478,23 @@ def test_the_real_mobilenet(tmp_path: Path, console: Console) -> None:
     assert agreed.probability <= 0.06 and agreed.steps <= 0.1
 
 
-def test_a_zip_with_and_without(tmp_path: Path, console: Console) -> None:
-    """Through the command line's own process, and through the build."""
+def test_build_converts_unless_told_otherwise(tmp_path: Path, console: Console) -> None:
     network = QuantizedNetwork(11, (1, 24, 24, 3))
     network.convolution(8, wide=0.0)
     network.convolution(8, wide=0.2)
-    path = tmp_path / "tiny.tflite"
+    path, labels = tmp_path / "tiny.tflite", tmp_path / "labels.txt"
     path.write_bytes(network.classifier(wide=0.0).content())
-    labels = tmp_path / "labels.txt"
     labels.write_text("\n".join(f"class {number}" for number in range(10)))
     config = build.BuildConfig(
         (HERE,), tmp_path / "a.zip", str(path), ModelOptions(labels), provider=at_hand(), keep=False
     )
-    outcome = build.build(config, console)
-    figures = outcome.model["requantized"]
+    converted = build.build(config, console)
+    figures = converted.model["requantized"]
     assert figures["channels"] == 17 and figures["agreement"]["pictures"] == 9
-    assert outcome.model["source"].endswith(", converted to int8")
-    options = ["--model", path, "--labels", labels, "--output", tmp_path / "b.zip", "--no-keep"]
-    command = [sys.executable, "build_zip.py", *map(str, options), "--runtime", at_hand(), "--json"]
-    done = subprocess.run(
-        [*command, "--no-requantize"], cwd=ROOT, capture_output=True, text=True, check=True
+    assert converted.model["source"].endswith(", converted to int8")
+    original = build.build(replace(config, requantize=False), console)
+    assert original.model["requantized"] is None
+    [before], [after] = original.smoke.values(), converted.smoke.values()
+    assert after.results[0]["probability"] == pytest.approx(
+        before.results[0]["probability"], abs=0.1
     )
-    report = json.loads(done.stdout)
-    assert report["model"]["requantized"] is None
-    assert "int8 weights" not in done.stderr
-    for python, answer in outcome.smoke.items():
-        asis = report["smoke"][python]["results"][0]
-        assert answer.results[0]["probability"] == pytest.approx(asis["probability"], abs=0.1)

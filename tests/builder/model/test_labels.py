@@ -74,7 +74,7 @@ def fit(content: str | bytes, classes: int = 3, name: str = "l.txt") -> labels.L
         '{"id": 2, "name": "green"}]}',
     ],
 )
-def test_forms(content: str | bytes) -> None:
+def test_names_are_read_in_any_form(content: str | bytes) -> None:
     assert fit(content).names == COLOURS
 
 
@@ -96,17 +96,17 @@ def test_forms(content: str | bytes) -> None:
         TEXT,
     ],
 )
-def test_csv(content: str) -> None:
+def test_names_are_read_from_any_csv(content: str) -> None:
     assert fit(content, name="l.csv").names == COLOURS
 
 
-def test_commas_in_csv_and_text() -> None:
+def test_commas_stay_in_names() -> None:
     assert fit('0,"blue, dark"\n1,red\n', 2, "l.csv").names == ["blue, dark", "red"]
     assert fit("tench, Tinca tinca\ngoldfish\n", 2).names == ["tench, Tinca tinca", "goldfish"]
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "text"),
     [
         ("0 red\n2 blue\n", r"2 classes of 3, and none for number 1 \(0 is in line 1, 2 is in l"),
         ("0: red\n1: green\n5: blue", "none for numbers 2, 3 and 4 .1 is in line 2, 5 is in lin"),
@@ -143,14 +143,14 @@ def test_commas_in_csv_and_text() -> None:
         (b"a\nb\0\nc", "zero bytes"),
     ],
 )
-def test_refused(content: str | bytes, said: str) -> None:
-    with pytest.raises(ModelError, match=said) as caught:
+def test_unfit_files_are_refused(content: str | bytes, text: str) -> None:
+    with pytest.raises(ModelError, match=text) as caught:
         fit(content)
     assert caught.value.hint
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "text"),
     [
         ("a,b,c\nd,e,f\ng,h,i\n", "CSV with 3 columns"),
         ("a,b\nc,d\n", "two columns"),
@@ -158,12 +158,12 @@ def test_refused(content: str | bytes, said: str) -> None:
         ('0,"' + "x" * 200_000 + '"\n1,green\n2,blue', "CSV that cannot be read"),
     ],
 )
-def test_csv_that_is_refused(content: str, said: str) -> None:
-    with pytest.raises(ModelError, match=said):
+def test_unclear_csv_is_refused(content: str, text: str) -> None:
+    with pytest.raises(ModelError, match=text):
         fit(content, name="l.csv")
 
 
-def test_numbers_that_are_names_stay() -> None:
+def test_numbers_inside_names_stay() -> None:
     read = fit("7 up\n3 musketeers\n", 2)
     assert read.names == ["7 up", "3 musketeers"]
     assert "taken for parts of the names" in read.notes[0]
@@ -173,7 +173,7 @@ def test_numbers_that_are_names_stay() -> None:
     assert fit("red 0\ngreen 1\nblue 2").names[0] == "red 0"
 
 
-def test_a_blank_line_is_a_place() -> None:
+def test_blank_line_is_a_place() -> None:
     read = fit("red\n\nblue\n")
     assert read.names == ["red", "class 1", "blue"]
     assert "no name for class 1" in read.notes[0]
@@ -189,7 +189,7 @@ def test_wordnet_ids() -> None:
 
 
 @given(st.lists(st.text(st.characters(categories=["L"]), min_size=1), min_size=2, max_size=20))
-def test_the_form_makes_no_difference(names: list[str]) -> None:
+def test_all_forms_give_the_same_names(names: list[str]) -> None:
     count = len(names)
     numbered = "\n".join(f"{number} {name}" for number, name in enumerate(names))
     assert fit(numbered, count).names == names
@@ -197,7 +197,7 @@ def test_the_form_makes_no_difference(names: list[str]) -> None:
     assert fit(json.dumps(dict(enumerate(names))), count).names == names
 
 
-def test_imagenet_in_the_long_form() -> None:
+def test_imagenet_has_wordnet_ids() -> None:
     content = (MODELS / "labels.txt").read_bytes()
     read = labels.fit_labels(content, "labels.txt", 1000)
     assert read.names[388] == ("giant panda, panda, panda bear, coon bear, Ailuropoda melanoleuca")
@@ -206,7 +206,7 @@ def test_imagenet_in_the_long_form() -> None:
     assert read.background is None
 
 
-def test_background_is_put_in_front_of_imagenet_only() -> None:
+def test_background_is_added_to_imagenet_only() -> None:
     thousand = "\n".join(f"class name {n}" for n in range(1000))
     read = fit(thousand, 1001)
     assert read.names[:2] == ["background", "class name 0"]
@@ -235,7 +235,7 @@ def chosen(*files: tuple[str, int, str], locale: str = "", present: bool = True)
     return found[0] if found else ""
 
 
-def test_labels_inside_a_model_by_type() -> None:
+def test_embedded_labels_are_chosen_by_kind() -> None:
     score, axis = ("a.txt", SCORE_CALIBRATION, ""), ("b.txt", AXIS_LABELS, "")
     assert chosen(score, axis) == "b.txt"
     assert chosen(("v.txt", VALUE_LABELS, ""), axis) == "b.txt"
@@ -246,7 +246,7 @@ def test_labels_inside_a_model_by_type() -> None:
     assert chosen(names[0], present=False) == ""
 
 
-def test_labels_inside_a_model_by_locale() -> None:
+def test_embedded_labels_are_chosen_by_locale() -> None:
     files = [
         (f"labels{mark}.txt", AXIS_LABELS, locale)
         for mark, locale in (("_de", "de"), ("", ""), ("_en", "en"), ("_pt", "pt-BR"))

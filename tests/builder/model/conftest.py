@@ -1,0 +1,91 @@
+"""What the tests of models share: a dense model with any head and tail, and a way to resolve it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+
+from builder.base.console import Console
+from builder.model import run
+from builder.model.preprocessing import Normalization
+from builder.model.resolve import Model, ModelOptions, resolve_model
+from tests.support.models import COLOURS, SIDE, Array, ColourModel, DenseModel, Graph, Value
+
+ZERO_TO_ONE = Normalization((0.0,), (255.0,))
+PICTURE = (1, SIDE, SIDE, 3)
+Head = Callable[[Graph], tuple[Value, Value]]
+Tail = Callable[[Graph, Value], Value]
+
+
+class Resolver:
+    """Resolves models as m.tflite, with the labels red, green and blue in labels.txt."""
+
+    def __init__(self, folder: Path, console: Console) -> None:
+        self.path, self.labels = folder / "m.tflite", folder / "labels.txt"
+        self.labels.write_text("\n".join(COLOURS))
+        self.console = console
+
+    def __call__(
+        self,
+        model: bytes | ColourModel | DenseModel,
+        normalization: Normalization | None = None,
+        **options: Any,
+    ) -> Model:
+        if isinstance(model, bytes):
+            self.path.write_bytes(model)
+        else:
+            model.write(self.path)
+        chosen = ModelOptions(**{"labels": self.labels, "normalization": normalization, **options})
+        return resolve_model(str(self.path), chosen, self.console)
+
+
+@pytest.fixture
+def resolved(tmp_path: Path, console: Console) -> Resolver:
+    return Resolver(tmp_path, console)
+
+
+def dense(head: Head | None = None, tail: Tail | None = None, outputs: int = 3) -> bytes:
+    """A float32 model: what `head` makes of its input, means, a dense layer (4 x - 2), `tail`."""
+    graph = Graph()
+    if head is None:
+        source = x = graph.tensor(PICTURE, name="picture")
+    else:
+        source, x = head(graph)
+    x = graph.operator(
+        "MEAN", [x, graph.integers(1, 2)], graph.tensor((1, 3)), schema.ReducerOptionsT(), 2
+    )
+    weights = graph.constant((4 * np.eye(3, dtype=np.float32))[:outputs])
+    bias = graph.constant(np.full(outputs, -2, np.float32))
+    options = schema.FullyConnectedOptionsT()
+    x = apply(graph, "FULLY_CONNECTED", [x, weights, bias], (1, outputs), options)
+    return graph.file([source], [tail(graph, x) if tail else x])
+
+
+def apply(
+    graph: Graph, kind: str, inputs: list[Value], shape: tuple[int, ...], options: Any = None
+) -> Value:
+    """Add an operator with a float32 output."""
+    return graph.operator(kind, inputs, graph.tensor(shape), options)
+
+
+def softmax(graph: Graph, x: Value) -> Value:
+    return apply(graph, "SOFTMAX", [x], x.shape, schema.SoftmaxOptionsT(beta=1.0))
+
+
+def expected(kind: str, logits: list[float]) -> Array:
+    """Scores for the logits of the dense layer, which are 2 for a channel of 255 and -2 for 0."""
+    values = np.array(logits, float)
+    if kind == "sigmoid":
+        return np.asarray(1 / (1 + np.exp(-values)))
+    return np.asarray(np.exp(values) / np.exp(values).sum())
+
+
+def answers(model: Model) -> dict[str, Array]:
+    """The scores for each generated picture, by its name."""
+    outputs = run.run_model(model.path, model.settings)
+    return dict(zip(outputs.pictures, outputs.scores, strict=True))

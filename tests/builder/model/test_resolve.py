@@ -1,0 +1,188 @@
+"""What becomes of --model: labels, card and provenance; or a refusal that names the remedy."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from builder.base.console import Console
+from builder.base.errors import ModelError
+from builder.model.metadata import AXIS_LABELS
+from builder.model.resolve import ModelOptions, resolve_model, strip_final_activation
+from builder.model.settings import ModelSettings
+from builder.model.tflite import pack_model, read_model
+from tests.builder.model.conftest import ZERO_TO_ONE, Resolver
+from tests.support.models import ColourModel, DenseModel, Graph
+
+MODEL = ColourModel(dtype="uint8")
+PICTURE = (1, 96, 96, 3)
+BOXES = [(1, 10, 4), (1, 10), (1, 10), (1,)]
+Shapes = list[tuple[int, ...]]
+
+
+def model_of(
+    inputs: Shapes, outputs: Shapes, kind: str = "RESHAPE", name: str = "", custom: str = ""
+) -> bytes:
+    """A model of any inputs and outputs, which does not run."""
+    graph = Graph()
+    sources = [graph.tensor(shape) for shape in inputs]
+    tensors = [graph.tensor(shape, name=name) for shape in outputs]
+    results = [graph.operator(kind, sources[:1], each, custom=custom) for each in tensors]
+    return graph.file(sources, results)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "text"),
+    [
+        ([PICTURE], BOXES, "found 4.*: a detector, which gives boxes"),
+        ([PICTURE], [(1, 896, 16), (1, 896, 1)], "a detector, which gives boxes and scores"),
+        ([PICTURE], [(1, 96, 96, 21)], "a segmenter"),
+        ([PICTURE], [PICTURE], "an image for an image"),
+        ([PICTURE], [(1, 1, 17, 3)], "poses"),
+        ([PICTURE], [(1, 84, 8400)], "a detector"),
+        ([PICTURE], [(1, 468, 3)], "landmarks"),
+        ([PICTURE], [(1, 24, 40)], "a sequence"),
+        ([PICTURE], [(1, 5), (1, 2)], "one with several answers"),
+        ([PICTURE, (1, 4)], [(1, 3)], "expected one input, a picture, found 2"),
+        ([(1, 15600)], [(1, 3)], "a vector enters, such as sound"),
+        ([(15600,)], [(1, 3)], "a vector enters"),
+        ([(1, 15600, 1)], [(1, 3)], "one row of 15600 pixels"),
+        ([(1, 96, 96, 4)], [(1, 3)], "4 channels are not an RGB or grey picture"),
+        ([(1, 98, 40, 2)], [(1, 3)], "2 channels are not an RGB"),
+        ([(1, 8, 96, 96, 3)], [(1, 3)], "expected an input of shape"),
+        ([(8, 96, 96, 3)], [(8, 3)], "a batch of 1 picture, found 8"),
+        ([(1, -1, -1, 3)], [(1, 3)], "expected an input of a fixed size, found"),
+        ([(1, 2049, 2049, 3)], [(1, 3)], "at most 4,194,304 pixels"),
+        ([(1, 2**31 - 1, 2**31 - 1, 3)], [(1, 3)], "at most 4,194,304 pixels"),
+    ],
+)
+def test_other_kinds_are_told_by_their_shapes(
+    inputs: Shapes, outputs: Shapes, text: str, resolved: Resolver
+) -> None:
+    check_refused(model_of(inputs, outputs, name="t"), text, resolved)
+
+
+@pytest.mark.parametrize(
+    ("kind", "custom", "text"),
+    [
+        ("CUSTOM", "TFLite_Detection_PostProcess", "TFLite_Detection_PostProcess.*a detector"),
+        ("CUSTOM", "edgetpu-custom-op", "for Edge TPUs"),
+        ("CUSTOM", "FlexErf", "without SELECT_TF_OPS"),
+        ("CUSTOM", "Own", "builtin operators only"),
+        ("L2_NORMALIZATION", "", "an embedding"),
+        ("ARG_MAX", "", "the number of a class, by ARG_MAX"),
+    ],
+)
+def test_other_kinds_are_told_by_their_operators(
+    kind: str, custom: str, text: str, resolved: Resolver
+) -> None:
+    check_refused(model_of([PICTURE], [(1, 128)], kind, custom=custom), text, resolved)
+
+
+def check_refused(model: bytes, text: str, resolved: Resolver) -> None:
+    with pytest.raises(ModelError) as caught:
+        resolved(model, ZERO_TO_ONE)
+    assert re.search(text, f"{caught.value} / {caught.value.hint}")
+    assert caught.value.hint
+
+
+def test_damaged_files_are_refused(resolved: Resolver) -> None:
+    content = MODEL.write(resolved.path).read_bytes()
+    cuts = [content[: len(content) * part // 8] for part in range(1, 8)]
+    for damaged in (b"", b"\x1c\0\0\0TFL3", b"PK\x03\x04" + bytes(50), content[:-1], *cuts):
+        with pytest.raises(ModelError, match=r"m\.tflite is (not a|a broken) TFLite model") as no:
+            resolved(damaged)
+        assert no.value.hint
+        assert "unpack" not in str(no.value) and "buffer" not in str(no.value)
+
+
+def test_unknown_names_are_refused(console: Console) -> None:
+    with pytest.raises(ModelError, match="mobilenet_v1, efficientnet_lite0 or a .tflite file"):
+        resolve_model("mobilnet_v1", ModelOptions(), console)
+
+
+def test_weights_outside_of_the_tables_are_refused(resolved: Resolver) -> None:
+    tables = read_model(DenseModel().write(resolved.path)).tables
+    buffer = next(each for each in tables.buffers if each.data is not None)
+    content = bytes(buffer.data)
+    buffer.data, buffer.offset, buffer.size = None, 4096, len(content)
+    with pytest.raises(ModelError, match="keeps weights outside of its tables") as caught:
+        resolved(pack_model(tables).ljust(4096, b"\0") + content, ZERO_TO_ONE)
+    assert caught.value.hint
+
+
+def test_labels_that_do_not_fit_are_refused(tmp_path: Path, resolved: Resolver) -> None:
+    resolved.labels.write_text("one\ntwo\nthree\nfour\nfive")
+    for options, text in (
+        ({"labels": None}, "has 3 classes and no labels"),
+        ({}, r"expected 3 names, .*, found 5 \(lines 1 to 5"),
+        ({"labels": tmp_path / "none.txt"}, "--labels: cannot read .*none.txt"),
+        ({"locale": "de"}, "--locale de: it chooses among labels inside"),
+        ({"labels": None, "locale": "de"}, "--locale de: m.tflite carries no labels"),
+    ):
+        with pytest.raises(ModelError, match=text):
+            resolved(MODEL, **options)
+
+
+def test_labels_inside_the_model_are_found(resolved: Resolver) -> None:
+    path = MODEL.write(resolved.path)
+    with zipfile.ZipFile(path, "a") as appended:
+        appended.writestr("notes.txt", "made on a Tuesday\nwith care\nby hand\n")
+    with pytest.raises(ModelError, match="it carries notes.txt, but nothing says that they are"):
+        resolved(path.read_bytes(), labels=None)
+    with zipfile.ZipFile(path, "a") as appended:
+        appended.writestr("score_calibration.txt", "0.9,0.5\n0.1,0.2\n0.3,0.4\n")
+        appended.writestr("labels.txt", "rot\ngrün\nblau\n")
+    found = resolved(path.read_bytes(), labels=None)
+    assert found.settings.labels == ("rot", "grün", "blau")
+    assert found.labels_component.source == "labels.txt inside m.tflite"
+    assert found.labels_component.licence == "not stated"
+
+
+def test_metadata_of_a_real_model_is_read(console: Console) -> None:
+    """EfficientNet-Lite0 carries normalization and labels as TFLite metadata."""
+    metadata = resolve_model("efficientnet_lite0", ModelOptions(), console).tflite.metadata
+    assert (metadata.mean, metadata.std) == ((127.0,), (128.0,))
+    assert (metadata.low, metadata.high) == ((0.0,), (255.0,))
+    [file] = metadata.files
+    assert (file.name, file.kind) == ("labels_without_background.txt", AXIS_LABELS)
+    assert len(metadata.archive[file.name].splitlines()) == 1000
+
+
+def test_card_says_what_was_decided(resolved: Resolver) -> None:
+    assert strip_final_activation(resolved(MODEL.but(softmax=True))).settings.card == {
+        "input": "8 x 8 RGB, channels last, uint8; pixels enter as 0..1 (its scale and zero point "
+        "hold 0..1)",
+        "output": "probabilities of 3 classes, as they are (its last operator is SOFTMAX); the "
+        "function does the softmax, in float: its own knows 256 steps",
+        "labels": "3 from labels.txt (lines of text): 'red' to 'blue'; no background class",
+        "operators": "MEAN 2",
+    }
+
+
+def test_settings_are_read_as_they_were_written(resolved: Resolver) -> None:
+    settings = resolved(MODEL).settings
+    assert ModelSettings.from_json(settings.to_json()) == settings
+    for content in (b"", b"[]", b"{}", b'{"name": "m"}', b"[" * 100_000):
+        with pytest.raises(ValueError, match=r"."):
+            ModelSettings.from_json(content)
+
+
+@pytest.mark.parametrize(
+    "name", ["my model.tflite", "model.json", "a b.TFLITE", "model", ".tflite"]
+)
+def test_file_in_the_zip_has_a_safe_name(name: str, resolved: Resolver, tmp_path: Path) -> None:
+    resolved.path = tmp_path / name
+    file = resolved(MODEL).settings.file
+    assert re.fullmatch(r"[\w.-]+\.tflite", file) and file != "model.json"
+
+
+def test_provenance_names_the_options(resolved: Resolver) -> None:
+    found = resolved(MODEL)
+    assert found.component.source == "m.tflite (given with --model)"
+    assert found.labels_component.source == "labels.txt (given with --labels)"
+    assert found.component.licence == found.labels_component.licence == "not stated"
+    assert not found.labels_component.licence_texts
