@@ -13,13 +13,9 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from PIL import Image, ImageOps
 
-from builder import build
 from builder.artifact import actionloop
 from builder.artifact.smoke import SAMPLE
-from builder.base.console import Console
-from builder.base.errors import ModelError
 from builder.base.paths import ROOT
-from builder.model.resolve import ModelOptions
 from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.conftest import MOBILENET, PLUS_MINUS_ONE, base64_of, encoded, interpreter, plain
 from tests.support.compiled import PYTHON, needs_compiled
@@ -27,6 +23,13 @@ from tests.support.models import Graph, write_float_network
 
 Make = Callable[..., Path]
 pytestmark = needs_compiled
+
+
+def find_model(name: str) -> str:
+    """Return a model's --model option; skip if MobileNet is not beside the checkout."""
+    if name == "mobilenet" and not MOBILENET.exists():
+        pytest.skip("no MobileNet beside the checkout")
+    return str(MOBILENET) if name == "mobilenet" else name
 
 
 @pytest.fixture(scope="module")
@@ -44,10 +47,7 @@ def pictures(thorough: bool) -> list[str]:
 def test_same_top_5_as_the_wheels(
     make_zip: Make, make_compiled: Make, pictures: list[str], model: str
 ) -> None:
-    if model == "mobilenet":
-        if not MOBILENET.exists():
-            pytest.skip("no MobileNet beside the checkout")
-        model = str(MOBILENET)
+    model = find_model(model)
     answers = []
     for archive in (make_zip(PYTHON, model, provider="wheels"), make_compiled(PYTHON, model)):
         with actionloop.start_action(archive, interpreter(PYTHON)) as running:
@@ -94,10 +94,7 @@ def test_a_float_network_agrees_with_the_wheels(
 def test_xnnpack_runs_all_but_softmax_and_quantize(
     make_compiled: Make, model: str, requantize: bool
 ) -> None:
-    if model == "mobilenet":
-        if not MOBILENET.exists():
-            pytest.skip("no MobileNet beside the checkout")
-        model = str(MOBILENET)
+    model = find_model(model)
     archive = make_compiled(PYTHON, model, requantize=requantize)
     with actionloop.start_action(archive, interpreter(PYTHON)) as running:
         answer = running.run({"image": base64_of(SAMPLE), "details": True})
@@ -118,31 +115,6 @@ def test_the_model_file_leaves_memory(make_compiled: Make, imagenet_model: str) 
     sizes = re.findall(r"\.tflite\n(?:.*\n){1,5}?Rss: +(\d+) kB", mapped)
     assert sizes, "the file is mapped, not read"
     assert sum(map(int, sizes)) < 500  # a page that is read brings its neighbours
-
-
-def test_a_missing_operator_fails_the_build(
-    tmp_path: Path, console: Console, colour_labels: Path
-) -> None:
-    graph = Graph()
-    picture = graph.tensor((1, 8, 8, 3), "float32")
-    floor = graph.operator("FLOOR", [picture], graph.tensor((1, 8, 8, 3), "float32"))
-    scores = graph.tensor((1, 3), "float32")
-    options = schema.ReducerOptionsT()
-    graph.operator("MEAN", [floor, graph.integers(1, 2)], scores, options, version=2)
-    model = tmp_path / "m.tflite"
-    model.write_bytes(graph.file([picture], [scores]))
-    config = build.BuildConfig(
-        (PYTHON,),
-        tmp_path / "a.zip",
-        str(model),
-        ModelOptions(colour_labels, PLUS_MINUS_ONE),
-        provider="local",
-        keep=False,
-    )
-    with pytest.raises(ModelError, match="lacks: FLOOR") as caught:
-        build.build(config, console)
-    assert "--ops all" in caught.value.hint
-    assert not (tmp_path / "a.zip").exists()
 
 
 DENSE = """
