@@ -1,4 +1,4 @@
-"""The smoke test of a finished zip: every answer counts."""
+"""The smoke test of a finished zip: every answer counts, and so does the memory."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.artifact import smoke
-from builder.artifact.smoke import SAMPLE
-from builder.base.errors import SmokeError
+from builder.artifact.memory import check_measurement
+from builder.artifact.smoke import SAMPLE, SmokeResult, run_smoke_test
+from builder.base.errors import BuildError, SmokeError
 
 MAIN = """\
 calls = 0
@@ -24,38 +24,36 @@ def main(params):
 """
 
 
-def checked(tmp_path: Path, line: str, expected: str = "n1") -> smoke.SmokeResult:
+def run(tmp_path: Path, line: str, expected: str = "n1") -> SmokeResult:
+    """Test a zip whose function runs one more line."""
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("__main__.py", MAIN % line)
-    return smoke.run_smoke_test(path, sys.executable, SAMPLE, expected)
+    return run_smoke_test(path, sys.executable, SAMPLE, expected)
 
 
-def test_what_passes(tmp_path: Path) -> None:
-    assert checked(tmp_path, "pass").rss == 6  # the most
+def test_most_memory_of_all_activations_counts(tmp_path: Path) -> None:
+    assert run(tmp_path, "pass").rss == 6
 
 
 @pytest.mark.parametrize("call", [1, 2, 6])
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "problem"),
     [
-        ("if calls == {}: return {{'error': 'no'}}", 'the sample picture got {{"error": "no"}}'),
-        ("if calls == {}: return {{'results': []}}", "the sample picture got"),
-        ("if calls == {}: return [1]", "the sample picture got"),
-        (
-            "if calls == {}: answer['results'][0]['wordnetId'] = 'n2'",
-            "the sample picture must be n1, found",
-        ),
+        ("return {'error': 'no'}", 'the sample picture got {"error": "no"}'),
+        ("return {'results': []}", "the sample picture got"),
+        ("return [1]", "the sample picture got"),
+        ("answer['results'][0]['wordnetId'] = 'n2'", "the sample picture must be n1, found"),
     ],
 )
-def test_one_bad_answer_of_six(tmp_path: Path, call: int, line: str, said: str) -> None:
+def test_one_bad_answer_of_six_fails(tmp_path: Path, call: int, line: str, problem: str) -> None:
     with pytest.raises(SmokeError) as caught:
-        checked(tmp_path, line.format(call))
-    assert str(caught.value).startswith(f"activation {call} of 6: {said.format()}")
+        run(tmp_path, f"if calls == {call}: {line}")
+    assert str(caught.value).startswith(f"activation {call} of 6: {problem}")
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "problem"),
     [
         ("if calls == 5: answer['results'][0]['className'] = 'cup'", "must get the same answer"),
         ("del answer['details']", "the answers lack a detail that was asked for: 'details'"),
@@ -63,15 +61,21 @@ def test_one_bad_answer_of_six(tmp_path: Path, call: int, line: str, said: str) 
         ("import os; os._exit(3)", "the action died (exit status 3)"),
     ],
 )
-def test_other_ways_to_fail(tmp_path: Path, line: str, said: str) -> None:
+def test_other_faults_are_named(tmp_path: Path, line: str, problem: str) -> None:
     with pytest.raises(SmokeError) as caught:
-        checked(tmp_path, line, "")
-    assert said in str(caught.value)
+        run(tmp_path, line, "")
+    assert problem in str(caught.value)
 
 
-def test_the_log_is_quoted_in_whole_lines_and_once(tmp_path: Path) -> None:
+def test_log_is_quoted_in_whole_lines_and_once(tmp_path: Path) -> None:
     line = "print('x' * 3000); print('bad'); print('bad'); import os, sys; "
     line += "sys.stdout.flush(); os._exit(1)"
     with pytest.raises(SmokeError) as caught:
-        checked(tmp_path, line)
+        run(tmp_path, line)
     assert str(caught.value).splitlines()[-2:] == ["x" * 3000, "bad"]
+
+
+def test_memory_above_the_estimate_fails_the_build() -> None:
+    check_measurement(128, 5_000_000, 31e6)
+    with pytest.raises(BuildError, match="expected at most 128 MB by the estimate, measured 256"):
+        check_measurement(128, 5_000_000, 90e6)
