@@ -51,7 +51,7 @@ def strip_activation(model: TFLiteModel) -> tuple[bytes, str] | None:
 
 
 def _is_replaceable(model: TFLiteModel, activation: Operator, after: list[Operator]) -> bool:
-    """Whether the function can compute an activation, and the operators after it, by itself."""
+    """Return whether the function can replace an activation and the operators after it."""
     logits = activation.inputs[0] if activation.inputs else None
     if logits is None or activation.name not in REPLACED_BY or activation.beta != 1:
         return False

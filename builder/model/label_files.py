@@ -292,7 +292,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value can be the number of a class."""
+    """Return whether a value can be the number of a class."""
     if isinstance(value, str):
         return len(value) < 10 and value.strip().isdecimal() and int(value) <= _MAX_NUMBER
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_NUMBER
@@ -360,7 +360,7 @@ def _find_columns(table: list[list[str]], origin: str) -> tuple[int | None, int,
 
 
 def _is_counting_column(rows: list[list[str]], column: int) -> bool:
-    """Whether a column counts the rows, in any order, from 0 or 1."""
+    """Return whether a column counts the rows, in any order, from 0 or 1."""
     values = [row[column] if column < len(row) else "" for row in rows]
     return all(map(_is_number, values)) and _is_counting(map(int, values))
 

@@ -378,12 +378,9 @@ def _guess_kind_by_outputs(model: TFLiteModel) -> str:
     shapes = [tensor.shape for tensor in model.outputs]
     names = " ".join(tensor.name.lower() for tensor in model.outputs)
     sizes = [tensor.element_count for tensor in model.outputs]
-    if len(shapes) > 3 and any(len(shape) == 3 and shape[-1] == 4 for shape in shapes):
-        return "a detector, which gives boxes, their classes and scores"
-    if any(len(shape) >= 3 and shape[-1] == 4 for shape in shapes) or "box" in names:
+    has_boxes = any(len(shape) >= 3 and shape[-1] == 4 for shape in shapes) or "box" in names
+    if has_boxes or all(len(shape) == 3 and shape[1] == shapes[0][1] > 100 for shape in shapes):
         return "a detector, which gives boxes and scores"
-    if all(len(shape) == 3 and shape[1] == shapes[0][1] > 100 for shape in shapes):
-        return "a detector, which gives boxes and scores for many places"
     if any(len(shape) == 4 and min(shape[1:3]) > 1 for shape in shapes):
         return "a detector, or one of poses or outlines, which gives maps"
     if "landmark" in names or all(size == 1 or (size % 3 == 0 and size > 9) for size in sizes):
@@ -399,9 +396,8 @@ def _guess_kind_by_shape(source: Tensor, output: Tensor) -> str:
         return "a segmenter, or one of poses: a score per class for each of many places"
     if len(shape) == 4 and shape[2:] == (17, 3):
         return "one of poses: 17 points of the body"
-    if len(shape) == 3 and shape[1] != shape[2] and max(shape[1:]) > 500:
-        return "a detector, which gives boxes: one per row or column"
-    if len(shape) == 3 and shape[2] == 4:
+    is_long = len(shape) == 3 and shape[1] != shape[2] and max(shape[1:]) > 500
+    if is_long or (len(shape) == 3 and shape[2] == 4):
         return "a detector, which gives boxes"
     if len(shape) == 3 and shape[2] in (2, 3):
         return "one of landmarks: points of a face, a hand or a body"

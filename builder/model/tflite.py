@@ -64,7 +64,7 @@ class Tensor:
 
     @property
     def is_integer(self) -> bool:
-        """Whether it stores integers, quantized or not."""
+        """Return whether it stores integers, quantized or not."""
         return self.dtype.startswith(("int", "uint"))
 
     @property
@@ -216,6 +216,8 @@ def _unpack(content: bytes, name: str) -> Any:
         tables = schema.ModelT.InitFromPackedBuf(content)
         for graph in tables.subgraphs:
             _check_indices(tables, graph)
+        for entry in tables.metadata or ():
+            tables.buffers[entry.buffer]
         if not tables.subgraphs:
             raise ValueError
     except _DAMAGED as error:

@@ -50,7 +50,7 @@ def resolved(tmp_path: Path, console: Console) -> Resolver:
 
 
 def dense(head: Head | None = None, tail: Tail | None = None, outputs: int = 3) -> bytes:
-    """A float32 model: what `head` makes of its input, means, a dense layer (4 x - 2), `tail`."""
+    """Return a float32 model: `head`, means of the channels, a dense layer (4 x - 2), `tail`."""
     graph = Graph()
     if head is None:
         source = x = graph.tensor(PICTURE, name="picture")
@@ -78,7 +78,7 @@ def softmax(graph: Graph, x: Value) -> Value:
 
 
 def expected(kind: str, logits: list[float]) -> Array:
-    """Scores for the logits of the dense layer, which are 2 for a channel of 255 and -2 for 0."""
+    """Return the scores for the dense layer's logits: 2 for a channel of 255, -2 for one of 0."""
     values = np.array(logits, float)
     if kind == "sigmoid":
         return np.asarray(1 / (1 + np.exp(-values)))
@@ -86,6 +86,6 @@ def expected(kind: str, logits: list[float]) -> Array:
 
 
 def answers(model: Model) -> dict[str, Array]:
-    """The scores for each generated picture, by its name."""
+    """Run a model; return the scores for each generated picture, by its name."""
     outputs = run.run_model(model.path, model.settings)
     return dict(zip(outputs.pictures, outputs.scores, strict=True))

@@ -24,13 +24,13 @@ from tests.support.models import DenseModel, Graph
 from tools.operators import probe
 
 
-def of(**versions: int) -> TFLiteModel:
-    """A model that says it needs these."""
+def model_with(**versions: int) -> TFLiteModel:
+    """Return a model that needs these operators."""
     return TFLiteModel("m.tflite", (), (), (), versions, Metadata(), None)
 
 
 def dense(weights: str, scales: int, version: int = 12) -> TFLiteModel:
-    """One dense layer of float32 inputs, with weights of a type and number of scales."""
+    """Return a dense layer of float32 inputs, with weights of a type and number of scales."""
     graph = Graph()
     source = graph.tensor((1, 4), "float32")
     data_ = np.ones((3, 4), weights)
@@ -66,17 +66,19 @@ def test_unused_operators_count_if_listed(tmp_path: Path) -> None:
 
 def test_names_and_versions_are_compared() -> None:
     ours = of_compiled("classifier")
-    assert find_missing_operators(of(CONV_2D=7, SOFTMAX=3), ours) == []
-    assert find_missing_operators(of(CONV_2D=8), ours) == ["CONV_2D version 8 (it has 1 to 7)"]
-    assert find_missing_operators(of(CUMSUM=1), ours) == ["CUMSUM version 1 (it has none)"]
+    assert find_missing_operators(model_with(CONV_2D=7, SOFTMAX=3), ours) == []
+    assert find_missing_operators(model_with(CONV_2D=8), ours) == [
+        "CONV_2D version 8 (it has 1 to 7)"
+    ]
+    assert find_missing_operators(model_with(CUMSUM=1), ours) == ["CUMSUM version 1 (it has none)"]
     with pytest.raises(ModelError, match=r"CONV_2D version 8 \(it has 1 to 7\)") as caught:
-        check_operators(of(CONV_2D=8), ours, "ours")
+        check_operators(model_with(CONV_2D=8), ours, "ours")
     assert "--runtime wheels" in caught.value.hint and "--ops all" not in caught.value.hint
     with pytest.raises(ModelError, match="CUMSUM version 1") as caught:
-        check_operators(of(CUMSUM=1), ours, "ours")
+        check_operators(model_with(CUMSUM=1), ours, "ours")
     assert "--ops all" in caught.value.hint and "--runtime wheels" in caught.value.hint
     with pytest.raises(ModelError, match="SOFTMAX version 99") as caught:
-        check_operators(of(SOFTMAX=99), of_wheels(), "the wheels")
+        check_operators(model_with(SOFTMAX=99), of_wheels(), "the wheels")
     assert "convert the model for an older" in caught.value.hint
 
 
@@ -111,7 +113,7 @@ def test_auto_takes_wheels_with_a_warning(
 
 
 def config(folder: Path, provider: str) -> build.BuildConfig:
-    """A build of a model that has its softmax as EXP, SUM and DIV."""
+    """Return a build of a model that computes its softmax by EXP, SUM and DIV."""
     names = folder / "labels.txt"
     names.write_text("a\nb\nc\n")
     model = DenseModel(head="decomposed").write(folder / "m.tflite")

@@ -1,4 +1,4 @@
-"""int8 conversion: what is exact is exact, what is rescaled errs as little as it may."""
+"""The int8 conversion: exact channels stay exact, rescaled ones err by half a step at most."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def kinds(content: bytes) -> list[str]:
 
 
 def weighted(content: bytes) -> list[tuple[str, Any]]:
-    """Kind and operator of all that have weights."""
+    """Return kind and operator of all that have weights."""
     pairs = zip(kinds(content), parsed(content).subgraphs[0].operators, strict=True)
     return [(kind, operator) for kind, operator in pairs if kind in WEIGHTED]
 
@@ -57,7 +57,7 @@ def converted(network: QuantizedNetwork) -> bytes:
 
 
 def constant(found: Any, number: int) -> Array:
-    """Content of a constant, in its own type and shape."""
+    """Return the content of a constant, in its own type and shape."""
     tensor = found.subgraphs[0].tensors[number]
     dtype = {schema.TensorType.UINT8: "u1", schema.TensorType.INT8: "i1"}.get(tensor.type, "<i4")
     data: Array = found.buffers[tensor.buffer].data.view(dtype).reshape(tensor.shape)
@@ -65,7 +65,7 @@ def constant(found: Any, number: int) -> Array:
 
 
 def values(content: bytes, picture: Array) -> dict[int, Array]:
-    """Every computed tensor with reference kernels: number -> q - z."""
+    """Run a model with reference kernels; return number -> q - z of every computed tensor."""
     interpreter = Interpreter(
         model_content=content,
         experimental_op_resolver_type=OpResolverType.BUILTIN_REF,
@@ -85,7 +85,7 @@ def values(content: bytes, picture: Array) -> dict[int, Array]:
 
 
 def bound(found: Any, operator: Any, kind: str, x: dict[int, Array], apart: Array) -> Array | float:
-    """How far one operator's output may move, in steps, given how far its inputs did.
+    """Return how far one operator's output may move, in steps, given how far its inputs did.
 
     Rounding two numbers that are d apart gives results at most d + 1 apart, and kernels may round
     ties each their way: that is the 1 below. In front of it stands what comes in, `apart` per
@@ -273,7 +273,7 @@ def test_model_without_uint8_weights_stays(tmp_path: Path, console: Console) -> 
 
 
 def test_shared_weights_and_biases_are_converted_per_role() -> None:
-    """By operators with inputs of other scales, by an addition, and by a tensor on their buffer."""
+    """Operators with other input scales share them, an addition, and a tensor on their buffer."""
     network = QuantizedNetwork(3, (1, 6, 6, 4))
     network.depthwise(kernel=1, wide=1.0)
     number, bias = (int(i) for i in network.operators[0].inputs[1:])
@@ -329,7 +329,7 @@ def test_float_inputs_and_outputs_stay() -> None:
 
 
 def tensor_of(network: QuantizedNetwork, position: int) -> Any:
-    """An input of the convolution, or its output in position 3."""
+    """Return an input of the convolution, or its output in position 3."""
     operator = network.operators[0]
     return network.tensors[[*operator.inputs, *operator.outputs][position]]
 

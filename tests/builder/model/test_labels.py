@@ -225,7 +225,7 @@ def test_background_is_added_to_imagenet_only() -> None:
 
 
 def chosen(*files: tuple[str, int, str], locale: str = "", present: bool = True) -> str:
-    """The name of the file that is taken of those in a model."""
+    """Return the name of the label file that is chosen among those in a model."""
     metadata = Metadata(
         files=tuple(AssociatedFile(*each) for each in files) if present else (),
         archive={name: name.encode() for name, _, _ in files},

