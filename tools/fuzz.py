@@ -37,7 +37,6 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tools.fuzz", description=__doc__)
     parser.add_argument("--seconds", type=int, default=0, help="time to spend")
     parser.add_argument("--runs", type=int, default=-1, help="inputs to try")
-    parser.add_argument("--seed", type=int, default=0, help="of the random numbers (by chance)")
     parser.add_argument("--input", type=Path, help="try this input only, of an earlier run")
     parser.add_argument("--prepared", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -137,7 +136,7 @@ def fuzz(options: argparse.Namespace) -> int:
     Path("/proc/self/clear_refs").write_text("5")  # instrumenting took more than fuzzing may
     least = peak_memory()
     flags = {
-        "max_total_time": options.seconds, "runs": options.runs, "seed": options.seed,
+        "max_total_time": options.seconds, "runs": options.runs,
         "max_len": LARGEST, "timeout": 20, "rss_limit_mb": 2048,
         "dict": options.prepared / "words", "artifact_prefix": f"{kept}/", "print_final_stats": 1,
     }  # fmt: skip

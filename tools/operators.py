@@ -13,7 +13,7 @@ from builder.base.errors import run_main
 from builder.base.paths import BUILDER
 from builder.packages.operator_versions import TABLE, UPSTREAM, WHEELS, table
 
-# The one that builds zips: it has the interpreter.
+# The builder's environment has the interpreter.
 ENVIRONMENT = "tools"
 HIGHEST_VERSION = 30
 

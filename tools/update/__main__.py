@@ -20,8 +20,8 @@ ENVIRONMENT = "update"
 REQUIREMENTS = "requirements"
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command line."""
+def main(arguments: list[str]) -> int:
+    """Run the command line in its environment; return the exit status."""
     usage = argparse.ArgumentParser("python3 -m tools.update", description=__doc__)
     usage.add_argument(
         "package",
@@ -38,12 +38,6 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="write nothing; exit with 1 if something is behind that is not held",
     )
-    return usage
-
-
-def main(arguments: list[str]) -> int:
-    """Run the command line in its environment; return the exit status."""
-    usage = parser()
     options = usage.parse_args(arguments)
     if options.version and options.package == REQUIREMENTS:
         usage.error(f"{REQUIREMENTS}: expected no version")

@@ -9,14 +9,8 @@ from pathlib import Path
 
 import requests
 import truststore
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.utils import (
-    InvalidSdistFilename,
-    InvalidWheelFilename,
-    canonicalize_name,
-    parse_sdist_filename,
-    parse_wheel_filename,
-)
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
 from packaging.version import Version
 
 from builder.base.errors import BuildError
@@ -66,16 +60,16 @@ class Index:
         """
         name = canonicalize_name(package)
         if name not in self._known:
-            answer = self._get(f"{self._url}/{name}/", {"Accept": JSON})
+            response = self._get(f"{self._url}/{name}/", {"Accept": JSON})
             try:
-                listed = answer.json()["files"]
+                listed = response.json()["files"]
             except (ValueError, KeyError) as error:
                 raise BuildError(
                     f"{self._url}: expected the index's JSON (PEP 691), found "
-                    f"{answer.headers.get('Content-Type', 'no content type')}",
+                    f"{response.headers.get('Content-Type', 'no content type')}",
                     "configure another index for pip, for example with PIP_INDEX_URL",
                 ) from error
-            files = [_parse_file(each, answer.url) for each in listed if not each.get("yanked")]
+            files = [_parse_file(each, response.url) for each in listed if not each.get("yanked")]
             self._known[name] = [file for file in files if file and not file.version.is_prerelease]
         return self._known[name]
 
@@ -96,14 +90,14 @@ class Index:
 
     def _get(self, url: str, headers: dict[str, str]) -> requests.Response:
         try:
-            answer = self._session.get(url, headers=headers, timeout=TIMEOUT_SECONDS)
-            answer.raise_for_status()
+            response = self._session.get(url, headers=headers, timeout=TIMEOUT_SECONDS)
+            response.raise_for_status()
         except requests.RequestException as error:
             raise BuildError(
                 f"the package index does not answer: {error}",
                 "check the network and pip's settings (pip config list)",
             ) from error
-        return answer
+        return response
 
 
 def _parse_file(listed: dict[str, object], base: str) -> File | None:
@@ -118,7 +112,7 @@ def _parse_file(listed: dict[str, object], base: str) -> File | None:
         else:
             _, version = parse_sdist_filename(name)
             tags = frozenset()
-    except (InvalidWheelFilename, InvalidSdistFilename, InvalidSpecifier):
+    except ValueError:  # of packaging: another kind of file
         return None
     url = requests.compat.urljoin(base, str(listed["url"]))
     return File(name, version, sha256, url, python, frozenset(map(str, tags))) if sha256 else None

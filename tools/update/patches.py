@@ -30,12 +30,7 @@ WRITTEN = {"numpy": ("version.py", "_core/_internal.py")}
 
 @cache
 def find_problems(pin: Pin, version: str, archive: Path) -> list[str]:
-    """Return a line for each hunk, file and rule that does not fit a new version.
-
-    Args:
-        pin: of the source.
-        version: the new one.
-        archive: its file.
+    """Return a line for each hunk, file and rule that does not fit a source's new version.
 
     Raises:
         OSError: there is no `patch`.

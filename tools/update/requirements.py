@@ -65,10 +65,7 @@ def parse_versions(text: str) -> dict[str, str]:
 def compile_source(source: Path, package: str = "") -> str:
     """Return the text that an `.in` file compiles to today.
 
-    Args:
-        source: the `.in` file.
-        package: take the newest version of this package only ("name"), or this version of it
-            ("name==version"); all others stay as they are. Empty for the newest of all.
+    With a package ("name" or "name==version"), the versions of all others stay as they are.
 
     Raises:
         NoSolutionError: the file and its constraints contradict each other.
