@@ -20,7 +20,7 @@ from builder.base import files
 from builder.base.console import Advance, Console
 from builder.base.errors import DownloadError
 from builder.base.files import last_lines, sha256_of
-from builder.base.processes import run_followed
+from builder.base.processes import run_command
 from builder.base.variables import pip_variables
 
 ATTEMPTS = 4
@@ -221,7 +221,7 @@ def _pip_download(
         if match := re.match(r"\s*Downloading (\S+)(.*)", line):
             console.status(f"downloading {match[1].rpartition('/')[2]}{match[2]}")
 
-    status, output = run_followed(command, follow, folder, pip_variables(pip, folder))
+    status, output = run_command(command, follow, folder, pip_variables(pip, folder))
     console.status("")
     if status:
         lines = output.splitlines()

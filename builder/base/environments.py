@@ -24,8 +24,8 @@ from builder.base import files
 from builder.base.errors import BuildError
 from builder.base.files import Notify
 from builder.base.paths import ENVIRONMENTS, ROOT
-from builder.base.processes import run_followed
-from builder.base.variables import neutral_variables, pip_variables, unconfigured_pip_variables
+from builder.base.processes import run_command
+from builder.base.variables import pip_variables, unconfigured_pip_variables
 
 MINIMUM = (3, 10)
 # The file that marks an environment as complete; its time is that of the last use.
@@ -87,9 +87,8 @@ def ensure_environment(
         try:
             files.remove(home)
             home.mkdir()
-            _install(
-                _create(home, python, base, requirements, notify), requirements, python, notify
-            )
+            pip = _create(home, python, base, requirements, notify)
+            _install(pip, requirements, python, notify)
             (home / READY).touch()
         except BaseException as error:
             shutil.rmtree(home, ignore_errors=True)
@@ -175,21 +174,23 @@ def _create(home: Path, python: Path, base: str, requirements: Path, notify: Not
     takes longer than all the rest. Debian's python3 without python3-venv has no ensurepip.
     """
     notify("    making a virtual environment")
-    made = _run([os.path.realpath(base), "-I", "-m", "venv", "--without-pip", str(home)], home)
-    bundled = [str(python), "-I", "-m", "ensurepip", "--upgrade", "--default-pip"]
+    venv = [os.path.realpath(base), "-I", "-m", "venv", "--without-pip", str(home)]
+    ensurepip = [str(python), "-I", "-m", "ensurepip", "--upgrade", "--default-pip"]
     own = [str(python), "-I", "-m", "pip"]
-    if made.returncode == 0:
-        pinned = _pinned_pip(requirements)
-        if not pinned and (made := _run(bundled, home)).returncode == 0:
+    borrowed = [base, "-m", "pip"]  # not -I: it may be among the user's own packages
+    status, output = _try_command(venv, home)
+    if status == 0:
+        is_pinned = bool(_pinned_pip(requirements))
+        if not is_pinned and _try_command(ensurepip, home)[0] == 0:
             return own
-        borrowed = [base, "-m", "pip"]  # not -I: it may be among the user's own packages
         if _pip_version(borrowed, home) >= _PIP_MINIMUM:
             return [*borrowed, "--python", str(python)]
-        if pinned and (made := _run(bundled, home)).returncode == 0:
+        status, output = _try_command(ensurepip, home)
+        if status == 0:
             return own
     raise BuildError(
         f"this Python ({base}) cannot make a virtual environment with pip:\n"
-        + files.last_lines(made.stdout, 6),
+        + files.last_lines(output, 6),
         "install its venv module (Debian, Ubuntu: apt install python{}.{}-venv)".format(
             *sys.version_info
         ),
@@ -198,8 +199,7 @@ def _create(home: Path, python: Path, base: str, requirements: Path, notify: Not
 
 def _pip_version(pip: Sequence[str], cwd: Path) -> tuple[int, int]:
     """Return a pip's version; (0, 0) if it does not run."""
-    asked = _run([*pip, "--version"], cwd, unconfigured_pip_variables())
-    match = re.match(r"pip (\d+)\.(\d+)", asked.stdout)
+    match = re.match(r"pip (\d+)\.(\d+)", _try_command([*pip, "--version"], cwd)[1])
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 
@@ -239,7 +239,7 @@ def _run_pip_install(pip: Sequence[str], requirements: Path, home: Path, notify:
             _draw("", notify)
             notify(f"    installing {fetched} package{'s' * (fetched != 1)}")
 
-    status, output = run_followed(command, follow, home, pip_variables(pip, home))
+    status, output = run_command(command, follow, home, pip_variables(pip, home))
     if status:
         _draw("", notify)
         raise BuildError(
@@ -254,20 +254,9 @@ def _draw(text: str, notify: Notify) -> None:
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def _run(
-    command: Sequence[str], cwd: Path, variables: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a command with neutral variables; return its result, with stderr in stdout."""
+def _try_command(command: Sequence[str], cwd: Path) -> tuple[int, str]:
+    """Run a command without the user's settings; return its exit status and output."""
     try:
-        return subprocess.run(
-            command,
-            env=neutral_variables() if variables is None else variables,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
+        return run_command(command, cwd=cwd, env=unconfigured_pip_variables())
     except OSError as error:
-        return subprocess.CompletedProcess(command, 127, f"{command[0]}: {error.strerror}", "")
+        return 127, f"{command[0]}: {error.strerror}"

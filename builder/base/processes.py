@@ -1,7 +1,4 @@
-"""Run commands whose output is followed line by line, and quoted if they fail.
-
-Standard library only.
-"""
+"""Run commands, follow their output, and quote it if they fail. Standard library only."""
 
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +10,9 @@ from builder.base.errors import BuildError
 TAIL = 30
 
 
-def run_followed(
+def run_command(
     command: Sequence[str],
-    follow: Callable[[str], None],
+    follow: Callable[[str], None] = lambda line: None,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> tuple[int, str]:
@@ -61,7 +58,7 @@ def run_logged(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> str:
-    """Run a command as `run_followed` does, append its output to a log, and return it.
+    """Run a command as `run_command` does, append its output to a log, and return it.
 
     Raises:
         BuildError: it cannot be run, or failed; says what `title` names, quotes the last lines and
@@ -76,7 +73,7 @@ def run_logged(
                 file.write(line)
                 follow(line.rstrip())
 
-            status, output = run_followed(command, write, cwd, env)
+            status, output = run_command(command, write, cwd, env)
     except OSError as error:
         reason = error.strerror or error
         raise BuildError(f"{title} failed: {command[0]}: {reason}", hint) from error

@@ -10,13 +10,13 @@ from __future__ import annotations
 import ast
 import os
 import re
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.base.errors import BuildError
 from builder.base.files import last_lines
 from builder.base.paths import ENVIRONMENTS
+from builder.base.processes import run_command
 
 # Python's variables for text encoding, buffering and the bytecode cache.
 _PYTHON_KEPT = {
@@ -84,24 +84,16 @@ def pip_variables(pip: Sequence[str], cwd: Path) -> dict[str, str]:
         for name, value in neutral_variables().items()
         if name in passed or not name.startswith("PIP_")
     }
-    listed = subprocess.run(
-        [*pip, "config", "list", "--disable-pip-version-check"],
-        env={**kept, **_LIST_ALL},
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-    if listed.returncode:
+    command = [*pip, "config", "list", "--disable-pip-version-check"]
+    status, listed = run_command(command, cwd=cwd, env={**kept, **_LIST_ALL})
+    if status:
         raise BuildError(
-            f"pip cannot read its settings:\n{last_lines(listed.stdout)}",
+            f"pip cannot read its settings:\n{last_lines(listed)}",
             "fix the file that it names: a pip.conf, or the one in PIP_CONFIG_FILE",
         )
     settings: dict[str, str] = {}
     for section in _PIP_SECTIONS:
-        for key, value in re.findall(rf"^{section}\.([a-z-]+)=(['\"].*)$", listed.stdout, re.M):
+        for key, value in re.findall(rf"^{section}\.([a-z-]+)=(['\"].*)$", listed, re.M):
             if key in _PIP_KEPT and value != "''":
                 name = f"PIP_{key.upper().replace('-', '_')}"
                 settings[name] = " ".join(str(ast.literal_eval(value)).split())

@@ -174,14 +174,14 @@ def test_environment_without_pinned_pip_gets_one(unpinned: Path, tmp_path: Path)
 
 def break_command(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     """Fail every command that has one of these words."""
-    run = environments._run
+    run = environments._try_command
 
-    def failing(command: list[str], *rest: object) -> subprocess.CompletedProcess[str]:
+    def failing(command: list[str], cwd: Path) -> tuple[int, str]:
         if set(words) & set(command):
-            return subprocess.CompletedProcess(command, 1, f"no {words[0]} here\n", "")
-        return run(command, *rest)  # type: ignore[arg-type]
+            return 1, f"no {words[0]} here\n"
+        return run(command, cwd)
 
-    monkeypatch.setattr(environments, "_run", failing)
+    monkeypatch.setattr(environments, "_try_command", failing)
 
 
 def test_python_without_ensurepip_uses_its_own_pip(
