@@ -133,13 +133,14 @@ def _check(options: argparse.Namespace, console: Console) -> Report:
     from builder import build, report
     from builder.artifact import audit
 
-    audited = audit.audit_zip(options.zip)
+    archive = Path(options.zip)
+    audited = audit.audit_zip(archive)
     report.show_audit(audited, console)
     answers: dict[str, SmokeResult] = {}
     failure: Report = {}
     try:
         if audited.ok and not options.no_smoke:
-            answers = build.invoke(options.zip, audited.manifest.pythons, "", console)
+            answers = build.invoke(archive, audited.manifest.pythons, "", console)
     except BuildError as error:
         failure = {"ok": False, "status": 1, "error": str(error), "hint": error.hint}
         print(f"error: {error}", file=sys.stderr)
@@ -163,15 +164,16 @@ def _deploy(options: argparse.Namespace, console: Console) -> Report:
         report.show_build(result.audit, result.smoke, console)
         audited, answers, model = result.audit, result.smoke, result.model
     else:
-        audited = audit.audit_zip(options.zip)
+        archive = Path(options.zip)
+        audited = audit.audit_zip(archive)
         if not audited.ok:
             raise BuildError(
-                f"{options.zip} failed its audit: " + "; ".join(audited.problems[:3]),
-                f"{command_line.PROGRAM} check {options.zip} lists all problems",
+                f"{archive} failed its audit: " + "; ".join(audited.problems[:3]),
+                f"{command_line.PROGRAM} check {archive} lists all problems",
             )
         answers = {}
         if not options.no_smoke:
-            answers = build.invoke(options.zip, audited.manifest.pythons, "", console)
+            answers = build.invoke(archive, audited.manifest.pythons, "", console)
     kind = platform.choose_kind(audited.manifest.pythons, options.kind)
     memory = audited.manifest.memory
     answer = answers.get(kind.python)

@@ -41,13 +41,13 @@ exit status:
 """
 # Spellings of earlier versions, and what replaces them.
 _RENAMED = {
-    "--check": "the subcommand: check ZIP",
-    "--deploy": "the subcommand: deploy [ZIP] [--name NAME]",
-    "--undeploy": "the subcommand: undeploy NAME",
-    "--export-runtime": "the subcommand: runtime export FILE",
-    "--runtime-from": "the subcommand: runtime import FILE, before the build",
-    "--optimize": "gone: each file is stored or deflated, whichever starts faster",
-    "--platform": "gone: deploy/digitalocean/ has the files for doctl",
+    "--check": "is now the subcommand: check ZIP",
+    "--deploy": "is now the subcommand: deploy [ZIP] [--name NAME]",
+    "--undeploy": "is now the subcommand: undeploy NAME",
+    "--export-runtime": "is now the subcommand: runtime export FILE",
+    "--runtime-from": "is now the subcommand: runtime import FILE, before the build",
+    "--optimize": "is gone: each file is stored or deflated, whichever starts faster",
+    "--platform": "is gone: deploy/digitalocean/ has the files for doctl",
 }
 # Options that have no effect with a runtime.
 _UNUSED = {
@@ -107,7 +107,7 @@ def _subcommand(arguments: list[str], subcommands: Iterable[str]) -> str:
     if first not in names:
         raise UsageError(
             f"expected an option or one of {', '.join(names)}, found {first!r}",
-            did_you_mean(first, names),
+            did_you_mean(first, names) or f"{PROGRAM} --help lists the options",
         )
     if first == "runtime" and arguments[1:] and not arguments[1].startswith("-"):
         pairs = [name for name in subcommands if " " in name]
@@ -119,7 +119,7 @@ def _subcommand(arguments: list[str], subcommands: Iterable[str]) -> str:
 
 def _unknown_option(option: str, name: str, known: dict[str, _Parser]) -> UsageError:
     if option in _RENAMED:
-        return UsageError(f"{option} is now {_RENAMED[option]}")
+        return UsageError(f"{option} {_RENAMED[option]}")
     others = [other for other, parser in known.items() if option in parser._option_string_actions]
     if others:
         users = ", ".join(other or "a build" for other in others)
@@ -130,7 +130,7 @@ def _unknown_option(option: str, name: str, known: dict[str, _Parser]) -> UsageE
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return the hint that names the known word closest to this one; empty if none is close."""
-    close = difflib.get_close_matches(word, list(known), n=1)
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
     return f"Did you mean {close[0]}?" if close else ""
 
 
@@ -156,15 +156,19 @@ def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
     )
     _add_build_options(main)
     parsers: dict[str, _Parser] = {}
-    for name, (operands, title, add_options) in _SUBCOMMANDS.items():
-        parsers[name] = (runtime_group if " " in name else group).add_parser(
+    for name, (title, operands, add_options) in _SUBCOMMANDS.items():
+        parser = (runtime_group if " " in name else group).add_parser(
             name.rpartition(" ")[2],
             help=title,
             description=title,
             usage=f"{PROGRAM} {name} {operands} [OPTION...]",
         )
-        parsers[name].set_defaults(command=name)
-        add_options(parsers[name])
+        nargs = "?" if operands.startswith("[") else None
+        operand = operands.strip("[]")
+        parser.add_argument(operand.lower(), metavar=operand, nargs=nargs, help=_OPERANDS[operand])
+        add_options(parser)
+        parser.set_defaults(command=name)
+        parsers[name] = parser
     return main, {**parsers, "runtime": runtime}
 
 
@@ -216,19 +220,16 @@ def _add_build_options(parser: _Parser) -> None:
 
 
 def _add_inspect_options(parser: _Parser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a name in the catalogue, or a .tflite file")
     _add_model_options(parser.add_argument_group("the model"))
     _add_general_options(parser)
 
 
 def _add_check_options(parser: _Parser) -> None:
-    parser.add_argument("zip", metavar="ZIP", type=Path, help="a zip that was built before")
-    _add_general_options(parser)
     parser.add_argument("--no-smoke", action="store_true", help="do not invoke the zip")
+    _add_general_options(parser)
 
 
 def _add_deploy_options(parser: _Parser) -> None:
-    parser.add_argument("zip", metavar="ZIP", nargs="?", type=Path, help="a zip built before")
     group = parser.add_argument_group("the deployment")
     add = group.add_argument
     add("--name", help="[/NAMESPACE/][PACKAGE/]ACTION, created or updated (default: classify)")
@@ -244,31 +245,14 @@ def _add_deploy_options(parser: _Parser) -> None:
 
 
 def _add_undeploy_options(parser: _Parser) -> None:
-    parser.add_argument("name", metavar="NAME", help="[/NAMESPACE/][PACKAGE/]ACTION")
     _add_host_options(parser.add_argument_group("the deployment"))
     _add_general_options(parser)
 
 
 def _add_export_options(parser: _Parser) -> None:
-    parser.add_argument("file", metavar="FILE", help="the file to write")
     parser.add_argument("--python", metavar="X.Y", help="the packages' Python version")
     _add_ops_option(parser)
     _add_general_options(parser)
-
-
-def _add_import_options(parser: _Parser) -> None:
-    parser.add_argument("file", metavar="FILE", help="an exported file, or its URL#sha256=HEX")
-    _add_general_options(parser)
-
-
-_SUBCOMMANDS: dict[str, tuple[str, str, Callable[[_Parser], None]]] = {
-    "inspect": ("MODEL", "Print what a build decides about a model.", _add_inspect_options),
-    "check": ("ZIP", "Check a zip, list its contents, invoke it.", _add_check_options),
-    "deploy": ("[ZIP]", "Deploy a zip to OpenWhisk; build it first if none.", _add_deploy_options),
-    "undeploy": ("NAME", "Delete an action of OpenWhisk.", _add_undeploy_options),
-    "runtime export": ("FILE", "Write compiled packages to a file.", _add_export_options),
-    "runtime import": ("FILE", "Keep a file's packages for builds.", _add_import_options),
-}
 
 
 def _add_model_options(group: _Group) -> None:
@@ -308,6 +292,23 @@ def _add_general_options(parser: _Parser) -> None:
     add("--quiet", action="store_true", help="print warnings and errors only")
 
 
+_OPERANDS = {
+    "MODEL": "a name in the catalogue, or a .tflite file",
+    "ZIP": "a zip that was built before",
+    "NAME": "[/NAMESPACE/][PACKAGE/]ACTION",
+    "FILE": "the file of packages; to import also its URL#sha256=HEX",
+}
+# Name -> title, operand, the function that adds the options.
+_SUBCOMMANDS: dict[str, tuple[str, str, Callable[[_Parser], None]]] = {
+    "inspect": ("Print what a build decides about a model.", "MODEL", _add_inspect_options),
+    "check": ("Check a zip, list its contents, invoke it.", "ZIP", _add_check_options),
+    "deploy": ("Deploy a zip to OpenWhisk; build it first if none.", "[ZIP]", _add_deploy_options),
+    "undeploy": ("Delete an action of OpenWhisk.", "NAME", _add_undeploy_options),
+    "runtime export": ("Write compiled packages to a file.", "FILE", _add_export_options),
+    "runtime import": ("Keep a file's packages for builds.", "FILE", _add_general_options),
+}
+
+
 def _channel_numbers(text: str) -> tuple[float, ...]:
     """Return the numbers of --mean or --std."""
     with suppress(ValueError):
@@ -322,8 +323,9 @@ def _check(options: argparse.Namespace) -> None:
     if options.work is not None and files.describe_path(options.work) not in ("", "folder"):
         raise UsageError(f"--work: expected a folder, found {_what_is_at(options.work)}")
     if options.command in ("check", "deploy") and options.zip is not None:
-        if files.describe_path(options.zip) != "file":
-            raise UsageError(f"{options.command}: expected a zip, found {_what_is_at(options.zip)}")
+        if files.describe_path(Path(options.zip)) != "file":
+            found = _what_is_at(Path(options.zip))
+            raise UsageError(f"{options.command}: expected a zip, found {found}")
         if options.command == "deploy":
             allowed = (*_DEPLOYING, "no_smoke", "work", "json", "quiet", "command")
             _refuse(options, set(vars(options)) - {*allowed}, "deploy ZIP, which builds nothing")
