@@ -4,8 +4,9 @@ import ast
 import hashlib
 import re
 import stat
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from builder.artifact import action_files, modules, platform
@@ -78,22 +79,12 @@ class Audit:
 
 @dataclass(frozen=True)
 class _Subject:
-    """The zip under audit.
-
-    Attributes:
-        size: bytes of the zip.
-        contents: what was read of it.
-        files: path -> content.
-        manifest: what it says of itself.
-        pythons: those of its Python versions that we know.
-        settings: of the model; None if they cannot be read.
-    """
+    """The zip under audit; without settings if the model's cannot be read."""
 
     size: int
     contents: ZipContents
     files: dict[str, bytes]
     manifest: Manifest
-    pythons: tuple[str, ...]
     settings: ModelSettings | None
 
 
@@ -106,7 +97,7 @@ def audit_zip(path: Path) -> Audit:
     try:
         contents = read_zip(path)
         content = path.read_bytes()
-        manifest = Manifest.from_json(contents.files.get(MANIFEST, b""))
+        manifest = _read_manifest(contents.files)
     except OSError as error:
         raise BuildError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
@@ -114,9 +105,8 @@ def audit_zip(path: Path) -> Audit:
             f"{path.name} is not a complete zip of build_zip.py: {_escape(str(error))}",
             "build it again: python3 build_zip.py",
         ) from error
-    known = tuple(python for python in manifest.pythons if python in platform.pythons())
     settings = _read_settings(contents.files)
-    subject = _Subject(len(content), contents, contents.files, manifest, known, settings)
+    subject = _Subject(len(content), contents, contents.files, manifest, settings)
     checks = (
         _check_size,
         _check_entries,
@@ -133,14 +123,30 @@ def audit_zip(path: Path) -> Audit:
         sha256=hashlib.sha256(content).hexdigest(),
         manifest=manifest,
         card={_escape(str(title)): _escape(str(text)) for title, text in card.items()},
-        checks=[_escape_check(check(subject)) for check in checks],
+        checks=[check(subject) for check in checks],
         components=_measure_components(subject),
     )
 
 
-def _escape_check(check: Check) -> Check:
-    problems = tuple(_escape(problem) for problem in check.problems)
-    return replace(check, found=_escape(check.found), problems=problems)
+def _read_manifest(files: dict[str, bytes]) -> Manifest:
+    """Return the zip's manifest; raise ValueError if it is not one of ours."""
+    manifest = Manifest.from_json(files.get(MANIFEST, b""))
+    supported = platform.pythons()
+    if not manifest.pythons or not set(manifest.pythons) <= set(supported):
+        found = ", ".join(manifest.pythons) or "none"
+        raise ValueError(f"expected Python {', '.join(supported)}, found {found}")
+    return manifest
+
+
+def _read_settings(files: dict[str, bytes]) -> ModelSettings | None:
+    try:
+        return ModelSettings.from_json(files[MODEL_SETTINGS])
+    except (KeyError, ValueError, RecursionError):
+        return None
+
+
+def _check(title: str, found: str, problems: Iterable[str]) -> Check:
+    return Check(title, _escape(found), tuple(_escape(problem) for problem in problems))
 
 
 def _escape(text: str) -> str:
@@ -156,7 +162,7 @@ def _check_size(subject: _Subject) -> Check:
     problems = []
     if subject.size > limit:
         problems.append(f"expected at most {limit} bytes (48 MiB as base64), found {subject.size}")
-    return Check("size", f"{subject.size} of {limit} bytes", tuple(problems))
+    return _check("size", f"{subject.size} of {limit} bytes", problems)
 
 
 def _check_entries(subject: _Subject) -> Check:
@@ -184,7 +190,7 @@ def _check_entries(subject: _Subject) -> Check:
             problems.append(f"{name}: expected mode {expected:o}, found {mode:o}")
     files = len(subject.contents.outside), len(subject.contents.infos)
     found = f"{files[0]} files, {files[1]} with those in {PACKED}"
-    return Check("entries", found, tuple(problems))
+    return _check("entries", found, problems)
 
 
 def _check_manifest(subject: _Subject) -> Check:
@@ -198,12 +204,8 @@ def _check_manifest(subject: _Subject) -> Check:
     extra = files.keys() - listed.keys() - {MANIFEST}
     problems += [f"{name}: not in the manifest" for name in sorted(extra)]
     problems += [f"no {name}" for name in (LICENCES, SBOM) if name not in files]
-    unknown = [python for python in manifest.pythons if python not in subject.pythons]
-    if unknown or not manifest.pythons:
-        supported = ", ".join(platform.pythons())
-        problems.append(f"expected Python {supported}, found {', '.join(unknown) or 'none'}")
     found = f"{len(manifest.components)} parts, {len(listed)} files, Python "
-    return Check("manifest", found + ", ".join(manifest.pythons), tuple(problems))
+    return _check("manifest", found + ", ".join(manifest.pythons), problems)
 
 
 def _check_entry_point(subject: _Subject) -> Check:
@@ -228,13 +230,13 @@ def _check_entry_point(subject: _Subject) -> Check:
         problems.append(f"expected {main} at the root, found none")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         problems.append(f"{main} does not parse: {error}")
-    return Check("entry point", f"{main}: {found}", tuple(problems))
+    return _check("entry point", f"{main}: {found}", problems)
 
 
 def _check_code(subject: _Subject) -> Check:
     """Check that code is of the zip's Python versions, and that an index names all of it."""
     kinds = platform.table()["kinds"]
-    magics = {python: kinds[f"python:{python}"]["magic"] for python in subject.pythons}
+    magics = {python: kinds[f"python:{python}"]["magic"] for python in subject.manifest.pythons}
     problems: list[str] = []
     indexed: set[str] = set()
     count = 0
@@ -255,7 +257,7 @@ def _check_code(subject: _Subject) -> Check:
         if name.endswith(".pyc"):
             problems += _check_code_file(name, content, magics)
     how = "byte-compiled" if subject.manifest.bytecode else "as sources"
-    return Check("code files", f"{count} modules in {PACKED}, {how}", tuple(problems))
+    return _check("code files", f"{count} modules in {PACKED}, {how}", problems)
 
 
 def _check_code_file(name: str, content: bytes, magics: dict[str, int]) -> Iterator[str]:
@@ -276,60 +278,49 @@ def _check_libraries(subject: _Subject) -> Check:
     compiled = {name for each in components if each.compiled for name in each.files}
     problems: list[str] = []
     newest: dict[str, str] = {}
-    for python in subject.pythons:
+    for python in subject.manifest.pythons:
         found, versions = check_libraries(subject.files, python, compiled)
         problems += found
         newest |= versions
     count = sum(modules.is_library(name) for name in subject.files)
     needs = ", ".join(f"{family} {newest[family]}" for family in sorted(newest)) or "none"
     found_text = f"{count} libraries; newest symbols needed: {needs}"
-    return Check("native parts", found_text, tuple(problems))
+    return _check("native parts", found_text, problems)
 
 
 def _check_model(subject: _Subject) -> Check:
     settings = subject.settings
     if settings is None or f"model/{settings.file}" not in subject.files:
-        return Check("model", "", (f"expected {MODEL_SETTINGS} and the model it names",))
+        return _check("model", "", [f"expected {MODEL_SETTINGS} and the model it names"])
     problems = []
     if subject.files[f"model/{settings.file}"][4:8] != b"TFL3":
         problems.append(f"model/{settings.file} is not a TFLite model")
-    return Check("model", f"{settings.name}, {len(settings.labels)} classes", tuple(problems))
-
-
-def _read_settings(files: dict[str, bytes]) -> ModelSettings | None:
-    try:
-        return ModelSettings.from_json(files[MODEL_SETTINGS])
-    except (KeyError, ValueError, RecursionError):
-        return None
+    return _check("model", f"{settings.name}, {len(settings.labels)} classes", problems)
 
 
 def _measure_components(subject: _Subject) -> list[ComponentSize]:
     """Return what each component costs; files that none lists count for the first, the function."""
     several = len(subject.manifest.pythons) > 1
-    sizes: dict[str, ComponentSize] = {}
+    versions: dict[str, str] = {}
     owner: dict[str, str] = {}
     for each in subject.manifest.components:
         title = each.name + (f" (Python {each.python})" if several and each.python else "")
-        sizes[title] = ComponentSize(_escape(title), _escape(each.version), 0, 0, 0)
+        versions[title] = each.version
         owner |= dict.fromkeys(each.files, title)
-    if not sizes:
-        return []
-    function, rest = next(iter(sizes)), subject.size
+    function = next(iter(versions), "action")
+    files, unpacked, packed = Counter[str](), Counter[str](), Counter[str]()
     for info in subject.contents.infos:
         title = owner.get(info.filename, function)
+        files[title] += 1
+        unpacked[title] += info.file_size
         # Local header 30 bytes, central header 46, the name in both (APPNOTE.TXT 4.3).
-        packed = info.compress_size + 76 + 2 * len(info.filename.encode())
-        sizes[title] = _add(sizes[title], 1, info.file_size, packed)
-        rest -= packed
+        packed[title] += info.compress_size + 76 + 2 * len(info.filename.encode())
     # What is left is the end of each zip, and the entry of the one in the other.
-    sizes[function] = _add(sizes[function], 0, 0, rest)
-    return [size for size in sizes.values() if size.files]
-
-
-def _add(size: ComponentSize, files: int, unpacked: int, packed: int) -> ComponentSize:
-    return replace(
-        size,
-        files=size.files + files,
-        unpacked=size.unpacked + unpacked,
-        packed=size.packed + packed,
-    )
+    packed[function] += subject.size - packed.total()
+    return [
+        ComponentSize(
+            _escape(title), _escape(version), files[title], unpacked[title], packed[title]
+        )
+        for title, version in versions.items()
+        if files[title]
+    ]
