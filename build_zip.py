@@ -1,4 +1,4 @@
-"""Build the zip: `python build_zip.py`. Needs nothing but Python 3.10 or newer and a network.
+"""Build the zip: `python3 build_zip.py`. Needs nothing but Python 3.10 or newer and a network.
 
 Any older Python can read this file too, to say so; the command line is builder/cli.py.
 """

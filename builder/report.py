@@ -16,8 +16,6 @@ from builder.base.console import Console
 from builder.model.compatibility import find_missing_by_interpreter
 from builder.model.resolve import Model
 
-# MB for a zip whose manifest does not say what it needs: OpenWhisk's own default.
-DEFAULT_MEMORY = 256
 # How many of a zip's files and of a check's problems are shown.
 _FILES, _PROBLEMS = 8, 20
 # Options that change each decision on a model's card.
@@ -137,9 +135,7 @@ def show_model(model: Model, console: Console) -> None:
         console.text(f"{interpreter}: {lacks}")
 
 
-def commands(
-    path: Path, pythons: Sequence[str], precompiled: bool = False, memory: int = DEFAULT_MEMORY
-) -> list[str]:
+def commands(path: Path, pythons: Sequence[str], precompiled: bool, memory: int) -> list[str]:
     """Return the `wsk` commands that create the action, one for each kind.
 
     The last one is for platforms whose only kind is python:3; a precompiled zip fits one image.
