@@ -68,7 +68,7 @@ def check_operators(model: TFLiteModel, known: dict[str, int], interpreter: str)
 
 
 def _has_hybrid_layer(model: TFLiteModel) -> bool:
-    """Return whether a dense layer combines a float32 tensor with int8 weights of several scales."""
+    """Return whether a dense layer of float32 has int8 weights of several scales."""
     for operator in model.operators:
         source, weights = (*operator.inputs[:2], None, None)[:2]
         if (
