@@ -68,26 +68,24 @@ class Check:
         name: name of the figure.
         measured: its value now.
         baseline: its value in limits.toml.
-        limit: the largest value allowed.
-        floor: below it, the baseline is out of date.
+        margin: allowed deviation; far below the baseline, the baseline is out of date.
     """
 
     name: str
     measured: float
     baseline: float
-    limit: float
-    floor: float
+    margin: float
 
     @property
     def ok(self) -> bool:
         """Return whether the figure is within its limit."""
-        return self.measured <= self.limit
+        return self.measured <= self.baseline + self.margin
 
     def __str__(self) -> str:
         verdict = "ok" if self.ok else "too much"
-        if self.measured < self.floor:
+        if self.measured < self.baseline - self.margin:
             verdict = "ok, far below: lower the baseline"
-        figures = (self.measured, self.baseline, self.limit)
+        figures = (self.measured, self.baseline, self.baseline + self.margin)
         return f"{self.name:16}{''.join(map(_format_figure, figures))}   {verdict}"
 
 
@@ -167,7 +165,7 @@ def set_limits(
     for name, value in measured.items():
         baseline, allowed = baselines[name], tolerance[name]
         margin = allowed.get("more", 0) + allowed.get("share", 0) * baseline
-        checks.append(Check(name, value, baseline, baseline + margin, baseline - margin))
+        checks.append(Check(name, value, baseline, margin))
     return checks
 
 
@@ -210,11 +208,7 @@ def warm_ratio(archive: Path, python: str, packages: Path) -> float:
 def interpreter_ratio(archive: Path, python: str, ours: Path, theirs: Path) -> float:
     """Return the time of one inference of a zip's model in our interpreter by one in theirs.
 
-    Args:
-        archive: the zip.
-        python: path of the Python that runs both.
-        ours: folder with our interpreter and numpy.
-        theirs: folder with the other interpreter and numpy.
+    `ours` and `theirs` are folders with an interpreter and numpy.
     """
 
     def start(running: ExitStack) -> Timers:
@@ -227,8 +221,7 @@ def interpreter_ratio(archive: Path, python: str, ours: Path, theirs: Path) -> f
 def lowest_ratio(start: Callable[[ExitStack], Timers]) -> float:
     """Return the lowest ratio of two timings' lower quartiles, of TRIES tries.
 
-    Args:
-        start: starts the two processes of a try, which end with it.
+    `start` starts the two processes of a try, which end with it.
     """
     ratios: list[float] = []
     for _ in range(TRIES):

@@ -90,12 +90,7 @@ class Machine:
 
 
 def describe_machine(python: str, cpuinfo: str | None = None) -> Machine:
-    """Describe this machine.
-
-    Args:
-        python: version of the Python that runs the peers.
-        cpuinfo: the text of /proc/cpuinfo (default: this machine's).
-    """
+    """Describe this machine, with the version of the peers' Python and the text of cpuinfo."""
     text = Path("/proc/cpuinfo").read_text("utf-8") if cpuinfo is None else cpuinfo
     fields: dict[str, str] = {}
     for line in text.splitlines():

@@ -59,9 +59,7 @@ class Group:
 def parent_groups(membership: str, mount: Path = MOUNT) -> list[Path]:
     """Return the folders in which a group with a CPU quota may be made: our own group, the top.
 
-    Args:
-        membership: the text of /proc/self/cgroup.
-        mount: where the groups are mounted.
+    `membership` is the text of /proc/self/cgroup.
     """
     folders = []
     for line in membership.splitlines():

@@ -118,11 +118,7 @@ def measure_cold(
 def time_cold_start(peer: Peer, python: str, script: str, line: bytes) -> dict[str, float]:
     """Do one cold start of a zip or of a custom image's files; return milliseconds by stage.
 
-    Args:
-        peer: the peer.
-        python: the stock image's Python.
-        script: starts what the compile step has written, in place of the Python.
-        line: the first activation.
+    `script` starts what the compile step has written, in place of the stock image's Python.
     """
     os.sync()  # the previous peer's files must not slow this one
     stages: dict[str, float] = {}

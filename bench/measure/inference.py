@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,7 +24,7 @@ from builder.packages.providers import PROVIDERS
 # Types of activations by types of weights: signed or unsigned bytes.
 INT8, UINT8, MIXED = "s8 x s8", "u8 x u8", "u8 x s8"
 
-_ACTION = Path(__file__).with_name("interpreter_action.py")
+_LOOP = Path(__file__).with_name("inference_loop.py")
 
 
 @contextmanager
@@ -38,7 +39,8 @@ def start_interpreter(python: str, packages: Path, model: Path) -> Iterator[Call
     """
     variables = {"MODEL": str(model), "PACKAGES": str(packages)}
     with tempfile.TemporaryDirectory(prefix="interpreter-") as folder:
-        Path(folder, "exec").write_text(f"#!python -I -S\n{_ACTION.read_text('utf-8')}")
+        Path(folder, "exec").write_text(f"#!python -I -S\n{_LOOP.read_text('utf-8')}")
+        shutil.copy(pip.HERE / "interpreters.py", folder)
         action = actionloop.RunningAction(Path(folder), python, variables, isolated=True)
         try:
             yield lambda: float(action.send(b"{}")["ms"])

@@ -25,12 +25,7 @@ def measure_processes(
 ) -> None:
     """Fill the run's `processes`: warm activations per second by number of processes.
 
-    Args:
-        peers: the peers.
-        picture: sent in each activation.
-        seconds: time for which each number of processes is kept busy.
-        run: the results; `quota_problem` says why there are no figures under a quota.
-        progress: shows the current step.
+    Each number of processes is kept busy for so many seconds, then again under a quota.
     """
     cores = len(os.sched_getaffinity(0))
     for count in sorted({cores, *(2**power for power in range(cores.bit_length()))}):

@@ -20,15 +20,8 @@ def take_turns(
 ) -> None:
     """Call each participant once per round, in another order each time.
 
-    A participant that raises BuildError leaves. Its figures so far stay, and the run's `problems`
-    get the reason.
-
-    Args:
-        participants: name -> function of the round's number.
-        rounds: number of rounds.
-        suite: name of the suite, for progress and problems.
-        run: the results.
-        progress: shows the current step.
+    A participant is a function of the round's number. One that raises BuildError leaves: its
+    figures so far stay, and the run's `problems` get the reason.
     """
     active = dict(participants)
     for number in range(rounds):

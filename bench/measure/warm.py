@@ -78,13 +78,8 @@ def measure_warm(
 ) -> None:
     """Fill the run's `warm` and `memory`, also when an interrupt ends it.
 
-    Args:
-        peers: the peers.
-        infer: runs our zip's model in the bare interpreter and returns milliseconds.
-        pictures: sent one after the other, again and again.
-        rounds: number of rounds, so of activations of each peer that joins all.
-        run: the results.
-        progress: shows the current step.
+    `infer` runs our zip's model in the bare interpreter and returns milliseconds. The pictures are
+    sent one after the other, again and again.
     """
     names = list(pictures.contents)
     series = {BARE: WarmSeries(), **{peer.name: WarmSeries() for peer in peers}}

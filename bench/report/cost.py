@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.report.figures import find_figure, without_variants
+from bench.report.figures import find_figure, select_peers
 from bench.report.markdown import EMPTY, table
 from bench.results import Run
 from builder.base.toml import read_toml
@@ -41,7 +41,7 @@ def gb_seconds(ms: float, memory: int) -> float:
 
 def cost_table(run: Run) -> str:
     """Return the costs of warm and of cold activations, per million and free per month."""
-    run = without_variants(run)
+    run = select_peers(run, variants=False)
     rows = []
     for name, memory in run.memory.items():
         size = least_memory(memory.peak)

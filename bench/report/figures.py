@@ -15,18 +15,13 @@ from bench.results import Run
 PIP = pip.peer_name(pip.TFLITE_RUNTIME)
 
 
-def without_failed_peers(run: Run) -> Run:
-    """Return a copy without the peers that answered wrongly or did not start."""
-    failed = {name for name, info in run.peers.items() if info.problem}
-    return _without(run, failed)
-
-
-def without_variants(run: Run) -> Run:
-    """Return a copy without our zips with unusual options."""
-    return _without(run, {name for name, info in run.peers.items() if info.is_variant})
-
-
-def _without(run: Run, names: set[str]) -> Run:
+def select_peers(run: Run, variants: bool = True) -> Run:
+    """Return a copy without failed peers, and maybe without our zips with unusual options."""
+    names = {
+        name
+        for name, info in run.peers.items()
+        if info.problem or (info.is_variant and not variants)
+    }
     fields: dict[str, Any] = {}
     for each in dataclasses.fields(run):
         value = getattr(run, each.name)

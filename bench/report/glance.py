@@ -12,7 +12,7 @@ from matplotlib import pyplot
 from bench.peers.hello import HELLO_WORLD
 from bench.peers.ours import OURS, PRECOMPILED
 from bench.report.cost import ARTICLE
-from bench.report.figures import PIP, find_figure, has_glance, without_failed_peers
+from bench.report.figures import PIP, find_figure, has_glance, select_peers
 from bench.report.markdown import format_number
 from bench.results import Run
 
@@ -90,7 +90,7 @@ def draw(run: Run, folder: Path) -> list[Path]:
     Returns:
         The files; none if a figure of our zip or of pip's is missing.
     """
-    run = without_failed_peers(run)
+    run = select_peers(run)
     if not has_glance(run):
         return []
     panels = (

@@ -6,13 +6,7 @@ from collections.abc import Sequence
 
 from bench.peers.hello import HELLO_WORLD
 from bench.peers.ours import OURS
-from bench.report.figures import (
-    PIP,
-    find_figure,
-    has_glance,
-    without_failed_peers,
-    without_variants,
-)
+from bench.report.figures import PIP, find_figure, has_glance, select_peers
 from bench.report.markdown import (
     EMPTY,
     NOT_MEASURED,
@@ -22,7 +16,7 @@ from bench.report.markdown import (
     paragraph,
     table,
 )
-from bench.report.results_page import list_problems, warnings
+from bench.report.results_page import list_problems, list_warnings
 from bench.results import Run
 from builder.base.errors import BuildError
 
@@ -43,13 +37,13 @@ def format_section(runs: Sequence[Run]) -> str:
     Args:
         runs: at least one, one per CPU class.
     """
-    shown = [without_variants(without_failed_peers(run)) for run in runs]
-    notes = " ".join(filter(None, [warnings(runs[0]), " ".join(list_problems(runs[0]).split())]))
+    shown = [select_peers(run, variants=False) for run in runs]
+    notes = f"{list_warnings(runs[0])} {list_problems(runs[0])}".split()
     parts = [
         "## How fast, how small",
         paragraph(_introduction(shown)),
         _figures_table(shown) or NOT_MEASURED,
-        notes,
+        paragraph(" ".join(notes)),
         _picture(shown[0]) if has_glance(shown[0]) else "",
         paragraph(
             "All tables are in [`bench/RESULTS.md`](bench/RESULTS.md); "
@@ -76,9 +70,9 @@ def _introduction(runs: Sequence[Run]) -> str:
         f"{run.machine.cpu_class.name}: {run.machine.processor}, {run.date}" for run in runs
     )
     return (
-        f"{_headline(runs[0])}Medians, measured in turns ({machines}). Cold starts are emulated, "
-        f"and given as ratios to a {HELLO_WORLD} action. *{PIP}* and its like are zips "
-        "that `pip install -t` makes."
+        f"{_headline(runs[0])}Medians, measured in turns ({machines}). Warm activations are in "
+        f"ms; cold starts are emulated, and given as ratios to a {HELLO_WORLD} action. *{PIP}* and "
+        "its like are zips that `pip install -t` makes."
     )
 
 
@@ -101,17 +95,19 @@ def _figures_table(runs: Sequence[Run]) -> str:
     for name in first.peers:
         size, cold, memory = (find_figure(first, key, name) for key in ("size", "cold", "memory"))
         warm = [find_figure(run, "warm", name) for run in runs]
-        is_over = name in first.size and first.size[name].over_limit
+        mark = " (image)" if first.peers[name].is_image else ""
+        if name in first.size and first.size[name].over_limit:
+            mark = " (too large)"
         rows.append(
             [
                 name,
-                f"{format_mb(size)}{' (too large)' if is_over else ''}" if size else EMPTY,
+                f"{format_mb(size)}{mark}" if size else EMPTY,
                 format_ratio(cold, hello) if cold else EMPTY,
                 *(format_number(ms) if ms else EMPTY for ms in warm),
                 f"{memory / 1e6:.0f}" if memory else EMPTY,
             ]
         )
-    classes = [f"warm, ms: {run.machine.cpu_class.name}" for run in runs]
+    classes = [f"warm, {run.machine.cpu_class.name}" for run in runs]
     return table(["", "zip, MB", "cold", *classes, "memory, MB"], rows) if rows else ""
 
 

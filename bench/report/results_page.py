@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from bench.machine import CPU_CLASSES
 from bench.measure.warm import BARE
 from bench.report import cost, tables
-from bench.report.figures import without_failed_peers
+from bench.report.figures import select_peers
 from bench.report.markdown import NOT_MEASURED, list_item, paragraph, percentile
 from bench.results import Run
 
@@ -96,8 +96,11 @@ def format_page(runs: Sequence[Run]) -> str:
 
 
 def _format_chapter(run: Run) -> list[str]:
-    shown = without_failed_peers(run)
-    parts = [f"## {_heading(run)}", paragraph(f"{describe_setup(run)} {warnings(run)}".strip())]
+    shown = select_peers(run)
+    parts = [
+        f"## {_heading(run)}",
+        paragraph(f"{describe_setup(run)} {list_warnings(run)}".strip()),
+    ]
     parts += filter(None, [list_problems(run)])
     for title, introduction, format_table in SECTIONS:
         parts += [f"### {title}", paragraph(introduction), format_table(shown) or NOT_MEASURED]
@@ -126,7 +129,7 @@ def describe_setup(run: Run) -> str:
     )
 
 
-def warnings(run: Run) -> str:
+def list_warnings(run: Run) -> str:
     """Return what the reader must know about the run as a whole."""
     parts = []
     if run.interrupted:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import stat
 import zipfile
-import zlib
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,13 +42,6 @@ def test_proxy_estimate_by_file_and_size(some_zip: Path) -> None:
     for name in ("body", "json", "base64"):
         received = estimate_proxy(some_zip, free | {name: 1e6}).receive
         assert received == pytest.approx(some_zip.stat().st_size)
-
-
-def test_file_that_the_action_inflates_is_only_written(tmp_path: Path) -> None:
-    path = tmp_path / "stored.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("lib", zlib.compress(bytes(1_000_000)))
-    assert estimate_proxy(path, TIMES | {"file": 0.0}).unzip < 0.01
 
 
 def test_proxy_factor_is_hello_worlds_ratio(hellos: list[Peer]) -> None:
@@ -92,32 +83,3 @@ def test_stages_of_hello_world(hellos: list[Peer]) -> None:
     assert run.proxy_factor and not run.problems
     receive = run.cold[HELLO_WORLD].stages["receive"]
     assert receive == pytest.approx(TIMES["request"] * run.proxy_factor, rel=0.01)
-
-
-def test_interrupt_keeps_cold_starts(hellos: list[Peer]) -> None:
-    run = empty_run()
-
-    def interrupt(text: str) -> None:
-        if text.startswith("cold: round 2"):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        measure_cold(hellos[0], hellos[1:], b"no picture", 3, run, interrupt)
-    assert [len(cold.ms) for cold in run.cold.values()] == [1, 1]
-
-
-def test_dead_peer_keeps_its_earlier_rounds(
-    hellos: list[Peer], make_peer: Callable[[str, str], Peer], tmp_path: Path
-) -> None:
-    """Its second start fails."""
-    dies = make_peer(
-        "dies",
-        f"import os\nknown = {str(tmp_path / 'started')!r}\n"
-        "if os.path.exists(known):\n    os._exit(7)\n"
-        "open(known, 'w').close()\ndef main(params): return {}\n",
-    )
-    run = empty_run()
-    measure_cold(hellos[0], [dies], b"no picture", 3, run, lambda _: None)
-    assert {name: len(cold.ms) for name, cold in run.cold.items()} == {"hello world": 3, "dies": 1}
-    assert list(run.problems) == ["cold, dies"]
-    assert "exit status 7" in run.problems["cold, dies"]

@@ -68,7 +68,6 @@ def inject(archive: Path, folder: Path, code: str) -> Path:
         ("files", 26, False, False),
         ("imports", 103, True, False),
         ("imports", 104, False, False),
-        ("imports", 96, True, True),
     ],
 )
 def test_figure_against_its_limit(name: str, measured: float, ok: bool, low: bool) -> None:
@@ -116,12 +115,6 @@ def test_one_more_file_and_import_are_found(archive: Path, tmp_path: Path) -> No
     baselines = {"files": before["files"], "imports": len(imports)}
     checks = guard.set_limits(measured, baselines, read_toml(guard.LIMITS)["tolerance"])
     assert not any(check.ok for check in checks)
-
-
-def test_zip_that_does_not_import_is_refused(archive: Path, tmp_path: Path) -> None:
-    broken = inject(archive, tmp_path, "import no_such_module\n")
-    with pytest.raises(BuildError, match="(?s)does not import: .*no_such_module"):
-        guard.list_imports(broken, interpreter(PYTHON))
 
 
 def test_slower_activation_is_found(

@@ -7,22 +7,18 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from bench.peers import pip
 from bench.peers.peer import PYTHON, Peer
-from builder.artifact import actionloop, platform
+from builder.artifact import platform
 from builder.artifact.smoke import SAMPLE
 from builder.base.console import Console
 from builder.base.errors import ModelError
-from builder.model.preprocessing import Normalization
 from builder.model.resolve import ModelOptions, resolve_model
-from builder.packages.wheels import pinned
-from tests.conftest import PLUS_MINUS_ONE, base64_of, encoded, interpreter
+from tests.conftest import PLUS_MINUS_ONE, base64_of, interpreter
 from tests.support.models import ColourModel
 
 PACKAGES = (pip.TFLITE_RUNTIME, pip.AI_EDGE_LITERT, pip.ONNXRUNTIME)
-REQUIREMENTS = sorted(pip.HERE.glob("*.txt"))
 
 
 @pytest.fixture(scope="module")
@@ -44,36 +40,6 @@ def test_peers_agree_on_the_sample(peers: dict[str, Peer]) -> None:
         assert results[0]["probability"] > results[1]["probability"] >= results[2]["probability"]
         probabilities.append(results[0]["probability"])
     assert 0.85 < max(probabilities) <= min(probabilities) + 6 / 256
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("dtype", ["uint8", "int8"])
-@pytest.mark.parametrize("package", [pip.TFLITE_RUNTIME, pip.ONNXRUNTIME])
-def test_pixels_are_normalized(
-    package: str,
-    dtype: str,
-    peers: dict[str, Peer],
-    tmp_path: Path,
-    colour_labels: Path,
-    console: Console,
-) -> None:
-    path = ColourModel(dtype=dtype).write(tmp_path / "colours.tflite")
-    scaled = Normalization((0.0, 10.0, 20.0), (127.5, 127.5, 127.5))
-    model = resolve_model(str(path), ModelOptions(colour_labels, scaled), console)
-    files = pip.action_files(package, model, console)
-    folder = tmp_path / "action"
-    actionloop.unpack_zip(peers[package].archive, folder)
-    for name in files.keys() - {"__main__.py"}:
-        (folder / name).write_bytes(files[name])
-    action = actionloop.RunningAction(folder, peers[package].executable, {}, isolated=True)
-    try:
-        picture = Image.new("RGB", (8, 8), (250, 60, 0))
-        answer = action.run({"image": base64_of(encoded(picture))})
-    finally:
-        action.close()
-    found = {each["className"]: each["probability"] for each in answer["results"]}
-    expected = {"red": 1.0, "green": (60 - 10) / 127.5, "blue": 0.0}
-    assert found == pytest.approx(expected, abs=1 / 255)
 
 
 @pytest.mark.thorough
@@ -99,21 +65,3 @@ def test_float_model_is_refused(
     model = resolve_model(str(path), ModelOptions(colour_labels, PLUS_MINUS_ONE), console)
     with pytest.raises(ModelError, match=r"expected quantized tensors .* found .*float32"):
         pip.build_peer(package, model, console)
-
-
-@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.stem)
-def test_requirements_are_pinned(path: Path) -> None:
-    text = path.read_text()
-    lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
-    packages = re.split(r"^(?=\S)", "\n".join(lines), flags=re.MULTILINE)[1:]
-    assert packages
-    for package in packages:
-        assert re.match(r"[\w.-]+==[\w.]+ \\\n( +--hash=sha256:[0-9a-f]{64}( \\)?\n?)+$", package)
-    assert "://" not in text
-
-
-def test_ai_edge_litert_is_the_builders_version() -> None:
-    [ours] = [each for each in pinned(PYTHON) if each.name == "ai-edge-litert"]
-    text = (pip.HERE / "ai-edge-litert.txt").read_text()
-    assert f"\nai-edge-litert=={ours.version} " in text
-    assert ours.sha256 in text

@@ -176,8 +176,3 @@ def test_run_with_problems_is_not_published(run: Run, tmp_path: Path) -> None:
     assert "not published, since it ended early" in publish(run, tmp_path)
     assert not (tmp_path / "bench" / "results").exists()
     assert results_file.read_runs(tmp_path / "elsewhere" / "results") == [run]
-
-
-def test_table_is_aligned() -> None:
-    text = markdown.table(["", "ms"], [["one", "1.00"], ["a|b", "100"]])
-    assert text == "|      |   ms |\n| ---- | ---: |\n| one  | 1.00 |\n| a\\|b |  100 |"

@@ -77,7 +77,6 @@ def action_files(package: str, model: Model, console: Console) -> dict[str, byte
     [source], [sink] = tensors.inputs, tensors.outputs
     settings = {
         "model": f"model{path.suffix}",
-        "size": [source.shape[2], source.shape[1]],
         "input": [source.scale, source.zero_point + offset],
         "output": [sink.scale, sink.zero_point + offset],
         **{key: model.settings.as_dict()[key] for key in ("labels", "mean", "std")},
@@ -86,6 +85,7 @@ def action_files(package: str, model: Model, console: Console) -> dict[str, byte
         f"model{path.suffix}": path.read_bytes(),
         "model.json": json.dumps(settings).encode(),
         "__main__.py": (HERE / "action.py").read_bytes(),
+        "interpreters.py": (HERE / "interpreters.py").read_bytes(),
     }
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.peers.peer import PACKAGES, ZIPS, Peer
-from bench.peers.tfjs.graph_model import WEIGHTS, convert
+from bench.peers.tfjs.graph_model import WEIGHTS, convert_to_graph_model
 from bench.peers.zips import add_files, zip_folder
 from bench.results import PeerInfo
 from builder.base.console import Console
@@ -41,14 +41,15 @@ def build_peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) 
     node = install_node()
     console.note(f"{NAMES[backend]}: node_modules, and {model.path.name} as a graph model")
     modules = install_node_modules(HERE / backend, f"tfjs-{backend}", node)
-    graph_model = convert(model.path, model.settings.activation == "softmax")
+    has_softmax = model.settings.activation == "softmax"
+    description, weights = convert_to_graph_model(model.path, has_softmax)
     settings = {key: model.settings.as_dict()[key] for key in ("mean", "std", "labels")}
     settings |= {"backend": backend, "size": model.tflite.inputs[0].shape[1:3]}
     files = {
         "exec": (HERE / "exec.js").read_bytes(),
         "settings.json": json.dumps(settings).encode(),
-        "model.json": json.dumps(graph_model.description).encode(),
-        WEIGHTS: graph_model.weights,
+        "model.json": json.dumps(description).encode(),
+        WEIGHTS: weights,
     }
     key = hashlib.sha256(b"\0".join([modules.name.encode(), *files.values()])).hexdigest()
     output = ZIPS / f"tfjs-{backend}-{key[:12]}.zip"
@@ -73,10 +74,7 @@ def install_node() -> Path:
 def install_node_modules(source: Path, name: str, node: Path) -> Path:
     """Return a folder with `node_modules`; `npm ci` runs once per lock file and Node.js.
 
-    Args:
-        source: folder with package.json and its lock file.
-        name: start of the folder's name.
-        node: the Node.js to install with.
+    `source` has package.json and its lock file; `name` is the start of the new folder's name.
     """
     files = [source / file for file in ("package.json", "package-lock.json")]
     digest = hashlib.sha256(str(node).encode())

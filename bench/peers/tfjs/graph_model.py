@@ -8,9 +8,7 @@ TF.js fuses them (grappler's `_FusedConv2D` and so on).
 from __future__ import annotations
 
 import base64
-import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,33 +32,17 @@ _FLOAT = {"type": "DT_FLOAT"}
 _NHWC = {"s": base64.b64encode(b"NHWC").decode()}
 
 
-@dataclass(frozen=True)
-class GraphModel:
-    """A TF.js graph model.
-
-    Attributes:
-        description: the content of `model.json`, whose weights manifest names WEIGHTS.
-        weights: the bytes of WEIGHTS, little-endian.
-    """
-
-    description: dict[str, Any]
-    weights: bytes
-
-
-def convert(path: Path, softmax: bool) -> GraphModel:
-    """Convert a .tflite file that `tflite.read_model` has read.
+def convert_to_graph_model(path: Path, softmax: bool) -> tuple[dict[str, Any], bytes]:
+    """Convert a .tflite model that builder has read; raises ModelError with the operator.
 
     Args:
         path: uint8, int8 or float32, with one input and one output.
         softmax: whether to add a softmax to the end.
 
-    Raises:
-        ModelError: an operator cannot be converted; the message names it.
+    Returns:
+        The content of `model.json`, and the bytes of WEIGHTS, little-endian.
     """
-    try:
-        return _Converter(path).run(softmax)
-    except (IndexError, TypeError, ValueError, AttributeError, struct.error) as error:
-        raise ModelError(f"{path.name} is a broken TFLite model: {error}") from error
+    return _Converter(path).convert(softmax)
 
 
 class _Converter:
@@ -75,7 +57,7 @@ class _Converter:
         self._content = bytearray()
         self._names: dict[int, str] = {}  # node by the tensor that it computes
 
-    def run(self, softmax: bool) -> GraphModel:
+    def convert(self, softmax: bool) -> tuple[dict[str, Any], bytes]:
         """Convert all operators."""
         graph, name = self._model.subgraphs[0], self._at
         source, sink = graph.inputs[0], graph.outputs[0]
@@ -93,14 +75,12 @@ class _Converter:
             self._names[operator.outputs[0]] = method(operator, operator.builtinOptions)
         if softmax:
             self._node("Softmax", [self._names[sink]], T=_FLOAT)
-        manifest = [{"paths": [WEIGHTS], "weights": self._weights}]
-        topology = {"node": self._nodes, "versions": {}}
         description = {
             "format": "graph-model",
-            "modelTopology": topology,
-            "weightsManifest": manifest,
+            "modelTopology": {"node": self._nodes, "versions": {}},
+            "weightsManifest": [{"paths": [WEIGHTS], "weights": self._weights}],
         }
-        return GraphModel(description, bytes(self._content))
+        return description, bytes(self._content)
 
     def _op_conv_2d(self, operator: Any, options: Any) -> str:
         kernel = self._values(operator.inputs[1]).transpose(1, 2, 3, 0)
