@@ -109,11 +109,6 @@ def _subcommand(arguments: list[str], subcommands: Iterable[str]) -> str:
             f"expected an option or one of {', '.join(names)}, found {first!r}",
             did_you_mean(first, names) or f"{PROGRAM} --help lists the options",
         )
-    if first == "runtime" and arguments[1:] and not arguments[1].startswith("-"):
-        pairs = [name for name in subcommands if " " in name]
-        raise UsageError(
-            f"expected {' or '.join(pairs)}, found {pair!r}", did_you_mean(pair, pairs)
-        )
     return first
 
 

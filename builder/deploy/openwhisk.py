@@ -51,10 +51,7 @@ _MEANINGS = {
         "{name} was changed by somebody else in the same moment, or is no action",
         "run this again, or choose another name",
     ),
-    429: (
-        "the platform takes no more requests for now",
-        "wait a minute and run this again",
-    ),
+    429: ("the platform takes no more requests for now", "wait a minute and run this again"),
     502: ("{name} failed", "the activation's log says why"),
     503: ("{host.url} cannot answer now", "try again later, or ask its operator"),
     504: ("{host.url} cannot answer now", "try again later, or ask its operator"),

@@ -40,13 +40,8 @@ class WebAccess:
 def match_kind(info: PlatformInfo, pythons: Sequence[str], host: str) -> Kind:
     """Return the first of the host's kinds that runs one of these Python versions, in their order.
 
-    Args:
-        info: the host's kinds.
-        pythons: versions as "3.11".
-        host: its address, for messages.
-
     Raises:
-        BuildError: it has none; names those it has.
+        BuildError: it has none; the message names those it has.
     """
     if info.kinds is None:
         return Kind(f"python:{pythons[0]}", pythons[0])
@@ -73,19 +68,10 @@ def upload_action(
     web: WebAccess,
     console: Console,
 ) -> tuple[dict[str, Any], bool]:
-    """Create the action, or update it; settings of an older one that are not given stay.
+    """Create the action, or update it; return its document without the code, and if it is new.
 
-    Args:
-        client: the connection to the platform.
-        name: of the action.
-        kind: the kind that runs it.
-        archive: the zip.
-        memory: the least that it needs, in MB; an older action keeps a higher limit.
-        web: who may invoke it over the web.
-        console: shows the progress.
-
-    Returns:
-        The action's document without its code, and whether it is new.
+    The settings of an older action that are not given stay. So does a higher limit than `memory`,
+    which is in MB.
 
     Raises:
         BuildError: the name is taken by another function's action.

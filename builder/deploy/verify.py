@@ -59,7 +59,7 @@ def verify_action(
     expected: Results | None,
     console: Console,
 ) -> Deployment:
-    """Invoke the action with the sample picture, and compare with the zip's answer here.
+    """Invoke the action with the sample picture, and compare with the zip's results here.
 
     Args:
         client: the connection to the platform.
