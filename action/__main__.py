@@ -1,4 +1,4 @@
-"""Entry point: `main(params)` on OpenWhisk, the command line for `python -m action`.
+"""Entry point: `main(params)` on OpenWhisk, the command line for `python3 -m action`.
 
 OpenWhisk renames this file to `main__.py`, parses it, and imports it once per container. The slow
 work (imports, loading the model) happens on import, so that an activation only has to answer.

@@ -185,9 +185,9 @@ def build_preprocessor(
     scale, zero_point = tensor["quantization"]
     lowest = -(1 << dtype.itemsize * 8 - 1) if dtype.kind == "i" else 0
     highest = lowest + (1 << dtype.itemsize * 8) - 1
-    real = (np.arange(256.0)[:, np.newaxis] - mean) / std
+    values = (np.arange(256.0)[:, np.newaxis] - mean) / std
     # A scale of 0 means that integers are not quantized.
-    quantized = np.rint(real / (scale or 1.0) + zero_point)
+    quantized = np.rint(values / (scale or 1.0) + zero_point)
     quantized = np.clip(quantized, lowest, highest).astype(dtype)
     if (quantized != quantized[:, :1]).any():  # channels differ
         return lambda image: quantized[image, np.arange(image.shape[2])]

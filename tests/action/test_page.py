@@ -187,7 +187,7 @@ def test_text_file_is_refused(visit: Visit) -> None:
     visit.sees("espresso")
     for kind in ("text/plain", "image/jpeg"):
         visit.send_event("drop", b"Some text, no picture.\n", "notes.txt", kind)
-        visit.fails("“notes.txt” is no picture that this browser can open. Try a JPEG, PNG")
+        visit.fails("“notes.txt” is not a picture that this browser can open. Try a JPEG, PNG")
         expect(visit.page.locator("figure img")).to_have_count(0)
     assert visit.posts() == 1
 
@@ -336,7 +336,7 @@ def test_unlikely_classes_are_hidden(visit: Visit) -> None:
     visit.page.get_by_role("button", name="Fewer").click()
     assert [row.is_visible() for row in visit.rows.all()] == [True, True, False, False]
     show(visit, answered([("background", 1.0), ("owl", 0.0)]))
-    expect(visit.status).to_have_text("Nothing that it knows. Try another picture.")
+    expect(visit.status).to_have_text("No class fits. Try another picture.")
     expect(visit.page.locator(".bar")).to_be_hidden()
 
 
@@ -387,7 +387,7 @@ def test_several_pictures_are_answered_in_order(visit: Visit) -> None:
     named = [text.split("\n")[0] for text in tiles.all_inner_texts()]
     assert named == ["class 0", "class 1", "failed", "class 2", "class 3"]
     expect(visit.status).to_have_text("class 0, 90.0 %")
-    for at, text in ((3, "class 2, 90.0 %"), (2, "“notes.txt” is no picture")):
+    for at, text in ((3, "class 2, 90.0 %"), (2, "“notes.txt” is not a picture")):
         tiles.nth(at).press("Enter")
         expect(visit.status).to_contain_text(text)
         expect(tiles.nth(at)).to_have_attribute("aria-current", "true")
@@ -516,7 +516,7 @@ def test_layout_fits_the_screen(
     if height > 400:
         fits()
     visit.choose(b"text", "a.txt", "text/plain")
-    visit.fails("no picture")
+    visit.fails("not a picture")
     fits()
     visit.page.context.close()
     assert visit.problems == []
@@ -561,7 +561,7 @@ def test_axe_finds_no_violation(
     visit.sees("espresso")
     check()
     visit.choose(b"text", "a.txt", "text/plain")
-    visit.fails("no picture")
+    visit.fails("not a picture")
     check()
     files: Any = [{"name": "a.jpg", "mimeType": "image/jpeg", "buffer": SAMPLE.read_bytes()}] * 7
     visit.page.locator(".choose input").set_input_files(files)

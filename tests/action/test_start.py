@@ -15,8 +15,8 @@ from builder.artifact.smoke import SAMPLE
 from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.conftest import base64_of, interpreter
 
+# The list is for this version; others differ by a few modules of the standard library.
 PYTHON = "3.11"
-"""The one that the list is for; others differ by a few modules of the standard library."""
 
 pytestmark = pytest.mark.skipif(
     not compiled.is_cached(PYTHON, DEFAULT_OPTIONS),

@@ -1,4 +1,4 @@
-"""The function on the package index's tflite-runtime, the other interpreter it knows.
+"""The function with tflite-runtime of the package index, the other interpreter it supports.
 
 Its last release, 2.14.0, is for Python up to 3.11 and for numpy 1.
 """
@@ -21,12 +21,12 @@ from builder.model.resolve import ModelOptions
 from builder.packages import Component, Runtime
 from tests.conftest import base64_of
 
+# The version that `bench/peers/pip/tflite-runtime.txt` has wheels for.
 PYTHON = "3.11"
-"""What `bench/peers/pip/tflite-runtime.txt` has the wheels for."""
 
 
 @pytest.mark.thorough
-def test_under_tflite_runtime(tmp_path: Path, console: Console, imagenet_model: str) -> None:
+def test_tflite_runtime_answers(tmp_path: Path, console: Console, imagenet_model: str) -> None:
     python = PYTHON
     found = cpython.find_python(python)
     if found is None:
