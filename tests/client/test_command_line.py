@@ -7,47 +7,29 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from builder import build
 from builder.artifact.smoke import SAMPLE
 from builder.base import cpython
-from builder.base.console import Console
-from builder.base.paths import ROOT
-from builder.model.resolve import ModelOptions
 from client.answer_formats import Table
-from tests.conftest import HERE, PYTHONS, at_hand, encoded, interpreter, plain
-from tests.support.models import COLOURS, ColourModel
+from tests.conftest import HERE, PYTHONS, encoded, interpreter, plain
+from tests.support.local_server import copy_client
+from tests.support.models import ColourModel
 from tests.support.terminal import run_on_terminal
 
 Done = subprocess.CompletedProcess[str]
 
 
-def copy_checkout(folder: Path) -> Path:
-    """Copy `action/` and `client/`, without any build."""
-    for name in ("action", "client"):
-        shutil.copytree(ROOT / name, folder / name)
-    return folder
-
-
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the checkout with a build of a small model."""
-    folder = copy_checkout(tmp_path_factory.mktemp("built"))
-    labels = folder / "labels.txt"
-    labels.write_text("\n".join(COLOURS))
-    model = ColourModel("uint8").write(folder / "colours.tflite")
-    output = folder / "a.zip"
-    config = build.BuildConfig(
-        (HERE,), output, str(model), ModelOptions(labels), keep=False, provider=at_hand()
-    )
-    build.build(config, Console(quiet=True))
-    shutil.unpack_archive(output, folder / "build" / "local" / HERE)
-    return folder
+def built(
+    tmp_path_factory: pytest.TempPathFactory, colour_zip: Callable[[ColourModel], Path]
+) -> Path:
+    """A copy of the client with a build of a small model."""
+    return copy_client(tmp_path_factory.mktemp("built"), colour_zip(ColourModel("uint8")))
 
 
 def classify(cwd: Path, *arguments: str, stdin: bytes = b"") -> Done:
@@ -108,6 +90,7 @@ def test_standard_input_threshold_and_details(built: Path) -> None:
     assert classify(built, "-", stdin=b"").returncode == 1
 
 
+# File names of pictures; their format is not the one of the extension.
 NAMES = (
     "a.jfif",
     "b.JPE",
@@ -117,11 +100,10 @@ NAMES = (
     "right\u202eto.png",
     "日本.webp",
 )
-"""Of pictures; the endings need not say the format."""
 
 
 def test_odd_file_names_are_printed_safely(built: Path, tmp_path: Path) -> None:
-    """Nothing that is printed controls a terminal or breaks a line, and JSON has the true names."""
+    """No output controls a terminal or breaks a line, and JSON has the true names."""
     folder = tmp_path / "p.jpg"
     folder.mkdir()
     names = [os.fsencode(name) for name in NAMES] + [b"bytes\xff.png"]
@@ -239,7 +221,7 @@ def test_usage_errors(built: Path) -> None:
 
 
 def test_no_build_yet_names_the_command(tmp_path: Path) -> None:
-    done = classify(copy_checkout(tmp_path), "picture.jpg")
+    done = classify(copy_client(tmp_path), "picture.jpg")
     assert done.returncode == 2
     assert "python3 build_zip.py" in done.stderr
 

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -28,7 +27,7 @@ from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
 from client import batch, cli, http_client
 from tests.conftest import HERE, encoded, interpreter, plain
-from tests.support.local_server import LocalServer
+from tests.support.local_server import LocalServer, copy_client
 from tests.support.models import ColourModel
 from tests.support.server import listening
 
@@ -143,17 +142,13 @@ Run = Callable[..., tuple[int, list[Any], str]]
 def test_folder_is_classified_by_the_local_server(
     colour_zip: Callable[..., Path], tmp_path: Path
 ) -> None:
-    """From a copy of `action/` without a build, as a user would."""
-    for name in ("here", "there"):
-        for package in ("action", "client"):
-            shutil.copytree(ROOT / package, tmp_path / name / package)
-    build = tmp_path / "there" / "build" / "local" / HERE
-    shutil.unpack_archive(colour_zip(ColourModel("uint8")), build)
+    """The client needs no build of its own."""
+    copy_client(tmp_path / "here")
+    server = LocalServer(copy_client(tmp_path / "there", colour_zip(ColourModel("uint8"))))
     folder = tmp_path / "some pictures"
     folder.mkdir()
     for number, colour in enumerate(COLOURS):
         (folder / f"{number}.png").write_bytes(encoded(plain(colour)))
-    server = LocalServer(tmp_path / "there")
 
     def ask(*arguments: str) -> tuple[int, list[Any], str]:
         done = subprocess.run(
@@ -503,8 +498,7 @@ def test_large_photo_without_pillow(tmp_path: Path) -> None:
     """The error says what to do, and other pictures are answered."""
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(900_000))
     (tmp_path / "b.png").write_bytes(b"small")
-    for package in ("action", "client"):
-        shutil.copytree(ROOT / package, tmp_path / "here" / package)
+    copy_client(tmp_path / "here")
     with serving(FakeFunction()) as fake:
         done = subprocess.run(
             [interpreter(HERE), "-S", "-m", "action", "--url", fake.url, str(tmp_path)],
@@ -539,10 +533,7 @@ def test_hundreds_of_pictures_survive_a_restart_of_the_server(
     colour_zip: Callable[..., Path], tmp_path: Path, thorough: bool
 ) -> None:
     """The server is busy at times, is killed and started again; one picture in forty is large."""
-    for package in ("action", "client"):
-        shutil.copytree(ROOT / package, tmp_path / package)
-    build = tmp_path / "build" / "local" / HERE
-    shutil.unpack_archive(colour_zip(ColourModel("uint8")), build)
+    copy_client(tmp_path, colour_zip(ColourModel("uint8")))
     (tmp_path / "faulty.py").write_text(FAULTY)
     folder = tmp_path / "pictures"
     folder.mkdir()

@@ -1,16 +1,27 @@
-"""A running `python3 -m action --serve`."""
+"""Copies of the client with a build, and a running `python3 -m action --serve`."""
 
 from __future__ import annotations
 
 import http.client
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
 import threading
 from pathlib import Path
 
+from builder.base.paths import ROOT
 from tests.conftest import HERE, interpreter
+
+
+def copy_client(folder: Path, archive: Path | None = None) -> Path:
+    """Copy `action/` and `client/` to a folder, with a zip as last build; return the folder."""
+    for package in ("action", "client"):
+        shutil.copytree(ROOT / package, folder / package)
+    if archive is not None:
+        shutil.unpack_archive(archive, folder / "build" / "local" / HERE)
+    return folder
 
 
 class LocalServer:
