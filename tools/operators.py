@@ -15,7 +15,6 @@ from builder.packages.operator_versions import TABLE, UPSTREAM, WHEELS, table
 
 # The builder's environment has the interpreter.
 ENVIRONMENT = "tools"
-HIGHEST_VERSION = 30
 
 
 def main() -> int:
@@ -39,7 +38,7 @@ def probe() -> dict[str, int]:
 
     highest = {}
     for name in sorted(set(OPERATORS.values()) - {"CUSTOM", "DELEGATE"}):
-        known = [each for each in range(1, HIGHEST_VERSION) if can_load(name, each)]
+        known = [each for each in range(1, 30) if can_load(name, each)]
         if known:
             highest[name] = known[-1]
     return highest

@@ -33,11 +33,8 @@ def main(arguments: list[str]) -> int:
     usage.add_argument(
         "version", nargs="?", metavar="VERSION", help="the version to take (default: the newest)"
     )
-    usage.add_argument(
-        "--check",
-        action="store_true",
-        help="write nothing; exit with 1 if something is behind that is not held",
-    )
+    text = "write nothing; exit with 1 if something is behind that is not held"
+    usage.add_argument("--check", action="store_true", help=text)
     options = usage.parse_args(arguments)
     if options.version and options.package == REQUIREMENTS:
         usage.error(f"{REQUIREMENTS}: expected no version")
@@ -59,8 +56,7 @@ def update(options: argparse.Namespace) -> int:
     if name and name not in names | locked | {REQUIREMENTS}:
         raise BuildError(
             f"expected a package that is pinned, found {name}",
-            f"sources and wheels: {', '.join(sorted(names))}; the others are in the requirements "
-            "files",
+            f"sources and wheels: {', '.join(sorted(names))}; others: see the requirements files",
         )
     updater = Updater(options.version or "", options.check)
     updater.update_pins([pin for pin in all_pins if name in (None, pin.name)])

@@ -46,7 +46,8 @@ class Index:
 
     def __init__(self) -> None:
         settings = pip_variables([sys.executable, "-I", "-m", "pip"], ROOT)
-        self._url = (settings.get("PIP_INDEX_URL") or _default_index()).rstrip("/")
+        default = import_module("pip._internal.models.index").PyPI.simple_url  # pip knows which
+        self._url = str(settings.get("PIP_INDEX_URL", default)).rstrip("/")
         self._session = requests.Session()
         if certificates := settings.get("PIP_CERT"):
             self._session.verify = certificates
@@ -116,8 +117,3 @@ def _parse_file(listed: dict[str, object], base: str) -> File | None:
         return None
     url = requests.compat.urljoin(base, str(listed["url"]))
     return File(name, version, sha256, url, python, frozenset(map(str, tags))) if sha256 else None
-
-
-def _default_index() -> str:
-    """Return the index that pip takes where none is configured: pip itself knows which."""
-    return str(import_module("pip._internal.models.index").PyPI.simple_url)

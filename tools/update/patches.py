@@ -22,8 +22,6 @@ from tools.update.pins import Pin
 
 # Where the modules are in the sources of Python packages.
 PYTHON_FILES = {"numpy": "numpy", "pillow": "src/PIL"}
-# What `patch` prints of a hunk or a file that does not fit.
-_FAILURE = r"FAILED|can't find file|ignored"
 # Modules that the build writes; the source does not have them.
 WRITTEN = {"numpy": ("version.py", "_core/_internal.py")}
 
@@ -60,7 +58,8 @@ def _apply_patch(patch: Path, source: Path) -> list[str]:
     done = subprocess.run(command, cwd=source, capture_output=True, text=True)
     if done.returncode == 0:
         return []
-    lines = [line for line in done.stdout.splitlines() if re.search(_FAILURE, line)]
+    failure = r"FAILED|can't find file|ignored"
+    lines = [line for line in done.stdout.splitlines() if re.search(failure, line)]
     return [f"{patch.name}: {line}" for line in lines or [done.stderr.strip()]]
 
 

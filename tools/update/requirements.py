@@ -18,10 +18,8 @@ from packaging.utils import canonicalize_name
 
 from builder.base.errors import BuildError
 from builder.base.files import last_lines
-from builder.base.paths import ROOT
+from builder.base.paths import BUILD, ROOT
 from builder.base.variables import pip_variables
-
-_EXCLUDED = {"build", "dist", ".git"}
 
 
 class NoSolutionError(BuildError):
@@ -29,19 +27,15 @@ class NoSolutionError(BuildError):
 
 
 def find_sources() -> list[Path]:
-    """Return the `.in` files of the checkout; those that others are constraints of come last."""
-    sources = [
-        path
-        for path in ROOT.rglob("*.in")
-        if not _EXCLUDED & set(path.relative_to(ROOT).parts) and read_options(path) is not None
-    ]
-    return sorted(sources, key=lambda path: ("-c" in (read_options(path) or []), path))
+    """Return the `.in` files of the checkout; those with constraints come last."""
+    paths = [path for path in ROOT.rglob("*.in") if BUILD not in path.parents]
+    return sorted(paths, key=lambda path: ("-c" in read_options(path), path))
 
 
-def read_options(source: Path) -> list[str] | None:
-    """Return the options in the `# compile:` line of an `.in` file; None if it has none."""
+def read_options(source: Path) -> list[str]:
+    """Return the options in the `# compile:` line of an `.in` file."""
     match = re.search(r"^# compile:(.*)$", source.read_text("utf-8"), re.MULTILINE)
-    return match[1].split() if match else None
+    return match[1].split() if match else []
 
 
 def read_versions(source: Path) -> dict[str, str]:
@@ -75,7 +69,7 @@ def compile_source(source: Path, package: str = "") -> str:
         target = Path(scratch) / source.with_suffix(".txt").name
         if source.with_suffix(".txt").exists():
             shutil.copyfile(source.with_suffix(".txt"), target)
-        command = [sys.executable, "-m", "uv", "pip", "compile", *(read_options(source) or [])]
+        command = [sys.executable, "-m", "uv", "pip", "compile", *read_options(source)]
         command += ["--generate-hashes", "--quiet", "--no-config"]
         command += ["--upgrade-package", package] if package else ["--upgrade"]
         command += ["--custom-compile-command", "python -m tools.update requirements"]
