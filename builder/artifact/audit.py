@@ -204,7 +204,7 @@ def _check_manifest(subject: _Subject) -> Check:
     extra = files.keys() - listed.keys() - {MANIFEST}
     problems += [f"{name}: not in the manifest" for name in sorted(extra)]
     problems += [f"no {name}" for name in (LICENCES, SBOM) if name not in files]
-    found = f"{len(manifest.components)} parts, {len(listed)} files, Python "
+    found = f"{len(manifest.components)} components, {len(listed)} files, Python "
     return _check("manifest", found + ", ".join(manifest.pythons), problems)
 
 
@@ -284,8 +284,8 @@ def _check_libraries(subject: _Subject) -> Check:
         newest |= versions
     count = sum(modules.is_library(name) for name in subject.files)
     needs = ", ".join(f"{family} {newest[family]}" for family in sorted(newest)) or "none"
-    found_text = f"{count} libraries; newest symbols needed: {needs}"
-    return _check("native parts", found_text, problems)
+    summary = f"{count} libraries; newest symbols needed: {needs}"
+    return _check("libraries", summary, problems)
 
 
 def _check_model(subject: _Subject) -> Check:

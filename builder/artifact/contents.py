@@ -50,7 +50,7 @@ class PythonRuntime:
     """What one Python version needs.
 
     Attributes:
-        packages: the native parts.
+        packages: the interpreter, numpy and Pillow.
         compiler: the Python that byte-compiles the modules; without one they ship as sources,
             which is correct but slower to start.
     """
