@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import zipfile
 from pathlib import Path
 
 import pytest
 
 from bench.peers import pip
 from bench.peers.peer import PYTHON, Peer
-from builder.artifact import platform
 from builder.artifact.smoke import SAMPLE
 from builder.base.console import Console
 from builder.base.errors import ModelError
@@ -40,21 +37,6 @@ def test_peers_agree_on_the_sample(peers: dict[str, Peer]) -> None:
         assert results[0]["probability"] > results[1]["probability"] >= results[2]["probability"]
         probabilities.append(results[0]["probability"])
     assert 0.85 < max(probabilities) <= min(probabilities) + 6 / 256
-
-
-@pytest.mark.thorough
-@pytest.mark.parametrize("package", PACKAGES)
-def test_zip_has_the_pinned_versions(package: str, peers: dict[str, Peer]) -> None:
-    peer = peers[package]
-    names = zipfile.ZipFile(peer.archive).namelist()
-    found = {
-        match[1]: match[2] for name in names if (match := re.match(r"(.+)-(.+)\.dist-info/", name))
-    }
-    versions = {re.sub(r"[._]", "-", name).lower(): version for name, version in found.items()}
-    assert versions == peer.info.versions
-    assert {package, "numpy", "pillow"} <= versions.keys()
-    is_too_large = peer.archive.stat().st_size > platform.zip_limit()
-    assert is_too_large == (package != pip.TFLITE_RUNTIME)
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -5,18 +5,9 @@ from __future__ import annotations
 import dataclasses
 import random
 
+from bench import results
 from bench.machine import Machine
-from bench.results import (
-    Answer,
-    Cold,
-    Inference,
-    Memory,
-    PeerInfo,
-    Run,
-    Size,
-    Throughput,
-    Warm,
-)
+from bench.results import Run
 
 INSTRUCTIONS = ("AVX2", "AVX512F", "AVX512BW", "AVX512-VNNI")
 VNNI = Machine("Some Processor", INSTRUCTIONS, 2, 25 * 10**9, "Linux 6.8", "3.11.7")
@@ -43,19 +34,26 @@ def full_run() -> Run:
     """Return a run with figures of all suites."""
     run = empty_run()
     run.minutes, run.proxy_factor = 27.5, 0.91
-    run.inference = [Inference("this zip", "tflite-runtime 2.14.1", "s8 x s8", [2.0, 2.5])]
-    run.warm["bare interpreter"] = Warm(scatter(2.8))
-    run.cold["hello world"] = Cold({"receive": 12.0, "start": 180.0}, 192.0, [192.0] * 40)
-    run.processes["this zip"] = [Throughput(1, 160.1, 150.2), Throughput(2, 304.2, 149.9)]
+    run.inference = [results.Inference("this zip", "tflite-runtime 2.14.1", "s8 x s8", [2.0, 2.5])]
+    run.warm["bare interpreter"] = results.Warm(scatter(2.8))
+    run.cold["hello world"] = results.Cold({"receive": 12.0, "start": 180.0}, 192.0, [192.0] * 40)
+    run.processes["this zip"] = [
+        results.Throughput(1, 160.1, 150.2),
+        results.Throughput(2, 304.2, 149.9),
+    ]
     for name, (warm, cold, mb, memory) in PEERS.items():
         is_ours, is_image = name.startswith("this"), name.startswith("TF.js")
-        answer = Answer("giant panda, panda", 0.98, 389)
-        run.peers[name] = PeerInfo(is_ours, "uint8" in name, is_image, "", {"x": "1.2"}, answer)
+        answer = results.Answer("giant panda, panda", 0.98, 389)
+        run.peers[name] = results.PeerInfo(
+            is_ours, "uint8" in name, is_image, "", {"x": "1.2"}, answer
+        )
         over = 0 if is_image else max(0, round(mb * 1e6) - 37748736)
-        run.size[name] = Size(round(mb * 1e6), round(mb * 2.9e6), 25 if is_ours else 1234, over)
-        run.warm[name] = Warm(scatter(warm), {"decode": 1.9}, 181, 200)
-        run.cold[name] = Cold({"start": float(cold)}, float(cold), [float(cold)] * 40)
-        run.memory[name] = Memory(*(round(memory * share * 1e6) for share in (0.9, 0.5, 1)))
+        run.size[name] = results.Size(
+            round(mb * 1e6), round(mb * 2.9e6), 25 if is_ours else 1234, over
+        )
+        run.warm[name] = results.Warm(scatter(warm), {"decode": 1.9}, 181, 200)
+        run.cold[name] = results.Cold({"start": float(cold)}, float(cold), [float(cold)] * 40)
+        run.memory[name] = results.Memory(*(round(memory * share * 1e6) for share in (0.9, 0.5, 1)))
     return run
 
 

