@@ -129,8 +129,8 @@ def reexec(
     Windows cannot replace a process: there the exit status of a child is returned.
 
     Args:
-        name: the environment's name, as `environment` takes it; empty to remove the mark.
-        python: the interpreter to run.
+        name: the environment's name; empty to remove the mark.
+        python: the Python to run.
         command: its arguments.
         variables: environment variables (default: this process's).
     """

@@ -53,9 +53,9 @@ def sha256_of(path: Path) -> str:
 
 
 def describe_path(path: Path) -> str:
-    """Return what is at a path: "file", "folder", "broken link", "device"; empty for nothing.
+    """Return "file", "folder", "broken link" or "device" for a path; empty if nothing is there.
 
-    Links are followed. A "device" is all that is neither file nor folder.
+    Links are followed. Pipes and sockets are devices too.
     """
     try:
         mode = path.stat().st_mode
@@ -170,7 +170,7 @@ def cached(path: Path, make: Callable[[], bytes]) -> bytes:
 
 
 def move_into_place(folder: Path, target: Path) -> None:
-    """Move a finished folder to `target`, replacing what is there.
+    """Move a finished folder to `target`; a file or folder there is replaced.
 
     Raises:
         OSError: it cannot be moved.
@@ -181,12 +181,12 @@ def move_into_place(folder: Path, target: Path) -> None:
 
 @contextmanager
 def lock(target: Path, doing: str, notify: Notify, inherited: bool = False) -> Iterator[None]:
-    """Hold the lock for making `target`; while another process has it, say so and wait.
+    """Hold the lock for making `target`; wait while another process has it.
 
     Args:
-        target: what is made; the lock is `.NAME.lock` beside it.
-        doing: tells those that wait what is done: "fetching numpy".
-        notify: is called with what is waited for.
+        target: a file or folder; the lock is `.NAME.lock` beside it.
+        doing: the work, for processes that wait: "fetching numpy".
+        notify: is called with the holder's name and work before waiting.
         inherited: whether processes that are started with `close_fds=False` hold it too. If this
             process is killed, it is released when the last of them has ended.
 
@@ -262,7 +262,7 @@ def _remove_abandoned(target: Path) -> None:
 
 
 def _lock_holder(descriptor: int) -> str:
-    """Return what the lock's holder wrote into it, which is a moment after it was taken."""
+    """Return the text that the lock's holder wrote into it, a moment after taking it."""
     for _ in range(100):
         if text := os.pread(descriptor, 200, 0).decode(errors="replace").strip():
             return text

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that behaves as badly as it is told to."""
+"""An HTTP server on loopback that breaks off, fails and lies as told."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class File:
-    """What is served at one path.
+    """A file that is served at one path.
 
     Attributes:
         content: the bytes.
-        cut_at: lengths at which the first, second, ... answers break off, counted in the file.
-        statuses: status codes that the first, second, ... requests get instead of the file.
+        cut_at: lengths of the file at which the first, second, ... responses break off.
+        statuses: status codes that the first, second, ... requests get in place of the file.
         ranges: whether `Range` is honoured.
-        lie: whether a range request gets 206 with the whole file (a broken server).
+        lie: whether a range request gets 206 with the whole file, as of a broken server.
         kind: the Content-Type.
     """
 
