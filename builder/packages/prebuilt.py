@@ -27,6 +27,10 @@ from builder.packages import Runtime, RuntimeOptions, compiled
 SCHEMA = 1
 # The file's entry with schema, Python, operators and the recipe's key.
 FACTS = "runtime.json"
+_DAMAGED = (
+    *(zipfile.BadZipFile, EOFError, NotImplementedError),  # the zip
+    *(KeyError, TypeError, ValueError),  # the facts
+)
 
 _HOW = "or compile the same (--runtime container, --runtime local), or take --runtime wheels"
 
@@ -81,33 +85,28 @@ def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
             f"check out the release's tag, {_HOW}",
         )
     if not compiled.is_cached(python, options):
-        import_packages(f"{pin['url']}#sha256={pin['sha256']}", console, python, options.ops)
+        import_packages(f"{pin['url']}#sha256={pin['sha256']}", console)
     return compiled.load(python, options)
 
 
-def import_packages(source: str, console: Console, python: str = "", ops: str = "") -> Runtime:
+def import_packages(source: str, console: Console) -> Runtime:
     """Store the compiled packages of an exported file in the cache, where builds find them.
 
     Args:
         source: the file, or its address with `#sha256=HEX` at the end.
         console: shows the progress.
-        python: the version that the packages must be for; empty for any.
-        ops: the operators that they must have; empty for any.
 
     Raises:
         BuildError: it cannot be downloaded, is another recipe's, or no exported file.
     """
     archive, origin = _locate(source, console)
     facts, contents = _read_export(archive)
-    expected = {"schema": SCHEMA, "key": compiled.recipe_key()}
-    expected |= {"python": python or facts["python"], "ops": ops or facts["ops"]}
-    wrong = [name for name, value in expected.items() if facts[name] != value]
-    if wrong:
-        raise BuildError(
-            f"{archive.name}: expected {', '.join(f'{name} {expected[name]!r}' for name in wrong)}"
-            f", found {', '.join(f'{name} {facts[name]!r}' for name in wrong)}",
-            f"take the file of this checkout's own release and of this Python, {_HOW}",
-        )
+    for name, expected in (("schema", SCHEMA), ("key", compiled.recipe_key())):
+        if facts[name] != expected:
+            raise BuildError(
+                f"{archive.name}: expected {name} {expected!r}, found {facts[name]!r}",
+                f"take the file of this checkout's own release, {_HOW}",
+            )
     options = RuntimeOptions(facts["ops"])
     folder = compiled.cache_folder(facts["python"], options)
     compiled.store(folder, contents, origin, console)
@@ -145,10 +144,7 @@ def _read_export(archive: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
             contents = {info.filename: exported.read(info) for info in exported.infolist()}
         facts = json.loads(contents.pop(FACTS))
         known = {name: facts[name] for name in ("schema", "python", "ops", "key")}
-    except (
-        *(zipfile.BadZipFile, EOFError, NotImplementedError),
-        *(KeyError, TypeError, ValueError),
-    ) as error:
+    except _DAMAGED as error:
         raise BuildError(
             f"{archive.name}: expected a file that 'runtime export' wrote, found another ({error})"
         ) from error

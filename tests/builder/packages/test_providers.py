@@ -66,7 +66,7 @@ def test_auto_without_an_engine_uses_wheels_and_prints_a_note(
     runtime = providers.auto("3.11", DEFAULT_OPTIONS, console)
     assert {each.name for each in runtime.components} == {"ai-edge-litert", "numpy", "pillow"}
     assert any("no container engine answers" in note for note in console.notes)
-    assert any("--runtime container, or local" in text for text in console.reminders)
+    assert any("built from ready-made wheels" in text for text in console.reminders)
 
 
 def test_a_failed_container_build_quotes_the_log_and_caches_nothing(
