@@ -19,10 +19,10 @@ from builder import build
 from builder.artifact.smoke import SAMPLE
 from builder.base.console import Console
 from builder.base.errors import ModelError
-from builder.model import agreement, resolve
+from builder.model import resolve
+from builder.model.agreement import check_agreement
 from builder.model.int8 import HINT, Int8Model, convert_to_int8
 from builder.model.resolve import ModelOptions
-from builder.model.settings import ModelSettings
 from builder.model.tflite import OPERATORS, parse_model
 from tests.conftest import HERE, MOBILENET, at_hand
 from tests.support.models import ACTIVATIONS, Array, ColourModel, QuantizedNetwork, Value
@@ -368,45 +368,26 @@ def rescale_pool(network: QuantizedNetwork) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "where", "expected", "found"),
+    ("spoil", "text"),
     [
-        (compute_weights, "operator 0, CONV_2D", "constant weights", "(t1): uint8, scale"),
-        (take_float_input, "operator 0, CONV_2D", "a dense uint8 tensor", "tensor 0 (t0): float32"),
-        (
-            scale_per_channel,
-            "operator 0, CONV_2D",
-            "one scale and",
-            "(t1): uint8, scale of 4 values",
-        ),
-        (take_float_bias, "operator 0, CONV_2D", "a constant int32 bias", "(t3): float32"),
-        (add_tanh, "operator 4, TANH", "one of ADD, AVERAGE_POOL_2D", "TANH"),
-        (
-            rescale_softmax,
-            "operator 3, SOFTMAX",
-            "scale 1/256 and zero point 0",
-            "scale 0.00392157",
-        ),
-        (
-            rescale_pool,
-            "operator 4, MAX_POOL_2D",
-            "the quantization of tensor",
-            "tensor 0 (t0): uint8",
-        ),
+        (compute_weights, r"operator 0, CONV_2D: expected constant weights, found .*\(t1\): uint8"),
+        (take_float_input, r"CONV_2D: expected a dense uint8 tensor .*tensor 0 \(t0\): float32"),
+        (scale_per_channel, r"CONV_2D: expected .* one scale and .*\(t1\): uint8, scale of 4 val"),
+        (take_float_bias, r"CONV_2D: expected a constant int32 bias, found .*\(t3\): float32"),
+        (add_tanh, "operator 4, TANH: expected one of ADD, AVERAGE_POOL_2D, .*found TANH"),
+        (rescale_softmax, "SOFTMAX: .* scale 1/256 and zero point 0, found .*scale 0.00392157"),
+        (rescale_pool, r"MAX_POOL_2D: expected the quantization of tensor .* tensor 0 \(t0\)"),
     ],
 )
 def test_what_int8_kernels_cannot_compute_is_refused(
-    spoil: Callable[[QuantizedNetwork], None], where: str, expected: str, found: str
+    spoil: Callable[[QuantizedNetwork], None], text: str
 ) -> None:
     network = QuantizedNetwork(7)
     network.convolution()
     network.classifier()
     spoil(network)
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ModelError, match=text) as caught:
         convert(network.content())
-    said = str(caught.value)
-    assert said.startswith(f"m.tflite: {where}")
-    assert expected in said.partition(": expected ")[2].partition(", found ")[0]
-    assert found in said.partition(", found ")[2]
     assert caught.value.hint == HINT
 
 
@@ -425,42 +406,6 @@ def test_damaged_graphs_are_refused() -> None:
         convert(bytes(builder.Output()))
 
 
-SETTINGS = ModelSettings(
-    name="m",
-    file="",
-    crop=0.875,
-    size=(16, 16, 3),
-    layout="nhwc",
-    mean=(128.0,),
-    std=(128.0,),
-    activation="",
-    labels=tuple(f"class {number}" for number in range(10)),
-)
-
-
-def test_wrong_conversion_is_refused(tmp_path: Path) -> None:
-    network = QuantizedNetwork(9, (1, 16, 16, 3))
-    network.convolution(8)
-    network.classifier()
-    result = converted(network)
-    paths = [tmp_path / name for name in ("old.tflite", "new.tflite", "wrong.tflite", "bad.tflite")]
-    paths[0].write_bytes(network.content())
-    paths[1].write_bytes(result)
-    agreed = agreement.check_agreement(paths[0], paths[1], SETTINGS, 1 / 256, SAMPLE)
-    assert agreed.pictures == 9
-    assert agreed == agreement.check_agreement(paths[0], paths[1], SETTINGS, 1 / 256, SAMPLE)
-    bias = parsed(result).subgraphs[0].operators[2].inputs[2]
-    data = constant(parsed(result), bias).tobytes()
-    at = result.index(data)
-    paths[2].write_bytes(result[:at] + data[::-1] + result[at + len(data) :])
-    with pytest.raises(ModelError, match=r"disagrees on the picture .*expected class \d") as caught:
-        agreement.check_agreement(paths[0], paths[2], SETTINGS, 1 / 256, SAMPLE)
-    assert caught.value.hint == HINT
-    paths[3].write_bytes(result[: len(result) // 2])
-    with pytest.raises(ModelError, match="the int8 model does not run"):
-        agreement.check_agreement(paths[0], paths[3], SETTINGS, 1 / 256, SAMPLE)
-
-
 def test_mobilenet_is_converted(tmp_path: Path, console: Console) -> None:
     if not MOBILENET.exists():
         pytest.skip("no MobileNet v1 beside the checkout")
@@ -474,7 +419,7 @@ def test_mobilenet_is_converted(tmp_path: Path, console: Console) -> None:
     about = resolve.resolve_model(str(MOBILENET), ModelOptions(), console).settings
     steps = (np.arange(256) - about.mean[0]) / about.std[0] / source.scale
     assert (np.rint(steps) + source.zero_point == np.arange(-128, 128)).all()
-    agreed = agreement.check_agreement(MOBILENET, tmp_path / "m.tflite", about, 1 / 256, SAMPLE)
+    agreed = check_agreement(MOBILENET, tmp_path / "m.tflite", about, 1 / 256, SAMPLE)
     assert agreed.probability <= 0.06 and agreed.steps <= 0.1
 
 

