@@ -147,7 +147,7 @@ class Importer:
         return self.get_data(self._modules[name][1]).decode()
 
     def get_data(self, path: str) -> bytes:
-        """Return the content of a file that is no module; raise OSError if it is missing."""
+        """Return the content of a file other than a module; raise OSError if it is missing."""
         return self._packed.read(path)
 
 

@@ -234,7 +234,7 @@ def _source_range(
 
 
 def _read_orientation(exif: object) -> int:
-    """Return the orientation in EXIF data, or 1 (upright) if there is no valid one."""
+    """Return the orientation in EXIF data, or 1 (upright) if it is missing or invalid."""
     # Parsed here (CIPA DC-008, section 4.6.2), since Pillow would load and parse much more.
     tiff = exif.removeprefix(b"Exif\0\0") if isinstance(exif, bytes) else b""
     try:

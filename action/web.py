@@ -166,7 +166,7 @@ def _parse_path_options(params: Answer) -> Answer:
 def _merge_parameters(params: Answer) -> object:
     """Merge parameters: the path overrides the body, the body the query.
 
-    Returns the parameters of a plain activation, or a body that is no object, which
+    Returns the parameters of a plain activation, or a body that is not an object, which
     `parse_request` refuses. Raises ActionError if the request cannot be read.
     """
     fields = {name: value for name, value in params.items() if not name.startswith("__ow_")}
@@ -191,7 +191,7 @@ def _merge_parameters(params: Answer) -> object:
 
 
 def _parse_options(fields: Answer) -> None:
-    """Parse options that are text; what is malformed stays, for `parse_request` to refuse."""
+    """Parse options that are text; malformed ones stay, for `parse_request` to refuse."""
     for name, parse in _OPTION_PARSERS.items():
         if isinstance(fields.get(name), str):
             with suppress(KeyError, ValueError):

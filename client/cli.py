@@ -48,7 +48,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _discard_output(*streams: int) -> None:
-    """Drop what is still buffered for these streams, so that writing it at exit cannot fail."""
+    """Drop buffered output of these streams, so that writing it at exit cannot fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in streams:
         os.dup2(nowhere, stream)

@@ -1,7 +1,7 @@
 """Call a deployed web action over HTTP: `python3 -m action --url`.
 
 A platform under load refuses some requests, and a picture gets the same answer however often it is
-sent. So what may be a temporary failure is tried again, after a delay that doubles each time.
+sent. So a failure that may be temporary is tried again, after a delay that doubles each time.
 """
 
 import json

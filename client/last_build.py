@@ -52,7 +52,7 @@ def import_packages() -> None:
 
 @contextmanager
 def silent_stderr() -> Iterator[None]:
-    """Drop what is written to standard error within the block, by native code too."""
+    """Drop standard error within the block, native code's too."""
     sys.stderr.flush()
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

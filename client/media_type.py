@@ -18,41 +18,27 @@ _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _PARAMETER = rf"; *({_TOKEN}) *= *({_TOKEN}|{_QUOTED}) *"
 _CONTENT_TYPE = re.compile(rf"({_TOKEN}) */({_TOKEN}) *((?:{_PARAMETER})*)")
 
-_TEXT = {
-    "application": """atom+xml base64 javascript json json-patch+json merge-patch+json problem+json
-        problem+xml rss+xml soap+xml vnd.api+json vnd.google-earth.kml+xml x-latex x-vrml
-        x-www-form-urlencoded xhtml+xml xml xml-dtd""",
-    "text": """asp cache-manifest calendar css csv event-stream html markdown mcf plain richtext
-        tab-separated-values uri-list vnd.wap.wml vnd.wap.wmlscript x-asm x-c x-component x-h
-        x-java-source x-pascal x-script x-scriptcsh x-scriptelisp x-scriptksh x-scriptlisp
-        x-scriptperl x-scriptperl-module x-scriptphyton x-scriptrexx x-scriptscheme x-scriptsh
-        x-scripttcl x-scripttcsh x-scriptzsh x-server-parsed-html x-setext x-sgml x-speech
-        x-uuencode x-vcalendar x-vcard xml""",
-}
-_BINARY = {
-    "application": """cbor excel font-woff gnutar grpc+proto java-archive lha lzx mspowerpoint
-        msword octet-stream pdf postscript vnd.google-earth.kmz vnd.ms-excel vnd.ms-fontobject
-        vnd.ms-powerpoint x-7z-compressed x-ace-compressed x-apple-diskimage x-arc-compressed
-        x-bzip x-bzip2 x-chrome-extension x-compress x-compressed x-debian-package x-dvi
-        x-font-opentype x-font-truetype x-gtar x-gzip x-rar-compressed x-redhat-package-manager
-        x-shockwave-flash x-tar x-tex x-texinfo x-x509-ca-cert x-xpinstall zip""",
-    "audio": """aiff basic midi mod mpeg ogg voc vorbis voxware wav webm x-pn-realaudio x-psid
-        xm""",
-    "font": "woff woff2",
-    "image": """gif jpeg pict png svg+xml tiff webp x-icon x-ms-bmp x-pcx x-pict x-quicktime x-rgb
-        x-xbitmap x-xpixmap""",
-    "message": "delivery-status http rfc822",
-    "video": """avs-video divx gl mp4 mpeg ogg quicktime webm x-dv x-flv x-motion-jpeg x-ms-asf
-        x-msvideo x-sgi-movie""",
-}
+# Known type -> whether it is binary. Only types that the function accepts, and similar ones.
 _KNOWN = {
-    f"{main}/{sub}": binary
-    for families, binary in ((_TEXT, False), (_BINARY, True))
-    for main, subs in families.items()
-    for sub in subs.split()
+    JSON: False,
+    FORM: False,
+    "application/json-patch+json": False,
+    "application/merge-patch+json": False,
+    "application/problem+json": False,
+    "application/vnd.api+json": False,
+    "text/html": False,
+    "text/plain": False,
+    DEFAULT: True,
+    "image/gif": True,
+    "image/jpeg": True,
+    "image/png": True,
+    "image/svg+xml": True,
+    "image/tiff": True,
+    "image/webp": True,
+    "image/x-ms-bmp": True,
 }
 # Types that are always UTF-8, whose charset is not passed on; so are all known +json types.
-_ALWAYS_UTF8 = {JSON, FORM, "text/event-stream"}
+_ALWAYS_UTF8 = {JSON, FORM}
 
 
 class MediaType(NamedTuple):

@@ -29,7 +29,7 @@ class ResultsFile:
         A last line that is incomplete, as after a crash, is removed.
 
         Raises:
-            ResultsError: it is a folder, may not be written, or has lines that are no answers; or
+            ResultsError: it is a folder, may not be written, or has other lines than answers; or
                 it does not exist although it must.
         """
         self.path = path
@@ -73,7 +73,7 @@ class ResultsFile:
 
 
 def _parse_name(line: bytes) -> str | None:
-    """Return the picture's name in a line, None if the line is no answer."""
+    """Return the picture's name in a line, None if the line is not an answer."""
     try:
         name = json.loads(line)["file"]
     except (ValueError, KeyError, TypeError, RecursionError):

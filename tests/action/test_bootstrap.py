@@ -119,38 +119,38 @@ def module_attributes(folder: Path, *names: str) -> dict[str, Any]:
     )
     done = run_python(folder, code)
     assert done.returncode == 0, done.stderr
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    return dict(zip(names, found, strict=True))
+    attributes = [json.loads(line) for line in done.stdout.splitlines()]
+    return dict(zip(names, attributes, strict=True))
 
 
 def test_modules_have_the_usual_attributes(portable: Path) -> None:
     [native] = [n for n in PackedZip(str(portable)).members if n.startswith(f"{LIB}/PIL/_imaging.")]
-    found = module_attributes(
+    attributes = module_attributes(
         portable, "PIL.Image", "PIL", "PIL._imaging", "action.request", "action"
     )
     file = f"{LIB}/PIL/Image.py"
     module = ["PIL.Image", "PIL", file, 0, "PIL.Image", "PIL", file, True, None]
-    assert found["PIL.Image"] == [*module, "Importer", True]
+    assert attributes["PIL.Image"] == [*module, "Importer", True]
     file = f"{LIB}/PIL/__init__.py"
     package = ["PIL", "PIL", file, [], "PIL", "PIL", file, True, []]
-    assert found["PIL"] == [*package, "Importer", True]
+    assert attributes["PIL"] == [*package, "Importer", True]
     file = str(portable / native)
     extension = ["PIL._imaging", "PIL", file, 0, "PIL._imaging", "PIL", file, True, None]
-    assert found["PIL._imaging"] == [*extension, "ExtensionFileLoader", True]
+    assert attributes["PIL._imaging"] == [*extension, "ExtensionFileLoader", True]
     file = "action/request.py"
     own = ["action.request", "action", file, 0, "action.request", "action", file, True, None]
-    assert found["action.request"] == [*own, "Importer", True]
+    assert attributes["action.request"] == [*own, "Importer", True]
     folder = str(portable / "action")
-    assert found["action"][:4] == ["action", "action", f"{folder}/__init__.py", [folder]]
+    assert attributes["action"][:4] == ["action", "action", f"{folder}/__init__.py", [folder]]
 
 
 def test_traceback_names_the_line_of_a_package(portable: Path, console: Console) -> None:
     done = run_python(portable, "from PIL import Image\nImage.new('no such mode', (1, 1))")
-    found = re.search(rf'File "{LIB}/PIL/Image\.py", line (\d+), in new\n', done.stderr)
-    assert found, done.stderr
+    match = re.search(rf'File "{LIB}/PIL/Image\.py", line (\d+), in new\n', done.stderr)
+    assert match, done.stderr
     packages = PROVIDERS[at_hand()](HERE, DEFAULT_OPTIONS, console).folder
     source = (packages / "PIL" / "Image.py").read_text("utf-8")
-    assert "core." in source.splitlines()[int(found[1]) - 1]
+    assert "core." in source.splitlines()[int(match[1]) - 1]
 
 
 def test_traceback_shows_lines_of_our_own_modules(unpacked: Path) -> None:
@@ -159,12 +159,12 @@ def test_traceback_shows_lines_of_our_own_modules(unpacked: Path) -> None:
         log = action.log()
     assert answer["error"] == "the function could not start: FileNotFoundError; its log says why"
     assert "\nstart failed: FileNotFoundError: model/" in log
-    found = re.search(
+    match = re.search(
         r'File "action/classifier\.py", line (\d+), in load_classifier\n +(.+)\n', log
     )
-    assert found, log
-    line = (ACTION / "classifier.py").read_text("utf-8").splitlines()[int(found[1]) - 1]
-    assert found[2].strip() == line.strip()
+    assert match, log
+    line = (ACTION / "classifier.py").read_text("utf-8").splitlines()[int(match[1]) - 1]
+    assert match[2].strip() == line.strip()
 
 
 @pytest.mark.parametrize("name", ["PIL.NoSuchPlugin", "numpy.no.such", "action.nothing", "nothing"])
@@ -254,20 +254,20 @@ def test_damaged_member_is_reported(unpacked: Path, name: str) -> None:
     assert deflated
     content[offset] = 0xFF  # no kind of deflated block
     with file_changed(path, bytes(content)):
-        for folder in ("lib", "model"):  # what an earlier start has written
+        for folder in ("lib", "model"):  # files of an earlier start
             shutil.rmtree(unpacked / folder, ignore_errors=True)
         assert_start_fails(unpacked, f"{member} in packed.zip is damaged")
     assert length
 
 
-def assert_start_fails(folder: Path, said: str) -> None:
+def assert_start_fails(folder: Path, reason: str) -> None:
     with running(folder) as action:
         answers = [action.run({"image": ESPRESSO}) for _ in range(2)]
         log = action.log()
     assert answers[0]["error"].startswith("the function could not start: ")
     assert answers[1] == answers[0]
     assert "Traceback" in log
-    assert said in log
+    assert reason in log
 
 
 def test_unwritable_folder_is_reported(unpacked: Path, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class Error:
 
 
 DIES = "the process ends, with this activation or before the next"
-NOT_JSON = "what is answered is not JSON"
+NOT_JSON = "the result is not JSON"
 
 
 @dataclass(frozen=True)
@@ -181,13 +181,13 @@ def test_each_case_has_its_result(tmp_path: Path, name: str, python: str) -> Non
     for launcher in LAUNCHERS:
         expected = getattr(case, launcher)
         with started(tmp_path / launcher, launcher, module_of(case.main), python) as action:
-            found = outcome(action, case.line)
+            result = outcome(action, case.line)
             log = action.log()
         if isinstance(expected, Error):
-            assert list(found) == ["error"], (launcher, log)
-            assert expected.text in found["error"]
+            assert list(result) == ["error"], (launcher, log)
+            assert expected.text in result["error"]
         else:
-            assert found == expected, (launcher, log)
+            assert result == expected, (launcher, log)
 
 
 def test_our_launcher_never_dies() -> None:
@@ -249,8 +249,8 @@ def test_10_000_activations_keep_order_and_memory(tmp_path: Path) -> None:
     with started(tmp_path / "a", "ours", module) as action:
         statm = Path(f"/proc/{action.pid}/statm")
         for number in range(1, 10_001):
-            found = action.send(b'{"value": {"n": %d}, "activation_id": "%d"}' % (number, number))
-            assert found == ([number, number] if number % 3 else {"error": str(number)})
+            result = action.send(b'{"value": {"n": %d}, "activation_id": "%d"}' % (number, number))
+            assert result == ([number, number] if number % 3 else {"error": str(number)})
             if number in (1000, 10_000):
                 memory.append(int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
     assert memory[1] - memory[0] < 1_000_000

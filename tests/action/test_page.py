@@ -441,8 +441,8 @@ def test_copied_curl_command_gives_the_same_answer(
     visit.choose(SAMPLE.read_bytes(), name)
     visit.sees("espresso")
 
-    def copied(what: str) -> str:
-        visit.page.get_by_role("button", name=what).click()
+    def copied(button: str) -> str:
+        visit.page.get_by_role("button", name=button).click()
         expect(visit.page.locator("#copied")).to_have_text("Copied")
         return str(visit.page.evaluate("navigator.clipboard.readText()"))
 

@@ -177,7 +177,7 @@ def test_sideways_picture_for_a_model_that_is_not_square() -> None:
     content = encoded(halves(), "PNG", exif=exif)
     turned = decode(content, 16, 24, 3, 1.0).pixels
     assert turned.shape == (24, 16, 3)
-    assert turned[12, 2].tolist() == [0, 0, 255]  # what was below is on the left
+    assert turned[12, 2].tolist() == [0, 0, 255]  # the lower half is on the left
 
 
 def test_one_channel_is_grey() -> None:
@@ -285,14 +285,14 @@ def test_too_many_pixels_is_refused_before_decoding() -> None:
 
 
 def resized(content: bytes, width: int, height: int) -> bytes:
-    """A JPEG that says it has another size, before the data of a small one."""
+    """Change the size in a JPEG's header, but not its data."""
     marker = next(m for m in (b"\xff\xc0\0", b"\xff\xc2\0") if m in content)
     at = content.rindex(marker) + 5  # marker, length, precision
     return content[:at] + struct.pack(">HH", height, width) + content[at + 4 :]
 
 
 def in_single_scans(content: bytes) -> bytes:
-    """A baseline JPEG whose first scan says that it has one component only."""
+    """Return a baseline JPEG whose first scan names only one component."""
     at = content.rindex(b"\xff\xda")
     return content[:at] + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + content[at + 14 :]
 

@@ -90,7 +90,7 @@ def test_every_way_to_send_a_picture(action: actionloop.RunningAction, raw: bool
     for body, headers in (
         (PICTURE, JPEG),
         (PICTURE, {"content-type": "IMAGE/JPEG; q=1"}),
-        (PICTURE, {"content-type": "image/png"}),  # what it is, its bytes tell
+        (PICTURE, {"content-type": "image/png"}),  # its bytes decide
         (PICTURE, {"content-type": "application/octet-stream"}),
         (PICTURE, {}),
         (PICTURE, {**JPEG, "x-require-whisk-auth": "secret"}),  # which OpenWhisk has checked

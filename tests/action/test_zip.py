@@ -129,7 +129,7 @@ def test_every_python_answers(
 def test_two_pythons_in_one_zip(
     make_zip: Callable[..., Path], imagenet_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The function takes the packages of the Python it runs on; a third is told of both."""
+    """The function imports the packages for its Python; a third Python gets an error."""
     two, third = ["3.11", "3.12"], "3.13"
     with pytest.raises(BuildError, match="expected at most 37748736 bytes") as caught:
         make_zip(",".join(two), imagenet_model, provider="wheels")
@@ -190,8 +190,8 @@ def test_scaling_per_channel(tmp_path: Path, console: Console, colour_labels: Pa
     model = ColourModel("float32").write(tmp_path / "m.tflite")
     output = tmp_path / "a.zip"
     scaled = Normalization((0.0, 0.0, 0.0), (255.0, 127.5, 255.0))
-    said = ModelOptions(colour_labels, scaled, scores="logits")
-    config = build.BuildConfig((HERE,), output, str(model), said, provider=at_hand(), keep=False)
+    options = ModelOptions(colour_labels, scaled, scores="logits")
+    config = build.BuildConfig((HERE,), output, str(model), options, provider=at_hand(), keep=False)
     build.build(config, console)
     with actionloop.start_action(output, interpreter()) as running:
         answer = running.run({"image": base64_of(encoded(plain("#ffff00")))})

@@ -109,7 +109,7 @@ def test_odd_file_names_are_printed_safely(built: Path, tmp_path: Path) -> None:
     names = [os.fsencode(name) for name in NAMES] + [b"bytes\xff.png"]
     for name in names:
         (folder / os.fsdecode(name)).write_bytes(encoded(plain("red")))
-    (folder / "._a.jpg").write_bytes(b"what macOS leaves")
+    (folder / "._a.jpg").write_bytes(b"attributes of macOS")
     done = classify(built, str(tmp_path))
     assert done.returncode == 0, done.stdout
     answers = [json.loads(line) for line in done.stdout.splitlines()]
