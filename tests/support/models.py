@@ -494,6 +494,7 @@ def write_float_network(path: Path) -> Path:
     """Write a float32 network with MobileNet's operators: [1, 32, 32, 3] in -1..1 to [1, 10]."""
     graph, random = Graph(), np.random.default_rng(2018)
     relu6 = schema.ActivationFunctionType.RELU6
+    depthwise = schema.DepthwiseConv2DOptionsT(SAME, 1, 1, 1, relu6)
     x = picture = graph.tensor((1, 32, 32, 3))
 
     def weights(*shape: int) -> Value:
@@ -505,12 +506,7 @@ def write_float_network(path: Path) -> Path:
 
     for kind, options, kernel, channels in (
         ("CONV_2D", schema.Conv2DOptionsT(SAME, 2, 2, relu6), (16, 3, 3, 3), 16),
-        (
-            "DEPTHWISE_CONV_2D",
-            schema.DepthwiseConv2DOptionsT(SAME, 1, 1, 1, relu6),
-            (1, 3, 3, 16),
-            16,
-        ),
+        ("DEPTHWISE_CONV_2D", depthwise, (1, 3, 3, 16), 16),
         ("CONV_2D", schema.Conv2DOptionsT(SAME, 1, 1, relu6), (32, 1, 1, 16), 32),
     ):
         output = graph.tensor((1, 16, 16, channels))
