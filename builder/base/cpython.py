@@ -35,14 +35,14 @@ class PythonExecutable:
 @cache
 def find_python(version: str) -> PythonExecutable | None:
     """Return a CPython of a version ("3.11"): the running one, on PATH, of pyenv or uv; or None."""
-    for candidate in _candidates(version):
-        python = _probe(candidate)
+    for candidate in _list_candidates(version):
+        python = _probe_executable(candidate)
         if python and python.full_version.rpartition(".")[0] == version:
             return python
     return None
 
 
-def _candidates(version: str) -> Iterator[str]:
+def _list_candidates(version: str) -> Iterator[str]:
     if "{}.{}".format(*sys.version_info) == version:
         yield sys.executable
     if path := shutil.which(f"python{version}"):
@@ -55,7 +55,7 @@ def _candidates(version: str) -> Iterator[str]:
             yield from sorted(str(p) for p in folder.glob(f"{pattern}/bin/python{version}"))
 
 
-def _probe(path: str) -> PythonExecutable | None:
+def _probe_executable(path: str) -> PythonExecutable | None:
     """Run an executable and return what it is; None if it is not a working CPython."""
     command = [path, "-I", "-S", "-c", _PROBE]
     try:

@@ -99,7 +99,7 @@ def _download_part(url: str, part: Path, console: Console, pause: float) -> None
             try:
                 return _append_rest(url, part, advance)
             except requests.RequestException as error:
-                reason = _describe(error)
+                reason = _describe_error(error)
             if attempt < ATTEMPTS:
                 time.sleep(pause * 2 ** (attempt - 1))
     raise _PermanentError(f"{reason} (tried {ATTEMPTS} times)")
@@ -133,7 +133,7 @@ def _append_rest(url: str, part: Path, advance: Advance) -> None:
         raise requests.ConnectionError(f"the connection ended at {have} of {total} bytes")
 
 
-def _describe(error: requests.RequestException) -> str:
+def _describe_error(error: requests.RequestException) -> str:
     """Return an error in short; raise if another attempt would fail too."""
     text = str(error)
     for sign, reason in _PERMANENT.items():
@@ -167,17 +167,17 @@ def download_from_index(
         BuildError: `folder` cannot be written.
     """
     names = ", ".join(package.name for package in packages)
-    if _missing(packages, folder):
+    if _find_missing(packages, folder):
         with files.lock(folder / "pip", f"downloading {names}", console.note):
             # Another process may have downloaded some while this one waited.
-            if missing := _missing(packages, folder):
+            if missing := _find_missing(packages, folder):
                 with files.temporary_folder(folder / "pip") as downloaded:
                     _pip_download(missing, downloaded, console, python, platforms)
-                    _take(missing, downloaded, folder)
+                    _move_verified(missing, downloaded, folder)
     return [folder / package.file for package in packages]
 
 
-def _missing(packages: Sequence[IndexFile], folder: Path) -> list[IndexFile]:
+def _find_missing(packages: Sequence[IndexFile], folder: Path) -> list[IndexFile]:
     """Return the files that are not in `folder`, or not with the pinned sha256."""
     return [
         package
@@ -187,7 +187,7 @@ def _missing(packages: Sequence[IndexFile], folder: Path) -> list[IndexFile]:
     ]
 
 
-def _take(packages: Sequence[IndexFile], downloaded: Path, folder: Path) -> None:
+def _move_verified(packages: Sequence[IndexFile], downloaded: Path, folder: Path) -> None:
     for package in packages:
         path = downloaded / package.file
         if not path.exists() or sha256_of(path) != package.sha256:

@@ -87,15 +87,15 @@ def ensure_environment(
         try:
             files.remove(home)
             home.mkdir()
-            pip = _create(home, python, base, requirements, notify)
-            _install(pip, requirements, python, notify)
+            pip = _create_environment(home, python, base, requirements, notify)
+            _install_requirements(pip, requirements, python, notify)
             (home / READY).touch()
         except BaseException as error:
             shutil.rmtree(home, ignore_errors=True)
             if isinstance(error, OSError):
                 raise files.write_error(home, error) from error
             raise
-        _remove_unused(name, folder)
+        _remove_unused_environments(name, folder)
     return python
 
 
@@ -155,7 +155,7 @@ def _is_ready(home: Path, python: Path) -> bool:
     return True
 
 
-def _remove_unused(name: str, folder: Path) -> None:
+def _remove_unused_environments(name: str, folder: Path) -> None:
     """Remove the environments of this name that were not used for UNUSED_DAYS."""
     oldest = time.time() - UNUSED_DAYS * 24 * 3600
     for home in folder.glob(f"{name}-*"):
@@ -167,7 +167,9 @@ def _remove_unused(name: str, folder: Path) -> None:
                 files.remove(home)
 
 
-def _create(home: Path, python: Path, base: str, requirements: Path, notify: Notify) -> list[str]:
+def _create_environment(
+    home: Path, python: Path, base: str, requirements: Path, notify: Notify
+) -> list[str]:
     """Make a virtual environment; return the command of a pip that installs into it.
 
     An environment whose requirements pin a pip borrows one until then: making one with ensurepip
@@ -210,7 +212,9 @@ def _pinned_pip(requirements: Path) -> str:
     return match[0] if match else ""
 
 
-def _install(pip: Sequence[str], requirements: Path, python: Path, notify: Notify) -> None:
+def _install_requirements(
+    pip: Sequence[str], requirements: Path, python: Path, notify: Notify
+) -> None:
     """Install a requirements file; the pip that it pins comes first and installs the rest."""
     home = python.parent.parent
     if pinned := _pinned_pip(requirements):
@@ -234,21 +238,21 @@ def _run_pip_install(pip: Sequence[str], requirements: Path, home: Path, notify:
         nonlocal fetched
         if match := re.match(r"Collecting ([\w.-]+?)==", line):
             fetched += 1
-            _draw(f"    {match[1]} ({fetched})", notify)
+            _draw_line(f"    {match[1]} ({fetched})", notify)
         elif line.startswith("Installing collected packages"):
-            _draw("", notify)
+            _draw_line("", notify)
             notify(f"    installing {fetched} package{'s' * (fetched != 1)}")
 
     status, output = run_command(command, follow, home, pip_variables(pip, home))
     if status:
-        _draw("", notify)
+        _draw_line("", notify)
         raise BuildError(
             f"pip could not install {requirements.name}:\n{files.last_lines(output)}",
             "check the network and pip's settings (pip config list), then run this again",
         )
 
 
-def _draw(text: str, notify: Notify) -> None:
+def _draw_line(text: str, notify: Notify) -> None:
     """Replace the terminal's last line, unless progress goes elsewhere."""
     if notify is print_progress and sys.stderr.isatty():
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)

@@ -113,9 +113,8 @@ def atomic_write(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
     """
     file_exists(target)
     final = Path(os.path.realpath(target))
-    with _unfinished(final, lambda part: part.touch(exist_ok=False), instead) as part:
+    with _create_part(final, lambda part: part.touch(exist_ok=False), instead) as part:
         yield part
-        file_exists(target)  # something may have been put there meanwhile
         with _raising_write_error(target, instead):
             part.replace(final)
 
@@ -127,12 +126,12 @@ def temporary_folder(target: Path) -> Iterator[Path]:
     Raises:
         BuildError: it cannot be written.
     """
-    with _unfinished(target, Path.mkdir, "--work DIR") as folder:
+    with _create_part(target, Path.mkdir, "--work DIR") as folder:
         yield folder
 
 
 @contextmanager
-def _unfinished(target: Path, create: Callable[[Path], None], instead: str) -> Iterator[Path]:
+def _create_part(target: Path, create: Callable[[Path], None], instead: str) -> Iterator[Path]:
     """Yield a new file or folder beside `target`, locked and removed when the block ends."""
     part = Path(tempfile.mktemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     descriptor = -1

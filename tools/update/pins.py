@@ -116,7 +116,7 @@ def find_newest(pin: Pin, index: Index, archive: DebianArchive, wanted: str = ""
 
 def _find_in_index(pin: Pin, index: Index, wanted: str) -> Release:
     platforms = read_toml(WHEELS)["wheels"]["platforms"]
-    files = [file for file in index.files(pin.name) if _fits(file, pin, platforms)]
+    files = [file for file in index.files(pin.name) if _fits_pin(file, pin, platforms)]
     if wanted:
         version = _parse_version(wanted)
         files = [file for file in files if file.version == version]
@@ -131,7 +131,7 @@ def _find_in_index(pin: Pin, index: Index, wanted: str) -> Release:
     return Release(str(file.version), entry, lambda folder: index.download(file, folder))
 
 
-def _fits(file: File, pin: Pin, platforms: list[str]) -> bool:
+def _fits_pin(file: File, pin: Pin, platforms: list[str]) -> bool:
     """Return whether a file of the index can take a pin's place."""
     if pin.python and pin.python not in file.python:
         return False
@@ -208,20 +208,20 @@ def write(updates: Sequence[tuple[Pin, Release]]) -> list[Path]:
         document = tomlkit.parse(path.read_text("utf-8"))
         for pin, release in updates:
             if pin.path == path:
-                _merge(_follow(document, pin.keys), release.entry)
+                _merge_into_table(_find_table(document, pin.keys), release.entry)
         path.write_text(tomlkit.dumps(document), "utf-8")
     return paths
 
 
-def _merge(table: Any, entry: dict[str, Any]) -> None:
+def _merge_into_table(table: Any, entry: dict[str, Any]) -> None:
     for key, value in entry.items():
         if isinstance(value, dict):
-            _merge(table[key], value)
+            _merge_into_table(table[key], value)
         else:
             table[key] = value
 
 
-def _follow(document: Any, keys: tuple[str | int, ...]) -> Any:
+def _find_table(document: Any, keys: tuple[str | int, ...]) -> Any:
     for key in keys:
         document = document[key]
     return document

@@ -223,18 +223,6 @@ def test_failed_install_leaves_nothing(unpinned: Path, index: PackageIndex, tmp_
     assert not list((tmp_path / "made").iterdir())
 
 
-def test_link_in_its_place_is_replaced_and_its_folder_kept(unpinned: Path, tmp_path: Path) -> None:
-    made = tmp_path / "made"
-    home = environments.environment_folder("it", unpinned, folder=made)
-    elsewhere = tmp_path / "elsewhere"
-    (elsewhere / "bin").mkdir(parents=True)
-    made.mkdir()
-    home.symlink_to(elsewhere)
-    assert works(ensure_environment("it", unpinned, folder=made), made)
-    assert (elsewhere / "bin").exists()
-    assert not home.is_symlink()
-
-
 def test_unused_environments_of_the_same_name_are_removed(unpinned: Path, tmp_path: Path) -> None:
     made = tmp_path / "made"
     names = ("it-000000000000", "it-111111111111", "other-000000000000", "it-notes")

@@ -55,14 +55,6 @@ def test_only_files_are_replaced(tmp_path: Path, kind: str) -> None:
     assert sorted(tmp_path.iterdir()) == there
 
 
-def test_pipe_that_appears_while_writing_is_not_replaced(tmp_path: Path) -> None:
-    with pytest.raises(BuildError, match="found a device"):
-        with files.atomic_write(tmp_path / "it") as part:
-            part.write_bytes(b"new")
-            os.mkfifo(tmp_path / "it")
-    assert [path.name for path in tmp_path.iterdir()] == ["it"]
-
-
 def test_link_to_a_file_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "file").write_bytes(b"old")
