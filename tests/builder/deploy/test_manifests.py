@@ -19,8 +19,6 @@ WSKDEPLOY = DEPLOY / "wskdeploy" / "manifest.yaml"
 DIGITALOCEAN = DEPLOY / "digitalocean" / "project.yml"
 NAME = {"type": "string", "pattern": "^[A-Za-z0-9_][A-Za-z0-9_@.-]*$", "maxLength": 256}
 TEXT = {"type": "string"}
-FLAG = {"type": "boolean"}
-MAP = {"type": "object"}
 
 
 def closed(properties: dict[str, Any], *required: str) -> dict[str, Any]:
@@ -32,6 +30,7 @@ def closed(properties: dict[str, Any], *required: str) -> dict[str, Any]:
     }
 
 
+# Only the fields that our files may use.
 # github.com/apache/openwhisk-wskdeploy: specification/html/spec_actions.md (fields, valid limit
 # keys and their ranges) and spec_packages.md
 WSKDEPLOY_ACTION = closed(
@@ -39,14 +38,8 @@ WSKDEPLOY_ACTION = closed(
         "version": {"type": ["string", "number"]},
         "function": TEXT,
         "runtime": TEXT,
-        "inputs": MAP,
-        "outputs": MAP,
         "web": {"enum": [True, False, "yes", "no", "raw"]},
         "web-export": {"enum": [True, False, "yes", "no", "raw"]},
-        "raw-http": FLAG,
-        "final": FLAG,
-        "main": TEXT,
-        "annotations": MAP,
         "limits": closed(
             {
                 "memorySize": {"type": "integer", "minimum": 128, "maximum": 2048},
@@ -61,8 +54,6 @@ WSKDEPLOY_PACKAGE = closed(
     {
         "version": {"type": ["string", "number"]},
         "license": TEXT,
-        "inputs": MAP,
-        "annotations": MAP,
         "actions": {
             "type": "object",
             "propertyNames": NAME,
@@ -88,12 +79,8 @@ DIGITALOCEAN_FUNCTION = closed(
     {
         "name": NAME,
         "runtime": {"enum": ["python:3.9", "python:3.11", "python:3.12", "python:3.13"]},
-        "main": TEXT,
         "web": {"enum": [True, False, "raw"]},
         "webSecure": {"type": ["boolean", "string"]},
-        "environment": {"type": "object", "additionalProperties": TEXT},
-        "parameters": MAP,
-        "annotations": MAP,
         "limits": closed(
             {
                 "memory": {"type": "integer", "minimum": 128, "maximum": 1024},
@@ -106,16 +93,11 @@ DIGITALOCEAN_FUNCTION = closed(
 )
 DIGITALOCEAN_SCHEMA = closed(
     {
-        "environment": {"type": "object", "additionalProperties": TEXT},
-        "parameters": MAP,
         "packages": {
             "type": "array",
             "items": closed(
                 {
                     "name": NAME,
-                    "environment": {"type": "object", "additionalProperties": TEXT},
-                    "parameters": MAP,
-                    "annotations": MAP,
                     "functions": {"type": "array", "items": DIGITALOCEAN_FUNCTION},
                 },
                 "name",
