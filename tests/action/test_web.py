@@ -261,17 +261,6 @@ def test_malformed_json_is_refused(action: actionloop.RunningAction) -> None:
         status, answer = ask(action, True, body or " ", JSON)
         assert status == 400
         assert answer["error"].startswith("body: expected JSON")
-    with pytest.raises(RequestRefused) as refused:
-        web_action_params(IncomingRequest("POST", "/", JSON, b"{"))
-    assert refused.value.status == 400
-
-
-def test_picture_over_20_mib_is_refused(action: actionloop.RunningAction) -> None:
-    """Deployments may allow larger payloads than OpenWhisk's default."""
-    body = base64.b64encode(bytes(20 * 2**20 + 1)).decode()
-    params = {"__ow_method": "post", "__ow_headers": JPEG, "__ow_path": "", "__ow_body": body}
-    status, answer = check_reply(action.run(params))
-    assert (status, "at most 20 MiB" in answer["error"]) == (413, True)
 
 
 def test_binary_body_passed_on_as_text(action: actionloop.RunningAction) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import subprocess
 from collections.abc import Callable
@@ -143,14 +142,6 @@ def test_two_pythons_in_one_zip(
         assert answer["results"][0]["className"] == "espresso"
     with actionloop.start_action(archive, interpreter(third)) as running:
         assert "built for Python 3.11, 3.12, this runtime is 3.13" in running.run({})["error"]
-
-
-def test_installed_packages_are_not_used(zip_path: Path) -> None:
-    """The platform's image may have other versions of our packages installed."""
-    with actionloop.start_action(
-        zip_path, interpreter(), dict(os.environ), isolated=False
-    ) as running:
-        assert running.run({"image": ESPRESSO})["results"][0]["className"] == "espresso"
 
 
 @pytest.mark.parametrize(
