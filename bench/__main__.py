@@ -13,21 +13,18 @@ from builder.base.environments import ensure_environment, is_inside, reexec
 from builder.base.errors import BuildError
 from builder.base.paths import BUILDER
 
-# The first word of the command line, and the module whose `run` takes the rest.
-COMMANDS = {"cold": "bench.cold_starts", "guard": "bench.guard"}
-
 
 def main(arguments: list[str]) -> int:
     """Run a benchmark in its environment; return the exit status."""
-    name = arguments[0] if arguments[:1] and arguments[0] in COMMANDS else ""
+    is_guard = arguments[:1] == ["guard"]
     # The guard needs no plots, so the environment of build_zip.py has all its packages.
-    home, folder = ("tools", BUILDER) if name == "guard" else ("bench", Path(__file__).parent)
+    home, folder = ("tools", BUILDER) if is_guard else ("bench", Path(__file__).parent)
     try:
         if not is_inside(home):
             python = ensure_environment(home, folder / "requirements.txt")
             return reexec(home, python, ["-m", "bench", *arguments])
-        command = importlib.import_module(COMMANDS.get(name, "bench.cli"))
-        status: int = command.run(arguments[1:] if name else arguments)
+        command = importlib.import_module("bench.guard" if is_guard else "bench.cli")
+        status: int = command.run(arguments[1:] if is_guard else arguments)
     except BuildError as error:
         print(f"error: {error}", *filter(None, [error.hint]), sep="\n  ", file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""The command line of `python3 -m bench`: measures everything and writes the reports."""
+"""The command line of `python3 -m bench`: runs the suites, writes the reports."""
 
 from __future__ import annotations
 
@@ -11,15 +11,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench import results_file
+from bench import results_json
 from bench.machine import CPU_CLASSES, describe_machine
 from bench.measure.activation import Pictures, load_pictures
+from bench.measure.cold import measure_cold
 from bench.measure.rounds import Progress
+from bench.peers.hello import build_hello_world
 from bench.peers.ours import OURS
-from bench.peers.peer import ZIPS, find_python
+from bench.peers.peer import ZIPS, Peer, find_python
+from bench.report import tables
 from bench.results import Run
 from bench.suites import SUITES, Session, run_suites
+from builder.artifact.smoke import SAMPLE
 from builder.base.console import Console
+from builder.base.errors import BuildError
 from builder.base.paths import ROOT
 
 ROUNDS = {"warm": 1000, "cold": 40, "inferences": 200}
@@ -28,9 +33,11 @@ QUICK_ROUNDS = {"warm": 50, "cold": 2, "inferences": 30}
 
 def run(arguments: Sequence[str]) -> int:
     """Measure, or read stored results, and write the reports; return the exit status."""
+    if arguments[:1] == ["cold"]:
+        return run_cold(arguments[1:])
     options = parse_options(arguments)
     if options.stored:
-        write_reports([results_file.read_run(path) for path in options.stored], options)
+        write_reports([results_json.read_run(path) for path in options.stored], options)
         return 0
     pictures = load_pictures(options.images, options.labels)
     progress = progress_line()
@@ -44,9 +51,40 @@ def run(arguments: Sequence[str]) -> int:
     progress("")
     session.run.minutes = round((time.monotonic() - began) / 60, 1)
     write_reports([session.run], options)
-    for what, problem in session.run.problems.items():
+    return print_problems(session.run)
+
+
+def run_cold(arguments: Sequence[str]) -> int:
+    """Measure cold starts of any zips and print their table; return the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m bench cold",
+        description="Emulate cold starts of zips and of hello world, in turns "
+        "(bench/measure/cold.py explains the stages).",
+    )
+    parser.add_argument("zips", nargs="+", type=Path, metavar="ZIP", help="for Python 3.11")
+    parser.add_argument("--rounds", type=positive, default=20, help="of each zip (20)")
+    options = parser.parse_args(arguments)
+    peers = [build_hello_world(precompiled=True)]
+    for archive in options.zips:
+        if not archive.is_file():
+            raise BuildError(f"expected a zip, found no file {archive}", "build it first")
+        peers.append(Peer(str(archive), archive, find_python().path))
+    run, progress = new_run(parse_options([]), load_pictures(None, None)), progress_line()
+    try:
+        measure_cold(build_hello_world(), peers, SAMPLE.read_bytes(), options.rounds, run, progress)
+    except KeyboardInterrupt:
+        run.interrupted = True
+    progress("")
+    print(f"{run.machine.processor}, {run.machine.cpu_class.name}; medians, ms; emulated")
+    print(tables.cold_table(run))
+    return print_problems(run)
+
+
+def print_problems(run: Run) -> int:
+    """Print what ended early; return the exit status."""
+    for what, problem in run.problems.items():
         print(f"ended early: {what}: {problem}", file=sys.stderr)
-    return 130 if session.run.interrupted else int(bool(session.run.problems))
+    return 130 if run.interrupted else int(bool(run.problems))
 
 
 def new_run(options: argparse.Namespace, pictures: Pictures) -> Run:
@@ -128,10 +166,10 @@ def write_reports(runs: list[Run], options: argparse.Namespace) -> None:
     if publish:
         folder, plots = ROOT / "bench", ROOT / "docs" / "bench"
     files = {
-        results_file.run_path(run, folder / "results"): results_file.format_run(run) for run in runs
+        results_json.run_path(run, folder / "results"): results_json.format_run(run) for run in runs
     }
     if publish:
-        measured = {run.machine.cpu_class: run for run in [*results_file.read_runs(), *runs]}
+        measured = {run.machine.cpu_class: run for run in [*results_json.read_runs(), *runs]}
         runs = [measured[each] for each in CPU_CLASSES if each in measured]
         path = ROOT / "README.md"
         files[path] = readme.replace_section(path.read_text("utf-8"), readme.format_section(runs))

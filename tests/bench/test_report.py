@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import results_file
+from bench import results_json
 from bench.report import cost, markdown, readme, results_page
 from bench.results import Run
 from builder.base.environments import ensure_environment
@@ -102,26 +102,26 @@ def test_problems_and_a_busy_machine_are_reported(run: Run) -> None:
     assert "pip: onnxruntime" in run.warm  # the run itself is unchanged
 
 
-def test_results_file_round_trip(run: Run, tmp_path: Path) -> None:
+def test_results_json_round_trip(run: Run, tmp_path: Path) -> None:
     for each in (dataclasses.replace(run, machine=AVX2), run):
-        results_file.run_path(each, tmp_path).write_text(results_file.format_run(each))
+        results_json.run_path(each, tmp_path).write_text(results_json.format_run(each))
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["avx2.json", "avx512-vnni.json"]
-    assert results_file.read_runs(tmp_path)[0] == run
+    assert results_json.read_runs(tmp_path)[0] == run
     shutil.copy(tmp_path / "avx512-vnni.json", tmp_path / "avx2.json")
     with pytest.raises(BuildError, match="expected a run on avx2, found .*Some"):
-        results_file.read_runs(tmp_path)
+        results_json.read_runs(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"version": 3, "run": {}}'])
-def test_malformed_results_file_is_refused(tmp_path: Path, content: str) -> None:
+def test_malformed_results_json_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "avx2.json"
     path.write_text(content)
     with pytest.raises(BuildError, match="expected results of version 3, found: "):
-        results_file.read_run(path)
+        results_json.read_run(path)
 
 
 def test_committed_reports_are_made_of_the_stored_results() -> None:
-    runs = results_file.read_runs()
+    runs = results_json.read_runs()
     assert runs, "python3 -m bench --publish writes bench/results/"
     assert (ROOT / "bench" / "RESULTS.md").read_text("utf-8") == results_page.format_page(runs)
     committed = (ROOT / "README.md").read_text("utf-8")
@@ -137,7 +137,7 @@ def publish(run: Run, checkout: Path) -> str:
         shutil.copytree(ROOT / name, checkout / name, ignore=ignored, dirs_exist_ok=True)
     shutil.copy(ROOT / "README.md", checkout)
     path = checkout / "run.json"
-    path.write_text(results_file.format_run(run))
+    path.write_text(results_json.format_run(run))
     python = ensure_environment("bench", ROOT / "bench" / "requirements.txt")
     command = [str(python), "-W", "error", "-m", "bench", "--publish", "--from", str(path)]
     variables = {"CLASSIFY_ENVIRONMENT": f"bench:{checkout}"}
@@ -156,7 +156,7 @@ def test_publish_replaces_only_its_cpu_class(run: Run, tmp_path: Path) -> None:
     publish(run, tmp_path)
     publish(dataclasses.replace(run, machine=AVX2), tmp_path)
     publish(dataclasses.replace(run, date="2026-12-24"), tmp_path)
-    newer, other = results_file.read_runs(tmp_path / "bench" / "results")
+    newer, other = results_json.read_runs(tmp_path / "bench" / "results")
     assert (newer.date, newer.machine) == ("2026-12-24", run.machine)
     assert (other.date, other.machine) == ("2026-11-22", AVX2)
     page = (tmp_path / "bench" / "RESULTS.md").read_text("utf-8")
@@ -175,4 +175,4 @@ def test_run_with_problems_is_not_published(run: Run, tmp_path: Path) -> None:
     run.problems["cold, this zip"] = "the action died"
     assert "not published, since it ended early" in publish(run, tmp_path)
     assert not (tmp_path / "bench" / "results").exists()
-    assert results_file.read_runs(tmp_path / "elsewhere" / "results") == [run]
+    assert results_json.read_runs(tmp_path / "elsewhere" / "results") == [run]

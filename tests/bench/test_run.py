@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import results_file
+from bench import results_json
 from bench.cli import shareable_command
 from bench.peers.peer import PYTHON
 from bench.results import Run
@@ -62,7 +62,7 @@ def report(tmp_path_factory: pytest.TempPathFactory, imagenet_model: str, names:
 
 
 def read_results(folder: Path) -> Run:
-    [run] = results_file.read_runs(folder / "results")
+    [run] = results_json.read_runs(folder / "results")
     return run
 
 

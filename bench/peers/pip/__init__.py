@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.peers.command import run_command
+from bench.peers.installers import run_command
 from bench.peers.peer import PACKAGES, PYTHON, ZIPS, Peer, find_python
 from bench.peers.zips import add_files, zip_folder
 from bench.results import PeerInfo

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from bench.peers.command import run_command
+from bench.peers.installers import run_command
 from bench.peers.peer import PACKAGES, ZIPS, Peer
 from bench.peers.tfjs.graph_model import WEIGHTS, convert_to_graph_model
 from bench.peers.zips import add_files, zip_folder
