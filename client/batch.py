@@ -14,6 +14,7 @@ from action.response import error_answer
 from client.answer_formats import printable
 from client.http_client import UndeliveredError
 from client.picture_files import UnreadableError
+from client.progress_bar import ProgressBar
 from client.results_file import ResultsFile
 from client.shrink import CannotShrinkError
 
@@ -91,26 +92,6 @@ def map_in_order(
             yield future.result()
     finally:
         closed.set()
-
-
-class ProgressBar:
-    """A progress bar on the last line of a terminal; prints nothing elsewhere."""
-
-    def __init__(self, total: int, enabled: bool) -> None:
-        self._total = total
-        self._enabled = enabled and total > 0 and sys.stderr.isatty()
-
-    def draw(self, done: int) -> None:
-        """Show that `done` of all are done."""
-        if self._enabled:
-            filled = 30 * done // self._total
-            bar = "#" * filled + "." * (30 - filled)
-            print(f"\r[{bar}] {done}/{self._total}", end="", file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        """Remove the bar, so that a line can be printed."""
-        if self._enabled:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 @dataclass
