@@ -19,7 +19,7 @@ from builder.base.errors import ModelError
 from builder.base.files import atomic_write
 from builder.base.paths import BUILD, SAMPLE
 from builder.model import MODELS, labels
-from builder.model.catalogue import FETCHED, ModelFile, find_model
+from builder.model.catalogue import ModelFile, find_model
 from builder.model.compatibility import check_operators
 from builder.model.final_activation import REPLACED_BY, strip_activation
 from builder.model.label_files import HINT
@@ -79,27 +79,19 @@ class Model:
     tflite: TFLiteModel
 
 
-def resolve_model(
-    wanted: str | None,
-    options: ModelOptions,
-    console: Console,
-    catalogue: dict[str, Any] | None = None,
-    folder: Path = FETCHED,
-) -> Model:
+def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -> Model:
     """Return the model for --model, with labels and settings.
 
     Args:
         wanted: a name in the catalogue, a path, or None for the default.
         options: about the model.
         console: shows progress, notes and warnings.
-        catalogue: in place of `model/catalogue.toml`.
-        folder: where the catalogue's models are kept.
 
     Raises:
         ModelError: no such model, not a classifier, or something about it is unclear.
         DownloadError: it could not be downloaded.
     """
-    file = find_model(wanted, console, catalogue, folder)
+    file = find_model(wanted, console)
     model = read_model(file.path)
     preprocessing = decide_preprocessing(
         model,
