@@ -178,8 +178,8 @@ def _collect_packages(
 ) -> contents.PythonRuntime:
     with console.step(f"packages for Python {python}") as details:
         packages = PROVIDERS[provider](python, options, console)
-        details.append(", ".join(f"{part.name} {part.version}" for part in packages.components))
-        details.append(packages.origin)
+        names = ", ".join(f"{part.name} {part.version}" for part in packages.components)
+        details.append(shorten(f"{names}; {packages.origin}", 76, placeholder=" ..."))
     interpreter = cpython.find_python(python)
     if interpreter is None:
         console.warn(

@@ -97,7 +97,8 @@ def show_answers(answers: Answers, console: Console) -> None:
             f"Python {python}: cold {init + first:.0f} ms (init {init:.0f}, first {first:.0f}), "
             f"warm {1000 * answer.warm:.1f} ms, {answer.rss:.0f} MB"
         )
-    for nodes in dict.fromkeys(describe_nodes(answer.nodes) for answer in answers.values()):
+    outside = [answer.nodes for answer in answers.values() if answer.nodes["others"]]
+    for nodes in dict.fromkeys(describe_nodes(each) for each in outside):
         console.text(nodes)
 
 

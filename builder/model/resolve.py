@@ -224,7 +224,7 @@ def _find_labels(
     elif options.locale:
         raise ModelError(f"--locale {options.locale}: {model.name} carries no labels", HINT)
     elif classes in (IMAGENET, IMAGENET + 1):
-        console.note(f"labels: ImageNet's, since {model.name} has {classes} classes (--labels)")
+        console.note(f"labels: ImageNet's, for {classes} classes (--labels)")
         content, origin, component = _read_our_labels("labels.txt")
     else:
         _refuse_without_labels(model, classes)
