@@ -147,11 +147,9 @@ def png_bombs() -> Iterator[tuple[str, bytes]]:
     yield "PNG, 49 megapixels of palette", png((7000, 7000), 3, 4)
     yield "PNG, 13 megapixels RGBA", png((3600, 3600), 6)
     yield "PNG, 27 megapixels of 16 bits", png((5200, 5200), bits=16)
-    yield "PNG, 13 megapixels of grey and alpha", png((3600, 3600), 4)
     yield "PNG, 49 megapixels, interlaced", png((7000, 7000), interlaced=1)
     yield "PNG, 2^31 pixels wide", b"\x89PNG\r\n\x1a\n" + wide + png((8, 8))[33:]
     yield "PNG, 1 x 5000000", png((1, 5_000_000), 3)
-    yield "PNG, 1 x 90000000", png((1, 90_000_000), 3)
     yield "PNG, 50000000 x 1", png((50_000_000, 1), 3)
     yield "PNG, texts", png((8, 8), before=chunk(b"zTXt", b"a\0\0" + text) * 64)
     yield "PNG, wide texts", png((8, 8), before=chunk(b"iTXt", b"a\0\1\0\0\0" + letters) * 63)
@@ -168,11 +166,9 @@ def gif_bombs() -> Iterator[tuple[str, bytes]]:
     yield "GIF, 49 megapixels", flat_gif((7000, 7000))
     yield "GIF, cleared frame of 4 gigapixels", gif((8, 8), clear, (65535, 65535))
     yield "GIF, screen of 4 gigapixels", gif((65535, 65535))
-    yield "GIF, 1 x 65535", flat_gif((1, 65535))
     yield "GIF, 65535 x 1", flat_gif((65535, 1))
     yield "GIF, comment in bytes", gif((8, 8), b"!\xfe" + b"\1a" * 350_000 + b"\0")
     yield "GIF, many comments", gif((8, 8), b"!\xfe\1x\0" * 180_000)
-    yield "GIF, junk", gif((8, 8), b"x" * 900_000)
     yield "GIF, 50000 frames", frames("GIF", 50_000)
 
 
@@ -183,7 +179,6 @@ def webp_bombs() -> Iterator[tuple[str, bytes]]:
     yield "WebP, 25 megapixels", encoded(large, "WebP", method=0)
     yield "WebP, 65536 sets of codes", webp_codes()
     yield "WebP, 16383 x 1", encoded(plain("red", (16383, 1)), "WebP", lossless=True)
-    yield "WebP, 1 x 16383", encoded(plain("red", (1, 16383)), "WebP")
     yield "WebP, many chunks", webp_chunks(b"test", b"", 100_000)
     yield "WebP, many EXIF chunks", webp_chunks(b"EXIF", b"II*\0", 70_000)
     yield "WebP, canvas of 2^48 pixels", bytes.fromhex(canvas)
@@ -196,7 +191,6 @@ def bmp_bombs() -> Iterator[tuple[str, bytes]]:
     yield "BMP, one step over 10 gigapixels", bmp((49_000_000, 1), 1, b"\0\2\xff\xff")
     yield "BMP, line ends", bmp((7_000, 1_000), 1, b"\1\1\0\0" * 1_000)
     yield "BMP, 65535 x 1", bmp((65535, 1), 0, bytes(65536))
-    yield "BMP, 1 x 65535", bmp((1, 65535), 0, bytes(4 * 65535))
 
 
 def jpeg_bombs() -> Iterator[tuple[str, bytes]]:
@@ -208,7 +202,6 @@ def jpeg_bombs() -> Iterator[tuple[str, bytes]]:
     yield "JPEG, 49 scans", jpeg_of_scans((4200, 4200), 40)
     yield "JPEG, many segments", jpeg_segments(b"\xea", MANY * 2)
     yield "JPEG, many EXIF segments", jpeg_segments(b"\xe1Exif\0\0ab", MANY)
-    yield "JPEG, junk", SAMPLE.read_bytes()[:2] + b"\xff" + bytes(900_000)
     yield "JPEG, cut before 99 megapixels", large_jpeg((9900, 10000))[:1000]
 
 
