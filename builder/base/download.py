@@ -81,7 +81,7 @@ def download_file(
         for url in urls:
             try:
                 _download_part(url, part, console, pause)
-            except (_PermanentError, requests.RequestException) as error:
+            except _PermanentError as error:
                 reasons.append(f"{url}: {error}")
                 continue
             if (found := sha256_of(part)) == sha256:

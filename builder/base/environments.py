@@ -220,7 +220,8 @@ def _install_requirements(
     if pinned := _pinned_pip(requirements):
         only_pip = home / requirements.name
         only_pip.write_text(pinned, "utf-8")
-        _run_pip_install(pip, only_pip, home, notify)
+        notify("    installing pip")
+        _run_pip_install(pip, only_pip, home, lambda text: None)
         only_pip.unlink()
         pip = [str(python), "-I", "-m", "pip"]
     _run_pip_install(pip, requirements, home, notify)
