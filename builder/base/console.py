@@ -10,7 +10,6 @@ from typing import Protocol
 
 from rich.console import Console as RichConsole
 from rich.control import Control
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.segment import ControlType
 from rich.text import Text
 
@@ -18,8 +17,6 @@ from rich.text import Text
 _PATIENCE_SECONDS = 1.0
 # Tables are at most as wide as this.
 _TABLE_WIDTH = 80
-# Room that a progress bar and its numbers take beside their label.
-_BAR_WIDTH = 45
 
 
 class Advance(Protocol):
@@ -93,39 +90,20 @@ class Console:
 
     @contextmanager
     def progress(self, label: str) -> Iterator[Advance]:
-        """Show the progress of one transfer: a bar on a terminal, a line per quarter elsewhere."""
+        """Show the progress of one transfer: each percent on a terminal, each quarter elsewhere."""
         began = time.monotonic()
-        if not self._rich.is_terminal:
-            yield self._quarters(label, began)
-            return
-        label = cut(label, self._rich.width - _BAR_WIDTH)
-        columns = (TextColumn("    {task.description}"), BarColumn(20), DownloadColumn())
-        bar = Progress(*columns, console=self._rich, transient=True)
-        task = bar.add_task(label, total=None)
-
-        def advance(done: int, total: int | None) -> None:
-            if time.monotonic() - began > _PATIENCE_SECONDS and not bar.live.is_started:
-                self._erase_status()
-                bar.start()
-            bar.update(task, completed=done, total=total)
-
-        try:
-            yield advance
-        finally:
-            if bar.live.is_started:
-                bar.stop()
-
-    def _quarters(self, label: str, began: float) -> Advance:
+        unit = 1 if self._rich.is_terminal else 25
         shown = 0
 
         def advance(done: int, total: int | None) -> None:
             nonlocal shown
-            late = time.monotonic() - began > _PATIENCE_SECONDS
-            if late and total and done * 4 // total > shown:
-                shown = done * 4 // total
-                self.text(f"    {label}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+            percent = 100 * done // total if total else 0
+            if percent // unit > shown and time.monotonic() - began > _PATIENCE_SECONDS:
+                shown = percent // unit
+                self.status(f"{label}: {percent} % of {(total or 0) / 1e6:.1f} MB")
 
-        return advance
+        yield advance
+        self.status("")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table; the first column is text, cut where it is too wide, the others numbers."""
