@@ -83,7 +83,8 @@ class Handler:
         try:
             data = read_image(image)
             began = perf_counter()
-            picture = self._decode(data, model.width, model.height, model.channels, model.crop)
+            shape = (model.width, model.height, model.channels)
+            picture = self._decode(data, *shape, model.crop, fit=model.fit)
             decoded = perf_counter()
             self._stage_seconds["decode"] += decoded - began
             answer: Answer = {"results": model.rank(picture.pixels, options)}

@@ -36,7 +36,8 @@ class Classifier:
         name: the model's name in the catalogue, or the name of its file.
         labels: one class name per score, in the order of the output tensor.
         height, width, channels: of the input image, in pixels.
-        crop: side of the central square to classify, as a share of the shorter side.
+        fit: how a picture becomes one of this size, as for `picture.decode`.
+        crop: the part of it that is kept, as for `picture.decode`.
     """
 
     def __init__(self, settings: dict[str, Any], path: str) -> None:
@@ -47,6 +48,7 @@ class Classifier:
         """
         self.name: str = settings["name"]
         self.labels: list[str] = settings["labels"]
+        self.fit: str = settings.get("fit", "crop")
         self.crop: float = settings["crop"]
         self.height, self.width, self.channels = settings["size"]
         self._settings = settings
@@ -97,6 +99,8 @@ class Classifier:
 
     def run(self, image: NDArray[np.uint8]) -> NDArray[Any]:
         """Return the model's output for one image (as for `rank`), quantized, shape (outputs,)."""
+        if self._settings.get("channels") == "bgr":
+            image = np.ascontiguousarray(image[..., ::-1])
         values = self._preprocess(image).reshape(image.shape)
         if self._settings.get("layout") == "nchw":
             values = values.transpose(2, 0, 1)

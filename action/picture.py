@@ -67,20 +67,24 @@ def decode(
     channels: int,
     crop: float,
     memory: int = limits.MEMORY,
+    fit: str = "crop",
 ) -> DecodedPicture:
     """Decode a picture to the pixels that a model takes.
 
-    The central square with `crop` (above 0, up to 1) times the shorter side is resized (bilinear,
-    with antialiasing) in one step; EXIF orientation is applied to the small result, transparency
-    becomes white. Of an animation, the first frame is decoded.
+    It is resized (bilinear, with antialiasing) in one step; EXIF orientation is applied to the
+    small result, transparency becomes white. Of an animation, the first frame is decoded.
 
     Args:
         data: the picture's bytes.
         width: of the result, in pixels.
         height: of the result, in pixels.
         channels: of the result: 3 for RGB, 1 for grey.
-        crop: side of the square, as a share of the shorter side.
+        crop: what is kept of the largest central part, as a share of its sides, above 0 and up to
+            1; 1 unless `fit` is "crop".
         memory: bytes that decoding may take.
+        fit: what of the picture is resized: "crop" for the central part in the result's aspect
+            ratio; "squash" for all of it, in any ratio; "pad" for all of it, in its own ratio with
+            black bars; "inside" as "pad", but without bars: the result is smaller.
 
     Returns:
         Pixels as uint8 of shape (height, width, channels), with the picture's format and size.
@@ -101,7 +105,12 @@ def decode(
             loaded = _load_scaled(picture, data, name, scale, memory)
             orientation = _read_orientation(picture.info.get("exif", b""))
             target = (height, width) if orientation in _SIDEWAYS else (width, height)
-            small = _composite_on_white(_crop_and_resize(loaded, target, crop))
+            inner = _inner_size(size, target) if fit in ("pad", "inside") else target
+            whole = loaded.size  # a draft's is smaller
+            region = _crop_region(whole, target, crop) if fit == "crop" else (0, 0, *whole)
+            small = _composite_on_white(_resize(loaded, inner, region))
+            if fit == "pad":
+                small = _pad(small, target)
             if orientation in _UPRIGHT:
                 small = small.transpose(_UPRIGHT[orientation])
             pixels = np.asarray(small.convert("RGB" if channels == 3 else "L"), np.uint8)
@@ -112,7 +121,7 @@ def decode(
         raise TooLargeError(text) from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken data
         raise ImageError(f"broken {name}: {_translate_error(error)}") from None
-    return DecodedPicture(pixels.reshape(height, width, channels), name, *size)
+    return DecodedPicture(pixels.reshape(*pixels.shape[:2], channels), name, *size)
 
 
 def sniff_format(data: bytes) -> str:
@@ -194,15 +203,38 @@ def _load_webp(picture: ImageFile, data: bytes, scale: float, memory: int) -> Im
     return picture
 
 
-def _crop_and_resize(picture: Image.Image, size: tuple[int, int], crop: float) -> Image.Image:
-    """Resize the central square of `crop` times the shorter side; return L, RGB or RGBA."""
+def _crop_region(
+    size: tuple[int, int], target: tuple[int, int], crop: float
+) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of the central part in the aspect ratio of `target`."""
+    width = crop * min(size[0], size[1] * target[0] / target[1])
+    height = crop * min(size[1], size[0] * target[1] / target[0])
+    left, top = (size[0] - width) / 2, (size[1] - height) / 2
+    return left, top, left + width, top + height
+
+
+def _inner_size(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest size within `target` that has the aspect ratio of `size`."""
+    scale = min(target[0] / size[0], target[1] / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _pad(small: Image.Image, target: tuple[int, int]) -> Image.Image:
+    """Put a picture in the middle of a black one."""
+    padded = Image.new(small.mode, target)
+    padded.paste(small, ((target[0] - small.width) // 2, (target[1] - small.height) // 2))
+    return padded
+
+
+def _resize(
+    picture: Image.Image, size: tuple[int, int], region: tuple[float, float, float, float]
+) -> Image.Image:
+    """Resize a region (left, top, right, bottom) of a picture; return L, RGB or RGBA."""
     width, height = picture.size
-    side = crop * min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
-    right, bottom = left + side, top + side
+    left, top, right, bottom = region
     needs_no_conversion = picture.mode in ("L", "RGB") and not picture.has_transparency_data
     if needs_no_conversion or width * height <= _MAX_WHOLE_PIXELS:
-        return _convert_mode(picture).resize(size, _BILINEAR, (left, top, right, bottom))
+        return _convert_mode(picture).resize(size, _BILINEAR, region)
     # Convert strip by strip and resize each strip's width. Pillow resizes the height in a second
     # step anyway.
     left, right, first_column, last_column = _source_range(left, right, width, size[0])

@@ -79,7 +79,7 @@ def _table_rows(answer: dict[str, Any]) -> list[str]:
     if "sent" in answer:
         sent = answer["sent"]
         rows.append(
-            f"sent as its central square, {sent['width']} x {sent['height']} pixels, "
+            f"sent smaller, {sent['width']} x {sent['height']} pixels, "
             f"{sent['bytes'] / 1e6:.1f} of {sent['of'] / 1e6:.1f} MB"
         )
     if "details" in answer:

@@ -118,8 +118,8 @@ class WebActionClient:
         """
         sent = {}
         if len(data) > self._max_picture_bytes:
-            shrunk, side = shrink_picture(data, self._max_picture_bytes)
-            size = {"width": side, "height": side, "bytes": len(shrunk)}
+            shrunk, width, height = shrink_picture(data, self._max_picture_bytes)
+            size = {"width": width, "height": height, "bytes": len(shrunk)}
             sent = {"sent": {"format": "PNG", **size, "of": len(data)}}
             data = shrunk
         picture = read_image(data)

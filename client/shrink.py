@@ -1,8 +1,8 @@
-"""Shrink a picture that is too large for a request to a smaller PNG of its central square.
+"""Shrink a picture that is too large for a request to a smaller PNG.
 
-The function classifies the central square of a picture, at the size of its model. So that square is
-sent, with more pixels than models take, and lossless: a PNG needs no encoder of Pillow's (the zip's
-Pillow has none).
+The function crops, squashes or pads it to the size of its model. So the whole picture is sent in
+its own proportions, with more pixels than models take, and lossless: a PNG needs no encoder of
+Pillow's (the zip's Pillow has none).
 """
 
 import struct
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# Pixels of the square's side to start with: twice what a model of 224 pixels takes.
-SIDE = 512
+# Pixels of the longer side to start with: three times what a model of 224 pixels takes.
+SIDE = 672
 MIN_SIDE = 64
 # Bytes that decoding may take: an action's memory is no limit here.
 MEMORY = 2_000_000_000
@@ -29,8 +29,8 @@ class CannotShrinkError(ActionError):
     """The picture cannot be shrunk here; the text says what to do."""
 
 
-def shrink_picture(data: bytes, limit: int) -> tuple[bytes, int]:
-    """Return the central square of a picture as a PNG of at most `limit` bytes, and its side.
+def shrink_picture(data: bytes, limit: int) -> tuple[bytes, int, int]:
+    """Return a picture as a smaller PNG of at most `limit` bytes, its width and its height.
 
     Args:
         data: the picture's bytes, in a format that the function supports.
@@ -51,10 +51,10 @@ def shrink_picture(data: bytes, limit: int) -> tuple[bytes, int]:
     with _one_at_a_time:
         side = SIDE
         while side >= MIN_SIDE:
-            pixels = picture.decode(data, side, side, 3, crop=1.0, memory=MEMORY).pixels
+            pixels = picture.decode(data, side, side, 3, 1.0, MEMORY, fit="inside").pixels
             encoded = _encode_png(pixels)
             if len(encoded) <= limit:
-                return encoded, side
+                return encoded, pixels.shape[1], pixels.shape[0]
             side = side * 3 // 4
     raise CannotShrinkError(f"the picture could not be made smaller than {limit} bytes")
 

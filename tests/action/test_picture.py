@@ -171,6 +171,29 @@ def test_crop_is_the_central_square_of_the_shorter_side() -> None:
     assert pixels(encoded(picture, "PNG"), crop=0.875)[..., 2].min() == 255
 
 
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize(
+    ("fit", "across", "down"),
+    [
+        ("crop", "bbbbbbbb", "rrrrbbbbbbbbrrrr"),
+        ("squash", "rrbbbbrr", "rrrrbbbbbbbbrrrr"),
+        ("pad", "rrbbbbrr", "    rrbbbbrr    "),
+        ("inside", "rrbbbbrr", "rrbbbbrr"),
+    ],
+)
+def test_fit_says_what_the_model_sees(fit: str, across: str, down: str, turned: bool) -> None:
+    """A blue square has a red frame of half its width; the model takes 8 x 16 pixels."""
+    picture = Image.new("RGB", (160, 160), "red")
+    picture.paste("blue", (40, 40, 120, 120))
+    exif = Image.Exif()
+    if turned:
+        exif[0x0112] = 6
+    found = decode(encoded(picture, "PNG", exif=exif), 8, 16, 3, 1.0, fit=fit).pixels > 127
+    letters = np.where(found[..., 0], "r", np.where(found[..., 2], "b", " "))
+    assert "".join(letters[len(letters) // 2]) == across
+    assert "".join(letters[:, 4]) == down
+
+
 def test_sideways_picture_for_a_model_that_is_not_square() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -215,7 +238,8 @@ def gradients(size: tuple[int, int], mode: str) -> Image.Image:
 
 
 def cropped(picture: Image.Image, crop: float) -> Image.Image:
-    small = picture_module._crop_and_resize(picture, (SIDE, 48), crop)
+    region = picture_module._crop_region(picture.size, (SIDE, 48), crop)
+    small = picture_module._resize(picture, (SIDE, 48), region)
     return picture_module._composite_on_white(small)
 
 
@@ -232,13 +256,9 @@ def test_strips_give_the_same_pixels_as_one_resize(
     picture = gradients(size, mode)
     if mode in ("1", "L", "P", "RGB"):
         picture.info["transparency"] = (1, 2, 3) if mode == "RGB" else 3
-    whole = picture_module._composite_on_white(
-        picture_module._crop_and_resize(picture, (SIDE, 48), crop)
-    )
+    whole = cropped(picture, crop)
     monkeypatch.setattr(picture_module, "_MAX_WHOLE_PIXELS", 4 * 3 * size[0] - 1)
-    strips = picture_module._composite_on_white(
-        picture_module._crop_and_resize(picture, (SIDE, 48), crop)
-    )
+    strips = cropped(picture, crop)
     assert strips.mode == whole.mode
     difference = np.abs(np.asarray(strips).astype(int) - np.asarray(whole))
     assert difference.max() <= (3 if size[1] > 10 * size[0] else 0)
