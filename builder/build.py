@@ -86,7 +86,7 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
         chosen = resolve.strip_final_activation(chosen)
         details.append(f"{chosen.settings.name}, {megabytes(chosen.path.stat().st_size)}")
         card = chosen.settings.card
-        lines = [f"{title}: {card[title]}" for title in ("input", "output", "labels")]
+        lines = [f"{title}: {card[title]}" for title in ("input", "fit", "output", "labels")]
         details += [shorten(line, 76, placeholder=" ...") for line in lines]
     figures = None
     if config.requantize:

@@ -260,6 +260,9 @@ def _model_options(options: argparse.Namespace) -> ModelOptions:
         scores=options.scores or "",
         background={"yes": True, "no": False}.get(options.background),
         locale=options.locale or "",
+        fit=options.fit or "",
+        crop=options.crop,
+        channels=options.channels or "",
     )
 
 

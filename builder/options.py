@@ -263,6 +263,23 @@ def _add_model_options(group: _Group) -> None:
         "or one per channel",
     )
     add("--std", metavar="N[,N,N]", type=_channel_numbers, help="see --mean")
+    add(
+        "--fit",
+        choices=("crop", "squash", "pad"),
+        help="how a picture gets the model's size: its central part, all of it squashed, or all of "
+        "it with black bars (default: by the catalogue; crop for ImageNet's classes; else squash)",
+    )
+    add(
+        "--crop",
+        metavar="SHARE",
+        type=_share,
+        help="with --fit crop: what is kept of the largest central part (default: 0.875)",
+    )
+    add(
+        "--channels",
+        choices=("rgb", "bgr"),
+        help="the order of colours in which pixels enter the model (default: rgb)",
+    )
     add("--layout", choices=("nhwc", "nchw"), help="channels last or first (default: by shape)")
     add("--scores", choices=SCORES, help="what its output is (default: by its last operator)")
 
@@ -311,6 +328,14 @@ def _channel_numbers(text: str) -> tuple[float, ...]:
         if len(numbers) in (1, 3) and all(map(math.isfinite, numbers)):
             return numbers
     raise argparse.ArgumentTypeError(f"expected one number or three, found {text!r}")
+
+
+def _share(text: str) -> float:
+    """Return the number of --crop."""
+    with suppress(ValueError):
+        if 0 < (share := float(text)) <= 1:
+            return share
+    raise argparse.ArgumentTypeError(f"expected a share above 0 and up to 1, found {text!r}")
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -374,6 +399,8 @@ def _check_model(options: argparse.Namespace) -> None:
     """Raise if the model, its labels or its numbers cannot be used."""
     if (options.mean is None) != (options.std is None):
         raise UsageError("--mean and --std go together")
+    if options.fit in ("squash", "pad"):
+        _refuse(options, ("crop",), f"--fit {options.fit}, which keeps the whole picture")
     for number in options.std or ():
         if number <= 0:
             raise UsageError(f"--std: expected a number above 0, found {number}")

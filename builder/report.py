@@ -20,7 +20,8 @@ from builder.model.resolve import Model
 _FILES, _PROBLEMS = 8, 20
 # Options that change each decision on a model's card.
 _DECIDED_BY = {
-    "input": "--mean, --std, --layout",
+    "input": "--mean, --std, --channels, --layout",
+    "fit": "--fit, --crop",
     "output": "--scores",
     "labels": "--labels, --locale, --background",
 }

@@ -20,6 +20,8 @@ _STORED_RANGES = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 3276
 # How far the ends of a range may be from a usual one's, as a share of its width: a converter takes
 # the range from the pictures it was shown, which need not reach both ends.
 _TOLERANCE = 0.05
+# Of a pixel's blue, green and red, in models that Caffe trained and in Keras' of that mode.
+_CAFFE_MEANS = (103.939, 116.779, 123.68)
 # Share of the pixel values that may be beyond what a quantized input holds.
 _MAX_CLIPPED = 0.1
 # Larger inputs do not fit in an action's memory.
@@ -77,6 +79,7 @@ class Preprocessing:
     Attributes:
         height, width, channels: of the picture, in pixels.
         layout: "nhwc", or "nchw" where the channels come first.
+        channel_order: "rgb" or "bgr".
         normalization: of the pixels.
         card: all of it in a line, with the reasons.
         doubt: what contradicts the user's normalization; empty if nothing does.
@@ -86,6 +89,7 @@ class Preprocessing:
     width: int
     channels: int
     layout: str
+    channel_order: str
     normalization: Normalization
     card: str
     doubt: str = ""
@@ -97,6 +101,7 @@ def decide_preprocessing(
     normalization: Normalization | None = None,
     known: Normalization | None = None,
     layout: str = "",
+    channels: str = "",
 ) -> Preprocessing:
     """Decide how a picture enters.
 
@@ -105,30 +110,36 @@ def decide_preprocessing(
         normalization: the user's option.
         known: the catalogue's.
         layout: the user's option, "nhwc" or "nchw"; empty for none.
+        channels: the user's option, "rgb" or "bgr"; empty for none.
 
     Raises:
         ModelError: the input is not a picture, or something is unclear; says what was found and
             which option settles it.
     """
     source = _get_input(model)
-    (height, width, channels), layout, layout_reason = _decide_layout(model, source, layout)
+    (height, width, depth), layout, layout_reason = _decide_layout(model, source, layout)
     if height * width > _MAX_PIXELS:
         raise ModelError(
             f"{model.name}: expected a picture of at most {_MAX_PIXELS:,} pixels, found {width} x "
             f"{height}: {source}",
             "a function has 512 MB of memory at most; convert the model with a smaller input",
         )
-    decided, reason, doubt = _decide_range(model, source, channels, normalization, known)
+    decided, reason, doubt = _decide_range(model, source, depth, normalization, known)
     for values, option in ((decided.mean, "--mean"), (decided.std, "--std")):
-        if len(values) not in (1, channels):
+        if len(values) not in (1, depth):
             raise ModelError(
-                f"{option}: expected one number or {channels}, one per channel, found {len(values)}"
+                f"{option}: expected one number or {depth}, one per channel, found {len(values)}"
             )
-    order = {"nhwc": "RGB, channels last", "nchw": "RGB, channels first"}
-    colours = order[layout] if channels == 3 else "grey"
+    if channels and depth == 1:
+        raise ModelError(f"--channels {channels}: expected a model of colours, found {source}")
+    order = channels or "rgb"
+    place = {"nhwc": "last", "nchw": "first"}[layout]
+    colours = f"{order.upper()}, channels {place}" if depth == 3 else "grey"
+    if not channels and not doubt and np.allclose(decided.mean, _CAFFE_MEANS, atol=1):
+        doubt = "they are Caffe's for blue, green, red, and pixels enter as RGB (--channels bgr)"
     card = f"{width} x {height} {colours}{layout_reason}, {source.dtype}; "
     card += f"pixels enter as {decided} ({reason})"
-    return Preprocessing(height, width, channels, layout, decided, card, doubt)
+    return Preprocessing(height, width, depth, layout, order, decided, card, doubt)
 
 
 def _get_input(model: TFLiteModel) -> Tensor:

@@ -21,7 +21,9 @@ from builder.base.paths import BUILD, SAMPLE
 from builder.model import MODELS, labels
 from builder.model.catalogue import ModelFile, find_model
 from builder.model.compatibility import check_operators
+from builder.model.decision import Evidence
 from builder.model.final_activation import REPLACED_BY, strip_activation
+from builder.model.fit import Fit, decide_fit
 from builder.model.label_files import HINT
 from builder.model.labels import IMAGENET, Labels
 from builder.model.postprocessing import Postprocessing, count_outputs, decide_postprocessing
@@ -33,8 +35,6 @@ from builder.packages import NO_LICENCE, Component, operator_versions
 
 # Models without their final activation.
 STRIPPED = BUILD / "stripped"
-
-DEFAULT_CROP = 0.875
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,9 @@ class ModelOptions:
         scores: what the output is, one of `postprocessing.KINDS`; empty to find out.
         background: whether class 0 is a background class; None to follow the labels.
         locale: of the labels inside the model; empty for any.
+        fit: "crop", "squash" or "pad"; empty for the default.
+        crop: what is kept of the largest central part; None for the default.
+        channels: the order of colours, "rgb" or "bgr"; empty for the default.
     """
 
     labels: Path | None = None
@@ -56,6 +59,9 @@ class ModelOptions:
     scores: str = ""
     background: bool | None = None
     locale: str = ""
+    fit: str = ""
+    crop: float | None = None
+    channels: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,7 @@ def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -
         normalization=options.normalization,
         known=_catalogue_normalization(file.entry),
         layout=options.layout,
+        channels=options.channels,
     )
     if preprocessing.doubt:
         console.warn(f"--mean and --std are used, though {preprocessing.doubt}")
@@ -105,7 +112,9 @@ def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -
     class_labels, labels_component = _find_labels(
         file, model, max(output_count, 2), options, console
     )
-    settings = _build_settings(file, preprocessing, class_labels)
+    names = class_labels.wordnet_ids or class_labels.names
+    fit = decide_fit(options.fit, options.crop, file.entry, names)
+    settings = _build_settings(file, preprocessing, fit.value, class_labels)
     check_operators(model, operator_versions.of_wheels(), "even the newest interpreter")
     outputs = run_model(file.path, settings, SAMPLE)
     postprocessing = decide_postprocessing(model, output_count, options.scores, outputs)
@@ -118,7 +127,7 @@ def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -
         settings=replace(
             settings,
             activation=postprocessing.activation,
-            card=_build_card(model, preprocessing, postprocessing, class_labels),
+            card=_build_card(model, preprocessing, fit, postprocessing, class_labels),
         ),
         component=_build_component(file),
         labels_component=labels_component,
@@ -186,14 +195,14 @@ def _catalogue_normalization(entry: dict[str, Any]) -> Normalization | None:
 
 
 def _build_settings(
-    file: ModelFile, preprocessing: Preprocessing, class_labels: Labels
+    file: ModelFile, preprocessing: Preprocessing, fit: Fit, class_labels: Labels
 ) -> ModelSettings:
     # A user's file may have any name, even the settings' own, "model.json".
     safe_name = re.sub(r"[^\w.-]", "_", file.path.stem, flags=re.ASCII) + ".tflite"
     return ModelSettings(
         name=file.name or file.path.stem,
         file=file.entry.get("file", safe_name),
-        crop=file.entry.get("crop", DEFAULT_CROP),
+        crop=fit.crop,
         size=(preprocessing.height, preprocessing.width, preprocessing.channels),
         layout=preprocessing.layout,
         mean=preprocessing.normalization.mean,
@@ -202,6 +211,8 @@ def _build_settings(
         labels=tuple(class_labels.names),
         background=class_labels.background,
         wordnet_ids=tuple(class_labels.wordnet_ids),
+        fit=fit.mode,
+        channels=preprocessing.channel_order,
     )
 
 
@@ -278,6 +289,7 @@ def _refuse_without_labels(model: TFLiteModel, classes: int) -> NoReturn:
 def _build_card(
     model: TFLiteModel,
     preprocessing: Preprocessing,
+    fit: Evidence[Fit],
     postprocessing: Postprocessing,
     class_labels: Labels,
 ) -> dict[str, str]:
@@ -286,6 +298,7 @@ def _build_card(
     has = "no background class" if background is None else f"class {background} is background"
     return {
         "input": preprocessing.card,
+        "fit": f"{fit.value} ({fit.reason})",
         "output": postprocessing.card,
         "labels": f"{len(names)} from {class_labels.origin}: {names[0]!r} to {names[-1]!r}; {has}",
         "operators": _list_operators(model),

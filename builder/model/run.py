@@ -39,7 +39,8 @@ pictures = list(np.load(os.path.join(folder, "pictures.npy")))
 for path in sys.argv[3:]:
     with open(path, "rb") as file:
         data = file.read()
-    pictures.append(decode(data, model.width, model.height, model.channels, model.crop).pixels)
+    size = (model.width, model.height, model.channels)
+    pictures.append(decode(data, *size, model.crop, fit=model.fit).pixels)
 outputs = [model.run(picture).copy() for picture in pictures]
 values = [model.dequantize(output) for output in outputs]
 not_finite = np.full(len(model.labels), np.nan)

@@ -17,7 +17,7 @@ class ModelSettings:
     Attributes:
         name: of the model, as answers with details and reports call it.
         file: the model's file name in the zip.
-        crop: side of the central crop, as a share of the picture's shorter side.
+        crop: what is kept of the largest central part; 1 unless `fit` is "crop".
         size: height, width and channels of the input, in pixels.
         layout: "nhwc", or "nchw" where the channels come first.
         mean, std: a pixel p enters as (p - mean) / std; one number, or one per channel.
@@ -25,6 +25,8 @@ class ModelSettings:
         labels: the class names, one per class.
         background: index of the background class; None if there is none.
         wordnet_ids: one per class, or empty.
+        fit: how a picture becomes one of this size: "crop", "squash" or "pad".
+        channels: the order of colours in which pixels enter: "rgb" or "bgr".
         card: what was decided about the model and why, by topic.
     """
 
@@ -39,6 +41,8 @@ class ModelSettings:
     labels: tuple[str, ...]
     background: int | None = None
     wordnet_ids: tuple[str, ...] = ()
+    fit: str = "crop"
+    channels: str = "rgb"
     card: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:

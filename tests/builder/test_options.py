@@ -56,6 +56,8 @@ def refused(*arguments: str) -> UsageError:
         ("--python=", "--python: expected one or more of"),
         ("runtime export x.zip --python 4.0", "--python: expected one or more of"),
         ("--mean 1", "--mean and --std go together"),
+        ("--fit pad --crop 0.5", "--crop does not go with --fit pad, which keeps the whole"),
+        ("--crop 0", "argument --crop: expected a share above 0 and up to 1, found '0'"),
         ("--mean 1 --std 0", "--std: expected a number above 0, found 0.0"),
         ("--mean 1 --std 1,0,1", "--std: expected a number above 0, found 0.0"),
         ("--mean 1,2 --std 1", "argument --mean: expected one number or three, found '1,2'"),

@@ -231,3 +231,25 @@ def test_unclear_layout_is_asked_for(resolved: Resolver) -> None:
     assert resolved(model, ZERO_TO_ONE, layout="nchw").settings.size == (64, 3, 1)
     with pytest.raises(ModelError, match="--layout nchw: expected 3 or 1 channels, found"):
         resolved(dense(tail=softmax), ZERO_TO_ONE, layout="nchw")
+
+
+def test_channels_follow_the_option(resolved: Resolver) -> None:
+    """Red is blue for a model that was trained on BGR."""
+    model = dense(tail=softmax)
+    for channels, scores in (("rgb", [2.0, -2, -2]), ("bgr", [-2.0, -2, 2])):
+        found = resolved(model, ZERO_TO_ONE, channels=channels)
+        assert channels.upper() in found.settings.card["input"]
+        assert answers(found)["red"] == pytest.approx(expected("softmax", scores), abs=1e-4)
+    with pytest.raises(ModelError, match="--channels bgr: expected a model of colours"):
+        resolved(dense(reshaped(12, 16), softmax), ZERO_TO_ONE, channels="bgr")
+
+
+def test_means_of_caffe_without_bgr_are_warned_about(
+    resolved: Resolver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resolved.console = Console()
+    caffe = Normalization((103.939, 116.779, 123.68), (1.0,))
+    resolved(dense(tail=softmax), caffe, channels="bgr")
+    assert "warning" not in capsys.readouterr().err
+    resolved(dense(tail=softmax), caffe)
+    assert "(--channels bgr)" in capsys.readouterr().err

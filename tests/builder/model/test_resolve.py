@@ -156,6 +156,8 @@ def test_card_says_what_was_decided(resolved: Resolver) -> None:
     assert strip_final_activation(resolved(MODEL.but(softmax=True))).settings.card == {
         "input": "8 x 8 RGB, channels last, uint8; pixels enter as 0..1 (its scale and zero point "
         "hold 0..1)",
+        "fit": "the whole picture, squashed to the model's size (the default; else --fit crop or "
+        "--fit pad)",
         "output": "probabilities of 3 classes, as they are (its last operator is SOFTMAX); the "
         "function does the softmax, in float: its own knows 256 steps",
         "labels": "3 from labels.txt (lines of text): 'red' to 'blue'; no background class",
