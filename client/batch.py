@@ -94,6 +94,15 @@ def map_in_order(
         closed.set()
 
 
+def classify_files(
+    classify: Callable[[str], dict[str, Any]], names: Sequence[str], jobs: int
+) -> Outcomes:
+    """Yield the outcomes for files, in order, from `jobs` threads, or this one if `jobs` is 0."""
+    if jobs:
+        return map_in_order(lambda name: classify_file(classify, name), names, jobs)
+    return (classify_file(classify, name) for name in names)
+
+
 @dataclass
 class Batch:
     """Writes the answers for many pictures as they come.

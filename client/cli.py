@@ -1,4 +1,4 @@
-"""The local command line: `python3 -m action PICTURE...` or `--serve`.
+"""The local command line: `python3 -m action PICTURE...`, `--serve` or `evaluate DIR`.
 
 It answers with the packages and the model of the last zip that `build_zip.py` built, through the
 same code as on the platform; with `--url` a deployed function answers.
@@ -12,19 +12,15 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
-from action.request import DEFAULT_TOP_K, MAX_IMAGE_BYTES, ActionError, Options, Request
+from action.request import DEFAULT_TOP_K, ActionError, Options
 from client import answer_formats, batch, last_build
 from client.answer_formats import printable
-from client.picture_files import expand_folders, read_picture
+from client.function import Function, add_url_options, open_function
+from client.picture_files import expand_folders
 from client.results_file import ResultsError, ResultsFile
 
-DEFAULT_JOBS, MAX_JOBS = 4, 64
-# Bytes of a file that is shrunk before it is sent.
-MAX_PHOTO_BYTES = 256 * 1024 * 1024
 # Exit statuses of a program that SIGINT or SIGPIPE ends.
 STOPPED, NO_READER = 130, 141
-
-Classify = Callable[[str], dict[str, Any]]
 
 
 def run(arguments: list[str]) -> int:
@@ -36,9 +32,16 @@ def run(arguments: list[str]) -> int:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell, as in `>&-`
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-    parser = _Parser()
     try:
+        if arguments[:1] == ["evaluate"]:  # a folder of that name is ./evaluate
+            from client import evaluate
+
+            return evaluate.run(arguments[1:])
+        parser = _Parser()
         return _run_options(parser, _parse_options(parser, arguments))
+    except ActionError as error:
+        print(printable(str(error)), file=sys.stderr)
+        return batch.USAGE
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return STOPPED
@@ -58,88 +61,45 @@ def _parse_options(parser: "_Parser", arguments: list[str]) -> argparse.Namespac
     options = parser.parse_args(arguments)
     if bool(options.picture) == options.serve:
         parser.error("expected either pictures or --serve")
-    if options.url is None and (options.jobs or options.secret):
-        parser.error("--jobs and --secret go with --url")
     if options.output and (options.json or options.csv):
         parser.error("--output writes JSON lines: expected it without --json and --csv")
     if options.resume and not options.output:
         parser.error("--resume goes with --output FILE")
-    if options.url is not None and options.serve:
-        parser.error("expected either --serve or --url")
+    if options.serve and (options.url is not None or options.jobs or options.secret):
+        parser.error("--serve runs here: expected it without --url, --jobs and --secret")
     return options
 
 
 def _run_options(parser: "_Parser", options: argparse.Namespace) -> int:
-    if options.url is not None:
-        return _classify_by_url(parser, options)
-    try:
-        handler = last_build.load_handler()
-    except last_build.NoBuildError as error:
-        print(error, file=sys.stderr)
-        return batch.USAGE
     if options.serve:
         from client import local_server
 
-        return local_server.run_server(handler, options.port, options.raw)
-    answer_options = _answer_options(parser, options, len(handler.classifier.labels))
-
-    def classify(name: str) -> dict[str, Any]:
-        data = read_picture(name, MAX_IMAGE_BYTES)
-        handler.start_clock()
-        return handler.answer(Request([data], False, answer_options))
-
-    return _classify_all(options, classify, jobs=0)
+        return local_server.run_server(last_build.load_handler(), options.port, options.raw)
+    return _classify_all(parser, options, open_function(parser, options))
 
 
-def _classify_by_url(parser: "_Parser", options: argparse.Namespace) -> int:
-    from client.http_client import WebActionClient
-
-    jobs = DEFAULT_JOBS if options.jobs is None else options.jobs
-    if not 1 <= jobs <= MAX_JOBS:
-        parser.error(f"--jobs: expected a whole number from 1 to {MAX_JOBS}, found {jobs}")
-    secret = os.environ.get("CLASSIFY_SECRET", "") if options.secret is None else options.secret
-    try:
-        client = WebActionClient(options.url, secret)
-        # A wrong address is reported here once, instead of for each picture.
-        client.fetch_description()
-    except ActionError as error:
-        print(printable(str(error)), file=sys.stderr)
-        return batch.USAGE
-    answer_options = _answer_options(parser, options, client.classes)
-    last_build.import_packages()  # needed to shrink a picture that is too large
-
-    def classify(name: str) -> dict[str, Any]:
-        return client.classify(read_picture(name, MAX_PHOTO_BYTES), answer_options)
-
-    return _classify_all(options, classify, jobs)
-
-
-def _classify_all(options: argparse.Namespace, classify: Classify, jobs: int) -> int:
-    """Classify all pictures with `jobs` threads, or in this thread if `jobs` is 0."""
+def _classify_all(parser: "_Parser", options: argparse.Namespace, function: Function) -> int:
+    answer_options = _answer_options(parser, options, function.classes)
     names = expand_folders(options.picture)
 
     def start(todo: list[str]) -> batch.Outcomes:
-        if jobs:
-            return batch.map_in_order(lambda name: batch.classify_file(classify, name), todo, jobs)
-        return (batch.classify_file(classify, name) for name in todo)
+        return batch.classify_files(
+            lambda name: function.classify(name, answer_options), todo, function.jobs
+        )
 
-    try:
-        results = ResultsFile(options.output, options.resume) if options.output else None
-        format_answer = _choose_format(options, names)
+    results = ResultsFile(options.output, options.resume) if options.output else None
+    format_answer = _choose_format(options, names)
 
-        def write(answer: dict[str, Any]) -> None:
-            try:
-                print(format_answer(answer), flush=True)
-            except BrokenPipeError:
-                raise
-            except OSError as error:
-                _discard_output(1)
-                raise ResultsError(f"the answers cannot be written: {error.strerror}") from None
+    def write(answer: dict[str, Any]) -> None:
+        try:
+            print(format_answer(answer), flush=True)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            _discard_output(1)
+            raise ResultsError(f"the answers cannot be written: {error.strerror}") from None
 
-        return batch.Batch(write, results, options.quiet).run(names, start)
-    except ResultsError as error:
-        print(printable(str(error)), file=sys.stderr)
-        return batch.USAGE
+    return batch.Batch(write, results, options.quiet).run(names, start)
 
 
 def _choose_format(
@@ -172,7 +132,8 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self) -> None:
         super().__init__(
             prog="python3 -m action",
-            description="Classify pictures with the function that build_zip.py built.",
+            description="Classify pictures with the function that build_zip.py built. "
+            "`python3 -m action evaluate DIR` says how often it is right.",
             epilog="Exit status: 0; 1 if a picture failed, 2 if the call was wrong, 3 if the "
             "function was out of reach.",
         )
@@ -194,11 +155,7 @@ class _Parser(argparse.ArgumentParser):
         )
         add("--resume", action="store_true", help="with --output: the file must already exist")
         add("--quiet", action="store_true", help="no progress, and no counts at the end")
-        add("--url", help="call the web action at this address instead of the last build")
-        jobs = f"with --url: requests at a time (default: {DEFAULT_JOBS})"
-        add("--jobs", type=int, metavar="N", help=jobs)
-        secret = "with --url: the --web-secure secret; in CLASSIFY_SECRET it is hidden from ps"
-        add("--secret", help=secret)
+        add_url_options(self)
         add("--serve", action="store_true", help="run the web action, on this machine only")
         add("--port", type=int, default=8080, metavar="N", help="with --serve; 0 picks a free one")
         add("--raw", action="store_true", help="with --serve: as created with --web raw")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from action.activation import Handler
 from action.bootstrap import PACKED_ZIP, IncompatibleError, install_importer
+from action.request import ActionError
 
 # The folder of `build_zip.py --work`.
 WORK = os.environ.get("CLASSIFY_WORK") or Path(__file__).resolve().parent.parent
@@ -15,7 +16,7 @@ BUILT = Path(WORK) / "build" / "local"
 _RUNNING = "{}.{}".format(*sys.version_info)
 
 
-class NoBuildError(Exception):
+class NoBuildError(ActionError):
     """There is no build that runs here; the text says what to do."""
 
 

@@ -122,8 +122,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of the project with the pictures and models that the commands name."""
     folder = clone(tmp_path_factory.mktemp("clone") / "classify")
     sample = ROOT / "builder" / "artifact" / "sample" / "espresso.jpg"
-    for name in ("cat.jpg", "holiday/one.jpg", "holiday/two.jpg"):
-        (folder / name).parent.mkdir(exist_ok=True)
+    for name in ("cat.jpg", "holiday/one.jpg", "holiday/two.jpg", "labelled/espresso/1.jpg"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(sample, folder / name)
     ColourModel(dtype="uint8", softmax=True).write(folder / "my.tflite")
     ColourModel(softmax=True).write(folder / "my_float.tflite")

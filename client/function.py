@@ -1,0 +1,82 @@
+"""The function to call: that of the last build, on this machine, or a deployed one."""
+
+import argparse
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from action.activation import Handler
+from action.request import MAX_IMAGE_BYTES, Options, Request
+from client import last_build
+from client.picture_files import read_picture
+
+DEFAULT_JOBS, MAX_JOBS = 4, 64
+# Bytes of a file that is shrunk before it is sent.
+MAX_PHOTO_BYTES = 256 * 1024 * 1024
+
+
+class Function(NamedTuple):
+    """A function that classifies pictures.
+
+    Attributes:
+        classes: how many its model has.
+        classify: returns the answer for a picture's file; raises what `batch.classify_file` knows.
+        jobs: how many threads may call it at a time; 0 if only this one may.
+    """
+
+    classes: int
+    classify: Callable[[str, Options], dict[str, Any]]
+    jobs: int
+
+
+def add_url_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that `open_function` reads."""
+    add = parser.add_argument
+    add("--url", help="call the web action at this address instead of the last build")
+    jobs = f"with --url: requests at a time (default: {DEFAULT_JOBS})"
+    add("--jobs", type=int, metavar="N", help=jobs)
+    secret = "with --url: the --web-secure secret; in CLASSIFY_SECRET it is hidden from ps"
+    add("--secret", help=secret)
+
+
+def open_function(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Function:
+    """Return the function that the options name.
+
+    Raises:
+        ActionError: nothing is built for this Python, or the address is wrong or out of reach.
+        SystemExit: the options are wrong.
+    """
+    if options.url is not None:
+        return _open_deployed(parser, options)
+    if options.jobs or options.secret:
+        parser.error("--jobs and --secret go with --url")
+    return _wrap_handler(last_build.load_handler())
+
+
+def _wrap_handler(handler: Handler) -> Function:
+    """Return the function that a handler in this process runs."""
+
+    def classify(name: str, answer_options: Options) -> dict[str, Any]:
+        data = read_picture(name, MAX_IMAGE_BYTES)
+        handler.start_clock()
+        return handler.answer(Request([data], False, answer_options))
+
+    return Function(len(handler.classifier.labels), classify, 0)
+
+
+def _open_deployed(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Function:
+    from client.http_client import WebActionClient
+
+    jobs = DEFAULT_JOBS if options.jobs is None else options.jobs
+    if not 1 <= jobs <= MAX_JOBS:
+        parser.error(f"--jobs: expected a whole number from 1 to {MAX_JOBS}, found {jobs}")
+    secret = os.environ.get("CLASSIFY_SECRET", "") if options.secret is None else options.secret
+    client = WebActionClient(options.url, secret)
+    # A wrong address is reported here once, instead of for each picture.
+    client.fetch_description()
+    last_build.import_packages()  # needed to shrink a picture that is too large
+
+    def classify(name: str, answer_options: Options) -> dict[str, Any]:
+        return client.classify(read_picture(name, MAX_PHOTO_BYTES), answer_options)
+
+    return Function(client.classes, classify, jobs)
