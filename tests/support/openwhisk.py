@@ -1,8 +1,7 @@
-"""An OpenWhisk on loopback: as much of its REST API as the life of one web action takes.
+"""An OpenWhisk on loopback: as much of its REST API as deployments and clients meet.
 
-Written after OpenWhisk's own sources: `Controller.scala` (`GET /`), `Actions.scala` (documents, and
-how an update merges them), `WebActions.scala`, `Activations.scala`, `Messages.scala` (the texts).
-The actions are run for real: each has a container, a clean process that its zip is unpacked for.
+`tests/builder/deploy/test_contract.py` holds it against answers of a real one. The actions are run
+for real: each has a container, a clean process that its zip is unpacked for.
 """
 
 from __future__ import annotations
@@ -10,67 +9,110 @@ from __future__ import annotations
 import base64
 import json
 import re
+import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+import zipfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock, Thread
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from builder.artifact import actionloop
+from builder.base import cpython
 from builder.base.errors import SmokeError
-from client import local_server
-from tests.conftest import interpreter
 from tests.support.server import listening
 
 AUTH = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:a-password-of-64-characters-as-wsk-has-it"
 NAMESPACE = "guest"
-MAX_CODE = 48 * 1024 * 1024
+MAX_CODE = 48 * 2**20
+MAX_PAYLOAD = 2**20
+MAX_ADDRESS = 8192
 KINDS = {
     "python:3.10": "openwhisk/action-python-v3.10:nightly",
     "python:3.11": "openwhisk/action-python-v3.11:nightly",
 }
+NOT_THERE = "The requested resource does not exist."
+MALFORMED = "The request content was malformed:\n"
+NOT_HTTP = "Response is not valid 'message/http'."
+_ENTITY = re.compile(r"\w|\w[\w@ .-]{0,254}[\w@.-]", re.ASCII)
+_CORS = {
+    "access-control-allow-origin": "*",
+    "access-control-allow-headers": "Authorization, Origin, X-Requested-With, Content-Type, "
+    "Accept, User-Agent",
+}
+API_CORS = {**_CORS, "access-control-allow-methods": "GET, DELETE, POST, PUT, HEAD"}
+WEB_CORS = {
+    **_CORS,
+    "access-control-allow-methods": "OPTIONS, GET, DELETE, POST, PUT, HEAD, PATCH",
+}
+# Extension of a web action's name -> status and text for an answer that is for `.http`.
+_EXTENSIONS = {
+    "html": (400, "Response is not valid 'text/html'."),
+    "svg": (400, "Response is not valid 'image/svg+xml'."),
+    "text": (404, "Response does not include requested property."),
+}
 
 
 class Rejection(Exception):
-    """An answer other than the one that was asked for."""
+    """An answer other than the one that was asked for; some come before CORS headers are set."""
 
-    def __init__(self, status: int, text: str, activation: str = "") -> None:
+    def __init__(self, status: int, text: str, activation: str = "", cors: bool = True) -> None:
         super().__init__(text)
         self.status = status
         self.activation = activation
+        self.cors = cors
 
 
 @dataclass
 class Action:
     """A document of the actions' store."""
 
-    kind: str
-    code: str
-    annotations: dict[str, Any]
-    parameters: list[dict[str, Any]]
-    limits: dict[str, int]
+    exec: dict[str, Any]
+    annotations: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
     version: int = 1
 
     def document(self, name: str) -> dict[str, Any]:
-        annotations = {**self.annotations, "exec": self.kind}
+        """Return the action as PUT answers it."""
         package, _, own = name.rpartition("/")
         return {
-            "namespace": f"{NAMESPACE}/{package}" if package else NAMESPACE,
-            "name": own,
-            "version": f"0.0.{self.version}",
-            "publish": False,
-            "exec": {"kind": self.kind, "binary": True},
-            "annotations": [{"key": k, "value": v} for k, v in annotations.items()],
-            "parameters": self.parameters,
+            "annotations": pairs({**self.annotations, "exec": self.exec["kind"]}),
+            "exec": self.exec,
             "limits": self.limits,
+            "name": own,
+            "namespace": f"{NAMESPACE}/{package}" if package else NAMESPACE,
+            "parameters": pairs(self.parameters),
+            "publish": False,
             "updated": int(time.time() * 1000),
+            "version": f"0.0.{self.version}",
         }
+
+
+def pairs(values: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"key": key, "value": value} for key, value in values.items()]
+
+
+def values_of(listed: list[dict[str, Any]]) -> dict[str, Any]:
+    return {each["key"]: each["value"] for each in listed}
+
+
+@dataclass
+class Activation:
+    """An activation; its record is written when it is done."""
+
+    id: str
+    done: Event
+    result: Any = None
+    status: str = "success"
+    record: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -80,151 +122,374 @@ class OpenWhisk:
     Attributes:
         url: of its API host.
         kinds: name -> image of its Python runtimes.
-        gateway: whether something before it passes `GET /` not on.
+        default: name of the default kind; empty for the last.
+        environments: name -> OW_EXECUTION_ENV; by default the image without its tag.
+        root: status of `GET /`; 404 behind a gateway, 302 where it redirects.
+        payload: whether PUT and DELETE answer with the document.
+        min_memory: of an action, in MB; so max_memory, and max_timeout in milliseconds.
+        per_minute: activations of a namespace in a calendar minute.
+        wait_seconds: how long a response is waited for.
+        pull_seconds: how much longer a cold start takes while the image is pulled.
         statuses: what the next requests of a method get instead of an answer.
         requests: method and path of each request.
+        late: so many times a record that is asked for is not written yet.
     """
 
     url: str = ""
     kinds: dict[str, str] = field(default_factory=lambda: dict(KINDS))
-    gateway: bool = False
+    environments: dict[str, str] = field(default_factory=dict)
+    default: str = ""
+    root: int = 200
+    payload: bool = True
+    min_memory: int = 128
     max_memory: int = 512
+    max_timeout: int = 300_000
+    per_minute: int = 60
+    wait_seconds: float = 60.0
+    pull_seconds: float = 0.0
+    clock: Callable[[], float] = time.time
     statuses: dict[str, list[int]] = field(default_factory=dict)
-    packages: set[str] = field(default_factory=set)
+    packages: dict[str, dict[str, Any]] = field(default_factory=dict)
     actions: dict[str, Action] = field(default_factory=dict)
-    activations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    activations: dict[str, Activation] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     containers: dict[str, tuple[ExitStack, actionloop.RunningAction]] = field(default_factory=dict)
     late: int = 0
-    """So many times a record that is asked for is not written yet."""
+    minutes: Counter[int] = field(default_factory=Counter)
+    locks: defaultdict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
+
+    def __post_init__(self) -> None:
+        self.default = self.default or next(reversed(self.kinds), "")
 
     def info(self) -> dict[str, Any]:
+        """Return what `GET /` answers."""
+        limits = {
+            "action_duration": (100, self.max_timeout),
+            "action_logs": (0, 10 * 2**20),
+            "action_memory": (self.min_memory * 2**20, self.max_memory * 2**20),
+        }
+        bounds = {
+            f"{prefix}{end}_{name}": value
+            for name, values in limits.items()
+            for end, value in zip(("min", "max"), values, strict=True)
+            for prefix in ("", "default_")
+        }
+        runtime = {"attached": True, "deprecated": False, "requireMain": False}
         return {
-            "description": "OpenWhisk",
             "api_paths": ["/api/v1"],
+            "description": "OpenWhisk",
+            "limits": {
+                "actions_per_minute": self.per_minute,
+                "concurrent_actions": 30,
+                "sequence_length": 50,
+                "triggers_per_minute": 60,
+                **bounds,
+            },
             "runtimes": {
-                "nodejs": [{"kind": "nodejs:20", "image": "openwhisk/action-nodejs-v20:nightly"}],
                 "python": [
-                    {
-                        "kind": kind,
-                        "image": image,
-                        "deprecated": False,
-                        "default": number == 0,
-                        "attached": True,
-                        "requireMain": False,
-                    }
-                    for number, (kind, image) in enumerate(self.kinds.items())
+                    {**runtime, "kind": kind, "image": image, "default": kind == self.default}
+                    for kind, image in self.kinds.items()
                 ],
             },
-            "limits": {
-                "actions_per_minute": 60,
-                "min_action_memory": 128 * 2**20,
-                "max_action_memory": self.max_memory * 2**20,
+            "support": {
+                "github": "https://github.com/apache/openwhisk/issues",
+                "slack": "http://slack.openwhisk.org",
             },
         }
 
+    def limits(self) -> dict[str, Any]:
+        """Return the limits of the key."""
+        return {
+            "concurrentInvocations": 30,
+            "firesPerMinute": 60,
+            "invocationsPerMinute": self.per_minute,
+            "maxActionConcurrency": 1,
+            "maxActionInstances": 30,
+            "maxActionLogs": 10,
+            "maxActionMemory": self.max_memory,
+            "maxActionTimeout": self.max_timeout,
+            "maxParameterSize": f"{MAX_PAYLOAD} B",
+            "minActionConcurrency": 1,
+            "minActionLogs": 0,
+            "minActionMemory": self.min_memory,
+            "minActionTimeout": 100,
+        }
+
     def put(self, name: str, content: dict[str, Any], overwrite: bool) -> dict[str, Any]:
-        """Fields that are given replace those of an older document, limits one by one."""
+        """Create an action or update it: given fields replace the old, annotations merge."""
         old = self.actions.get(name)
+        execution = self._check_exec(content["exec"]) if "exec" in content else None
         if old and not overwrite:
             raise Rejection(409, "resource already exists")
         package = name.rpartition("/")[0]
         if package and package not in self.packages:
-            raise Rejection(404, "The requested resource does not exist.")
-        execution = content.get("exec")
+            raise Rejection(404, NOT_THERE)
         if old is None and execution is None:
             raise Rejection(400, "exec undefined")
-        kind = execution["kind"] if execution else old.kind if old else ""
-        if kind not in {*self.kinds, "nodejs:20"}:
-            known = ", ".join(self.kinds)
-            raise Rejection(
-                400,
-                f"The request content was malformed:\nkind '{kind}' not in Set(nodejs:20, {known})",
-            )
-        code = execution["code"] if execution else old.code if old else ""
-        if len(code) > MAX_CODE:
-            raise Rejection(413, f"action code is too large: {len(code)} of {MAX_CODE} bytes")
-        limits = {**(old.limits if old else {"timeout": 60000, "memory": 256, "logs": 10})}
-        limits |= content.get("limits", {})
-        if not 128 <= limits["memory"] <= self.max_memory:
-            raise Rejection(
-                400,
-                "The request content was malformed:\nrequirement failed: memory "
-                f"{limits['memory']} MB exceeds allowed threshold of {self.max_memory} MB",
-            )
-        annotations = content.get("annotations")
+        defaults = {"concurrency": 1, "logs": 10, "memory": 256, "timeout": 60000}
+        limits = {**(old.limits if old else defaults), **content.get("limits", {})}
+        self._check_limits(limits)
+        annotations = {**(old.annotations if old else {})}
+        annotations |= values_of(content.get("annotations", []))
+        annotations.setdefault("provide-api-key", False)
+        for removed in content.get("delAnnotations", []):
+            annotations.pop(removed, None)
+        parameters = old.parameters if old else {}
+        if "parameters" in content:
+            parameters = values_of(content["parameters"])
+        version = old.version + 1 if old else 1
         self.actions[name] = Action(
-            kind,
-            code,
-            {each["key"]: each["value"] for each in annotations}
-            if annotations is not None
-            else (old.annotations if old else {}),
-            content.get("parameters", old.parameters if old else []),
-            limits,
-            old.version + 1 if old else 1,
+            execution or (old.exec if old else {}), annotations, parameters, limits, version
         )
         self.stop(name)
         return self.actions[name].document(name)
+
+    def _check_exec(self, given: dict[str, Any]) -> dict[str, Any]:
+        kind = self.default if given["kind"] == "python:default" else given["kind"]
+        if kind not in self.kinds:
+            known = ", ".join(f"'{each}'" for each in (*self.kinds, "blackbox", "sequence"))
+            text = f"The specified runtime '{kind}' is not supported by this platform."
+            raise Rejection(400, f"{MALFORMED}{text} Valid values are: {known}.", cors=False)
+        if "code" not in given:
+            text = f"'code' must be a string or attachment object defined in 'exec' for '{kind}'"
+            raise Rejection(400, f"{MALFORMED}{text} actions", cors=False)
+        code = given["code"]
+        if len(code) > MAX_CODE:
+            raise Rejection(413, f"exec larger than allowed: {len(code)} > {MAX_CODE} bytes.")
+        return {"kind": kind, "code": code, "binary": given.get("binary", is_base64(code))}
+
+    def _check_limits(self, limits: dict[str, int]) -> None:
+        memory, timeout = limits["memory"], limits["timeout"]
+        problem = ""
+        if memory < self.min_memory:
+            problem = f"memory size {memory} MB below allowed threshold of {self.min_memory} MB"
+        if memory > self.max_memory:
+            problem = f"memory size {memory} MB exceeds allowed threshold of {self.max_memory} MB"
+        if timeout > self.max_timeout:
+            limit = f"{self.max_timeout} milliseconds"
+            problem = f"duration {timeout} milliseconds exceeds allowed threshold of {limit}"
+        if problem:
+            raise Rejection(400, f"requirement failed: {problem}")
+
+    def bound(self, name: str) -> dict[str, Any]:
+        """Return the parameters that an action gets from its package and its own document."""
+        package = name.rpartition("/")[0]
+        return {**self.packages.get(package, {}), **self.actions[name].parameters}
 
     def stop(self, name: str) -> None:
         """End the action's container."""
         if name in self.containers:
             self.containers.pop(name)[0].close()
 
-    def invoke(self, name: str, params: dict[str, Any]) -> tuple[dict[str, Any], str]:
-        """One activation, cold or warm; leaves a record. Raises Rejection if the action failed."""
-        action = self.actions[name]
-        given = {each["key"]: each["value"] for each in action.parameters}
-        activation = uuid.uuid4().hex
-        began = time.monotonic()
-        record: dict[str, Any] = {"activationId": activation, "name": name, "logs": []}
-        record["annotations"] = [{"key": "kind", "value": action.kind}]
-        self.activations[activation] = record
-        before = 0
-        try:
-            if name not in self.containers:
-                self.containers[name] = self._start(action)
-                init = int((time.monotonic() - began) * 1000)
-                record["annotations"].append({"key": "initTime", "value": init})
-            else:
-                before = len(self.containers[name][1].log())
-            answer: dict[str, Any] = self.containers[name][1].run({**given, **params})
-            lines = self.containers[name][1].log()[before:].splitlines()
-        except SmokeError as error:
-            self.stop(name)
-            lines = str(error).splitlines()
-            text = "The action failed to initialize or exited unexpectedly while running."
-            answer = {"error": text}
-            record["response"] = {"status": "action developer error", "result": answer}
-            record["logs"] = [f"2026-01-01T00:00:00.000Z stderr: {line}" for line in lines]
-            raise Rejection(502, text, activation) from None
-        finally:
-            record["duration"] = int((time.monotonic() - began) * 1000)
-        record["logs"] = [f"2026-01-01T00:00:00.000Z stdout: {line}" for line in lines]
-        failed = "error" in answer
-        record["response"] = {
-            "status": "application error" if failed else "success",
-            "success": not failed,
-            "result": answer,
-        }
-        return answer, activation
+    def throttle(self, cors: bool) -> None:
+        """Count an activation in its calendar minute."""
+        minute = int(self.clock() // 60)
+        self.minutes[minute] += 1
+        if (count := self.minutes[minute]) > self.per_minute:
+            text = f"Too many requests in the last minute (count: {count}, "
+            raise Rejection(429, f"{text}allowed: {self.per_minute}).", cors=cors)
 
-    def _start(self, action: Action) -> tuple[ExitStack, actionloop.RunningAction]:
+    def invoke(self, name: str, params: dict[str, Any]) -> Activation:
+        """Begin an activation, cold or warm, and wait for it as long as for a response."""
+        activation = Activation(uuid.uuid4().hex, Event())
+        self.activations[activation.id] = activation
+        Thread(target=self._activate, args=(activation, name, params), daemon=True).start()
+        activation.done.wait(self.wait_seconds)
+        return activation
+
+    def _activate(self, activation: Activation, name: str, params: dict[str, Any]) -> None:
+        action = self.actions[name]
+        began = time.monotonic()
+        facts = {"path": f"{NAMESPACE}/{name}", "waitTime": 1, "kind": action.exec["kind"]}
+        facts |= {"timeout": False, "limits": action.limits}
+        with self.locks[name]:  # a container takes one activation at a time
+            try:
+                logged = self._start(name, action, facts)
+                container = self.containers[name][1]
+                activation.result = container.run({**self.bound(name), **params})
+                lines = container.log()[logged:].splitlines()
+                activation.status = self._judge(activation, action, began)
+            except SmokeError as error:
+                cold = name not in self.containers
+                refused = "Cannot start action. Check logs for details."
+                activation.result = {"error": refused if cold else "command exited"}
+                activation.status = "action developer error"
+                lines = str(error).splitlines()
+            if activation.status == "action developer error":
+                self.stop(name)
+        activation.record = {
+            "activationId": activation.id,
+            "annotations": pairs(facts),
+            "duration": int((time.monotonic() - began) * 1000),
+            "end": int(time.time() * 1000),
+            "logs": [f"2026-01-01T00:00:00.000Z stdout: {line}" for line in lines],
+            "name": name.rpartition("/")[2],
+            "namespace": NAMESPACE,
+            "publish": False,
+            "response": {
+                "result": activation.result,
+                "size": len(json.dumps(activation.result) + "\n"),
+                "status": activation.status,
+                "success": activation.status == "success",
+            },
+            "start": int(time.time() * 1000),
+            "subject": NAMESPACE,
+            "version": f"0.0.{action.version}",
+        }
+        activation.done.set()
+
+    def _judge(self, activation: Activation, action: Action, began: float) -> str:
+        """Return the status of an activation that answered; its result may be too much."""
+        timeout = action.limits["timeout"]
+        result = activation.result
+        if time.monotonic() - began > timeout / 1000 + self.pull_seconds:
+            text = f"The action exceeded its time limits of {timeout} milliseconds"
+            activation.result = {"error": f"{text} during initialization."}
+            return "action developer error"
+        if not isinstance(result, dict):
+            activation.result = {"error": "The action did not return a dictionary or array."}
+            return "action developer error"
+        text = json.dumps(result) + "\n"
+        if len(text) > MAX_PAYLOAD:
+            what = f"exceeded the allowed length: {len(text)} > {MAX_PAYLOAD} bytes."
+            cut = f"The truncated response was: {text[:MAX_PAYLOAD]}"
+            activation.result = {"error": f"The action produced a response that {what} {cut}"}
+        return "application error" if "error" in activation.result else "success"
+
+    def _start(self, name: str, action: Action, facts: dict[str, Any]) -> int:
+        """Start the action's container unless it runs; return the length of its log so far."""
+        if name in self.containers:
+            return len(self.containers[name][1].log())
+        began = time.monotonic()
+        time.sleep(self.pull_seconds)
+        kind = action.exec["kind"]
+        image = self.kinds[kind]
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            archive = folder / "action.zip"
-            archive.write_bytes(base64.b64decode(action.code))
-            python = interpreter(re.findall(r"v(\d+\.\d+)", self.kinds[action.kind])[0])
+            archive = write_archive(folder / "action.zip", action.exec["code"])
+            with zipfile.ZipFile(archive) as content:
+                names = content.namelist()
+                own = content.read("exec.env").decode() if "exec.env" in names else ""
+            if own and own != self.environments.get(kind, image.partition(":")[0]):
+                raise SmokeError(f"Expected exec.env should start with {image}")
+            found = cpython.find_python(re.findall(r"v(\d+\.\d+)", image)[0])
+            python = found.path if found else sys.executable
             running = stack.enter_context(actionloop.start_action(archive, python))
-            return stack.pop_all(), running
-        raise AssertionError  # a with block of an ExitStack may swallow, says mypy
+            self.containers[name] = stack.pop_all(), running
+        facts["initTime"] = int((time.monotonic() - began) * 1000)
+        return 0
+
+
+def is_base64(code: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9+/]*=*", code[:1000]) is not None
+
+
+def write_archive(path: Path, code: str) -> Path:
+    """Write an action's code as a zip: a zip as it is, else the one module in it."""
+    if is_base64(code):
+        path.write_bytes(base64.b64decode(code))
+        return path
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("__main__.py", code)
+    return path
+
+
+@dataclass(frozen=True)
+class Request:
+    """A web action's request; the names of `headers` are lower case."""
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+
+    def parameters(self, raw: bool) -> dict[str, Any]:
+        """Return what the action gets, as `WebActions.scala` makes it."""
+        kind = self.headers.get("content-type", "application/octet-stream") if self.body else ""
+        headers = {k: v for k, v in self.headers.items() if k != "content-length"}
+        if kind:
+            headers["content-type"] = kind
+        params: dict[str, Any] = {
+            "__ow_method": self.method.lower(),
+            "__ow_headers": headers,
+            "__ow_path": self.path,
+        }
+        body = self._parse_body(kind.partition(";")[0].strip().lower(), raw)
+        if raw:
+            return {**params, "__ow_query": self.query, "__ow_body": body}
+        fields = dict(parse_qsl(self.query, keep_blank_values=True))
+        if isinstance(body, dict):
+            return {**fields, **body, **params}
+        return {**fields, **params, **({"__ow_body": body} if self.body else {})}
+
+    def _parse_body(self, kind: str, raw: bool) -> Any:
+        form = kind == "application/x-www-form-urlencoded"
+        if kind == "application/json" and not raw:
+            return parse_json(self.body)
+        if not form and not kind.startswith("text/"):
+            return base64.b64encode(self.body).decode()
+        text = self.body.decode("utf-8", "replace")
+        if not form or raw:
+            return text
+        check_form(text)
+        return dict(parse_qsl(text, keep_blank_values=True))
+
+
+def parse_json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        assert isinstance(error, json.JSONDecodeError)
+        place = f"at input index {error.pos} (line {error.lineno}, position {error.colno})"
+        text = f"Unexpected character '{error.doc[error.pos]}' {place}, expected '\"':"
+        shown = f"\n{error.doc}\n{' ' * error.pos}^\n"
+        raise Rejection(400, MALFORMED + text + shown, cors=False) from None
+
+
+def check_form(text: str) -> None:
+    """Raise if a form is not encoded as a query has to be."""
+    legal = re.match(r"(?:[\w.~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*", text, re.ASCII)
+    place = legal.end() if legal else 0
+    if place == len(text):
+        return
+    expected = "'+', query-char, pct-encoded, '&' or 'EOI'"
+    if text[place] == "%":
+        place, expected = place + 1, "HEXDIG"
+    found = text[place].replace("\n", "\\n")
+    where = f"(line 1, column {place + 1}): {text.splitlines()[0]}\n{' ' * place}^"
+    raise Rejection(
+        400, f"Illegal query: Invalid input '{found}', expected {expected} {where}", cors=False
+    )
+
+
+def web_response(activation: Activation, extension: str) -> tuple[int, dict[str, str], Any]:
+    """Return status, headers and body that a web action's result makes."""
+    result = activation.result
+    if activation.status == "action developer error":
+        raise Rejection(400, "There was an error processing your request.", activation.id)
+    if extension == "json" and activation.status == "success":
+        return 200, {"content-type": "application/json"}, result
+    if extension in _EXTENSIONS:
+        status, text = _EXTENSIONS[extension]
+        raise Rejection(status, text, activation.id)
+    answer = result if activation.status == "success" else result["error"]
+    if not isinstance(answer, dict):
+        raise Rejection(400, NOT_HTTP, activation.id)
+    body = answer.get("body", "")
+    headers = {name.lower(): str(value) for name, value in answer.get("headers", {}).items()}
+    if body == "":
+        headers.pop("content-type", None)
+    else:
+        default = "text/html; charset=UTF-8" if isinstance(body, str) else "application/json"
+        headers.setdefault("content-type", default)
+    return answer.get("statusCode", 204 if body == "" else 200), headers, body
 
 
 @contextmanager
 def openwhisk(**settings: Any) -> Iterator[OpenWhisk]:
     """A platform on a free port of 127.0.0.1, until the block ends."""
     platform = OpenWhisk(**settings)
-    one_at_a_time = Lock()
 
     class Connection(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -232,20 +497,23 @@ def openwhisk(**settings: Any) -> Iterator[OpenWhisk]:
 
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", "0")))
-            parts = urlsplit(self.path)
-            platform.requests.append((self.command, parts.path))
+            path = urlsplit(self.path).path
+            platform.requests.append((self.command, path))
+            web = path.startswith("/api/v1/web/")
+            self.cors = WEB_CORS if web else API_CORS
             try:
+                if len(self.path) > MAX_ADDRESS:
+                    text = "URI length exceeds the configured limit of 8192 characters"
+                    kind = {"content-type": "text/plain; charset=UTF-8", "connection": "close"}
+                    return self.send(414, kind, text.encode())
                 waiting = platform.statuses.get(self.command)
                 if waiting and (status := waiting.pop(0)):
                     raise Rejection(status, "an error of the platform's own")
-                with one_at_a_time:
-                    self.route(
-                        parts.path, {k: v[-1] for k, v in parse_qs(parts.query).items()}, body
-                    )
+                self.route(path, dict(parse_qsl(urlsplit(self.path).query)), body)
             except Rejection as rejection:
-                answer = {"error": str(rejection), "code": "0123456789abcdef"}
-                activation = rejection.activation
-                self.reply(rejection.status, answer, activation)
+                answer = {"code": uuid.uuid4().hex, "error": str(rejection)}
+                cors = self.cors if rejection.cors else {}
+                self.reply(rejection.status, answer, rejection.activation, cors)
 
         def __getattr__(self, name: str) -> Any:
             if name.startswith("do_"):
@@ -254,99 +522,167 @@ def openwhisk(**settings: Any) -> Iterator[OpenWhisk]:
 
         def route(self, path: str, query: dict[str, str], body: bytes) -> None:
             if path == "/":
-                if platform.gateway:
-                    raise Rejection(404, "no such route")
-                return self.reply(200, platform.info())
+                return self.root()
             if web := re.fullmatch(r"/api/v1/web/([^/]+)/([^/]+)/([^/]+)(/.*)?", path):
-                return self.web(body, *(unquote(part or "") for part in web.groups()))
-            match = re.fullmatch(r"/api/v1/namespaces/([^/]+)/(actions|activations)/(.+)", path)
+                return self.web(body, web[4] or "", *map(unquote, web.group(1, 2, 3)))
+            self.authorize(unquote(path.removeprefix("/api/v1/namespaces/").partition("/")[0]))
+            if re.fullmatch("/api/v1/namespaces/[^/]+/limits", path):
+                return self.reply(200, platform.limits())
+            match = re.fullmatch(r"/api/v1/namespaces/[^/]+/(\w+)/(.+)", path)
             if not match:
-                raise Rejection(404, "The requested resource does not exist.")
-            self.authorize(unquote(match[1]))
-            name = unquote(match[3])
-            if match[2] == "activations":
-                return self.record(name)
-            if self.command == "PUT":
-                document = platform.put(name, json.loads(body), query.get("overwrite") == "true")
-                return self.reply(200, document)
-            if name not in platform.actions:
-                raise Rejection(404, "The requested resource does not exist.")
-            if self.command == "GET":
-                code = {} if query.get("code") == "false" else {"code": platform.actions[name].code}
-                document = platform.actions[name].document(name)
-                document["exec"] |= code
-                return self.reply(200, document)
-            if self.command == "DELETE":
-                document = platform.actions.pop(name).document(name)
-                platform.stop(name)
-                return self.reply(200, document)
-            answer, activation = platform.invoke(name, json.loads(body or b"{}"))
-            return self.reply(502 if "error" in answer else 200, answer, activation)
+                raise Rejection(404, NOT_THERE)
+            names = [unquote(part) for part in match[2].split("/")]
+            if not all(_ENTITY.fullmatch(name) for name in names):
+                text = "The name of the entity contains illegal characters."
+                raise Rejection(400, text, cors=False)
+            handle = {
+                "actions": self.action, "packages": self.package, "activations": self.record,
+            }[match[1]]  # fmt: skip
+            return handle("/".join(names), query, body)
+
+        def root(self) -> None:
+            if platform.root == 302:
+                return self.send(302, {"location": "https://console.example/"}, b"")
+            if platform.root != 200:
+                raise Rejection(platform.root, "no such route")
+            self.reply(200, platform.info(), cors={})
 
         def authorize(self, namespace: str) -> None:
             sent = self.headers.get("authorization", "")
             if sent != "Basic " + base64.b64encode(AUTH.encode()).decode():
-                raise Rejection(401, "The supplied authentication is invalid")
+                text = "The supplied authentication is invalid"
+                if not sent:
+                    text = "The resource requires authentication, which was not supplied with the"
+                    text = f"{text} request"
+                raise Rejection(401, text, cors=False)
             if namespace not in ("_", NAMESPACE):
-                raise Rejection(
-                    403, "The supplied authentication is not authorized to access this resource."
-                )
+                text = "The supplied authentication is not authorized to access this resource."
+                raise Rejection(403, text)
 
-        def record(self, name: str) -> None:
+        def package(self, name: str, query: dict[str, str], body: bytes) -> None:
+            if self.command == "PUT":
+                platform.packages[name] = values_of(json.loads(body).get("parameters", []))
+            elif name not in platform.packages:
+                raise Rejection(404, NOT_THERE)
+            self.reply(
+                200,
+                {
+                    "annotations": [],
+                    "binding": {},
+                    "name": name,
+                    "namespace": NAMESPACE,
+                    "parameters": pairs(platform.packages[name]),
+                    "publish": False,
+                    "updated": int(time.time() * 1000),
+                    "version": "0.0.1",
+                },
+            )
+
+        def action(self, name: str, query: dict[str, str], body: bytes) -> None:
+            if self.command == "PUT":
+                overwrite = query.get("overwrite") == "true"
+                document = platform.put(name, json.loads(body), overwrite)
+                return self.reply(200, document) if platform.payload else self.send_ok()
+            if name not in platform.actions:
+                raise Rejection(404, NOT_THERE)
+            if self.command == "POST":
+                return self.invoke(name, query, body)
+            document = platform.actions[name].document(name)
+            if self.command == "DELETE":
+                platform.stop(name)
+                del platform.actions[name]
+                return self.reply(200, document) if platform.payload else self.send(204, {}, b"")
+            document["parameters"] = pairs(platform.bound(name))
+            if query.get("code") == "false":
+                document["exec"] = {k: v for k, v in document["exec"].items() if k != "code"}
+            return self.reply(200, document)
+
+        def invoke(self, name: str, query: dict[str, str], body: bytes) -> None:
+            params = parse_json(body or b"{}")
+            if not isinstance(params, dict):
+                raise Rejection(400, f"{MALFORMED}JSON object expected", cors=False)
+            self.check_size(body)
+            platform.throttle(cors=True)
+            activation = platform.invoke(name, params)
+            if query.get("blocking") != "true" or not activation.done.is_set():
+                return self.reply(202, {"activationId": activation.id}, activation.id)
+            whole = query.get("result") != "true"
+            answer = activation.record if whole else activation.result
+            status = 200 if activation.status == "success" else 502
+            return self.reply(status, answer, activation.id)
+
+        def check_size(self, body: bytes, cors: bool = True) -> None:
+            if len(body) > MAX_PAYLOAD:
+                text = f"Request larger than allowed: {len(body)} > {MAX_PAYLOAD} bytes."
+                raise Rejection(413, text, cors=cors)
+
+        def record(self, name: str, query: dict[str, str], body: bytes) -> None:
             activation, _, logs = name.partition("/")
-            record = platform.activations.get(activation)
-            if record is None or platform.late > 0:
+            known = platform.activations.get(activation)
+            if known is None or not known.done.is_set() or platform.late > 0:
                 platform.late -= 1
-                raise Rejection(404, "The requested resource does not exist.")
-            self.reply(200, {"logs": record["logs"]} if logs else record)
+                raise Rejection(404, NOT_THERE)
+            self.reply(200, {"logs": known.record["logs"]} if logs else known.record)
 
-        def web(self, body: bytes, namespace: str, package: str, own: str, path: str) -> None:
-            own = re.sub(r"\.(http|json)$", "", own)
+        def web(self, body: bytes, path: str, namespace: str, package: str, own: str) -> None:
+            own, _, extension = re.sub(r"\.(http|json|html|svg|text)$", r"/\1", own).partition("/")
             name = own if package == "default" else f"{package}/{own}"
             action = platform.actions.get(name) if namespace == NAMESPACE else None
             if action is None or not action.annotations.get("web-export"):
-                raise Rejection(404, "The requested resource does not exist.")
+                raise Rejection(404, NOT_THERE, cors=False)
             if self.command == "OPTIONS":
-                return self.send(200, {}, b"")
-            secret = action.annotations.get("require-whisk-auth")
-            if secret not in (None, False, self.headers.get("x-require-whisk-auth")):
-                raise Rejection(
-                    401, "Authentication is possible but has failed or not yet been provided."
-                )
+                return self.send(200, self.cors, b"")
+            secret = action.annotations.get("require-whisk-auth", False)
+            if secret is not False and str(secret) != self.headers.get("x-require-whisk-auth"):
+                text = "Authentication is possible but has failed or not yet been provided."
+                raise Rejection(401, text)
+            platform.throttle(cors=False)
+            self.check_size(body, cors=False)
             headers = {key.lower(): value for key, value in self.headers.items()}
-            query = urlsplit(self.path).query
-            target = path + ("?" + query if query else "")
-            request = local_server.IncomingRequest(self.command, target, headers, body)
-            try:
-                params = local_server.web_action_params(
-                    request, bool(action.annotations.get("raw-http"))
-                )
-            except local_server.RequestRefused as refusal:
-                raise Rejection(refusal.status, str(refusal)) from None
-            try:
-                answer, activation = platform.invoke(name, params)
-            except Rejection as rejection:  # for those who have no key
-                raise Rejection(
-                    400, "There was an error processing your request.", rejection.activation
-                ) from None
-            if "statusCode" not in answer:
-                raise Rejection(400, "Response is not valid 'message/http'.", activation)
-            status, sent, content = local_server.http_response(answer)
-            self.send(status, {**sent, "x-openwhisk-activation-id": activation}, content)
+            request = Request(self.command, path, urlsplit(self.path).query, headers, body)
+            params = request.parameters(bool(action.annotations.get("raw-http")))
+            if action.annotations.get("final") and params.keys() & platform.bound(name).keys():
+                text = "Request defines parameters that are not allowed (e.g., reserved "
+                raise Rejection(400, f"{text}properties).")
+            activation = platform.invoke(name, params)
+            if not activation.done.is_set():
+                raise Rejection(202, "Response not yet ready.", activation.id)
+            return self.send_answer(activation, extension)
 
-        def reply(self, status: int, document: Any, activation: str = "") -> None:
+        def send_answer(self, activation: Activation, extension: str) -> None:
+            status, headers, answer = web_response(activation, extension)
+            accepted = self.headers.get("accept", "*/*")
+            if not isinstance(answer, str):
+                if not re.search(r"\*/\*|application/(\*|json)", accepted):
+                    text = "Resource representation is only available with these types:\n"
+                    raise Rejection(406, f"{text}application/json", cors=False)
+                answer = json.dumps(answer, indent=2)
+            activated = {"x-openwhisk-activation-id": activation.id}
+            self.send(status, {**self.cors, **headers, **activated}, answer.encode())
+
+        def reply(
+            self,
+            status: int,
+            document: Any,
+            activation: str = "",
+            cors: dict[str, str] | None = None,
+        ) -> None:
             headers = {"content-type": "application/json"}
+            headers |= self.cors if cors is None else cors
             if activation:
                 headers["x-openwhisk-activation-id"] = activation
-            self.send(status, headers, json.dumps(document).encode())
+            if status == 401 and not cors:
+                realm = 'Basic realm="OpenWhisk secure realm",charset=UTF-8'
+                headers["www-authenticate"] = realm
+            text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+            self.send(status, headers, text.encode())
+
+        def send_ok(self) -> None:
+            self.send(200, {"content-type": "text/plain; charset=UTF-8"}, b"OK")
 
         def send(self, status: int, headers: dict[str, str], content: bytes) -> None:
             self.send_response(status)
-            cors = {
-                "access-control-allow-origin": "*",
-                "access-control-allow-methods": "OPTIONS, GET, DELETE, POST, PUT, HEAD, PATCH",
-            }
-            for key, value in {**cors, **headers}.items():
+            for key, value in headers.items():
                 self.send_header(key, value)
             if status != 204:
                 self.send_header("content-length", str(len(content)))

@@ -31,7 +31,7 @@ from builder.deploy.upload import Kind, match_kind
 from tests.action.test_page import Visit
 from tests.conftest import HERE, at_hand, base64_of, encoded, plain
 from tests.support.models import ColourModel
-from tests.support.openwhisk import AUTH, OpenWhisk, openwhisk
+from tests.support.openwhisk import AUTH, Action, Activation, OpenWhisk, openwhisk, values_of
 
 
 class Run(NamedTuple):
@@ -130,7 +130,8 @@ def test_zip_is_deployed_invoked_and_deleted(
     assert deployment["init_ms"] > 0
     assert url in done.err
     document = platform.actions["classify"]
-    assert document.annotations == {"web-export": True, "raw-http": False, "final": True}
+    made = {"web-export": True, "raw-http": False, "final": True, "provide-api-key": False}
+    assert document.annotations == made
     assert document.limits["timeout"] == 60_000
     answer = requests.post(url, SAMPLE.read_bytes(), headers={"content-type": "image/jpeg"})
     assert answer.json()["results"] == deployment["results"]
@@ -173,7 +174,7 @@ def test_update_keeps_other_settings(
         "parameters": [{"key": "topK", "value": 2}],
         "limits": {"memory": 384, "timeout": 30_000, "logs": 3},
     }
-    platform.packages.add("pictures")
+    platform.packages["pictures"] = {}
     platform.put("pictures/what", first, overwrite=False)
     done = build_zip("deploy", archive, "--name", "pictures/what", "--json")
     assert done.status == 0, done.err
@@ -183,9 +184,9 @@ def test_update_keeps_other_settings(
     assert deployment["url"].endswith("/web/guest/pictures/what")
     assert "open sesame" not in done.out + done.err
     document = platform.actions["pictures/what"]
-    assert document.annotations == {each["key"]: each["value"] for each in first["annotations"]}
-    assert document.parameters == first["parameters"]
-    assert document.limits == first["limits"]
+    assert document.annotations == {**values_of(first["annotations"]), "provide-api-key": False}
+    assert document.parameters == values_of(first["parameters"])
+    assert document.limits == {**first["limits"], "concurrency": 1}
     changed = build_zip("deploy", archive, "--name", "pictures/what", "--web", "no")
     assert changed.status == 0, changed.err
     assert platform.actions["pictures/what"].annotations["web-export"] is False
@@ -211,7 +212,7 @@ def test_zip_is_built_for_a_kind_of_the_host(
     options = ["--model", model, "--labels", colour_labels, "--runtime", at_hand(), "--no-keep"]
     done = build_zip("deploy", *options, "--output", tmp_path / "a.zip")
     assert done.status == 0, done.err
-    assert platform.actions["classify"].kind == f"python:{HERE}"
+    assert platform.actions["classify"].exec["kind"] == f"python:{HERE}"
     assert "as the zip answered on this machine" in flat(done.err)
 
 
@@ -264,10 +265,10 @@ def test_statuses_of_the_platform_are_explained(
         assert text in flat(done.err), (status, done.err)
     done = build_zip("deploy", archive, "--name", "pictures/what", "--no-smoke")
     assert "has no package pictures" in flat(done.err)
-    platform.put("other", {"exec": {"kind": "nodejs:20", "code": "x"}}, overwrite=False)
+    platform.actions["other"] = Action({"kind": "nodejs:20", "code": "x"})
     done = build_zip("deploy", archive, "--name", "other", "--no-smoke")
     assert "is an action of kind nodejs:20" in flat(done.err)
-    assert platform.actions["other"].kind == "nodejs:20"
+    assert platform.actions["other"].exec["kind"] == "nodejs:20"
 
 
 def test_memory_above_the_hosts_limit_is_refused(
@@ -288,7 +289,7 @@ def test_failed_start_shows_the_log(build_zip: Command, platform: OpenWhisk, arc
         file = io.BytesIO()
         with zipfile.ZipFile(file, "w") as changed:
             changed.writestr("__main__.py", "raise SystemExit('no such library')\n")
-        platform.actions[name].code = base64.b64encode(file.getvalue()).decode()
+        platform.actions[name].exec["code"] = base64.b64encode(file.getvalue()).decode()
         return document
 
     platform.put = broken  # type: ignore[method-assign]
@@ -305,7 +306,7 @@ def test_different_answer_fails_the_deployment(
     """Something between swaps the colours of pictures."""
     original = platform.invoke
 
-    def swapped(name: str, params: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    def swapped(name: str, params: dict[str, Any]) -> Activation:
         blue = base64_of(encoded(plain("blue")))
         return original(name, {**params, "image": blue})
 
@@ -318,10 +319,10 @@ def test_different_answer_fails_the_deployment(
 def test_unknown_kinds_are_named_after_the_python(
     build_zip: Command, platform: OpenWhisk, archive: Path
 ) -> None:
-    platform.gateway = True
+    platform.root = 404
     done = build_zip("deploy", archive)
     assert done.status == 0, done.err
-    assert platform.actions["classify"].kind == f"python:{HERE}"
+    assert platform.actions["classify"].exec["kind"] == f"python:{HERE}"
 
 
 def test_kind_matches_a_python() -> None:
