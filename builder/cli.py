@@ -217,6 +217,7 @@ def _build_config(
     """Return what the options ask of the build; raise if the platform has no kind for it."""
     from builder import build
     from builder.artifact.platform import pythons as supported
+    from builder.model import known_models
     from builder.packages import RuntimeOptions
 
     default = build.default_python()
@@ -230,10 +231,12 @@ def _build_config(
             console.note(f"this Python is {running}: building for {pythons[0]} (--python)")
     if platform:
         platform.choose_kind(pythons, options.kind)
+    # What is deployed is never another model than the default.
+    default_model = next(iter(known_models())) if platform else None
     return build.BuildConfig(
         pythons=pythons,
         output=command_line.output(options),
-        model=options.model,
+        model=options.model or default_model,
         model_options=_model_options(options),
         requantize=not options.no_requantize,
         provider=options.runtime or "auto",
@@ -256,6 +259,7 @@ def _model_options(options: argparse.Namespace) -> ModelOptions:
     return ModelOptions(
         labels=options.labels,
         normalization=Normalization(options.mean, options.std) if options.mean else None,
+        signature=options.signature or "",
         layout=options.layout or "",
         scores=options.scores or "",
         background={"yes": True, "no": False}.get(options.background),

@@ -280,6 +280,7 @@ def _add_model_options(group: _Group) -> None:
         choices=("rgb", "bgr"),
         help="the order of colours in which pixels enter the model (default: rgb)",
     )
+    add("--signature", metavar="NAME", help="which, of several (default: serving_default)")
     add("--layout", choices=("nhwc", "nchw"), help="channels last or first (default: by shape)")
     add("--scores", choices=SCORES, help="what its output is (default: by its last operator)")
 

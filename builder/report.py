@@ -20,6 +20,8 @@ from builder.model.resolve import Model
 _FILES, _PROBLEMS = 8, 20
 # Options that change each decision on a model's card.
 _DECIDED_BY = {
+    "model": "--model",
+    "signature": "--signature",
     "input": "--mean, --std, --channels, --layout",
     "fit": "--fit, --crop",
     "output": "--scores",
@@ -184,6 +186,7 @@ def as_values(
         "smoke": {python: asdict(answer) for python, answer in answers.items()},
         "steps": console.seconds,
         "notes": console.notes,
+        "warnings": console.reminders,
         "executionEnv": audited.manifest.execution_env,
         "deployment": deployment,
         "memory": audited.manifest.memory,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -28,12 +28,14 @@ class ModelFile:
         name: in the catalogue; empty for a file that is not one of its models.
         sha256: of the file.
         entry: of the catalogue; empty for a file that is not one of its models.
+        instead_of: the default's name, if that could not be downloaded; else empty.
     """
 
     path: Path
     name: str
     sha256: str
     entry: dict[str, Any] = field(default_factory=dict)
+    instead_of: str = ""
 
 
 def find_model(
@@ -80,11 +82,13 @@ def _find_default(catalogue: dict[str, Any], console: Console, folder: Path) -> 
         if not others:
             raise
         console.warn(
-            f"Could not download {first}; using {others[0]}.",
-            reminder=f"the model is {others[0]}: --model {first} says why",
+            f"Could not download {first}; using {others[0]}, which has other classes.",
+            reminder=f"This is {others[0]}, not {first}, which could not be downloaded "
+            f"(--model {first} says why). Its classes have other numbers.",
         )
         console.notes.append(f"{error}\n{error.hint}")
-    return _find_in_catalogue(others[0], catalogue[others[0]], console, folder)
+    spare = _find_in_catalogue(others[0], catalogue[others[0]], console, folder)
+    return replace(spare, instead_of=first)
 
 
 def _find_in_catalogue(
@@ -119,7 +123,8 @@ def _download_model(name: str, entry: dict[str, Any], path: Path, console: Conso
     raise DownloadError(
         f"{name} could not be downloaded:\n" + "\n".join(reasons),
         f"to use {name} all the same: put the file with sha256 {entry['sha256']} at "
-        f"{path.parent.name}/{path.name}, or pass any copy with --model PATH",
+        f"{path.parent.name}/{path.name}, or pass any copy with --model PATH. Another model of "
+        "model/catalogue.toml may be downloadable: --model NAME",
     )
 
 

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 from builder.base.console import Console, megabytes
 from builder.base.errors import ModelError
@@ -30,11 +32,12 @@ from builder.model.postprocessing import Postprocessing, count_outputs, decide_p
 from builder.model.preprocessing import Normalization, Preprocessing, decide_preprocessing
 from builder.model.run import run_model
 from builder.model.settings import ModelSettings
-from builder.model.tflite import TFLiteModel, read_model
+from builder.model.tflite import TFLiteModel, pack_model, read_model
 from builder.packages import NO_LICENCE, Component, operator_versions
 
-# Models without their final activation.
+# Models without their final activation, and with the wanted signature's graph in front.
 STRIPPED = BUILD / "stripped"
+REORDERED = BUILD / "reordered"
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class ModelOptions:
         fit: "crop", "squash" or "pad"; empty for the default.
         crop: what is kept of the largest central part; None for the default.
         channels: the order of colours, "rgb" or "bgr"; empty for the default.
+        signature: name of the one to run; empty for the default.
     """
 
     labels: Path | None = None
@@ -62,6 +66,7 @@ class ModelOptions:
     fit: str = ""
     crop: float | None = None
     channels: str = ""
+    signature: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,7 +103,9 @@ def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -
         DownloadError: it could not be downloaded.
     """
     file = find_model(wanted, console)
-    model = read_model(file.path)
+    model = read_model(file.path, options.signature)
+    if model.was_moved:
+        file = _write_reordered(file, model)
     preprocessing = decide_preprocessing(
         model,
         normalization=options.normalization,
@@ -127,7 +134,7 @@ def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -
         settings=replace(
             settings,
             activation=postprocessing.activation,
-            card=_build_card(model, preprocessing, fit, postprocessing, class_labels),
+            card=_build_card(file, model, preprocessing, fit, postprocessing, class_labels),
         ),
         component=_build_component(file),
         labels_component=labels_component,
@@ -188,6 +195,14 @@ def describe_model(model: Model) -> list[str]:
         f"{size}, sha256 {model.component.sha256}",
         *(f"{topic}: {text}" for topic, text in model.settings.card.items()),
     ]
+
+
+def _write_reordered(file: ModelFile, model: TFLiteModel) -> ModelFile:
+    """Write the file of a model whose main subgraph was moved; return its description."""
+    path = REORDERED / f"{file.sha256[:12]}-{quote(model.signature, '')}" / file.path.name
+    with atomic_write(path) as part:
+        part.write_bytes(pack_model(model.tables))
+    return replace(file, path=path)
 
 
 def _catalogue_normalization(entry: dict[str, Any]) -> Normalization | None:
@@ -287,6 +302,7 @@ def _refuse_without_labels(model: TFLiteModel, classes: int) -> NoReturn:
 
 
 def _build_card(
+    file: ModelFile,
     model: TFLiteModel,
     preprocessing: Preprocessing,
     fit: Evidence[Fit],
@@ -296,7 +312,13 @@ def _build_card(
     """Return what was decided about a model and why, by topic."""
     names, background = class_labels.names, class_labels.background
     has = "no background class" if background is None else f"class {background} is background"
+    card = {}
+    if file.instead_of:
+        card["model"] = f"{file.name} instead of {file.instead_of}, which could not be downloaded"
+    if len(model.signatures) > 1:
+        card["signature"] = f"{model.signature} of {', '.join(model.signatures)}"
     return {
+        **card,
         "input": preprocessing.card,
         "fit": f"{fit.value} ({fit.reason})",
         "output": postprocessing.card,
@@ -306,7 +328,12 @@ def _build_card(
 
 
 def _list_operators(model: TFLiteModel) -> str:
-    return ", ".join(f"{name} {model.versions[name]}" for name in sorted(model.versions))
+    """Return how many of each builtin operator a model has, and their highest versions."""
+    counts = Counter(operator.name for operator in model.operators)
+    return ", ".join(
+        f"{counts[name]} {name} (version {version})"
+        for name, version in sorted(model.versions.items())
+    )
 
 
 def _build_component(file: ModelFile) -> Component:

@@ -112,6 +112,9 @@ class TFLiteModel:
             interpreter looks for all of them when it loads the model.
         metadata: TensorFlow Lite's, with the files behind the model.
         tables: the whole file as the schema's ModelT.
+        signature: name of the one that the main subgraph belongs to; empty without any.
+        signatures: names of all.
+        was_moved: whether the main subgraph is another than in the file; not so in `tables`.
     """
 
     name: str
@@ -121,6 +124,9 @@ class TFLiteModel:
     versions: dict[str, int]
     metadata: Metadata
     tables: Any = field(compare=False, repr=False)
+    signature: str = ""
+    signatures: tuple[str, ...] = ()
+    was_moved: bool = False
 
     def producer(self, tensor: Tensor | None) -> Operator | None:
         """Return the operator that computes a tensor; None for a constant or an input."""
@@ -148,27 +154,37 @@ class TFLiteModel:
         return source if source is not None and source.is_constant else None
 
 
-def read_model(path: Path) -> TFLiteModel:
+def read_model(path: Path, signature: str = "") -> TFLiteModel:
     """Read a .tflite file.
 
+    Args:
+        path: of the file.
+        signature: name of the one to run, if there are several; empty for serving_default.
+
     Raises:
-        ModelError: it cannot be read, is not a TFLite file, or is damaged.
+        ModelError: it cannot be read, is not a TFLite file, or is damaged; or its signature is
+            unclear.
     """
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
-    return parse_model(content, path.name)
+    return parse_model(content, path.name, signature)
 
 
-def parse_model(content: bytes, name: str) -> TFLiteModel:
+def parse_model(content: bytes, name: str, signature: str = "") -> TFLiteModel:
     """Parse the content of a .tflite file; raises ModelError as `read_model` does.
 
     Args:
         content: of the whole file.
         name: of the file, for messages.
+        signature: as for `read_model`.
     """
     tables = _unpack(content, name)
+    signatures = {_text(s.signatureKey): s.subgraphIndex for s in tables.signatureDefs or ()}
+    chosen = _choose_signature(signatures, name, signature)
+    number = signatures.get(chosen, 0)
+    _move_first(tables, number)
     graph = tables.subgraphs[0]
     tensors = [_read_tensor(tables, graph, number) for number in range(len(graph.tensors))]
     return TFLiteModel(
@@ -177,6 +193,9 @@ def parse_model(content: bytes, name: str) -> TFLiteModel:
         outputs=tuple(tensors[i] for i in _integers(graph.outputs)),
         operators=tuple(_read_operator(tables, each, tensors) for each in graph.operators or ()),
         versions=_operator_versions(tables),
+        signature=chosen,
+        signatures=tuple(signatures),
+        was_moved=number != 0,
         metadata=read_metadata(_metadata_table(tables), content, name),
         tables=tables,
     )
@@ -218,6 +237,8 @@ def _unpack(content: bytes, name: str) -> Any:
             _check_indices(tables, graph)
         for entry in tables.metadata or ():
             tables.buffers[entry.buffer]
+        for signature in tables.signatureDefs or ():
+            tables.subgraphs[signature.subgraphIndex]
         if not tables.subgraphs:
             raise ValueError
     except _DAMAGED as error:
@@ -233,6 +254,43 @@ def _unpack(content: bytes, name: str) -> Any:
             "convert it with its weights inside",
         )
     return tables
+
+
+def _choose_signature(subgraphs: dict[str, int], name: str, wanted: str) -> str:
+    """Return the name of the signature to run; empty if the file has none.
+
+    Args:
+        subgraphs: name of a signature -> index of its subgraph.
+        name: of the file, for messages.
+        wanted: the user's option.
+    """
+    names = ", ".join(map(repr, subgraphs)) or "none"
+    if wanted and wanted not in subgraphs:
+        raise ModelError(f"--signature {wanted}: expected one of those in {name}, found {names}")
+    chosen = wanted or ("serving_default" if "serving_default" in subgraphs else "")
+    if not chosen and len(set(subgraphs.values())) > 1:
+        raise ModelError(
+            f"{name}: expected a signature 'serving_default', found {names}",
+            "say which one takes a picture and gives scores: --signature NAME",
+        )
+    return chosen or next(iter(subgraphs), "")
+
+
+def _move_first(tables: Any, number: int) -> None:
+    """Exchange a subgraph with the first one, which is what an interpreter runs."""
+    if not number:
+        return
+    graphs, places = tables.subgraphs, {0: number, number: 0}
+    graphs[0], graphs[number] = graphs[number], graphs[0]
+    for signature in tables.signatureDefs:
+        index = signature.subgraphIndex
+        signature.subgraphIndex = places.get(index, index)
+    for operator in [each for graph in graphs for each in graph.operators or ()]:
+        options = operator.builtinOptions
+        for field_name, index in vars(options).items() if options else ():
+            # Of IF, WHILE, CALL and CALL_ONCE.
+            if field_name == "subgraph" or field_name.endswith("SubgraphIndex"):
+                setattr(options, field_name, places.get(index, index))
 
 
 def _check_indices(tables: Any, graph: Any) -> None:

@@ -93,7 +93,8 @@ def test_default_falls_back_with_a_warning(find: Any, capsys: pytest.CaptureFixt
         }
         with pytest.raises(DownloadError, match="first could not be downloaded"):
             find("first", known)
-        assert find(None, known).name == "spare"
+        spare = find(None, known)
+        assert (spare.name, spare.instead_of) == ("spare", "first")
         warning = capsys.readouterr().err
         assert "Could not download first; using spare" in warning
 

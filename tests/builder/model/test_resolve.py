@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import zipfile
+from copy import deepcopy
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.model.metadata import AXIS_LABELS
 from builder.model.resolve import ModelOptions, resolve_model, strip_final_activation
 from builder.model.settings import ModelSettings
-from builder.model.tflite import pack_model, read_model
-from tests.builder.model.conftest import ZERO_TO_ONE, Resolver
+from builder.model.tflite import pack_model, parse_model, read_model
+from tests.builder.model.conftest import ZERO_TO_ONE, Resolver, answers, dense, softmax
 from tests.support.models import ColourModel, DenseModel, Graph
 
 MODEL = ColourModel(dtype="uint8")
@@ -152,6 +155,53 @@ def test_metadata_of_a_real_model_is_read(console: Console) -> None:
     assert len(metadata.archive[file.name].splitlines()) == 1000
 
 
+def with_signatures(*names: str) -> bytes:
+    """Return a model with a subgraph per signature; that of the second one takes blue for red."""
+    tables = parse_model(dense(tail=softmax), "m.tflite").tables
+    tables.signatureDefs = []
+    for number, name in enumerate(names):
+        graph = tables.subgraphs[0] if not number else deepcopy(tables.subgraphs[0])
+        if number:
+            tables.subgraphs.append(graph)
+            kernel = next(each for each in graph.tensors if list(each.shape) == [3, 3])
+            weights = tables.buffers[kernel.buffer].data.view(np.float32).reshape(3, 3)
+            kernel.buffer = len(tables.buffers)
+            tables.buffers.append(schema.BufferT(weights[::-1].copy().view(np.uint8).ravel()))
+        ends = ([schema.TensorMapT(b"x", tensors[0])] for tensors in (graph.inputs, graph.outputs))
+        tables.signatureDefs.append(schema.SignatureDefT(*ends, name.encode(), number))
+    return pack_model(tables)
+
+
+@pytest.mark.parametrize(
+    ("names", "option", "chosen", "red"),
+    [
+        (("serving_default",), "", "serving_default", 0),
+        (("other",), "", "other", 0),
+        (("train", "serving_default"), "", "serving_default", 2),
+        (("serving_default", "train"), "", "serving_default", 0),
+        (("train", "infer"), "infer", "infer", 2),
+        (("train", "serving_default"), "train", "train", 0),
+    ],
+)
+def test_signature_is_that_of_serving_or_of_the_option(
+    names: tuple[str, ...], option: str, chosen: str, red: int, resolved: Resolver
+) -> None:
+    found = resolved(with_signatures(*names), ZERO_TO_ONE, signature=option)
+    assert found.tflite.signature == chosen
+    assert answers(found)["red"].argmax() == red
+    expected = f"{chosen} of {', '.join(names)}" if len(names) > 1 else None
+    assert found.settings.card.get("signature") == expected
+
+
+def test_unclear_signature_is_asked_for(resolved: Resolver) -> None:
+    content = with_signatures("train", "infer")
+    with pytest.raises(ModelError, match="'serving_default', found 'train', 'infer'") as caught:
+        resolved(content, ZERO_TO_ONE)
+    assert "--signature NAME" in caught.value.hint
+    with pytest.raises(ModelError, match="--signature x: expected one of those in m.tflite, found"):
+        resolved(content, ZERO_TO_ONE, signature="x")
+
+
 def test_card_says_what_was_decided(resolved: Resolver) -> None:
     assert strip_final_activation(resolved(MODEL.but(softmax=True))).settings.card == {
         "input": "8 x 8 RGB, channels last, uint8; pixels enter as 0..1 (its scale and zero point "
@@ -161,7 +211,7 @@ def test_card_says_what_was_decided(resolved: Resolver) -> None:
         "output": "probabilities of 3 classes, as they are (its last operator is SOFTMAX); the "
         "function does the softmax, in float: its own knows 256 steps",
         "labels": "3 from labels.txt (lines of text): 'red' to 'blue'; no background class",
-        "operators": "MEAN 2",
+        "operators": "1 MEAN (version 2)",
     }
 
 
