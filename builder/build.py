@@ -12,7 +12,7 @@ from builder.artifact import audit, contents, memory, platform, smoke
 from builder.artifact.smoke import SAMPLE
 from builder.base import archive, cpython, files
 from builder.base.console import Console, megabytes
-from builder.base.errors import BuildError
+from builder.base.errors import BuildError, SmokeError
 from builder.base.paths import BUILD
 from builder.model import agreement, compatibility, resolve
 from builder.model.int8 import convert_to_int8
@@ -105,14 +105,29 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
         audited = _audit_part(part, config, console)
         answers = {}
         if config.smoke:
-            answers = invoke(part, config.pythons, chosen.sample, console)
+            answers = _invoke_new(part, provider, chosen, config.pythons, console)
         else:
-            console.note("not invoked (--no-smoke)")
+            console.note("not invoked (--no-smoke), nor were its answers compared with the trial's")
         for answer in answers.values():
             memory.check_measurement(audited.manifest.memory, audited.bytes, answer.rss * 1e6)
     for python in config.pythons if config.keep else ():
         _keep_local(config.output, python, console)
-    return BuildResult(audited, {**describe_model(chosen), "requantized": figures}, answers)
+    uncompared = [python for python in config.pythons if python not in answers]
+    model = {**describe_model(chosen), "requantized": figures, "notCompared": uncompared}
+    return BuildResult(audited, model, answers)
+
+
+def _invoke_new(
+    part: Path, provider: str, chosen: Model, pythons: Sequence[str], console: Console
+) -> dict[str, smoke.SmokeResult]:
+    """Invoke a new zip, and compare its interpreter's answers with those of the trial."""
+    with console.step("trial"):
+        trial = agreement.run_trial(chosen.path, chosen.settings)
+    try:
+        return invoke(part, pythons, chosen.sample, console, trial)
+    except SmokeError as error:
+        hint = "" if provider == "wheels" else smoke.WAY_OUT
+        raise SmokeError(str(error), hint) from error
 
 
 def _audit_part(part: Path, config: BuildConfig, console: Console) -> audit.Audit:
@@ -203,7 +218,11 @@ def default_python() -> str:
 
 
 def invoke(
-    archive: Path, pythons: Sequence[str], expected: str, console: Console
+    archive: Path,
+    pythons: Sequence[str],
+    expected: str,
+    console: Console,
+    trial: agreement.Trial | None = None,
 ) -> dict[str, smoke.SmokeResult]:
     """Invoke a zip with the sample picture under each Python that is installed; warn about others.
 
@@ -212,6 +231,7 @@ def invoke(
         pythons: the versions that it was built for.
         expected: WordNet id that the sample must get; empty for any answer.
         console: shows the steps.
+        trial: of its model, to compare the answers with.
 
     Returns:
         Python version -> the outcome of `smoke.run_smoke_test`.
@@ -224,10 +244,13 @@ def invoke(
         interpreter = cpython.find_python(python)
         if interpreter is None or not interpreter.runs_zips:
             found = interpreter.platform if interpreter else f"no Python {python}"
-            console.warn(f"not invoked: expected Python {python} on linux-x86_64, found {found}")
+            console.warn(
+                f"not invoked: expected Python {python} on linux-x86_64, found {found}. Its "
+                "answers were not compared with the trial's."
+            )
             continue
         with console.step(f"invoke with Python {python}"):
-            answer = smoke.run_smoke_test(archive, interpreter.path, SAMPLE, expected)
+            answer = smoke.run_smoke_test(archive, interpreter.path, SAMPLE, expected, trial)
         answers[python] = answer
     return answers
 

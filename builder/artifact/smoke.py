@@ -9,11 +9,13 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from builder.artifact.actionloop import start_action
-from builder.base.errors import SmokeError
+from builder.artifact.actionloop import RunningAction, start_action
+from builder.base.errors import ModelError, SmokeError
 from builder.base.files import last_lines
 from builder.base.paths import SAMPLE as SAMPLE
+from builder.model.agreement import Trial, compare_results
 
+WAY_OUT = "--runtime wheels ships the newest interpreter, the one of the trial"
 _ACTIVATIONS = 6
 
 
@@ -29,6 +31,8 @@ class SmokeResult:
         rss: most memory of the process, in MB.
         nodes: of the model's graph, and where they run.
         log: what the action printed.
+        compared: how many pictures were compared with the trial's answers.
+        difference: the most by which the likeliest class's probability differed from the trial's.
     """
 
     results: list[dict[str, Any]]
@@ -38,16 +42,21 @@ class SmokeResult:
     rss: float
     nodes: dict[str, Any]
     log: str
+    compared: int = 0
+    difference: float = 0.0
 
 
-def run_smoke_test(archive: Path, python: str, sample: Path, expected: str) -> SmokeResult:
-    """Send a sample picture to the zip several times.
+def run_smoke_test(
+    archive: Path, python: str, sample: Path, expected: str, trial: Trial | None = None
+) -> SmokeResult:
+    """Send a sample picture to the zip several times, and compare its answers with a trial's.
 
     Args:
         archive: the zip.
         python: path of a CPython of the zip's version.
         sample: a picture.
         expected: WordNet id that the sample must get first; empty to take any answer.
+        trial: of the zip's model.
 
     Raises:
         SmokeError: it did not answer, or not as expected.
@@ -60,6 +69,7 @@ def run_smoke_test(archive: Path, python: str, sample: Path, expected: str) -> S
             answers.append(action.run({"image": image, "details": True}))
             seconds.append(time.perf_counter() - began)
         log = action.log()
+        difference = _compare(action, trial) if trial else 0.0
     for number, answer in enumerate(answers, 1):
         if problem := _find_problem(answer, answers[0], expected):
             raise SmokeError(f"activation {number} of {len(answers)}: {problem}\n{last_lines(log)}")
@@ -72,9 +82,29 @@ def run_smoke_test(archive: Path, python: str, sample: Path, expected: str) -> S
             rss=max(answer["details"]["memory"]["rss"] for answer in answers),
             nodes=answers[0]["details"]["model"]["nodes"],
             log=log,
+            compared=len(trial.pictures) if trial else 0,
+            difference=round(difference, 6),
         )
     except (KeyError, TypeError) as error:
         raise SmokeError(f"the answers lack a detail that was asked for: {error}") from error
+
+
+def _compare(action: RunningAction, trial: Trial) -> float:
+    """Return the most by which an answer differs from the trial's; raise SmokeError if too far."""
+    differences = [0.0]
+    for (name, picture), scores in zip(trial.pictures.items(), trial.scores, strict=True):
+        image = base64.b64encode(picture).decode()
+        answer = action.run({"image": image, "topK": len(scores), "details": True})
+        try:
+            differences.append(compare_results(answer["results"], scores))
+        except (KeyError, TypeError):
+            raise SmokeError(f"the picture {name} got {_shorten(answer)}") from None
+        except ModelError as error:
+            raise SmokeError(
+                f"the zip's interpreter disagrees with the trial's on the picture {name}: {error}",
+                WAY_OUT,
+            ) from error
+    return max(differences)
 
 
 def _find_problem(answer: Any, first: Any, expected: str) -> str:

@@ -1,7 +1,19 @@
-"""Compare a model's int8 conversion with the original: do both answer the same?"""
+"""Compare the answers of one model in two forms or interpreters.
 
+Its int8 conversion has to answer as the original does, and the interpreter in the zip as the one
+that decided about the model.
+"""
+
+from __future__ import annotations
+
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from builder.base.errors import ModelError
 from builder.model.int8 import HINT
@@ -13,6 +25,8 @@ PROBABILITY = 0.02
 # How far its logit may move, too: where a model is unsure, a probability p moves by p * (1 - p)
 # times that. TFLite's own kernels for one uint8 MobileNet v1 differ by up to 0.2 on these pictures.
 LOGIT = 0.3
+# Two interpreters may differ by so many times these: their kernels round in other places.
+_INTERPRETERS = 2
 # How far the outputs may move on average, in steps of the output's scale.
 STEPS = 1.5
 
@@ -57,26 +71,80 @@ def check_agreement(
     probability = steps = 0.0
     for number, picture in enumerate(before.pictures):
         first, second = before.scores[number], after.scores[number]
-        best, other_best = int(first.argmax()), int(second.argmax())
-        tolerance = PROBABILITY + LOGIT * float(first[best] * (1 - first[best]))
-        lead = min(first[best] - first[other_best], second[other_best] - second[best])
-        moved = float(abs(first[best] - second[best]))
+        moved, problem = _compare_scores(first, second, 1)
         distance = float(abs(before.values[number] - after.values[number]).mean()) / step
-        if max(lead, moved) > tolerance or distance > STEPS:
+        if problem or distance > STEPS:
+            problem = problem or f"expected outputs within {STEPS} steps, found {distance:.2f}"
             raise ModelError(
-                f"{converted.name}: the int8 model disagrees on the picture {picture}: expected "
-                f"class {best} with probability {first[best]:.3f} +- {tolerance:.3f} and outputs "
-                f"within {STEPS} steps on average, found class {other_best} with "
-                f"{second[other_best]:.3f} (class {best}: {second[best]:.3f}) and "
-                f"{distance:.2f} steps",
+                f"{converted.name}: the int8 model disagrees on the picture {picture}: {problem}",
                 HINT,
             )
         probability, steps = max(probability, moved), max(steps, distance)
     return Agreement(len(before.pictures), probability, steps)
 
 
+@dataclass(frozen=True)
+class Trial:
+    """Pictures, and what a model answers for them in the tool's own interpreter.
+
+    Attributes:
+        pictures: PNG files by name.
+        scores: of each picture, float64 of shape (pictures, classes).
+    """
+
+    pictures: dict[str, bytes]
+    scores: NDArray[np.float64]
+
+
+def run_trial(path: Path, settings: ModelSettings) -> Trial:
+    """Run a model on several pictures in the tool's own interpreter."""
+    height, width, channels = settings.size
+    with tempfile.TemporaryDirectory(prefix="trial-") as folder:
+        files = []
+        for name, pixels in generate_patterns(height, width, channels).items():
+            files.append(Path(folder, f"{name}.png"))
+            Image.fromarray(pixels if channels == 3 else pixels[..., 0]).save(files[-1])
+        outputs = run_model(path, settings, files, {})
+        return Trial({file.stem: file.read_bytes() for file in files}, outputs.scores)
+
+
+def compare_results(results: list[dict[str, Any]], expected: NDArray[np.float64]) -> float:
+    """Return how far an answer of a zip's interpreter is from a trial's scores.
+
+    Args:
+        results: of all classes, with details.
+        expected: the trial's scores, shape (classes,).
+
+    Raises:
+        ModelError: they disagree.
+    """
+    scores = np.zeros(len(expected))
+    for each in results:
+        scores[each["classIndex"]] = each["probability"]
+    moved, problem = _compare_scores(expected, scores, _INTERPRETERS)
+    if problem:
+        raise ModelError(problem)
+    return moved
+
+
+def _compare_scores(
+    first: NDArray[np.float64], second: NDArray[np.float64], factor: int
+) -> tuple[float, str]:
+    """Return how far the likeliest class's probability moved, and why that is too far, if it is."""
+    best, other_best = int(first.argmax()), int(second.argmax())
+    tolerance = factor * (PROBABILITY + LOGIT * float(first[best] * (1 - first[best])))
+    lead = min(first[best] - first[other_best], second[other_best] - second[best])
+    moved = float(abs(first[best] - second[best]))
+    if max(lead, moved) <= tolerance:
+        return moved, ""
+    return moved, (
+        f"expected class {best} with probability {first[best]:.3f} +- {tolerance:.3f}, found class "
+        f"{other_best} with {second[other_best]:.3f} (class {best}: {second[best]:.3f})"
+    )
+
+
 def _run(which: str, path: Path, settings: ModelSettings, sample: Path) -> ModelOutputs:
     try:
-        return run_model(path, settings, sample, generate_patterns(*settings.size))
+        return run_model(path, settings, [sample], generate_patterns(*settings.size))
     except ModelError as error:
         raise ModelError(f"the {which} model does not run: {error}", HINT) from error

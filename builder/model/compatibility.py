@@ -7,10 +7,11 @@ from builder.model.tflite import TFLiteModel
 from builder.packages.operator_versions import HYBRID, HYBRID_SINCE, of_compiled, of_wheels
 
 _OPTION = "converter._experimental_disable_per_channel_quantization_for_dense_layers = True"
+_NARROW = ("int4", "uint4", "int2")
 
 
 def find_missing_operators(model: TFLiteModel, known: dict[str, int]) -> list[str]:
-    """Return descriptions of the operators that an interpreter lacks for a model.
+    """Return descriptions of the operators that an interpreter lacks, or computes wrongly.
 
     Args:
         model: the model.
@@ -22,9 +23,10 @@ def find_missing_operators(model: TFLiteModel, known: dict[str, int]) -> list[st
             missing.append(f"{name} version {version} (it has none)")
         elif version > known[name]:
             missing.append(f"{name} version {version} (it has 1 to {known[name]})")
-    has_hybrid_kernel = known.get(HYBRID, 0) >= HYBRID_SINCE
-    if not missing and not has_hybrid_kernel and _has_hybrid_layer(model):
-        missing.append("FULLY_CONNECTED of float32 with int8 weights that have several scales")
+    if known.get(HYBRID, 0) < HYBRID_SINCE:  # the compiled interpreter, of TensorFlow 2.14
+        missing += _find_narrow_types(model)
+        if not missing and _has_hybrid_layer(model):
+            missing.append("FULLY_CONNECTED of float32 with int8 weights that have several scales")
     return missing
 
 
@@ -65,6 +67,21 @@ def check_operators(model: TFLiteModel, known: dict[str, int], interpreter: str)
         f"{model.name} needs operators that {interpreter} lacks: {', '.join(missing)}",
         "; ".join(hints),
     )
+
+
+def _find_narrow_types(model: TFLiteModel) -> list[str]:
+    """Return the operators that take tensors of less than 8 bits, and of which type.
+
+    TensorFlow 2.14 has kernels for few of these, and others compute them wrongly: dense layers of
+    int4 weights gave the same answer for every picture.
+    """
+    found = {
+        f"{operator.name} of {tensor.dtype}"
+        for operator in model.operators
+        for tensor in operator.inputs
+        if tensor is not None and tensor.dtype in _NARROW
+    }
+    return sorted(found)
 
 
 def _has_hybrid_layer(model: TFLiteModel) -> bool:

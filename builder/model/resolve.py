@@ -123,7 +123,7 @@ def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -
     fit = decide_fit(options.fit, options.crop, file.entry, names)
     settings = _build_settings(file, preprocessing, fit.value, class_labels)
     check_operators(model, operator_versions.of_wheels(), "even the newest interpreter")
-    outputs = run_model(file.path, settings, SAMPLE)
+    outputs = run_model(file.path, settings, [SAMPLE])
     postprocessing = decide_postprocessing(model, output_count, options.scores, outputs)
     if postprocessing.doubt:
         console.warn(f"--scores {options.scores} is used, though {postprocessing.doubt}")

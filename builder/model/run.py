@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,15 +71,15 @@ class ModelOutputs:
 def run_model(
     path: Path,
     settings: ModelSettings,
-    sample: Path | None = None,
+    files: Sequence[Path] = (),
     pictures: dict[str, NDArray[np.uint8]] | None = None,
 ) -> ModelOutputs:
-    """Run a model on generated pictures and a sample picture, as the function does.
+    """Run a model on generated pictures and on files, as the function does.
 
     Args:
         path: of the .tflite file.
         settings: of the model; its `file` does not count.
-        sample: a picture's file, decoded as the function decodes it; comes last.
+        files: pictures, decoded as the function decodes them; they come last.
         pictures: arrays by name, in place of `generate_pictures`.
 
     Raises:
@@ -88,16 +89,17 @@ def run_model(
     with tempfile.TemporaryDirectory(prefix="run-model-") as scratch:
         folder = Path(scratch)
         (folder / "model.json").write_bytes(replace(settings, file=str(path.resolve())).to_json())
-        np.save(folder / "pictures.npy", np.stack(list(pictures.values())))
+        np.save(folder / "pictures.npy", np.array(list(pictures.values())))
         command = [sys.executable, "-I", "-c", SCRIPT, str(ACTION.parent), str(folder)]
-        command += [str(sample.resolve())] if sample else []
+        command += [str(file.resolve()) for file in files]
+        count = len(pictures) + len(files)
         try:
             done = subprocess.run(
                 command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
             )
         except subprocess.TimeoutExpired:
             raise ModelError(
-                f"{path.name}: no answer for {len(pictures)} pictures in {TIMEOUT_SECONDS:.0f} s"
+                f"{path.name}: no answer for {count} pictures in {TIMEOUT_SECONDS:.0f} s"
             ) from None
         if done.returncode:
             raise ModelError(
@@ -105,7 +107,7 @@ def run_model(
                 "try it in TensorFlow Lite by itself; if it runs there, convert it again",
             )
         with np.load(folder / "outputs.npz") as outputs:
-            names = (*pictures, *([sample.name] if sample else []))
+            names = (*pictures, *(file.name for file in files))
             return ModelOutputs(names, outputs["values"], outputs["scores"])
 
 

@@ -77,12 +77,13 @@ def test_model_options_are_on_its_card(tmp_path: Path) -> None:
         appended.writestr("labels_de.txt", "rot\ngr\u00fcn\nblau\n")
         appended.writestr("labels_fr.txt", "rouge\nvert\nbleu\n")
     given = "--locale fr --background yes --layout nhwc --mean 0,0,0 --std 255,255,255"
+    given += " --fit pad --channels bgr"
     options = ["--model", str(path), *given.split(), "--scores", "scores", "--output", str(output)]
     done = build_zip(*options, "--python", HERE, "--runtime", at_hand(), "--no-keep", "--json")
     assert done.returncode == 0, done.stderr
     card = json.loads(done.stdout)["model"]["card"]
     assert card["input"] == (
-        "3 x 3 RGB, channels last (--layout), float32; pixels enter as 0..1, 0..1, 0..1 "
+        "3 x 3 BGR, channels last (--layout), float32; pixels enter as 0..1, 0..1, 0..1 "
         "(--mean and --std)"
     )
     assert card["output"].endswith(
@@ -94,11 +95,12 @@ def test_model_options_are_on_its_card(tmp_path: Path) -> None:
     assert json.loads(checked.stdout)["card"] == card
     assert all(f"{title}: {text}" in checked.stderr for title, text in card.items())
     with actionloop.start_action(output, interpreter()) as running:
-        picture = base64_of(encoded(plain("blue")))
+        picture = base64_of(encoded(plain("red")))
         answer = running.run({"image": picture, "details": True, "topK": 3})
     assert answer["details"]["model"]["card"] == card
     best, *others = answer["results"]
-    assert (best["className"], best["probability"]) == ("bleu", 1.0)
+    assert best["className"] == "bleu"
+    assert best["probability"] == pytest.approx(2 / 3)  # one of three rows is black
     assert {each["className"]: each.get("background") for each in others}["rouge"] is True
 
 
@@ -118,7 +120,7 @@ def test_log_of_a_build_fits_a_screen(colours: list[str], tmp_path: Path) -> Non
     assert f"python:{HERE} --memory {memory}" in flat
     lines = [line.strip("\r").rpartition("\r")[2] for line in text.strip().split("\n")]
     assert len(lines) <= 25
-    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if len(line) > 80 and str(output) not in line]
 
 
 def test_log_of_a_build_in_a_file_has_no_colours(colours: list[str], tmp_path: Path) -> None:
@@ -138,7 +140,11 @@ def test_inspect_builds_nothing(colours: list[str]) -> None:
     report = json.loads(done.stdout)
     assert report["model"]["card"]["output"].endswith("(--scores)")
     assert report["operators"]
-    for text in ("input (--mean, --std, --layout)", "labels (--labels", "compiled interpreter: "):
+    for text in (
+        "input (--mean, --std, --channels, --layout)",
+        "labels (--labels",
+        "compiled interpreter: ",
+    ):
         assert text in done.stderr
     for operator, version in report["operators"].items():
         assert re.search(rf"^{operator} +{version} +\d+$", done.stderr, re.M)

@@ -6,11 +6,13 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from builder.artifact.memory import check_measurement
 from builder.artifact.smoke import SAMPLE, SmokeResult, run_smoke_test
 from builder.base.errors import BuildError, SmokeError
+from builder.model.agreement import Trial
 
 MAIN = """\
 calls = 0
@@ -24,12 +26,15 @@ def main(params):
 """
 
 
-def run(tmp_path: Path, line: str, expected: str = "n1") -> SmokeResult:
+TRIAL = Trial({"dots": b"a PNG"}, np.array([[0.1, 0.9]]))
+
+
+def run(tmp_path: Path, line: str, expected: str = "n1", trial: Trial | None = None) -> SmokeResult:
     """Test a zip whose function runs one more line."""
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("__main__.py", MAIN % line)
-    return run_smoke_test(path, sys.executable, SAMPLE, expected)
+    return run_smoke_test(path, sys.executable, SAMPLE, expected, trial)
 
 
 def test_most_memory_of_all_activations_counts(tmp_path: Path) -> None:
@@ -65,6 +70,20 @@ def test_other_faults_are_named(tmp_path: Path, line: str, problem: str) -> None
     with pytest.raises(SmokeError) as caught:
         run(tmp_path, line, "")
     assert problem in str(caught.value)
+
+
+def test_answers_are_compared_with_the_trial(tmp_path: Path) -> None:
+    line = "answer['results'][0] |= {'classIndex': 1, 'probability': %s}"
+    result = run(tmp_path, line % 0.88, trial=TRIAL)
+    assert result.compared == 1
+    assert result.difference == pytest.approx(0.02)
+    for wrong, problem in (
+        (line % 0.33, r"disagrees with the trial's on the picture dots: expected class 1 with"),
+        ("pass", r"the picture dots got \{"),
+    ):
+        with pytest.raises(SmokeError, match=problem) as caught:
+            run(tmp_path, wrong, trial=TRIAL)
+    assert not caught.value.hint
 
 
 def test_log_is_quoted_in_whole_lines_and_once(tmp_path: Path) -> None:
