@@ -8,6 +8,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
@@ -21,6 +22,8 @@ from client.results_file import ResultsError, ResultsFile
 
 # Exit statuses of a program that SIGINT or SIGPIPE ends.
 STOPPED, NO_READER = 130, 141
+# The environment of `build_zip.py`.
+_ENVIRONMENT = "tools"
 
 
 def run(arguments: list[str]) -> int:
@@ -72,10 +75,29 @@ def _parse_options(parser: "_Parser", arguments: list[str]) -> argparse.Namespac
 
 def _run_options(parser: "_Parser", options: argparse.Namespace) -> int:
     if options.serve:
-        from client import local_server
-
-        return local_server.run_server(last_build.load_handler(), options.port, options.raw)
+        return _serve(options)
     return _classify_all(parser, options, open_function(parser, options))
+
+
+def _serve(options: argparse.Namespace) -> int:
+    """Serve the last build, in the environment of `build_zip.py` if waitress is only there."""
+    from client import local_server
+
+    handler = last_build.load_handler()
+    if find_spec("waitress"):
+        return local_server.run_server(handler, options.port, options.raw)
+    try:
+        from builder.base import environments, errors, paths
+    except ImportError:
+        raise ActionError("--serve needs waitress: run  pip install waitress") from None
+
+    def restart() -> int:
+        if environments.is_inside(_ENVIRONMENT):
+            environments.invalidate(Path(sys.executable))
+        python = environments.ensure_environment(_ENVIRONMENT, paths.BUILDER / "requirements.txt")
+        return environments.reexec(_ENVIRONMENT, python, ["-m", "action", *sys.argv[1:]])
+
+    return errors.run_main(restart)
 
 
 def _classify_all(parser: "_Parser", options: argparse.Namespace, function: Function) -> int:

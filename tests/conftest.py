@@ -164,12 +164,10 @@ def action(zip_path: Path) -> Iterator[actionloop.RunningAction]:
 
 @pytest.fixture(scope="session")
 def installed(zip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of action/ and client/ that has the portable zip as its last build."""
-    folder = tmp_path_factory.mktemp("installed")
-    for name in ("action", "client"):
-        shutil.copytree(ROOT / name, folder / name)
-    shutil.unpack_archive(zip_path, folder / "build" / "local" / HERE)
-    return folder
+    """Return a copy of the client that has the portable zip as its last build."""
+    from tests.support.local_server import copy_client
+
+    return copy_client(tmp_path_factory.mktemp("installed"), zip_path)
 
 
 @pytest.fixture(scope="session")

@@ -140,7 +140,7 @@ def test_options_in_query_path_and_body(action: actionloop.RunningAction, raw: b
         (400, "path: expected none, or options", PICTURE, JPEG, "/topK"),
         (400, "path: expected none, or options", PICTURE, JPEG, "/image/AAAA"),
         (400, "not base64", '{"image": "*"}', JSON, "/"),
-        (400, "without it", PICTURE, FORM, "/"),
+        (400, "without it", "x=1", FORM, "/"),
         (400, "with a boundary, found none", PICTURE, {"content-type": "multipart/form-data"}, "/"),
         (400, "without its end", multipart((FILE, PICTURE), end=b""), UPLOAD, "/"),
         (400, "without its end", b"nonsense", UPLOAD, "/"),

@@ -27,7 +27,7 @@ from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
 from client import batch, cli, http_client
 from tests.conftest import HERE, encoded, interpreter, plain
-from tests.support.local_server import LocalServer, copy_client
+from tests.support.local_server import LocalServer, copy_client, python_with_waitress
 from tests.support.models import ColourModel
 from tests.support.server import listening
 
@@ -548,7 +548,7 @@ def test_hundreds_of_pictures_survive_a_restart_of_the_server(
 
     def serve(port: int, seed: int) -> tuple[subprocess.Popen[str], int]:
         process = subprocess.Popen(
-            [interpreter(HERE), "faulty.py", str(port), str(seed)],
+            [python_with_waitress(), "faulty.py", str(port), str(seed)],
             cwd=tmp_path, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         assert process.stdout

@@ -9,26 +9,36 @@ import signal
 import subprocess
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
-from builder.base.paths import ROOT
+from builder.base.environments import ensure_environment
+from builder.base.paths import BUILDER, ROOT
 from tests.conftest import HERE, interpreter
 
 
 def copy_client(folder: Path, archive: Path | None = None) -> Path:
-    """Copy `action/` and `client/` to a folder, with a zip as last build; return the folder."""
-    for package in ("action", "client"):
+    """Copy what `python3 -m action` needs to a folder, with a zip as last build; return it."""
+    for package in ("action", "client", "builder/base"):
         shutil.copytree(ROOT / package, folder / package)
+    for name in ("__init__.py", "requirements.txt"):
+        shutil.copy(BUILDER / name, folder / "builder")
     if archive is not None:
         shutil.unpack_archive(archive, folder / "build" / "local" / HERE)
     return folder
 
 
-class LocalServer:
-    """`python3 -m action --serve` in a folder, on a free port."""
+def python_with_waitress() -> str:
+    """Return the Python of the tool's environment."""
+    return str(ensure_environment("tools", BUILDER / "requirements.txt"))
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
-        command = [interpreter(HERE), "-m", "action", "--serve", "--port", "0", *arguments]
+
+class LocalServer:
+    """`python3 -m action --serve` in a folder, on a free port; or another command that serves."""
+
+    def __init__(self, folder: Path, *arguments: str, command: Sequence[str] = ()) -> None:
+        serve = [interpreter(HERE), "-m", "action", "--serve", "--port", "0", *arguments]
+        command = command or serve
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a full pipe would stop it)
         self.process = subprocess.Popen(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=self.errors, text=True
