@@ -52,7 +52,6 @@ def main(arguments: list[str]) -> int:
 
 def prepare(arguments: list[str]) -> int:
     """Make the model and the corpus, then fuzz in a process that has the zip's packages."""
-    from builder import build
     from builder.base.console import Console
     from builder.model import resolve
     from builder.packages import DEFAULT_OPTIONS, compiled
@@ -61,7 +60,7 @@ def prepare(arguments: list[str]) -> int:
     from tests.support.models import COLOURS, ColourModel
 
     console = Console(quiet=True)
-    version = build.default_python()
+    version = "{}.{}".format(*sys.version_info)  # this process imports the packages
     provider = "local" if compiled.is_cached(version, DEFAULT_OPTIONS) else "wheels"
     packages = PROVIDERS[provider](version, DEFAULT_OPTIONS, console).folder
     print(f"packages: {provider}, Python {version}", flush=True)
