@@ -5,11 +5,12 @@
 //
 //   GEMM, IGEMM     3x8c8 for AVX2           -> 8x8c4, vpmaddubsw
 //                   7x16c8 for AVX512        -> 16x16c4, the same
+//                   7x16c8 with VNNI         -> 6x64c4, vpdpbusd
 //   depthwise       9p16c, 25p16c for AVX2   -> 9p32c, 25p32c, vpmaddwd
 //                   9p32c, 25p32c for AVX512 -> 9p64c, 25p64c, vpdpbusd where there is VNNI,
 //                                               vpmaddwd where there is none
 //
-// Everything else, and CPUs without AVX2, keep XNNPACK's.
+// Everything else, CPUs with AMX and CPUs without AVX2 keep XNNPACK's.
 
 #include <pthread.h>
 #include <stddef.h>
@@ -81,33 +82,33 @@ static void pack_weights_and_biases(
 static void init_gemm(void) {
   gemm_config = *__real_xnn_init_qs8_qc8w_gemm_config();
   struct gemm_fused_ukernels ours = {0};
-#define TAKE(cpu, side) \
-  ours.gemm[1 - 1] = \
-      xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_c4_maddubs_##cpu); \
-  ours.gemm[side - 1] = ours.gemm[1 - 1]; \
+#define TAKE(kernel, rows, columns) \
+  ours.gemm[1 - 1] = xnn_init_hmp_gemm_ukernel((xnn_gemm_ukernel_fn) qs8_qc8w_gemm_##kernel); \
+  ours.gemm[rows - 1] = ours.gemm[1 - 1]; \
   ours.igemm[1 - 1] = \
-      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_1row_c4_maddubs_##cpu); \
-  ours.igemm[side - 1] = \
-      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_c4_maddubs_##cpu); \
-  gemm_config.mr = gemm_config.nr = side; \
-  stride_of = qs8_qc8w_packed_stride_c4_maddubs_##cpu; \
-  gemm_config.pack_gemm_goi = \
-      (xnn_packw_gemm_goi_ukernel_fn) qs8_qc8w_packw_gemm_goi_c4_maddubs_##cpu; \
-  gemm_config.pack_gemm_gio = \
-      (xnn_packw_gemm_gio_ukernel_fn) qs8_qc8w_packw_gemm_gio_c4_maddubs_##cpu; \
-  gemm_config.pack_igemm_goki = \
-      (xnn_pack_conv_goki_w_fn) qs8_qc8w_packw_conv_goki_c4_maddubs_##cpu; \
-  gemm_config.pack_igemm_kgo = \
-      (xnn_pack_conv_kgo_w_fn) qs8_qc8w_packw_conv_kgo_c4_maddubs_##cpu
+      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_1row_##kernel); \
+  ours.igemm[rows - 1] = \
+      xnn_init_hmp_igemm_ukernel((xnn_igemm_ukernel_fn) qs8_qc8w_igemm_##kernel); \
+  gemm_config.mr = rows; \
+  gemm_config.nr = columns; \
+  stride_of = qs8_qc8w_packed_stride_##kernel; \
+  gemm_config.pack_gemm_goi = (xnn_packw_gemm_goi_ukernel_fn) qs8_qc8w_packw_gemm_goi_##kernel; \
+  gemm_config.pack_gemm_gio = (xnn_packw_gemm_gio_ukernel_fn) qs8_qc8w_packw_gemm_gio_##kernel; \
+  gemm_config.pack_igemm_goki = (xnn_pack_conv_goki_w_fn) qs8_qc8w_packw_conv_goki_##kernel; \
+  gemm_config.pack_igemm_kgo = (xnn_pack_conv_kgo_w_fn) qs8_qc8w_packw_conv_kgo_##kernel
 
   const struct gemm_fused_ukernels* theirs = &gemm_config.minmax;
   if (theirs->gemm[3 - 1].function[XNN_UARCH_DEFAULT] ==
       (xnn_gemm_ukernel_fn) xnn_qs8_qc8w_gemm_minmax_fp32_ukernel_3x8c8__avx2) {
-    TAKE(avx2, 8);
+    TAKE(c4_maddubs_avx2, 8, 8);
   } else if (
       theirs->gemm[7 - 1].function[XNN_UARCH_DEFAULT] ==
       (xnn_gemm_ukernel_fn) xnn_qs8_qc8w_gemm_minmax_fp32_ukernel_7x16c8__avx512skx_prfm) {
-    TAKE(avx512skx, 16);
+    TAKE(c4_maddubs_avx512skx, 16, 16);
+  } else if (
+      theirs->gemm[7 - 1].function[XNN_UARCH_DEFAULT] ==
+      (xnn_gemm_ukernel_fn) xnn_qs8_qc8w_gemm_minmax_fp32_ukernel_7x16c8__avx512vnni_prfm) {
+    TAKE(c4_avx512vnni, 6, 64);
   } else {
     return;
   }

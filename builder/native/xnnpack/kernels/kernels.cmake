@@ -21,7 +21,7 @@ foreach(set avx2 avx512skx avx512vnni)
 endforeach()
 # XNNPACK's headers hide what it was built without.
 set_source_files_properties(${CMAKE_CURRENT_LIST_DIR}/dispatch.c PROPERTIES
-  COMPILE_DEFINITIONS XNN_ENABLE_AVX512SKX=1)
+  COMPILE_DEFINITIONS "XNN_ENABLE_AVX512SKX=1;XNN_ENABLE_AVX512VNNI=1")
 list(APPEND KERNEL_SOURCES ${CMAKE_CURRENT_LIST_DIR}/dispatch.c)
 list(APPEND KERNEL_LINK
   -Wl,--wrap=xnn_init_qs8_qc8w_gemm_config -Wl,--wrap=xnn_init_qs8_qc8w_dwconv_config)
@@ -39,6 +39,10 @@ if(OPS STREQUAL classifier)
       gemm_${x}_7x16c8__avx512skx_prfm=gemm_c4_maddubs_avx512skx
       igemm_${x}_1x16c8__avx512skx_prfm=igemm_1row_c4_maddubs_avx512skx
       igemm_${x}_7x16c8__avx512skx_prfm=igemm_c4_maddubs_avx512skx
+      gemm_${x}_1x16c8__avx512vnni_prfm=gemm_c4_avx512vnni
+      gemm_${x}_7x16c8__avx512vnni_prfm=gemm_c4_avx512vnni
+      igemm_${x}_1x16c8__avx512vnni_prfm=igemm_1row_c4_avx512vnni
+      igemm_${x}_7x16c8__avx512vnni_prfm=igemm_c4_avx512vnni
       dwconv_${x}_9p16c__avx2_mul32=dwconv_9p_madd_avx2
       dwconv_${x}_25p16c__avx2_mul32=dwconv_25p_madd_avx2
       dwconv_${x}_9p32c__avx512skx_mul32=dwconv_9p_madd_avx512skx

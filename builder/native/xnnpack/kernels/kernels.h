@@ -25,40 +25,48 @@ struct packing_params {
   int8_t input_zero_point;
 };
 
-// Of one set of instructions, for which the files are compiled:
+// GEMM and IGEMM, `mr` rows times `nc` columns, and what packs their weights:
 //
-//   qs8-qc8w-gemm-c4-maddubs.c   GEMM, IGEMM: `mr` rows times `nc` columns
-//   qs8-qc8w-packw-c4-maddubs.c  their weights; packed_stride is in bytes per column
-//   qs8-qc8w-dwconv-madd.c       one row of a depthwise convolution of 9 or 25 taps
-#define DECLARE_FOR(cpu) \
-  void qs8_qc8w_gemm_c4_maddubs_##cpu( \
+//   c4_maddubs    qs8-qc8w-gemm-c4-maddubs.c, qs8-qc8w-packw-c4-maddubs.c
+//   c4_avx512vnni qs8-qc8w-gemm-c4-avx512vnni.c, qs8-qc8w-packw-c4-avx512vnni.c
+//
+// packed_stride is in bytes per column.
+#define DECLARE_GEMM(kernel) \
+  void qs8_qc8w_gemm_##kernel( \
       size_t mr, size_t nc, size_t kc, const int8_t* a, size_t a_stride, const void* w, int8_t* c, \
       size_t cm_stride, size_t cn_stride, const struct minmax_params* params); \
-  void qs8_qc8w_igemm_1row_c4_maddubs_##cpu( \
+  void qs8_qc8w_igemm_1row_##kernel( \
       size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c, \
       size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero, \
       const struct minmax_params* params); \
-  void qs8_qc8w_igemm_c4_maddubs_##cpu( \
+  void qs8_qc8w_igemm_##kernel( \
       size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c, \
       size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero, \
       const struct minmax_params* params); \
-  size_t qs8_qc8w_packed_stride_c4_maddubs_##cpu(size_t k, size_t extra_bytes); \
-  void qs8_qc8w_packw_gemm_goi_c4_maddubs_##cpu( \
+  size_t qs8_qc8w_packed_stride_##kernel(size_t k, size_t extra_bytes); \
+  void qs8_qc8w_packw_gemm_goi_##kernel( \
       size_t g, size_t nc, size_t kc, size_t nr, size_t kr, size_t sr, const int8_t* k, \
       const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes, \
       const struct packing_params* params); \
-  void qs8_qc8w_packw_gemm_gio_c4_maddubs_##cpu( \
+  void qs8_qc8w_packw_gemm_gio_##kernel( \
       size_t g, size_t nc, size_t kc, size_t nr, size_t kr, size_t sr, size_t k_stride, \
       const int8_t* k, const int32_t* b, const void* scale, void* packed_weights, \
       size_t extra_bytes, const struct packing_params* params); \
-  void qs8_qc8w_packw_conv_goki_c4_maddubs_##cpu( \
+  void qs8_qc8w_packw_conv_goki_##kernel( \
       size_t g, size_t nc, size_t ks, size_t kc, size_t nr, size_t kr, size_t sr, const int8_t* k, \
       const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes, \
       const struct packing_params* params); \
-  void qs8_qc8w_packw_conv_kgo_c4_maddubs_##cpu( \
+  void qs8_qc8w_packw_conv_kgo_##kernel( \
       size_t g, size_t nc, size_t ks, size_t nr, size_t kr, size_t sr, const int8_t* k, \
       const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes, \
-      const struct packing_params* params); \
+      const struct packing_params* params);
+
+DECLARE_GEMM(c4_maddubs_avx2)       // at most 8 rows, tiles of 8 columns
+DECLARE_GEMM(c4_maddubs_avx512skx)  // 16 and 16
+DECLARE_GEMM(c4_avx512vnni)         // 6 and 64
+
+// qs8-qc8w-dwconv-madd.c: one row of a depthwise convolution of 9 or 25 taps.
+#define DECLARE_DWCONV(cpu) \
   void qs8_qc8w_dwconv_9p_madd_##cpu( \
       size_t channels, size_t output_width, const int8_t** input, const void* weights, \
       int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset, \
@@ -68,8 +76,8 @@ struct packing_params {
       int8_t* output, intptr_t input_stride, size_t output_increment, size_t input_offset, \
       const int8_t* zero, const struct minmax_params* params);
 
-DECLARE_FOR(avx2)       // at most 8 rows, tiles of 8 columns, depthwise of 32 channels
-DECLARE_FOR(avx512skx)  // 16, 16 and 64
+DECLARE_DWCONV(avx2)       // tiles of 32 channels
+DECLARE_DWCONV(avx512skx)  // 64
 
 // qs8-qc8w-dwconv-64c-avx512vnni.c: a depthwise convolution for AVX512 with VNNI.
 void qs8_qc8w_dwconv_9p64c_avx512vnni(

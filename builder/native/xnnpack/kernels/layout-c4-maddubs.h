@@ -23,7 +23,6 @@
 
 enum {
   TILE_CHANNELS = VECTOR_LANES,
-  QUAD_K = 4,
   QUAD_BYTES = VECTOR_BYTES,
   BLOCK_K = 1024,
   BLOCK_QUADS = BLOCK_K / QUAD_K,  // a quad's number is a byte
@@ -37,8 +36,6 @@ struct block_head {
   uint16_t count[KINDS];
   uint8_t quad[];
 };
-
-static inline size_t quads_of(size_t k) { return (k + QUAD_K - 1) / QUAD_K; }
 
 static inline size_t head_bytes_of(size_t quads) {
   return (sizeof(struct block_head) + quads + VECTOR_BYTES - 1) / VECTOR_BYTES * VECTOR_BYTES;

@@ -8,6 +8,7 @@
 // of a few open chains that has room for it (first fit).
 
 #include "layout-c4-maddubs.h"
+#include "packw.h"
 
 enum {
   CHAIN_QUADS = 4,
@@ -28,26 +29,6 @@ struct lists {
   size_t count[KINDS];
   uint8_t quads[KINDS][BLOCK_QUADS];
 };
-
-// Weights of `count` output channels. stride_n, stride_k: distance of neighbours in either
-// direction.
-static void copy_weights(
-    const int8_t* k, size_t count, size_t kc, size_t stride_n, size_t stride_k, int8_t* out) {
-  if (count < TILE_CHANNELS || kc % QUAD_K != 0) {
-    memset(out, 0, quads_of(kc) * QUAD_BYTES);
-  }
-  const size_t quads = stride_k == 1 ? kc / QUAD_K : 0;
-  for (size_t q = 0; q < quads; q++) {
-    for (size_t n = 0; n < count; n++) {
-      memcpy(out + q * QUAD_BYTES + n * QUAD_K, k + n * stride_n + q * QUAD_K, QUAD_K);
-    }
-  }
-  for (size_t i = quads * QUAD_K; i < kc; i++) {
-    for (size_t n = 0; n < count; n++) {
-      out[i / QUAD_K * QUAD_BYTES + n * QUAD_K + i % QUAD_K] = k[n * stride_n + i * stride_k];
-    }
-  }
-}
 
 static bool is_safe(lane_sums sums) {
   return is_zero(MM(subs_epu8)(sums, MM(set1_epi8)((char) 128)));
@@ -124,7 +105,6 @@ static void write_block(const int8_t* weights, const struct lists* lists, struct
   }
 }
 
-// One group: nc output channels of K = kc products.
 static uint8_t* pack(
     const int8_t* k, size_t nc, size_t kc, size_t stride_n, size_t stride_k, const int32_t* b,
     uint8_t* out, size_t extra_bytes, const struct packing_params* params) {
@@ -154,55 +134,4 @@ static uint8_t* pack(
   return out;
 }
 
-// Groups whose weights lie `stride_g` apart.
-static void pack_groups(
-    size_t g, const int8_t* k, size_t stride_g, size_t nc, size_t kc, size_t stride_n,
-    size_t stride_k, const int32_t* b, void* packed_weights, size_t extra_bytes,
-    const struct packing_params* params) {
-  uint8_t* out = packed_weights;
-  for (size_t i = 0; i < g; i++) {
-    out = pack(k + i * stride_g, nc, kc, stride_n, stride_k, b, out, extra_bytes, params);
-    b = b == NULL ? NULL : b + nc;
-  }
-}
-
-size_t FOR_CPU(qs8_qc8w_packed_stride_c4_maddubs)(size_t k, size_t extra_bytes) {
-  return packed_stride(k, extra_bytes);
-}
-
-// Weights [group][output channel][input channel].
-void FOR_CPU(qs8_qc8w_packw_gemm_goi_c4_maddubs)(
-    size_t g, size_t nc, size_t kc, size_t nr, size_t kr, size_t sr, const int8_t* k,
-    const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
-    const struct packing_params* params) {
-  (void) nr, (void) kr, (void) sr, (void) scale;
-  pack_groups(g, k, nc * kc, nc, kc, kc, 1, b, packed_weights, extra_bytes, params);
-}
-
-// Weights [group][input channel][output channel], k_stride from one input channel to the next.
-void FOR_CPU(qs8_qc8w_packw_gemm_gio_c4_maddubs)(
-    size_t g, size_t nc, size_t kc, size_t nr, size_t kr, size_t sr, size_t k_stride,
-    const int8_t* k, const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
-    const struct packing_params* params) {
-  (void) nr, (void) kr, (void) sr, (void) scale;
-  pack_groups(g, k, nc * kc, nc, kc, 1, k_stride, b, packed_weights, extra_bytes, params);
-}
-
-// Weights [group][output channel][tap][input channel].
-void FOR_CPU(qs8_qc8w_packw_conv_goki_c4_maddubs)(
-    size_t g, size_t nc, size_t ks, size_t kc, size_t nr, size_t kr, size_t sr, const int8_t* k,
-    const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
-    const struct packing_params* params) {
-  (void) nr, (void) kr, (void) sr, (void) scale;
-  pack_groups(
-      g, k, nc * ks * kc, nc, ks * kc, ks * kc, 1, b, packed_weights, extra_bytes, params);
-}
-
-// Weights [tap][group][output channel]: one input channel per group.
-void FOR_CPU(qs8_qc8w_packw_conv_kgo_c4_maddubs)(
-    size_t g, size_t nc, size_t ks, size_t nr, size_t kr, size_t sr, const int8_t* k,
-    const int32_t* b, const void* scale, void* packed_weights, size_t extra_bytes,
-    const struct packing_params* params) {
-  (void) nr, (void) kr, (void) sr, (void) scale;
-  pack_groups(g, k, nc, nc, ks, 1, g * nc, b, packed_weights, extra_bytes, params);
-}
+DEFINE_PACKW(c4_maddubs)

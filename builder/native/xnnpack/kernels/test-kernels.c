@@ -151,11 +151,11 @@ typedef void (*conv_pack_transposed)(
     size_t, size_t, size_t, size_t, size_t, size_t, const int8_t*, const int32_t*, const void*,
     void*, size_t, const struct packing_params*);
 
-// The kernels for one set of instructions.
+// The kernels of a GEMM.
 struct set {
   const char* name;
-  size_t side;  // most rows, and columns of a tile
-  size_t dwconv_tile;
+  size_t rows;     // at most
+  size_t columns;  // of a tile
   gemm_kernel gemm;
   igemm_kernel igemm1;
   igemm_kernel igemm;
@@ -164,21 +164,22 @@ struct set {
   gemm_pack_transposed gio;
   conv_pack goki;
   conv_pack_transposed kgo;
-  dwconv_kernel dwconv9;
-  dwconv_kernel dwconv25;
 };
 
-#define SET(cpu, side, channels) \
+#define SET(kernel, rows, columns) \
   { \
-    #cpu, side, channels, qs8_qc8w_gemm_c4_maddubs_##cpu, \
-        qs8_qc8w_igemm_1row_c4_maddubs_##cpu, qs8_qc8w_igemm_c4_maddubs_##cpu, \
-        qs8_qc8w_packed_stride_c4_maddubs_##cpu, qs8_qc8w_packw_gemm_goi_c4_maddubs_##cpu, \
-        qs8_qc8w_packw_gemm_gio_c4_maddubs_##cpu, qs8_qc8w_packw_conv_goki_c4_maddubs_##cpu, \
-        qs8_qc8w_packw_conv_kgo_c4_maddubs_##cpu, qs8_qc8w_dwconv_9p_madd_##cpu, \
-        qs8_qc8w_dwconv_25p_madd_##cpu, \
+    #kernel, rows, columns, qs8_qc8w_gemm_##kernel, qs8_qc8w_igemm_1row_##kernel, \
+        qs8_qc8w_igemm_##kernel, qs8_qc8w_packed_stride_##kernel, \
+        qs8_qc8w_packw_gemm_goi_##kernel, \
+        qs8_qc8w_packw_gemm_gio_##kernel, qs8_qc8w_packw_conv_goki_##kernel, \
+        qs8_qc8w_packw_conv_kgo_##kernel, \
   }
 
-static const struct set avx2 = SET(avx2, 8, 32), avx512skx = SET(avx512skx, 16, 64);
+static const struct set sets[] = {
+    SET(c4_maddubs_avx2, 8, 8),
+    SET(c4_maddubs_avx512skx, 16, 16),
+    SET(c4_avx512vnni, 6, 64),
+};
 
 // Where XNNPACK writes the scales: at the end of each tile.
 static void write_scales(uint8_t* packed, size_t nc, size_t nr, size_t stride, const float* scale) {
@@ -191,7 +192,7 @@ static void write_scales(uint8_t* packed, size_t nc, size_t nr, size_t stride, c
 static void test_gemm(
     const struct set* set, size_t groups, size_t mr, size_t k, size_t nc, int kind,
     bool transposed) {
-  const size_t nr = set->side, tiles = (nc + nr - 1) / nr;
+  const size_t nr = set->columns, tiles = (nc + nr - 1) / nr;
   const size_t a_stride = groups * k + random32() % 5, c_stride = groups * nc + random32() % 5;
   const size_t a_bytes = (mr - 1) * a_stride + groups * k, c_bytes = (mr - 1) * c_stride + groups * nc;
   const struct packing_params packing = {(int8_t) random32()};
@@ -244,7 +245,7 @@ static void test_gemm(
 static void test_igemm(
     const struct set* set, size_t tile, size_t groups, size_t mr, size_t taps, size_t kc, size_t nc,
     int kind, bool kgo) {
-  const size_t nr = set->side, tiles = (nc + nr - 1) / nr, k = taps * kc;
+  const size_t nr = set->columns, tiles = (nc + nr - 1) / nr, k = taps * kc;
   const size_t offset = random32() % 100, pixels = 3 * taps, pixel_bytes = groups * kc;
   const struct packing_params packing = {(int8_t) random32()};
   const struct minmax_params params = random_params();
@@ -378,25 +379,28 @@ static void test_dwconv(
 
 static void test_gemms(const struct set* set) {
   for (size_t k = 1; k <= 4096; k++) {
-    test_gemm(set, 1, 1 + k % set->side, k, 1 + k % 5, (int) (k % KINDS), k % 16 == 0);
+    test_gemm(set, 1, 1 + k % set->rows, k, 1 + k % 5, (int) (k % KINDS), k % 16 == 0);
   }
   for (int kind = 0; kind < KINDS; kind++) {
-    for (size_t mr = 1; mr <= set->side; mr++) {
+    for (size_t mr = 1; mr <= set->rows; mr++) {
       for (size_t nc = 1; nc <= 50; nc++) {
         test_gemm(set, 1, mr, between(1, 100), nc, kind, random32() % 2);
+      }
+      for (size_t i = 0; i < 8; i++) {
+        test_gemm(set, 1, mr, between(1, 40), between(51, 200), kind, random32() % 2);
       }
       test_gemm(set, between(2, 4), mr, between(1, 40), between(1, 40), kind, random32() % 2);
     }
     static const size_t edges[] = {1016, 1023, 1024, 1025, 1028, 2047, 2048, 2049, 4095, 8200};
     for (size_t i = 0; i < sizeof(edges) / sizeof(edges[0]); i++) {
-      test_gemm(set, 1, between(1, set->side), edges[i], i % 2 ? 33 : 300, kind, false);
+      test_gemm(set, 1, between(1, set->rows), edges[i], i % 2 ? 33 : 300, kind, false);
     }
   }
 }
 
 static void test_igemms(const struct set* set) {
   static const size_t taps[] = {1, 2, 3, 4, 9, 25, 49};
-  for (size_t tile = 1; tile <= set->side; tile += set->side - 1) {
+  for (size_t tile = 1; tile <= set->rows; tile += set->rows - 1) {
     for (int kind = 0; kind < KINDS; kind++) {
       for (size_t t = 0; t < sizeof(taps) / sizeof(taps[0]); t++) {
         for (size_t kc = 1; kc <= 40; kc++) {
@@ -429,8 +433,6 @@ static void test_dwconvs(
 static void test_set(const struct set* set) {
   test_gemms(set);
   test_igemms(set);
-  test_dwconvs(set->name, set->dwconv9, 9, set->dwconv_tile);
-  test_dwconvs(set->name, set->dwconv25, 25, set->dwconv_tile);
 }
 
 int main(void) {
@@ -439,13 +441,18 @@ int main(void) {
     puts("this CPU has no AVX2");
     return SKIPPED;
   }
-  test_set(&avx2);
+  test_set(&sets[0]);
+  test_dwconvs("avx2", qs8_qc8w_dwconv_9p_madd_avx2, 9, 32);
+  test_dwconvs("avx2", qs8_qc8w_dwconv_25p_madd_avx2, 25, 32);
   if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl")) {
-    test_set(&avx512skx);
+    test_set(&sets[1]);
+    test_dwconvs("avx512skx", qs8_qc8w_dwconv_9p_madd_avx512skx, 9, 64);
+    test_dwconvs("avx512skx", qs8_qc8w_dwconv_25p_madd_avx512skx, 25, 64);
   } else {
     puts("this CPU has no AVX512: kernels for it are not tested");
   }
   if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni")) {
+    test_set(&sets[2]);
     test_dwconvs("avx512vnni", qs8_qc8w_dwconv_9p64c_avx512vnni, 9, 64);
     test_dwconvs("avx512vnni", qs8_qc8w_dwconv_25p64c_avx512vnni, 25, 64);
   } else {

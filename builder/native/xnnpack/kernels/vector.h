@@ -1,5 +1,5 @@
-// One source for two instruction sets. What includes this is compiled twice, for AVX2 and for AVX512
-// as Skylake-SP has it, and has vectors of 32 or 64 bytes:
+// One source for several instruction sets. What includes this is compiled for AVX2 and for AVX512 as
+// Skylake-SP has it, or for AVX512 with VNNI alone, and has vectors of 32 or 64 bytes:
 //
 //   MM(op)         Intel's intrinsic of that name and of that width: _mm256_op or _mm512_op
 //   FOR_CPU(name)  the name of a function that is seen from outside
@@ -21,7 +21,11 @@
 #ifdef __AVX512BW__
 
 #define MM(op) _mm512_##op
+#ifdef __AVX512VNNI__
+#define FOR_CPU(name) name##_avx512vnni
+#else
 #define FOR_CPU(name) name##_avx512skx
+#endif
 
 typedef __m512i vector;
 typedef __m512 floats;
@@ -163,7 +167,12 @@ ALWAYS_INLINE void store_quarter(int8_t* out, vector from, size_t quarter) {
 
 #endif
 
-enum { VECTOR_LANES = VECTOR_BYTES / 4 };  // of 32 bits
+enum {
+  VECTOR_LANES = VECTOR_BYTES / 4,  // of 32 bits
+  QUAD_K = 4,                       // products that lie together in the weights of a GEMM
+};
+
+ALWAYS_INLINE size_t quads_of(size_t k) { return (k + QUAD_K - 1) / QUAD_K; }
 
 struct requantization {
   floats max_less_zero_point;
