@@ -111,11 +111,13 @@ class Batch:
         write: takes each answer, with the picture's name as its `file`; unused with `results`.
         results: the file for final answers; other outcomes are printed to standard error.
         quiet: whether to print no progress bar and no counts.
+        limit: returns how many pictures a minute the platform allows, None if that is not known.
     """
 
     write: Callable[[dict[str, Any]], None]
     results: ResultsFile | None = None
     quiet: bool = False
+    limit: Callable[[], int | None] = lambda: None
 
     def run(self, names: list[str], start: Callable[[list[str]], Outcomes]) -> int:
         """Classify the pictures and return the exit status.
@@ -140,18 +142,17 @@ class Batch:
                 seconds = time.monotonic() - began
                 print(self._summary(len(names), len(todo), counts, seconds), file=sys.stderr)
         if last_error:
-            hint = "" if self.results else "; with --output FILE a later run continues from here"
-            print(
-                f"stopped: {MAX_UNDELIVERED} pictures in a row could not be delivered: "
-                f"{last_error}{hint}",
-                file=sys.stderr,
-            )
+            again = "the same command, given again, does the rest"
+            if not self.results:
+                again = f"with --output FILE, {again}"
+            reason = f"{MAX_UNDELIVERED} pictures in a row could not be delivered: {last_error}"
+            print(f"stopped: {reason}; {again}", file=sys.stderr)
             return UNREACHABLE
         return OK if counts["answered"] == len(todo) else SOME_FAILED
 
     def _write_outcomes(self, todo: list[str], outcomes: Outcomes, counts: Counter[str]) -> str:
         """Write and count the outcomes; return the last error if the server is gone, else ""."""
-        bar = ProgressBar(len(todo), not self.quiet and len(todo) >= MIN_COUNTED)
+        bar = ProgressBar(len(todo), not self.quiet and len(todo) >= MIN_COUNTED, self.limit)
         undelivered_in_a_row = 0
         try:
             for done, name in enumerate(todo):

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from action.request import DEFAULT_TOP_K, ActionError, Options
 from client import answer_formats, batch, last_build
 from client.answer_formats import printable
-from client.function import Function, add_url_options, open_function
+from client.function import Function, add_url_options, open_function, uses_url_options
 from client.picture_files import expand_folders
 from client.results_file import ResultsError, ResultsFile
 
@@ -68,8 +68,8 @@ def _parse_options(parser: "_Parser", arguments: list[str]) -> argparse.Namespac
         parser.error("--output writes JSON lines: expected it without --json and --csv")
     if options.resume and not options.output:
         parser.error("--resume goes with --output FILE")
-    if options.serve and (options.url is not None or options.jobs or options.secret):
-        parser.error("--serve runs here: expected it without --url, --jobs and --secret")
+    if options.serve and (options.url is not None or uses_url_options(options)):
+        parser.error("--serve runs here: expected it without --url and its options")
     return options
 
 
@@ -105,6 +105,7 @@ def _classify_all(parser: "_Parser", options: argparse.Namespace, function: Func
     names = expand_folders(options.picture)
 
     def start(todo: list[str]) -> batch.Outcomes:
+        function.plan(len(todo))
         return batch.classify_files(
             lambda name: function.classify(name, answer_options), todo, function.jobs
         )
@@ -121,7 +122,7 @@ def _classify_all(parser: "_Parser", options: argparse.Namespace, function: Func
             _discard_output(1)
             raise ResultsError(f"the answers cannot be written: {error.strerror}") from None
 
-    return batch.Batch(write, results, options.quiet).run(names, start)
+    return batch.Batch(write, results, options.quiet, function.limit).run(names, start)
 
 
 def _choose_format(

@@ -150,7 +150,7 @@ def evaluate(pictures: Sequence[LabelledPicture], function: Function, quiet: boo
         return {**answer, "milliseconds": 1000 * (time.perf_counter() - began)}
 
     evaluation = Evaluation(names.labels)
-    bar = ProgressBar(len(files), not quiet)
+    bar = ProgressBar(len(files), not quiet, function.limit)
     undelivered = 0
     outcomes = batch.classify_files(time_answer, files, function.jobs)
     for done, (file, index, outcome) in enumerate(zip(files, expected, outcomes, strict=True), 1):

@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from action.activation import Handler
@@ -22,11 +23,15 @@ class Function(NamedTuple):
         classes: how many its model has.
         classify: returns the answer for a picture's file; raises what `batch.classify_file` knows.
         jobs: how many threads may call it at a time; 0 if only this one may.
+        plan: is told for how many pictures it will be called.
+        limit: returns how many pictures a minute the platform allows, None if that is not known.
     """
 
     classes: int
     classify: Callable[[str, Options], dict[str, Any]]
     jobs: int
+    plan: Callable[[int], None] = lambda _: None
+    limit: Callable[[], int | None] = lambda: None
 
 
 def add_url_options(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +42,13 @@ def add_url_options(parser: argparse.ArgumentParser) -> None:
     add("--jobs", type=int, metavar="N", help=jobs)
     secret = "with --url: the --web-secure secret; in CLASSIFY_SECRET it is hidden from ps"
     add("--secret", help=secret)
+    add("--ca", type=Path, metavar="FILE", help="with --url: certificates to trust, as PEM")
+    add("--insecure", action="store_true", help="with --url: accept any certificate")
+
+
+def uses_url_options(options: argparse.Namespace) -> bool:
+    """Return whether there are options that need `--url`."""
+    return bool(options.jobs or options.secret or options.ca or options.insecure)
 
 
 def open_function(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Function:
@@ -48,8 +60,8 @@ def open_function(parser: argparse.ArgumentParser, options: argparse.Namespace) 
     """
     if options.url is not None:
         return _open_deployed(parser, options)
-    if options.jobs or options.secret:
-        parser.error("--jobs and --secret go with --url")
+    if uses_url_options(options):
+        parser.error("--jobs, --secret, --ca and --insecure go with --url")
     return _wrap_handler(last_build.load_handler())
 
 
@@ -65,13 +77,14 @@ def _wrap_handler(handler: Handler) -> Function:
 
 
 def _open_deployed(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Function:
-    from client.http_client import WebActionClient
+    from client.http_client import WebActionClient, print_note
 
     jobs = DEFAULT_JOBS if options.jobs is None else options.jobs
     if not 1 <= jobs <= MAX_JOBS:
         parser.error(f"--jobs: expected a whole number from 1 to {MAX_JOBS}, found {jobs}")
     secret = os.environ.get("CLASSIFY_SECRET", "") if options.secret is None else options.secret
-    client = WebActionClient(options.url, secret)
+    announce = (lambda _: None) if options.quiet else print_note
+    client = WebActionClient(options.url, secret, options.ca, options.insecure, announce)
     # A wrong address is reported here once, instead of for each picture.
     client.fetch_description()
     last_build.import_packages()  # needed to shrink a picture that is too large
@@ -79,4 +92,7 @@ def _open_deployed(parser: argparse.ArgumentParser, options: argparse.Namespace)
     def classify(name: str, answer_options: Options) -> dict[str, Any]:
         return client.classify(read_picture(name, MAX_PHOTO_BYTES), answer_options)
 
-    return Function(client.classes, classify, jobs)
+    def plan(pictures: int) -> None:
+        client.plan(pictures, jobs)
+
+    return Function(client.classes, classify, jobs, plan, lambda: client.throttle.allowed)

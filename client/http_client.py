@@ -1,41 +1,52 @@
 """Call a deployed web action over HTTP: `python3 -m action --url`.
 
-A platform under load refuses some requests, and a picture gets the same answer however often it is
-sent. So a failure that may be temporary is tried again, after a delay that doubles each time.
+A platform under load refuses some requests, and a container may die under a picture. So a failure
+that may be temporary is tried again, after a delay that doubles each time. What is left is either
+the function's answer, which stays the same however often a picture is sent, or undelivered.
 """
 
+import itertools
 import json
 import random
 import socket
 import ssl
+import sys
 import time
-from email.utils import parsedate_to_datetime
-from http.client import HTTPException, HTTPResponse, IncompleteRead
+from collections.abc import Callable, Iterable, Iterator
+from http.client import HTTPException
+from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import urlencode, urlsplit
-from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler
-from urllib.request import Request as HttpRequest
 
 from action.request import ActionError, Options, read_image
 from action.web import MAX_PAYLOAD
+from client.answer_formats import printable
+from client.connections import Connections, Reply, create_tls_context
 from client.shrink import shrink_picture
+from client.throttle import MINUTE, Refusal, Throttle, parse_date, parse_retry_after
 
-MAX_TRIES = 5
+# How often a request is sent while the server is busy or away, and if the function failed.
+MAX_TRIES, MAX_FAILED_TRIES = 5, 3
 # Seconds before the second try, or down to half of them; doubled before each further try.
 DELAY = 1.0
 # A server that asks for a longer wait, in seconds, is not tried again.
 MAX_RETRY_AFTER = 60.0
-# Seconds without an answer, while connecting or reading; the short one once the function is gone.
-TIMEOUT = 60.0
+# The longest time, in seconds, for which a platform may refuse all requests with status 429.
+MAX_REFUSED = 600.0
+# Seconds without an answer, while connecting or reading, of which OpenWhisk needs 60 to say that
+# an answer is late; the short one once the function is gone.
+TIMEOUT = 90.0
 SHORT_TIMEOUT = 10.0
+# Seconds in which OpenWhisk collects a container's log; a call in them starts another container.
+LOG_SECONDS = 0.5
 # Share of a request's bytes that a picture may have: base64 takes 4/3 of it, headers the rest.
 PICTURE_SHARE = 0.74
 
-_TEMPORARY_STATUSES = (429, 502, 503, 504)
-# Statuses of pictures that are refused, by the function or the platform, each time they are sent.
-_PICTURE_STATUSES = (400, 413, 415, 422)
-_MAX_REPLY_BYTES = 16 * 1024 * 1024
+_BUSY_STATUSES = (502, 503, 504)
+# What OpenWhisk's controller answers, with 400, if an action failed: this and the picture's size
+# are not the function's answer. See `WebActions.scala` and `Messages.scala`.
+_FAILED_TEXTS = ("There was an error processing your request", "Response is not valid")
+_BOUND_TEXT = "Request defines parameters that are not allowed"
 _LIKELY_CAUSES = {
     401: "the action was created with --web-secure: give its secret by --secret, or in the "
     "environment as CLASSIFY_SECRET",
@@ -54,11 +65,27 @@ class UndeliveredError(RemoteError):
 
 
 class _TemporaryError(Exception):
-    """The request may succeed later: after `delay` seconds, if the server names them."""
+    """The request may succeed later.
 
-    def __init__(self, reason: str, delay: float | None = None) -> None:
+    Attributes:
+        delay: the seconds to wait that the server names, or None.
+        max_tries: how often to send it in all.
+    """
+
+    def __init__(self, reason: str, delay: float | None = None, max_tries: int = MAX_TRIES) -> None:
         super().__init__(reason)
         self.delay = delay
+        self.max_tries = max_tries
+
+
+class _BoundParameterError(Exception):
+    """The action or its package binds a parameter that the request has."""
+
+
+def print_note(text: str) -> None:
+    """Print a line to standard error, in place of a progress bar."""
+    start = "\r\x1b[K" if sys.stderr.isatty() else ""
+    print(f"{start}{printable(text)}", file=sys.stderr, flush=True)
 
 
 class WebActionClient:
@@ -66,10 +93,26 @@ class WebActionClient:
 
     Attributes:
         classes: how many classes the model has, after `fetch_description`.
+        throttle: what the platform allows.
     """
 
-    def __init__(self, url: str, secret: str = "") -> None:
-        """Check `url`, and the `secret` of an action with `--web-secure`; raise RemoteError."""
+    def __init__(
+        self,
+        url: str,
+        secret: str = "",
+        ca: Path | None = None,
+        insecure: bool = False,
+        announce: Callable[[str], None] = print_note,
+    ) -> None:
+        """Check the arguments; raise RemoteError.
+
+        Args:
+            url: the web action's address.
+            secret: that of an action with `--web-secure`.
+            ca: a file with the certificates of the authorities to trust, instead of the system's.
+            insecure: whether to accept any certificate.
+            announce: tells the user what the client waits for.
+        """
         try:
             parts = urlsplit(url)
             valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
@@ -80,23 +123,34 @@ class WebActionClient:
         if " " in url or not secret.isascii() or not secret.isprintable():
             name = "--url" if " " in url else "--secret"
             raise RemoteError(f"{name}: expected ASCII characters without white space")
+        try:
+            context = create_tls_context(ca, insecure)
+        except OSError as error:
+            text = "expected a PEM file with certificates, found"
+            raise RemoteError(f"--ca {ca}: {text}: {error.strerror or error}") from None
         self._url, self._query = parts._replace(query="", fragment="").geturl(), parts.query
+        self._connections = Connections(parts._replace(fragment=""), context)
+        self.throttle = Throttle(announce)
         self.classes = 0
         self._max_picture_bytes = int(MAX_PAYLOAD * PICTURE_SHARE)
-        self._reached = False
-        self._gone = False
+        self._announce = announce
+        self._reached = self._gone = False
+        self._announced_at: dict[str, float] = {}
+        self._cold_seconds = self._settled_at = 0.0
+        self._settles = False
+        self._bound: set[str] = set()
         self._headers = {"accept": "application/json"}
         if secret:
             self._headers["x-require-whisk-auth"] = secret
-        # Without handlers of errors and redirects: a redirect would turn a POST into a GET, and
-        # send the secret to another address.
-        self._opener = OpenerDirector()
-        for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler()):
-            self._opener.add_handler(handler)
 
     def fetch_description(self) -> None:
         """Read the function's number of classes and its limits; raise RemoteError."""
-        description = self._request("GET", None, {}, {})
+        began = time.monotonic()
+        try:
+            description = self._request("GET", None, "", {})
+        except _BoundParameterError:
+            raise RemoteError(f"{self._url}: the URL's query has a bound parameter") from None
+        self._cold_seconds = time.monotonic() - began
         if not isinstance(description.get("classes"), int):
             raise RemoteError(f"{self._url}: this answers, but is not the function: no 'classes'")
         self.classes = int(description["classes"])
@@ -104,6 +158,15 @@ class WebActionClient:
         payload = limits.get("payloadBytes") if isinstance(limits, dict) else None
         if isinstance(payload, int) and payload > 0:
             self._max_picture_bytes = int(payload * PICTURE_SHARE)
+
+    def plan(self, pictures: int, jobs: int) -> None:
+        """Decide whether to leave the container time for its log, before each of the pictures.
+
+        With one request at a time this saves a second container, whose start takes as long as the
+        description took, if its container was new.
+        """
+        pauses = pictures * LOG_SECONDS
+        self._settles = min(pictures, jobs) == 1 and pauses < self._cold_seconds
 
     def classify(self, data: bytes, options: Options) -> dict[str, Any]:
         """Return the function's answer for one picture.
@@ -124,105 +187,162 @@ class WebActionClient:
             data = shrunk
         picture = read_image(data)
         query: dict[str, Any] = {"topK": options.top_k} if options.top_k_given else {}
-        query["threshold"] = options.threshold
+        if options.threshold:
+            query["threshold"] = options.threshold
         if options.details:
             query["details"] = "true"
-        headers = {"content-type": _content_type(picture)}
-        answer = self._request("POST", picture, query, headers)
+        answer = self._request_unbound(picture, query)
         results = answer.get("results")
         if not isinstance(results, list) or not all(map(_is_result, results)):
             raise UndeliveredError(f"expected 'results', found {json.dumps(answer)[:100]}")
         return {**answer, **sent}
 
+    def _request_unbound(self, picture: bytes, query: dict[str, Any]) -> dict[str, Any]:
+        """Post a picture without the options that are bound, which the platform does not name."""
+        headers = {"content-type": _content_type(picture)}
+        known = self._bound & query.keys()
+        for bound in itertools.chain([known], _subsets(query)):
+            rest = {name: value for name, value in query.items() if name not in bound}
+            try:
+                answer = self._request("POST", picture, urlencode(rest), headers)
+            except _BoundParameterError:
+                continue
+            if new := set(bound) - self._bound:
+                self._bound |= new
+                self._announce(f"left out, as the deployment binds it: {', '.join(sorted(new))}")
+            return answer
+        raise UndeliveredError(f"{self._url}: the URL's query has a bound parameter")
+
     def _request(
-        self, method: str, body: bytes | None, query: dict[str, Any], headers: dict[str, str]
+        self, method: str, body: bytes | None, query: str, headers: dict[str, str]
     ) -> dict[str, Any]:
         """Send a request, up to MAX_TRIES times, and return its JSON object; raise RemoteError."""
-        queries = "&".join(filter(None, (self._query, urlencode(query))))
-        url = f"{self._url}?{queries}" if queries else self._url
-        # The first pictures wait for a server that restarts; the others then need not.
-        tries = 1 if self._gone else MAX_TRIES
-        for number in range(1, tries + 1):
-            # A new request each time, since the handler of proxies changes it.
-            request = HttpRequest(url, body, {**self._headers, **headers}, method=method)
+        query = "&".join(filter(None, (self._query, query)))
+        for number in itertools.count(1):
             try:
-                return self._send(request)
+                reply = self._send(method, query, body, {**self._headers, **headers})
+                return self._parse_reply(reply)
             except _TemporaryError as error:
-                reason, delay = str(error), error.delay
+                reason, delay, tries = str(error), error.delay, error.max_tries
+            # The first pictures wait for a server that restarts; the others then need not.
+            if self._gone or number >= tries:
+                break
+            self._announce_outage(reason)
             if delay is None:
                 delay = DELAY * 2 ** (number - 1) * random.uniform(0.5, 1)
-            if number < tries:
-                time.sleep(delay)
-        self._gone = True
-        gave_up = f"; gave up after {tries} tries" if tries > 1 else ""
+            time.sleep(delay)
+        self._gone = tries == MAX_TRIES
+        gave_up = f"; gave up after {number} tries" if number > 1 else ""
         raise UndeliveredError(f"{self._url}: {reason}{gave_up}")
 
-    def _send(self, request: HttpRequest) -> dict[str, Any]:
-        """Send a request once; raise _TemporaryError if it may succeed later."""
+    def _announce_outage(self, reason: str) -> None:
+        """Tell the user why it takes longer, but each reason only once a minute."""
+        now = time.monotonic()
+        if now - self._announced_at.get(reason, -MINUTE) >= MINUTE:
+            self._announced_at[reason] = now
+            self._announce(f"{self._url}: {reason}; trying again")
+
+    def _send(self, method: str, query: str, body: bytes | None, headers: dict[str, str]) -> Reply:
+        """Send a request when the platform takes it; raise _TemporaryError if it gets lost."""
+        while True:
+            probe, reply, refusal = self.throttle.acquire(), None, None
+            try:
+                reply = self._send_once(method, query, body, headers)
+                refusal = self._parse_refusal(reply)
+            finally:
+                self.throttle.release(probe, reply is not None, refusal)
+            if refusal is None:
+                return reply
+            if self.throttle.refused_seconds > MAX_REFUSED:
+                text = f"refused all requests for {MAX_REFUSED / 60:.0f} minutes: {refusal.text}"
+                raise UndeliveredError(f"{self._url}: {text}")
+
+    def _send_once(
+        self, method: str, query: str, body: bytes | None, headers: dict[str, str]
+    ) -> Reply:
         timeout = min(TIMEOUT, SHORT_TIMEOUT) if self._gone else TIMEOUT
+        if self._settles:
+            time.sleep(max(0.0, self._settled_at - time.monotonic()))
         try:
-            with self._opener.open(request, timeout=timeout) as reply:
-                content = reply.read(_MAX_REPLY_BYTES)
-                if reply.length:
-                    raise IncompleteRead(content, reply.length)
+            reply = self._connections.send(method, query, body, headers, timeout)
         except (OSError, HTTPException) as error:
-            raise self._connection_error(error, request, timeout) from None
+            raise self._connection_error(error, body, timeout) from None
         self._reached = True
-        if reply.status not in _TEMPORARY_STATUSES:
+        self._settled_at = time.monotonic() + LOG_SECONDS
+        if reply.status not in _BUSY_STATUSES:
             self._gone = False
-            return self._parse_reply(reply, content)
-        reason = f"HTTP status {reply.status}"
-        delay = _parse_retry_after(reply.headers.get("retry-after"))
+            return reply
+        raise _TemporaryError(f"HTTP status {reply.status}", self._parse_delay(reply))
+
+    def _parse_delay(self, reply: Reply) -> float | None:
+        """Return for how long the server asks to wait; raise UndeliveredError if that is long."""
+        delay = parse_retry_after(reply.headers.get("retry-after"))
         if delay is not None and delay > MAX_RETRY_AFTER:
-            text = f"{reason}; it asks to wait for {delay:.0f} s"
+            text = f"HTTP status {reply.status}; it asks to wait for {delay:.0f} s"
             raise UndeliveredError(f"{self._url}: {text}")
-        raise _TemporaryError(reason, delay)
+        return delay
+
+    def _parse_refusal(self, reply: Reply) -> Refusal | None:
+        if reply.status != 429:
+            return None
+        text = reply.content[:500].decode("utf-8", "replace")
+        return Refusal(text, parse_date(reply.headers.get("date")), self._parse_delay(reply))
 
     def _connection_error(
-        self, error: Exception, request: HttpRequest, timeout: float
+        self, error: Exception, body: bytes | None, timeout: float
     ) -> RemoteError | _TemporaryError:
-        cause = error.reason if isinstance(error, URLError) else error
-        reason, permanent = _describe_connection_error(cause, timeout)
-        body = request.data
-        if isinstance(body, bytes) and len(body) > MAX_PAYLOAD * 3 // 4:
+        reason, permanent = _describe_connection_error(error, timeout)
+        if body is not None and len(body) > MAX_PAYLOAD * 3 // 4:
             # Some servers close the connection when a request is too large.
             text = f"{reason}; OpenWhisk takes pictures of up to about 780 KB"
             return RemoteError(f"{self._url}: {text}")
-        if permanent or (isinstance(cause, ConnectionRefusedError) and not self._reached):
+        if permanent or (isinstance(error, ConnectionRefusedError) and not self._reached):
             self._gone = True
             return UndeliveredError(f"{self._url}: {reason}")
         return _TemporaryError(reason)
 
-    def _parse_reply(self, reply: HTTPResponse, content: bytes) -> dict[str, Any]:
-        """Return the JSON object in a reply; raise RemoteError if it is an error."""
+    def _parse_reply(self, reply: Reply) -> dict[str, Any]:
+        """Return the JSON object in a reply; raise RemoteError if it is an error.
+
+        Only an error without a code is the function's own: those of the platform have one.
+        """
         status, url = reply.status, self._url
         if 300 <= status < 400:
             location = str(reply.headers.get("location"))[:200]
             raise UndeliveredError(f"{url}: expected the function, found a redirect to {location}")
         try:
-            answer = json.loads(content)
+            answer = json.loads(reply.content)
         except (ValueError, RecursionError):
             answer = None
         if not isinstance(answer, dict) or (status >= 400 and "error" not in answer):
             kind = str(reply.headers.get("content-type"))[:60]
             text = f"expected the function's JSON, found {kind} with HTTP status {status}"
-            if status in _PICTURE_STATUSES:
-                raise RemoteError(f"{url}: {text}")
-        elif "error" not in answer:
+        elif "error" not in answer and status != 202:
             return answer
-        elif "code" not in answer and status not in _LIKELY_CAUSES:
-            raise RemoteError(str(answer["error"])[:500])  # the function's own text
         else:
-            # The platform's own errors have a code and a short text.
-            text = f"{str(answer['error'])[:500]} (HTTP status {status})"
-            if status in _PICTURE_STATUSES:
-                raise RemoteError(text)
+            text = f"{str(answer.get('error', answer))[:500]} (HTTP status {status})"
+            own = "code" not in answer and not text.startswith((*_FAILED_TEXTS, _BOUND_TEXT))
+            if status == 400 and text.startswith(_BOUND_TEXT):
+                raise _BoundParameterError
+            if status in (202, 500) or (status == 400 and not own):
+                raise _TemporaryError(text, max_tries=MAX_FAILED_TRIES)
+            if own and status not in _LIKELY_CAUSES:
+                raise RemoteError(str(answer["error"])[:500])
+        if status == 413:
+            raise RemoteError(f"{url}: {text}")
         raise UndeliveredError(f"{url}: {text}; {self._likely_cause(status)}")
 
     def _likely_cause(self, status: int) -> str:
         if status == 401 and "x-require-whisk-auth" in self._headers:
             return "the secret is not the one that the action was created with (--web-secure)"
         return _LIKELY_CAUSES.get(status, "is it the function's address?")
+
+
+def _subsets(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
+    """Yield each selection of one or more names, the smallest first."""
+    chosen = [*names]
+    for count in range(1, len(chosen) + 1):
+        yield from itertools.combinations(chosen, count)
 
 
 def _content_type(picture: bytes) -> str:
@@ -244,22 +364,11 @@ def _describe_connection_error(cause: object, timeout: float) -> tuple[str, bool
     """Return why there is no reply, and whether another try would fail too, or take minutes."""
     if isinstance(cause, ssl.SSLError):
         reason = getattr(cause, "verify_message", "") or cause.reason or cause
-        return f"no secure connection: {reason}", True
+        hint = "; --ca FILE names the authority to trust" if "certificate" in str(reason) else ""
+        return f"no secure connection: {reason}{hint}", True
     if isinstance(cause, TimeoutError):
         return f"no answer within {timeout:.0f} s", True
     if isinstance(cause, socket.gaierror):
         return f"the host is not known: {cause.strerror}", cause.errno != socket.EAI_AGAIN
     text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
     return f"the connection failed: {text}", False
-
-
-def _parse_retry_after(value: str | None) -> float | None:
-    """Return the seconds that a Retry-After header asks for (RFC 9110, section 10.2.3)."""
-    if value is None:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError, OverflowError):
-        return None

@@ -118,7 +118,7 @@ def test_usage_errors(built: Path, labelled: Path, tmp_path: Path) -> None:
         (["missing"], "missing: expected a folder, or a CSV of file and class"),
         ([tmp_path / "empty"], "expected folders that are named after classes"),
         ([labelled / "red"], "found 0.png in none of them"),
-        ([labelled, "--jobs", "2"], "--jobs and --secret go with --url"),
+        ([labelled, "--jobs", "2"], "--jobs, --secret, --ca and --insecure go with --url"),
         ([labelled, "--svg", tmp_path / "none" / "m.svg"], "cannot be written: No such file"),
         ([], "the following arguments are required"),
     ):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 
 @dataclass
@@ -40,9 +42,20 @@ class Server:
 
 
 @contextmanager
-def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
-    """Answer requests on a free port of 127.0.0.1, which is yielded, until the block ends."""
+def listening(
+    handler: type[BaseHTTPRequestHandler], certificate: Path | None = None
+) -> Iterator[int]:
+    """Answer requests on a free port of 127.0.0.1, which is yielded, until the block ends.
+
+    With a certificate, a PEM file that has its key too, by https.
+    """
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            http.socket = context.wrap_socket(
+                http.socket, server_side=True, do_handshake_on_connect=False
+            )
         thread = threading.Thread(target=http.serve_forever, daemon=True)
         thread.start()
         try:

@@ -1,0 +1,242 @@
+"""`python3 -m action --url` with a platform that limits requests, and whose containers die."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client import http_client, throttle
+from tests.client.test_http_client import GOOD, FakeFunction, Reply, Run, serving
+from tests.client.test_http_client import pictures as pictures
+from tests.client.test_http_client import run as run
+from tests.client.test_http_client import short_delays as short_delays
+from tests.support.server import listening
+
+DIED = {"error": "There was an error processing your request.", "code": "x"}
+NOT_HTTP = {"error": "Response is not valid 'message/http'.", "code": "x"}
+LATE = {"error": "Response not yet ready.", "code": "x"}
+BOUND = {
+    "error": "Request defines parameters that are not allowed (e.g., reserved properties).",
+    "code": "x",
+}
+
+
+@dataclass
+class Platform:
+    """A platform that counts requests as OpenWhisk does: of a minute, refused ones too.
+
+    Attributes:
+        minute: seconds; a minute begins when the clock is a multiple of them.
+        allowed: requests in a minute.
+        at_once: the most requests at a time.
+        seconds: how long an answer takes.
+        counts: requests, in each minute.
+        answered: answers, for each picture.
+    """
+
+    minute: float
+    allowed: int = 60
+    at_once: int = 30
+    seconds: float = 0.0
+    url: str = ""
+    running: int = 0
+    counts: Counter[int] = field(default_factory=Counter)
+    answered: Counter[bytes] = field(default_factory=Counter)
+
+    def refuse(self) -> str:
+        """Count a request; return why it is refused, or nothing."""
+        minute = int(time.time() // self.minute)
+        self.counts[minute] += 1
+        if (count := self.counts[minute]) > self.allowed:
+            words = "requests in the last minute"
+            return f"Too many {words} (count: {count}, allowed: {self.allowed})."
+        if self.running > self.at_once:
+            words = "concurrent requests in flight"
+            return f"Too many {words} (count: {self.running}, allowed: {self.at_once})."
+        return ""
+
+    def refused(self) -> int:
+        return sum(max(0, count - self.allowed) for count in self.counts.values())
+
+
+@contextmanager
+def limiting(platform: Platform) -> Iterator[Platform]:
+    lock = threading.Lock()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", "0")))
+            with lock:
+                platform.running += 1
+                refusal = platform.refuse()
+            if not refusal:
+                time.sleep(platform.seconds)
+            with lock:
+                platform.running -= 1
+            platform.answered[body] += not refusal
+            answer: dict[str, Any] = {**GOOD, "classes": 3}
+            content = json.dumps({"error": refusal, "code": "x"} if refusal else answer).encode()
+            self.send_response(429 if refusal else 200)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with listening(Handler) as port:
+        platform.url = f"http://127.0.0.1:{port}/classify"
+        yield platform
+
+
+def many(folder: Path, count: int) -> Path:
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"{number:03}.png").write_bytes(b"picture %d" % number)
+    return folder
+
+
+def test_hundreds_of_pictures_at_sixty_a_minute(run: Run, tmp_path: Path, thorough: bool) -> None:
+    folder = many(tmp_path / "pictures", 300)
+    began = time.monotonic()
+    with limiting(Platform(minute=60.0 if thorough else 3.0)) as platform:
+        status, answers, err = run("--url", platform.url, folder)
+    assert status == 0, err
+    assert len(answers) == 300
+    del platform.answered[b""]  # the description
+    assert set(platform.answered.values()) == {1}
+    # 301 requests and the refused ones take six minutes, of which the first had begun.
+    assert time.monotonic() - began <= 5 * platform.minute + 10
+    lines = err.splitlines()
+    assert lines[0] == "the platform allows 60 requests a minute: waiting until it takes more"
+    assert len(lines) == 2
+    assert lines[1].startswith("300 pictures: 300 answered, 0 failed; ")
+
+
+def test_no_request_is_refused_once_the_minute_is_known(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throttle, "MINUTE", 2.0)
+    monkeypatch.setattr(throttle, "_MIN_PROOF", 0.3)
+    while time.time() % 2 > 0.5:
+        time.sleep(0.05)
+    folder = many(tmp_path / "pictures", 45)
+    with limiting(Platform(minute=2.0, allowed=10)) as platform:
+        assert run("--url", platform.url, "--jobs", "4", folder)[0] == 0
+    first, second, *later = [platform.counts[minute] for minute in sorted(platform.counts)]
+    assert first > 10
+    assert max(second, *later) <= 11
+    assert len(later) <= 4
+
+
+def test_requests_at_a_time_are_learned(run: Run, tmp_path: Path) -> None:
+    folder = many(tmp_path / "pictures", 40)
+    with limiting(Platform(minute=3600, allowed=999, at_once=2, seconds=0.02)) as platform:
+        status, answers, err = run("--url", platform.url, "--jobs", "8", folder)
+    assert (status, len(answers)) == (0, 40), err
+    assert sum(platform.counts.values()) <= 41 + 8 + 2
+
+
+def test_refusals_without_an_end(run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_client, "MAX_REFUSED", 1.0)
+    with limiting(Platform(minute=3600, allowed=1)) as platform:
+        status, answers, err = run("--url", platform.url, pictures)
+    assert (status, len(answers)) == (3, 5)
+    assert "with --output FILE, the same command, given again, does the rest" in err
+    assert sum(platform.counts.values()) <= 20
+
+
+def test_retry_after_of_a_refusal(run: Run, pictures: Path) -> None:
+    busy = (429, {"retry-after": "1", "date": formatdate(0, usegmt=True)}, b"")
+    with serving(FakeFunction(replies=[busy])) as fake:
+        began = time.monotonic()
+        assert run("--url", fake.url, "--jobs", "1", pictures)[0] == 0
+    assert 1 <= time.monotonic() - began < 5
+    assert fake.posts() == 7
+
+
+@pytest.mark.parametrize(
+    "reply", [(400, DIED), (400, NOT_HTTP), (202, LATE), (500, {"error": "?"})]
+)
+def test_failed_action_is_no_answer(
+    run: Run, pictures: Path, tmp_path: Path, reply: tuple[int, dict[str, str]]
+) -> None:
+    """It is tried again twice, and a later run tries again too."""
+    kept = tmp_path / "kept.jsonl"
+    failed: Reply = (reply[0], {}, reply[1])
+    with serving(FakeFunction(replies=[failed, failed])) as fake:
+        assert run("--url", fake.url, pictures / "1.png")[0] == 0
+        assert fake.posts() == 3
+        fake.replies = [failed] * 3
+        status, _, err = run("--url", fake.url, "--jobs", "1", "--output", kept, pictures)
+        assert (status, len(kept.read_text().splitlines())) == (1, 5)
+        assert f"0.png: {fake.url}: {reply[1]['error']} (HTTP status {reply[0]}); gave up" in err
+        assert "5 answered, 0 failed, 1 not delivered" in err
+        assert run("--url", fake.url, "--output", kept, pictures)[0] == 0
+        assert len(kept.read_text().splitlines()) == 6
+
+
+def test_hundreds_of_pictures_while_containers_die(run: Run, tmp_path: Path) -> None:
+    chance = random.Random(28)
+    replies: list[Any] = [
+        (chance.choice((400, 202)), {}, chance.choice((DIED, NOT_HTTP, LATE)))
+        if chance.random() < 0.1
+        else (200, {}, GOOD)
+        for _ in range(220)
+    ]
+    with serving(FakeFunction(replies=replies)) as fake:
+        status, answers, err = run("--url", fake.url, many(tmp_path / "pictures", 200))
+    assert status == 0, err
+    assert all("results" in answer for answer in answers)
+    assert Counter(fake.bodies)[b"picture 7"] >= 1
+
+
+@pytest.mark.parametrize("bound", [{"topK"}, {"details", "threshold"}])
+def test_bound_parameters_are_left_out(run: Run, pictures: Path, bound: set[str]) -> None:
+    with serving(FakeFunction()) as fake:
+        fake.refuse = lambda path: (400, {}, BOUND) if any(n in path for n in bound) else None
+        options = ["--top", "2", "--threshold", "0.1", "--details", "--jobs", "1"]
+        status, answers, err = run("--url", fake.url, *options, pictures)
+    assert (status, len(answers)) == (0, 6)
+    assert f"left out, as the deployment binds it: {', '.join(sorted(bound))}\n" in err
+    paths = [path for _, path, _ in fake.seen[-5:]]
+    assert len({*paths}) == 1
+    kept = {"topK", "threshold", "details"} - bound
+    assert all((name in paths[0]) == (name in kept) for name in kept | bound)
+
+
+def test_one_connection_for_each_job(run: Run, tmp_path: Path) -> None:
+    folder = many(tmp_path / "pictures", 60)
+    with serving(FakeFunction(seconds=0.005)) as fake:
+        assert run("--url", fake.url, "--jobs", "3", folder)[0] == 0
+    assert len(fake.ports) <= 3
+
+
+def test_container_is_spared_where_a_cold_start_costs_more(run: Run, pictures: Path) -> None:
+    """The first reply takes as long as a cold start; the next request comes half a second later."""
+
+    def time_gap(seconds: float, *names: Path) -> float:
+        with serving(FakeFunction()) as fake:
+            fake.description_seconds = seconds
+            assert run("--url", fake.url, "--jobs", "1", *names)[0] == 0
+        return fake.times[1] - fake.times[0]
+
+    assert time_gap(0.8, pictures / "1.png") >= 0.5
+    assert time_gap(0.0, pictures / "1.png") < 0.4
+    assert time_gap(0.8, pictures) < 0.4  # six pauses would take longer
