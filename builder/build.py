@@ -182,7 +182,7 @@ def _choose_provider(config: BuildConfig, chosen: Model, console: Console) -> st
         console.warn(
             f"{name} needs operators that a compiled interpreter lacks: {', '.join(lacking)}. "
             "Using ready-made wheels.",
-            reminder="built from ready-made wheels: five times the size, slower to start",
+            reminder="built from ready-made wheels: 2.5 times the size, slower to start",
         )
         return "wheels"
     return config.provider

@@ -19,8 +19,8 @@ PROXY_BYTES_PER_ZIP_BYTE = 4.0
 
 # Bytes of the process with Python and our own modules.
 _PYTHON_BYTES = 21_000_000
-# Share of a native library that is ever loaded; numpy's OpenBLAS has buffers, too.
-_LIBRARY_SHARE = 0.55
+# Share of a native library that is ever loaded.
+_LIBRARY_SHARE = 0.75
 # Bytes per byte of the model: the file, and its weights packed for the kernels.
 _BYTES_PER_MODEL_BYTE = 2.0
 # Values that the layers hold per pixel of the model's input, of one byte for quantized models.

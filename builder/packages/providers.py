@@ -25,7 +25,7 @@ def auto(python: str, options: RuntimeOptions, console: Console) -> Runtime:
         reason = "no container engine answers"
     console.note(f"{reason}: using ready-made wheels (or choose --runtime local)")
     console.reminders.append(
-        "built from ready-made wheels: compiled packages make it a fifth of the size"
+        "built from ready-made wheels: compiled packages make it 40 % of the size"
     )
     return wheels.provide(python, options, console)
 

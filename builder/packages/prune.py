@@ -6,13 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from builder.base.toml import read_toml
+from builder.native import COMPILED_PACKAGES
+from builder.native.hashing import read_list
+from builder.native.steps import RECIPE
 
 PRUNE = Path(__file__).with_name("prune.toml")
 
 
+def read_rules(package: str) -> dict[str, Any]:
+    """Return a package's table in `prune.toml`, complete; without one, rules that keep all."""
+    rules: dict[str, Any] = {"keep": [], "drop": [], "callers": [], "replacements": {}}
+    rules |= read_toml(PRUNE).get(package, {})
+    for known in COMPILED_PACKAGES:
+        if known.folder == rules.get("recipe"):
+            listed = [*read_list(RECIPE / known.folder / "ships.txt"), "_standins.py"]
+            rules["keep"] = [*rules["keep"], {"paths": [f"{known.module}/{p}" for p in listed]}]
+    return rules
+
+
 def select_shipped(package: str, paths: Iterable[str]) -> list[str]:
-    """Return the paths of a package that ship; all if `prune.toml` does not have the package."""
-    return apply_rules(read_toml(PRUNE).get(package, {"keep": [], "drop": []}), paths)
+    """Return the paths of a package that ship."""
+    return apply_rules(read_rules(package), paths)
 
 
 def apply_rules(rules: dict[str, Any], paths: Iterable[str]) -> list[str]:

