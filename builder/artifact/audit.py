@@ -16,7 +16,7 @@ from builder.artifact.licences import LICENCES
 from builder.artifact.manifest import MANIFEST, Manifest
 from builder.artifact.sbom import SBOM
 from builder.base.archive import MODE, PACKED, ZipContents, read_zip
-from builder.base.errors import BuildError
+from builder.base.errors import BuildError, escape_controls
 from builder.model.settings import ModelSettings
 
 _PORTABLE_FILES = {"__main__.py"}
@@ -102,7 +102,7 @@ def audit_zip(path: Path) -> Audit:
         raise BuildError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise BuildError(
-            f"{path.name} is not a complete zip of build_zip.py: {_escape(str(error))}",
+            f"{path.name} is not a complete zip of build_zip.py: {escape_controls(str(error))}",
             "build it again: python3 build_zip.py",
         ) from error
     settings = _read_settings(contents.files)
@@ -122,7 +122,9 @@ def audit_zip(path: Path) -> Audit:
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         manifest=manifest,
-        card={_escape(str(title)): _escape(str(text)) for title, text in card.items()},
+        card={
+            escape_controls(str(title)): escape_controls(str(text)) for title, text in card.items()
+        },
         checks=[check(subject) for check in checks],
         components=_measure_components(subject),
     )
@@ -146,14 +148,8 @@ def _read_settings(files: dict[str, bytes]) -> ModelSettings | None:
 
 
 def _check(title: str, found: str, problems: Iterable[str]) -> Check:
-    return Check(title, _escape(found), tuple(_escape(problem) for problem in problems))
-
-
-def _escape(text: str) -> str:
-    """Return text without what a terminal would obey."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in text
+    return Check(
+        title, escape_controls(found), tuple(escape_controls(problem) for problem in problems)
     )
 
 
@@ -319,7 +315,11 @@ def _measure_components(subject: _Subject) -> list[ComponentSize]:
     packed[function] += subject.size - packed.total()
     return [
         ComponentSize(
-            _escape(title), _escape(version), files[title], unpacked[title], packed[title]
+            escape_controls(title),
+            escape_controls(version),
+            files[title],
+            unpacked[title],
+            packed[title],
         )
         for title, version in versions.items()
         if files[title]

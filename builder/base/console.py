@@ -13,6 +13,8 @@ from rich.control import Control
 from rich.segment import ControlType
 from rich.text import Text
 
+from builder.base.errors import escape_controls
+
 # Progress is shown only for what takes longer than this.
 _PATIENCE_SECONDS = 1.0
 # Tables are at most as wide as this.
@@ -81,7 +83,8 @@ class Console:
                 self.text(f"    {text}")
             return
         self._erase_status()
-        self._rich.print(Text(f"    {cut(text, self._rich.width - 6)}" if text else ""), end="")
+        line = cut(escape_controls(text), self._rich.width - 6)
+        self._rich.print(Text(f"    {line}" if text else ""), end="")
 
     def _erase_status(self) -> None:
         if self._rich.is_terminal:
@@ -107,10 +110,11 @@ class Console:
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table; the first column is text, cut where it is too wide, the others numbers."""
-        widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
+        table = [[escape_controls(cell) for cell in cells] for cells in (columns, *rows)]
+        widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
         width = min(self._rich.width, _TABLE_WIDTH)
         widths[0] = min(widths[0], width - sum(widths[1:]) - 2 * len(widths))
-        for number, (first, *others) in enumerate([columns, *rows]):
+        for number, (first, *others) in enumerate(table):
             cells = [f"{cell:>{size}}" for cell, size in zip(others, widths[1:], strict=True)]
             line = "  ".join([f"{cut(first, widths[0]):<{widths[0]}}", *cells])
             self._rich.print(Text(line, style="" if number else "bold"), soft_wrap=True)
@@ -136,6 +140,7 @@ class Console:
     def _line(self, text: Text, console: RichConsole | None = None) -> None:
         """Print a line, broken between words on a terminal, with its indentation."""
         self._erase_status()
+        text.plain = escape_controls(text.plain, kept="\n")
         rich = console or self._rich
         if not rich.is_terminal or len(text) <= rich.width:
             rich.print(text, soft_wrap=True)

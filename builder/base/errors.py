@@ -4,16 +4,26 @@ import sys
 from collections.abc import Callable
 
 
+def escape_controls(text: str, kept: str = "") -> str:
+    """Return text without what a terminal would obey; characters in `kept` stay."""
+    return "".join(
+        letter
+        if letter.isprintable() or letter in kept
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 class BuildError(Exception):
-    """Something stopped the build.
+    """Something stopped the build; texts from files are escaped.
 
     Attributes:
         hint: tells the user what to do; empty if nothing is known.
     """
 
     def __init__(self, what: str, hint: str = "") -> None:
-        super().__init__(what)
-        self.hint = hint
+        super().__init__(escape_controls(what, kept="\n"))
+        self.hint = escape_controls(hint, kept="\n")
 
 
 class UsageError(BuildError):

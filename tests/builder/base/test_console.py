@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.base.console import Console
 from builder.base.paths import ROOT
 from tests.support.terminal import run_on_terminal, without_control
 
@@ -75,3 +76,14 @@ def test_in_a_file_nothing_is_broken(tmp_path: Path) -> None:
     assert "\nnumpy 2.4.6 " in done.stderr
     assert "25 % of 20.0 MB\n" in done.stderr
     assert "\x1b" not in done.stderr
+
+
+def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    console, text = Console(), "\x1b[31mred\x9b"
+    console.text(text)
+    console.status(text)
+    console.table(("part",), [(text,)])
+    with console.step(text):
+        console.warn(text)
+    shown = capsys.readouterr().err
+    assert shown.replace("\n", "").isprintable() and shown.count("\\x1b[31mred") == 5
