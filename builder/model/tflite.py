@@ -14,6 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from builder.base.errors import ModelError
+from builder.model.file_kinds import recognize_file
 from builder.model.metadata import Metadata, read_metadata
 
 DTYPES = {value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()}
@@ -226,10 +227,11 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
 def _unpack(content: bytes, name: str) -> Any:
     """Return the file as a ModelT of which every table and buffer can be read."""
     if content[4:8] != b"TFL3":
-        found = f"{content[4:8]!r} in {len(content):,} bytes" if content else "an empty file"
+        kind = recognize_file(content, "model")
+        found = kind.name if kind else f"{content[:8]!r} in {len(content):,} bytes"
         raise ModelError(
             f"{name} is not a TFLite model: expected the identifier TFL3 at byte 4, found {found}",
-            "pass a .tflite file; a SavedModel or .h5 file has to be converted first",
+            (kind and kind.remedy) or "pass a .tflite file",
         )
     try:
         tables = schema.ModelT.InitFromPackedBuf(content)
