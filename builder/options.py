@@ -254,7 +254,7 @@ def _add_model_options(group: _Group) -> None:
     add = group.add_argument
     add("--labels", metavar="PATH", type=Path, help="class names: a line each, JSON or CSV")
     add("--locale", metavar="XX", help="which labels inside the model, if it has several")
-    add("--background", choices=("yes", "no"), help="whether class 0 means 'none of the others'")
+    add("--background", choices=("yes", "no"), help="whether a class means 'none of these'")
     add(
         "--mean",
         metavar="N[,N,N]",

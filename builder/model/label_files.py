@@ -1,479 +1,374 @@
-"""Read label files of any usual form: JSON, CSV, or lines of text, numbered or not."""
+"""Read label files: JSON, CSV, lines of text.
+
+A reader takes a `LabelFile` and returns the form and the rows, or None if the text has another.
+"""
 
 from __future__ import annotations
 
 import ast
-import codecs
 import csv
 import io
 import json
 import re
-from collections import Counter
+import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
+from itertools import pairwise, zip_longest
 from typing import Any, NoReturn
 
 from builder.base.errors import ModelError
+from builder.model.file_kinds import recognize_file
 
 HINT = "pass the labels that the model was trained with: --labels FILE"
+JSON_HINT = "if the numbers are parts of the names, write a JSON list of them"
 
-# Titles of columns, and keys of JSON objects, that hold numbers or names.
-_NUMBER_TITLES = (
-    *("id", "index", "idx", "number", "no", "place", "target", "#", "classid", "classindex"),
-    *("class_id", "class_index", "class_idx", "label_id", "label_index"),
-)
-_NAME_TITLES = (
-    *("name", "names", "label", "labels", "class", "classes", "category", "classname"),
-    *("class_name", "class name", "label_name", "display_name", "displayname"),
-)
+# Titles of columns, and keys of JSON objects.
+_NUMBER_TITLE = re.compile(r"(?i)((class|label)[_ ]?)?(id|index|idx|number|no|nr|#)|place|target")
+_NAME_TITLE = re.compile(r"(?i)((class|label|display)[_ ]?)?names?|labels?|class(es)?|category")
 # Keys of larger JSON files under which the labels are.
 _LABEL_KEYS = (
     *("id2label", "label2id", "labels", "classes", "names", "class_names", "label_names"),
     *("categories", "class_indices", "class_to_idx", "idx_to_class", "label_map"),
 )
-_NUMBERED = re.compile(
-    r"""["']?(\d{1,6})["']?(\s*[:,;=\t|]\s*|\s*[-=]>\s*|[.)]\s+|\s+-\s+|\s+)(\S.*)"""
+# Identifiers of WordNet and Freebase.
+ID = re.compile(r"n\d{8}|/[a-z]/\w+")
+# "0: red", "0 red", "[0] red", "class 0: red", "0_red".
+_NUMBER_FIRST = re.compile(
+    r"""(?i)(?:class |label |[#("'[])?\s*(?P<number>\d{1,6})["']?"""
+    r"(?P<separator>[])]?\s*(?:[:,;=\t|]|[-=]>)\s*|[])]\s*|\.\s+|[_-]|\s+-\s+|\s+)(?P<name>\S.*)"
 )
-# Other numbers; they count only if they are all different and none is missing.
-_MARKED = re.compile(
-    r"""(?:[(\[](\d{1,6})[)\]]|(?:class|label|\#)\s*(\d{1,6})\s*[:=.-]?|(\d{1,6})[-_])\s*(\D.*)""",
-    re.IGNORECASE,
-)
-_NUMBER_LAST = re.compile(r"""(\S.*?)(\s*[:,;=\t|]\s*|\s+)["']?(\d{1,6})["']?""")
-_QUOTED = re.compile(r"""(["'])([^"']*)\1""")
-_WORDNET_ID = re.compile(r"n\d{8}")
-_MAX_NUMBER = 100_000
-_BYTE_ORDER_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),  # before UTF-16's, which it begins with
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-    (b"", "utf-8"),
+# "red: 0", "red 0".
+_NUMBER_LAST = re.compile(
+    r"""(?P<name>\S.*?)(?P<separator>\s*[:,;=\t|]\s*|\s+)["']?(?P<number>\d{1,6})["']?"""
 )
 
 
 @dataclass(frozen=True)
 class LabelRow:
-    """A class name, the line or place where it is, and the number that the file gives it."""
+    """A class name, the line or place where it is, its number and its id if the file has them."""
 
     name: str
     line: int
     number: int | None = None
+    id: str = ""
 
 
 @dataclass(frozen=True)
 class LabelFile:
-    """The names in a label file.
+    """A label file.
 
     Attributes:
-        origin: name of the file, for messages.
-        form: such as "CSV" or "numbered lines".
-        rows: all with a number, or none.
+        content: text in UTF-8 or UTF-16.
+        origin: its name, for messages; the suffix tells CSV from text.
+        classes: of the model; tells numbers from names that begin with one.
         notes: what was decided while reading, for the user.
+        text: the decoded content.
     """
 
+    content: bytes
     origin: str
-    form: str
-    rows: list[LabelRow]
+    classes: int
     notes: list[str] = field(default_factory=list)
+    text: str = ""
+
+    @property
+    def suffix(self) -> str:
+        """Return the suffix of the file, which may be inside a model."""
+        match = re.search(r"\.(json|csv|tsv|txt)\b", self.origin.lower())
+        return match[1] if match else ""
+
+    def refuse(self, found: str, hint: str = HINT) -> NoReturn:
+        """Raise a ModelError that says what was found."""
+        raise ModelError(
+            f"labels: expected {self.classes} names, one per output of the model, as lines of text "
+            f"(numbered or not), JSON or CSV, found {found} in {self.origin}",
+            hint,
+        )
 
 
-def read_label_file(content: bytes, origin: str, classes: int) -> LabelFile:
-    """Read a label file of any form.
+Labelled = tuple[str, list[LabelRow]]
 
-    Args:
-        content: text in UTF-8 or UTF-16.
-        origin: name of the file, for messages; its suffix tells CSV from text.
-        classes: of the model; tells numbers from names that begin with one.
+
+def read_rows(file: LabelFile) -> Labelled:
+    """Return the form of a label file, such as "CSV", and its rows; all have a number, or none.
 
     Raises:
         ModelError: it has another form; says which was found.
     """
-    text = _decode(content, origin)
-    start, suffix = text.lstrip(), origin.lower().rpartition(".")[2]
-    if suffix == "json" or start.startswith(("{", "[")):
-        try:
-            return _read_json(_parse_json(text), origin)
-        except ValueError as error:
-            is_json = suffix == "json" or start.startswith("{")
-            if is_json or ("\n" in text.strip() and re.match(r"\[\s*([\"'{\[]|\n)", start)):
-                raise ModelError(f"labels: {origin} is not JSON: {error}", HINT) from None
-    _refuse_other_forms(start, origin)
-    if suffix in ("csv", "tsv") and re.search("[,;\t]", text):
-        return _read_csv(text, origin)
-    return _read_lines(text, origin, classes)
-
-
-def _decode(content: bytes, origin: str) -> str:
-    encoding = next(name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark))
-    if encoding == "utf-8" and len(content) % 2 == 0 and content[:64].count(0) >= 2:
-        half = len(content[:64]) // 4
-        if content[1:64:2].count(0) > half:
-            encoding = "utf-16-le"
-        elif content[0:64:2].count(0) > half:
-            encoding = "utf-16-be"
+    if kind := recognize_file(file.content, "labels"):
+        file.refuse(kind.name, kind.remedy or HINT)
     try:
-        text = content.decode(encoding)
-        if "\0" not in text:
-            return text
-        problem = "zero bytes"
+        text = file.content.decode(json.detect_encoding(file.content))
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        problem = f"the byte 0x{content[error.start]:02x} in line {line}"
-    raise ModelError(
-        f"labels: expected text in UTF-8 or UTF-16, found {problem} in {origin}",
-        "save the file as UTF-8",
-    )
+        line = file.content[: error.start].count(b"\n") + 1
+        found = f"no UTF-8 (the byte 0x{file.content[error.start]:02x} in line {line})"
+        file.refuse(found, "save the file as UTF-8")
+    file = replace(file, text=text)
+    form, rows = _read_json(file) or _read_csv(file) or _read_lines(file)
+    for row in rows:
+        if control := next(filter(_is_control, row.name), ""):
+            found = f"the control character U+{ord(control):04X} in line {row.line}"
+            file.refuse(found, "remove it, and save the file as UTF-8")
+    return form, _split_ids(rows)
 
 
-def _refuse_other_forms(start: str, origin: str) -> None:
-    for prefix, form in (
-        ("<", "an HTML or XML page"),
-        ("item {", "a label map in protocol buffers' text form"),
-        ("item{", "a label map in protocol buffers' text form"),
-        ("names:", "YAML"),
-        ("nc:", "YAML"),
-        ("---", "YAML"),
+def _is_control(character: str) -> bool:
+    """Return whether a terminal may obey a character; joiners inside words are not such."""
+    is_override = character in "\u202a\u202b\u202d\u202e\u2066\u2067\u2068"
+    return is_override or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def _split_ids(rows: list[LabelRow]) -> list[LabelRow]:
+    """Move ids in front of names to their own field, if all names but a background's have one."""
+    matches = [re.fullmatch(rf"({ID.pattern})[\s,;:|_-]+(\S.*)", row.name) for row in rows]
+    without = [row.name for row, match in zip(rows, matches, strict=True) if not match]
+    if len(without) == len(rows) or not all(
+        re.search("(?i)background|dummy", name) for name in without
     ):
-        if start[:20].lower().startswith(prefix):
-            _refuse(origin, form)
-    lines = [line for line in start.splitlines() if line.strip()]
-    is_yaml_list = len(lines) > 1 and all(line.startswith("- ") for line in lines)
-    if origin.lower().endswith((".yaml", ".yml")) or is_yaml_list:
-        _refuse(origin, "YAML")
-    if not start:
-        _refuse(origin, "an empty file")
-
-
-def _refuse(origin: str, found: str) -> NoReturn:
-    raise ModelError(
-        "labels: expected a text file with a name per line (numbered or not), a JSON list or "
-        f"dictionary of names, or CSV, found {found} in {origin}",
-        HINT,
-    )
+        return rows
+    return [
+        replace(row, name=match[2], id=match[1]) if match else row
+        for row, match in zip(rows, matches, strict=True)
+    ]
 
 
 # JSON
 
 
-class _JsonObject(dict[str, Any]):
-    """A JSON object.
+def _read_json(file: LabelFile) -> Labelled | None:
+    start = file.text.lstrip()
+    if not start.startswith(("{", "[")) and file.suffix != "json":
+        return None
+    try:
+        value = _find_labels(_parse_json(file), file)
+    except (ValueError, RecursionError) as error:
+        if re.match(r"\[[\w ]*\]", start):
+            return None  # "[0] red"
+        file.refuse(f"broken JSON ({str(error)[:200]})")
+    form = "a JSON dictionary" if isinstance(value, dict) else "a JSON list"
+    items = list(value.items()) if isinstance(value, dict) else value
+    if not isinstance(items, list) or not items:
+        file.refuse("JSON without names")
+    table = [(place, _flatten(item, file)) for place, item in enumerate(items, 1)]
+    return form, _read_table(table, form, file)
 
-    Attributes:
-        duplicates: the keys that it has more than once.
-    """
 
-    duplicates: tuple[str, ...] = ()
-
-
-def _build_object(pairs: list[tuple[str, Any]]) -> _JsonObject:
-    result = _JsonObject(pairs)
-    counts = Counter(key for key, _ in pairs)
-    result.duplicates = tuple(key for key, count in counts.items() if count > 1)
-    return result
-
-
-def _parse_json(text: str) -> Any:
+def _parse_json(file: LabelFile) -> Any:
     """Parse JSON, or lists and dictionaries as Python prints them; raise ValueError if neither.
 
     A well-known file with the names of ImageNet's classes is of the latter kind.
     """
+
+    def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for first, second in pairwise(sorted(key for key, _ in pairs)):
+            if first == second:
+                file.refuse(f"{first!r} twice")
+        return dict(pairs)
+
     try:
-        return json.loads(text, object_pairs_hook=_build_object)
-    except RecursionError:
-        raise ValueError("it has too many levels") from None
-    except ValueError as error:
+        return json.loads(file.text, object_pairs_hook=build_object)
+    except ValueError:
         try:
-            return _convert_literal(ast.literal_eval(text.strip()))
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            raise ValueError(str(error)[:200]) from None
+            return json.loads(json.dumps(ast.literal_eval(file.text.strip())))
+        except (ValueError, SyntaxError, TypeError, MemoryError):
+            pass
+        raise
 
 
-def _convert_literal(value: Any) -> Any:
-    """Return a Python literal as JSON would have it."""
-    if isinstance(value, dict):
-        return _JsonObject((str(key), _convert_literal(each)) for key, each in value.items())
-    return list(map(_convert_literal, value)) if isinstance(value, (list, tuple)) else value
+def _find_labels(value: Any, file: LabelFile) -> Any:
+    """Return the list or dictionary with the labels, which may be inside others."""
+    while isinstance(value, dict):
+        id2label, label2id = value.get("id2label"), value.get("label2id")
+        if isinstance(id2label, dict) and isinstance(label2id, dict):
+            for number, name in id2label.items():
+                if str(label2id.get(str(name), number)) != number:
+                    file.refuse(f"two numbers of {name!r} in id2label and label2id")
+        inner = [value[key] for key in _LABEL_KEYS if isinstance(value.get(key), (list, dict))]
+        if not inner:
+            inner = [each for each in value.values() if isinstance(each, (list, dict))]
+            if len(inner) != 1 or any(map(_is_number, value)):
+                return value
+        value = inner[0]
+    return value
 
 
-def _read_json(value: Any, origin: str) -> LabelFile:
-    if isinstance(value, _JsonObject):
-        _check_label_maps(value, origin)
-        nested = _find_nested_labels(value)
-        if nested is not None:
-            return _read_json(nested, origin)
-        if value.duplicates:
-            raise ModelError(
-                f"labels: {origin} has {value.duplicates[0]!r} twice: expected each once", HINT
-            )
-        return LabelFile(origin, "a JSON dictionary", _read_json_object(value, origin))
-    if not isinstance(value, list) or not value:
-        _refuse(origin, "JSON of another kind")
-    rows = [_read_json_item(item, place, origin) for place, item in enumerate(value, 1)]
-    if len({row.number is None for row in rows}) > 1:
-        _refuse(origin, "a JSON list in which only some objects have a number")
-    has_objects = any(isinstance(item, _JsonObject) for item in value)
-    return LabelFile(origin, "a JSON list of objects" if has_objects else "a JSON list", rows)
+def _flatten(item: Any, file: LabelFile) -> list[str]:
+    """Return the cells of an item such as "red", [0, "red"] or {"id": 0, "name": "red"}."""
+    if isinstance(item, dict):
+        matches = [[k for k in item if form.fullmatch(k)] for form in (_NUMBER_TITLE, _NAME_TITLE)]
+        item = [item[keys[0]] for keys in matches if keys] or json.dumps(item)
+    if isinstance(item, (list, tuple)):
+        return [cell for each in item for cell in _flatten(each, file)]
+    if not isinstance(item, (str, int)) or isinstance(item, bool):
+        file.refuse(f"JSON with {json.dumps(item)[:40]} for a name or number")
+    return [str(item).strip()]
 
 
-def _find_nested_labels(value: _JsonObject) -> Any:
-    """Return the list or dictionary inside an object that holds the labels; None if none does."""
-    for key in _LABEL_KEYS:
-        if isinstance(value.get(key), (list, dict)):
-            return value[key]
-    nested = [each for each in value.values() if isinstance(each, (list, dict))]
-    return nested[0] if len(nested) == 1 and not any(map(_is_number, value)) else None
+# Tables
+
+Table = list[tuple[int, list[str]]]
 
 
-def _read_json_item(item: Any, place: int, origin: str) -> LabelRow:
-    """Read an item of a JSON list: a name, an object, or a pair such as [0, "red"]."""
-    if isinstance(item, str):
-        return LabelRow(item.strip(), place)
-    if isinstance(item, _JsonObject):
-        number, name = _get_first(item, _NUMBER_TITLES), _get_first(item, _NAME_TITLES)
-        if not isinstance(name, str) or not (number is None or _is_number(number)):
-            _refuse(origin, f"an object with {', '.join(list(item)[:5])}")
-        return LabelRow(name.strip(), place, None if number is None else int(number))
-    if isinstance(item, list) and sorted(map(_is_text, item)) == [False, True]:
-        number, name = sorted(item, key=_is_text)
-        if _is_number(number):
-            return LabelRow(name.strip(), place, int(number))
-    _refuse(origin, f"a JSON list with {json.dumps(item)[:40]} in place {place - 1}")
-
-
-def _read_json_object(value: _JsonObject, origin: str) -> list[LabelRow]:
-    """Read a JSON dictionary from numbers to names, or from names to numbers."""
-    if value and all(_is_number(key) for key in value):
-        return [
-            LabelRow(_read_json_name(name, origin), line, int(key))
-            for line, (key, name) in enumerate(value.items(), 1)
-        ]
-    if value and all(_is_number(number) for number in value.values()):
-        return [
-            LabelRow(name.strip(), line, int(number))
-            for line, (name, number) in enumerate(value.items(), 1)
-        ]
-    keys = ", ".join(list(value)[:5])
-    _refuse(origin, f"a JSON dictionary with the keys {keys}" if keys else "an empty JSON object")
-
-
-def _read_json_name(name: Any, origin: str) -> str:
-    if isinstance(name, list) and len(name) == 2 and all(map(_is_text, name)):
-        name = " ".join(name)  # Keras: {"0": ["n01440764", "tench"], ...}
-    if isinstance(name, _JsonObject):
-        name = _get_first(name, _NAME_TITLES)
-    if not isinstance(name, str):
-        _refuse(origin, f"a JSON dictionary with {json.dumps(name)[:40]} for a name")
-    return name.strip()
-
-
-def _check_label_maps(value: _JsonObject, origin: str) -> None:
-    """Raise if id2label and label2id disagree."""
-    id2label, label2id = value.get("id2label"), value.get("label2id")
-    if not isinstance(id2label, dict) or not isinstance(label2id, dict):
-        return
-    for number, name in id2label.items():
-        if isinstance(name, str) and name in label2id and str(label2id[name]) != number:
-            raise ModelError(
-                f"labels: {origin} contradicts itself: {name!r} is number {number} in id2label, "
-                f"{str(label2id[name])[:20]} in label2id",
-                HINT,
-            )
-
-
-def _get_first(item: _JsonObject, keys: Iterable[str]) -> Any:
-    return next((item[key] for key in keys if key in item), None)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_number(value: Any) -> bool:
-    """Return whether a value can be the number of a class."""
-    if isinstance(value, str):
-        return len(value) < 10 and value.strip().isdecimal() and int(value) <= _MAX_NUMBER
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_NUMBER
-
-
-# CSV
-
-
-def _read_csv(text: str, origin: str) -> LabelFile:
-    text = re.sub(r"\Asep=(.)\s*\n", "", text)  # Excel's own first line
-    lines = [line for line in io.StringIO(text, newline="") if line.strip()]
-    delimiter = max(",;\t", key=lines[0].count) if lines else ","
+def _read_csv(file: LabelFile) -> Labelled | None:
+    text = re.sub(r"\Asep=(.)\s*\n", "", file.text)  # Excel's own first line
+    if file.suffix not in ("csv", "tsv") or not re.search("[,;\t]", text):
+        return None
+    delimiter = max(",;\t", key=text.lstrip().partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
         table = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except csv.Error as error:
-        _refuse(origin, f"CSV that cannot be read ({error})")
-    table = [(line, row) for line, row in table if any(row)]
-    if not table:
-        _refuse(origin, "no names")
-    number_column, name_column, has_heading = _find_columns([row for _, row in table], origin)
-    notes = []
-    if has_heading:
-        _, heading = table.pop(0)
-        notes.append(f"the first line of {origin} is a heading ({', '.join(heading)})")
-    if not table:
-        _refuse(origin, "a heading and no names")
+        file.refuse(f"CSV that cannot be read ({error})")
+    table = _drop_heading([(line, cells) for line, cells in table if any(cells)], file)
+    return "CSV", _read_table(table, "CSV", file)
+
+
+def _drop_heading(table: Table, file: LabelFile) -> Table:
+    """Return the table without a heading, and without columns that it gives other titles."""
+    titles, body = table[0][1], table[1:]
+    columns = _columns(body)
+    numeric = [place for place, column in enumerate(columns) if _is_numeric(column)]
+    named = [i for i, title in enumerate(titles) if _NAME_TITLE.fullmatch(title)]
+    named = [i for i in named if i not in numeric]
+    if not named and all(_is_number(title) for i, title in enumerate(titles) if i in numeric):
+        return table
+    file.notes.append(f"the first line of {file.origin} is a heading ({', '.join(titles)})")
+    if not body:
+        file.refuse("a heading and no names")
+    if not named:
+        return body
+    numbers = [i for i, title in enumerate(titles) if _NUMBER_TITLE.fullmatch(title)]
+    numbers = numbers or [i for i in numeric if _is_counting(columns[i])]
+    return [(line, ["".join(row[i : i + 1]) for i in [*numbers, named[0]]]) for line, row in body]
+
+
+def _read_table(table: Table, form: str, file: LabelFile) -> list[LabelRow]:
+    """Return the rows of a table, whose columns are told by their content."""
+    columns = _columns(table)
+    numeric = list(filter(_is_numeric, columns))
+    ids = [column for column in columns if all(map(ID.fullmatch, column))]
+    names = [column for column in columns if column not in numeric + ids]
+    counting = list(dict.fromkeys(filter(_is_counting, numeric)))
+    numbers = counting[:1] if len(counting) == 1 or not names else numeric
+    if len(columns) == 1:
+        numbers, names = [], columns
+    elif max(map(len, (numbers, names, ids))) > 1 or not numbers + ids:
+        shown = ", ".join(table[0][1])[:80]
+        file.refuse(f"{form} ({shown}), which does not tell numbers from names,")
+    names = names or ids or [column for column in numeric if column not in numbers] or numbers
+    if not any(names[0]):
+        file.refuse(f"{form} with an empty column of names")
     rows = []
-    for line, row in table:
-        number = None if number_column is None else "".join(row[number_column : number_column + 1])
-        if len(row) <= name_column or not (number is None or _is_number(number)):
-            _refuse(origin, f"{delimiter.join(row)[:60]!r} in line {line}")
-        name = row[name_column]
-        if number is None and name_column == 1 and _WORDNET_ID.fullmatch(row[0]):
-            name = f"{row[0]} {name}"
-        rows.append(LabelRow(name, line, None if number is None else int(number)))
-    return LabelFile(origin, "CSV", rows, notes)
+    for place, (line, cells) in enumerate(table):
+        if numbers and not _is_number(numbers[0][place]):
+            file.refuse(f"{','.join(cells)[:60]!r} in line {line}")
+        row = LabelRow(names[0][place], line, int(numbers[0][place]) if numbers else None)
+        rows.append(replace(row, id=ids[0][place]) if ids and names != ids else row)
+    return rows
 
 
-def _find_columns(table: list[list[str]], origin: str) -> tuple[int | None, int, bool]:
-    """Return the columns of numbers, if any, and of names, and whether there is a heading."""
-    heading, body = [cell.lower() for cell in table[0]], table[1:]
-    width = max(map(len, table))
-    number = next((i for i, cell in enumerate(heading) if cell in _NUMBER_TITLES), None)
-    name = next((i for i, cell in enumerate(heading) if cell in _NAME_TITLES), None)
-    if name is not None:
-        if number is None and name and heading[0] in ("", "unnamed: 0"):  # pandas' own numbers
-            number = 0
-        if number is None:  # numbers under another title
-            counting = [i for i in range(width) if i != name and _is_counting_column(body, i)]
-            number = counting[0] if len(counting) == 1 else None
-        return number, name, True
-    if width == 1:
-        return None, 0, False
-    if width > 2:
-        _refuse(origin, f"CSV with {width} columns ({', '.join(table[0])[:80]})")
-    for rows, has_heading in ((table, False), (body, True)):
-        full = [row for row in rows if len(row) == 2]
-        numeric = [bool(full) and all(_is_number(row[i]) for row in full) for i in (0, 1)]
-        if numeric[0] != numeric[1]:
-            return (0, 1, has_heading) if numeric[0] else (1, 0, has_heading)
-        if full and all(_WORDNET_ID.fullmatch(row[0]) for row in full):
-            return None, 1, has_heading
-    _refuse(origin, f"two columns ({', '.join(table[0])}), of which none is the number")
+def _columns(table: Table) -> list[tuple[str, ...]]:
+    return list(zip_longest(*(cells for _, cells in table), fillvalue=""))
 
 
-def _is_counting_column(rows: list[list[str]], column: int) -> bool:
-    """Return whether a column counts the rows, in any order, from 0 or 1."""
-    values = [row[column] if column < len(row) else "" for row in rows]
-    return all(map(_is_number, values)) and _is_counting(map(int, values))
+def _is_numeric(column: tuple[str, ...]) -> bool:
+    """Return whether at least half of a column are numbers: the others are faults."""
+    return 2 * sum(map(_is_number, column)) >= len(column)
 
 
-def _is_counting(numbers: Iterable[int]) -> bool:
-    found = sorted(numbers)
-    return bool(found) and found == list(range(found[0], found[0] + len(found))) and found[0] < 2
+def _is_number(text: str) -> bool:
+    return len(text) < 7 and text.isdecimal()
+
+
+def _is_counting(column: Iterable[str | int]) -> bool:
+    """Return whether a column has all numbers from 0 or 1 on, in any order."""
+    found = sorted(int(cell) if _is_number(str(cell)) else -1 for cell in column)
+    return found[:1] in ([0], [1]) and found == list(range(found[0], found[0] + len(found)))
 
 
 # Lines of text
 
 
-def _read_lines(text: str, origin: str, classes: int) -> LabelFile:
-    lines = [(number, line.strip()) for number, line in enumerate(re.split("\r\n|\r|\n", text), 1)]
-    while lines and not lines[-1][1]:
-        lines.pop()
-    notes: list[str] = []
-    comments = [number for number, line in lines if line.startswith("#")]
-    if comments and len(lines) - len(comments) >= classes - 1 and len(lines) != classes:
-        notes.append(f"{format_lines(comments)} of {origin} taken for comments (#)")
-        lines = [(number, line) for number, line in lines if not line.startswith("#")]
-    if len(lines) > 1 and all(line.endswith(",") for _, line in lines[:-1]):
-        lines = [(number, line.rstrip(", ")) for number, line in lines]
-    rows = _read_numbered(lines, origin, classes, notes) or _read_marked(lines, origin)
-    if rows is not None:
-        return LabelFile(origin, "numbered lines", rows, notes)
-    if len(lines) == classes + 1 and lines[0][1].lower() in (*_NAME_TITLES, *_NUMBER_TITLES):
-        notes.append(f"the first line of {origin} is a heading ({lines[0][1]})")
-        lines = lines[1:]
-    if all(_QUOTED.fullmatch(line) for _, line in lines if line):
-        lines = [(number, line[1:-1].strip()) for number, line in lines]
-    rows = [LabelRow(line, number) for number, line in lines]
-    return LabelFile(origin, "lines of text", rows, notes)
+def _read_lines(file: LabelFile) -> Labelled:
+    rows = _split_lines(file)
+    named = _split_ids([row for row in rows if row.name])
+    if numbered := _read_first_numbers(named, file) or _read_last_numbers(named, file):
+        return "numbered lines", numbered
+    if all(re.fullmatch(r"""(["'])([^"']*)\1""", row.name) for row in named):
+        rows = [replace(row, name=row.name[1:-1].strip()) for row in rows]
+    return "lines of text", rows
 
 
-def _read_numbered(
-    lines: Sequence[tuple[int, str]], origin: str, classes: int, notes: list[str]
-) -> list[LabelRow] | None:
+def _split_lines(file: LabelFile) -> list[LabelRow]:
+    """Return the lines without comments, commas at their ends, and a heading."""
+    lines = [line.strip() for line in re.split("\r\n|\r|\n", file.text.rstrip())]
+    rows = [LabelRow(line, number) for number, line in enumerate(lines, 1)]
+    names = [row for row in rows if not row.name.startswith("#")]
+    if len(rows) != file.classes and max(file.classes - 1, 1) <= len(names) < len(rows):
+        file.notes.append(f"{file.origin} has {len(rows) - len(names)} lines of comments (#)")
+        rows = names
+    if len(rows) > 1 and all(row.name.endswith(",") for row in rows[:-1]):
+        rows = [replace(row, name=row.name.rstrip(", ")) for row in rows]
+    first, *others = rows
+    words = re.split(r"[\s,;:|]+", first.name)
+    is_title = all(_NAME_TITLE.fullmatch(word) or _NUMBER_TITLE.fullmatch(word) for word in words)
+    are_numbered = all(_NUMBER_FIRST.fullmatch(row.name) for row in others if row.name)
+    if is_title and others and (are_numbered or len(rows) == file.classes + 1):
+        file.notes.append(f"the first line of {file.origin} is a heading ({first.name})")
+        return others
+    return rows
+
+
+def _read_first_numbers(rows: list[LabelRow], file: LabelFile) -> list[LabelRow] | None:
     """Read lines such as "0: red"; return None if their numbers are parts of the names."""
-    full = [(number, line) for number, line in lines if line]
-    matches = [_NUMBERED.fullmatch(line) for _, line in full]
-    heading = ""
-    if len(matches) > 1 and not matches[0] and all(matches[1:]):
-        words = re.split(r"[\s,;:|]+", full[0][1].lower())
-        if set(words) & {*_NUMBER_TITLES, *_NAME_TITLES}:
-            heading, full, matches = full[0][1], full[1:], matches[1:]
-    hits = [(line, match) for (line, _), match in zip(full, matches, strict=True) if match]
-    values = [int(match[1]) for _, match in hits]
-    if not hits:
-        return None
-    is_plausible = max(values) <= classes
-    if len(hits) < len(full):
-        if len(hits) * 2 < len(full) or not is_plausible or len(hits) < 2:
-            return None  # "7 up" among other names
-        line, text = full[matches.index(None)]
-        raise ModelError(
-            f"labels: {origin} numbers {len(hits)} of its {len(full)} names, but not {text!r} in "
-            f"line {line}",
-            "number all of them, from 0, or none",
+    numbered, are_marked = _match_numbers(_NUMBER_FIRST, rows)
+    are_plausible = max((row.number or 0 for row in numbered), default=0) <= file.classes
+    are_places = are_plausible and _are_distinct(numbered)
+    if len(numbered) == len(rows):
+        if are_marked or are_places or len(rows) != file.classes:
+            return numbered
+        file.notes.append(f"the numbers in {file.origin} are taken for parts of the names")
+    elif are_places and len(numbered) >= max(2, len(rows) / 2):
+        row = next(row for row in rows if not _NUMBER_FIRST.fullmatch(row.name))
+        file.refuse(
+            f"numbers of {len(numbered)} names, but none of {row.name!r} in line {row.line},",
+            f"number all of them, from 0, or none; {JSON_HINT}",
         )
-    has_separators = all(match[2].strip() for _, match in hits)
-    is_ascending = values[0] < 2 and all(a < b for a, b in pairwise(values))
-    if not (has_separators or is_plausible or is_ascending) and len(full) == classes:
-        notes.append(
-            f"the numbers in {origin} go up to {max(values)}, for {classes} classes: they are "
-            "taken for parts of the names"
-        )
-        return None
-    if heading:
-        notes.append(f"the first line of {origin} is a heading ({heading})")
-    return [
-        LabelRow(match[3].strip().rstrip(",").strip("\"'").strip(), line, int(match[1]))
-        for line, match in hits
-    ]
+    return None  # "1 star", "2 stars"; "7 up" among other names
 
 
-def _read_marked(lines: Sequence[tuple[int, str]], origin: str) -> list[LabelRow] | None:
-    """Read lines such as "[0] red", "class 0: red" and "red,0"; return None if they are not."""
-    rows, ambiguous = [], []
-    for number, line in lines:
-        if not line:
-            continue
-        if match := _MARKED.fullmatch(line):
-            rows.append(LabelRow(match[4].strip(), number, int(match[1] or match[2] or match[3])))
-        elif match := _NUMBER_LAST.fullmatch(line):
-            rows.append(LabelRow(match[1].strip("\"' "), number, int(match[3])))
-            if not match[2].strip(" "):
-                ambiguous.append((number, line))
-        else:
-            return None
-    numbers = [row.number or 0 for row in rows]
-    if len({row.name for row in rows}) < len(rows) or not _is_counting(numbers):
-        return None  # "digit 0", "digit 1"
-    if not ambiguous:
-        return rows
-    if numbers == sorted(numbers):
-        return None  # parts of the names, or not: the places are the same
-    raise ModelError(
-        f"labels: the names in {origin} end in numbers, which are not those of their lines: "
-        f"{ambiguous[0][1]!r} is in line {ambiguous[0][0]}",
-        "if they are the places, put them in front, as in 0: red; if they are parts of the names, "
-        'write a JSON list: ["red 1", "green 0"]',
+def _read_last_numbers(rows: list[LabelRow], file: LabelFile) -> list[LabelRow] | None:
+    """Read lines such as "red: 0"; return None if their numbers are parts of the names."""
+    numbered, are_marked = _match_numbers(_NUMBER_LAST, rows)
+    numbers = [row.number or 0 for row in numbered]
+    if len(numbered) < len(rows) or not _is_counting(numbers) or not _are_distinct(numbered):
+        return None
+    if are_marked or numbers == sorted(numbers):
+        return numbered if are_marked else None  # the places are the same
+    file.refuse(
+        f"names that end in numbers, but not those of their lines (line {rows[0].line} is "
+        f"{rows[0].name!r}),",
+        f"if they are the places, put them in front, as in 0: red; {JSON_HINT}",
     )
 
 
-def format_lines(numbers: Sequence[int]) -> str:
-    """Return line numbers for a message, such as "lines 1, 2 and 5"."""
-    return ("line " if len(numbers) == 1 else "lines ") + join_numbers(numbers)
+def _match_numbers(form: re.Pattern[str], rows: list[LabelRow]) -> tuple[list[LabelRow], bool]:
+    """Return the rows with a number, and whether punctuation sets it apart in all of them."""
+    hits = [(row, match) for row in rows if (match := form.fullmatch(row.name))]
+    numbered = [
+        replace(row, name=match["name"].strip(" ,\"'"), number=int(match["number"]))
+        for row, match in hits
+    ]
+    return numbered, all(match["separator"].strip(" .-_") for _, match in hits)
 
 
-def join_numbers(numbers: Sequence[int]) -> str:
-    """Return numbers for a message, such as "1, 2 and 5"; of many only the first six."""
-    shown = [str(number) for number in numbers[:6]]
-    if len(numbers) > 6:
-        return ", ".join(shown) + f" and {len(numbers) - 6} more"
-    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
+def _are_distinct(rows: list[LabelRow]) -> bool:
+    """Return whether names differ by more than a plural; as few as ImageNet's may repeat."""
+    names = {row.name.lower().rstrip("s ") for row in rows}
+    return len(names) > 0.9 * len(rows)
+
+
+def join_some(texts: Sequence[object]) -> str:
+    """Return what a message lists; of many only the first six."""
+    more = f" and {len(texts) - 6} more" if len(texts) > 6 else ""
+    return ", ".join(map(str, texts[:6])) + more

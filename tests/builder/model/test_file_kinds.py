@@ -1,0 +1,126 @@
+"""Files of other kinds are recognized by their content, and each names its way out."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import pickle
+import re
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from builder.base.errors import BuildError, ModelError
+from builder.model.file_kinds import recognize_file
+from builder.model.labels import fit_labels
+from builder.model.tflite import parse_model
+from tests.support.models import ColourModel
+
+
+def zip_of(*names: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"content")
+    return file.getvalue()
+
+
+def tar_of(name: str) -> bytes:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    return file.getvalue()
+
+
+def saved_array() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.array(["red", "green"]))
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "remedy"),
+    [
+        (b"", "an empty file", "again"),
+        (bytes(4096), "zeros", "download it again"),
+        (zip_of("image_classifier.tflite", "labels.txt"), "with image_classifier.tflite", "unpack"),
+        (
+            gzip.compress(tar_of("lite/1.tflite")),
+            "with lite/1.tflite in it",
+            "--model lite/1.tflite",
+        ),
+        (bz2.compress(tar_of("1.tflite")), "with 1.tflite in it", "tar -xf"),
+        (tar_of("saved_model.pb"), "SavedModel", "from_saved_model"),
+        (zip_of("metadata.json", "config.json", "model.weights.h5"), "Keras", "from_keras_model"),
+        (zip_of("best/data.pkl", "best/data/0"), "PyTorch", "litert-torch"),
+        (zip_of("m.mlmodel"), "Core ML", "convert"),
+        (zip_of("notes.txt"), "such as notes.txt", "unpack"),
+        (zip_of("a.tflite")[:40], "a zip archive that cannot be read", "again"),
+        (gzip.compress(b"red\ngreen\n"), "compressed", "unpack"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(200), r"\.h5", "from_keras_model"),
+        (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:\0", "ONNX", "onnx2tf"),
+        (b"\x08\x09\x3a\x90\x01\x0a\x10", "ONNX", "onnx2tf"),
+        (b"\x08\x01\x12\x90\x10\x0a\x05", r"saved_model\.pb", "from_saved_model"),
+        (b"\x0a\x1c\x0a\x05input\x12\x0bPlaceholder", "frozen", "from_frozen_graph"),
+        (b"\x08\x04\x12\x30\x0a\x12", "Core ML", "convert"),
+        (pickle.dumps({"a": 1}), "pickle", "load it"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "PyTorch", "litert-torch"),
+        (saved_array(), r"\.npy", r"\.tflite"),
+        (b'\x40\0\0\0\0\0\0\0{"weight":', "safetensors", "convert"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:aa\n", "LFS", "git lfs pull"),
+        (b"/annex/objects/SHA256E-s1--aa.tflite\n", "git-annex", "git annex get"),
+        (b"\n<!DOCTYPE html>\n<html>", "HTML", "raw file"),
+        (b'<?xml version="1.0"?>\n<Error><Code>AccessDenied</Code></Error>', "XML", "raw file"),
+        (b'{"modelTopology": {}, "format": "layers-model"}', r"TensorFlow\.js", "TFLiteConverter"),
+        (b'{"error": "Not found"}', "JSON", "again"),
+        (b"alignas(8) const unsigned char g_model[] = {0x1c,", "C source", "xxd"),
+        (b"\x1c\0\0\0ET12", "ExecuTorch", "litert-torch"),
+        (b"\x89PNG\r\n\x1a\n", "a picture", "--model"),
+        (b"Entry not found", "a text file", "again"),
+        (b"\x1c\0\0\0\x01\x02\x03\x04", "x1c", r"a \.tflite file"),
+    ],
+)
+def test_what_is_no_model_is_named(content: bytes, name: str, remedy: str) -> None:
+    with pytest.raises(ModelError, match=rf"m is not a TFLite model: .*{name}") as caught:
+        parse_model(content, "m")
+    assert re.search(remedy, caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "remedy"),
+    [
+        (b"{\\rtf1\\ansi\nred\\\ngreen}", "RTF", "plain text"),
+        (pickle.dumps(["red", "green"]), "pickle", r"json\.dump"),
+        (pickle.dumps(["red", "green"], 0), "pickle", r"json\.dump"),
+        (saved_array(), "NumPy", r"tolist\(\)"),
+        (gzip.compress(b"red\ngreen\n"), "compressed", "unpack"),
+        (zip_of("[Content_Types].xml", "xl/workbook.xml"), "Office", "CSV"),
+        (zip_of("labels.txt"), "labels.txt", "unpack"),
+        (b"%PDF-1.7\n", "PDF", "text file"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "LFS", "git lfs pull"),
+        (b"item {\n  id: 1\n}\n", "protocol buffers", "one per line"),
+        (b"names:\n  0: red\n  1: green\n", "YAML", "one per line"),
+    ],
+)
+def test_what_holds_no_labels_is_named(content: bytes, name: str, remedy: str) -> None:
+    with pytest.raises(ModelError, match=f"found .*{name}.* in labels.txt") as caught:
+        fit_labels(content, "labels.txt", 2)
+    assert re.search(remedy, caught.value.hint)
+
+
+def test_models_and_labels_are_not_taken_for_others(tmp_path: Path) -> None:
+    model = ColourModel().write(tmp_path / "m.tflite").read_bytes()
+    kind = recognize_file(model, "labels")
+    assert kind and "--model" in kind.remedy
+    for text in ("red\ngreen\n", "0: red\n", "<unk>\ncat\n", "[0] red\n", '["red"]', "MZ-80\n"):
+        assert recognize_file(text.encode(), "labels") is None
+
+
+def test_control_characters_of_names_are_escaped() -> None:
+    with pytest.raises(BuildError) as caught:
+        parse_model(zip_of("\x1b[2J.tflite"), "\x9bm.tflite")
+    assert f"{caught.value}{caught.value.hint}".isprintable()
