@@ -28,6 +28,8 @@ _OVERRIDES: dict[str, dict[str, object]] = {
 }
 # Chunks of a PNG that may expand to 64 MB and are not needed: colour profiles and texts.
 _SKIPPED_CHUNKS = ("iCCP", "iTXt", "tEXt", "zTXt")
+# Chunks of a PNG whose checksums count. Others are passed over, and browsers do not check them.
+_CHECKED_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"tRNS", b"eXIf")
 # First bytes of supported formats, and of what people send by mistake (for a better error).
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"BM", "BMP"),
@@ -36,8 +38,22 @@ _MAGIC = (
     (b"\x00\x00\x00\x0cJXL ", "JPEG XL"), (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
     (b"PK\x03\x04", "a zip file"), (b"\x1f\x8b", "gzip data"), (b"<svg", "SVG"),
     (b"<?xml", "XML or SVG"), (b"<!DOCTYPE", "HTML"), (b"<html", "HTML"),
+    (b"{", "JSON text: send it as application/json"), (b"data:", "the text of a data: URL"),
+    (b"/9j/", "base64 of a JPEG: decode it"), (b"iVBORw0K", "base64 of a PNG: decode it"),
+    (b"UklGR", "base64 of a WebP: decode it"), (b"R0lGOD", "base64 of a GIF: decode it"),
 )  # fmt: skip
-_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIC"}
+_HEIC = (
+    "HEIC: save it as JPEG; on an iPhone, Settings > Camera > Formats > Most Compatible takes JPEG"
+)
+# The brands of ISO media files: ISO/IEC 23008-12, annex B, and AV1's image format.
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
+    (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), _HEIC
+)
+# Kinds of JPEG by the marker of their frame (ITU-T T.81, table B.1; JPEG-LS: T.87).
+_JPEG_KINDS = {
+    0xC3: "a lossless JPEG", 0xC5: "a hierarchical JPEG", 0xC6: "a hierarchical JPEG",
+    0xC7: "a hierarchical JPEG", 0xCB: "a lossless JPEG", 0xF7: "a JPEG-LS",
+}  # fmt: skip
 _BILINEAR = Image.Resampling.BILINEAR
 # Larger pictures are converted strip by strip, to save memory.
 _MAX_WHOLE_PIXELS = 1 << 20
@@ -120,6 +136,9 @@ def decode(
         text = f"{name}: too large to decode in this action's memory; send it smaller"
         raise TooLargeError(text) from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken data
+        if kind := _name_unsupported_kind(data, name):
+            text = f"expected {', '.join(FORMATS)}, found {kind}; save it as JPEG or PNG"
+            raise UnsupportedError(f"unsupported format: {text}") from None
         raise ImageError(f"broken {name}: {_translate_error(error)}") from None
     return DecodedPicture(pixels.reshape(*pixels.shape[:2], channels), name, *size)
 
@@ -146,12 +165,35 @@ def pillow_reader(name: str) -> type[ImageFile]:
     if name == "PNG":
         for chunk in _SKIPPED_CHUNKS:
             setattr(plugin.PngStream, f"chunk_{chunk}", _skip_chunk)
-    base: type[ImageFile] = getattr(plugin, f"{FORMATS[name]}ImageFile")
-    return type(base.__name__, (base,), _OVERRIDES.get(name, {}))
+        base = plugin.ChunkStream
+        plugin.PngStream.crc = lambda stream, chunk, data: (
+            base.crc if chunk in _CHECKED_CHUNKS else base.crc_skip
+        )(stream, chunk, data)
+    reader: type[ImageFile] = getattr(plugin, f"{FORMATS[name]}ImageFile")
+    return type(reader.__name__, (reader,), _OVERRIDES.get(name, {}))
 
 
 def _skip_chunk(stream: object, position: int, length: int) -> bytes:
     return _safe_read(stream.fp, length)  # type: ignore[attr-defined]
+
+
+def _name_unsupported_kind(data: bytes, name: str) -> str:
+    """Name the kind of a whole picture that the decoders do not know; empty for other pictures."""
+    if name == "PNG":
+        return "Apple's own form of a PNG (CgBI)" if data[12:16] == b"CgBI" else ""
+    position = 2 if name == "JPEG" else len(data)
+    for _ in range(1000):  # segments up to the frame; files have some ten
+        segment = data[position : position + 7]
+        if len(segment) < 7 or segment[0] != 0xFF:
+            break
+        marker = segment[1]
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            if not any(segment[5:]):
+                return "a JPEG that gives its height after its pixels (DNL)"
+            other = f"a JPEG of {segment[4]} bits per sample" if segment[4] != 8 else ""
+            return _JPEG_KINDS.get(marker, other)
+        position += 2 + int.from_bytes(segment[2:4], "big")
+    return ""
 
 
 def _translate_error(error: Exception) -> str:

@@ -14,6 +14,19 @@ _JSON_TYPES = {
     dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number",
     type(None): "null",
 }  # fmt: skip
+# Patterns of what is sent in place of base64, and how an error names each.
+_WRAPPINGS = (
+    (r"(bytearray\()?b['\"]", "Python's b'...': call .decode() on the base64"),
+    (r"[{\[]\s*[\"']?type[\"']?\s*:\s*[\"']Buffer|<Buffer ",
+     "a Node Buffer: send buffer.toString('base64')"),
+    (r"\[object \w+\]", "JavaScript's name of an object: send the base64 of its bytes"),
+    (r"\[B@[0-9a-f]|System\.Byte\[\]", "the name of a byte array: send the base64 of its bytes"),
+    (r"\[?\s*-?\d{1,3}\s*,\s*-?\d{1,3}\b", "a list of numbers: send the bytes as base64"),
+    (r"[{\[]", "JSON text: send it as application/json"),
+    (r"[\"']", "text in quotes: send it without them"),
+    (r"@\S", "the name of a file: send its bytes as base64"),
+    (r"undefined$|null$|None$", "the text of a missing value"),
+)  # fmt: skip
 _WHITE_SPACE = b" \t\r\n\v\f"
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
@@ -72,8 +85,8 @@ class Options:
         """Check the options for a model with `classes` classes; raise RequestError."""
         if isinstance(top_k, float) and top_k.is_integer():
             top_k = int(top_k)  # JSON has one type of number: some clients write 5 as 5.0
-        if isinstance(top_k, bool) or not isinstance(top_k, int) or not 1 <= top_k <= classes:
-            text = f"topK: expected a whole number from 1 to {classes}"
+        if isinstance(top_k, bool) or not isinstance(top_k, int) or top_k < 1:
+            text = "topK: expected a whole number, 1 or more"
             raise RequestError(f"{text}, found {_describe_value(top_k)}")
         number = threshold if isinstance(threshold, (int, float)) else -1
         if isinstance(threshold, bool) or not 0 <= number <= 1:  # NaN fails the comparison too
@@ -81,7 +94,7 @@ class Options:
             raise RequestError(f"{text}, found {_describe_value(threshold)}")
         if not isinstance(details, bool):
             raise RequestError(f"details: expected true or false, found {_describe_value(details)}")
-        self.top_k = top_k
+        self.top_k = min(top_k, classes)
         self.threshold = float(number)
         self.details = details
         self.top_k_given = top_k_given
@@ -134,7 +147,10 @@ def read_image(value: object) -> bytes:
             raise TooLargeError(_size_error_text(len(text) * 3 // 4))
         value = decode_base64(text)
     if not isinstance(value, bytes):
-        raise RequestError(f"image: expected a string of base64 data, found {_json_type(value)}")
+        kind = _json_type(value)
+        if isinstance(value, dict) and value.get("type") == "Buffer":
+            kind = "a Node Buffer as JSON: send buffer.toString('base64')"
+        raise RequestError(f"image: expected a string of base64 data, found {kind}")
     if not value:
         raise RequestError("image: expected the bytes of a picture, found none")
     if len(value) > MAX_IMAGE_BYTES:
@@ -187,7 +203,16 @@ def decode_base64(text: str) -> bytes:
         reason = f"character {text[error.start]!r} at position {error.start}"
     except ValueError as error:
         reason = str(error)
-    raise RequestError(f"image: expected base64 data, found text that is not base64 ({reason})")
+    problem = _name_wrapping(text) or f"text that is not base64 ({reason})"
+    raise RequestError(f"image: expected base64 data, found {problem}")
+
+
+def _name_wrapping(text: str) -> str:
+    """Name what other programs make of bytes that were not encoded; empty for other text."""
+    import re
+
+    start = text[:100].strip()
+    return next((name for pattern, name in _WRAPPINGS if re.match(pattern, start)), "")
 
 
 def _decode_lenient(text: bytes) -> bytes:

@@ -184,7 +184,10 @@ def _merge_parameters(params: Answer) -> object:
     if kind == _FORM and not fields.keys() & _PICTURE_FIELDS:
         # `curl --data-binary @cat.jpg` sends this type with any file.
         text = "expected the picture's, such as image/jpeg, or a form with 'image'"
-        raise RequestError(f"content-type: {text}, found {_FORM} without it")
+        sent = f"{_FORM} without it"
+        if any(name.lstrip().startswith("{") for name in fields):
+            sent = f"JSON text as {_FORM}: send it as {_JSON}"
+        raise RequestError(f"content-type: {text}, found {sent}")
     fields.update(_parse_path_options(params))
     _parse_options(fields)
     return fields
@@ -198,18 +201,20 @@ def _parse_options(fields: Answer) -> None:
                 fields[name] = parse(fields[name])
 
 
-def _collect_fields(pairs: Sequence[tuple[str, str | bytes]]) -> Answer:
+def _collect_fields(pairs: Sequence[tuple[str, object]]) -> Answer:
     """Return the parameters in the fields of a form or a query; names may repeat.
 
-    Pictures are fields named `image` or `images` (this also as a JSON list), and files, which are
-    bytes. All pictures count, in their order. A single one becomes `image`, unless its field is
-    named `images`. Of other fields with one name the last one counts, as with OpenWhisk.
+    Pictures are fields named `image` or `images` (this also as a JSON list), and bytes. All
+    pictures count, in their order. A single one becomes `image`, unless its field is named
+    `images`. Of other fields with one name the last one counts, as with OpenWhisk.
     """
     fields: Answer = {}
     pictures: list[object] = []
     for name, value in pairs:
-        if name not in _PICTURE_FIELDS and isinstance(value, str):
+        if name not in _PICTURE_FIELDS and not isinstance(value, bytes):
             fields[name] = value
+        elif name == "images" and isinstance(value, list):
+            pictures += value
         elif name == "images" and isinstance(value, str) and value.startswith("["):
             pictures += _parse_json(value)
         else:
@@ -269,30 +274,52 @@ def _parse_query(query: object) -> Answer:
 
 def _parse_multipart(content: bytes, content_type: str) -> Answer:
     """Return the parameters in a multipart form (RFC 7578)."""
-    boundary = _get_attribute(content_type, "boundary")
+    boundary = _parse_attributes(content_type).get("boundary")
     if not boundary:
         raise RequestError(f"content-type: expected {_MULTIPART} with a boundary, found none")
     parts = (b"\r\n" + content).split(b"\r\n--" + boundary.encode("utf-8", "replace"))[1:]
     if not parts or not parts[-1].startswith(b"--"):
         raise RequestError(f"body: expected {_MULTIPART}, found one without its end")
-    fields: list[tuple[str, str | bytes]] = []
+    fields: list[tuple[str, object]] = []
     for part in parts[:-1]:
-        head, _, value = part.partition(b"\r\n\r\n")
-        lines = head.decode("utf-8", "replace").split("\r\n")
-        headers = {line.partition(":")[0].strip().lower(): line for line in lines}
-        disposition = headers.get("content-disposition", "")
-        name, filename = (
-            _get_attribute(disposition, "name"),
-            _get_attribute(disposition, "filename"),
-        )
-        if not filename and "content-type" not in headers:
-            fields.append((name, value.decode("utf-8", "replace")))
-        elif filename or value:  # browsers send neither if the user chose no file
-            fields.append((name, value))
+        fields += _parse_part(*part.partition(b"\r\n\r\n")[::2])
     return _collect_fields(fields)
 
 
-def _get_attribute(header: str, name: str) -> str:
-    """Return an attribute of a header, as in `name: value; attribute="value"`."""
-    match = re.search(rf';\s*{name}=(?:"([^"]*)"|([^\s;"]+))', header, re.IGNORECASE)
-    return (match[1] or match[2] or "") if match else ""
+def _parse_part(head: bytes, content: bytes) -> list[tuple[str, object]]:
+    """Return the fields in a part of a form; none if a browser's user chose no file.
+
+    A part without a file name is a field (RFC 7578, section 4.4), unless it holds a picture. A
+    field that is a JSON object stands for its members, as Spring's clients send them.
+    """
+    lines = head.decode("utf-8", "replace").split("\r\n")
+    headers = {line.partition(":")[0].strip().lower(): line for line in lines}
+    attributes = _parse_attributes(headers.get("content-disposition", ""))
+    name = attributes.get("name", "")
+    if re.search(r":\s*base64\s*$", headers.get("content-transfer-encoding", ""), re.IGNORECASE):
+        content = decode_base64(content.decode("latin-1"))
+    if attributes.keys() & {"filename", "filename*"}:
+        return [(name, content)] if content or attributes.get("filename") else []
+    if _is_picture(content, name in _PICTURE_FIELDS):
+        return [(name, content)]
+    text = content.decode("utf-8", "replace")
+    is_json = "json" in headers.get("content-type", "").lower()
+    members = _parse_json(text) if is_json and text.lstrip().startswith("{") else None
+    return [*members.items()] if isinstance(members, dict) else [(name, text)]
+
+
+def _is_picture(content: bytes, in_picture_field: bool) -> bool:
+    """Return whether a part without a file name has a picture's bytes, not text."""
+    from action.picture import sniff_format
+
+    if content.isascii() and b"\0" not in content:
+        return False
+    with suppress(UnsupportedError):
+        return bool(sniff_format(content))
+    return in_picture_field
+
+
+def _parse_attributes(header: str) -> dict[str, str]:
+    """Return the attributes of a header, as in `name: value; attribute="value"`."""
+    pairs = re.findall(r';\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))', header)
+    return {name.lower(): quoted or plain for name, quoted, plain in pairs}

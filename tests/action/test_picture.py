@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from action import picture as picture_module
 from action.picture import FORMATS, decode, sniff_format
 from action.picture_limits import MEMORY
-from action.request import ImageError
+from action.request import ImageError, UnsupportedError
 from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
 from tests.conftest import encoded, plain
@@ -268,7 +268,7 @@ def test_strips_give_the_same_pixels_as_one_resize(
     ("content", "found"),
     [
         (b"II*\0" + bytes(20), "TIFF"),
-        (b"\0\0\0\x18ftypheic", "HEIC"),
+        (b"\0\0\0\x18ftypheic", "HEIC: save it as JPEG; on an iPhone, Settings > Camera"),
         (b"\0\0\0\x18ftypavif", "AVIF"),
         (b"\0\0\0\x18ftypisom", "a video"),
         (b"%PDF-1.7", "PDF"),
@@ -287,6 +287,42 @@ def test_unsupported_format_is_named(content: bytes, found: str) -> None:
 def test_other_bytes_are_not_a_picture(content: bytes) -> None:
     with pytest.raises(ImageError, match="not a picture: expected JPEG"):
         sniff_format(content)
+
+
+JPEG = encoded(halves(), "JPEG")
+FRAME = JPEG.index(b"\xff\xc0")
+PNG = encoded(halves(), "PNG")
+DATA = PNG.index(b"IDAT") + 4
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (JPEG[: FRAME + 4] + b"\x0c" + JPEG[FRAME + 5 :], "a JPEG of 12 bits per sample"),
+        (JPEG[: FRAME + 5] + bytes(2) + JPEG[FRAME + 7 :], "a JPEG that gives its height after"),
+        (JPEG[: FRAME + 1] + b"\xc3" + JPEG[FRAME + 2 :], "a lossless JPEG"),
+        (JPEG[: FRAME + 1] + b"\xf7" + JPEG[FRAME + 2 :], "a JPEG-LS"),
+        (PNG[:8] + b"\0\0\0\4CgBIaddsnone" + PNG[8:DATA] + bytes(2), "Apple's own form"),
+    ],
+)
+def test_unsupported_kind_is_named(content: bytes, found: str) -> None:
+    with pytest.raises(UnsupportedError, match=rf"found {found}.*; save it as JPEG or PNG"):
+        pixels(content)
+
+
+def test_checksums_count_only_where_chunks_do() -> None:
+    """A PNG begins with a signature of 8 bytes and IHDR, 25 bytes with its checksum."""
+    text = PNG[:33] + b"\0\0\0\3tEXta\0bnone" + PNG[33:]
+    assert np.array_equal(pixels(text), pixels(PNG))
+    with pytest.raises(ImageError, match="damaged"):
+        pixels(PNG[:29] + b"none" + PNG[33:])
+
+
+def test_reported_kinds_of_pictures(cases: Path) -> None:
+    for name in ("bits12.jpg", "cgbi.png", "dnl.jpg"):
+        with pytest.raises(UnsupportedError, match="save it as JPEG or PNG"):
+            pixels((cases / "turn3" / "pics" / name).read_bytes())
+    assert pixels((cases / "turn3" / "pics" / "badcrc_text.png").read_bytes()).any()
 
 
 def png_header(width: int, height: int) -> bytes:

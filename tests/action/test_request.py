@@ -44,6 +44,11 @@ def test_top_k_may_be_written_as_a_fraction() -> None:
     assert (top_k, type(top_k)) == (5, int)
 
 
+def test_top_k_above_the_number_of_classes_is_all_of_them() -> None:
+    for top_k in (10, 11, 10**5000):
+        assert parse_request({"image": "AAAA", "topK": top_k}, 10).options.top_k == 10
+
+
 def test_100_pictures_are_accepted() -> None:
     assert len(parse_request({"images": ["a"] * MAX_IMAGES}, 10).images) == MAX_IMAGES == 100
 
@@ -61,13 +66,12 @@ def test_100_pictures_are_accepted() -> None:
             {"images": ["a"] * 101},
             "images: expected at most 100 pictures, found 101; send them in several activations",
         ),
-        ({"image": "a", "topK": 0}, "whole number from 1 to 10, found 0"),
-        ({"image": "a", "topK": 11}, "whole number from 1 to 10, found 11"),
+        ({"image": "a", "topK": 0}, "topK: expected a whole number, 1 or more, found 0"),
         ({"image": "a", "topK": 2.5}, "found 2.5"),
         ({"image": "a", "topK": True}, "found true"),
         ({"image": "a", "topK": "3"}, "found a string '3'"),
         ({"image": "a", "topK": None}, "found null"),
-        ({"image": "a", "topK": 10**5000}, "too long to print"),
+        ({"image": "a", "threshold": 10**5000}, "too long to print"),
         ({"image": "a", "threshold": 1.5}, "a number from 0 to 1, found 1.5"),
         ({"image": "a", "threshold": -0.1}, "found -0.1"),
         ({"image": "a", "threshold": float("nan")}, "found nan"),
@@ -162,6 +166,17 @@ LONG = base64_of(bytes(range(256)) * 40)
         (5, RequestError, "expected a string of base64 data, found a number"),
         (None, RequestError, "found null"),
         ({"data": "AAAA"}, RequestError, "found an object"),
+        ({"type": "Buffer", "data": [255]}, RequestError, "found a Node Buffer as JSON: send"),
+        ('{"type":"Buffer","data":[255,216]}', RequestError, "a Node Buffer"),
+        ("<Buffer ff d8 ff e0>", RequestError, "a Node Buffer"),
+        (str(LONG.encode()), RequestError, "Python's b'...': call .decode() on the base64"),
+        ("[object Object]", RequestError, "JavaScript's name of an object"),
+        ("[B@6d06d69c", RequestError, "the name of a byte array"),
+        ("255,216,255,224", RequestError, "a list of numbers"),
+        ('{"image": "AAAA"}', RequestError, "JSON text: send it as application/json"),
+        (f'"{LONG}"', RequestError, "text in quotes: send it without them"),
+        ("@cat.jpg", RequestError, "the name of a file"),
+        ("undefined", RequestError, "the text of a missing value"),
         ("", RequestError, "found none"),
         (" \n", RequestError, "found none"),
         ("AAAA!!!", RequestError, "character '!'"),

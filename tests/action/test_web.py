@@ -70,6 +70,7 @@ def multipart(*parts: tuple[str, bytes], end: bytes = b"--x1y2--\r\n") -> bytes:
     ) + end  # fmt: skip
 
 
+TEXT = "Content-Type: text/plain; charset=utf-8"
 FILE = 'name="image"; filename="a \\"cat\\"; b.jpg"\r\nContent-Type: image/jpeg'
 NO_FILE = 'name="no"; filename=""\r\nContent-Type: a/b', b""
 
@@ -102,6 +103,11 @@ def test_every_way_to_send_a_picture(action: actionloop.RunningAction, raw: bool
         (multipart((FILE, PICTURE)), UPLOAD),
         (multipart(('name="x"; filename="x"', PICTURE)), UPLOAD),
         (multipart(("name=image", ESPRESSO.encode())), UPLOAD),
+        (multipart((f"name=image\r\n{TEXT}", ESPRESSO.encode())), UPLOAD),
+        (multipart(("name=image\r\nContent-Type: image/jpeg", PICTURE)), UPLOAD),
+        (multipart(("name=x; filename*=utf-8''a.jpg", PICTURE)), UPLOAD),
+        (multipart((f"{FILE}\r\nContent-Transfer-Encoding: base64", ESPRESSO.encode())), UPLOAD),
+        (multipart(('name="comment; filename=x"', "ä".encode()), (FILE, PICTURE)), UPLOAD),
     ):
         status, answer = ask(action, raw, body, headers)
         assert (status, answer) == (200, plain_answer), headers
@@ -118,8 +124,14 @@ def test_options_in_query_path_and_body(action: actionloop.RunningAction, raw: b
     assert "details" not in ask(action, raw, PICTURE, JPEG, "/?details=false&other=1")[1]
     body = json.dumps({"image": ESPRESSO, "topK": 2, "details": True})
     assert len(class_names(ask(action, raw, body, JSON, "/?topK=5"))) == 2
-    form = multipart((FILE, PICTURE), ('name="topK"', b"4"))
-    assert len(class_names(ask(action, raw, form, UPLOAD))) == 4
+    for head, content in (
+        ('name="topK"', b"4"),
+        (f'name="topK"\r\n{TEXT}\r\nContent-Length: 1', b"4"),
+        ("name=topK\r\nContent-Transfer-Encoding: BASE64", b"NA=="),
+        ("name=data\r\nContent-Type: application/json", b'{"topK": 4}'),
+    ):
+        form = multipart((head, content), (FILE, PICTURE))
+        assert len(class_names(ask(action, raw, form, UPLOAD))) == 4
 
 
 @both
@@ -132,7 +144,7 @@ def test_options_in_query_path_and_body(action: actionloop.RunningAction, raw: b
         (400, "expected a JSON object of parameters, found a list", "[]", JSON, "/"),
         (400, "found a string '5x'", PICTURE, JPEG, "/?topK=5x"),
         (400, "found 0", PICTURE, JPEG, "/?topK=0"),
-        (400, "whole number from 1 to 1", PICTURE, JPEG, "/?topK=" + "9" * 5000),
+        (400, "1 or more, found -1", PICTURE, JPEG, "/?topK=-1"),
         (400, "found nan", PICTURE, JPEG, "/?threshold=nan"),
         (400, "found a string ''", PICTURE, JPEG, "/?threshold"),
         (400, "true or false, found a string 'yes'", PICTURE, JPEG, "/?details=yes"),
@@ -141,6 +153,7 @@ def test_options_in_query_path_and_body(action: actionloop.RunningAction, raw: b
         (400, "path: expected none, or options", PICTURE, JPEG, "/image/AAAA"),
         (400, "not base64", '{"image": "*"}', JSON, "/"),
         (400, "without it", "x=1", FORM, "/"),
+        (400, "found JSON text as", '{"image":"AAAA"}', FORM, "/"),
         (400, "with a boundary, found none", PICTURE, {"content-type": "multipart/form-data"}, "/"),
         (400, "without its end", multipart((FILE, PICTURE), end=b""), UPLOAD, "/"),
         (400, "without its end", b"nonsense", UPLOAD, "/"),
@@ -148,6 +161,8 @@ def test_options_in_query_path_and_body(action: actionloop.RunningAction, raw: b
         (400, "found none", multipart((FILE, b"")), UPLOAD, "/"),
         (413, "too many pixels", hostile.gif((20000, 5001)), {"content-type": "image/gif"}, "/"),
         (415, "not a picture", "some text", JPEG, "/"),
+        (415, "found JSON text: send it as application/json", '{"image": "AAAA"}', {}, "/"),
+        (415, "found base64 of a JPEG: decode it", ESPRESSO, {}, "/"),
         (415, "unsupported format", b"II*\x00" + bytes(99), {"content-type": "image/tiff"}, "/"),
         (415, "found 'text/plain'", PICTURE, {"content-type": "text/plain; charset=utf-8"}, "/"),
         (415, "content-type: expected image/", PICTURE, {"content-type": "video/mp4"}, "/"),

@@ -201,7 +201,6 @@ def test_openapi_description_is_true(server: LocalServer, tmp_path: Path, thorou
     description = json.loads(server.ask("GET", accept="application/json")[2])
     openapi = json.loads((ROOT / "docs" / "openapi.json").read_text("utf-8"))
     assert openapi["info"]["version"] == description["version"]
-    openapi["components"]["schemas"]["TopK"]["maximum"] = description["classes"]
     (tmp_path / "openapi.json").write_text(json.dumps(openapi))
     command = [sys.executable, "-m", "schemathesis.cli", "run", str(tmp_path / "openapi.json")]
     command += ["--url", f"http://127.0.0.1:{server.port}", "--checks", "all", "--no-color"]
