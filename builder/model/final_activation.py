@@ -11,7 +11,7 @@ import copy
 
 import numpy as np
 
-from builder.model.postprocessing import SAME_ORDER, trace_back
+from builder.model.kinds import SAME_ORDER
 from builder.model.tflite import Operator, TFLiteModel, pack_model
 
 # What the function applies in place of an operator. A softmax of LOG_SOFTMAX's output is a softmax
@@ -26,7 +26,7 @@ def strip_activation(model: TFLiteModel) -> tuple[bytes, str] | None:
         The .tflite file, without files appended to the original (labels), and the operator's name,
         a key of REPLACED_BY. None if the model does not end with such an operator.
     """
-    *after, activation = trace_back(model, SAME_ORDER) or (None,)
+    *after, activation = model.trace_back(model.outputs[0], SAME_ORDER) or (None,)
     if activation is None or not _is_replaceable(model, activation, after):
         return None
     logits = activation.inputs[0]

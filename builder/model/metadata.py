@@ -1,4 +1,4 @@
-"""Read the metadata inside a .tflite file: normalization, value range, label files.
+"""Read the metadata inside a .tflite file: normalization, label files.
 
 The schema is metadata_schema.fbs of the TFLite Support library, which no maintained package offers
 for reading: fields are found by their positions in it. The files that the metadata names are in a
@@ -19,10 +19,9 @@ from flatbuffers.table import Table
 # Fields by their positions, and members of enumerations and unions by their numbers.
 _MODEL_GRAPHS = 3
 _GRAPH_INPUTS, _GRAPH_OUTPUTS = 2, 3
-_TENSOR_UNITS, _TENSOR_STATS, _TENSOR_FILES = 4, 5, 6
+_TENSOR_UNITS, _TENSOR_FILES = 4, 6
 _UNIT_TYPE, _UNIT_OPTIONS, _NORMALIZATION = 0, 1, 1
 _MEAN, _STD = 0, 1
-_MAX, _MIN = 0, 1
 _FILE_NAME, _FILE_TYPE, _FILE_LOCALE = 0, 2, 3
 AXIS_LABELS, VALUE_LABELS = 2, 3
 
@@ -48,7 +47,6 @@ class Metadata:
 
     Attributes:
         mean, std: of the first input, per channel; empty if not stated.
-        low, high: least and largest value of the first input; empty if not stated.
         files: those that belong to the first output.
         archive: name -> content of every file behind the model, named or not.
         problem: what is wrong with the archive or the metadata; empty if nothing is.
@@ -57,8 +55,6 @@ class Metadata:
 
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
     files: tuple[AssociatedFile, ...] = ()
     archive: dict[str, bytes] = field(default_factory=dict)
     problem: str = ""
@@ -103,12 +99,9 @@ def _read_table(content: bytes) -> Metadata:
     source = graph and _first_table(graph, _GRAPH_INPUTS)
     output = graph and _first_table(graph, _GRAPH_OUTPUTS)
     mean, std = _read_normalization(source) if source else ((), ())
-    stats = source and _table(source, _TENSOR_STATS)
     return Metadata(
         mean=mean,
         std=std,
-        low=_floats(stats, _MIN) if stats else (),
-        high=_floats(stats, _MAX) if stats else (),
         files=tuple(map(_read_file, _tables(output, _TENSOR_FILES))) if output else (),
     )
 

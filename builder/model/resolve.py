@@ -26,9 +26,10 @@ from builder.model.compatibility import check_operators
 from builder.model.decision import Evidence
 from builder.model.final_activation import REPLACED_BY, strip_activation
 from builder.model.fit import Fit, decide_fit
+from builder.model.kinds import count_outputs
 from builder.model.label_files import HINT
 from builder.model.labels import IMAGENET, Labels
-from builder.model.postprocessing import Postprocessing, count_outputs, decide_postprocessing
+from builder.model.postprocessing import Postprocessing, decide_postprocessing
 from builder.model.preprocessing import Normalization, Preprocessing, decide_preprocessing
 from builder.model.run import run_model
 from builder.model.settings import ModelSettings
@@ -218,16 +219,16 @@ def _build_settings(
         name=file.name or file.path.stem,
         file=file.entry.get("file", safe_name),
         crop=fit.crop,
-        size=(preprocessing.height, preprocessing.width, preprocessing.channels),
-        layout=preprocessing.layout,
-        mean=preprocessing.normalization.mean,
-        std=preprocessing.normalization.std,
+        size=(preprocessing.height, preprocessing.width, preprocessing.depth),
+        layout=preprocessing.layout.value,
+        mean=preprocessing.normalization.value.mean,
+        std=preprocessing.normalization.value.std,
         activation="",
         labels=tuple(class_labels.names),
         background=class_labels.background,
         wordnet_ids=tuple(class_labels.wordnet_ids),
         fit=fit.mode,
-        channels=preprocessing.channel_order,
+        channels=preprocessing.channels.value,
     )
 
 

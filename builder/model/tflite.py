@@ -144,6 +144,30 @@ class TFLiteModel:
             if any(each is not None and each.number == tensor.number for each in operator.inputs)
         ]
 
+    def trace_forward(self, tensor: Tensor, through: tuple[str, ...]) -> list[Operator]:
+        """Return the operators after a tensor, up to and with the first one not in `through`."""
+        found: list[Operator] = []
+        while len(consumers := self.consumers(tensor)) == 1 and consumers[0] not in found:
+            found.append(consumers[0])
+            if consumers[0].name not in through or len(consumers[0].outputs) != 1:
+                break
+            tensor = consumers[0].outputs[0]
+        return found
+
+    def trace_back(self, tensor: Tensor, through: tuple[str, ...]) -> list[Operator]:
+        """Return the operators before a tensor, backwards, up to the first one not in `through`.
+
+        The list is empty if no such operator computes the tensor.
+        """
+        found: list[Operator] = []
+        operator = self.producer(tensor)
+        while operator is not None and operator not in found:  # else: a circle, in a damaged file
+            found.append(operator)
+            if operator.name not in through or not operator.inputs or not operator.outputs:
+                return found
+            operator = self.producer(operator.inputs[0])
+        return []
+
     def constant_behind(self, tensor: Tensor) -> Tensor | None:
         """Return the constant that a tensor is, or is dequantized from; None if it is computed."""
         if tensor.is_constant:
