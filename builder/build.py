@@ -14,7 +14,7 @@ from builder.base import archive, cpython, files
 from builder.base.console import Console, megabytes
 from builder.base.errors import BuildError, SmokeError
 from builder.base.paths import BUILD
-from builder.model import agreement, compatibility, resolve
+from builder.model import agreement, compatibility, known_models, resolve
 from builder.model.int8 import convert_to_int8
 from builder.model.resolve import Model, ModelOptions
 from builder.packages import DEFAULT_OPTIONS, RuntimeOptions, operator_versions
@@ -202,6 +202,14 @@ def _collect_packages(
             f"cold starts slower. Install it and build again."
         )
     return contents.PythonRuntime(packages, interpreter)
+
+
+def estimate_memory(config: BuildConfig) -> int:
+    """Return the least memory limit, in MB, to expect of a zip before it is built."""
+    known = known_models()
+    name = config.model or next(iter(known))
+    size = known[name]["bytes"] if name in known else Path(name).stat().st_size
+    return memory.estimate_early(config.provider, size)
 
 
 def default_python() -> str:

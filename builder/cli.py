@@ -10,7 +10,7 @@ import argparse
 import json
 import signal
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builder.artifact.smoke import SmokeResult
     from builder.base.console import Console
-    from builder.build import BuildConfig
+    from builder.build import BuildConfig, BuildResult
     from builder.deploy.platform import DeploymentOptions, Platform
+    from builder.deploy.verify import Deployment
     from builder.model.resolve import ModelOptions
 
 # The environment that builds run in, made from builder/requirements.txt.
@@ -153,34 +154,60 @@ def _check(options: argparse.Namespace, console: Console) -> Report:
 
 def _deploy(options: argparse.Namespace, console: Console) -> Report:
     from builder import build, report
-    from builder.artifact import audit
-    from builder.artifact.smoke import SAMPLE
-    from builder.deploy.platform import Platform, show_deployment
+    from builder.deploy.openwhisk import PlatformError
+    from builder.deploy.platform import Platform
 
     platform = Platform(_deployment_options(options), console)
-    model: dict[str, Any] = {}
+    config = None
     if options.zip is None:
-        result = build.build(_build_config(options, platform, console), console)
+        config = _build_config(options, platform, console)
+        platform.check_memory(build.estimate_memory(config), "such a zip")
+        result = build.build(config, console)
         report.show_build(result.audit, result.smoke, console)
-        audited, answers, model = result.audit, result.smoke, result.model
     else:
-        archive = Path(options.zip)
-        audited = audit.audit_zip(archive)
-        if not audited.ok:
-            raise BuildError(
-                f"{archive} failed its audit: " + "; ".join(audited.problems[:3]),
-                f"{command_line.PROGRAM} check {archive} lists all problems",
-            )
-        answers = {}
-        if not options.no_smoke:
-            answers = build.invoke(archive, audited.manifest.pythons, "", console)
-    kind = platform.choose_kind(audited.manifest.pythons, options.kind)
-    memory = audited.manifest.memory
-    answer = answers.get(kind.python)
+        result = _open_zip(options, platform, console)
+    try:
+        deployment = _deploy_zip(result, options.kind, platform)
+    except PlatformError as error:
+        if not (error.at_init and config and config.execution_env and not options.precompiled):
+            raise
+        console.warn("the image does not start the precompiled zip: building a portable one")
+        result = build.build(replace(config, execution_env=""), console)
+        deployment = _deploy_zip(result, options.kind, platform)
+    platform.show(deployment)
+    return report.as_values(result.audit, console, result.smoke, result.model, asdict(deployment))
+
+
+def _open_zip(options: argparse.Namespace, platform: Platform, console: Console) -> BuildResult:
+    """Return a zip that exists, audited and invoked; raise if the platform cannot have it."""
+    from builder import build
+    from builder.artifact import audit
+
+    archive = Path(options.zip)
+    audited = audit.audit_zip(archive)
+    if not audited.ok:
+        raise BuildError(
+            f"{archive} failed its audit: " + "; ".join(audited.problems[:3]),
+            f"{command_line.PROGRAM} check {archive} lists all problems",
+        )
+    manifest = audited.manifest
+    kind = platform.choose_kind(manifest.pythons, options.kind)
+    platform.check_environment(kind, manifest.execution_env)
+    platform.check_memory(manifest.memory)
+    answers = {}
+    if not options.no_smoke:
+        answers = build.invoke(archive, manifest.pythons, "", console)
+    return build.BuildResult(audited, {}, answers)
+
+
+def _deploy_zip(result: BuildResult, named: str | None, platform: Platform) -> Deployment:
+    from builder.artifact.smoke import SAMPLE
+
+    audited = result.audit
+    kind = platform.choose_kind(audited.manifest.pythons, named)
+    answer = result.smoke.get(kind.python)
     expected = answer.results if answer else None
-    deployment = platform.deploy(Path(audited.path), kind, memory, SAMPLE, expected)
-    show_deployment(deployment, console)
-    return report.as_values(audited, console, answers, model, asdict(deployment))
+    return platform.deploy(Path(audited.path), kind, audited.manifest.memory, SAMPLE, expected)
 
 
 def _undeploy(options: argparse.Namespace, console: Console) -> Report:
@@ -221,16 +248,20 @@ def _build_config(
     from builder.packages import RuntimeOptions
 
     default = build.default_python()
+    if platform and options.python is None:
+        known = platform.preferred_pythons([default, *reversed(supported())])
+        default = platform.choose_kind(known, options.kind).python
     pythons = command_line.pythons(options, default)
     if options.python is None and options.kind is None:
-        if platform:
-            others = [python for python in reversed(supported()) if python != default]
-            pythons = (platform.choose_kind([default, *others]).python,)
         running = "{}.{}".format(*sys.version_info)
         if running not in pythons:
             console.note(f"this Python is {running}: building for {pythons[0]} (--python)")
+    execution_env = command_line.execution_env(options)
     if platform:
-        platform.choose_kind(pythons, options.kind)
+        kind = platform.choose_kind(pythons, options.kind)
+        portable = options.portable or len(pythons) > 1
+        wanted = True if options.precompiled else False if portable else None
+        execution_env = execution_env or platform.choose_environment(kind, wanted)
     # What is deployed is never another model than the default.
     default_model = next(iter(known_models())) if platform else None
     return build.BuildConfig(
@@ -246,7 +277,7 @@ def _build_config(
             options.engine or "",
             tuple(options.engine_arg),
         ),
-        execution_env=command_line.execution_env(options),
+        execution_env=execution_env,
         smoke=not options.no_smoke,
         keep=not options.no_keep,
     )
@@ -272,12 +303,19 @@ def _model_options(options: argparse.Namespace) -> ModelOptions:
 
 def _deployment_options(options: argparse.Namespace) -> DeploymentOptions:
     from builder.deploy.platform import DeploymentOptions
+    from builder.deploy.upload import ActionSettings
 
+    settings = ActionSettings()
+    if options.command == "deploy":
+        settings = ActionSettings(
+            options.memory, options.timeout, dict(options.param), options.web, options.web_secure
+        )
     return DeploymentOptions(
         options.name or "classify",
         options.apihost or "",
         options.auth or "",
         options.insecure,
-        getattr(options, "web", None),  # undeploy has neither of these
-        getattr(options, "web_secure", None),
+        options.ca or "",
+        getattr(options, "keep_broken", False),
+        settings,
     )

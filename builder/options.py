@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import math
 import os
 import re
@@ -56,7 +57,10 @@ _UNUSED = {
     "local": ("engine", "engine_arg"),
 }
 # Options that `deploy ZIP` takes; all others describe a build.
-_DEPLOYING = ("zip", "name", "kind", "apihost", "auth", "insecure", "web", "web_secure")
+_DEPLOYING = (
+    *("zip", "name", "kind", "apihost", "auth", "insecure", "ca", "keep_broken"),
+    *("web", "web_secure", "memory", "timeout", "param"),
+)
 
 
 _Group = argparse._ArgumentGroup
@@ -178,15 +182,16 @@ def _add_build_options(parser: _Parser) -> None:
         "--python",
         metavar="X.Y[,X.Y...]",
         help="Python version of the kind, or several in one zip (default: this Python's if "
-        "OpenWhisk has an image of it, else 3.11)",
+        "OpenWhisk has an image of it, else 3.11; with deploy that of the host's default kind)",
     )
     add("--kind", metavar="python:X.Y", help="with --precompiled or deploy: the kind to deploy on")
     add(
         "--precompiled",
         action="store_true",
-        help="skip the runtime's compile step at each cold start; needs --kind or --execution-env",
+        help="skip the runtime's compile step at each cold start; needs --kind or --execution-env "
+        "unless deployed",
     )
-    add("--execution-env", metavar="TEXT", help="OW_EXECUTION_ENV of an image not from Apache")
+    add("--execution-env", metavar="TEXT", help="OW_EXECUTION_ENV of an image not known here")
     group = parser.add_argument_group("native packages")
     add = group.add_argument
     add(
@@ -235,7 +240,24 @@ def _add_deploy_options(parser: _Parser) -> None:
         help="whether anybody may invoke it over the web; raw passes the body unparsed (default: "
         "unchanged; true for a new action)",
     )
-    add("--web-secure", metavar="SECRET", help="clients must send it as X-Require-Whisk-Auth")
+    add(
+        "--web-secure",
+        metavar="SECRET",
+        help="clients must send it as X-Require-Whisk-Auth: SECRET, @FILE, env:NAME, true for a "
+        "random number, false for none",
+    )
+    add("--memory", metavar="MB", type=_positive, help="limit (default: what the zip needs)")
+    add("--timeout", metavar="MS", type=_positive, help="limit of an activation (default: 60000)")
+    add(
+        "--param",
+        metavar="KEY=VALUE",
+        type=_parameter,
+        action="append",
+        default=[],
+        help="bind a parameter; repeatable. VALUE is JSON, else text",
+    )
+    add("--portable", action="store_true", help="not precompiled (default: if that is not safe)")
+    add("--keep-broken", action="store_true", help="leave a version that fails its check")
     _add_build_options(parser)
 
 
@@ -294,7 +316,8 @@ def _add_ops_option(group: _Group | _Parser) -> None:
 def _add_host_options(group: _Group) -> None:
     add = group.add_argument
     add("--apihost", metavar="HOST", help="OpenWhisk's API host (default: that of ~/.wskprops)")
-    add("--auth", metavar="KEY", help="the key for it (default: that of ~/.wskprops)")
+    add("--auth", metavar="KEY", help="its key: KEY, @FILE or env:NAME (default: ~/.wskprops)")
+    add("--ca", metavar="FILE", help="certificates to verify the API host's with")
     add("--insecure", action="store_true", help="do not verify the API host's certificate")
 
 
@@ -339,10 +362,29 @@ def _share(text: str) -> float:
     raise argparse.ArgumentTypeError(f"expected a share above 0 and up to 1, found {text!r}")
 
 
+def _positive(text: str) -> int:
+    """Return the number of --memory or --timeout."""
+    if text.isascii() and text.isdigit() and 0 < int(text) < 2**31:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    """Return key and value of --param; the value is JSON, else text, as with wsk."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, found {text!r}")
+    with suppress(ValueError):
+        return key, json.loads(value)
+    return key, value
+
+
 def _check(options: argparse.Namespace) -> None:
     """Raise if the options of a subcommand are wrong, alone or together."""
     if options.work is not None and files.describe_path(options.work) not in ("", "folder"):
         raise UsageError(f"--work: expected a folder, found {_what_is_at(options.work)}")
+    if options.command in ("deploy", "undeploy"):
+        _check_deployment(options)
     if options.command in ("check", "deploy") and options.zip is not None:
         if files.describe_path(Path(options.zip)) != "file":
             found = _what_is_at(Path(options.zip))
@@ -360,6 +402,21 @@ def _check(options: argparse.Namespace) -> None:
             _check_python(options.python or "3.11")
 
 
+def _check_deployment(options: argparse.Namespace) -> None:
+    if options.ca is not None and files.describe_path(Path(options.ca)) != "file":
+        raise UsageError(f"--ca: expected a file, found {_what_is_at(Path(options.ca))}")
+    if options.ca is not None and options.insecure:
+        raise UsageError("--ca does not go with --insecure, which verifies nothing")
+    if options.command == "undeploy":
+        return
+    if options.web_secure == "":
+        raise UsageError("--web-secure: expected a secret, found an empty one")
+    if options.web == "no" and options.web_secure not in (None, "false"):
+        raise UsageError("--web-secure does not go with --web no")
+    if options.portable:
+        _refuse(options, ("precompiled", "execution_env"), "--portable")
+
+
 def _check_build(options: argparse.Namespace) -> None:
     _check_packages(options)
     if not options.precompiled and (
@@ -372,7 +429,7 @@ def _check_build(options: argparse.Namespace) -> None:
     env = options.execution_env
     if env is not None and (not env or env != env.strip() or "\n" in env):
         raise UsageError(
-            f"--execution-env: expected the image's OW_EXECUTION_ENV, no white space around it, "
+            "--execution-env: expected the image's OW_EXECUTION_ENV, no white space around it, "
             f"found {env!r}"
         )
     _check_model(options)
@@ -481,8 +538,12 @@ def pythons(options: argparse.Namespace, default: str) -> tuple[str, ...]:
     Raises:
         UsageError: one is not supported, or they do not go with the other options.
     """
-    exact = re.fullmatch(r"python:(\d+\.\d+)", options.kind or "")  # an old "python:3" is any
+    from builder.base import images
+
+    exact = re.fullmatch(r"python:(\d+\.\d+)", options.kind or "")
     kind_python = exact[1] if exact else ""
+    if not exact and not options.command and options.kind:  # with a host, that says what it is
+        kind_python = next((image.python for image in images.images_of_kind(options.kind)), "")
     wanted = kind_python or default if options.python is None else options.python
     found = tuple(dict.fromkeys(each.strip() for each in wanted.split(",")))
     for python in found:
@@ -515,29 +576,28 @@ def execution_env(options: argparse.Namespace) -> str:
     Raises:
         UsageError: neither --execution-env nor a kind with a known image is given.
     """
-    from builder.artifact import platform
+    from builder.base import images
 
     if not options.precompiled:
         return ""
     if options.execution_env is not None:
         return str(options.execution_env)
+    if options.command == "deploy":
+        return ""  # the host names its image
     if options.kind is None:
         raise UsageError(
             "--precompiled: expected the --kind to deploy on, found none",
-            "for example --kind python:3.11; if the image is not Apache's, pass --execution-env "
+            "for example --kind python:3.11; if the image is not known here, pass --execution-env "
             "with its OW_EXECUTION_ENV",
         )
-    found = platform.execution_env(options.kind)
+    found = images.images_of_kind(options.kind)
     if not found:
-        kinds = ", ".join(
-            kind for kind in platform.table()["kinds"] if platform.execution_env(kind)
-        )
         raise UsageError(
-            f"--kind: expected one of {kinds}, found {options.kind}",
-            "a precompiled zip names its image's OW_EXECUTION_ENV: if the image is not Apache's, "
+            f"--kind: expected one of {', '.join(images.known_kinds())}, found {options.kind}",
+            "a precompiled zip names its image's OW_EXECUTION_ENV: if the image is not known here, "
             "pass it with --execution-env",
         )
-    return found
+    return found[0].execution_env
 
 
 def _what_is_at(path: Path) -> str:

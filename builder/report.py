@@ -10,8 +10,9 @@ from typing import Any
 
 from builder.artifact import platform
 from builder.artifact.audit import Audit
+from builder.artifact.manifest import Manifest
 from builder.artifact.smoke import SAMPLE, SmokeResult
-from builder.base import archive
+from builder.base import archive, images
 from builder.base.console import Console
 from builder.model.compatibility import find_missing_by_interpreter
 from builder.model.resolve import Model
@@ -39,9 +40,19 @@ def show_build(audited: Audit, answers: Answers, console: Console) -> None:
     _show_size(audited, console)
     for reminder in console.reminders:
         console.text(f"! {reminder}")
-    image = audited.manifest.execution_env
-    console.text(f"Deploy it where OW_EXECUTION_ENV is {image}:" if image else "Deploy it:")
+    console.text(_describe_platforms(audited.manifest))
     console.command(_commands(audited)[0])
+
+
+def _describe_platforms(manifest: Manifest) -> str:
+    """Return where a zip can be deployed: the platforms that have the kind of its Python."""
+    env = manifest.execution_env
+    known = images.images_of_kind(f"python:{manifest.pythons[0]}")
+    names = [image.platform for image in known if env in ("", image.execution_env)]
+    where = f" on {' or '.join(names)}" if names else ""
+    if env:
+        return f"Deploy it where OW_EXECUTION_ENV is {env}{where}:"
+    return f"Deploy it{where}:"
 
 
 def show_audit(audited: Audit, console: Console) -> None:
@@ -139,15 +150,12 @@ def show_model(model: Model, console: Console) -> None:
         console.text(f"{interpreter}: {lacks}")
 
 
-def commands(path: Path, pythons: Sequence[str], precompiled: bool, memory: int) -> list[str]:
-    """Return the `wsk` commands that create the action, one for each kind.
-
-    The last one is for platforms whose only kind is python:3; a precompiled zip fits one image.
-    """
+def commands(path: Path, pythons: Sequence[str], memory: int) -> list[str]:
+    """Return the `wsk` commands that create the action, one for each kind."""
     path = _relative(path)
     text = shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
-    kinds = [f"python:{python}" for python in pythons] + ([] if precompiled else ["python:3"])
-    return [f"wsk action create classify {text} --kind {kind} --memory {memory}" for kind in kinds]
+    create = f"wsk action create classify {text} --kind python"
+    return [f"{create}:{python} --memory {memory}" for python in pythons]
 
 
 def _relative(path: Path) -> Path:
@@ -159,8 +167,7 @@ def _relative(path: Path) -> Path:
 
 def _commands(audited: Audit) -> list[str]:
     manifest = audited.manifest
-    precompiled = bool(manifest.execution_env)
-    return commands(Path(audited.path), manifest.pythons, precompiled, manifest.memory)
+    return commands(Path(audited.path), manifest.pythons, manifest.memory)
 
 
 def as_values(

@@ -26,6 +26,10 @@ _BYTES_PER_MODEL_BYTE = 2.0
 # Values that the layers hold per pixel of the model's input, of one byte for quantized models.
 _VALUES_PER_PIXEL = 64
 
+# Bytes of the native libraries, and of all packages in the zip, for one Python.
+_COMPILED = 4_000_000, 1_500_000
+_WHEELS = 67_000_000, 19_000_000
+
 
 def choose_limit(zip_bytes: int, process_bytes: float) -> int:
     """Return the smallest memory limit that suffices, in MB as `wsk --memory` takes it.
@@ -50,6 +54,17 @@ def estimate_process(libraries: Sequence[int], model: int, pixels: int, value_by
     activations = _VALUES_PER_PIXEL * pixels * value_bytes
     weights = _BYTES_PER_MODEL_BYTE * model
     return _PYTHON_BYTES + _LIBRARY_SHARE * sum(libraries) + weights + activations
+
+
+def estimate_early(provider: str, model: int) -> int:
+    """Return the least memory limit to expect of a zip that is not built, in MB.
+
+    Args:
+        provider: of the native packages, as --runtime names it.
+        model: bytes of its file.
+    """
+    libraries, packed = _WHEELS if provider == "wheels" else _COMPILED
+    return choose_limit(packed + model, estimate_process([libraries], model, 0, 1))
 
 
 def check_measurement(limit: int, zip_bytes: int, process_bytes: float) -> None:

@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from builder.base import images
 from builder.base.toml import read_toml
 
 
@@ -24,7 +25,7 @@ def execution_env(kind: str) -> str:
 
     A precompiled zip has to name it.
     """
-    value: str = table()["kinds"].get(kind, {}).get("execution_env", "")
+    value: str = images.table()["openwhisk"]["execution_env"].get(kind.removeprefix("python:"), "")
     return value
 
 
@@ -35,4 +36,4 @@ def pythons() -> list[str]:
 
 def pythons_with_image() -> list[str]:
     """Return the Python versions for which Apache publishes an image, oldest first."""
-    return [python for python in pythons() if table()["kinds"][f"python:{python}"]["image"]]
+    return [python for python in pythons() if execution_env(f"python:{python}")]

@@ -1,7 +1,7 @@
-"""Find OpenWhisk's host and key: on the command line, else in the properties that `wsk` keeps.
+"""Find OpenWhisk's host and key as `wsk` does: options, then the environment, then properties.
 
-They are lines `NAME=value` in `~/.wskprops`, or in the file that `WSK_CONFIG_FILE` names; those
-read are `APIHOST`, `AUTH`, `NAMESPACE`, `APIVERSION`, `CERT` and `KEY`.
+Properties are lines `NAME=value` in `~/.wskprops`, or in the file that `WSK_CONFIG_FILE` names:
+`APIHOST`, `AUTH`, `APIVERSION`, `CERT` and `KEY`. For the first three there are variables, too.
 """
 
 from __future__ import annotations
@@ -24,29 +24,30 @@ class Host:
     Attributes:
         url: of the API host, as "https://openwhisk.example:8443"; without a path.
         auth: "user:password", as `wsk property get --auth` shows it; never printed.
-        namespace: whose actions; "_" for the key's own.
         version: of the API, a part of its paths.
         insecure: whether the host's certificate is not verified.
+        ca: file of the certificates to verify it with; empty for the system's.
         certificate: files of a client certificate and its key, if the host needs one.
         source: the origin of the key, for messages.
     """
 
     url: str
     auth: str = field(repr=False)
-    namespace: str = "_"
     version: str = "v1"
     insecure: bool = False
+    ca: str = ""
     certificate: tuple[str, str] | None = None
     source: str = ""
 
 
-def find_host(apihost: str = "", auth: str = "", insecure: bool = False) -> Host:
+def find_host(apihost: str = "", auth: str = "", insecure: bool = False, ca: str = "") -> Host:
     """Return the host to deploy to.
 
     Args:
-        apihost: a host, a host and a port, or an address; empty to take the file's.
-        auth: a key; empty to take the file's.
+        apihost: a host, a host and a port, or an address; empty to find it.
+        auth: a key, @FILE or env:NAME; empty to find it.
         insecure: do not verify the host's certificate.
+        ca: file of the certificates to verify it with.
 
     Raises:
         UsageError: the host or the key is missing or malformed.
@@ -54,34 +55,63 @@ def find_host(apihost: str = "", auth: str = "", insecure: bool = False) -> Host
     """
     path = properties_file()
     properties = read_properties(path)
-    apihost = apihost or properties.get("APIHOST", "")
-    key = auth or properties.get("AUTH", "")
-    if not apihost:
+    apihost, _ = _first((apihost, ""), _variable("WHISK_APIHOST"), (properties.get("APIHOST"), ""))
+    key, source = _first(
+        (read_secret("--auth", auth), "--auth"),
+        _variable("WHISK_AUTH"),
+        (properties.get("AUTH"), str(path)),
+    )
+    version, _ = _first(_variable("WHISK_APIVERSION"), (properties.get("APIVERSION"), ""))
+    if not apihost or not key:
+        what, name, option = "an API host", "APIHOST", "--apihost HOST"
+        if apihost:
+            what, name, option = f"a key for {apihost}", "AUTH", "--auth @FILE"
         raise UsageError(
-            f"expected an API host, found none (APIHOST in {path})",
-            f"pass --apihost HOST, or set it once: {SET_UP}",
-        )
-    if not key:
-        raise UsageError(
-            f"expected a key for {apihost}, found none (AUTH in {path})",
-            f"pass --auth KEY, or set it once: {SET_UP}",
+            f"expected {what}, found none ({name} in {path}, WHISK_{name})",
+            f"pass {option}, or set it once: {SET_UP}. wsk reads lines NAME=value, without spaces "
+            "around = and with no other = or # in them",
         )
     user, colon, password = key.partition(":")
     if not (user and colon and password) or not key.isascii() or not key.isprintable():
         raise UsageError(
-            "--auth: expected USER:PASSWORD in plain characters, found something else",
+            f"{source}: expected USER:PASSWORD in plain characters, found something else",
             "'wsk property get --auth' shows the key of an installed wsk",
         )
     files = properties.get("CERT", ""), properties.get("KEY", "")
-    return Host(
-        address(apihost),
-        key,
-        properties.get("NAMESPACE") or "_",
-        properties.get("APIVERSION") or "v1",
-        insecure,
-        files if all(files) else None,
-        "--auth" if auth else str(path),
-    )
+    certificate = files if all(files) else None
+    return Host(address(apihost), key, version or "v1", insecure, ca, certificate, source)
+
+
+def _first(*found: tuple[str | None, str]) -> tuple[str, str]:
+    """Return the first value that is not empty, and where it is from."""
+    return next(((value, source) for value, source in found if value), ("", ""))
+
+
+def _variable(name: str) -> tuple[str, str]:
+    return os.environ.get(name, ""), name
+
+
+def read_secret(option: str, given: str) -> str:
+    """Return the secret that an option gives as it is, as @FILE or as env:NAME.
+
+    Raises:
+        UsageError: there is no such file or variable, or it is empty.
+    """
+    kind, name = ("@", given[1:]) if given.startswith("@") else given.partition(":")[::2]
+    if kind not in ("@", "env"):
+        return given
+    try:
+        secret = os.environ.get(name, "") if kind == "env" else Path(name).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{option}: cannot read {name}: {error}") from error
+    if not secret.strip():
+        raise UsageError(f"{option}: expected a secret in {name}, found nothing")
+    return secret.strip()
+
+
+def is_visible(given: str) -> bool:
+    """Return whether a secret stands in the list of processes: it is on the command line."""
+    return bool(given) and not given.startswith(("@", "env:"))
 
 
 def address(apihost: str) -> str:
@@ -108,11 +138,11 @@ def address(apihost: str) -> str:
 def properties_file() -> Path:
     """Return the path of the properties that `wsk` keeps."""
     named = os.environ.get("WSK_CONFIG_FILE")
-    return Path(named) if named else Path("~/.wskprops").expanduser()
+    return Path("~/.wskprops").expanduser() if named is None else Path(named or os.devnull)
 
 
 def read_properties(path: Path) -> dict[str, str]:
-    """Return the properties in a file; none if there is no file.
+    """Return the properties in a file, by wsk's grammar; none if there is no file.
 
     Raises:
         BuildError: it cannot be read.
@@ -127,9 +157,5 @@ def read_properties(path: Path) -> dict[str, str]:
             f"cannot read {path}: {reason}",
             "fix the file, name another with WSK_CONFIG_FILE, or pass --apihost and --auth",
         ) from error
-    properties = {}
-    for line in text.splitlines():
-        name, equals, value = line.partition("=")
-        if equals and not name.lstrip().startswith("#"):
-            properties[name.strip().upper()] = value.strip().strip("\"'")
-    return properties
+    lines = (line.partition("#")[0].strip().split("=") for line in text.splitlines())
+    return {parts[0]: parts[1] for parts in lines if len(parts) == 2}

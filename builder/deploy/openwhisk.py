@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -22,7 +22,7 @@ import urllib3
 
 from builder.base.console import Advance
 from builder.base.errors import BuildError, UsageError
-from builder.deploy.credentials import SET_UP, Host
+from builder.deploy.credentials import Host
 
 truststore.inject_into_ssl()
 
@@ -30,6 +30,10 @@ truststore.inject_into_ssl()
 TIMEOUT_SECONDS = (10, 120)
 # How long to wait for an activation's record: it is written after the response is sent.
 RECORD_SECONDS = 10.0
+# How long to wait for an activation that was not ready in a minute: its image may be pulled.
+READY_SECONDS = 600.0
+# Extensions of a web action's address: of an action `a.json`, the platform would call `a`.
+_EXTENSIONS = (".http", ".json", ".html", ".text", ".svg")
 # OpenWhisk's `EntityName`: the name of a package or an action.
 _ENTITY = r"\w|\w[\w@ .-]{0,254}[\w@.-]"
 # HTTP status -> what it means, and what to do.
@@ -69,7 +73,10 @@ class PlatformError(BuildError):
     Attributes:
         status: of its HTTP response; 0 if there was none.
         activation: id of the activation that failed; empty if none did.
+        at_init: whether the action did not even start.
     """
+
+    at_init = False
 
     def __init__(self, what: str, hint: str = "", status: int = 0, activation: str = "") -> None:
         super().__init__(what, hint)
@@ -96,9 +103,9 @@ class Name:
         return namespace + "/".join(part for part in (self.package, self.action) if part)
 
 
-def parse_name(text: str, namespace: str = "_") -> Name:
+def parse_name(text: str) -> Name:
     """Return a name written as for `wsk`: `[/NAMESPACE/][PACKAGE/]ACTION`; raise if it is none."""
-    parts = text.split("/")
+    namespace, parts = "_", text.split("/")
     if text.startswith("/") and len(parts) > 2:
         namespace, parts = parts[1], parts[2:]
     if not 1 <= len(parts) <= 2 or not all(re.fullmatch(_ENTITY, p, re.ASCII) for p in parts):
@@ -109,17 +116,32 @@ def parse_name(text: str, namespace: str = "_") -> Name:
     return Name(namespace, parts[0] if len(parts) == 2 else "", parts[-1])
 
 
+def check_web_name(name: Name) -> None:
+    """Raise UsageError if a web action of this name could not be called."""
+    if name.action.endswith(_EXTENSIONS):
+        own, _, extension = name.action.rpartition(".")
+        raise UsageError(
+            f"--name: a web action cannot be called {name.action}: its address would be that of "
+            f"{own}, with .{extension} as the form of its answer",
+            f"for example {own}-{extension}",
+        )
+
+
 @dataclass(frozen=True)
 class PlatformInfo:
-    """A host's kinds and limits, as it publishes them.
+    """A host's kinds and a key's limits, as the host publishes them.
 
     Attributes:
         kinds: name -> image of each Python kind that is not deprecated; None if not published.
-        max_memory: the most memory an action may have, in MB; None if not published.
+        default: name of the default kind; empty if there is none.
+        memory: least and most memory of an action, in MB; None if not published.
+        max_timeout: the most time of an activation, in ms; None if not published.
     """
 
     kinds: dict[str, str] | None
-    max_memory: int | None
+    default: str = ""
+    memory: tuple[int, int] | None = None
+    max_timeout: int | None = None
 
 
 class _Upload(BytesIO):
@@ -144,34 +166,52 @@ class OpenWhisk:
     def __init__(self, host: Host) -> None:
         self.host = host
         self._session = requests.Session()
-        self._session.verify = not host.insecure
         self._session.cert = host.certificate
         if host.insecure:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
     def info(self) -> PlatformInfo:
-        """Return the host's kinds and limits."""
-        response = self._send("GET", f"{self.host.url}/", {"accept": "application/json"})
-        published = _json_object(response) if response.ok else {}
+        """Return the host's kinds and the key's limits."""
+        try:
+            response = self._send("GET", f"{self.host.url}/", {"accept": "application/json"})
+            published = _json_object(response) if response.ok else {}
+        except PlatformError as error:
+            if not 300 <= error.status < 400:
+                raise
+            published = {}  # a gateway whose own page is there
+        response = self._call("GET", Name("_", "", ""), "limits")
+        if response.status_code == 401:
+            raise self._failure(response, "its limits")
+        limits = _json_object(response) if response.ok else _host_limits(published.get("limits"))
+        memory = limits.get("minActionMemory"), limits.get("maxActionMemory")
         families = published.get("runtimes")
-        if not isinstance(families, dict):
-            return PlatformInfo(None, None)  # a gateway that passes only the API on
-        kinds = {
-            str(each["kind"]): str(each.get("image", ""))
-            for each in families.get("python", [])
-            if isinstance(each, dict) and "kind" in each and not each.get("deprecated")
-        }
-        limits = published.get("limits")
-        most = limits.get("max_action_memory") if isinstance(limits, dict) else None
-        return PlatformInfo(kinds, most // 2**20 if isinstance(most, int) else None)
+        listed = families.get("python", []) if isinstance(families, dict) else []
+        pythons = [each for each in listed if isinstance(each, dict) and "kind" in each]
+        current = [each for each in pythons if not each.get("deprecated")]
+        return PlatformInfo(
+            {str(each["kind"]): str(each.get("image", "")) for each in current}
+            if isinstance(families, dict)
+            else None,
+            next((str(each["kind"]) for each in current if each.get("default")), ""),
+            memory if all(isinstance(each, int) for each in memory) else None,  # type: ignore[arg-type]
+            limits.get("maxActionTimeout"),
+        )
 
-    def action(self, name: Name) -> dict[str, Any] | None:
-        """Return the action's document without its code; None if there is no such action."""
-        response = self._call("GET", name, f"actions/{name.path}?code=false")
+    def action(self, name: Name, code: bool = False) -> dict[str, Any] | None:
+        """Return the action's document, its parameters merged with its package's; None if none."""
+        response = self._call("GET", name, f"actions/{name.path}?code={str(code).lower()}")
         return None if response.status_code == 404 else self._document(response, name)
 
-    def put(self, name: Name, document: Mapping[str, Any], advance: Advance) -> dict[str, Any]:
-        """Create or update the action; fields that `document` lacks stay as they are."""
+    def package_parameters(self, name: Name) -> list[dict[str, Any]]:
+        """Return the parameters that the name's package binds; raise if it does not exist."""
+        if not name.package:
+            return []
+        response = self._call("GET", name, f"packages/{quote(name.package, safe='')}")
+        parameters: list[dict[str, Any]] = self._document(response, name).get("parameters", [])
+        return parameters
+
+    def put(self, name: Name, document: Mapping[str, Any], advance: Advance) -> None:
+        """Create or update the action; fields and annotations that `document` lacks stay."""
         body = _Upload(json.dumps(document).encode(), advance)
         response = self._call("PUT", name, f"actions/{name.path}?overwrite=true", body)
         if response.status_code == 413:
@@ -183,39 +223,54 @@ class OpenWhisk:
                 "build a smaller zip (compiled packages) or ask its operator",
                 413,
             )
-        return self._document(response, name)
+        if not response.ok:
+            raise self._failure(response, name)  # some hosts answer with the document, some "OK"
 
-    def delete(self, name: Name) -> dict[str, Any] | None:
-        """Delete the action; return its document, None if there was none."""
+    def delete(self, name: Name) -> bool:
+        """Delete the action; return whether there was one."""
         response = self._call("DELETE", name, f"actions/{name.path}")
-        return None if response.status_code == 404 else self._document(response, name)
+        if not response.ok and response.status_code != 404:
+            raise self._failure(response, name)
+        return response.ok
 
-    def invoke(self, name: Name, params: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-        """Invoke the action with the key, and wait; return its answer and the activation's id."""
+    def invoke(self, name: Name, params: Mapping[str, Any]) -> tuple[int, dict[str, Any], str]:
+        """Invoke the action with the key; return status, answer, and the activation's id."""
         body = BytesIO(json.dumps(params).encode())
         response = self._call("POST", name, f"actions/{name.path}?blocking=true&result=true", body)
         activation = response.headers.get("x-openwhisk-activation-id", "")
-        if response.status_code == 202:
-            activation = activation or str(response.json().get("activationId", ""))
-            raise PlatformError(
-                "the action has not answered within a minute",
-                "its log may say why; a longer --timeout does not help: it should take a second",
-                202,
-                activation,
-            )
-        return self._document(response, name, activation), activation
+        document = self._document(response, name, activation)
+        return response.status_code, document, activation or str(document.get("activationId", ""))
 
     def invoke_web(
         self, url: str, body: bytes, headers: Mapping[str, str]
     ) -> tuple[int, dict[str, Any], str]:
-        """Invoke a web action as any client does, without the key.
-
-        Returns:
-            The status, the answer (empty if it is no JSON), and the activation's id.
-        """
+        """Invoke a web action as any client does, without the key; return the same."""
         response = self._send("POST", url, headers, BytesIO(body), auth=False)
         activation = response.headers.get("x-openwhisk-activation-id", "")
         return response.status_code, _json_object(response), activation
+
+    def wait(self, name: Name, activation: str, status: Callable[[str], None]) -> dict[str, Any]:
+        """Return the record of an activation that was not ready when its response was sent.
+
+        Args:
+            name: of the action.
+            activation: its id.
+            status: shows what is waited for.
+
+        Raises:
+            PlatformError: there is no record in time.
+        """
+        began = time.monotonic()
+        while (waited := time.monotonic() - began) < READY_SECONDS:
+            status(f"not ready after {60 + waited:.0f} s; the platform may be pulling the image")
+            if record := self.record(name, activation):
+                return record
+        raise PlatformError(
+            f"{name} has not answered within {waited / 60:.0f} minutes",
+            "with too little memory an action may die without an answer: see --memory",
+            202,
+            activation,
+        )
 
     def record(self, name: Name, activation: str) -> dict[str, Any]:
         """Return the record of an activation with its `logs`; empty if there is none in time."""
@@ -268,6 +323,8 @@ class OpenWhisk:
                 auth=(user, password) if auth else (lambda unsigned: unsigned),
                 timeout=TIMEOUT_SECONDS,
                 allow_redirects=False,  # the key goes to no other host
+                # Here, since of a session REQUESTS_CA_BUNDLE overrides it.
+                verify=self.host.ca or not self.host.insecure,
             )
         except requests.RequestException as error:
             raise _connection_error(self.host, error) from error
@@ -281,24 +338,39 @@ class OpenWhisk:
         return response
 
     def _document(
-        self, response: requests.Response, name: Name, activation: str = ""
+        self, response: requests.Response, name: Name | str, activation: str = ""
     ) -> dict[str, Any]:
         """Return the response's JSON object; raise in plain words for a status of 400 or more."""
-        if response.ok:
-            document = _json_object(response)
-            if document or response.text.strip() == "{}":
-                return document
-            raise PlatformError(
-                f"expected JSON from {self.host.url}, found {response.text[:60]!r}",
-                "is that the API host? 'wsk property get --apihost' shows it",
-                response.status_code,
-            )
+        if not response.ok:
+            raise self._failure(response, name, activation)
+        document = _json_object(response)
+        if document or response.text.strip() == "{}":
+            return document
+        raise PlatformError(
+            f"expected JSON from {self.host.url}, found {response.text[:60]!r}",
+            "is that the API host? 'wsk property get --apihost' shows it",
+            response.status_code,
+        )
+
+    def _failure(
+        self, response: requests.Response, name: Name | str, activation: str = ""
+    ) -> PlatformError:
         status = response.status_code
         meaning = _MEANINGS.get(status, _UNKNOWN)
-        if status == 404 and name.package:
+        if status == 404 and isinstance(name, Name) and name.package:
             meaning = _NO_PACKAGE
         what, hint = (text.format(host=self.host, name=name) for text in meaning)
-        raise PlatformError(what + _reason(response), hint, status, activation)
+        return PlatformError(what + _reason(response), hint, status, activation)
+
+
+def _host_limits(limits: Any) -> dict[str, Any]:
+    """Return a host's limits under the names that a key's have."""
+    limits = limits if isinstance(limits, dict) else {}
+    found = {"maxActionTimeout": limits.get("max_action_duration")}
+    for end in ("min", "max"):
+        size = limits.get(f"{end}_action_memory")
+        found[f"{end}ActionMemory"] = size // 2**20 if isinstance(size, int) else None
+    return found
 
 
 def _json_object(response: requests.Response) -> dict[str, Any]:
@@ -328,7 +400,7 @@ def _connection_error(host: Host, error: requests.RequestException) -> PlatformE
     if isinstance(error, requests.exceptions.SSLError):
         return PlatformError(
             f"{host.url}: its certificate cannot be trusted: {innermost}",
-            "have its operator fix the certificate, or pass --insecure, as 'wsk -i' does",
+            "name its authority's certificate with --ca FILE, or pass --insecure, as 'wsk -i' does",
         )
     if isinstance(error, requests.exceptions.Timeout):
         return PlatformError(
@@ -336,5 +408,5 @@ def _connection_error(host: Host, error: requests.RequestException) -> PlatformE
         )
     return PlatformError(
         f"{host.url} cannot be reached: {innermost}",
-        f"check the host (--apihost; {SET_UP}), the network and the proxy settings",
+        "check the host (--apihost, or APIHOST of the properties), the network and the proxy",
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,10 @@ from builder.deploy.openwhisk import Name, OpenWhisk, PlatformError, printable
 # How far two machines' probabilities may differ: their kernels round in other steps.
 TOLERANCE = 0.01
 LOG_LINES = 20
-# Parameters that, bound to an action by its owner, make it return fewer classes.
+# Parameters that, bound to an action by its owner, change the number of its classes.
 _NARROWING = {"topK", "threshold"}
+# What the platform says of an action that did not start.
+_REFUSED = "Cannot start action"
 # Some of a deployment's controllers do not know a new web action for a moment.
 _TRIES = 4
 
@@ -34,6 +37,7 @@ class Deployment:
         results: the classes of the sample picture, as the platform answered.
         init_ms: the time of its cold start, as the platform measured it; None if it did not.
         agrees: whether that is the zip's own answer; None where there was none to compare with.
+        bound: names of the parameters that the action or its package binds.
         secured: whether clients must send a secret.
     """
 
@@ -47,6 +51,7 @@ class Deployment:
     results: Results
     init_ms: int | None
     agrees: bool | None
+    bound: tuple[str, ...] = ()
     secured: bool = False
 
 
@@ -54,7 +59,6 @@ def verify_action(
     client: OpenWhisk,
     name: Name,
     document: dict[str, Any],
-    created: bool,
     sample: Path,
     expected: Results | None,
     console: Console,
@@ -64,8 +68,7 @@ def verify_action(
     Args:
         client: the connection to the platform.
         name: of the action.
-        document: the action's, as `upload_action` returned it.
-        created: whether it is new.
+        document: the action's, as `OpenWhisk.action` returns it.
         sample: a JPEG.
         expected: the results of the zip on this machine; None if there are none.
         console: shows the progress.
@@ -76,23 +79,24 @@ def verify_action(
     annotations = {each["key"]: each["value"] for each in document["annotations"]}
     namespace = str(document.get("namespace") or name.namespace).partition("/")[0]
     url = client.web_url(name, namespace) if annotations.get("web-export") else ""
-    secret = annotations.get("require-whisk-auth")
+    secret = annotations.get("require-whisk-auth", False)
+    bound = tuple(each["key"] for each in document.get("parameters", []))
     with console.step(f"invoke {name}") as details:
         if url and secret is not True:  # True: clients need a key of the platform
-            answer, activation = _invoke_over_web(client, name, f"{url}.http", secret, sample)
+            answer, activation = _invoke_over_web(client, name, url, secret, sample, console)
         else:
-            answer, activation = _invoke_with_key(client, name, sample)
+            answer, activation = _invoke_with_key(client, name, sample, console)
         results = answer.get("results")
-        if not results:
+        if not results and not (results == [] and "threshold" in bound):
             message = f"{name} answered the sample picture with {str(answer)[:200]}"
             failure = PlatformError(message, "the log says why", activation=activation)
             raise _with_log(client, name, failure)
         record = client.record(name, activation) if activation else {}
         init_ms = _find_annotation(record, "initTime")
-        bound = {each["key"] for each in document.get("parameters", [])} & _NARROWING
-        agrees = _compare(name, results, expected, bool(bound))
-        best = results[0]
-        details.append(f"{sample.name}: {best['className']} ({100 * best['probability']:.0f} %)")
+        agrees = _compare(name, results, expected, not _NARROWING.isdisjoint(bound))
+        for best in results[:1]:
+            share = f"{100 * best['probability']:.0f} %"
+            details.append(f"{sample.name}: {best['className']} ({share})")
         if init_ms is not None:
             total = record.get("duration", "?")
             details.append(f"cold start: {init_ms} ms of init, {total} ms in all")
@@ -107,34 +111,44 @@ def verify_action(
         kind=str(document.get("exec", {}).get("kind", "")),
         memory=document["limits"]["memory"],
         url=url,
-        created=created,
+        created=False,
         version=str(document.get("version", "")),
         results=results,
         init_ms=init_ms,
         agrees=agrees,
-        secured=secret not in (None, False),
+        bound=bound,
+        secured=secret is not False,
     )
 
 
-def _invoke_with_key(client: OpenWhisk, name: Name, sample: Path) -> tuple[dict[str, Any], str]:
+def _invoke_with_key(
+    client: OpenWhisk, name: Name, sample: Path, console: Console
+) -> tuple[dict[str, Any], str]:
     picture = base64.b64encode(sample.read_bytes()).decode()
     try:
-        return client.invoke(name, {"image": picture})
+        status, answer, activation = client.invoke(name, {"image": picture})
+        if status == 202:
+            answer = client.wait(name, activation, console.status)["response"]["result"]
     except PlatformError as error:
         raise _with_log(client, name, error) from error
+    return answer, activation
 
 
 def _invoke_over_web(
-    client: OpenWhisk, name: Name, url: str, secret: Any, sample: Path
+    client: OpenWhisk, name: Name, url: str, secret: Any, sample: Path, console: Console
 ) -> tuple[dict[str, Any], str]:
     headers = {"content-type": "image/jpeg", "accept": "application/json"}
-    if secret not in (None, False):
+    if secret is not False:
         headers["x-require-whisk-auth"] = str(secret)
     for attempt in range(_TRIES):
         time.sleep(attempt)
-        status, answer, activation = client.invoke_web(url, sample.read_bytes(), headers)
+        status, answer, activation = client.invoke_web(f"{url}.http", sample.read_bytes(), headers)
         if status != 404:
             break
+    if status == 202:
+        result = client.wait(name, activation, console.status)["response"]["result"]
+        status, body = result.get("statusCode", 400), result.get("body", result)
+        answer = body if isinstance(body, dict) else json.loads(body)
     if status == 200:
         return answer, activation
     reason = str(answer.get("error", ""))[:300]
@@ -159,23 +173,26 @@ def _with_log(client: OpenWhisk, name: Name, error: PlatformError) -> PlatformEr
     text = f"{error}\n  activation {error.activation}" + (
         f": {printable(str(reason))[:500]}" if reason else ""
     )
-    return PlatformError("\n".join([text, *shown]), error.hint, error.status, error.activation)
+    failure = PlatformError("\n".join([text, *shown]), error.hint, error.status, error.activation)
+    failure.at_init = _REFUSED in str(reason)
+    return failure
 
 
 def _compare(name: Name, results: Results, expected: Results | None, narrowed: bool) -> bool | None:
     """Return True if the results are the zip's own, None if that is not known; raise if not.
 
-    A narrowed action returns fewer classes than the zip alone.
+    A narrowed action, which binds topK or threshold, returns fewer classes, or more.
     """
     if expected is None:
         return None
-    if answers_agree(results, expected[: len(results) if narrowed else None]):
+    count = min(len(results), len(expected)) if narrowed else None
+    if answers_agree(results[:count], expected[:count]):
         return True
     raise PlatformError(
         f"{name} answers differently from the zip here: {_best(results)} there, "
         f"{_best(expected)} here",
-        "it stays deployed; does another action answer under this name (a cache, a package's "
-        "default)? 'wsk activation logs --last' shows its log",
+        "does another action answer under this name (a cache, a package's default)? "
+        "'wsk activation logs --last' shows its log",
     )
 
 

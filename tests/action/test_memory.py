@@ -61,7 +61,7 @@ def test_manifest_and_command_name_the_same_limit(zip_path: Path) -> None:
     assert json.loads(read_zip(zip_path).files["manifest.json"])["memory"] == report.manifest.memory
     assert report.manifest.memory in memory.LIMITS
     assert report.manifest.memory << 20 > 4 * report.bytes
-    [line] = commands(zip_path, report.manifest.pythons, True, report.manifest.memory)
+    [line] = commands(zip_path, report.manifest.pythons, report.manifest.memory)
     assert line.endswith(f"--memory {report.manifest.memory}")
 
 

@@ -28,6 +28,9 @@ def refused(*arguments: str) -> UsageError:
     return caught.value
 
 
+KINDS = "python:3, python:3.10, python:3.11, python:3.12, python:3.13"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -77,7 +80,14 @@ def refused(*arguments: str) -> UsageError:
         ("--labels {zip} --output {link}", "--output: {link} exists and is no zip of this program"),
         ("--precompiled", "--precompiled: expected the --kind to deploy on, found none"),
         ("--precompiled --kind ruby:2.5", "--kind: expected one of {kinds}, found ruby:2.5"),
-        ("--precompiled --kind python:3.13", "--kind: expected one of {kinds}, found python:3.13"),
+        ("--kind python:3 --precompiled --python 3.11", "--kind python:3 runs Python 3.12"),
+        ("deploy --web-secure=", "--web-secure: expected a secret, found an empty one"),
+        ("deploy --web no --web-secure x", "--web-secure does not go with --web no"),
+        ("deploy --portable --precompiled", "--precompiled does not go with --portable"),
+        ("deploy --memory 0", "argument --memory: expected a number above 0, found '0'"),
+        ("deploy --param topK", "argument --param: expected KEY=VALUE, found 'topK'"),
+        ("deploy --ca {folder}/none", "--ca: expected a file, found nothing at"),
+        ("undeploy a --ca {zip} --insecure", "--ca does not go with --insecure"),
         (
             "--precompiled --kind python:3.11 --python 3.12",
             "--kind python:3.11 runs Python 3.11, --python says 3.12",
@@ -96,7 +106,7 @@ def test_wrong_calls(tmp_path: Path, arguments: str, message: str) -> None:
     archive.write_bytes(b"")
     (tmp_path / "link").symlink_to(archive)
     names = {"folder": tmp_path, "zip": archive, "link": tmp_path / "link"}
-    expected = message.format(**names, kinds="python:3.10, python:3.11, python:3.12")
+    expected = message.format(**names, kinds=KINDS)
     assert expected in str(refused(*(word.format(**names) for word in arguments.split())))
 
 

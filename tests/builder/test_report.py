@@ -27,15 +27,13 @@ def test_nodes_outside_xnnpack_are_named(delegated: int, others: list[str], text
 def test_commands_name_each_kind() -> None:
     path = Path("/a/b.zip")
     create = "wsk action create classify /a/b.zip --kind"
-    assert commands(path, ["3.10", "3.11"], False, 256) == [
+    assert commands(path, ["3.10", "3.11"], 256) == [
         f"{create} python:3.10 --memory 256",
         f"{create} python:3.11 --memory 256",
-        f"{create} python:3 --memory 256",
     ]
-    assert commands(path, ["3.11"], True, 256) == [f"{create} python:3.11 --memory 256"]
 
 
 def test_printed_commands_can_be_pasted(tmp_path: Path) -> None:
     for name in ("my zip's $HOME.zip", "a&b.zip", "-x.zip", "ümlaut.zip"):
-        line = commands(tmp_path / name, ["3.11"], True, 128)[0]
+        line = commands(tmp_path / name, ["3.11"], 128)[0]
         assert shlex.split(line)[4] == str(tmp_path / name)

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -30,7 +29,7 @@ from client import batch, cli, http_client
 from tests.conftest import HERE, encoded, interpreter, plain
 from tests.support.local_server import LocalServer, copy_client, python_with_waitress
 from tests.support.models import ColourModel
-from tests.support.server import listening
+from tests.support.server import listening, make_certificate
 
 GOOD = {"results": [{"className": "red", "probability": 0.5}]}
 COLOURS = ("red", "lime", "blue", "red", "lime", "blue")
@@ -371,22 +370,7 @@ def test_unreachable_server(run: Run, pictures: Path, monkeypatch: pytest.Monkey
 
 def test_certificates(run: Run, pictures: Path, tmp_path: Path) -> None:
     """A certificate of one's own is trusted by --ca, any by --insecure."""
-    pem = tmp_path / "server.pem"
-    make: list[str | Path] = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-    ]
-    make += ["-nodes", "-keyout", pem, "-out", tmp_path / "cert.pem", "-subj", "/CN=127.0.0.1"]
-    if not shutil.which("openssl"):
-        pytest.skip("no openssl to make a certificate")
-    extension = ["-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*make, *extension], check=True, capture_output=True)
-    pem.write_bytes(pem.read_bytes() + (tmp_path / "cert.pem").read_bytes())
+    pem = make_certificate(tmp_path, "IP:127.0.0.1")
     with serving(FakeFunction(), certificate=pem) as fake:
         url = fake.url.replace("http:", "https:")
         status, _, err = run("--url", url, pictures)

@@ -487,7 +487,7 @@ def web_response(activation: Activation, extension: str) -> tuple[int, dict[str,
 
 
 @contextmanager
-def openwhisk(**settings: Any) -> Iterator[OpenWhisk]:
+def openwhisk(certificate: Path | None = None, **settings: Any) -> Iterator[OpenWhisk]:
     """A platform on a free port of 127.0.0.1, until the block ends."""
     platform = OpenWhisk(**settings)
 
@@ -692,8 +692,8 @@ def openwhisk(**settings: Any) -> Iterator[OpenWhisk]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with listening(Connection) as port:
-        platform.url = f"http://127.0.0.1:{port}"
+    with listening(Connection, certificate) as port:
+        platform.url = f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
         try:
             yield platform
         finally:

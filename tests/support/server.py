@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import pytest
 
 
 @dataclass
@@ -39,6 +43,20 @@ class Server:
     url: str
     files: dict[str, File]
     requests: list[tuple[str, str]] = field(default_factory=list)
+
+
+def make_certificate(folder: Path, host: str) -> Path:
+    """Make a certificate for a host, as "IP:127.0.0.1"; return the PEM file with it and its key."""
+    program = shutil.which("openssl")
+    if program is None:
+        pytest.skip("no openssl to make a certificate")
+    path, made = folder / "server.pem", folder / "cert.pem"
+    kind = ["-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    names = ["-subj", f"/CN={host.partition(':')[2]}", "-addext", f"subjectAltName={host}"]
+    command: list[str | Path] = [program, "req", *kind, *names, "-keyout", path, "-out", made]
+    subprocess.run(command, check=True, capture_output=True)
+    path.write_bytes(path.read_bytes() + made.read_bytes())
+    return path
 
 
 @contextmanager

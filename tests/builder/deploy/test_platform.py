@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import json
 import os
@@ -10,6 +11,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,17 +23,22 @@ from playwright.sync_api import Browser, expect
 
 from builder import cli
 from builder.artifact.smoke import SAMPLE
-from builder.base import environments
+from builder.base import environments, images
 from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
 from builder.deploy import credentials
-from builder.deploy.openwhisk import PlatformInfo, parse_name
-from builder.deploy.upload import Kind, match_kind
+from builder.deploy.openwhisk import parse_name
+from builder.deploy.platform import DeploymentOptions, Platform
 from tests.action.test_page import Visit
 from tests.conftest import HERE, at_hand, base64_of, encoded, plain
 from tests.support.models import ColourModel
 from tests.support.openwhisk import AUTH, Action, Activation, OpenWhisk, openwhisk, values_of
+from tests.support.server import make_certificate
+
+APACHE = f"openwhisk/action-python-v{HERE}:nightly"
+SERVERLESS = f"apache/openserverless-runtime-python:v{HERE}-2506091954"
+SECRET = "require-whisk-auth"
 
 
 class Run(NamedTuple):
@@ -42,7 +49,7 @@ class Run(NamedTuple):
 
 @pytest.fixture
 def platform() -> Iterator[OpenWhisk]:
-    with openwhisk(kinds={f"python:{HERE}": f"openwhisk/action-python-v{HERE}:nightly"}) as running:
+    with openwhisk(kinds={f"python:{HERE}": APACHE}) as running:
         yield running
 
 
@@ -172,15 +179,16 @@ def test_update_keeps_other_settings(
             {"key": "description", "value": "mine"},
         ],
         "parameters": [{"key": "topK", "value": 2}],
-        "limits": {"memory": 384, "timeout": 30_000, "logs": 3},
+        "limits": {"memory": 384, "timeout": 30_000, "logs": 3, "concurrency": 5},
     }
-    platform.packages["pictures"] = {}
+    platform.packages["pictures"] = {"threshold": 0.001}
     platform.put("pictures/what", first, overwrite=False)
     done = build_zip("deploy", archive, "--name", "pictures/what", "--json")
     assert done.status == 0, done.err
     deployment = json.loads(done.out)["deployment"]
     assert (deployment["created"], deployment["version"]) == (False, "0.0.2")
     assert (deployment["secured"], deployment["memory"]) == (True, 384)
+    assert deployment["bound"] == ["threshold", "topK"]
     assert deployment["url"].endswith("/web/guest/pictures/what")
     assert "open sesame" not in done.out + done.err
     document = platform.actions["pictures/what"]
@@ -193,27 +201,93 @@ def test_update_keeps_other_settings(
     assert "it is no web action" in flat(changed.err)
 
 
-@pytest.mark.parametrize("options", [("--web", "raw"), ("--web-secure", "open sesame")])
 def test_web_options_become_annotations(
-    build_zip: Command, platform: OpenWhisk, archive: Path, options: tuple[str, ...]
+    build_zip: Command, platform: OpenWhisk, archive: Path, tmp_path: Path
 ) -> None:
-    done = build_zip("deploy", archive, "--name", "/guest/a-b", *options)
-    assert done.status == 0, done.err
-    annotations = platform.actions["a-b"].annotations
-    assert annotations["raw-http"] is (options[1] == "raw")
-    assert annotations.get("require-whisk-auth") == (None if options[1] == "raw" else options[1])
+    """The secret is given in five ways; only the one on the command line is warned of."""
+    (tmp_path / "secret").write_text("open sesame\n")
+    wanted: list[tuple[tuple[str, ...], Any]] = [
+        (("--web", "raw"), None),
+        (("--web-secure", f"@{tmp_path / 'secret'}"), "open sesame"),
+        (("--web-secure", "env:WORD"), "mellon"),
+        (("--web-secure", "plain word"), "plain word"),
+        (("--web-secure", "true"), int),
+        (("--web-secure", "false", "--web", "true"), None),
+    ]
+    for options, secret in wanted:
+        done = build_zip("deploy", archive, "--no-smoke", "--name", "a", *options, WORD="mellon")
+        assert done.status == 0, done.err
+        annotations = platform.actions["a"].annotations
+        found: Any = annotations.get(SECRET)
+        assert found == secret or (secret is int and 0 <= found < 2**53)
+        assert annotations["raw-http"] is ("false" not in options)
+        assert ("processes here can read the secret" in done.err) is ("plain word" in options)
+    for given, text in (("@/none", "cannot read /none"), ("env:NONE", "expected a secret in NONE")):
+        done = build_zip("deploy", archive, "--web-secure", given)
+        assert (done.status, text in flat(done.err)) == (2, True)
+
+
+@pytest.fixture
+def colours(colour_labels: Path, tmp_path: Path) -> list[str | Path]:
+    """Options that build a small zip."""
+    model = ColourModel("uint8").write(tmp_path / "colours.tflite")
+    files: list[str | Path] = ["--labels", colour_labels, "--output", tmp_path / "a.zip"]
+    return ["--model", model, *files, "--runtime", at_hand(), "--no-keep"]
 
 
 def test_zip_is_built_for_a_kind_of_the_host(
-    build_zip: Command, platform: OpenWhisk, colour_labels: Path, tmp_path: Path
+    build_zip: Command, platform: OpenWhisk, colours: list[str | Path]
 ) -> None:
-    """From a model to an answer in one command; the host's one kind decides the Python."""
-    model = ColourModel("uint8").write(tmp_path / "colours.tflite")
-    options = ["--model", model, "--labels", colour_labels, "--runtime", at_hand(), "--no-keep"]
-    done = build_zip("deploy", *options, "--output", tmp_path / "a.zip")
+    """From a model to an answer in one command; the host's kinds decide the Python."""
+    done = build_zip("deploy", *colours)
     assert done.status == 0, done.err
     assert platform.actions["classify"].exec["kind"] == f"python:{HERE}"
     assert "as the zip answered on this machine" in flat(done.err)
+    assert exec_env(platform) == f"openwhisk/action-python-v{HERE}"
+
+
+def exec_env(platform: OpenWhisk) -> str:
+    """Return the OW_EXECUTION_ENV that the deployed zip names; empty if it is portable."""
+    code = base64.b64decode(platform.actions["classify"].exec["code"])
+    with zipfile.ZipFile(io.BytesIO(code)) as content:
+        names = content.namelist()
+        return content.read("exec.env").decode() if "exec.env" in names else ""
+
+
+def test_portable_zip_replaces_one_that_the_image_refuses(
+    build_zip: Command, platform: OpenWhisk, colours: list[str | Path]
+) -> None:
+    platform.environments[f"python:{HERE}"] = "another/image"
+    done = build_zip("deploy", *colours)
+    assert done.status == 0, done.err
+    assert "building a portable one" in flat(done.err)
+    assert exec_env(platform) == ""
+    done = build_zip("deploy", *colours, "--precompiled")
+    assert done.status == 1
+    assert exec_env(platform) == ""
+
+
+def test_openserverless_gets_a_portable_zip_unless_told(
+    build_zip: Command, platform: OpenWhisk, colours: list[str | Path], tmp_path: Path
+) -> None:
+    platform.kinds = {f"python:{HERE}": SERVERLESS, "python:3": SERVERLESS}
+    env = images.images_of_kind(f"python:{HERE}")[-1].execution_env
+    platform.environments = dict.fromkeys(platform.kinds, env)
+    for options, found in (((), ""), (("--precompiled",), env), (("--portable",), "")):
+        done = build_zip("deploy", *colours, "--kind", "python:3", *options)
+        assert done.status == 0, done.err
+        assert exec_env(platform) == found
+        assert ("an upgrade of OpenServerless's image" in flat(done.err)) is not bool(options)
+    precompiled = tmp_path / "p.zip"
+    apache = ("--precompiled", "--execution-env", "openwhisk/action-python")
+    assert build_zip(*colours, "--output", precompiled, "--python", HERE, *apache).status == 0
+    done = build_zip("deploy", precompiled)
+    assert done.status == 1
+    assert f"precompiled for openwhisk/action-python, python:{HERE}" in flat(done.err)
+    platform.kinds = {"python:3": f"own/python-v{HERE}", f"python:{HERE}": "own/python"}
+    done = build_zip("deploy", *colours, "--precompiled")
+    assert done.status == 1
+    assert "pass it with --execution-env" in flat(done.err)
 
 
 def test_wrong_host_key_or_name_fails_before_the_build(
@@ -234,13 +308,25 @@ def test_wrong_host_key_or_name_fails_before_the_build(
         (["deploy", "--auth", "nonsense"], {}, 2, "--auth: expected USER:PASSWORD"),
         (["deploy", "--name", "a/b/c"], {}, 2, "[/NAMESPACE/][PACKAGE/]ACTION"),
         (["deploy", "--name", "/other/classify"], {}, 1, "the key may not do this"),
+        (["deploy", "--name", "none/classify"], {}, 1, "has no package none"),
+        (["deploy", "--name", "a.json"], {}, 2, "a web action cannot be called a.json"),
+        (["deploy", "--kind", "python:2"], {}, 1, f"no kind python:2; it has python:{HERE}"),
+        (["deploy", "--memory", "1024"], {}, 2, "--memory: expected 128 to 160, found 1024"),
+        (["deploy", "--timeout", "70000"], {}, 2, "--timeout: expected at most 50000 ms"),
+        (["deploy", "--runtime", "wheels"], {}, 1, "160 MB at most, such a zip needs 256 MB"),
+        (["deploy", "--runtime", "wheels", "--memory", "128"], {}, 1, "needs 256 MB, found 128"),
+        (["deploy", "--name", "other"], {}, 1, "is an action of kind nodejs:20"),
     ]
+    platform.max_memory, platform.max_timeout = 160, 50_000
+    platform.actions["other"] = Action({"kind": "nodejs:20", "code": "x"})
     if HERE != "3.12":
         cases.append((["deploy", "--python", "3.12"], {}, 1, f"it has python:{HERE}"))
     for arguments, environment, status, text in cases:
+        began = time.monotonic()
         done = build_zip(
             *arguments, *(["--output", output] * ("undeploy" not in arguments)), **environment
         )
+        assert time.monotonic() - began < 2
         assert done.status == status, (arguments, done.err)
         assert text in flat(done.err), (arguments, done.err)
     assert not output.exists()
@@ -263,36 +349,89 @@ def test_statuses_of_the_platform_are_explained(
         done = build_zip("deploy", archive, "--no-smoke")
         assert done.status == 1
         assert text in flat(done.err), (status, done.err)
-    done = build_zip("deploy", archive, "--name", "pictures/what", "--no-smoke")
-    assert "has no package pictures" in flat(done.err)
-    platform.actions["other"] = Action({"kind": "nodejs:20", "code": "x"})
-    done = build_zip("deploy", archive, "--name", "other", "--no-smoke")
-    assert "is an action of kind nodejs:20" in flat(done.err)
-    assert platform.actions["other"].exec["kind"] == "nodejs:20"
 
 
-def test_memory_above_the_hosts_limit_is_refused(
+def test_memory_above_the_keys_limit_is_refused(
     build_zip: Command, platform: OpenWhisk, archive: Path
 ) -> None:
     platform.max_memory = 64
     done = build_zip("deploy", archive, "--no-smoke")
     assert done.status == 1
     assert "64 MB at most" in flat(done.err)
+    assert {method for method, _ in platform.requests} == {"GET"}
 
 
-def test_failed_start_shows_the_log(build_zip: Command, platform: OpenWhisk, archive: Path) -> None:
-    """The platform has other code than we sent: as if its image were another one."""
+def test_settings_are_given(build_zip: Command, platform: OpenWhisk, archive: Path) -> None:
+    platform.packages["p"] = {"threshold": 0.001}
+    options = ["--param", "topK=2", "--memory", "256", "--timeout", "9000", "--name", "p/a"]
+    for more in ([], ["--param", 'note={"a": 1}']):
+        done = build_zip("deploy", archive, *options, *more, "--json")
+        assert done.status == 0, done.err
+        deployment = json.loads(done.out)["deployment"]
+        assert (len(deployment["results"]), deployment["agrees"]) == (2, True)
+        options = ["--name", "p/a"]
+    action = platform.actions["p/a"]
+    assert action.parameters == {"topK": 2, "note": {"a": 1}}
+    assert (action.limits["memory"], action.limits["timeout"]) == (256, 9000)
+
+
+def test_unusual_hosts(build_zip: Command, platform: OpenWhisk, archive: Path) -> None:
+    """No documents in answers, a page of its own at `/`, short times, an image that is pulled."""
+    platform.payload, platform.root, platform.max_timeout = False, 302, 40_000
+    platform.wait_seconds, platform.pull_seconds = 0.2, 1.0
+    for web in ("true", "no"):
+        done = build_zip("deploy", archive, "--web", web)
+        assert done.status == 0, done.err
+        assert "the platform may be pulling the image" in flat(done.err)
+        assert "as the zip answered on this machine" in flat(done.err)
+    assert platform.actions["classify"].exec["kind"] == f"python:{HERE}"
+    assert platform.actions["classify"].limits["timeout"] == 40_000
+    assert build_zip("undeploy", "classify").status == 0
+    assert platform.actions == {}
+
+
+def test_earlier_version_is_put_back(
+    build_zip: Command, platform: OpenWhisk, archive: Path
+) -> None:
+    """The new one is broken on its way; the old one, its settings too, comes back."""
+    platform.packages["p"] = {"threshold": 0.001}
+    options = ["--name", "p/a", "--param", "topK=2", "--web", "no", "--no-smoke"]
+    assert build_zip("deploy", archive, *options).status == 0
+    before = platform.actions["p/a"]
+    break_uploads(platform)
+    update = ["deploy", archive, "--name", "p/a", "--no-smoke", "--memory", "512"]
+    more = ["--web", "true", "--web-secure", "true", "--param", "note=1"]
+    done = build_zip(*update, *more)
+    assert done.status == 1
+    assert "version 0.0.1 was put back" in flat(done.err)
+    after = platform.actions["p/a"]
+    assert after == dataclasses.replace(before, version=3)
+    done = build_zip("deploy", archive, "--no-smoke")
+    assert "was deleted; --keep-broken would leave it" in flat(done.err)
+    assert "classify" not in platform.actions
+    done = build_zip(*update, *more, "--keep-broken")
+    assert done.status == 1
+    assert platform.actions["p/a"].limits["memory"] == 512
+
+
+def break_uploads(platform: OpenWhisk) -> None:
+    """Damage the code of zips on their way, as if the platform's image were another one."""
     original = platform.put
 
     def broken(name: str, content: dict[str, Any], overwrite: bool) -> dict[str, Any]:
-        document = original(name, content, overwrite)
-        file = io.BytesIO()
-        with zipfile.ZipFile(file, "w") as changed:
-            changed.writestr("__main__.py", "raise SystemExit('no such library')\n")
-        platform.actions[name].exec["code"] = base64.b64encode(file.getvalue()).decode()
-        return document
+        code = content["exec"]["code"]
+        if name not in platform.actions or code == platform.actions[name].exec["code"]:
+            file = io.BytesIO()
+            with zipfile.ZipFile(file, "w") as changed:
+                changed.writestr("__main__.py", "raise SystemExit('no such library')\n")
+            content["exec"]["code"] = base64.b64encode(file.getvalue()).decode()
+        return original(name, content, overwrite)
 
     platform.put = broken  # type: ignore[method-assign]
+
+
+def test_failed_start_shows_the_log(build_zip: Command, platform: OpenWhisk, archive: Path) -> None:
+    break_uploads(platform)
     platform.late = 1
     for web in ("true", "no"):
         done = build_zip("deploy", archive, "--no-smoke", "--web", web)
@@ -325,14 +464,24 @@ def test_unknown_kinds_are_named_after_the_python(
     assert platform.actions["classify"].exec["kind"] == f"python:{HERE}"
 
 
-def test_kind_matches_a_python() -> None:
-    info = PlatformInfo({"python:3": "openwhisk/action-python-v3.11:1", "python:3.10": "x"}, None)
-    assert match_kind(info, ["3.11", "3.10"], "host") == Kind("python:3.10", "3.10")
-    assert match_kind(info, ["3.11"], "host") == Kind("python:3", "3.11")
-    with pytest.raises(BuildError, match=r"no kind for Python 3\.12; it has python:3, python:3.10"):
-        match_kind(info, ["3.12"], "host")
+def test_kind_follows_the_hosts_default_and_images(platform: OpenWhisk) -> None:
+    def connected(default: str = "") -> Platform:
+        platform.default = default
+        return Platform(DeploymentOptions("a", platform.url, AUTH), Console(quiet=True))
+
+    platform.kinds = {"python:3": "x/openserverless-runtime-python:v3.12-1", "python:3.10": "y"}
+    host = connected("python:3")
+    assert host.preferred_pythons(["3.10", "3.11", "3.12"]) == ["3.12", "3.10", "3.11"]
+    assert host.choose_kind(["3.12"]).name == "python:3"
+    assert host.choose_kind(["3.11", "3.10"]).name == "python:3.10"
+    assert connected().preferred_pythons(["3.10", "3.11"]) == ["3.10", "3.11"]
+    with pytest.raises(BuildError, match=r"no kind for Python 3\.11; it has python:3, python:3.10"):
+        host.choose_kind(["3.11"])
+    with pytest.raises(BuildError, match=r"python:3 of .* runs Python 3\.12, the zip is for 3\.11"):
+        host.choose_kind(["3.11"], "python:3")
+    platform.kinds = {}
     with pytest.raises(BuildError, match="none for Python"):
-        match_kind(PlatformInfo({}, None), ["3.12"], "host")
+        connected().choose_kind(["3.12"])
 
 
 @pytest.mark.parametrize(
@@ -356,24 +505,56 @@ def test_malformed_action_names_are_refused(text: str) -> None:
         parse_name(text)
 
 
-def test_host_and_key_come_from_wskprops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_and_key_are_found_as_by_wsk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / ".wskprops"
     path.write_text(
-        "# mine\nAPIHOST = whisk.example\nAUTH='a:b=c'\n\nNAMESPACE=ns\nCERT=c\nKEY=k\nnonsense\n"
+        "# mine\nAPIHOST=https://whisk.example/ # here\n  AUTH=a:b\nNAMESPACE=ns\nCERT=c\nKEY=k\n"
+        "APIVERSION=v2\nAUTH=c:d=e\nAUTH = f:g\nauth=h:i\n#AUTH=j:k\nnonsense\n"
     )
-    monkeypatch.delenv("WSK_CONFIG_FILE", raising=False)
+    for name in ("WSK_CONFIG_FILE", "WHISK_AUTH", "WHISK_APIHOST", "WHISK_APIVERSION"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     host = credentials.find_host()
-    assert (host.url, host.auth, host.namespace) == ("https://whisk.example", "a:b=c", "ns")
-    assert host.certificate == ("c", "k")
+    assert (host.url, host.auth, host.version) == ("https://whisk.example", "a:b", "v2")
+    assert (host.certificate, host.source) == (("c", "k"), str(path))
     assert "a:b" not in repr(host)
-    other = credentials.find_host("http://127.0.0.1:3233/", "x:y")
-    assert (other.url, other.auth, other.source) == ("http://127.0.0.1:3233", "x:y", "--auth")
-    path.chmod(0)
-    path.unlink()
-    path.mkdir()
+    monkeypatch.setenv("WHISK_AUTH", "l:m")
+    monkeypatch.setenv("WHISK_APIHOST", "other.example")
+    monkeypatch.setenv("WHISK_APIVERSION", "v3")
+    host = credentials.find_host()
+    assert (host.url, host.auth, host.version) == ("https://other.example", "l:m", "v3")
+    assert host.source == "WHISK_AUTH"
+    (tmp_path / "key").write_text("n:o\n")
+    for given, key in (("x:y", "x:y"), (f"@{tmp_path / 'key'}", "n:o"), ("env:WHISK_AUTH", "l:m")):
+        host = credentials.find_host("http://127.0.0.1:3233/", given)
+        assert (host.url, host.auth) == ("http://127.0.0.1:3233", key)
+        assert (host.source, credentials.is_visible(given)) == ("--auth", given == key)
+    monkeypatch.setenv("WSK_CONFIG_FILE", "")
+    assert credentials.find_host().certificate is None
+    monkeypatch.setenv("WSK_CONFIG_FILE", str(tmp_path))
     with pytest.raises(BuildError, match="cannot read"):
         credentials.find_host()
+
+
+def test_certificate_is_verified_as_told(
+    build_zip: Command, tmp_path: Path, archive: Path, platform: OpenWhisk
+) -> None:
+    """REQUESTS_CA_BUNDLE counts for neither --insecure nor --ca."""
+    own = make_certificate(tmp_path, "IP:127.0.0.1")
+    other = make_certificate(tmp_path / "..", "DNS:other.example")
+    with openwhisk(kinds=platform.kinds, certificate=own) as secured:
+        call = ["deploy", archive, "--no-smoke", "--apihost", secured.url]
+        for options, shown in (
+            (("--insecure",), "curl -k -H"),
+            (("--ca", own), f"curl --cacert {own} -H"),
+        ):
+            done = build_zip(*call, *options, REQUESTS_CA_BUNDLE=str(other))
+            assert done.status == 0, done.err
+            assert shown in flat(done.err)
+            assert f"{options[0]}" in flat(done.err).rpartition("python3 -m action")[2]
+        done = build_zip(*call, REQUESTS_CA_BUNDLE=str(other))
+        assert done.status == 1
+        assert "its certificate cannot be trusted" in flat(done.err)
 
 
 @pytest.mark.parametrize(
