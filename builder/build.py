@@ -124,7 +124,7 @@ def _invoke_new(
 ) -> dict[str, smoke.SmokeResult]:
     """Invoke a new zip, and compare its interpreter's answers with those of the trial."""
     with console.step("trial"):
-        trial = agreement.run_trial(chosen.path, chosen.settings)
+        trial = agreement.run_trial(chosen)
     try:
         return invoke(part, pythons, chosen.sample, console, trial)
     except SmokeError as error:
