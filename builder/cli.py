@@ -123,24 +123,11 @@ def _build(options: argparse.Namespace, console: Console) -> Report:
 
 def _inspect(options: argparse.Namespace, console: Console) -> Report:
     from builder import build, report
-    from builder.model.evidence import resolve_by_pictures
-    from builder.model.resolve import resolve_model
+    from builder.model import resolve
 
-    model_options, evidence = _model_options(options), None
-    if options.pictures is None:
-        model = resolve_model(options.model, model_options, console)
-    else:
-        model, evidence = resolve_by_pictures(
-            options.model, model_options, options.pictures, console
-        )
-        evidence.show(console)
-        console.text()
+    model = resolve.resolve_model(options.model, _model_options(options), console)
     report.show_model(model, console)
-    return {
-        "model": build.describe_model(model),
-        "operators": model.tflite.versions,
-        "pictures": evidence and evidence.as_values(),
-    }
+    return {"model": build.describe_model(model), "operators": model.tflite.versions}
 
 
 def _check(options: argparse.Namespace, console: Console) -> Report:
@@ -282,7 +269,6 @@ def _build_config(
         output=command_line.output(options),
         model=options.model or default_model,
         model_options=_model_options(options),
-        pictures=options.pictures,
         requantize=not options.no_requantize,
         provider=options.runtime or "auto",
         options=RuntimeOptions(
@@ -312,7 +298,6 @@ def _model_options(options: argparse.Namespace) -> ModelOptions:
         fit=options.fit or "",
         crop=options.crop,
         channels=options.channels or "",
-        label_offset=options.label_offset,
     )
 
 

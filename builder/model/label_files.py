@@ -10,10 +10,10 @@ import csv
 import io
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import pairwise, zip_longest
+from itertools import zip_longest
 from typing import Any, NoReturn
 
 from builder.base.errors import ModelError
@@ -32,6 +32,9 @@ _LABEL_KEYS = (
 )
 # Identifiers of WordNet and Freebase.
 ID = re.compile(r"n\d{8}|/[a-z]/\w+")
+_BACKGROUND = re.compile(r"(?i)background|dummy")
+# What a terminal may obey, and what is no text.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # "0: red", "0 red", "[0] red", "class 0: red", "0_red".
 _NUMBER_FIRST = re.compile(
     r"""(?i)(?:class |label |[#("'[])?\s*(?P<number>\d{1,6})["']?"""
@@ -62,20 +65,17 @@ class LabelFile:
         origin: its name, for messages; the suffix tells CSV from text.
         classes: of the model; tells numbers from names that begin with one.
         notes: what was decided while reading, for the user.
-        text: the decoded content.
     """
 
     content: bytes
     origin: str
     classes: int
     notes: list[str] = field(default_factory=list)
-    text: str = ""
 
-    @property
-    def suffix(self) -> str:
-        """Return the suffix of the file, which may be inside a model."""
+    def has_suffix(self, *suffixes: str) -> bool:
+        """Return whether the first known suffix in the name is one of these."""
         match = re.search(r"\.(json|csv|tsv|txt)\b", self.origin.lower())
-        return match[1] if match else ""
+        return match is not None and match[1] in suffixes
 
     def refuse(self, found: str, hint: str = HINT) -> NoReturn:
         """Raise a ModelError that says what was found."""
@@ -103,28 +103,19 @@ def read_rows(file: LabelFile) -> Labelled:
         line = file.content[: error.start].count(b"\n") + 1
         found = f"no UTF-8 (the byte 0x{file.content[error.start]:02x} in line {line})"
         file.refuse(found, "save the file as UTF-8")
-    file = replace(file, text=text)
-    form, rows = _read_json(file) or _read_csv(file) or _read_lines(file)
+    form, rows = _read_json(text, file) or _read_csv(text, file) or _read_lines(text, file)
     for row in rows:
-        if control := next(filter(_is_control, row.name), ""):
-            found = f"the control character U+{ord(control):04X} in line {row.line}"
+        if control := _CONTROL.search(row.name):
+            found = f"the control character U+{ord(control[0]):04X} in line {row.line}"
             file.refuse(found, "remove it, and save the file as UTF-8")
     return form, _split_ids(rows)
-
-
-def _is_control(character: str) -> bool:
-    """Return whether a terminal may obey a character; joiners inside words are not such."""
-    is_override = character in "\u202a\u202b\u202d\u202e\u2066\u2067\u2068"
-    return is_override or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
 
 
 def _split_ids(rows: list[LabelRow]) -> list[LabelRow]:
     """Move ids in front of names to their own field, if all names but a background's have one."""
     matches = [re.fullmatch(rf"({ID.pattern})[\s,;:|_-]+(\S.*)", row.name) for row in rows]
-    without = [row.name for row, match in zip(rows, matches, strict=True) if not match]
-    if len(without) == len(rows) or not all(
-        re.search("(?i)background|dummy", name) for name in without
-    ):
+    others = [row.name for row, match in zip(rows, matches, strict=True) if not match]
+    if len(others) == len(rows) or not all(map(_BACKGROUND.search, others)):
         return rows
     return [
         replace(row, name=match[2], id=match[1]) if match else row
@@ -135,12 +126,12 @@ def _split_ids(rows: list[LabelRow]) -> list[LabelRow]:
 # JSON
 
 
-def _read_json(file: LabelFile) -> Labelled | None:
-    start = file.text.lstrip()
-    if not start.startswith(("{", "[")) and file.suffix != "json":
+def _read_json(text: str, file: LabelFile) -> Labelled | None:
+    start = text.lstrip()
+    if not start.startswith(("{", "[")) and not file.has_suffix("json"):
         return None
     try:
-        value = _find_labels(_parse_json(file), file)
+        value = _find_labels(_parse_json(text, file), file)
     except (ValueError, RecursionError) as error:
         if re.match(r"\[[\w ]*\]", start):
             return None  # "[0] red"
@@ -150,28 +141,25 @@ def _read_json(file: LabelFile) -> Labelled | None:
     if not isinstance(items, list) or not items:
         file.refuse("JSON without names")
     table = [(place, _flatten(item, file)) for place, item in enumerate(items, 1)]
-    return form, _read_table(table, form, file)
+    return form, _read_table(table, [], form, file)
 
 
-def _parse_json(file: LabelFile) -> Any:
+def _parse_json(text: str, file: LabelFile) -> Any:
     """Parse JSON, or lists and dictionaries as Python prints them; raise ValueError if neither.
 
     A well-known file with the names of ImageNet's classes is of the latter kind.
     """
 
     def build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        for first, second in pairwise(sorted(key for key, _ in pairs)):
-            if first == second:
-                file.refuse(f"{first!r} twice")
+        if len(dict(pairs)) < len(pairs):
+            file.refuse("the same key twice")
         return dict(pairs)
 
     try:
-        return json.loads(file.text, object_pairs_hook=build_object)
+        return json.loads(text, object_pairs_hook=build_object)
     except ValueError:
-        try:
-            return json.loads(json.dumps(ast.literal_eval(file.text.strip())))
-        except (ValueError, SyntaxError, TypeError, MemoryError):
-            pass
+        with suppress(ValueError, SyntaxError, TypeError, MemoryError):
+            return json.loads(json.dumps(ast.literal_eval(text.strip())))
         raise
 
 
@@ -207,57 +195,39 @@ def _flatten(item: Any, file: LabelFile) -> list[str]:
 # Tables
 
 Table = list[tuple[int, list[str]]]
+Column = tuple[str, ...]
 
 
-def _read_csv(file: LabelFile) -> Labelled | None:
-    text = re.sub(r"\Asep=(.)\s*\n", "", file.text)  # Excel's own first line
-    if file.suffix not in ("csv", "tsv") or not re.search("[,;\t]", text):
+def _read_csv(text: str, file: LabelFile) -> Labelled | None:
+    text = re.sub(r"\Asep=(.)\s*\n", "", text)  # Excel's own first line
+    if not file.has_suffix("csv", "tsv") or not re.search("[,;\t]", text):
         return None
     delimiter = max(",;\t", key=text.lstrip().partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
-        table = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+        table = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
     except csv.Error as error:
         file.refuse(f"CSV that cannot be read ({error})")
-    table = _drop_heading([(line, cells) for line, cells in table if any(cells)], file)
-    return "CSV", _read_table(table, "CSV", file)
-
-
-def _drop_heading(table: Table, file: LabelFile) -> Table:
-    """Return the table without a heading, and without columns that it gives other titles."""
     titles, body = table[0][1], table[1:]
-    columns = _columns(body)
-    numeric = [place for place, column in enumerate(columns) if _is_numeric(column)]
-    named = [i for i, title in enumerate(titles) if _NAME_TITLE.fullmatch(title)]
-    named = [i for i in named if i not in numeric]
-    if not named and all(_is_number(title) for i, title in enumerate(titles) if i in numeric):
-        return table
+    columns = zip(titles, _columns(body), strict=False)
+    above = [title for title, column in columns if _is_numeric(column)]
+    if not any(map(_NAME_TITLE.fullmatch, titles)) and all(map(_is_number, above)):
+        return "CSV", _read_table(table, [], "CSV", file)
     file.notes.append(f"the first line of {file.origin} is a heading ({', '.join(titles)})")
-    if not body:
+    return "CSV", _read_table(body, titles, "CSV", file)
+
+
+def _read_table(table: Table, titles: list[str], form: str, file: LabelFile) -> list[LabelRow]:
+    """Return the rows of a table; titles and content tell numbers, ids and names apart."""
+    if not table:
         file.refuse("a heading and no names")
-    if not named:
-        return body
-    numbers = [i for i, title in enumerate(titles) if _NUMBER_TITLE.fullmatch(title)]
-    numbers = numbers or [i for i in numeric if _is_counting(columns[i])]
-    return [(line, ["".join(row[i : i + 1]) for i in [*numbers, named[0]]]) for line, row in body]
-
-
-def _read_table(table: Table, form: str, file: LabelFile) -> list[LabelRow]:
-    """Return the rows of a table, whose columns are told by their content."""
     columns = _columns(table)
-    numeric = list(filter(_is_numeric, columns))
     ids = [column for column in columns if all(map(ID.fullmatch, column))]
-    names = [column for column in columns if column not in numeric + ids]
-    counting = list(dict.fromkeys(filter(_is_counting, numeric)))
-    numbers = counting[:1] if len(counting) == 1 or not names else numeric
-    if len(columns) == 1:
-        numbers, names = [], columns
-    elif max(map(len, (numbers, names, ids))) > 1 or not numbers + ids:
-        shown = ", ".join(table[0][1])[:80]
+    numbers, names = _choose_columns(columns, titles, ids)
+    names = names or ids or numbers
+    if max(map(len, (numbers, names, ids))) > 1 or not any(names[0]):
+        shown = ", ".join(titles or table[0][1])[:80]
         file.refuse(f"{form} ({shown}), which does not tell numbers from names,")
-    names = names or ids or [column for column in numeric if column not in numbers] or numbers
-    if not any(names[0]):
-        file.refuse(f"{form} with an empty column of names")
     rows = []
     for place, (line, cells) in enumerate(table):
         if numbers and not _is_number(numbers[0][place]):
@@ -267,11 +237,32 @@ def _read_table(table: Table, form: str, file: LabelFile) -> list[LabelRow]:
     return rows
 
 
-def _columns(table: Table) -> list[tuple[str, ...]]:
+def _choose_columns(
+    columns: list[Column], titles: list[str], ids: list[Column]
+) -> tuple[list[Column], list[Column]]:
+    """Return the columns that may be the numbers, and those that may be the names."""
+    if len(columns) == 1:
+        return [], columns
+    numeric = list(filter(_is_numeric, columns))
+    counting = list(dict.fromkeys(filter(_is_counting, numeric)))
+    words = [column for column in columns if column not in numeric + ids]
+    titled = list(zip(titles, columns, strict=False))
+    names = [column for title, column in titled if _NAME_TITLE.fullmatch(title)]
+    names = [column for column in names if column in words][:1]
+    numbers = [column for title, column in titled if _NUMBER_TITLE.fullmatch(title)]
+    numbers = [column for column in numbers if column in numeric]
+    if not numbers and (len(counting) == 1 or not words):
+        numbers = counting[:1]
+    elif not numbers and not names:
+        numbers = numeric
+    return numbers, names or words or [column for column in numeric if column not in numbers]
+
+
+def _columns(table: Table) -> list[Column]:
     return list(zip_longest(*(cells for _, cells in table), fillvalue=""))
 
 
-def _is_numeric(column: tuple[str, ...]) -> bool:
+def _is_numeric(column: Column) -> bool:
     """Return whether at least half of a column are numbers: the others are faults."""
     return 2 * sum(map(_is_number, column)) >= len(column)
 
@@ -289,8 +280,8 @@ def _is_counting(column: Iterable[str | int]) -> bool:
 # Lines of text
 
 
-def _read_lines(file: LabelFile) -> Labelled:
-    rows = _split_lines(file)
+def _read_lines(text: str, file: LabelFile) -> Labelled:
+    rows = _split_lines(text, file)
     named = _split_ids([row for row in rows if row.name])
     if numbered := _read_first_numbers(named, file) or _read_last_numbers(named, file):
         return "numbered lines", numbered
@@ -299,9 +290,9 @@ def _read_lines(file: LabelFile) -> Labelled:
     return "lines of text", rows
 
 
-def _split_lines(file: LabelFile) -> list[LabelRow]:
+def _split_lines(text: str, file: LabelFile) -> list[LabelRow]:
     """Return the lines without comments, commas at their ends, and a heading."""
-    lines = [line.strip() for line in re.split("\r\n|\r|\n", file.text.rstrip())]
+    lines = [line.strip() for line in re.split("\r\n|\r|\n", text.rstrip())]
     rows = [LabelRow(line, number) for number, line in enumerate(lines, 1)]
     names = [row for row in rows if not row.name.startswith("#")]
     if len(rows) != file.classes and max(file.classes - 1, 1) <= len(names) < len(rows):
@@ -322,10 +313,10 @@ def _split_lines(file: LabelFile) -> list[LabelRow]:
 def _read_first_numbers(rows: list[LabelRow], file: LabelFile) -> list[LabelRow] | None:
     """Read lines such as "0: red"; return None if their numbers are parts of the names."""
     numbered, are_marked = _match_numbers(_NUMBER_FIRST, rows)
-    are_plausible = max((row.number or 0 for row in numbered), default=0) <= file.classes
+    are_plausible = all((row.number or 0) <= file.classes for row in numbered)
     are_places = are_plausible and _are_distinct(numbered)
     if len(numbered) == len(rows):
-        if are_marked or are_places or len(rows) != file.classes:
+        if are_marked or are_places:
             return numbered
         file.notes.append(f"the numbers in {file.origin} are taken for parts of the names")
     elif are_places and len(numbered) >= max(2, len(rows) / 2):

@@ -8,19 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 
 from builder.base.errors import ModelError
-from builder.model.label_files import (
-    HINT,
-    ID,
-    JSON_HINT,
-    LabelFile,
-    LabelRow,
-    join_some,
-    read_rows,
-)
+from builder.model.label_files import HINT, ID, JSON_HINT, LabelFile, LabelRow, join_some, read_rows
 from builder.model.metadata import AXIS_LABELS, VALUE_LABELS, AssociatedFile, Metadata
 
 # ImageNet's classes; TensorFlow's models have one more, in front: background.
@@ -130,39 +122,20 @@ def _match_count(rows: list[LabelRow], file: LabelFile, background: bool | None)
     if len(rows) == IMAGENET + 1 and file.classes == IMAGENET and place == 0:
         file.notes.append(f"{first.name!r} in {file.origin} is no class of ImageNet's 1000")
         return rows[1:]
-    hint = HINT
-    if len(rows) == file.classes - 1 and place is None:
-        has_zero = first.number == 0 and len(rows) != IMAGENET  # so class 0 has a name
-        is_imagenet = len(rows) == IMAGENET and background is not False
-        if is_imagenet or (background and not has_zero):
-            why = "--background yes" if background else "as in TensorFlow's ImageNet models"
-            file.notes.append(f"class 0 is called 'background', which {file.origin} lacks ({why})")
-            return [LabelRow("background", 0), *rows]
-        hint = f"if class 0 is a background class without a name: --background yes; else {HINT}"
-        if has_zero:
-            hint = f"name class {len(rows)}, too; {HINT}"
-    blank = [row.line for row in rows if not row.name]
-    lines = [row.line for row in rows]
-    file.refuse(
-        f"{len(rows)} (lines {min(lines)} to {max(lines)}"
-        + (f"; also blank lines are places: {join_some(blank)})" if blank else ")"),
-        hint,
+    is_imagenet = len(rows) == IMAGENET and background is not False
+    may_lack = (
+        len(rows) == file.classes - 1 and place is None and (is_imagenet or first.number != 0)
     )
-
-
-def move_labels(labels: Labels, offset: int) -> Labels:
-    """Return the labels, each `offset` places later; what leaves one end comes in at the other."""
-    count = len(labels.names)
-    if offset % count == 0:
-        return labels
-    order = [(place - offset) % count for place in range(count)]
-    background = labels.background
-    return replace(
-        labels,
-        names=[labels.names[place] for place in order],
-        wordnet_ids=[labels.wordnet_ids[place] for place in order if labels.wordnet_ids],
-        origin=f"{labels.origin}, each {offset:+d} (--label-offset)",
-        background=None if background is None else (background + offset) % count,
+    if may_lack and (is_imagenet or background):
+        why = "--background yes" if background else "as in TensorFlow's ImageNet models"
+        file.notes.append(f"class 0 is called 'background', which {file.origin} lacks ({why})")
+        return [LabelRow("background", 0), *rows]
+    lines, blank = [row.line for row in rows], [row.line for row in rows if not row.name]
+    places = f"; also blank lines are places: {join_some(blank)}" if blank else ""
+    file.refuse(
+        f"{len(rows)} (lines {min(lines)} to {max(lines)}{places})",
+        "if class 0 is a background class without a name: --background yes; else " * may_lack
+        + HINT,
     )
 
 
@@ -175,11 +148,6 @@ def find_embedded_labels(
     without one, else in English. A file of ids counts only if none has names. Without metadata, it
     is a file whose name says labels.
 
-    Args:
-        metadata: of the model.
-        model: its name, for messages.
-        locale: such as "de" or "pt-BR"; empty for any.
-
     Raises:
         ModelError: several files are possible, or none has the wanted locale.
     """
@@ -188,23 +156,23 @@ def find_embedded_labels(
         files = _guess_label_files(metadata)
     if not files:
         return None
-    ranks = [_rank_file(file, metadata, locale) for file in files]
-    best = [file for file, rank in zip(files, ranks, strict=True) if rank == min(ranks)]
-    if len(best) > 1 or (locale and min(ranks)[-1] == _OTHER_LOCALE):
+    ranked = sorted((_rank_file(file, metadata, locale), file.name) for file in files)
+    (rank, name), *others = ranked
+    if (others and others[0][0] == rank) or (locale and rank[-1] == _OTHER_LOCALE):
         listed = ", ".join(f"{file.name} ({file.locale or 'no locale'})" for file in files)
         asked = f"--locale {locale}: " if locale else ""
         raise ModelError(
             f"{asked}expected one label file in {model}, found {listed}",
             "choose one with --locale, or pass --labels FILE",
         )
-    content = metadata.archive.get(best[0].name)
-    if content is None:
+    if name not in metadata.archive:
         raise ModelError(
-            metadata.problem or f"{model}: {best[0].name} is not in the file",
+            metadata.problem or f"{model}: {name} is not in the file",
             "download the model again, or pass --labels FILE",
         )
-    ids = [file.name for file, rank in zip(files, ranks, strict=True) if rank[0] > min(ranks)[0]]
-    return best[0].name + f" (not the ids in {join_some(ids)})" * bool(ids), content
+    ids = [other for (has_only_ids, *_), other in others if has_only_ids > rank[0]]
+    title = f"{name} (not the ids in {join_some(ids)})" if ids else name
+    return title, metadata.archive[name]
 
 
 def _guess_label_files(metadata: Metadata) -> list[AssociatedFile]:
