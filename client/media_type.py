@@ -1,9 +1,9 @@
 """Parse content types as OpenWhisk's controller does: which are text, and what is passed on.
 
-Its HTTP server is akka-http 10.2. That knows some media types, which are binary or text whatever
-their parameters (`MediaTypes`). Any other is text if it has a charset, else binary
-(`CommonActions.getMediaType`). A header that it cannot parse is ignored (`HttpHeaderParser`), and a
-body without one is application/octet-stream (`HttpMessageParser`).
+Its HTTP server is pekko-http 1.1, once akka-http 10.2. That knows some media types, which
+are binary or text whatever their parameters (`MediaTypes`). Any other is text if it has a charset,
+else binary (`CommonActions.getMediaType`). A header that it cannot parse is ignored
+(`HttpHeaderParser`), and a body without one is application/octet-stream (`HttpMessageParser`).
 """
 
 import re
@@ -61,7 +61,7 @@ class MediaType(NamedTuple):
 
 
 def parse_content_type(content_type: str) -> MediaType:
-    """Parse a Content-Type header (RFC 9110, section 8.3) as akka-http does.
+    """Parse a Content-Type header (RFC 9110, section 8.3) as pekko-http does.
 
     Args:
         content_type: the header's value; empty if there is none.

@@ -1,4 +1,4 @@
-"""Content types as akka-http 10.2 and OpenWhisk's controller read them."""
+"""Content types as pekko-http 1.1 and OpenWhisk's controller read them."""
 
 import pytest
 
