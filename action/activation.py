@@ -39,7 +39,7 @@ class Handler:
         if is_http_request(params):
             from action import web  # takes 0.3 ms, which plain activations do not need
 
-            model = {"model": self.classifier.name, "classes": len(self.classifier.labels)}
+            model = self.classifier.describe_briefly()
             answer, pictures, note = web.respond(params, model, self._classify)
         else:
             try:

@@ -139,6 +139,21 @@ class Classifier:
             scores = np.tanh(values[indices] / 2) / 2 + 0.5
         return scores.tolist()  # type: ignore[no-any-return]
 
+    def describe_briefly(self) -> dict[str, Any]:
+        """Describe the model for clients; `samples` are those classes that the page has photos of.
+
+        `input` says what of a picture the model sees.
+        """
+        names = {label.partition(",")[0] for label in self.labels}
+        return {
+            "model": self.name,
+            "classes": len(self.labels),
+            "input": {
+                "width": self.width, "height": self.height, "fit": self.fit, "crop": self.crop
+            },
+            "samples": sorted(names & {"Egyptian cat", "espresso"}),
+        }  # fmt: skip
+
     def describe(self) -> dict[str, Any]:
         """Describe the model and the interpreter that runs it, for `details`."""
         description = {

@@ -68,6 +68,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="run on every Python and repeat as often as CI does",
     )
+    parser.addoption("--screenshots", action="store_true", help="write the pictures in docs/ again")
 
 
 @pytest.fixture(scope="session")
