@@ -19,6 +19,7 @@ WITHOUT_EFFECT = frozenset(
     {
         *("__init__.py", "__main__.py", "debian.py", "fetch.py", "steps.py", "requirements.in"),
         *("xnnpack/kernel_tests.py", "xnnpack/kernels/test-kernels.c"),
+        "xnnpack/threads/test-tickets.c",
     }
 )
 

@@ -19,8 +19,11 @@ RUNTIME_SOURCES = (
     *("tensorflow", "flatbuffers", "gemmlowp", "eigen3", "fp16", "pthreadpool"),
     *("cpuinfo", "xnnpack", "farmhash", "oourafft"),
 )
-# What the module takes of the recipe's XNNPACK: our kernels, and the stand-ins for what is absent.
-_XNNPACK = tuple(RECIPE / "xnnpack" / name for name in ("absent.cmake", "absent.c", "kernels"))
+# What the module takes of the recipe's XNNPACK: our kernels and threads, and the stand-ins for what
+# is absent.
+_XNNPACK = tuple(
+    RECIPE / "xnnpack" / name for name in ("absent.cmake", "absent.c", "kernels", "threads")
+)
 
 
 def registered_operators() -> dict[str, int]:

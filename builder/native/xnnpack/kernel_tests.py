@@ -1,4 +1,4 @@
-"""Compile the kernels' test program, with sanitizers. It needs nothing but gcc."""
+"""Compile the test programs of kernels and threads, with sanitizers. They need nothing but gcc."""
 
 from pathlib import Path
 
@@ -6,6 +6,8 @@ from builder.native.steps import RECIPE, BuildFolder
 
 KERNELS = RECIPE / "xnnpack" / "kernels"
 PROGRAM = "test-kernels"
+THREADS = RECIPE / "xnnpack" / "threads"
+THREADS_PROGRAM = "test-tickets"
 _AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
 # End of a kernel's file name -> instruction sets that it is compiled for, with compiler flags; as
 # kernels.cmake has them.
@@ -48,3 +50,25 @@ def build(folder: BuildFolder, kernels: Path = KERNELS, sanitizers: bool = True)
     program = folder.path / PROGRAM / PROGRAM
     folder.run(["gcc", *flags, *objects, "-lm", "-o", str(program)], PROGRAM)
     return program
+
+
+def build_threads(folder: BuildFolder, threads: Path = THREADS, sanitizer: str = "thread") -> Path:
+    """Compile the test program of the worker threads' protocol; return it.
+
+    Args:
+        folder: gets a folder `test-tickets`.
+        threads: folder with protocol and program.
+        sanitizer: gcc's name of one; empty for none.
+    """
+    source = threads / f"{THREADS_PROGRAM}.c"
+    flags = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-pthread"]
+    flags += [f"-fsanitize={sanitizer}"] if sanitizer else []
+    step = f"{THREADS_PROGRAM}/{sanitizer or 'plain'}"
+
+    def work(output: Path) -> None:
+        command = ["gcc", *flags, str(source), "-o", str(output / "program")]
+        folder.run(command, THREADS_PROGRAM)
+
+    contents = [path.read_text() for path in (source, threads / "ticket.h")]
+    folder.step(step, [*flags, *contents], work)
+    return folder.path / step / "program"

@@ -18,7 +18,7 @@ from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
 from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.conftest import MOBILENET, PLUS_MINUS_ONE, base64_of, encoded, interpreter, plain
-from tests.support.compiled import PYTHON, needs_compiled
+from tests.support.compiled import PYTHON, needs_compiled, run_with_zip
 from tests.support.models import Graph, write_float_network
 
 Make = Callable[..., Path]
@@ -103,6 +103,35 @@ def test_xnnpack_runs_all_but_softmax_and_quantize(
     assert nodes["delegated"] >= 30
     assert sorted(set(nodes["others"]) - {"SOFTMAX", "QUANTIZE"}) == []
     assert nodes["others"].count("SOFTMAX") <= 1
+
+
+COMPARE_THREADS = """
+import json, os
+import numpy as np
+from action.bootstrap import PackedZip
+from action.classifier import Classifier
+files = PackedZip(sys.argv[1])
+settings = json.loads(files.read("model/model.json"))
+path = files.extract("model/" + settings["file"])
+one, two = (Classifier({**settings, "threads": n}, path) for n in (1, 2))
+for number in range(20):
+    size = settings["size"]
+    pixels = np.frombuffer(os.urandom(int(np.prod(size))), np.uint8).reshape(size)
+    assert (one.run(pixels) == two.run(pixels)).all()
+if not os.fork():  # no worker lives here
+    assert (one.run(pixels) == two.run(pixels)).all()
+    del one, two
+    os._exit(0)
+assert os.wait()[1] == 0
+print(one.describe()["threads"], two.describe()["threads"])
+"""
+
+
+def test_two_threads_give_the_same_bits(
+    make_compiled: Make, imagenet_model: str, tmp_path: Path
+) -> None:
+    archive = make_compiled(PYTHON, imagenet_model)
+    assert run_with_zip(archive, PYTHON, COMPARE_THREADS, tmp_path) == "1 2\n"
 
 
 def test_the_model_file_leaves_memory(make_compiled: Make, imagenet_model: str) -> None:
