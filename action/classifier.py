@@ -1,8 +1,9 @@
-"""Run the TFLite model: pixels -> ranked classes. One interpreter, one thread, loaded once."""
+"""Run the TFLite model: pixels -> ranked classes. One interpreter, loaded once."""
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -16,6 +17,7 @@ except ModuleNotFoundError:
 from action.bootstrap import PackedZip
 from action.request import Options
 
+INTERPRETER = tflite.__name__.partition(".")[0]
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -36,6 +38,7 @@ class Classifier:
         name: the model's name in the catalogue, or the name of its file.
         labels: one class name per score, in the order of the output tensor.
         height, width, channels: of the input image, in pixels.
+        threads: that an inference uses.
         fit: how a picture becomes one of this size, as for `picture.decode`.
         crop: the part of it that is kept, as for `picture.decode`.
     """
@@ -52,7 +55,8 @@ class Classifier:
         self.crop: float = settings["crop"]
         self.height, self.width, self.channels = settings["size"]
         self._settings = settings
-        self._interpreter = tflite.Interpreter(model_path=path, num_threads=1)
+        self.threads: int = count_threads(settings.get("threads", 0))
+        self._interpreter = tflite.Interpreter(model_path=path, num_threads=self.threads)
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
         self._input_shape: list[int] = self._input["shape"].tolist()
@@ -161,7 +165,8 @@ class Classifier:
             "classes": len(self.labels),
             "input": [self.height, self.width, self.channels],
             "dtype": np.dtype(self._input["dtype"]).name,
-            "interpreter": tflite.__name__.partition(".")[0],
+            "interpreter": INTERPRETER,
+            "threads": self.threads,
             "nodes": self._nodes,
         }
         if self._settings.get("card"):
@@ -185,6 +190,54 @@ class Classifier:
                     needed |= {*map(int, node["inputs"])} - inputs
         others = [node["op_name"] for node in own if node["index"] not in delegated]
         return {"total": len(own), "delegated": len(delegated), "others": others}
+
+
+def count_threads(wanted: int = 0) -> int:
+    """Return how many threads an inference uses: as wanted, or 2 if over 1.5 CPUs may be used.
+
+    Threads of ai-edge-litert spin while they have no work, which slows all other containers of a
+    host: there it is always 1.
+    """
+    if INTERPRETER != "tflite_runtime":
+        return 1
+    if wanted:
+        return wanted
+    return 2 if min(len(os.sched_getaffinity(0)), read_cpu_quota()) > 1.5 else 1
+
+
+def read_cpu_quota(root: str = "/") -> float:
+    """Return how many CPUs the cgroups of this process may use; infinity without a limit.
+
+    In a container, /proc/self/cgroup may have a path of the host. Then the container's own group is
+    where the file system is mounted. `root` is the folder of /proc and /sys.
+    """
+    lowest = float("inf")
+    try:
+        with open(f"{root}proc/self/cgroup") as file:
+            memberships = [line.strip().split(":", 2) for line in file]
+    except OSError:
+        return lowest
+    for _, controllers, path in memberships:
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        group = f"{root}sys/fs/cgroup" + ("/cpu" if controllers else "")
+        for name in ("", *path.strip("/").split("/")):
+            group += f"/{name}" if name else ""
+            lowest = min(lowest, _read_group_quota(group, version=1 if controllers else 2))
+    return lowest
+
+
+def _read_group_quota(group: str, version: int) -> float:
+    """Return the CPUs that a cgroup may use; infinity if it has no limit or is not there."""
+    names = ("cpu.cfs_quota_us", "cpu.cfs_period_us") if version == 1 else ("cpu.max",)
+    words: list[str] = []
+    try:
+        for name in names:
+            with open(f"{group}/{name}") as file:
+                words += file.read().split()
+    except OSError:
+        return float("inf")
+    return float("inf") if words[0] in ("max", "-1") else int(words[0]) / int(words[1])
 
 
 def build_preprocessor(

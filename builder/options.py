@@ -52,7 +52,7 @@ _RENAMED = {
 }
 # Options that have no effect with a runtime.
 _UNUSED = {
-    "wheels": ("ops", "engine", "engine_arg", "sources"),
+    "wheels": ("ops", "engine", "engine_arg", "sources", "threads"),
     "prebuilt": ("engine", "engine_arg", "sources"),
     "local": ("engine", "engine_arg"),
 }
@@ -192,6 +192,13 @@ def _add_build_options(parser: _Parser) -> None:
         "unless deployed",
     )
     add("--execution-env", metavar="TEXT", help="OW_EXECUTION_ENV of an image not known here")
+    add(
+        "--threads",
+        type=int,
+        choices=(1, 2),
+        help="threads of an inference in the compiled interpreter (default: decided at each start, "
+        "by the CPUs that the function may use)",
+    )
     group = parser.add_argument_group("native packages")
     add = group.add_argument
     add(

@@ -56,6 +56,8 @@ class ModelOptions:
         crop: what is kept of the largest central part; None for the default.
         channels: the order of colours, "rgb" or "bgr"; empty for the default.
         signature: name of the one to run; empty for the default.
+        label_offset: by how many outputs each label is later than its place in the file.
+        threads: of an inference; None to decide when the function starts.
     """
 
     labels: Path | None = None
@@ -68,6 +70,8 @@ class ModelOptions:
     crop: float | None = None
     channels: str = ""
     signature: str = ""
+    label_offset: int | None = None
+    threads: int | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -
         settings=replace(
             settings,
             activation=postprocessing.activation,
+            threads=options.threads,
             card=_build_card(file, model, preprocessing, fit, postprocessing, class_labels),
         ),
         component=_build_component(file),

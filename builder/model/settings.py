@@ -27,6 +27,7 @@ class ModelSettings:
         wordnet_ids: one per class, or empty.
         fit: how a picture becomes one of this size: "crop", "squash" or "pad".
         channels: the order of colours in which pixels enter: "rgb" or "bgr".
+        threads: that an inference uses; None to decide when the function starts.
         card: what was decided about the model and why, by topic.
     """
 
@@ -43,6 +44,7 @@ class ModelSettings:
     wordnet_ids: tuple[str, ...] = ()
     fit: str = "crop"
     channels: str = "rgb"
+    threads: int | None = None
     card: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:

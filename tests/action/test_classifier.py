@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from action.classifier import Classifier
+from action.classifier import Classifier, count_threads, read_cpu_quota
 from action.request import Options, parse_request
 from tests.support.models import SIDE, DenseModel
 
@@ -91,3 +92,62 @@ def test_nan_raises(tmp_path: Path) -> None:
     white = np.full_like(RED, 255)
     with pytest.raises(ArithmeticError, match="not a number"):
         model.rank(white, Options(3, 0.0, False, 3))
+
+
+@pytest.mark.parametrize(
+    ("memberships", "contents", "cpus"),
+    [
+        ("0::/\n", {"cpu.max": "150000 100000\n"}, 1.5),
+        ("0::/\n", {"cpu.max": "max 100000\n"}, inf),
+        ("0::/a/b\n", {"a/cpu.max": "100000 100000\n", "a/b/cpu.max": "max 100000\n"}, 1.0),
+        ("0::/../b\n", {"cpu.max": "200000 100000\n"}, 2.0),
+        (
+            "4:cpu,cpuacct:/docker/0\n1:name=systemd:/\n0::/\n",  # the host's path
+            {"cpu/cpu.cfs_quota_us": "50000\n", "cpu/cpu.cfs_period_us": "100000\n"},
+            0.5,
+        ),
+        (
+            "4:cpu:/a\n",
+            {"cpu/a/cpu.cfs_quota_us": "-1\n", "cpu/a/cpu.cfs_period_us": "100000\n"},
+            inf,
+        ),
+        ("7:memory:/\n", {"cpu.max": "100000 100000\n"}, inf),
+        ("", {}, inf),
+    ],
+)
+def test_cpu_quota_is_that_of_the_tightest_cgroup(
+    tmp_path: Path, memberships: str, contents: dict[str, str], cpus: float
+) -> None:
+    mount = tmp_path / "sys" / "fs" / "cgroup"
+    files = {tmp_path / "proc" / "self" / "cgroup": memberships}
+    files |= {mount / name: text for name, text in contents.items()}
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    assert read_cpu_quota(f"{tmp_path}/") == cpus
+
+
+@pytest.mark.parametrize(
+    ("interpreter", "cpus", "quota", "wanted", "threads"),
+    [
+        ("tflite_runtime", 2, inf, 0, 2),
+        ("tflite_runtime", 8, 1.6, 0, 2),
+        ("tflite_runtime", 8, 1.5, 0, 1),
+        ("tflite_runtime", 1, inf, 0, 1),
+        ("tflite_runtime", 8, inf, 1, 1),
+        ("tflite_runtime", 1, inf, 2, 2),
+        ("ai_edge_litert", 8, inf, 2, 1),
+    ],
+)
+def test_two_threads_only_where_they_have_a_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+    interpreter: str,
+    cpus: int,
+    quota: float,
+    wanted: int,
+    threads: int,
+) -> None:
+    monkeypatch.setattr("action.classifier.INTERPRETER", interpreter)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cpus)))
+    monkeypatch.setattr("action.classifier.read_cpu_quota", lambda: quota)
+    assert count_threads(wanted) == threads
