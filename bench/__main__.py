@@ -16,15 +16,15 @@ from builder.base.paths import BUILDER
 
 def main(arguments: list[str]) -> int:
     """Run a benchmark in its environment; return the exit status."""
-    is_guard = arguments[:1] == ["guard"]
-    # The guard needs no plots, so the environment of build_zip.py has all its packages.
-    home, folder = ("tools", BUILDER) if is_guard else ("bench", Path(__file__).parent)
+    name = arguments[0] if arguments[:1] in (["guard"], ["threads"]) else "cli"
+    # These two need no plots, so the environment of build_zip.py has all their packages.
+    home, folder = ("bench", Path(__file__).parent) if name == "cli" else ("tools", BUILDER)
     try:
         if not is_inside(home):
             python = ensure_environment(home, folder / "requirements.txt")
             return reexec(home, python, ["-m", "bench", *arguments])
-        command = importlib.import_module("bench.guard" if is_guard else "bench.cli")
-        status: int = command.run(arguments[1:] if is_guard else arguments)
+        command = importlib.import_module(f"bench.{name}")
+        status: int = command.run(arguments if name == "cli" else arguments[1:])
     except BuildError as error:
         print(f"error: {error}", *filter(None, [error.hint]), sep="\n  ", file=sys.stderr)
         return 1

@@ -108,7 +108,8 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
         description="Measure the zip and what people would deploy instead, in one run, in turns. "
         "Writes the results as JSON, RESULTS.md and a plot; Ctrl-C keeps the figures so far.",
         epilog="Other commands: `python3 -m bench cold ZIP...` emulates cold starts of any zips; "
-        "`python3 -m bench guard` compares sizes and ratios with their limits.",
+        "`python3 -m bench guard` compares sizes and ratios with their limits; `python3 -m bench "
+        "threads` compares one thread with two.",
     )
     add = parser.add_argument
     add("--quick", action="store_true", help="few rounds: two minutes instead of twenty")

@@ -28,24 +28,30 @@ _LOOP = Path(__file__).with_name("inference_loop.py")
 
 
 @contextmanager
-def start_interpreter(python: str, packages: Path, model: Path) -> Iterator[Callable[[], float]]:
-    """Load a model in an interpreter, in a process of its own.
-
-    Yields:
-        A function that runs one inference and returns its milliseconds.
+def start_loop(
+    python: str, packages: Path, model: Path, threads: int = 1
+) -> Iterator[actionloop.RunningAction]:
+    """Load a model in an interpreter, in a process of its own (`inference_loop.py`).
 
     Raises:
         BuildError: the interpreter cannot load the model, or dies later.
     """
-    variables = {"MODEL": str(model), "PACKAGES": str(packages)}
+    variables = {"MODEL": str(model), "PACKAGES": str(packages), "THREADS": str(threads)}
     with tempfile.TemporaryDirectory(prefix="interpreter-") as folder:
         Path(folder, "exec").write_text(f"#!python -I -S\n{_LOOP.read_text('utf-8')}")
         shutil.copy(pip.HERE / "interpreters.py", folder)
         action = actionloop.RunningAction(Path(folder), python, variables, isolated=True)
         try:
-            yield lambda: float(action.send(b"{}")["ms"])
+            yield action
         finally:
             action.close()
+
+
+@contextmanager
+def start_interpreter(python: str, packages: Path, model: Path) -> Iterator[Callable[[], float]]:
+    """Load a model as `start_loop` does; yield a function that times one inference, in ms."""
+    with start_loop(python, packages, model) as action:
+        yield lambda: float(action.send(b"{}")["ms"])
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Loads a model in the interpreter that a pip zip has, to run it on one thread."""
+"""Loads a model in the interpreter that a pip zip has, to run it on one thread or more."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,25 +9,25 @@ import numpy as np
 Infer = Callable[[Any], Any]
 
 
-def load_onnx(path: str) -> tuple[Infer, Any, Any]:
+def load_onnx(path: str, threads: int) -> tuple[Infer, Any, Any]:
     """Load a model in ONNX Runtime; return its inference function, input shape and type."""
     import onnxruntime  # type: ignore[import-not-found]
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     session = onnxruntime.InferenceSession(path, options)
     source = session.get_inputs()[0]
     dtype = np.dtype(source.type.removeprefix("tensor(").removesuffix(")"))
     return lambda pixels: session.run(None, {source.name: pixels})[0], source.shape, dtype
 
 
-def load_tflite(path: str) -> tuple[Infer, Any, Any]:
+def load_tflite(path: str, threads: int) -> tuple[Infer, Any, Any]:
     """Load a model in TFLite or LiteRT; return its inference function, input shape and type."""
     try:
         from tflite_runtime.interpreter import Interpreter
     except ModuleNotFoundError:
         from ai_edge_litert.interpreter import Interpreter
-    interpreter = Interpreter(path, num_threads=1)
+    interpreter = Interpreter(path, num_threads=threads)
     interpreter.allocate_tensors()
     source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
@@ -39,6 +39,6 @@ def load_tflite(path: str) -> tuple[Infer, Any, Any]:
     return infer, source["shape"], np.dtype(source["dtype"])
 
 
-def load_model(path: str) -> tuple[Infer, Any, Any]:
+def load_model(path: str, threads: int = 1) -> tuple[Infer, Any, Any]:
     """Load a .tflite or .onnx; return its inference function, input shape and type."""
-    return (load_onnx if path.endswith(".onnx") else load_tflite)(path)
+    return (load_onnx if path.endswith(".onnx") else load_tflite)(path, threads)
