@@ -298,7 +298,6 @@ def _model_options(options: argparse.Namespace) -> ModelOptions:
         fit=options.fit or "",
         crop=options.crop,
         channels=options.channels or "",
-        label_offset=options.label_offset,
         threads=getattr(options, "threads", None),  # inspect has no such option
     )
 

@@ -56,7 +56,6 @@ class ModelOptions:
         crop: what is kept of the largest central part; None for the default.
         channels: the order of colours, "rgb" or "bgr"; empty for the default.
         signature: name of the one to run; empty for the default.
-        label_offset: by how many outputs each label is later than its place in the file.
         threads: of an inference; None to decide when the function starts.
     """
 
@@ -70,7 +69,6 @@ class ModelOptions:
     crop: float | None = None
     channels: str = ""
     signature: str = ""
-    label_offset: int | None = None
     threads: int | None = None
 
 
