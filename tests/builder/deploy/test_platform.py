@@ -246,6 +246,19 @@ def test_zip_is_built_for_a_kind_of_the_host(
     assert exec_env(platform) == f"openwhisk/action-python-v{HERE}"
 
 
+def test_nothing_is_deployed_in_place_of_the_default_model(
+    build_zip: Command, platform: OpenWhisk, tmp_path: Path
+) -> None:
+    """A plain build takes another model if MobileNet v1 cannot be downloaded."""
+    if (ROOT / "model" / "mobilenet_v1.tflite").exists():
+        pytest.skip("mobilenet_v1 is there already")
+    closed = "http://127.0.0.1:9"
+    proxies = {"https_proxy": closed, "http_proxy": closed, "no_proxy": "127.0.0.1"}
+    done = build_zip("deploy", "--output", tmp_path / "a.zip", "--no-keep", **proxies)
+    assert (done.status, platform.actions) == (1, {})
+    assert "mobilenet_v1 could not be downloaded" in done.err
+
+
 def exec_env(platform: OpenWhisk) -> str:
     """Return the OW_EXECUTION_ENV that the deployed zip names; empty if it is portable."""
     code = base64.b64decode(platform.actions["classify"].exec["code"])
