@@ -12,7 +12,7 @@ import copy
 import numpy as np
 
 from builder.model.kinds import SAME_ORDER
-from builder.model.tflite import Operator, TFLiteModel, pack_model
+from builder.model.tflite import Operator, TFLiteModel, drop_unused, pack_model
 
 # What the function applies in place of an operator. A softmax of LOG_SOFTMAX's output is a softmax
 # of its input.
@@ -39,10 +39,7 @@ def strip_activation(model: TFLiteModel) -> tuple[bytes, str] | None:
         for operator in graph.operators
         if operator.outputs is None or not stripped.intersection(map(int, operator.outputs))
     ]
-    used = sorted({operator.opcodeIndex for operator in graph.operators})
-    tables.operatorCodes = [tables.operatorCodes[index] for index in used]
-    for operator in graph.operators:
-        operator.opcodeIndex = used.index(operator.opcodeIndex)
+    drop_unused(tables)
     graph.outputs = np.array([logits.number], np.int32)
     for signature in tables.signatureDefs or ():
         for output in signature.outputs or ():

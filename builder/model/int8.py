@@ -21,7 +21,14 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from builder.base.errors import ModelError
-from builder.model.tflite import DTYPES, OPERATORS, TFLiteModel, operator_name, pack_model
+from builder.model.tflite import (
+    DTYPES,
+    OPERATORS,
+    TFLiteModel,
+    drop_unused,
+    operator_name,
+    pack_model,
+)
 
 HINT = "--no-requantize ships the model as it is"
 # Largest magnitude of an int8 weight.
@@ -129,11 +136,7 @@ class _Converter:
             code.version = max(code.version, _VERSIONS[kind])
             operators += [*before, operator]
         graph.operators = operators
-        used = {tensor.buffer for tensor in graph.tensors}
-        used |= {entry.buffer for entry in self._tables.metadata or ()}
-        for number, buffer in enumerate(self._tables.buffers):
-            if number not in used:
-                buffer.data = None
+        drop_unused(self._tables)
 
     def _check_operator(self, kind: str, operator: Any) -> None:
         """Raise ModelError if an int8 kernel demands more than int8 tensors."""

@@ -36,9 +36,9 @@ from builder.model.settings import ModelSettings
 from builder.model.tflite import TFLiteModel, pack_model, read_model
 from builder.packages import NO_LICENCE, Component, operator_versions
 
-# Models without their final activation, and with the wanted signature's graph in front.
+# Models without their final activation, and with one of their signatures.
 STRIPPED = BUILD / "stripped"
-REORDERED = BUILD / "reordered"
+SIGNATURES = BUILD / "signatures"
 
 
 @dataclass(frozen=True)
@@ -107,8 +107,8 @@ def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -
     """
     file = find_model(wanted, console)
     model = read_model(file.path, options.signature)
-    if model.was_moved:
-        file = _write_reordered(file, model)
+    if model.is_part:
+        file = _write_part(file, model)
     preprocessing = decide_preprocessing(
         model,
         normalization=options.normalization,
@@ -201,9 +201,9 @@ def describe_model(model: Model) -> list[str]:
     ]
 
 
-def _write_reordered(file: ModelFile, model: TFLiteModel) -> ModelFile:
-    """Write the file of a model whose main subgraph was moved; return its description."""
-    path = REORDERED / f"{file.sha256[:12]}-{quote(model.signature, '')}" / file.path.name
+def _write_part(file: ModelFile, model: TFLiteModel) -> ModelFile:
+    """Write the file of a model's one signature; return its description."""
+    path = SIGNATURES / f"{file.sha256[:12]}-{quote(model.signature, '')}" / file.path.name
     with atomic_write(path) as part:
         part.write_bytes(pack_model(model.tables))
     return replace(file, path=path)

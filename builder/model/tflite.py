@@ -27,6 +27,9 @@ _ACTIVATIONS = {
 _MAX_CONSTANT_BYTES = 1 << 16
 _CONSTANT_DTYPES = ("float16", "float32", "int8", "uint8", "int16", "int32", "int64")
 
+# Operators that run another subgraph.
+_CALLING = ("CALL", "CALL_ONCE", "IF", "WHILE")
+
 # What reading a damaged file raises: an offset leads past its end, or to something else.
 _DAMAGED = (
     *(struct.error, IndexError, ValueError, TypeError, AttributeError, KeyError, OverflowError),
@@ -115,7 +118,7 @@ class TFLiteModel:
         tables: the whole file as the schema's ModelT.
         signature: name of the one that the main subgraph belongs to; empty without any.
         signatures: names of all.
-        was_moved: whether the main subgraph is another than in the file; not so in `tables`.
+        is_part: whether the file has other signatures, which `tables` lacks.
     """
 
     name: str
@@ -127,7 +130,7 @@ class TFLiteModel:
     tables: Any = field(compare=False, repr=False)
     signature: str = ""
     signatures: tuple[str, ...] = ()
-    was_moved: bool = False
+    is_part: bool = False
 
     def producer(self, tensor: Tensor | None) -> Operator | None:
         """Return the operator that computes a tensor; None for a constant or an input."""
@@ -208,8 +211,9 @@ def parse_model(content: bytes, name: str, signature: str = "") -> TFLiteModel:
     tables = _unpack(content, name)
     signatures = {_text(s.signatureKey): s.subgraphIndex for s in tables.signatureDefs or ()}
     chosen = _choose_signature(signatures, name, signature)
-    number = signatures.get(chosen, 0)
-    _move_first(tables, number)
+    has_others = len(set(signatures.values())) > 1
+    if has_others:
+        _keep_subgraph(tables, signatures[chosen], name)
     graph = tables.subgraphs[0]
     tensors = [_read_tensor(tables, graph, number) for number in range(len(graph.tensors))]
     return TFLiteModel(
@@ -220,7 +224,7 @@ def parse_model(content: bytes, name: str, signature: str = "") -> TFLiteModel:
         versions=_operator_versions(tables),
         signature=chosen,
         signatures=tuple(signatures),
-        was_moved=number != 0,
+        is_part=has_others,
         metadata=read_metadata(_metadata_table(tables), content, name),
         tables=tables,
     )
@@ -232,6 +236,20 @@ def pack_model(tables: Any) -> bytes:
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(tables.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def drop_unused(tables: Any) -> None:
+    """Drop the operator codes that no operator has, and the content that no tensor has."""
+    operators = [each for graph in tables.subgraphs for each in graph.operators or ()]
+    codes = sorted({operator.opcodeIndex for operator in operators})
+    tables.operatorCodes = [tables.operatorCodes[index] for index in codes]
+    for operator in operators:
+        operator.opcodeIndex = codes.index(operator.opcodeIndex)
+    buffers = {tensor.buffer for graph in tables.subgraphs for tensor in graph.tensors}
+    buffers |= {entry.buffer for entry in tables.metadata or ()}
+    for number, buffer in enumerate(tables.buffers):
+        if number not in buffers:
+            buffer.data = None
 
 
 def operator_name(tables: Any, operator: Any) -> str:
@@ -302,21 +320,21 @@ def _choose_signature(subgraphs: dict[str, int], name: str, wanted: str) -> str:
     return chosen or next(iter(subgraphs), "")
 
 
-def _move_first(tables: Any, number: int) -> None:
-    """Exchange a subgraph with the first one, which is what an interpreter runs."""
-    if not number:
-        return
-    graphs, places = tables.subgraphs, {0: number, number: 0}
-    graphs[0], graphs[number] = graphs[number], graphs[0]
+def _keep_subgraph(tables: Any, number: int, name: str) -> None:
+    """Drop all subgraphs but one, which interpreters then run, and what only the others need."""
+    graph = tables.subgraphs[number]
+    kinds = {operator_name(tables, operator) for operator in graph.operators or ()}
+    if kinds & {*_CALLING}:
+        raise ModelError(
+            f"{name}: expected a signature that needs no other subgraph, found "
+            f"{', '.join(sorted(kinds & {*_CALLING}))}",
+            "convert the model with the one signature that takes a picture and gives scores",
+        )
+    tables.subgraphs = [graph]
+    tables.signatureDefs = [s for s in tables.signatureDefs if s.subgraphIndex == number]
     for signature in tables.signatureDefs:
-        index = signature.subgraphIndex
-        signature.subgraphIndex = places.get(index, index)
-    for operator in [each for graph in graphs for each in graph.operators or ()]:
-        options = operator.builtinOptions
-        for field_name, index in vars(options).items() if options else ():
-            # Of IF, WHILE, CALL and CALL_ONCE.
-            if field_name == "subgraph" or field_name.endswith("SubgraphIndex"):
-                setattr(options, field_name, places.get(index, index))
+        signature.subgraphIndex = 0
+    drop_unused(tables)
 
 
 def _check_indices(tables: Any, graph: Any) -> None:

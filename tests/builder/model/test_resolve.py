@@ -187,9 +187,19 @@ def test_signature_is_that_of_serving_or_of_the_option(
 ) -> None:
     found = resolved(with_signatures(*names), ZERO_TO_ONE, signature=option)
     assert found.tflite.signature == chosen
+    assert len(read_model(found.path).tables.subgraphs) == 1
     assert answers(found)["red"].argmax() == red
     expected = f"{chosen} of {', '.join(names)}" if len(names) > 1 else None
     assert found.settings.card.get("signature") == expected
+
+
+def test_signature_that_runs_another_subgraph_is_refused(resolved: Resolver) -> None:
+    tables = schema.ModelT.InitFromPackedBuf(with_signatures("train", "serving_default"))
+    code, loop = tables.operatorCodes[0], schema.BuiltinOperator.WHILE
+    code.builtinCode = code.deprecatedBuiltinCode = loop
+    with pytest.raises(ModelError, match="needs no other subgraph, found WHILE") as caught:
+        resolved(pack_model(tables), ZERO_TO_ONE)
+    assert caught.value.hint
 
 
 def test_unclear_signature_is_asked_for(resolved: Resolver) -> None:
