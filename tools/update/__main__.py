@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ENVIRONMENT = "update"
 REQUIREMENTS = "requirements"
+IMAGES = "images"
 
 
 def main(arguments: list[str]) -> int:
@@ -28,7 +29,7 @@ def main(arguments: list[str]) -> int:
         nargs="?",
         metavar="PACKAGE",
         help="a source, a wheel, or a package of the requirements files; `requirements` for all "
-        "requirements files (default: everything)",
+        "requirements files (default: all of these); `images` for the platforms' images",
     )
     usage.add_argument(
         "version", nargs="?", metavar="VERSION", help="the version to take (default: the newest)"
@@ -36,8 +37,8 @@ def main(arguments: list[str]) -> int:
     text = "write nothing; exit with 1 if something is behind that is not held"
     usage.add_argument("--check", action="store_true", help=text)
     options = usage.parse_args(arguments)
-    if options.version and options.package == REQUIREMENTS:
-        usage.error(f"{REQUIREMENTS}: expected no version")
+    if options.version and options.package in (REQUIREMENTS, IMAGES):
+        usage.error(f"{options.package}: expected no version")
     if not is_inside(ENVIRONMENT):
         python = ensure_environment(ENVIRONMENT, Path(__file__).with_name("requirements.txt"))
         return reexec(ENVIRONMENT, python, ["-m", "tools.update", *arguments])
@@ -48,6 +49,8 @@ def update(options: argparse.Namespace) -> int:
     """Update the pins and requirements files that were asked for; return the exit status."""
     from tools.update import pins, requirements
 
+    if options.package == IMAGES:
+        return _update_images(options.check)
     all_pins = pins.read_pins()
     sources = requirements.find_sources()
     names = {pin.name for pin in all_pins}
@@ -70,6 +73,19 @@ def update(options: argparse.Namespace) -> int:
     if updater.written:
         print("next: python3 build_zip.py && python3 -m tests && python3 -m bench guard")
     return 1 if updater.failed or (options.check and updater.behind) else 0
+
+
+def _update_images(check: bool) -> int:
+    """Update images.toml and print a row for each image; return the exit status."""
+    from builder.base.images import TABLE
+    from tools.update.images import update_images
+
+    behind = 0
+    for platform, python, old, found in update_images(TABLE, check):
+        behind += found != old
+        state = "current" if found == old else "behind"
+        _print_row(f"image {python}", platform, old or "-", found if found != old else "", state)
+    return 1 if check and behind else 0
 
 
 @dataclass
