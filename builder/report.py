@@ -10,7 +10,6 @@ from typing import Any
 
 from builder.artifact import platform
 from builder.artifact.audit import Audit
-from builder.artifact.manifest import Manifest
 from builder.artifact.smoke import SAMPLE, SmokeResult
 from builder.base import archive, images
 from builder.base.console import Console
@@ -40,19 +39,18 @@ def show_build(audited: Audit, answers: Answers, console: Console) -> None:
     _show_size(audited, console)
     for reminder in console.reminders:
         console.text(f"! {reminder}")
-    console.text(_describe_platforms(audited.manifest))
+    manifest = audited.manifest
+    console.text(describe_platforms(manifest.pythons[0], manifest.execution_env))
     console.command(_commands(audited)[0])
 
 
-def _describe_platforms(manifest: Manifest) -> str:
-    """Return where a zip can be deployed: the platforms that have the kind of its Python."""
-    env = manifest.execution_env
-    known = images.images_of_kind(f"python:{manifest.pythons[0]}")
-    names = [image.platform for image in known if env in ("", image.execution_env)]
+def describe_platforms(python: str, execution_env: str) -> str:
+    """Return where a zip can be deployed: the platforms that have a kind for it."""
+    known = images.images_of_kind(f"python:{python}")
+    names = [image.platform for image in known if execution_env in ("", image.execution_env)]
     where = f" on {' or '.join(names)}" if names else ""
-    if env:
-        return f"Deploy it where OW_EXECUTION_ENV is {env}{where}:"
-    return f"Deploy it{where}:"
+    image = f" where OW_EXECUTION_ENV is {execution_env}" if execution_env else ""
+    return f"Deploy it{where}{',' if where and image else ''}{image}:"
 
 
 def show_audit(audited: Audit, console: Console) -> None:

@@ -193,7 +193,7 @@ def test_precompiled_build(
         assert archive.read("exec.env").decode() == env
         assert archive.getinfo("exec").external_attr >> 16 == 0o100755
     assert "✓ invoke with Python 3.11" in done.stderr
-    assert f"Deploy it where OW_EXECUTION_ENV is {env}:" in done.stderr
+    assert f" where OW_EXECUTION_ENV is {env}:" in done.stderr
     report = json.loads(done.stdout)
     assert report["executionEnv"] == env
     [command] = report["commands"]  # not python:3, which may be another image

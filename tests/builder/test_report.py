@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.report import commands, describe_nodes
+from builder.report import commands, describe_nodes, describe_platforms
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,18 @@ def test_commands_name_each_kind() -> None:
         f"{create} python:3.10 --memory 256",
         f"{create} python:3.11 --memory 256",
     ]
+
+
+def test_platforms_are_named() -> None:
+    serverless = "apacheopenserverless/runtime-python-v3.12.2"
+    for python, env, text in (
+        ("3.10", "", "Deploy it on OpenWhisk:"),
+        ("3.12", "", "Deploy it on OpenWhisk or OpenServerless:"),
+        ("3.12", serverless, f"on OpenServerless, where OW_EXECUTION_ENV is {serverless}:"),
+        ("3.12", "own", "Deploy it where OW_EXECUTION_ENV is own:"),
+        ("3.14", "", "Deploy it:"),
+    ):
+        assert describe_platforms(python, env).endswith(text)
 
 
 def test_printed_commands_can_be_pasted(tmp_path: Path) -> None:

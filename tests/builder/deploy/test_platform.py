@@ -22,6 +22,7 @@ import requests
 from playwright.sync_api import Browser, expect
 
 from builder import cli
+from builder.artifact.memory import estimate_early
 from builder.artifact.smoke import SAMPLE
 from builder.base import environments, images
 from builder.base.console import Console
@@ -244,6 +245,8 @@ def test_zip_is_built_for_a_kind_of_the_host(
     assert platform.actions["classify"].exec["kind"] == f"python:{HERE}"
     assert "as the zip answered on this machine" in flat(done.err)
     assert exec_env(platform) == f"openwhisk/action-python-v{HERE}"
+    size = Path(colours[1]).stat().st_size
+    assert platform.actions["classify"].limits["memory"] >= estimate_early(at_hand(), size)
 
 
 def test_nothing_is_deployed_in_place_of_the_default_model(
