@@ -14,7 +14,7 @@ from builder.base import archive, cpython, files
 from builder.base.console import Console, megabytes
 from builder.base.errors import BuildError, SmokeError
 from builder.base.paths import BUILD
-from builder.model import agreement, compatibility, known_models, resolve
+from builder.model import agreement, compatibility, evidence, known_models, resolve
 from builder.model.int8 import convert_to_int8
 from builder.model.resolve import Model, ModelOptions
 from builder.packages import DEFAULT_OPTIONS, RuntimeOptions, operator_versions
@@ -34,6 +34,7 @@ class BuildConfig:
         output: where the zip is written to.
         model: a name in the catalogue or a path; None for the default.
         model_options: what is given about the model.
+        pictures: folder or CSV of labelled pictures that decide what is open about it.
         requantize: whether a uint8 model is converted to int8.
         provider: where the native packages come from, a key of PROVIDERS.
         options: how they are compiled.
@@ -46,6 +47,7 @@ class BuildConfig:
     output: Path
     model: str | None = None
     model_options: ModelOptions = field(default_factory=ModelOptions)
+    pictures: Path | None = None
     requantize: bool = True
     provider: str = "auto"
     options: RuntimeOptions = DEFAULT_OPTIONS
@@ -82,7 +84,7 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
                 "platforms that added it"
             )
     with console.step("model") as details:
-        chosen = resolve.resolve_model(config.model, config.model_options, console)
+        chosen = _resolve_model(config, console)
         chosen = resolve.strip_final_activation(chosen)
         details.append(f"{chosen.settings.name}, {megabytes(chosen.path.stat().st_size)}")
         card = chosen.settings.card
@@ -122,12 +124,21 @@ def _invoke_new(
 ) -> dict[str, smoke.SmokeResult]:
     """Invoke a new zip, and compare its interpreter's answers with those of the trial."""
     with console.step("trial"):
-        trial = agreement.run_trial(chosen.path, chosen.settings)
+        trial = agreement.run_trial(chosen)
     try:
         return invoke(part, pythons, chosen.sample, console, trial)
     except SmokeError as error:
         hint = "" if provider == "wheels" else smoke.WAY_OUT
         raise SmokeError(str(error), hint) from error
+
+
+def _resolve_model(config: BuildConfig, console: Console) -> Model:
+    if config.pictures is None:
+        return resolve.resolve_model(config.model, config.model_options, console)
+    model, _ = evidence.resolve_by_pictures(
+        config.model, config.model_options, config.pictures, console
+    )
+    return model
 
 
 def _audit_part(part: Path, config: BuildConfig, console: Console) -> audit.Audit:

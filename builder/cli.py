@@ -123,11 +123,24 @@ def _build(options: argparse.Namespace, console: Console) -> Report:
 
 def _inspect(options: argparse.Namespace, console: Console) -> Report:
     from builder import build, report
-    from builder.model import resolve
+    from builder.model.evidence import resolve_by_pictures
+    from builder.model.resolve import resolve_model
 
-    model = resolve.resolve_model(options.model, _model_options(options), console)
+    model_options, evidence = _model_options(options), None
+    if options.pictures is None:
+        model = resolve_model(options.model, model_options, console)
+    else:
+        model, evidence = resolve_by_pictures(
+            options.model, model_options, options.pictures, console
+        )
+        evidence.show(console)
+        console.text()
     report.show_model(model, console)
-    return {"model": build.describe_model(model), "operators": model.tflite.versions}
+    return {
+        "model": build.describe_model(model),
+        "operators": model.tflite.versions,
+        "pictures": evidence and evidence.as_values(),
+    }
 
 
 def _check(options: argparse.Namespace, console: Console) -> Report:
@@ -269,6 +282,7 @@ def _build_config(
         output=command_line.output(options),
         model=options.model or default_model,
         model_options=_model_options(options),
+        pictures=options.pictures,
         requantize=not options.no_requantize,
         provider=options.runtime or "auto",
         options=RuntimeOptions(
@@ -299,6 +313,7 @@ def _model_options(options: argparse.Namespace) -> ModelOptions:
         crop=options.crop,
         channels=options.channels or "",
         threads=getattr(options, "threads", None),  # inspect has no such option
+        label_offset=options.label_offset,
     )
 
 

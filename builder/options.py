@@ -312,6 +312,19 @@ def _add_model_options(group: _Group) -> None:
     add("--signature", metavar="NAME", help="which, of several (default: serving_default)")
     add("--layout", choices=("nhwc", "nchw"), help="channels last or first (default: by shape)")
     add("--scores", choices=SCORES, help="what its output is (default: by its last operator)")
+    add(
+        "--label-offset",
+        metavar="N",
+        type=int,
+        help="by how many outputs each label is later than its place in the file (default: 0)",
+    )
+    add(
+        "--pictures",
+        metavar="DIR",
+        type=Path,
+        help="folders of pictures that are named after classes, or a CSV of file and class: what "
+        "the model's file leaves open is tried on them",
+    )
 
 
 def _add_ops_option(group: _Group | _Parser) -> None:
@@ -473,6 +486,14 @@ def _check_model(options: argparse.Namespace) -> None:
         raise UsageError(
             "--labels: expected a file with a class name per line, JSON or CSV, found "
             + _what_is_at(options.labels)
+        )
+    if options.pictures is not None and files.describe_path(options.pictures) not in (
+        "file",
+        "folder",
+    ):
+        raise UsageError(
+            "--pictures: expected a folder with a folder for each class, or a CSV of file and "
+            f"class, found {_what_is_at(options.pictures)}"
         )
     with suppress(ImportError):
         _check_model_name(options.model)

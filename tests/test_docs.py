@@ -21,7 +21,7 @@ import pytest
 
 from builder.base.paths import COMPILED, ROOT
 from builder.packages import DEFAULT_OPTIONS, compiled
-from tests.conftest import HERE, clone, have_deflated, seed
+from tests.conftest import HERE, clone, encoded, have_deflated, plain, seed
 from tests.support.models import COLOURS, ColourModel
 
 # Why a block does not run here.
@@ -128,6 +128,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ColourModel(dtype="uint8", softmax=True).write(folder / "my.tflite")
     ColourModel(softmax=True).write(folder / "my_float.tflite")
     (folder / "my.txt").write_text("\n".join(COLOURS))
+    for name in COLOURS:
+        (folder / "colours" / name).mkdir(parents=True)
+        (folder / "colours" / name / "1.png").write_bytes(encoded(plain(name)))
     fill_caches(folder)
     return folder
 

@@ -96,7 +96,7 @@ def _compare(action: RunningAction, trial: Trial) -> float:
         image = base64.b64encode(picture).decode()
         answer = action.run({"image": image, "topK": len(scores), "details": True})
         try:
-            differences.append(compare_results(answer["results"], scores))
+            differences.append(compare_results(answer["results"], scores, trial.factor))
         except (KeyError, TypeError):
             raise SmokeError(f"the picture {name} got {_shorten(answer)}") from None
         except ModelError as error:

@@ -37,14 +37,14 @@ class Console:
         reminders: what the report repeats at its end.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
-        """Start the log; with `quiet`, only warnings are shown."""
+    def __init__(self, quiet: bool = False, silent: bool = False) -> None:
+        """Start the log; with `quiet`, only warnings are shown, with `silent` not even these."""
         self.seconds: dict[str, float] = {}
         self.notes: list[str] = []
         self.reminders: list[str] = []
         width = None if sys.stderr.isatty() else 1 << 16  # in a file nothing is broken
-        self._rich = RichConsole(stderr=True, quiet=quiet, highlight=False, width=width)
-        self._always = RichConsole(stderr=True, highlight=False, width=width)
+        self._rich = RichConsole(stderr=True, quiet=quiet or silent, highlight=False, width=width)
+        self._always = RichConsole(stderr=True, quiet=silent, highlight=False, width=width)
 
     @contextmanager
     def step(self, title: str) -> Iterator[list[str]]:

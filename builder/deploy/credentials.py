@@ -41,13 +41,7 @@ class Host:
 
 
 def find_host(apihost: str = "", auth: str = "", insecure: bool = False, ca: str = "") -> Host:
-    """Return the host to deploy to.
-
-    Args:
-        apihost: a host, a host and a port, or an address; empty to find it.
-        auth: a key, @FILE or env:NAME; empty to find it.
-        insecure: do not verify the host's certificate.
-        ca: file of the certificates to verify it with.
+    """Return the host to deploy to; `apihost` and `auth` are as for the options, or empty.
 
     Raises:
         UsageError: the host or the key is missing or malformed.
@@ -55,13 +49,14 @@ def find_host(apihost: str = "", auth: str = "", insecure: bool = False, ca: str
     """
     path = properties_file()
     properties = read_properties(path)
-    apihost, _ = _first((apihost, ""), _variable("WHISK_APIHOST"), (properties.get("APIHOST"), ""))
-    key, source = _first(
-        (read_secret("--auth", auth), "--auth"),
-        _variable("WHISK_AUTH"),
-        (properties.get("AUTH"), str(path)),
-    )
-    version, _ = _first(_variable("WHISK_APIVERSION"), (properties.get("APIVERSION"), ""))
+    apihost = apihost or os.environ.get("WHISK_APIHOST") or properties.get("APIHOST", "")
+    version = os.environ.get("WHISK_APIVERSION") or properties.get("APIVERSION") or "v1"
+    keys = {
+        "--auth": read_secret("--auth", auth),
+        "WHISK_AUTH": os.environ.get("WHISK_AUTH", ""),
+        str(path): properties.get("AUTH", ""),
+    }
+    source, key = next(((name, key) for name, key in keys.items() if key), ("", ""))
     if not apihost or not key:
         what, name, option = "an API host", "APIHOST", "--apihost HOST"
         if apihost:
@@ -79,16 +74,7 @@ def find_host(apihost: str = "", auth: str = "", insecure: bool = False, ca: str
         )
     files = properties.get("CERT", ""), properties.get("KEY", "")
     certificate = files if all(files) else None
-    return Host(address(apihost), key, version or "v1", insecure, ca, certificate, source)
-
-
-def _first(*found: tuple[str | None, str]) -> tuple[str, str]:
-    """Return the first value that is not empty, and where it is from."""
-    return next(((value, source) for value, source in found if value), ("", ""))
-
-
-def _variable(name: str) -> tuple[str, str]:
-    return os.environ.get(name, ""), name
+    return Host(address(apihost), key, version, insecure, ca, certificate, source)
 
 
 def read_secret(option: str, given: str) -> str:

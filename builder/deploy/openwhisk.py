@@ -55,11 +55,15 @@ _MEANINGS = {
         "{name} was changed by somebody else in the same moment, or is no action",
         "run this again, or choose another name",
     ),
+    413: (
+        "the action is too large for the platform",
+        "OpenWhisk takes 48 MiB of base64, a proxy may take less: compiled packages are smaller",
+    ),
     429: ("the platform takes no more requests for now", "wait a minute and run this again"),
     502: ("{name} failed", "the activation's log says why"),
     503: ("{host.url} cannot answer now", "try again later, or ask its operator"),
-    504: ("{host.url} cannot answer now", "try again later, or ask its operator"),
 }
+_MEANINGS[504] = _MEANINGS[503]
 _NO_PACKAGE = (
     "{host.url} has no package {name.package} for {name}",
     "create it first: wsk package create {name.package}; or deploy {name.action} alone",
@@ -103,8 +107,12 @@ class Name:
         return namespace + "/".join(part for part in (self.package, self.action) if part)
 
 
-def parse_name(text: str) -> Name:
-    """Return a name written as for `wsk`: `[/NAMESPACE/][PACKAGE/]ACTION`; raise if it is none."""
+def parse_name(text: str, web: bool = False) -> Name:
+    """Return a name written as for `wsk`: `[/NAMESPACE/][PACKAGE/]ACTION`.
+
+    Raises:
+        UsageError: it is none, or, with `web`, none that can be called over the web.
+    """
     namespace, parts = "_", text.split("/")
     if text.startswith("/") and len(parts) > 2:
         namespace, parts = parts[1], parts[2:]
@@ -113,18 +121,14 @@ def parse_name(text: str) -> Name:
             f"expected an action's name as [/NAMESPACE/][PACKAGE/]ACTION, found {text!r}",
             "letters, digits, and between them _ @ . - and spaces",
         )
-    return Name(namespace, parts[0] if len(parts) == 2 else "", parts[-1])
-
-
-def check_web_name(name: Name) -> None:
-    """Raise UsageError if a web action of this name could not be called."""
-    if name.action.endswith(_EXTENSIONS):
-        own, _, extension = name.action.rpartition(".")
+    own, _, extension = parts[-1].rpartition(".")
+    if web and parts[-1].endswith(_EXTENSIONS):
         raise UsageError(
-            f"--name: a web action cannot be called {name.action}: its address would be that of "
+            f"--name: a web action cannot be called {parts[-1]}: its address would be that of "
             f"{own}, with .{extension} as the form of its answer",
             f"for example {own}-{extension}",
         )
+    return Name(namespace, parts[0] if len(parts) == 2 else "", parts[-1])
 
 
 @dataclass(frozen=True)
@@ -135,13 +139,13 @@ class PlatformInfo:
         kinds: name -> image of each Python kind that is not deprecated; None if not published.
         default: name of the default kind; empty if there is none.
         memory: least and most memory of an action, in MB; None if not published.
-        max_timeout: the most time of an activation, in ms; None if not published.
+        timeout: the same of an activation's time, in ms.
     """
 
     kinds: dict[str, str] | None
     default: str = ""
     memory: tuple[int, int] | None = None
-    max_timeout: int | None = None
+    timeout: tuple[int, int] | None = None
 
 
 class _Upload(BytesIO):
@@ -172,29 +176,21 @@ class OpenWhisk:
 
     def info(self) -> PlatformInfo:
         """Return the host's kinds and the key's limits."""
-        try:
-            response = self._send("GET", f"{self.host.url}/", {"accept": "application/json"})
-            published = _json_object(response) if response.ok else {}
-        except PlatformError as error:
-            if not 300 <= error.status < 400:
-                raise
-            published = {}  # a gateway whose own page is there
+        response = self._send("GET", f"{self.host.url}/", {"accept": "application/json"})
+        published = _json_object(response) if response.status_code == 200 else {}
         response = self._call("GET", Name("_", "", ""), "limits")
         if response.status_code == 401:
             raise self._failure(response, "its limits")
         limits = _json_object(response) if response.ok else _host_limits(published.get("limits"))
-        memory = limits.get("minActionMemory"), limits.get("maxActionMemory")
         families = published.get("runtimes")
         listed = families.get("python", []) if isinstance(families, dict) else []
-        pythons = [each for each in listed if isinstance(each, dict) and "kind" in each]
-        current = [each for each in pythons if not each.get("deprecated")]
+        pythons = [each for each in listed if not each.get("deprecated")]
+        kinds = {str(each["kind"]): str(each.get("image", "")) for each in pythons}
         return PlatformInfo(
-            {str(each["kind"]): str(each.get("image", "")) for each in current}
-            if isinstance(families, dict)
-            else None,
-            next((str(each["kind"]) for each in current if each.get("default")), ""),
-            memory if all(isinstance(each, int) for each in memory) else None,  # type: ignore[arg-type]
-            limits.get("maxActionTimeout"),
+            kinds if isinstance(families, dict) else None,
+            next((str(each["kind"]) for each in pythons if each.get("default")), ""),
+            _read_bounds(limits, "ActionMemory"),
+            _read_bounds(limits, "ActionTimeout"),
         )
 
     def action(self, name: Name, code: bool = False) -> dict[str, Any] | None:
@@ -214,15 +210,6 @@ class OpenWhisk:
         """Create or update the action; fields and annotations that `document` lacks stay."""
         body = _Upload(json.dumps(document).encode(), advance)
         response = self._call("PUT", name, f"actions/{name.path}?overwrite=true", body)
-        if response.status_code == 413:
-            size = len(document["exec"]["code"]) / 2**20
-            raise PlatformError(
-                f"the action is too large for the platform: {size:.1f} MiB of base64 were sent"
-                + _reason(response),
-                "OpenWhisk's own limit is 48 MiB; a proxy before it may have a smaller one: "
-                "build a smaller zip (compiled packages) or ask its operator",
-                413,
-            )
         if not response.ok:
             raise self._failure(response, name)  # some hosts answer with the document, some "OK"
 
@@ -250,21 +237,16 @@ class OpenWhisk:
         return response.status_code, _json_object(response), activation
 
     def wait(self, name: Name, activation: str, status: Callable[[str], None]) -> dict[str, Any]:
-        """Return the record of an activation that was not ready when its response was sent.
+        """Return the result of an activation that was not ready when its response was sent.
 
-        Args:
-            name: of the action.
-            activation: its id.
-            status: shows what is waited for.
-
-        Raises:
-            PlatformError: there is no record in time.
+        `status` shows what is waited for. Raise PlatformError if there is no record in time.
         """
         began = time.monotonic()
         while (waited := time.monotonic() - began) < READY_SECONDS:
             status(f"not ready after {60 + waited:.0f} s; the platform may be pulling the image")
             if record := self.record(name, activation):
-                return record
+                result: dict[str, Any] = record["response"]["result"]
+                return result
         raise PlatformError(
             f"{name} has not answered within {waited / 60:.0f} minutes",
             "with too little memory an action may die without an answer: see --memory",
@@ -328,7 +310,7 @@ class OpenWhisk:
             )
         except requests.RequestException as error:
             raise _connection_error(self.host, error) from error
-        if response.is_redirect:
+        if response.is_redirect and urlsplit(url).path != "/":  # there, a gateway has its own page
             parts = urlsplit(response.headers["location"])
             raise PlatformError(
                 f"{self.host.url} redirects to {parts.scheme}://{parts.netloc}",
@@ -365,12 +347,16 @@ class OpenWhisk:
 
 def _host_limits(limits: Any) -> dict[str, Any]:
     """Return a host's limits under the names that a key's have."""
-    limits = limits if isinstance(limits, dict) else {}
-    found = {"maxActionTimeout": limits.get("max_action_duration")}
-    for end in ("min", "max"):
-        size = limits.get(f"{end}_action_memory")
-        found[f"{end}ActionMemory"] = size // 2**20 if isinstance(size, int) else None
+    found = {}
+    for end in ("min", "max") if isinstance(limits, dict) else ():
+        found[f"{end}ActionTimeout"] = limits.get(f"{end}_action_duration")
+        found[f"{end}ActionMemory"] = (limits.get(f"{end}_action_memory") or 0) // 2**20
     return found
+
+
+def _read_bounds(limits: dict[str, Any], name: str) -> tuple[int, int] | None:
+    least, most = limits.get(f"min{name}"), limits.get(f"max{name}")
+    return (least or 0, most) if isinstance(most, int) and most else None
 
 
 def _json_object(response: requests.Response) -> dict[str, Any]:

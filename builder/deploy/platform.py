@@ -17,27 +17,23 @@ from builder.base import images
 from builder.base.console import Console
 from builder.base.errors import BuildError, UsageError
 from builder.deploy import credentials
-from builder.deploy.openwhisk import OpenWhisk, PlatformError, check_web_name, parse_name
+from builder.deploy.openwhisk import OpenWhisk, PlatformError, parse_name
 from builder.deploy.upload import (
-    TIMEOUT_MS,
     ActionSettings,
-    check_kind,
+    EarlierAction,
     describe_action,
     put_back,
     upload_action,
 )
 from builder.deploy.verify import Deployment, verify_action
 
+# Of a new action, where the platform allows so much.
+TIMEOUT_MS = 60_000
+
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of the platform.
-
-    Attributes:
-        name: as "python:3.11".
-        python: its version.
-        image: what the host says that it runs; empty if it does not.
-    """
+    """A kind of the platform: name, Python version, and the image's name if the host says it."""
 
     name: str
     python: str
@@ -68,54 +64,54 @@ class Platform:
             PlatformError: the host does not answer, does not take the key, or lacks the package.
         """
         self._options, self._console = options, console
-        self._name = parse_name(options.name)
-        check_web_name(self._name)
-        secret = options.settings.secret
-        self._settings = replace(
-            options.settings,
-            secret=None if secret is None else credentials.read_secret("--web-secure", secret),
-        )
+        self._name = parse_name(options.name, web=True)
+        secret = options.settings.secret or ""
+        read = credentials.read_secret("--web-secure", secret) or None
+        self._settings = replace(options.settings, secret=read)
         self._client = connect(options, console)
         self._host = self._client.host.url
-        if credentials.is_visible(secret or "") and secret not in ("true", "false"):
+        if credentials.is_visible(secret) and secret not in ("true", "false"):
             console.warn("--web-secure: processes here can read the secret; @FILE hides it")
         with console.step(f"OpenWhisk at {self._host}") as details:
             self._info = self._client.info()
             self._package = self._client.package_parameters(self._name)
-            self._before = self._client.action(self._name)
-            check_kind(self._name, self._before)
+            before = self._client.action(self._name)
+            self._check_earlier(before)
             self._check_limits()
             kinds = self._info.kinds
-            details.append(
-                "its Python kinds: " + ", ".join(sorted(kinds) or ["none"])
-                if kinds is not None
-                else "it does not list its kinds: the kind is named after the Python version"
+            shown = "not listed, so named after the Python version" if kinds is None else "none"
+            details.append(f"its Python kinds: {', '.join(sorted(kinds or ())) or shown}")
+            details.append(f"{self._name} {'exists and is updated' if before else 'is new'}")
+
+    def _check_earlier(self, before: dict[str, Any] | None) -> None:
+        """Raise BuildError if the name is taken by an action of another language."""
+        kind = before.get("exec", {}).get("kind", "unknown") if before else "python:"
+        if not kind.startswith("python:"):
+            raise BuildError(
+                f"{self._name} is an action of kind {kind}, not one of this function's",
+                "choose another name with --name, or delete it first: undeploy NAME",
             )
-            state = "exists and is updated" if self._before else "is new"
-            details.append(f"{self._name} {state}")
 
     def _check_limits(self) -> None:
         """Raise UsageError if --memory or --timeout is outside the key's limits."""
-        memory, timeout = self._settings.memory, self._settings.timeout
-        least, most = self._info.memory or (0, memory or 0)
-        if memory and not least <= memory <= most:
-            raise UsageError(
-                f"--memory: expected {least} to {most}, found {memory}: these are the key's limits"
-            )
-        longest = self._info.max_timeout
-        if timeout and longest is not None and timeout > longest:
-            raise UsageError(
-                f"--timeout: expected at most {longest} ms, the key's limit, found {timeout}"
-            )
+        asked, info = self._settings, self._info
+        for option, value, bounds in (
+            ("--memory", asked.memory, info.memory),
+            ("--timeout", asked.timeout, info.timeout),
+        ):
+            if value and bounds and not bounds[0] <= value <= bounds[1]:
+                least, most = bounds
+                text = f"{option}: expected {least} to {most}, the key's limits, found {value}"
+                raise UsageError(text)
 
     def check_memory(self, needed: int, what: str = "this zip") -> None:
         """Raise BuildError if the action cannot get the memory that it needs, in MB."""
-        given = self._settings.memory
-        most = self._info.memory[1] if self._info.memory else None
+        given = self._settings.memory or needed
+        most = self._info.memory[1] if self._info.memory else needed
         hint = "a smaller zip needs less: compiled packages instead of --runtime wheels"
-        if given is not None and given < needed:
+        if given < needed:
             raise BuildError(f"--memory: {what} needs {needed} MB, found {given}", hint)
-        if most is not None and needed > most:
+        if most < needed:
             raise BuildError(
                 f"{self._host} gives an action {most} MB at most, {what} needs {needed} MB", hint
             )
@@ -126,30 +122,22 @@ class Platform:
         return list(dict.fromkeys(sorted(supported, key=lambda python: python != default)))
 
     def choose_kind(self, pythons: Sequence[str], named: str | None = None) -> Kind:
-        """Return the first kind of the platform that runs one of these Python versions.
+        """Return the kind that the user named, or the first that runs one of these Pythons.
 
-        Args:
-            pythons: versions as "3.11", the preferred one first.
-            named: the kind that the user asks for; None for any.
-
-        Raises:
-            BuildError: the platform has none; the message names those it has.
+        Raise BuildError if the platform has none; the message names those it has.
         """
-        kinds = self._info.kinds
+        kinds, wanted = self._info.kinds, " or ".join(pythons)
         if kinds is None:
             python = self._python_of(named or "") or pythons[0]
             return Kind(named or f"python:{pythons[0]}", python)
         known = ", ".join(sorted(kinds)) or "none for Python"
-        if named is not None and named not in kinds:
-            raise BuildError(
-                f"{self._host} has no kind {named}; it has {known}",
-                "choose one of these with --kind",
-            )
+        if named and named not in kinds:
+            hint = "choose one of these with --kind"
+            raise BuildError(f"{self._host} has no kind {named}; it has {known}", hint)
         names = [named] if named else [*(f"python:{each}" for each in pythons), *kinds]
         for name in names:
             if name in kinds and (python := self._python_of(name)) in pythons:
                 return Kind(name, python, kinds[name])
-        wanted = " or ".join(pythons)
         raise BuildError(
             f"{named} of {self._host} runs Python {self._python_of(named)}, the zip is for {wanted}"
             if named
@@ -168,27 +156,25 @@ class Platform:
     def choose_environment(self, kind: Kind, wanted: bool | None) -> str:
         """Return OW_EXECUTION_ENV of the image to precompile for; empty for a portable zip.
 
-        Args:
-            kind: that it will run with.
-            wanted: whether the zip has to be precompiled; None to do so where that is safe.
-
-        Raises:
-            BuildError: it has to be, but the image is not known.
+        With `wanted`, raise BuildError if the image is not known; None means where that is safe.
         """
         image = images.identify_image(kind.image)
-        env = image.execution_env if image else ""
-        if wanted and not env:
-            raise BuildError(
-                f"--precompiled: {self._host} runs {kind.name} in {kind.image or 'an image'}, "
-                "whose OW_EXECUTION_ENV is not known",
-                "pass it with --execution-env, or build with --portable",
-            )
-        if wanted is None and image and env and not image.survives_upgrades:
-            self._console.note(
-                f"a portable zip: an upgrade of {image.platform}'s image would break a precompiled "
-                "one. --precompiled makes one, which starts in half the time"
-            )
-        return env if wanted or (wanted is None and image and image.survives_upgrades) else ""
+        if wanted is None and image and image.execution_env:
+            wanted = image.survives_upgrades
+            if not wanted:
+                self._console.note(
+                    f"a portable zip: an upgrade of {image.platform}'s image would break a "
+                    "precompiled one. --precompiled makes one, which starts in half the time"
+                )
+        if not wanted:
+            return ""
+        if image and image.execution_env:
+            return image.execution_env
+        raise BuildError(
+            f"--precompiled: {self._host} runs {kind.name} in {kind.image or 'an image'}, whose "
+            "OW_EXECUTION_ENV is not known",
+            "pass it with --execution-env, or build with --portable",
+        )
 
     def check_environment(self, kind: Kind, execution_env: str) -> None:
         """Raise BuildError if a precompiled zip is for another image than the kind's."""
@@ -208,50 +194,58 @@ class Platform:
         sample: Path,
         expected: list[dict[str, Any]] | None,
     ) -> Deployment:
-        """Upload the zip and verify it; if it fails, the earlier action is put back.
+        """Upload the zip, which needs `memory` MB, and verify it; arguments as `verify_action`.
 
-        Args:
-            archive: the zip.
-            kind: to run it with.
-            memory: what it needs, in MB.
-            sample: as `verify_action`.
-            expected: likewise.
-
-        Raises:
-            BuildError: the platform refused the zip, or it does not answer as here.
+        If it is refused or does not answer as here, put the earlier action back, and raise
+        BuildError.
         """
         self.check_memory(memory)
-        before = self._client.action(self._name, code=True)
+        client, name, console = self._client, self._name, self._console
+        before = EarlierAction(client.action(name, code=True), self._package)
         least = self._info.memory[0] if self._info.memory else 0
-        timeout = min(TIMEOUT_MS, self._info.max_timeout or TIMEOUT_MS)
-        document = describe_action(
-            before, self._package, kind.name, max(memory, least), timeout, self._settings
-        )
-        after = upload_action(self._client, self._name, before, document, archive, self._console)
+        timeout = min(TIMEOUT_MS, self._info.timeout[1] if self._info.timeout else TIMEOUT_MS)
+        document = describe_action(before, kind.name, max(memory, least), timeout, self._settings)
+        after = upload_action(client, name, document, archive, console)
         try:
-            deployment = verify_action(
-                self._client, self._name, after, sample, expected, self._console
-            )
+            deployment = verify_action(client, name, after, sample, expected, console)
         except PlatformError:
             if self._options.keep_broken:
-                self._console.warn(f"--keep-broken: {self._name} stays as it is")
+                console.warn(f"--keep-broken: {name} stays as it is")
             else:
-                put_back(self._client, self._name, before, self._package, after, self._console)
+                put_back(client, name, before, after, console)
             raise
-        return replace(deployment, created=before is None)
+        return replace(deployment, created=before.document is None)
 
     def show(self, deployment: Deployment) -> None:
         """Print the action's address and the commands that invoke it."""
-        show_deployment(deployment, self._client.host, self._console)
+        host, name, console = self._client.host, shlex.quote(deployment.name), self._console
+        console.text()
+        if not deployment.url:
+            wsk = "wsk -i" if host.insecure else "wsk"
+            console.text(f"{name} is deployed; it is no web action. Invoke it with the key:")
+            console.command(f"{wsk} action invoke {name} -r --param-file picture.json")
+            return
+        curl, client = "", ""
+        if host.insecure:
+            curl, client = " -k", " --insecure"
+        elif host.ca:
+            curl, client = f" --cacert {shlex.quote(host.ca)}", f" --ca {shlex.quote(host.ca)}"
+        console.text(f"{name} is deployed. Its page, for a browser:")
+        console.text(f"    {deployment.url}")
+        console.text("The same for programs:")
+        url = shlex.quote(deployment.url)
+        if deployment.secured:
+            curl += " -H 'x-require-whisk-auth: SECRET'"
+            console.text(f"The SECRET is shown by: wsk action get {name}")
+        console.command(f"curl{curl} -H 'content-type: image/jpeg' --data-binary @cat.jpg {url}")
+        console.command(f"python3 -m action --url {url}{client} cat.jpg")
 
 
 def connect(options: DeploymentOptions, console: Console) -> OpenWhisk:
     """Return a connection to the host; warn of what others can see."""
     host = credentials.find_host(options.apihost, options.auth, options.insecure, options.ca)
     if credentials.is_visible(options.auth):
-        console.warn(
-            "--auth: processes here can read the key; WHISK_AUTH, ~/.wskprops or @FILE hide it"
-        )
+        console.warn("--auth: processes here can read the key; WHISK_AUTH or @FILE hides it")
     if host.insecure:
         console.warn("--insecure: the host's certificate is not verified")
     if host.url.startswith("http:"):
@@ -260,43 +254,10 @@ def connect(options: DeploymentOptions, console: Console) -> OpenWhisk:
 
 
 def undeploy(options: DeploymentOptions, console: Console) -> None:
-    """Delete the action.
-
-    Raises:
-        BuildError: there is none, or the platform refused.
-    """
-    name = parse_name(options.name)
-    client = connect(options, console)
+    """Delete the action; raise BuildError if there is none, or if the platform refuses."""
+    name, client = parse_name(options.name), connect(options, console)
     with console.step(f"undeploy {name}") as details:
         if not client.delete(name):
-            raise BuildError(
-                f"{client.host.url} has no action {name}", "'wsk action list' shows them"
-            )
+            text = f"{client.host.url} has no action {name}"
+            raise BuildError(text, "'wsk action list' shows them")
         details.append(f"{name} is deleted")
-
-
-def show_deployment(deployment: Deployment, host: credentials.Host, console: Console) -> None:
-    """Print the action's address and the commands that invoke it."""
-    console.text()
-    if not deployment.url:
-        name, insecure = shlex.quote(deployment.name), " -i" * host.insecure
-        console.text(f"{deployment.name} is deployed; it is no web action. Invoke it with the key:")
-        console.command(f"wsk{insecure} action invoke {name} -r --param-file picture.json")
-        return
-    url, ca = shlex.quote(deployment.url), shlex.quote(host.ca)
-    curl, client = "", ""
-    if host.insecure:
-        curl, client = " -k", " --insecure"
-    elif host.ca:
-        curl, client = f" --cacert {ca}", f" --ca {ca}"
-    console.text(f"{deployment.name} is deployed. Its page, for a browser:")
-    console.text(f"    {deployment.url}")
-    console.text("The same for programs:")
-    secret = ""
-    if deployment.secured:
-        secret = " -H 'x-require-whisk-auth: SECRET'"
-        console.text(f"The SECRET is shown by: wsk action get {shlex.quote(deployment.name)}")
-    console.command(
-        f"curl{curl} -H 'content-type: image/jpeg'{secret} --data-binary @cat.jpg {url}"
-    )
-    console.command(f"python3 -m action --url {url}{client} cat.jpg")

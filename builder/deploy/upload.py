@@ -1,4 +1,4 @@
-"""Upload a zip as an action: create it or update it; put the earlier one back if that was wrong."""
+"""Describe an action, upload a zip as its code, and put the earlier action back if that failed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from builder.base.console import Console, megabytes
 from builder.base.errors import BuildError
 from builder.deploy.openwhisk import Name, OpenWhisk
 
-# Of a new action, where the platform allows so much.
-TIMEOUT_MS = 60_000
 _SECRET = "require-whisk-auth"
 
 
@@ -25,7 +23,7 @@ class ActionSettings:
     Attributes:
         memory: limit in MB.
         timeout: limit in ms.
-        parameters: to bind, beside those that are bound.
+        parameters: to bind, besides those that are bound.
         web: "true" (anybody may invoke it over the web), "raw" (the body is passed unparsed), "no".
         secret: what web clients must send as `X-Require-Whisk-Auth`; "true" for a random number,
             "false" for none.
@@ -38,82 +36,46 @@ class ActionSettings:
     secret: str | None = None
 
 
-def upload_action(
-    client: OpenWhisk,
-    name: Name,
-    before: dict[str, Any] | None,
-    document: dict[str, Any],
-    archive: Path,
-    console: Console,
-) -> dict[str, Any]:
-    """Create or update the action with a zip's code; return its document without the code.
+@dataclass(frozen=True)
+class EarlierAction:
+    """An action before its update.
 
-    Args:
-        client: the connection to the platform.
-        name: of the action.
-        before: the action's earlier document; None if it is new.
-        document: as `describe_action` makes it.
-        archive: the zip.
-        console: shows the progress.
-
-    Raises:
-        PlatformError: the platform refused.
+    Attributes:
+        document: with its code; None if the action is new.
+        package: the parameters that its package binds.
     """
-    code = base64.b64encode(archive.read_bytes()).decode()
-    with console.step(f"upload {name}") as details:
-        with console.progress(archive.name) as advance:
-            client.put(name, {**document, "exec": {**document["exec"], "code": code}}, advance)
-        after = client.action(name)
-        if after is None:
-            raise BuildError(f"{client.host.url} took {name}, but does not have it")
-        details.append(
-            f"{'updated' if before else 'created'} {after.get('namespace', name.namespace)}/"
-            f"{name.action}, version {after.get('version', '?')}, {after['exec']['kind']}, "
-            f"{after['limits']['memory']} MB, {megabytes(archive.stat().st_size)}"
-        )
-    return after
 
+    document: dict[str, Any] | None
+    package: list[dict[str, Any]]
 
-def check_kind(name: Name, before: dict[str, Any] | None) -> None:
-    """Raise BuildError if the name is taken by an action of another language."""
-    exists = before.get("exec", {}).get("kind", "") if before else "python:"
-    if not exists.startswith("python:"):
-        raise BuildError(
-            f"{name} is an action of kind {exists or 'unknown'}, not one of this function's",
-            "choose another name with --name, or delete it first: undeploy NAME",
-        )
+    @property
+    def annotations(self) -> dict[str, Any]:
+        """Those that can be put; the platform makes the others from the code."""
+        values = _values(self.document["annotations"]) if self.document else {}
+        return {key: value for key, value in values.items() if key not in ("exec", "binary")}
+
+    @property
+    def parameters(self) -> list[dict[str, Any]]:
+        """The action's own; a document also has those of the package."""
+        listed = self.document.get("parameters", []) if self.document else []
+        return [each for each in listed if each not in self.package]
 
 
 def describe_action(
-    before: dict[str, Any] | None,
-    package: list[dict[str, Any]],
-    kind: str,
-    memory: int,
-    timeout: int,
-    settings: ActionSettings,
+    before: EarlierAction, kind: str, memory: int, timeout: int, settings: ActionSettings
 ) -> dict[str, Any]:
     """Return the document to put, without the code.
 
-    Args:
-        before: the action's earlier document; None if it is new.
-        package: the parameters that its package binds.
-        kind: to run it with.
-        memory: what the zip needs, in MB; a higher limit of an earlier action stays.
-        timeout: of a new action, in ms.
-        settings: what the user asks for.
+    The zip needs `memory` MB; a higher limit from before stays. A new action gets `timeout` ms.
     """
-    limits = before["limits"] if before else {}
-    annotations = _values(before["annotations"]) if before else {}
-    for computed in ("exec", "binary"):  # the platform makes these from the code
-        annotations.pop(computed, None)
+    limits = before.document["limits"] if before.document else {}
+    annotations = before.annotations
     web = settings.web or (None if "web-export" in annotations else "true")
     if web:
         # As 'wsk --web' sets them; "final" keeps clients from changing bound parameters.
         annotations |= {"web-export": web != "no", "raw-http": web == "raw", "final": web != "no"}
-    removed = []
-    if settings.secret == "false":
-        removed = [_SECRET] if annotations.pop(_SECRET, None) is not None else []
-    elif settings.secret is not None:
+    removed = [_SECRET] if settings.secret == "false" and annotations.pop(_SECRET, None) else []
+    if settings.secret not in (None, "false"):
         drawn = secrets.randbelow(2**53)  # a number as 'wsk --web-secure true' draws
         annotations[_SECRET] = drawn if settings.secret == "true" else settings.secret
     document: dict[str, Any] = {
@@ -122,58 +84,54 @@ def describe_action(
         "delAnnotations": removed,
         "limits": {"memory": settings.memory or max(memory, limits.get("memory", 0))},
     }
-    if settings.timeout or not before:
+    if settings.timeout or not limits:
         document["limits"]["timeout"] = settings.timeout or timeout
     if limits.get("concurrency", 1) > 1:  # the runtime answers one activation at a time
         document["limits"]["concurrency"] = 1
     if settings.parameters:
-        own = [each for each in (before or {}).get("parameters", []) if each not in package]
-        document["parameters"] = _pairs({**_values(own), **settings.parameters})
+        document["parameters"] = _pairs({**_values(before.parameters), **settings.parameters})
     return document
 
 
+def upload_action(
+    client: OpenWhisk, name: Name, document: dict[str, Any], archive: Path, console: Console
+) -> dict[str, Any]:
+    """Put the described action with a zip's code; return its new document without the code."""
+    code = base64.b64encode(archive.read_bytes()).decode()
+    with console.step(f"upload {name}") as details:
+        with console.progress(archive.name) as advance:
+            client.put(name, {**document, "exec": {**document["exec"], "code": code}}, advance)
+        after = client.action(name)  # some hosts answer PUT without it
+        if after is None:
+            raise BuildError(f"{client.host.url} took {name}, but does not have it")
+        details.append(
+            f"{after.get('namespace', name.namespace)}/{name.action}, "
+            f"version {after.get('version', '?')}, {after['exec']['kind']}, "
+            f"{after['limits']['memory']} MB, {megabytes(archive.stat().st_size)}"
+        )
+    return after
+
+
 def put_back(
-    client: OpenWhisk,
-    name: Name,
-    before: dict[str, Any] | None,
-    package: list[dict[str, Any]],
-    failed: dict[str, Any],
-    console: Console,
+    client: OpenWhisk, name: Name, before: EarlierAction, failed: dict[str, Any], console: Console
 ) -> None:
-    """Undo an upload whose check failed: put the earlier action, or delete a new one.
-
-    Args:
-        client: the connection to the platform.
-        name: of the action.
-        before: the earlier document with its code; None if there was none.
-        package: the parameters that its package binds.
-        failed: the document of the failed version.
-        console: shows the warning.
-
-    Raises:
-        PlatformError: the platform refused.
-    """
-    if before is None:
+    """Undo an upload whose check failed: put the earlier action, or delete a new one."""
+    if before.document is None:
         client.delete(name)
-        console.warn(f"{name} failed its check and was deleted; --keep-broken would leave it")
+        console.warn(f"{name} failed its check and was deleted (see --keep-broken)")
         return
-    annotations = _values(before["annotations"])
-    new = _values(failed["annotations"]).keys() - annotations.keys()
-    annotations.pop("exec", None)
-    execution = {key: before["exec"][key] for key in ("kind", "code", "main", "binary")
-                 if key in before["exec"]}  # fmt: skip
+    new = _values(failed["annotations"]).keys() - _values(before.document["annotations"]).keys()
+    parts = before.document["exec"]
     document = {
-        "exec": execution,
-        "annotations": _pairs(annotations),
+        "exec": {key: parts[key] for key in ("kind", "code", "main", "binary") if key in parts},
+        "annotations": _pairs(before.annotations),
         "delAnnotations": sorted(new),
-        "limits": before["limits"],
-        "parameters": [each for each in before.get("parameters", []) if each not in package],
+        "limits": before.document["limits"],
+        "parameters": before.parameters,
     }
     client.put(name, document, lambda done, total: None)
-    version = before.get("version", "?")
-    console.warn(
-        f"{name} failed its check: version {version} was put back; --keep-broken leaves the new one"
-    )
+    version = before.document.get("version", "?")
+    console.warn(f"{name} failed its check: version {version} was put back (see --keep-broken)")
 
 
 def _values(pairs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from builder.deploy.openwhisk import Name, OpenWhisk, PlatformError, printable
 
 # How far two machines' probabilities may differ: their kernels round in other steps.
 TOLERANCE = 0.01
-LOG_LINES = 20
 # Parameters that, bound to an action by its owner, change the number of its classes.
 _NARROWING = {"topK", "threshold"}
 # What the platform says of an action that did not start.
@@ -63,18 +62,10 @@ def verify_action(
     expected: Results | None,
     console: Console,
 ) -> Deployment:
-    """Invoke the action with the sample picture, and compare with the zip's results here.
+    """Invoke the action with a JPEG, and compare with the zip's results on this machine, if any.
 
-    Args:
-        client: the connection to the platform.
-        name: of the action.
-        document: the action's, as `OpenWhisk.action` returns it.
-        sample: a JPEG.
-        expected: the results of the zip on this machine; None if there are none.
-        console: shows the progress.
-
-    Raises:
-        PlatformError: it did not answer, or not as here; with the activation's log.
+    `document` is the action's. Raise PlatformError, with the activation's log, if it did not
+    answer, or not as here.
     """
     annotations = {each["key"]: each["value"] for each in document["annotations"]}
     namespace = str(document.get("namespace") or name.namespace).partition("/")[0]
@@ -82,21 +73,26 @@ def verify_action(
     secret = annotations.get("require-whisk-auth", False)
     bound = tuple(each["key"] for each in document.get("parameters", []))
     with console.step(f"invoke {name}") as details:
-        if url and secret is not True:  # True: clients need a key of the platform
-            answer, activation = _invoke_over_web(client, name, url, secret, sample, console)
-        else:
-            answer, activation = _invoke_with_key(client, name, sample, console)
-        results = answer.get("results")
-        if not results and not (results == [] and "threshold" in bound):
-            message = f"{name} answered the sample picture with {str(answer)[:200]}"
-            failure = PlatformError(message, "the log says why", activation=activation)
-            raise _with_log(client, name, failure)
+        try:
+            if url and secret is not True:  # True: clients need a key of the platform
+                answer, activation = _invoke_over_web(client, name, url, secret, sample, console)
+            else:
+                picture = base64.b64encode(sample.read_bytes()).decode()
+                status, answer, activation = client.invoke(name, {"image": picture})
+                if status == 202:
+                    answer = client.wait(name, activation, console.status)
+            results = answer.get("results")
+            if not results and not (results == [] and "threshold" in bound):
+                text = f"{name} answered the sample picture with {str(answer)[:200]}"
+                raise PlatformError(text, "the log says why", activation=activation)
+        except PlatformError as error:
+            raise _with_log(client, name, error) from error
         record = client.record(name, activation) if activation else {}
-        init_ms = _find_annotation(record, "initTime")
+        measured = {each.get("key"): each.get("value") for each in record.get("annotations", [])}
+        init_ms = measured.get("initTime")
         agrees = _compare(name, results, expected, not _NARROWING.isdisjoint(bound))
-        for best in results[:1]:
-            share = f"{100 * best['probability']:.0f} %"
-            details.append(f"{sample.name}: {best['className']} ({share})")
+        best = [f"{each['className']} ({100 * each['probability']:.0f} %)" for each in results[:1]]
+        details.append(f"{sample.name}: {', '.join(best) or 'no class above the threshold'}")
         if init_ms is not None:
             total = record.get("duration", "?")
             details.append(f"cold start: {init_ms} ms of init, {total} ms in all")
@@ -121,19 +117,6 @@ def verify_action(
     )
 
 
-def _invoke_with_key(
-    client: OpenWhisk, name: Name, sample: Path, console: Console
-) -> tuple[dict[str, Any], str]:
-    picture = base64.b64encode(sample.read_bytes()).decode()
-    try:
-        status, answer, activation = client.invoke(name, {"image": picture})
-        if status == 202:
-            answer = client.wait(name, activation, console.status)["response"]["result"]
-    except PlatformError as error:
-        raise _with_log(client, name, error) from error
-    return answer, activation
-
-
 def _invoke_over_web(
     client: OpenWhisk, name: Name, url: str, secret: Any, sample: Path, console: Console
 ) -> tuple[dict[str, Any], str]:
@@ -146,19 +129,18 @@ def _invoke_over_web(
         if status != 404:
             break
     if status == 202:
-        result = client.wait(name, activation, console.status)["response"]["result"]
+        result = client.wait(name, activation, console.status)
         status, body = result.get("statusCode", 400), result.get("body", result)
         answer = body if isinstance(body, dict) else json.loads(body)
     if status == 200:
         return answer, activation
     reason = str(answer.get("error", ""))[:300]
-    error = PlatformError(
+    raise PlatformError(
         f"{url} answered the sample picture with HTTP {status}" + (f": {reason}" if reason else ""),
         "the log says why" if activation else f"check the action: wsk action get {name}",
         status,
         activation,
     )
-    raise _with_log(client, name, error)
 
 
 def _with_log(client: OpenWhisk, name: Name, error: PlatformError) -> PlatformError:
@@ -169,7 +151,7 @@ def _with_log(client: OpenWhisk, name: Name, error: PlatformError) -> PlatformEr
     lines = [printable(line)[:500] for line in record.get("logs", [])]
     reason = record.get("response", {}).get("result", {})
     reason = reason.get("error", "") if isinstance(reason, dict) else ""
-    shown = [f"    {line}" for line in lines[-LOG_LINES:]] or ["    (its log is empty)"]
+    shown = [f"    {line}" for line in lines[-20:]] or ["    (its log is empty)"]
     text = f"{error}\n  activation {error.activation}" + (
         f": {printable(str(reason))[:500]}" if reason else ""
     )
@@ -186,7 +168,7 @@ def _compare(name: Name, results: Results, expected: Results | None, narrowed: b
     if expected is None:
         return None
     count = min(len(results), len(expected)) if narrowed else None
-    if answers_agree(results[:count], expected[:count]):
+    if _agree(results[:count], expected[:count]):
         return True
     raise PlatformError(
         f"{name} answers differently from the zip here: {_best(results)} there, "
@@ -196,26 +178,17 @@ def _compare(name: Name, results: Results, expected: Results | None, narrowed: b
     )
 
 
-def answers_agree(there: Results, here: Results) -> bool:
-    """Return whether two answers name the same classes with equal probabilities.
-
-    Equal is within TOLERANCE; classes that are so close may change places.
-    """
-    if len(there) != len(here):
-        return False
-    return all(
-        abs(one["probability"] - other["probability"]) <= TOLERANCE
-        for one, other in zip(there, here, strict=True)
-    ) and {each["className"] for each in there} == {each["className"] for each in here}
+def _agree(there: Results, here: Results) -> bool:
+    """Return whether two answers name the same classes, within TOLERANCE in any order."""
+    return (
+        len(there) == len(here)
+        and {each["className"] for each in there} == {each["className"] for each in here}
+        and all(
+            abs(one["probability"] - other["probability"]) <= TOLERANCE
+            for one, other in zip(there, here, strict=True)
+        )
+    )
 
 
 def _best(results: Results) -> str:
     return ", ".join(f"{each['className']} {each['probability']:.3f}" for each in results[:3])
-
-
-def _find_annotation(record: dict[str, Any], key: str) -> int | None:
-    for each in record.get("annotations", []):
-        if each.get("key") == key and isinstance(each.get("value"), int):
-            value: int = each["value"]
-            return value
-    return None

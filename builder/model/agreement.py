@@ -17,6 +17,7 @@ from PIL import Image
 
 from builder.base.errors import ModelError
 from builder.model.int8 import HINT
+from builder.model.resolve import Model
 from builder.model.run import ModelOutputs, generate_patterns, run_model
 from builder.model.settings import ModelSettings
 
@@ -25,8 +26,9 @@ PROBABILITY = 0.02
 # How far its logit may move, too: where a model is unsure, a probability p moves by p * (1 - p)
 # times that. TFLite's own kernels for one uint8 MobileNet v1 differ by up to 0.2 on these pictures.
 LOGIT = 0.3
-# Two interpreters may differ by so many times these: their kernels round in other places.
-_INTERPRETERS = 2
+# Two interpreters may differ by so many times these: their integer kernels round in other places,
+# by whole steps, and those of floats hardly differ.
+_INTEGERS, _FLOATS = 2.0, 0.5
 # How far the outputs may move on average, in steps of the output's scale.
 STEPS = 1.5
 
@@ -90,30 +92,37 @@ class Trial:
     Attributes:
         pictures: PNG files by name.
         scores: of each picture, float64 of shape (pictures, classes).
+        factor: how far another interpreter may be from these, in tolerances of a conversion.
     """
 
     pictures: dict[str, bytes]
     scores: NDArray[np.float64]
+    factor: float = _FLOATS
 
 
-def run_trial(path: Path, settings: ModelSettings) -> Trial:
+def run_trial(model: Model) -> Trial:
     """Run a model on several pictures in the tool's own interpreter."""
-    height, width, channels = settings.size
+    height, width, channels = model.settings.size
+    computed = [tensor for operator in model.tflite.operators for tensor in operator.outputs]
+    factor = _INTEGERS if any(tensor.scale for tensor in computed) else _FLOATS
     with tempfile.TemporaryDirectory(prefix="trial-") as folder:
         files = []
         for name, pixels in generate_patterns(height, width, channels).items():
             files.append(Path(folder, f"{name}.png"))
             Image.fromarray(pixels if channels == 3 else pixels[..., 0]).save(files[-1])
-        outputs = run_model(path, settings, files, {})
-        return Trial({file.stem: file.read_bytes() for file in files}, outputs.scores)
+        scores = run_model(model.path, model.settings, files, {}).scores
+        return Trial({file.stem: file.read_bytes() for file in files}, scores, factor)
 
 
-def compare_results(results: list[dict[str, Any]], expected: NDArray[np.float64]) -> float:
+def compare_results(
+    results: list[dict[str, Any]], expected: NDArray[np.float64], factor: float
+) -> float:
     """Return how far an answer of a zip's interpreter is from a trial's scores.
 
     Args:
         results: of all classes, with details.
         expected: the trial's scores, shape (classes,).
+        factor: the trial's.
 
     Raises:
         ModelError: they disagree.
@@ -121,14 +130,14 @@ def compare_results(results: list[dict[str, Any]], expected: NDArray[np.float64]
     scores = np.zeros(len(expected))
     for each in results:
         scores[each["classIndex"]] = each["probability"]
-    moved, problem = _compare_scores(expected, scores, _INTERPRETERS)
+    moved, problem = _compare_scores(expected, scores, factor)
     if problem:
         raise ModelError(problem)
     return moved
 
 
 def _compare_scores(
-    first: NDArray[np.float64], second: NDArray[np.float64], factor: int
+    first: NDArray[np.float64], second: NDArray[np.float64], factor: float
 ) -> tuple[float, str]:
     """Return how far the likeliest class's probability moved, and why that is too far, if it is."""
     best, other_best = int(first.argmax()), int(second.argmax())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 from builder.base.errors import ModelError
@@ -136,6 +136,22 @@ def _match_count(rows: list[LabelRow], file: LabelFile, background: bool | None)
         f"{len(rows)} (lines {min(lines)} to {max(lines)}{places})",
         "if class 0 is a background class without a name: --background yes; else " * may_lack
         + HINT,
+    )
+
+
+def move_labels(labels: Labels, offset: int) -> Labels:
+    """Return the labels, each `offset` places later; what leaves one end comes in at the other."""
+    count = len(labels.names)
+    if offset % count == 0:
+        return labels
+    order = [(place - offset) % count for place in range(count)]
+    background = labels.background
+    return replace(
+        labels,
+        names=[labels.names[place] for place in order],
+        wordnet_ids=[labels.wordnet_ids[place] for place in order if labels.wordnet_ids],
+        origin=f"{labels.origin}, each {offset:+d} (--label-offset)",
+        background=None if background is None else (background + offset) % count,
     )
 
 

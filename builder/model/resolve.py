@@ -57,6 +57,7 @@ class ModelOptions:
         channels: the order of colours, "rgb" or "bgr"; empty for the default.
         signature: name of the one to run; empty for the default.
         threads: of an inference; None to decide when the function starts.
+        label_offset: by how many outputs each label is later than its place in the file.
     """
 
     labels: Path | None = None
@@ -70,6 +71,7 @@ class ModelOptions:
     channels: str = ""
     signature: str = ""
     threads: int | None = None
+    label_offset: int | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,7 @@ def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -
     class_labels, labels_component = _find_labels(
         file, model, max(output_count, 2), options, console
     )
+    class_labels = labels.move_labels(class_labels, options.label_offset or 0)
     names = class_labels.wordnet_ids or class_labels.names
     fit = decide_fit(options.fit, options.crop, file.entry, names)
     settings = _build_settings(file, preprocessing, fit.value, class_labels)

@@ -6,12 +6,14 @@ library of the builder's.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +24,12 @@ from builder.base.paths import ACTION
 from builder.model.settings import ModelSettings
 
 TIMEOUT_SECONDS = 300.0
+# Added for each picture that is run.
+_SECONDS_PER_RUN = 1.0
 
 SCRIPT = """\
 import json, os, sys
+from functools import lru_cache
 
 import numpy as np
 
@@ -32,25 +37,39 @@ sys.path.insert(0, sys.argv[1])
 from action.classifier import Classifier
 from action.picture import decode
 
+@lru_cache(maxsize=1)
+def decode_files(width, height, channels, crop, fit):
+    pictures = []
+    for path in sys.argv[3:]:
+        try:
+            with open(path, "rb") as file:
+                pictures.append(decode(file.read(), width, height, channels, crop, fit=fit).pixels)
+        except Exception as error:
+            print(f"{path}: {error}", file=sys.stderr)
+            sys.exit(3)
+    return pictures
+
 folder = sys.argv[2]
-with open(os.path.join(folder, "model.json"), encoding="utf-8") as file:
-    settings = json.load(file)
-model = Classifier(settings, settings["file"])
-pictures = list(np.load(os.path.join(folder, "pictures.npy")))
-for path in sys.argv[3:]:
-    with open(path, "rb") as file:
-        data = file.read()
+with open(os.path.join(folder, "models.json"), encoding="utf-8") as file:
+    variants = json.load(file)
+arrays = list(np.load(os.path.join(folder, "pictures.npy")))
+all_values, all_scores = [], []
+for settings in variants:
+    model = Classifier(settings, settings["file"])
     size = (model.width, model.height, model.channels)
-    pictures.append(decode(data, *size, model.crop, fit=model.fit).pixels)
-outputs = [model.run(picture).copy() for picture in pictures]
-values = [model.dequantize(output) for output in outputs]
-not_finite = np.full(len(model.labels), np.nan)
-scores = [
-    model.scores(output) if np.isfinite(value).all() else not_finite
-    for output, value in zip(outputs, values)
-]
-np.savez(os.path.join(folder, "outputs.npz"), values=values, scores=scores)
+    pictures = arrays + decode_files(*size, model.crop, model.fit)
+    outputs = [model.run(picture).copy() for picture in pictures]
+    values = [model.dequantize(output) for output in outputs]
+    not_finite = np.full(len(model.labels), np.nan)
+    all_values.append(values)
+    all_scores.append([
+        model.scores(output) if np.isfinite(value).all() else not_finite
+        for output, value in zip(outputs, values)
+    ])
+np.savez(os.path.join(folder, "outputs.npz"), values=all_values, scores=all_scores)
 """
+# The script's exit status if a picture cannot be read.
+_BROKEN_PICTURE = 3
 
 
 @dataclass(frozen=True)
@@ -86,29 +105,49 @@ def run_model(
         ModelError: the model does not run; says why.
     """
     pictures = generate_pictures(*settings.size) if pictures is None else pictures
+    return run_variants(path, [settings], files, pictures)[0]
+
+
+def run_variants(
+    path: Path,
+    variants: Sequence[ModelSettings],
+    files: Sequence[Path],
+    pictures: Mapping[str, NDArray[np.uint8]] = MappingProxyType({}),
+) -> list[ModelOutputs]:
+    """Run a model with several settings on the same pictures: arrays by name, then files.
+
+    Raises:
+        ModelError: the model does not run, or a file is no picture; says why.
+    """
     with tempfile.TemporaryDirectory(prefix="run-model-") as scratch:
         folder = Path(scratch)
-        (folder / "model.json").write_bytes(replace(settings, file=str(path.resolve())).to_json())
-        np.save(folder / "pictures.npy", np.array(list(pictures.values())))
+        file = str(path.resolve())
+        settings = [replace(each, file=file).as_dict() for each in variants]
+        (folder / "models.json").write_text(json.dumps(settings), "utf-8")
+        np.save(folder / "pictures.npy", np.array(list(pictures.values()), np.uint8))
         command = [sys.executable, "-I", "-c", SCRIPT, str(ACTION.parent), str(folder)]
-        command += [str(file.resolve()) for file in files]
-        count = len(pictures) + len(files)
+        command += [str(each.resolve()) for each in files]
+        runs = len(variants) * (len(pictures) + len(files))
+        seconds = TIMEOUT_SECONDS + runs * _SECONDS_PER_RUN
         try:
             done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+                command, cwd=folder, capture_output=True, text=True, timeout=seconds
             )
         except subprocess.TimeoutExpired:
             raise ModelError(
-                f"{path.name}: no answer for {count} pictures in {TIMEOUT_SECONDS:.0f} s"
+                f"{path.name}: no answer for {runs} pictures in {seconds:.0f} s"
             ) from None
+        if done.returncode == _BROKEN_PICTURE:
+            raise ModelError(done.stderr.strip().splitlines()[-1], "take that picture out")
         if done.returncode:
             raise ModelError(
                 f"{path.name} does not run: {_find_error(done)}",
                 "try it in TensorFlow Lite by itself; if it runs there, convert it again",
             )
         with np.load(folder / "outputs.npz") as outputs:
-            names = (*pictures, *(file.name for file in files))
-            return ModelOutputs(names, outputs["values"], outputs["scores"])
+            names = (*pictures, *(each.name for each in files))
+            pairs = zip(outputs["values"], outputs["scores"], strict=True)
+            return [ModelOutputs(names, values, scores) for values, scores in pairs]
 
 
 def generate_pictures(height: int, width: int, channels: int) -> dict[str, NDArray[np.uint8]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import results_json
 from bench.measure.cold import STAGES, ColdSeries, measure_cold, unzip
 from bench.measure.proxy import HELLO_WORLD_MS, TIMES, ProxyEstimate, estimate_proxy, proxy_factor
 from bench.peers.hello import HELLO_PRECOMPILED, HELLO_WORLD, build_hello_world
@@ -50,6 +51,21 @@ def test_proxy_factor_is_hello_worlds_ratio(hellos: list[Peer]) -> None:
     assert 190 < there < 200
     assert proxy_factor(hellos[0].archive, there) == pytest.approx(1)
     assert proxy_factor(hellos[0].archive, 2 * there) == pytest.approx(2)
+
+
+# Ratios to hello world of the real proxy and launcher, measured on 2026-11-30, by CPU class.
+REAL = {
+    "avx2": {"this zip": 1.53, "this zip, precompiled": 0.75, "pip: tflite-runtime": 11.6},
+    "avx512-vnni": {"this zip": 1.73, "this zip, precompiled": 0.78, "pip: tflite-runtime": 11.5},
+}
+
+
+def test_stored_ratios_agree_with_the_real_proxy() -> None:
+    runs = {run.machine.cpu_class.slug: run for run in results_json.read_runs()}
+    for cpu_class, ratios in REAL.items():
+        cold = runs[cpu_class].cold
+        emulated = {name: cold[name].total / cold[HELLO_WORLD].total for name in ratios}
+        assert emulated == pytest.approx(ratios, rel=0.15), cpu_class
 
 
 def test_unzip_keeps_permissions(some_zip: Path, tmp_path: Path) -> None:

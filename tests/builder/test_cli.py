@@ -104,6 +104,33 @@ def test_model_options_are_on_its_card(tmp_path: Path) -> None:
     assert {each["className"]: each.get("background") for each in others}["rouge"] is True
 
 
+def test_pictures_decide_what_is_built(tmp_path: Path) -> None:
+    """The labels fit a model that takes blue first, and only the pictures say so."""
+    path, labels, output = tmp_path / "m.tflite", tmp_path / "labels.txt", tmp_path / "a.zip"
+    ColourModel("float32").write(path)
+    labels.write_text("blue\ngreen\nred\n")
+    for name in ("red", "blue"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        (tmp_path / "pictures" / name / "1.png").write_bytes(encoded(plain(name)))
+    given = ["--labels", str(labels), "--mean", "0", "--std", "255", "--label-offset", "0"]
+    given += ["--pictures", str(tmp_path / "pictures"), "--json"]
+    inspected = build_zip("inspect", str(path), *given)
+    assert inspected.returncode == 0, inspected.stderr
+    assert "BGR: 2 right" in inspected.stderr and "2 of 2" in inspected.stderr
+    report = json.loads(inspected.stdout)
+    assert report["pictures"]["chosen"]["channels"] == "bgr"
+    assert report["pictures"]["ties"].keys() == {"fit", "activation"}
+    options = ["--model", str(path), *given, "--output", str(output), "--runtime", at_hand()]
+    done = build_zip(*options, "--python", HERE, "--no-keep")
+    assert done.returncode == 0, done.stderr
+    card = json.loads(done.stdout)["card"]
+    assert card["pictures"] == report["model"]["card"]["pictures"]
+    assert "BGR, channels last" in card["input"]
+    with actionloop.start_action(output, interpreter()) as running:
+        answer = running.run({"image": base64_of(encoded(plain("red"))), "topK": 1})
+    assert answer["results"][0]["className"] == "red"
+
+
 def test_log_of_a_build_fits_a_screen(colours: list[str], tmp_path: Path) -> None:
     output, provider = tmp_path / "new folder" / "c.zip", colours[-1]
     command = [sys.executable, "build_zip.py", *colours, "--python", HERE, "--no-keep"]

@@ -60,6 +60,8 @@ KINDS = "python:3, python:3.10, python:3.11, python:3.12, python:3.13"
         ("runtime export x.zip --python 4.0", "--python: expected one or more of"),
         ("--mean 1", "--mean and --std go together"),
         ("--fit pad --crop 0.5", "--crop does not go with --fit pad, which keeps the whole"),
+        ("inspect x --pictures {folder}/none", "--pictures: expected a folder with a folder for"),
+        ("--label-offset x", "argument --label-offset: invalid int value"),
         ("--crop 0", "argument --crop: expected a share above 0 and up to 1, found '0'"),
         ("--mean 1 --std 0", "--std: expected a number above 0, found 0.0"),
         ("--mean 1 --std 1,0,1", "--std: expected a number above 0, found 0.0"),

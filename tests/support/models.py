@@ -521,3 +521,30 @@ def write_float_network(path: Path) -> Path:
     x = graph.operator("SOFTMAX", [x], graph.tensor((1, 10)), options)
     path.write_bytes(graph.file([picture], [x]))
     return path
+
+
+def write_template_network(path: Path, templates: Array, softmax: bool) -> Path:
+    """Write a float32 classifier whose classes are the nearest of some pictures.
+
+    Args:
+        path: of the file.
+        templates: what enters for each class, of shape (classes, height, width, channels).
+        softmax: whether a SOFTMAX follows.
+    """
+    graph = Graph()
+    flat = templates.reshape(len(templates), -1)
+    # The nearest is likelier by some e**10 than one at the usual distance.
+    weights = flat * 20 / ((flat - flat.mean(axis=0)) ** 2).sum(axis=1).mean()
+    bias = -(weights * flat).sum(axis=1) / 2
+    source = graph.tensor((1, *templates.shape[1:]))
+    options = schema.ReshapeOptionsT(newShape=np.array((1, flat.shape[1]), np.int32))
+    row = graph.tensor((1, flat.shape[1]))
+    x = graph.operator("RESHAPE", [source, graph.integers(*row.shape)], row, options)
+    inputs = [x, *(graph.constant(each.astype(np.float32)) for each in (weights, bias))]
+    x = graph.tensor((1, len(flat)))
+    x = graph.operator("FULLY_CONNECTED", inputs, x, schema.FullyConnectedOptionsT())
+    if softmax:
+        output = graph.tensor(x.shape)
+        x = graph.operator("SOFTMAX", [x], output, schema.SoftmaxOptionsT(beta=1.0))
+    path.write_bytes(graph.file([source], [x]))
+    return path

@@ -24,50 +24,36 @@ from threading import Event, Lock, Thread
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from action.web import MAX_PAYLOAD
 from builder.artifact import actionloop
 from builder.base import cpython
 from builder.base.errors import SmokeError
+from client import local_server
 from tests.support.server import listening
 
 AUTH = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:a-password-of-64-characters-as-wsk-has-it"
 NAMESPACE = "guest"
 MAX_CODE = 48 * 2**20
-MAX_PAYLOAD = 2**20
-MAX_ADDRESS = 8192
 KINDS = {
     "python:3.10": "openwhisk/action-python-v3.10:nightly",
     "python:3.11": "openwhisk/action-python-v3.11:nightly",
 }
 NOT_THERE = "The requested resource does not exist."
 MALFORMED = "The request content was malformed:\n"
-NOT_HTTP = "Response is not valid 'message/http'."
 _ENTITY = re.compile(r"\w|\w[\w@ .-]{0,254}[\w@.-]", re.ASCII)
-_CORS = {
+CORS = {
     "access-control-allow-origin": "*",
     "access-control-allow-headers": "Authorization, Origin, X-Requested-With, Content-Type, "
     "Accept, User-Agent",
-}
-API_CORS = {**_CORS, "access-control-allow-methods": "GET, DELETE, POST, PUT, HEAD"}
-WEB_CORS = {
-    **_CORS,
-    "access-control-allow-methods": "OPTIONS, GET, DELETE, POST, PUT, HEAD, PATCH",
-}
-# Extension of a web action's name -> status and text for an answer that is for `.http`.
-_EXTENSIONS = {
-    "html": (400, "Response is not valid 'text/html'."),
-    "svg": (400, "Response is not valid 'image/svg+xml'."),
-    "text": (404, "Response does not include requested property."),
+    "access-control-allow-methods": "GET, DELETE, POST, PUT, HEAD",
 }
 
 
-class Rejection(Exception):
+class Rejection(local_server.RequestRefused):
     """An answer other than the one that was asked for; some come before CORS headers are set."""
 
-    def __init__(self, status: int, text: str, activation: str = "", cors: bool = True) -> None:
-        super().__init__(text)
-        self.status = status
-        self.activation = activation
-        self.cors = cors
+    def __init__(self, status: int, text: str, cors: bool = True) -> None:
+        super().__init__(status, text, cors)
 
 
 @dataclass
@@ -394,98 +380,6 @@ def write_archive(path: Path, code: str) -> Path:
     return path
 
 
-@dataclass(frozen=True)
-class Request:
-    """A web action's request; the names of `headers` are lower case."""
-
-    method: str
-    path: str
-    query: str
-    headers: dict[str, str]
-    body: bytes
-
-    def parameters(self, raw: bool) -> dict[str, Any]:
-        """Return what the action gets, as `WebActions.scala` makes it."""
-        kind = self.headers.get("content-type", "application/octet-stream") if self.body else ""
-        headers = {k: v for k, v in self.headers.items() if k != "content-length"}
-        if kind:
-            headers["content-type"] = kind
-        params: dict[str, Any] = {
-            "__ow_method": self.method.lower(),
-            "__ow_headers": headers,
-            "__ow_path": self.path,
-        }
-        body = self._parse_body(kind.partition(";")[0].strip().lower(), raw)
-        if raw:
-            return {**params, "__ow_query": self.query, "__ow_body": body}
-        fields = dict(parse_qsl(self.query, keep_blank_values=True))
-        if isinstance(body, dict):
-            return {**fields, **body, **params}
-        return {**fields, **params, **({"__ow_body": body} if self.body else {})}
-
-    def _parse_body(self, kind: str, raw: bool) -> Any:
-        form = kind == "application/x-www-form-urlencoded"
-        if kind == "application/json" and not raw:
-            return parse_json(self.body)
-        if not form and not kind.startswith("text/"):
-            return base64.b64encode(self.body).decode()
-        text = self.body.decode("utf-8", "replace")
-        if not form or raw:
-            return text
-        check_form(text)
-        return dict(parse_qsl(text, keep_blank_values=True))
-
-
-def parse_json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except ValueError as error:
-        assert isinstance(error, json.JSONDecodeError)
-        place = f"at input index {error.pos} (line {error.lineno}, position {error.colno})"
-        text = f"Unexpected character '{error.doc[error.pos]}' {place}, expected '\"':"
-        shown = f"\n{error.doc}\n{' ' * error.pos}^\n"
-        raise Rejection(400, MALFORMED + text + shown, cors=False) from None
-
-
-def check_form(text: str) -> None:
-    """Raise if a form is not encoded as a query has to be."""
-    legal = re.match(r"(?:[\w.~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*", text, re.ASCII)
-    place = legal.end() if legal else 0
-    if place == len(text):
-        return
-    expected = "'+', query-char, pct-encoded, '&' or 'EOI'"
-    if text[place] == "%":
-        place, expected = place + 1, "HEXDIG"
-    found = text[place].replace("\n", "\\n")
-    where = f"(line 1, column {place + 1}): {text.splitlines()[0]}\n{' ' * place}^"
-    raise Rejection(
-        400, f"Illegal query: Invalid input '{found}', expected {expected} {where}", cors=False
-    )
-
-
-def web_response(activation: Activation, extension: str) -> tuple[int, dict[str, str], Any]:
-    """Return status, headers and body that a web action's result makes."""
-    result = activation.result
-    if activation.status == "action developer error":
-        raise Rejection(400, "There was an error processing your request.", activation.id)
-    if extension == "json" and activation.status == "success":
-        return 200, {"content-type": "application/json"}, result
-    if extension in _EXTENSIONS:
-        status, text = _EXTENSIONS[extension]
-        raise Rejection(status, text, activation.id)
-    answer = result if activation.status == "success" else result["error"]
-    if not isinstance(answer, dict):
-        raise Rejection(400, NOT_HTTP, activation.id)
-    body = answer.get("body", "")
-    headers = {name.lower(): str(value) for name, value in answer.get("headers", {}).items()}
-    if body == "":
-        headers.pop("content-type", None)
-    else:
-        default = "text/html; charset=UTF-8" if isinstance(body, str) else "application/json"
-        headers.setdefault("content-type", default)
-    return answer.get("statusCode", 204 if body == "" else 200), headers, body
-
-
 @contextmanager
 def openwhisk(certificate: Path | None = None, **settings: Any) -> Iterator[OpenWhisk]:
     """A platform on a free port of 127.0.0.1, until the block ends."""
@@ -499,21 +393,14 @@ def openwhisk(certificate: Path | None = None, **settings: Any) -> Iterator[Open
             body = self.rfile.read(int(self.headers.get("content-length", "0")))
             path = urlsplit(self.path).path
             platform.requests.append((self.command, path))
-            web = path.startswith("/api/v1/web/")
-            self.cors = WEB_CORS if web else API_CORS
             try:
-                if len(self.path) > MAX_ADDRESS:
-                    text = "URI length exceeds the configured limit of 8192 characters"
-                    kind = {"content-type": "text/plain; charset=UTF-8", "connection": "close"}
-                    return self.send(414, kind, text.encode())
                 waiting = platform.statuses.get(self.command)
                 if waiting and (status := waiting.pop(0)):
                     raise Rejection(status, "an error of the platform's own")
                 self.route(path, dict(parse_qsl(urlsplit(self.path).query)), body)
-            except Rejection as rejection:
-                answer = {"code": uuid.uuid4().hex, "error": str(rejection)}
-                cors = self.cors if rejection.cors else {}
-                self.reply(rejection.status, answer, rejection.activation, cors)
+            except local_server.RequestRefused as refusal:
+                answer = {"code": uuid.uuid4().hex, "error": str(refusal)}
+                self.reply(refusal.status, answer, cors=refusal.cors)
 
         def __getattr__(self, name: str) -> Any:
             if name.startswith("do_"):
@@ -523,8 +410,10 @@ def openwhisk(certificate: Path | None = None, **settings: Any) -> Iterator[Open
         def route(self, path: str, query: dict[str, str], body: bytes) -> None:
             if path == "/":
                 return self.root()
-            if web := re.fullmatch(r"/api/v1/web/([^/]+)/([^/]+)/([^/]+)(/.*)?", path):
-                return self.web(body, web[4] or "", *map(unquote, web.group(1, 2, 3)))
+            if web := re.fullmatch(
+                r"/api/v1/web/([^/]+)/([^/]+)/([^/]+?)(?:\.[^/]*)?(?:/.*)?", path
+            ):
+                return self.web(body, *map(unquote, web.groups()))
             self.authorize(unquote(path.removeprefix("/api/v1/namespaces/").partition("/")[0]))
             if re.fullmatch("/api/v1/namespaces/[^/]+/limits", path):
                 return self.reply(200, platform.limits())
@@ -545,7 +434,7 @@ def openwhisk(certificate: Path | None = None, **settings: Any) -> Iterator[Open
                 return self.send(302, {"location": "https://console.example/"}, b"")
             if platform.root != 200:
                 raise Rejection(platform.root, "no such route")
-            self.reply(200, platform.info(), cors={})
+            self.reply(200, platform.info(), cors=False)
 
         def authorize(self, namespace: str) -> None:
             sent = self.headers.get("authorization", "")
@@ -598,10 +487,12 @@ def openwhisk(certificate: Path | None = None, **settings: Any) -> Iterator[Open
             return self.reply(200, document)
 
         def invoke(self, name: str, query: dict[str, str], body: bytes) -> None:
-            params = parse_json(body or b"{}")
+            params = local_server._parse_json(body or b"{}")
             if not isinstance(params, dict):
                 raise Rejection(400, f"{MALFORMED}JSON object expected", cors=False)
-            self.check_size(body)
+            if len(body) > MAX_PAYLOAD:
+                text = f"Request larger than allowed: {len(body)} > {MAX_PAYLOAD} bytes."
+                raise Rejection(413, text)
             platform.throttle(cors=True)
             activation = platform.invoke(name, params)
             if query.get("blocking") != "true" or not activation.done.is_set():
@@ -611,11 +502,6 @@ def openwhisk(certificate: Path | None = None, **settings: Any) -> Iterator[Open
             status = 200 if activation.status == "success" else 502
             return self.reply(status, answer, activation.id)
 
-        def check_size(self, body: bytes, cors: bool = True) -> None:
-            if len(body) > MAX_PAYLOAD:
-                text = f"Request larger than allowed: {len(body)} > {MAX_PAYLOAD} bytes."
-                raise Rejection(413, text, cors=cors)
-
         def record(self, name: str, query: dict[str, str], body: bytes) -> None:
             activation, _, logs = name.partition("/")
             known = platform.activations.get(activation)
@@ -624,54 +510,46 @@ def openwhisk(certificate: Path | None = None, **settings: Any) -> Iterator[Open
                 raise Rejection(404, NOT_THERE)
             self.reply(200, {"logs": known.record["logs"]} if logs else known.record)
 
-        def web(self, body: bytes, path: str, namespace: str, package: str, own: str) -> None:
-            own, _, extension = re.sub(r"\.(http|json|html|svg|text)$", r"/\1", own).partition("/")
+        def web(self, body: bytes, namespace: str, package: str, own: str) -> None:
             name = own if package == "default" else f"{package}/{own}"
             action = platform.actions.get(name) if namespace == NAMESPACE else None
             if action is None or not action.annotations.get("web-export"):
                 raise Rejection(404, NOT_THERE, cors=False)
-            if self.command == "OPTIONS":
-                return self.send(200, self.cors, b"")
             secret = action.annotations.get("require-whisk-auth", False)
             if secret is not False and str(secret) != self.headers.get("x-require-whisk-auth"):
                 text = "Authentication is possible but has failed or not yet been provided."
-                raise Rejection(401, text)
-            platform.throttle(cors=False)
-            self.check_size(body, cors=False)
-            headers = {key.lower(): value for key, value in self.headers.items()}
-            request = Request(self.command, path, urlsplit(self.path).query, headers, body)
-            params = request.parameters(bool(action.annotations.get("raw-http")))
-            if action.annotations.get("final") and params.keys() & platform.bound(name).keys():
-                text = "Request defines parameters that are not allowed (e.g., reserved "
-                raise Rejection(400, f"{text}properties).")
-            activation = platform.invoke(name, params)
-            if not activation.done.is_set():
-                raise Rejection(202, "Response not yet ready.", activation.id)
-            return self.send_answer(activation, extension)
+                refusal = local_server.RequestRefused(401, text, cors=True)
+                return self.send(*refusal.response())
+            ids = [""]
 
-        def send_answer(self, activation: Activation, extension: str) -> None:
-            status, headers, answer = web_response(activation, extension)
-            accepted = self.headers.get("accept", "*/*")
-            if not isinstance(answer, str):
-                if not re.search(r"\*/\*|application/(\*|json)", accepted):
-                    text = "Resource representation is only available with these types:\n"
-                    raise Rejection(406, f"{text}application/json", cors=False)
-                answer = json.dumps(answer, indent=2)
-            activated = {"x-openwhisk-activation-id": activation.id}
-            self.send(status, {**self.cors, **headers, **activated}, answer.encode())
+            def main(params: dict[str, Any]) -> Any:
+                platform.throttle(cors=False)
+                if action.annotations.get("final") and params.keys() & platform.bound(name).keys():
+                    text = "Request defines parameters that are not allowed (e.g., reserved "
+                    raise Rejection(400, f"{text}properties).")
+                activation = platform.invoke(name, params)
+                ids[0] = activation.id
+                if not activation.done.is_set():
+                    raise Rejection(202, "Response not yet ready.")
+                if activation.status == "action developer error":
+                    raise Rejection(400, "There was an error processing your request.")
+                return activation.result
+
+            headers = {key.lower(): value for key, value in self.headers.items()}
+            request = local_server.IncomingRequest(self.command, self.path, headers, body)
+            raw = bool(action.annotations.get("raw-http"))
+            status, headers, content = local_server.answer_request(main, request, raw)
+            if headers.pop("x-openwhisk-activation-id", "") and ids[0]:
+                headers["x-openwhisk-activation-id"] = ids[0]
+            self.send(status, headers, content)
 
         def reply(
-            self,
-            status: int,
-            document: Any,
-            activation: str = "",
-            cors: dict[str, str] | None = None,
+            self, status: int, document: Any, activation: str = "", cors: bool = True
         ) -> None:
-            headers = {"content-type": "application/json"}
-            headers |= self.cors if cors is None else cors
+            headers = {"content-type": "application/json", **(CORS if cors else {})}
             if activation:
                 headers["x-openwhisk-activation-id"] = activation
-            if status == 401 and not cors:
+            if status == 401:
                 realm = 'Basic realm="OpenWhisk secure realm",charset=UTF-8'
                 headers["www-authenticate"] = realm
             text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)

@@ -327,8 +327,8 @@ def test_wrong_host_key_or_name_fails_before_the_build(
         (["deploy", "--name", "none/classify"], {}, 1, "has no package none"),
         (["deploy", "--name", "a.json"], {}, 2, "a web action cannot be called a.json"),
         (["deploy", "--kind", "python:2"], {}, 1, f"no kind python:2; it has python:{HERE}"),
-        (["deploy", "--memory", "1024"], {}, 2, "--memory: expected 128 to 160, found 1024"),
-        (["deploy", "--timeout", "70000"], {}, 2, "--timeout: expected at most 50000 ms"),
+        (["deploy", "--memory", "1024"], {}, 2, "--memory: expected 128 to 160, the key's limits"),
+        (["deploy", "--timeout", "70000"], {}, 2, "--timeout: expected 100 to 50000, the key's"),
         (["deploy", "--runtime", "wheels"], {}, 1, "160 MB at most, such a zip needs 256 MB"),
         (["deploy", "--runtime", "wheels", "--memory", "128"], {}, 1, "needs 256 MB, found 128"),
         (["deploy", "--name", "other"], {}, 1, "is an action of kind nodejs:20"),
@@ -423,7 +423,7 @@ def test_earlier_version_is_put_back(
     after = platform.actions["p/a"]
     assert after == dataclasses.replace(before, version=3)
     done = build_zip("deploy", archive, "--no-smoke")
-    assert "was deleted; --keep-broken would leave it" in flat(done.err)
+    assert "was deleted (see --keep-broken)" in flat(done.err)
     assert "classify" not in platform.actions
     done = build_zip(*update, *more, "--keep-broken")
     assert done.status == 1
