@@ -38,7 +38,8 @@ _MAGIC = (
     (b"\x00\x00\x00\x0cJXL ", "JPEG XL"), (b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
     (b"PK\x03\x04", "a zip file"), (b"\x1f\x8b", "gzip data"), (b"<svg", "SVG"),
     (b"<?xml", "XML or SVG"), (b"<!DOCTYPE", "HTML"), (b"<html", "HTML"),
-    (b"{", "JSON text: send it as application/json"), (b"data:", "the text of a data: URL"),
+    (b"{", "JSON text: send it as application/json"), (b"[", "JSON text"),
+    (b"data:", "the text of a data: URL"),
     (b"/9j/", "base64 of a JPEG: decode it"), (b"iVBORw0K", "base64 of a PNG: decode it"),
     (b"UklGR", "base64 of a WebP: decode it"), (b"R0lGOD", "base64 of a GIF: decode it"),
 )  # fmt: skip

@@ -289,8 +289,8 @@ def _parse_multipart(content: bytes, content_type: str) -> Answer:
 def _parse_part(head: bytes, content: bytes) -> list[tuple[str, object]]:
     """Return the fields in a part of a form; none if a browser's user chose no file.
 
-    A part without a file name is a field (RFC 7578, section 4.4), unless it holds a picture. A
-    field that is a JSON object stands for its members, as Spring's clients send them.
+    A part without a file name is a field (RFC 7578, section 4.4), unless it holds a picture. If its
+    type is JSON, as Retrofit's and Spring's clients send it, an object stands for its members.
     """
     lines = head.decode("utf-8", "replace").split("\r\n")
     headers = {line.partition(":")[0].strip().lower(): line for line in lines}
@@ -298,14 +298,17 @@ def _parse_part(head: bytes, content: bytes) -> list[tuple[str, object]]:
     name = attributes.get("name", "")
     if re.search(r":\s*base64\s*$", headers.get("content-transfer-encoding", ""), re.IGNORECASE):
         content = decode_base64(content.decode("latin-1"))
-    if attributes.keys() & {"filename", "filename*"}:
-        return [(name, content)] if content or attributes.get("filename") else []
-    if _is_picture(content, name in _PICTURE_FIELDS):
+    is_file = attributes.get("filename") or attributes.get("filename*")
+    if is_file or _is_picture(content, name in _PICTURE_FIELDS):
         return [(name, content)]
+    if "filename" in attributes and not content:
+        return []
     text = content.decode("utf-8", "replace")
-    is_json = "json" in headers.get("content-type", "").lower()
-    members = _parse_json(text) if is_json and text.lstrip().startswith("{") else None
-    return [*members.items()] if isinstance(members, dict) else [(name, text)]
+    if "json" in headers.get("content-type", "").lower():
+        with suppress(ValueError, RecursionError):
+            value = json.loads(text)
+            return [*value.items()] if isinstance(value, dict) else [(name, value)]
+    return [(name, text)]
 
 
 def _is_picture(content: bytes, in_picture_field: bool) -> bool:

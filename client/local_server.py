@@ -335,6 +335,7 @@ def _serve(application: Callable[..., Iterable[bytes]], listener: socket.socket)
     server = waitress.create_server(
         application, sockets=[listener], threads=1, channel_timeout=30, ident=None,
         max_request_body_size=_MAX_BODY, clear_untrusted_proxy_headers=False,
+        log_socket_errors=False,
     )  # fmt: skip
     server.channel_class = Channel
     server.run()

@@ -129,6 +129,8 @@ def test_options_in_query_path_and_body(action: actionloop.RunningAction, raw: b
         (f'name="topK"\r\n{TEXT}\r\nContent-Length: 1', b"4"),
         ("name=topK\r\nContent-Transfer-Encoding: BASE64", b"NA=="),
         ("name=data\r\nContent-Type: application/json", b'{"topK": 4}'),
+        ("name=topK\r\nContent-Type: application/json; charset=UTF-8", b'"4"'),
+        ('name="topK"; filename=""', b"4"),
     ):
         form = multipart((head, content), (FILE, PICTURE))
         assert len(class_names(ask(action, raw, form, UPLOAD))) == 4

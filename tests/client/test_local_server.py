@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -99,6 +100,10 @@ def test_malformed_http_is_refused(server: LocalServer) -> None:
             client.sendall(request)
             if expected:
                 assert client.recv(12)[-4:] == b" %d" % expected, request[:100]
+    for _ in range(20):  # clients that reset the connection before they are answered
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n")
     with socket.create_connection(("127.0.0.1", server.port), timeout=10):  # a silent client
         assert server.ask("GET")[0] == 200
 
