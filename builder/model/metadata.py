@@ -24,6 +24,8 @@ _UNIT_TYPE, _UNIT_OPTIONS, _NORMALIZATION = 0, 1, 1
 _MEAN, _STD = 0, 1
 _FILE_NAME, _FILE_TYPE, _FILE_LOCALE = 0, 2, 3
 AXIS_LABELS, VALUE_LABELS = 2, 3
+# Bytes of all files behind a model: labels, not pictures.
+_MAX_ARCHIVE = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,14 @@ def _read_archive(content: bytes) -> tuple[dict[str, bytes], str]:
     """Return the files behind the model, and what is wrong with their archive."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            names = [info.filename for info in archive.infolist() if not info.is_dir()]
-            return {name: archive.read(name) for name in names}, ""
+            infos = [info for info in archive.infolist() if not info.is_dir()]
+            size = sum(info.file_size for info in infos)
+            kinds = {info.compress_type for info in infos}
+            # Others than these may inflate to more than they state.
+            if size > _MAX_ARCHIVE or not kinds <= {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
+                limit = f"at most {_MAX_ARCHIVE} bytes, stored or deflated"
+                raise ValueError(f"expected {limit}, found {size} bytes")
+            return {info.filename: archive.read(info) for info in infos}, ""
     except zipfile.BadZipFile:
         return {}, ""
     except Exception as error:  # an archive fails in any way: encrypted, another compression

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from builder.base.errors import ModelError
 from builder.model.file_kinds import recognize_file
 from builder.model.metadata import Metadata, read_metadata
+from builder.model.table_limits import check_tables
 
 DTYPES = {value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()}
 OPERATORS = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
@@ -276,6 +277,7 @@ def _unpack(content: bytes, name: str) -> Any:
             (kind and kind.remedy) or "pass a .tflite file",
         )
     try:
+        check_tables(content)
         tables = schema.ModelT.InitFromPackedBuf(content)
         for graph in tables.subgraphs:
             _check_indices(tables, graph)
@@ -288,7 +290,7 @@ def _unpack(content: bytes, name: str) -> Any:
     except _DAMAGED as error:
         raise ModelError(
             f"{name} is a broken TFLite model of {len(content):,} bytes: truncated or corrupt, "
-            "offsets point past its end",
+            "offsets point past its end or to the same tables again and again",
             "download or convert it again, and compare its size with the original's",
         ) from error
     if _has_external_buffers(tables):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
+import time
 import zipfile
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
@@ -100,6 +104,40 @@ def test_damaged_files_are_refused(resolved: Resolver) -> None:
             resolved(damaged)
         assert no.value.hint
         assert "unpack" not in str(no.value) and "buffer" not in str(no.value)
+
+
+def test_tables_that_are_listed_again_and_again_are_refused(resolved: Resolver) -> None:
+    """8 kB can hold a thousand references to one graph with as many to one tensor."""
+    builder = flatbuffers.Builder(0)
+
+    def repeat(start: Callable[..., int], table: int) -> int:
+        start(builder, 1000)
+        for _ in range(1000):
+            builder.PrependUOffsetTRelative(table)
+        return int(builder.EndVector())
+
+    schema.TensorStart(builder)
+    tensors = repeat(schema.SubGraphStartTensorsVector, schema.TensorEnd(builder))
+    schema.SubGraphStart(builder)
+    schema.SubGraphAddTensors(builder, tensors)
+    graphs = repeat(schema.ModelStartSubgraphsVector, schema.SubGraphEnd(builder))
+    schema.ModelStart(builder)
+    schema.ModelAddSubgraphs(builder, graphs)
+    builder.Finish(schema.ModelEnd(builder), b"TFL3")
+    began = time.monotonic()
+    with pytest.raises(ModelError, match="to the same tables again and again"):
+        resolved(bytes(builder.Output()))
+    assert time.monotonic() - began < 10
+
+
+def test_large_archive_behind_a_model_is_not_unpacked(resolved: Resolver) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as behind:
+        behind.writestr("labels.txt", bytes(1 << 25))
+    model = MODEL.write(resolved.path).read_bytes() + archive.getvalue()
+    metadata = parse_model(model, "m.tflite").metadata
+    assert metadata.archive == {}
+    assert "expected at most 16777216 bytes" in metadata.problem
 
 
 def test_unknown_names_are_refused(console: Console) -> None:
