@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -30,3 +31,17 @@ def test_workflows_pass_actionlint(actionlint: list[str | Path], tmp_path: Path)
     wrong.write_text(WORKFLOW.read_text().replace("github.ref", "github_ref.ref"))
     done = subprocess.run([*actionlint, "wrong.yml"], cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, "undefined variable" in done.stdout) == (1, True)
+
+
+def test_workflows_pin_actions_by_commit() -> None:
+    """A tag can be moved to other code; Dependabot raises the commit and the comment."""
+    lines = [
+        line.strip()
+        for path in WORKFLOW.parent.glob("*.yml")
+        for line in path.read_text("utf-8").splitlines()
+        if "uses:" in line
+    ]
+    assert len(lines) > 5
+    for line in lines:
+        assert re.fullmatch(r"- uses: [\w/-]+@[0-9a-f]{40} # v[\d.]+", line), line
+    assert "github-actions" in (WORKFLOW.parent.parent / "dependabot.yml").read_text("utf-8")
