@@ -26,6 +26,10 @@ from builder.base.variables import pip_variables
 ATTEMPTS = 4
 # To connect, and to wait for the next bytes.
 TIMEOUT_SECONDS = (8, 20)
+# For all attempts at one address: a server may send a byte now and then.
+TOTAL_SECONDS = 1800.0
+# Nothing that we download is as large.
+MAX_BYTES = 1 << 28
 _CHUNK = 1 << 16
 _TEMPORARY = (408, 425, 429, 500, 502, 503, 504)
 # Signs in a connection's error that another attempt would fail too.
@@ -94,10 +98,19 @@ def download_file(
 def _download_part(url: str, part: Path, console: Console, pause: float) -> None:
     """Download all of an address in several attempts."""
     os.truncate(part, 0)
+    deadline = time.monotonic() + TOTAL_SECONDS
+
+    def check(done: int, total: int | None) -> None:
+        if max(done, total or 0) > MAX_BYTES:
+            raise _PermanentError(f"expected at most {MAX_BYTES} bytes, found more")
+        if time.monotonic() > deadline:
+            raise _PermanentError(f"{done} bytes in {TOTAL_SECONDS:.0f} s: gave up")
+        advance(done, total)
+
     with console.progress(url.rpartition("/")[2]) as advance:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return _append_rest(url, part, advance)
+                return _append_rest(url, part, check)
             except requests.RequestException as error:
                 reason = _describe_error(error)
             if attempt < ATTEMPTS:
@@ -125,10 +138,11 @@ def _append_rest(url: str, part: Path, advance: Advance) -> None:
         length = response.headers.get("Content-Length", "")
         total = have + int(length) if length.isdigit() else None
         with part.open("ab" if have else "wb") as file:
+            advance(have, total)
             for chunk in response.iter_content(_CHUNK):
-                file.write(chunk)
                 have += len(chunk)
                 advance(have, total)
+                file.write(chunk)
     if total is not None and have < total:
         raise requests.ConnectionError(f"the connection ended at {have} of {total} bytes")
 

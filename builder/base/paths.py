@@ -16,7 +16,10 @@ _MOVED = os.environ.get(WORK_VARIABLE)
 WORK = Path(_MOVED).resolve() if _MOVED else ROOT
 BUILD = WORK / "build"
 DOWNLOADS = BUILD / "downloads"
-_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "classify-zip")
+_XDG_CACHE = os.environ.get("XDG_CACHE_HOME", "")
+# The XDG Base Directory Specification: relative paths are to be ignored.
+_CACHE_HOME = _XDG_CACHE if os.path.isabs(_XDG_CACHE) else os.path.expanduser("~/.cache")
+_CACHE = Path(_CACHE_HOME, "classify-zip")
 # Compiled packages by a hash of their recipe, shared by the user's checkouts.
 COMPILED = WORK / "compiled" if _MOVED else _CACHE
 

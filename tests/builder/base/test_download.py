@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.base import download
 from builder.base.console import Console
 from builder.base.download import ATTEMPTS, IndexFile, download_file, download_from_index
 from builder.base.errors import DownloadError
@@ -67,6 +68,21 @@ def test_download_gives_up_after_some_attempts(tmp_path: Path, console: Console)
         with pytest.raises(DownloadError, match=f"tried {ATTEMPTS} times"):
             download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
         assert len(server.requests) == ATTEMPTS
+    assert not list(tmp_path.iterdir())
+
+
+def test_download_is_bounded_in_bytes_and_in_time(
+    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving({"/file": File(CONTENT)}) as server:
+        for name, limit, text in (
+            ("MAX_BYTES", len(CONTENT) - 1, "expected at most .* bytes, found more"),
+            ("TOTAL_SECONDS", -1.0, "gave up"),
+        ):
+            with monkeypatch.context() as changed, pytest.raises(DownloadError, match=text):
+                changed.setattr(download, name, limit)
+                download_file([f"{server.url}/file"], SHA256, tmp_path / "f", console, NO_PAUSE)
+        assert len(server.requests) == 2
     assert not list(tmp_path.iterdir())
 
 
