@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 from uuid import NAMESPACE_URL, uuid5
 
 from cyclonedx.contrib.license.factories import LicenseFactory
-from cyclonedx.model import HashAlgorithm, HashType
+from cyclonedx.model import HashAlgorithm, HashType, XsUri
 from cyclonedx.model import component as cyclonedx
 from cyclonedx.model.bom import Bom, BomMetaData
 from cyclonedx.model.component import ComponentType
@@ -66,5 +66,18 @@ def _describe(
         cpe=component.cpe or None,
         hashes=hashes,
         licenses=licences,
+        pedigree=_describe_changes(component),
         components=[_describe(linked, within=f"{reference}/") for linked in component.linked],
     )
+
+
+def _describe_changes(component: Component) -> cyclonedx.Pedigree | None:
+    """Return how a component differs from the file that it was made from; None if it does not."""
+    if not (component.patches or component.changes):
+        return None
+    kind = cyclonedx.PatchClassification.UNOFFICIAL
+    patches = [
+        cyclonedx.Patch(type=kind, diff=cyclonedx.Diff(url=XsUri(path)))
+        for path in component.patches
+    ]
+    return cyclonedx.Pedigree(notes=component.changes or None, patches=patches)

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import cast
 
 import deflate
@@ -176,8 +176,9 @@ def _read_archive(content: bytes) -> ZipContents:
         if len(infos) > MAX_ENTRIES or sum(info.file_size for info in infos) > MAX_BYTES:
             raise ValueError(f"it has more than {MAX_ENTRIES} files or {MAX_BYTES} bytes of them")
         names = [info.filename for info in infos]
-        if len(set(names)) < len(names):
-            raise ValueError("it has two files of one name")
+        folders = {str(folder) for name in names for folder in PurePosixPath(name).parents}
+        if len(set(names)) < len(names) or folders & set(names):
+            raise ValueError("it has two files, or a file and a folder, of one name")
         entries = [_read_entry(content, info) for info in infos]
         canonical = _write_archive(entries) == content
     # What Python's reader raises for bytes that are no zip is not documented.
@@ -188,6 +189,8 @@ def _read_archive(content: bytes) -> ZipContents:
 
 def _read_entry(content: bytes, info: zipfile.ZipInfo) -> Entry:
     """Read one file of a zip; raises ValueError if it is not whole."""
+    if info.flag_bits & 1:
+        raise ValueError(f"{info.filename} is encrypted")
     lengths = struct.unpack_from("<2H", content, info.header_offset + 26)  # APPNOTE.TXT 4.3.7
     start = info.header_offset + 30 + sum(lengths)
     data = content[start : start + info.compress_size]

@@ -28,7 +28,8 @@ from builder.base.processes import run_command
 from builder.base.variables import pip_variables, unconfigured_pip_variables
 
 MINIMUM = (3, 10)
-# The file that marks an environment as complete; its time is that of the last use.
+# The file that marks an environment as complete: it has a hash of the modules that were installed,
+# and its time is that of the last use.
 READY = "ready"
 UNUSED_DAYS = 30
 
@@ -76,6 +77,7 @@ def ensure_environment(
             "expected Python {}.{} or newer, found {}.{}".format(*MINIMUM, *sys.version_info),
             "run this command with a newer Python, for example python3.11",
         )
+    files.check_owner(folder)
     home = environment_folder(name, requirements, base, folder)
     python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if _is_ready(home, python):
@@ -89,7 +91,7 @@ def ensure_environment(
             home.mkdir()
             pip = _create_environment(home, python, base, requirements, notify)
             _install_requirements(pip, requirements, python, notify)
-            (home / READY).touch()
+            (home / READY).write_text(_hash_modules(home), "utf-8")
         except BaseException as error:
             shutil.rmtree(home, ignore_errors=True)
             if isinstance(error, OSError):
@@ -148,11 +150,27 @@ def invalidate(python: Path) -> None:
 
 
 def _is_ready(home: Path, python: Path) -> bool:
-    if not (home / READY).exists() or not python.exists():
+    try:
+        if (home / READY).read_text("utf-8") != _hash_modules(home) or not python.exists():
+            return False
+    except OSError:
         return False
     with suppress(OSError):  # a cache that is read-only
         os.utime(home / READY)
     return True
+
+
+def _hash_modules(home: Path) -> str:
+    """Return a hash of the names and sizes of an environment's modules: their contents take 1 s."""
+    digest = hashlib.sha256()
+    for root, folders, names in os.walk(home / ("Lib" if os.name == "nt" else "lib")):
+        folders.sort()
+        for name in sorted(names):
+            if name.endswith((".py", ".so", ".pyd", ".pth")):
+                path = os.path.join(root, name)
+                size = os.stat(path).st_size
+                digest.update(f"{os.path.relpath(path, home)} {size}\n".encode())
+    return digest.hexdigest()
 
 
 def _remove_unused_environments(name: str, folder: Path) -> None:

@@ -178,6 +178,20 @@ def move_into_place(folder: Path, target: Path) -> None:
     folder.rename(target)
 
 
+def check_owner(folder: Path) -> None:
+    """Raise BuildError if other users can change a folder, and so what we run or ship from it."""
+    if sys.platform == "win32" or not folder.exists():
+        return
+    found = folder.stat()
+    writable = stat.S_IWOTH | (stat.S_IWGRP if found.st_gid != os.getegid() else 0)
+    if found.st_uid not in (os.geteuid(), 0) or found.st_mode & writable:
+        raise BuildError(
+            f"{folder}: expected a folder that only you can write to, found one of user "
+            f"{found.st_uid} with mode {stat.S_IMODE(found.st_mode):o}",
+            f"chmod go-w {folder}, or choose another place with --work DIR",
+        )
+
+
 @contextmanager
 def lock(target: Path, doing: str, notify: Notify, inherited: bool = False) -> Iterator[None]:
     """Hold the lock for making `target`; wait while another process has it.
@@ -197,7 +211,8 @@ def lock(target: Path, doing: str, notify: Notify, inherited: bool = False) -> I
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         while descriptor < 0:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+            follow = getattr(os, "O_NOFOLLOW", 0)  # another user may have put a link there
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | follow, 0o666)
             if not _take_lock(descriptor, wait=False, notify=notify):
                 notify(f"waiting: {_lock_holder(descriptor)} ({target.name})")
                 _take_lock(descriptor)

@@ -38,6 +38,8 @@ class Component:
         purl: its package URL, for vulnerability scanners.
         cpe: its name in the National Vulnerability Database.
         python: the Python version that it is for, as "3.11"; empty if it is for each.
+        patches: paths in this project of the patches that were applied to its source.
+        changes: what was changed in the file that it is from; empty if nothing was.
     """
 
     name: str
@@ -51,6 +53,8 @@ class Component:
     purl: str = ""
     cpe: str = ""
     python: str = ""
+    patches: tuple[str, ...] = ()
+    changes: str = ""
 
 
 @dataclass(frozen=True)

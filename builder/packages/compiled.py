@@ -18,6 +18,9 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from packageurl import PackageURL
 
 from builder.base import cpython, files
 from builder.base.console import Console
@@ -25,8 +28,9 @@ from builder.base.errors import BuildError
 from builder.base.paths import BUILD, COMPILED, ROOT
 from builder.base.processes import run_logged
 from builder.base.variables import neutral_variables, pip_variables
-from builder.native import COMPILED_PACKAGES
+from builder.native import COMPILED_PACKAGES, PackageName
 from builder.native.hashing import digest
+from builder.native.pins import read_pins
 from builder.native.steps import RECIPE
 from builder.packages import Component, Runtime, RuntimeOptions, operator_versions, package_tag
 from builder.packages.prune import select_shipped
@@ -39,6 +43,9 @@ ENGINES = ("docker", "podman", "buildah")
 PROBE_SECONDS = 10
 # The file of a runtime that was compiled elsewhere: where it is from.
 ORIGIN = "prebuilt.txt"
+# The hashes of a runtime's files. It is written last: a folder that has it is complete.
+HASHES = "SHA256SUMS"
+RETRY = "or compile them (--runtime container, --runtime local), or take --runtime wheels"
 
 
 def container(python: str, options: RuntimeOptions, console: Console) -> Runtime:
@@ -63,7 +70,16 @@ def container(python: str, options: RuntimeOptions, console: Console) -> Runtime
             command += ["--build-context", f"sources={options.sources.resolve()}"]
         command += [*options.engine_arguments, "--output", "type=local,dest={out}", str(ROOT)]
         title = f"compiling in a container ({engine})"
-        _compile(command, neutral_variables(), title, cache_folder(python, options), console)
+        try:
+            _compile(command, neutral_variables(), title, python, options, console)
+        except BuildError as error:
+            if "short-name" in str(error):
+                error.hint = (
+                    "the engine knows no registry for short names such as python:3.11-bookworm: "
+                    "add unqualified-search-registries to its registries.conf, or name the images "
+                    "with --engine-arg=--build-arg=BASE=... and LIBRARIES_BASE=..."
+                )
+            raise
     return load(python, options)
 
 
@@ -91,8 +107,7 @@ def local(python: str, options: RuntimeOptions, console: Console) -> Runtime:
         if options.sources:
             command += ["--sources", str(options.sources.resolve())]
         variables = pip_variables([sys.executable, "-I", "-m", "pip"], ROOT)
-        folder = cache_folder(python, options)
-        _compile(command, variables, "compiling on this machine", folder, console)
+        _compile(command, variables, "compiling on this machine", python, options, console)
     return load(python, options)
 
 
@@ -121,61 +136,112 @@ def cache_folder(python: str, options: RuntimeOptions) -> Path:
 
 def is_cached(python: str, options: RuntimeOptions) -> bool:
     """Return whether packages of this recipe are in the cache."""
-    return (cache_folder(python, options) / "recipe.json").exists()
+    return (cache_folder(python, options) / HASHES).exists()
 
 
 def load(python: str, options: RuntimeOptions) -> Runtime:
-    """Return the packages in the cache, with their provenance."""
+    """Return the packages in the cache, with their provenance.
+
+    Raises:
+        BuildError: they were changed since they were stored, or other users can change them.
+    """
     folder = cache_folder(python, options)
+    files.check_owner(COMPILED)
+    if (folder / HASHES).read_text("utf-8") != hash_files(folder):
+        raise BuildError(
+            f"{folder}: expected the files that {HASHES} lists, found others",
+            f"remove that folder: the packages are then made again, {RETRY}",
+        )
+    return _read_runtime(folder, python)
+
+
+def _read_runtime(folder: Path, python: str) -> Runtime:
+    """Read compiled packages; raise BuildError if their recipe.json is not the recipe's."""
     note = folder / ORIGIN
     origin = note.read_text("utf-8").strip() if note.exists() else "compiled by this recipe"
-    recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
-    sources: dict[str, dict[str, str]] = recipe["sources"]
     components: list[Component] = []
     owner: dict[str, str] = {}
-    for package in COMPILED_PACKAGES:
-        parts = {
-            source: _component(folder, source, pin)
-            for source, pin in sources.items()
-            if pin["package"] == package.module
-        }
-        main = parts.pop(package.source)
-        made = f"{main.source}, compiled with {recipe['compiler']}"
-        linked = tuple(parts.values())
-        name = package.distribution
-        components.append(replace(main, name=name, source=made, compiled=True, linked=linked))
-        paths = _relative_files(folder, folder / package.module)
-        owner |= dict.fromkeys(select_shipped(name, paths), name)
-    operators = operator_versions.of_compiled(recipe["ops"])
+    try:
+        recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
+        for package in COMPILED_PACKAGES:
+            components.append(_read_package(folder, package, recipe, python))
+            paths = _relative_files(folder, folder / package.module)
+            shipped = select_shipped(package.distribution, paths)
+            if f"{package.module}/__init__.py" not in shipped:
+                raise ValueError(f"no {package.module}/__init__.py")
+            owner |= dict.fromkeys(shipped, package.distribution)
+        operators = operator_versions.of_compiled(recipe["ops"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BuildError(
+            f"compiled packages for Python {python}: expected what the recipe writes, found "
+            f"another recipe.json, or files missing ({type(error).__name__}: {error})",
+            f"export them again, {RETRY}",
+        ) from error
     return Runtime(python, folder, tuple(components), owner, origin, operators)
+
+
+def _read_package(
+    folder: Path, package: PackageName, recipe: dict[str, Any], python: str
+) -> Component:
+    """Return the provenance of a package, with the libraries that are linked into it."""
+    parts = {
+        source: _component(folder, source, pin, python)
+        for source, pin in recipe["sources"].items()
+        if pin["package"] == package.module
+    }
+    main = parts.pop(package.source)
+    made = f"{main.source}, compiled with {recipe['compiler']}"
+    linked = tuple(parts.values())
+    return replace(main, name=package.distribution, source=made, compiled=True, linked=linked)
 
 
 def read_files(python: str, options: RuntimeOptions) -> dict[str, bytes]:
     """Return the files of the packages in the cache, by their paths, without their origin."""
     folder = cache_folder(python, options)
     paths = _relative_files(folder, folder)
-    return {path: (folder / path).read_bytes() for path in paths if path != ORIGIN}
+    return {path: (folder / path).read_bytes() for path in paths if path not in (ORIGIN, HASHES)}
 
 
-def store(folder: Path, contents: Mapping[str, bytes], origin: str, console: Console) -> None:
-    """Put packages that were compiled elsewhere into a folder of the cache.
+def store(
+    python: str,
+    options: RuntimeOptions,
+    contents: Mapping[str, bytes],
+    origin: str,
+    console: Console,
+) -> None:
+    """Put packages that were compiled elsewhere into the cache.
 
     Args:
-        folder: of the cache.
+        python: their Python version.
+        options: their operators.
         contents: path -> content of each file.
         origin: where they are from.
         console: told about waiting for another process.
 
     Raises:
-        BuildError: they cannot be written.
+        BuildError: they are not complete, or cannot be written.
     """
+    folder = cache_folder(python, options)
     lock = files.lock(folder, "unpacking compiled packages", console.note)
     with lock, files.temporary_folder(folder) as temporary:
         for name, content in {**contents, ORIGIN: f"{origin}\n".encode()}.items():
             path = temporary / "runtime" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
-        files.move_into_place(temporary / "runtime", folder)
+        _keep(temporary / "runtime", folder, python)
+
+
+def _keep(made: Path, folder: Path, python: str) -> None:
+    """Move packages into the cache, with the hashes of their files, if they can be loaded."""
+    _read_runtime(made, python)
+    (made / HASHES).write_text(hash_files(made), "utf-8")
+    files.move_into_place(made, folder)
+
+
+def hash_files(folder: Path) -> str:
+    """Return the sha256 of each file, as `sha256sum` writes them."""
+    paths = sorted(path for path in _relative_files(folder, folder) if path != HASHES)
+    return "".join(f"{files.sha256_of(folder / path)}  {path}\n" for path in paths)
 
 
 def _relative_files(root: Path, folder: Path) -> list[str]:
@@ -184,15 +250,21 @@ def _relative_files(root: Path, folder: Path) -> list[str]:
 
 
 def _compile(
-    command: Sequence[str], variables: dict[str, str], title: str, folder: Path, console: Console
+    command: Sequence[str],
+    variables: dict[str, str],
+    title: str,
+    python: str,
+    options: RuntimeOptions,
+    console: Console,
 ) -> None:
-    """Run a command that leaves `cpXY/` in the folder "{out}", and cache that as `folder`.
+    """Run a command that leaves `cpXY/` in the folder "{out}", and cache that.
 
     If another process compiles the same, wait for it and take its result.
     """
+    folder = cache_folder(python, options)
     log = BUILD / "logs" / f"compiled-{folder.parent.name}-{folder.name}.txt"
     with files.lock(folder, title, console.note):
-        if (folder / "recipe.json").exists():
+        if is_cached(python, options):
             return
         with files.temporary_folder(folder) as out:
             console.note(f"{title}: this takes 5 to 20 minutes the first time; the log is {log}")
@@ -200,7 +272,7 @@ def _compile(
             words = [word.replace("{out}", str(out)) for word in command]
             run_logged(words, title, log, _progress(console), ROOT, variables)
             console.status("")
-            files.move_into_place(out / folder.name, folder)
+            _keep(out / folder.name, folder, python)
 
 
 def _progress(console: Console) -> Callable[[str], None]:
@@ -217,9 +289,13 @@ def _progress(console: Console) -> Callable[[str], None]:
     return show
 
 
-def _component(folder: Path, source: str, pin: dict[str, str]) -> Component:
+def _component(folder: Path, source: str, pin: dict[str, str], python: str) -> Component:
     """Return the provenance of a source archive."""
     text = (folder / "licences" / f"{source}.txt").read_text("utf-8", "replace")
+    PackageURL.from_string(pin["purl"])  # raises ValueError
+    known = read_pins(python).get(source)
+    names = known.patches if known else ()
+    patches = [f"builder/native/{known.folder}/patches/{name}" for name in names] if known else []
     return Component(
         name=source,
         version=pin["version"],
@@ -229,4 +305,5 @@ def _component(folder: Path, source: str, pin: dict[str, str]) -> Component:
         licence_texts=((source, text),),
         purl=pin["purl"],
         cpe=pin["cpe"],
+        patches=tuple(patches),
     )

@@ -9,28 +9,24 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urldefrag
 
-from builder.base.archive import Entry, compress, write_zip
+from builder.base.archive import Entry, compress, read_zip, write_zip
 from builder.base.console import Console
 from builder.base.download import download_file
 from builder.base.errors import BuildError
 from builder.base.files import atomic_write, sha256_of
 from builder.base.paths import DOWNLOADS
 from builder.base.toml import read_toml
+from builder.native import OPS
 from builder.packages import Runtime, RuntimeOptions, compiled
 
 SCHEMA = 1
 # The file's entry with schema, Python, operators and the recipe's key.
 FACTS = "runtime.json"
-_DAMAGED = (
-    *(zipfile.BadZipFile, EOFError, NotImplementedError),  # the zip
-    *(KeyError, TypeError, ValueError),  # the facts
-)
 
 _HOW = "or compile the same (--runtime container, --runtime local), or take --runtime wheels"
 
@@ -108,8 +104,7 @@ def import_packages(source: str, console: Console) -> Runtime:
                 f"take the file of this checkout's own release, {_HOW}",
             )
     options = RuntimeOptions(facts["ops"])
-    folder = compiled.cache_folder(facts["python"], options)
-    compiled.store(folder, contents, origin, console)
+    compiled.store(facts["python"], options, contents, origin, console)
     return compiled.load(facts["python"], options)
 
 
@@ -140,17 +135,17 @@ def _locate(source: str, console: Console) -> tuple[Path, str]:
 def _read_export(archive: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return the facts and the files of an exported file; raise if it is damaged or another."""
     try:
-        with zipfile.ZipFile(archive) as exported:
-            contents = {info.filename: exported.read(info) for info in exported.infolist()}
+        contents = read_zip(archive).files
         facts = json.loads(contents.pop(FACTS))
         known = {name: facts[name] for name in ("schema", "python", "ops", "key")}
-    except _DAMAGED as error:
+        if not re.fullmatch(r"3\.\d+", known["python"]) or known["ops"] not in OPS:
+            raise ValueError(f"Python {known['python']!r}, operators {known['ops']!r}")
+    except (KeyError, TypeError, ValueError) as error:
         raise BuildError(
-            f"{archive.name}: expected a file that 'runtime export' wrote, found another ({error})"
+            f"{archive.name}: expected a file that 'runtime export' wrote, found another, or a "
+            f"truncated one ({error})"
         ) from error
-    paths = [PurePosixPath(name) for name in (*contents, str(known["python"]), str(known["ops"]))]
+    paths = [PurePosixPath(name) for name in contents]
     if any(path.is_absolute() or ".." in path.parts or "\\" in str(path) for path in paths):
         raise BuildError(f"{archive.name}: an entry would be unpacked outside its folder")
-    if "recipe.json" not in contents:
-        raise BuildError(f"{archive.name}: expected recipe.json in it, found none: incomplete")
     return known, contents

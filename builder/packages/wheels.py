@@ -121,6 +121,7 @@ def _component(package: IndexFile, wheel: Path) -> Component:
         licence_texts=texts,
         purl=f"pkg:pypi/{package.name}@{package.version}",
         cpe=f"cpe:2.3:a:{pin['cpe']}:{package.version}:*:*:*:*:*:*:*",
+        changes="Files, debug information and calls to libraries that are not needed were removed.",
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builder.artifact import actionloop
+from builder.native import COMPILED_PACKAGES
 from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.conftest import PYTHONS, interpreter
 
@@ -41,3 +44,18 @@ def run_with_zip(archive: Path, python: str, code: str, folder: Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def write_packages(folder: Path) -> Path:
+    """Write small packages as the recipe leaves them; return the folder."""
+    recipe: dict[str, Any] = {"sources": {}, "ops": "classifier", "compiler": "c++ 12"}
+    for package in COMPILED_PACKAGES:
+        pin = {"package": package.module, "file": "f", "sha256": "0", "licence": "MIT"}
+        pin |= {"version": "1", "purl": "pkg:generic/x@1", "cpe": ""}
+        recipe["sources"][package.source] = pin
+        for name in (f"{package.module}/__init__.py", f"licences/{package.source}.txt"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text("")
+    (folder / "numpy" / "core.so").write_bytes(bytes(range(256)) * 9000)
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    return folder

@@ -17,9 +17,12 @@ from builder.artifact import platform
 from builder.artifact.manifest import MANIFEST, Manifest
 from builder.artifact.sbom import SBOM, write_sbom
 from builder.base.archive import read_zip
+from builder.base.paths import ROOT
 from builder.native import COMPILED_PACKAGES
 from builder.native.pins import read_pins
-from builder.packages import Component
+from builder.native.steps import RECIPE
+from builder.packages import DEFAULT_OPTIONS, Component, compiled
+from tests.support.compiled import PYTHON, needs_compiled
 
 # The CPE dictionary's form of an application's name: part, vendor, product, version.
 CPE = re.compile(r"cpe:2\.3:a:[a-z0-9._-]+:[a-z0-9._-]+:[A-Za-z0-9._-]+(:\*){7}")
@@ -91,8 +94,29 @@ def test_wheels_are_named_as_on_the_package_index(wheels_path: Path) -> None:
         if component["type"] == "library" and component["name"] != "labels":
             assert PackageURL.from_string(component["purl"]).type == "pypi"
             assert CPE.fullmatch(component["cpe"])
+            assert "removed" in component["pedigree"]["notes"]
     manifest = Manifest.from_json(files[MANIFEST])
     assert bom["metadata"]["component"]["name"] == "action"
     assert {(each["name"], each.get("version", "")) for each in bom["components"]} == {
         (each.name, each.version) for each in manifest.components[1:]
     }
+
+
+@needs_compiled
+def test_patched_sources_are_named_with_their_patches() -> None:
+    components = compiled.load(PYTHON, DEFAULT_OPTIONS).components
+    function = Component("action", "0.1.0", "this project", "", "Apache-2.0", ())
+    bom = validate(write_sbom([function, *components]))
+    patches = {
+        (ROOT / patch["diff"]["url"]).relative_to(RECIPE)
+        for component in list_components(bom)
+        for patch in component.get("pedigree", {}).get("patches", ())
+    }
+    expected = {
+        Path(pin.folder, "patches", name)
+        for pin in read_pins(PYTHON).values()
+        for name in pin.patches
+        if pin.ops in ("", "classifier")
+    }
+    assert expected
+    assert patches == expected

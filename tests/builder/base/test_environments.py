@@ -238,6 +238,12 @@ def test_unused_environments_of_the_same_name_are_removed(unpinned: Path, tmp_pa
     os.utime(ready, (old, old))
     ensure_environment("it", unpinned, folder=made)
     assert ready.stat().st_mtime > old + 24 * 3600
+    [module] = made.glob("it-*/lib/*/site-packages/small/__init__.py")
+    module.unlink()
+    assert works(ensure_environment("it", unpinned, folder=made), made)
+    made.chmod(0o777)
+    with pytest.raises(BuildError, match="expected a folder that only you can write to"):
+        ensure_environment("it", unpinned, folder=made)
 
 
 def test_second_process_waits_and_takes_over_when_the_first_is_killed(
@@ -283,6 +289,15 @@ def test_environments_are_in_the_cache_if_it_can_be_written(
     assert folder == (build if moved or cache == "file" else shared)
 
 
+def test_relative_cache_home_is_ignored(tmp_path: Path) -> None:
+    """As the XDG Base Directory Specification demands."""
+    script = "from builder.base import paths; print(paths.COMPILED)"
+    variables = {"XDG_CACHE_HOME": "cache", "HOME": str(tmp_path)}
+    command = [sys.executable, "-c", script]
+    printed = subprocess.check_output(command, cwd=ROOT, env=variables, text=True)
+    assert Path(printed.strip()) == tmp_path / ".cache" / "classify-zip"
+
+
 def test_virtual_environment_shares_those_of_its_base_python() -> None:
     script = "from builder.base import environments; print(environments.BASE_PYTHON)"
     printed = {
@@ -302,7 +317,9 @@ def test_broken_package_of_the_tool_heals(tmp_path: Path) -> None:
     assert "is not a complete zip" in first.stderr, first.stderr
     assert "preparing" not in first.stderr
     [module] = home.glob("lib/python*/site-packages/rich/console.py")
+    size = module.stat().st_size  # a file of another size is noticed before
     module.unlink()
+    module.write_text("import no_such_module".ljust(size))
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 1
     assert "a package of the tool's environment does not import" in again.stderr

@@ -158,6 +158,17 @@ def test_waiting_process_names_the_lock_holder_and_outlives_it(tmp_path: Path) -
     assert not list(tmp_path.iterdir())
 
 
+def test_lock_does_not_follow_a_link(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("kept")
+    (tmp_path / ".target.lock").symlink_to("victim")
+    with (
+        pytest.raises(BuildError, match="cannot write"),
+        files.lock(tmp_path / "target", "x", print),
+    ):
+        pass
+    assert (tmp_path / "victim").read_text() == "kept"
+
+
 def test_only_one_holds_the_lock(tmp_path: Path) -> None:
     inside, most, entered = 0, 0, 0
 

@@ -8,7 +8,6 @@ import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,18 +15,11 @@ from builder import build
 from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.model.resolve import ModelOptions
-from builder.native import COMPILED_PACKAGES
 from builder.packages import DEFAULT_OPTIONS, RuntimeOptions, compiled, prebuilt, providers
 from tests.conftest import HERE
-from tests.support.compiled import PYTHON, needs_compiled
+from tests.support.compiled import PYTHON, needs_compiled, write_packages
 from tests.support.models import ColourModel
 from tests.support.server import File, serving
-
-FILES = {
-    "numpy/__init__.py": b"",
-    "numpy/core.so": bytes(range(256)) * 9000,
-    "licences/n.txt": b"L",
-}
 
 
 @pytest.fixture
@@ -40,18 +32,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def compile_something() -> Path:
     """Write small packages into the cache, as a compiler leaves them."""
-    folder = compiled.cache_folder(HERE, DEFAULT_OPTIONS)
-    for name, content in FILES.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    recipe: dict[str, Any] = {"sources": {}, "ops": "classifier", "compiler": "c++ 12"}
-    for package in COMPILED_PACKAGES:
-        pin = {"package": package.module, "file": "f", "sha256": "0", "licence": "MIT"}
-        pin |= {"version": "1", "purl": "pkg:generic/x@1", "cpe": ""}
-        recipe["sources"][package.source] = pin
-        (folder / package.module).mkdir(exist_ok=True)
-        (folder / "licences" / f"{package.source}.txt").write_text("L")
-    (folder / "recipe.json").write_text(json.dumps(recipe))
+    folder = write_packages(compiled.cache_folder(HERE, DEFAULT_OPTIONS))
+    (folder / compiled.HASHES).write_text(compiled.hash_files(folder))
     return folder
 
 
@@ -138,18 +120,34 @@ def test_export_needs_compiled_packages(cache: Path, tmp_path: Path, console: Co
     assert list(tmp_path.iterdir()) == []
 
 
+def recipe(**changes: object) -> bytes:
+    """Return a recipe.json of which some values are changed."""
+    pin = {"package": "numpy", "file": "f", "sha256": "0", "licence": "MIT", "version": "1"}
+    pin |= {"purl": "pkg:generic/x@1", "cpe": ""}
+    return json.dumps({"sources": {"numpy": pin}, "ops": "classifier", **changes}).encode()
+
+
 @pytest.mark.parametrize(
     ("change", "text"),
     [
         ({"runtime.json": None}, "expected a file that 'runtime export' wrote"),
         ({"runtime.json": b"[1]"}, "expected a file that 'runtime export' wrote"),
+        ({"runtime.json": b"{}" * 9}, "expected a file that 'runtime export' wrote"),
         ({"schema": "2"}, "expected schema 1"),
         ({"key": "0123"}, "found '0123'"),
-        ({"recipe.json": None}, "incomplete"),
+        ({"python": "/3.9"}, "Python '/3.9'"),
+        ({"ops": "../x"}, "operators '../x'"),
+        ({"recipe.json": None}, "FileNotFoundError"),
+        ({"recipe.json": b"["}, "JSONDecodeError"),
+        ({"recipe.json": b"[]"}, "TypeError"),
+        ({"recipe.json": recipe(sources=[])}, "AttributeError"),
+        ({"recipe.json": recipe()}, "KeyError: 'tensorflow'"),
+        ({"PIL/__init__.py": None}, "no PIL/__init__.py"),
+        ({"licences/numpy.txt": None}, "FileNotFoundError"),
+        ({"numpy": b"x"}, "a file and a folder, of one name"),
         ({"../evil.py": b"x"}, "outside its folder"),
         ({"/evil.py": b"x"}, "outside its folder"),
         ({"a\\..\\evil.py": b"x"}, "outside its folder"),
-        ({"python": "/3.9"}, "outside its folder"),
     ],
 )
 def test_another_or_damaged_file_is_refused(
@@ -176,8 +174,31 @@ def test_another_or_damaged_file_is_refused(
             archive.writestr(name, content)
     with pytest.raises(BuildError, match=text):
         prebuilt.import_packages(str(changed), console)
-    assert not cache.exists()
+    assert not compiled.is_cached(HERE, DEFAULT_OPTIONS)
     assert not (tmp_path / "evil.py").exists()
+    marked = bytearray(exported.read_bytes())
+    marked[marked.rindex(b"PK\1\2") + 8] |= 1
+    changed.write_bytes(marked)
+    with pytest.raises(BuildError, match="is encrypted"):
+        prebuilt.import_packages(str(changed), console)
+    changed.write_bytes(exported.read_bytes()[:-30])
+    with pytest.raises(BuildError, match="or a truncated one"):
+        prebuilt.import_packages(str(changed), console)
+
+
+def test_changed_packages_and_a_cache_of_others_are_refused(
+    cache: Path, exported: Path, console: Console
+) -> None:
+    runtime = prebuilt.import_packages(str(exported), console)
+    cache.chmod(0o777)
+    with pytest.raises(BuildError, match="expected a folder that only you can write to") as error:
+        compiled.load(HERE, DEFAULT_OPTIONS)
+    assert f"chmod go-w {cache}" in error.value.hint
+    cache.chmod(0o755)
+    assert compiled.load(HERE, DEFAULT_OPTIONS) == runtime
+    (runtime.folder / "numpy" / "__init__.py").write_text("import evil")
+    with pytest.raises(BuildError, match="expected the files that SHA256SUMS lists"):
+        compiled.load(HERE, DEFAULT_OPTIONS)
 
 
 def test_a_file_that_is_no_zip_or_missing_is_refused(tmp_path: Path, console: Console) -> None:

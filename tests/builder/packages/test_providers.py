@@ -13,6 +13,7 @@ from builder.base import cpython
 from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.packages import DEFAULT_OPTIONS, Runtime, RuntimeOptions, compiled, providers
+from tests.support.compiled import write_packages
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +84,14 @@ def test_a_failed_container_build_quotes_the_log_and_caches_nothing(
     assert not list((tmp_path / "runtimes").rglob("*.json"))
 
 
+def test_podman_without_registries_gets_a_hint(console: Console, tmp_path: Path) -> None:
+    script = 'echo "Error: short-name \\"python:3.11-bookworm\\" did not resolve" >&2; exit 125'
+    options = RuntimeOptions(engine=write_engine(tmp_path, script, "podman"))
+    with pytest.raises(BuildError) as caught:
+        compiled.container("3.11", options, console)
+    assert "unqualified-search-registries" in caught.value.hint
+
+
 def test_the_engine_gets_platform_and_arguments(console: Console, tmp_path: Path) -> None:
     engine = write_engine(tmp_path, 'for word; do echo "$word"; done; exit 1')
     options = RuntimeOptions("all", None, engine, ("--no-cache", "--network=none"))
@@ -105,8 +114,7 @@ def test_two_builds_compile_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setattr(compiled, "load", load)
     script = (
         f"echo ran >> {tmp_path}/ran\nfor word; do case $word in type=*) out=$word;; esac; done\n"
-        "folder=${out#type=local,dest=}/cp312\nsleep 3\nmkdir $folder\n"
-        "echo '{}' > $folder/recipe.json"
+        f"sleep 3\ncp -r {write_packages(tmp_path / 'made')} ${{out#type=local,dest=}}/cp312"
     )
     options = RuntimeOptions(engine=write_engine(tmp_path, script))
     consoles = [Console(quiet=True), Console(quiet=True)]
