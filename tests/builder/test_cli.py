@@ -116,9 +116,9 @@ def test_pictures_decide_what_is_built(tmp_path: Path) -> None:
     given += ["--pictures", str(tmp_path / "pictures"), "--json"]
     inspected = build_zip("inspect", str(path), *given)
     assert inspected.returncode == 0, inspected.stderr
-    assert "BGR: 2 right" in inspected.stderr and "2 of 2" in inspected.stderr
+    assert "BGR, 2 pictures ahead (--channels)" in inspected.stderr
     report = json.loads(inspected.stdout)
-    assert report["pictures"]["chosen"]["channels"] == "bgr"
+    assert report["pictures"]["chosen"]["combination"]["channels"] == "bgr"
     assert report["pictures"]["ties"].keys() == {"fit", "activation"}
     options = ["--model", str(path), *given, "--output", str(output), "--runtime", at_hand()]
     done = build_zip(*options, "--python", HERE, "--no-keep")
