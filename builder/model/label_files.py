@@ -38,7 +38,8 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udf
 # "0: red", "0 red", "[0] red", "class 0: red", "0_red".
 _NUMBER_FIRST = re.compile(
     r"""(?i)(?:class |label |[#("'[])?\s*(?P<number>\d{1,6})["']?"""
-    r"(?P<separator>[])]?\s*(?:[:,;=\t|]|[-=]>)\s*|[])]\s*|\.\s+|[_-]|\s+-\s+|\s+)(?P<name>\S.*)"
+    r"(?P<separator>[])]?\s*(?:[:,;=\t|]|[-=]>)\s*|[])]\s*|\.\s+|\s*[_-]\s*|\s+)"
+    r"(?P<name>(?!- |(?<=-)\d|(?<=- )\d)\S.*)"  # no range, such as 0-1
 )
 # "red: 0", "red 0".
 _NUMBER_LAST = re.compile(

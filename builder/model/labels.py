@@ -95,20 +95,15 @@ def _sort_rows(rows: list[LabelRow], file: LabelFile) -> list[LabelRow]:
     if rows[0].number is None:
         return rows
     rows = sorted(rows, key=lambda row: row.number or 0)
-    lines = {row.number or 0: row.line for row in reversed(rows)}
-    for row in rows:
-        if lines[row.number or 0] != row.line:
+    first = 0 if rows[0].number == 0 else 1
+    for place, row in enumerate(rows):
+        if row.number != first + place:
+            near = rows[max(place - 1, 0) : place + 1]
+            shown = ", then ".join(f"{each.number} in line {each.line}" for each in near)
             file.refuse(
-                f"the number {row.number} twice, in lines {lines[row.number or 0]} and {row.line},",
-                f"give each number once, from 0; {JSON_HINT}",
+                f"{len(rows)} whose numbers have a gap or repeat ({shown})",
+                f"number every class once, from 0; {JSON_HINT}",
             )
-    if missing := sorted({*range(min(*lines, 1), max(lines))} - {*lines}):
-        near = [place for place in (missing[0] - 1, missing[-1] + 1) if place in lines]
-        where = ", ".join(f"{place} is in line {lines[place]}" for place in near)
-        file.refuse(
-            f"{len(rows)}, and none for number {join_some(missing)} ({where}),",
-            f"give every class a name: a number from 0 for each output of the model; {JSON_HINT}",
-        )
     return rows
 
 
@@ -205,9 +200,9 @@ def _guess_label_files(metadata: Metadata) -> list[AssociatedFile]:
 
 def _rank_file(file: AssociatedFile, metadata: Metadata, locale: str) -> tuple[bool, bool, int]:
     """Return whether a file has only ids, whether its kind is the lesser, and its locale's rank."""
-    words = metadata.archive.get(file.name, b"?").decode("utf-8", "replace").split()
-    tag, wanted = (text.replace("_", "-").lower() for text in (file.locale, locale))
+    text = metadata.archive.get(file.name, b"?").decode("utf-8", "replace")
+    tag, wanted = (each.replace("_", "-").lower() for each in (file.locale, locale))
     order = (wanted, wanted.split("-")[0]) if locale else ("", "en")
     fits = [each == other for each, other in product(order, (tag, tag.split("-")[0]))]
-    has_only_ids = all(map(_MACHINE_ID.fullmatch, words))
+    has_only_ids = all(map(_MACHINE_ID.fullmatch, re.findall(r"[^\s,;:|]+", text)))
     return has_only_ids, file.kind == VALUE_LABELS, [*fits, True].index(True)

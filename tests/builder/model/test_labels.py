@@ -96,9 +96,9 @@ def test_commas_stay_in_names() -> None:
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("0 red\n2 blue\n", r"found 2, and none for number 1 \(0 is in line 1, 2 is in line 2\)"),
-        ("0: red\n1: green\n5: blue", "none for number 2, 3, 4 .1 is in line 2, 5 is in line 3"),
-        ("0 red\n1 green\n1 blue", "the number 1 twice, in lines 2 and 3"),
+        ("0 red\n2 blue\n", r"found 2 .* gap or repeat \(0 in line 1, then 2 in line 2\)"),
+        ("2: red\n3: green\n4: blue", r"gap or repeat \(2 in line 1\)"),
+        ("0 red\n1 blue\n1 green", r"gap or repeat \(1 in line 2, then 1 in line 3\)"),
         ("0 red\n1 green\nblue", "numbers of 2 names, but none of 'blue' in line 3"),
         ("red\ngreen\n", r"expected 3 names, .*, found 2 \(lines 1 to 2\) in l.txt"),
         ("a\n\nb\n\nc\n", r"found 5 \(lines 1 to 5; also blank lines are places: 2, 4\)"),
@@ -164,6 +164,9 @@ def test_numbers_inside_names_stay() -> None:
         ["1. Klasse", "2. Klasse"],
         ["1-door", "2-doors", "3-doors"],
         ["1st", "2nd", "3rd"],
+        ["0-1", "1-2", "2-3"],
+        ["0 - 1 mm", "1 - 2 mm", "2 - 3 mm"],
+        ["(0-2)", "(4-6)", "(8-12)"],
         ["2 of clubs", "2 of hearts", "3 of clubs", "3 of hearts", "ace of clubs", "joker"],
     ],
 )
