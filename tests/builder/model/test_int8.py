@@ -252,15 +252,6 @@ def test_shared_weights_and_biases_are_converted_per_role() -> None:
     check_all_layers(content, result, picture, exact=False)
 
 
-def test_inputs_of_a_concatenation_get_its_scale() -> None:
-    network = QuantizedNetwork(5)
-    other = network.convolution()
-    network.convolution()
-    network.concatenation(other)
-    found = kinds(converted(network.classifier()))
-    assert found[2:5] == ["QUANTIZE", "QUANTIZE", "CONCATENATION"]
-
-
 def test_float_inputs_and_outputs_stay() -> None:
     network = QuantizedNetwork(6)
     network.convolution()
