@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from builder.base.errors import ModelError
-from builder.model.decision import Evidence
+from builder.model.decision import Evidence, Source
 from builder.model.kinds import PASS_ON
 from builder.model.run import ModelOutputs
 from builder.model.tflite import Operator, Tensor, TFLiteModel
@@ -34,6 +34,8 @@ _MAX_CLIPPED = 0.25
 _HINT = "say what it is: --scores probabilities, --scores logits or --scores scores"
 # What is known about the kind of output: one of KINDS, or another word; empty if unknown.
 _Kind = Evidence[str]
+_READ: Source = "file"
+_SEEN: Source = "behaviour"
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ def _reconcile(model: TFLiteModel, count: int, by_file: _Kind, by_outputs: _Kind
             "this looks like another kind of model, a regression (an age, a price); if it is the "
             "logit of two classes: --scores logits",
         )
-    return _Kind(kind, "behaviour", reason)
+    return _Kind(kind, _SEEN, reason)
 
 
 def _judge_last_operators(model: TFLiteModel, count: int) -> _Kind:
@@ -188,24 +190,24 @@ def _judge_last_operators(model: TFLiteModel, count: int) -> _Kind:
     """
     makers, after = _find_makers(model)
     if not makers:
-        return _Kind("", "file", "no operator makes its output")
+        return _Kind("", _READ, "no operator makes its output")
     names = sorted(maker.name for maker in makers)
     are, them = ("s are", "them") if len(names) > 1 else (" is", "it")
     reason = f"its last operator{are} {', '.join(names)}"
     if after:
         reason += f", behind {them} {', '.join(after)}"
     if {*names} <= {*_BOUNDED} and ({*after} & {*_RESCALE} or "TANH" in names):
-        return _Kind("bounded", "file", reason)
+        return _Kind("bounded", _READ, reason)
     if {*names} == {"LOGISTIC"}:
-        return _Kind("scores", "file", reason)
+        return _Kind("scores", _READ, reason)
     if len(makers) > 1:  # several softmaxes, each of its own classes
-        return _Kind("", "file", reason)
+        return _Kind("", _READ, reason)
     if names == ["SOFTMAX"]:
-        return _Kind("probabilities" if count > 1 else "scores", "file", reason)
+        return _Kind("probabilities" if count > 1 else "scores", _READ, reason)
     if names == ["LOG_SOFTMAX"] and not after:
-        return _Kind("logits", "file", reason)
+        return _Kind("logits", _READ, reason)
     is_linear = names[0] in _LINEAR and makers[0].activation == "NONE"
-    return _Kind("linear" if is_linear and not {*after} & {*_CUT_OFF} else "", "file", reason)
+    return _Kind("linear" if is_linear and not {*after} & {*_CUT_OFF} else "", _READ, reason)
 
 
 def _find_makers(model: TFLiteModel) -> tuple[list[Operator], list[str]]:
@@ -237,28 +239,25 @@ def _find_makers(model: TFLiteModel) -> tuple[list[Operator], list[str]]:
 
 def _judge_outputs(output: Tensor, outputs: ModelOutputs, count: int) -> _Kind:
     """Return what outputs look like: one of KINDS, "percentages", "costs" or "embedding"."""
-    kind, reason = _describe_outputs(output, outputs, count)
-    return _Kind(kind, "behaviour", reason)
-
-
-def _describe_outputs(output: Tensor, outputs: ModelOutputs, count: int) -> tuple[str, str]:
     values, step = outputs.values, output.scale / 2
     low, high = float(values.min()), float(values.max())
     sums = values.sum(axis=1)
     ends, pictures = f"{low:.3g}..{high:.3g}", f"for {len(values)} pictures"
     if low >= -_TOLERANCE - step and high <= 1 + _TOLERANCE + step:
         if count > 1 and abs(sums - 1).max() <= _TOLERANCE + step * count:
-            return "probabilities", f"within 0..1 and add up to 1, {pictures}"
-        return "scores", f"within 0..1 ({ends}) and do not add up to 1, {pictures}"
+            return _Kind("probabilities", _SEEN, f"within 0..1 and add up to 1, {pictures}")
+        return _Kind("scores", _SEEN, f"within 0..1 ({ends}) and do not add up to 1, {pictures}")
     if count > 1 and low >= -step and len(values) > 1:
         if abs(sums - sums[0]).max() <= _TOLERANCE * sums[0]:
             unit = "percentages" if abs(sums[0] - 100) < 2 else "shares"
-            return "percentages", f"{unit}: {ends}, and they add up to {sums[0]:.4g}"
+            return _Kind("percentages", _SEEN, f"{unit}: {ends}, they add up to {sums[0]:.4g}")
         with np.errstate(over="ignore"):
             shares = np.exp(-values).sum(axis=1)
         if abs(shares - 1).max() <= _TOLERANCE:
-            return "costs", f"costs, least for the likeliest: {ends}, and exp(-x) add up to 1"
+            return _Kind(
+                "costs", _SEEN, f"costs, least for the likeliest: {ends}, and exp(-x) add up to 1"
+            )
     lengths = np.sqrt((values**2).sum(axis=1))
     if count > 8 and abs(lengths - 1).max() <= _TOLERANCE:
-        return "embedding", f"vectors of length 1, {pictures}"
-    return "logits", f"outside 0..1 ({ends})"
+        return _Kind("embedding", _SEEN, f"vectors of length 1, {pictures}")
+    return _Kind("logits", _SEEN, f"outside 0..1 ({ends})")
