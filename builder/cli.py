@@ -298,7 +298,7 @@ def _build_config(
 
 
 def _model_options(options: argparse.Namespace) -> ModelOptions:
-    from builder.model.preprocessing import Normalization
+    from builder.model.normalization import Normalization
     from builder.model.resolve import ModelOptions
 
     return ModelOptions(

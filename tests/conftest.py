@@ -21,7 +21,7 @@ from builder.base.archive import DEFLATED
 from builder.base.console import Console
 from builder.base.environments import ensure_environment
 from builder.base.paths import ROOT
-from builder.model.preprocessing import Normalization
+from builder.model.normalization import Normalization
 from builder.model.resolve import ModelOptions
 from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.support.models import COLOURS, ColourModel

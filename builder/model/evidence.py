@@ -20,8 +20,15 @@ from builder.base.errors import ModelError
 from builder.model.catalogue import find_model
 from builder.model.fit import DEFAULT_CROP, Fit
 from builder.model.kinds import PASS_ON
+from builder.model.normalization import (
+    BYTES,
+    CAFFE,
+    IMAGENET,
+    PLUS_MINUS_ONE,
+    ZERO_TO_ONE,
+    Normalization,
+)
 from builder.model.postprocessing import KINDS
-from builder.model.preprocessing import Normalization
 from builder.model.resolve import Model, ModelOptions, resolve_model
 from builder.model.run import run_variants
 from client.labelled_pictures import ClassNames, LabelledPicturesError, read_labelled_pictures
@@ -29,11 +36,11 @@ from client.labelled_pictures import ClassNames, LabelledPicturesError, read_lab
 _FITS = (Fit("crop", DEFAULT_CROP), Fit("crop"), Fit("squash"), Fit("pad"))
 # The usual ranges; one number per channel is in the order red, green, blue.
 _RANGES = {
-    "0..1": Normalization((0.0,), (255.0,)),
-    "-1..1": Normalization((127.5,), (127.5,)),
-    "0..255": Normalization((0.0,), (1.0,)),
-    "ImageNet's mean, std": Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
-    "Caffe's means": Normalization((123.68, 116.779, 103.939), (1.0,)),
+    "0..1": ZERO_TO_ONE,
+    "-1..1": PLUS_MINUS_ONE,
+    "0..255": BYTES,
+    "ImageNet's mean, std": IMAGENET,
+    "Caffe's means": CAFFE,
 }
 # What may be open, with the options that say it.
 _QUESTIONS = {

@@ -10,20 +10,24 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
-from numpy.typing import NDArray
 
 from builder.base.errors import ModelError
 from builder.model.decision import Evidence
 from builder.model.kinds import check_batch, find_picture_input, refuse_input
 from builder.model.metadata import Metadata
+from builder.model.normalization import (
+    BYTES,
+    CAFFE,
+    PLUS_MINUS_ONE,
+    ZERO_TO_ONE,
+    Floats,
+    Normalization,
+    match_symmetric,
+    match_usual,
+)
 from builder.model.tflite import Operator, Tensor, TFLiteModel
 
 _STORED_RANGES = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
-# How far the ends of a range may be from a usual one's, as a share of its width: a converter takes
-# the range from the pictures it was shown, which need not reach both ends.
-_TOLERANCE = 0.05
-# Of a pixel's blue, green and red, in models that Caffe trained and in Keras' of that mode.
-_CAFFE_MEANS = (103.939, 116.779, 123.68)
 # Share of the pixel values that may be beyond what a quantized input holds.
 _MAX_CLIPPED = 0.1
 # Larger inputs do not fit in an action's memory.
@@ -39,38 +43,6 @@ _IN_PLACE = ("QUANTIZE", "DEQUANTIZE", "CAST", *_ARITHMETIC, "PAD", "PADV2", "RE
 _SAME_VALUES = (
     *("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "TRANSPOSE", "REVERSE_V2"),
     *("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
-)
-_Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """A pixel p enters the network as (p - mean) / std; one number, or one per channel."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def range(self) -> tuple[_Floats, _Floats]:
-        """Return what 0 and 255 become, float64 of shape (1,) or (channels,)."""
-        mean, std = np.array(self.mean), np.array(self.std)
-        return (0 - mean) / std, (255 - mean) / std
-
-    def __str__(self) -> str:
-        low, high = self.range()
-        if len(low) == 1:
-            return f"{low[0]:.4g}..{high[0]:.4g}"
-        return ", ".join(f"{a:.3g}..{b:.3g}" for a, b in zip(low, high, strict=True))
-
-
-# The usual ranges of an input. The last is ImageNet's mean and standard deviation.
-_BYTES = Normalization((0.0,), (1.0,))
-_PLUS_MINUS_ONE = Normalization((127.5,), (127.5,))
-_ZERO_TO_ONE = Normalization((0.0,), (255.0,))
-_USUAL = (
-    *(_BYTES, _PLUS_MINUS_ONE, _ZERO_TO_ONE),
-    Normalization((128.0,), (1.0,)),
-    Normalization((127.5,), (255.0,)),
-    Normalization((0.485 * 255, 0.456 * 255, 0.406 * 255), (0.229 * 255, 0.224 * 255, 0.225 * 255)),
 )
 
 
@@ -239,7 +211,7 @@ def _decide_range(
         if not against:
             return Evidence(stated.value, "metadata", "its metadata")
         # For integers, 0 and 1 are often written for "the bytes as they are".
-        if not (source.is_integer and stated.value == _BYTES):
+        if not (source.is_integer and stated.value == BYTES):
             _refuse_unclear(model, source, [stated.reason, against])
     if graph.value is not None:
         unlike = f", unlike {stated.reason}" if stated.reason else ""
@@ -283,7 +255,7 @@ def _check_counts(normalization: Normalization, depth: int) -> None:
 def _find_doubt(wanted: Normalization, source: Tensor, graph: _Range, channels: str) -> str:
     """Return what contradicts the user's normalization; empty if nothing does."""
     doubt = _find_contradiction(wanted, source, graph)
-    if not doubt and not channels and np.allclose(wanted.mean, _CAFFE_MEANS, atol=1):
+    if not doubt and not channels and np.allclose(wanted.mean, CAFFE.mean[::-1], atol=1):
         return "they are Caffe's for blue, green, red, and pixels enter as RGB (--channels bgr)"
     return doubt
 
@@ -337,7 +309,11 @@ def _judge_quantized(tensor: Tensor, how: str, is_stored: bool = False) -> _Rang
     if tensor.dtype not in _STORED_RANGES:
         return _Range(None, "file", f"a scale of {tensor.scale:g}")
     low, high = _held_range(tensor)
-    found = _match_symmetric(high) if tensor.dtype == "int16" else _match_usual(low, high)
+    found = match_symmetric(high)
+    if tensor.dtype != "int16":
+        found = match_usual(np.array([low]), np.array([high]))
+        # Bright pictures may have been missing, but no other range reaches so far.
+        found = found or (BYTES if abs(low) <= 1 and 128 < high <= 256 else None)
     if is_stored and found and tensor.dtype != "int16" and len(found.mean) == 1:
         first = _STORED_RANGES[tensor.dtype][0]
         found = Normalization((float(tensor.zero_point - first),), (1 / tensor.scale,))
@@ -356,7 +332,7 @@ def _judge_integers(model: TFLiteModel, source: Tensor) -> _Range:
     first = next((each.name for each in operators if each.name not in _SAME_VALUES), "no")
     if source.dtype == "int8" or first != "CAST":
         return _Range(None, "file", f"integers without a scale, for {first} operator")
-    return _Range(_BYTES, "file", "integers without a scale that its first operator, CAST, takes")
+    return _Range(BYTES, "file", "integers without a scale that its first operator, CAST, takes")
 
 
 def _judge_arithmetic(model: TFLiteModel, source: Tensor) -> _Range:
@@ -364,7 +340,7 @@ def _judge_arithmetic(model: TFLiteModel, source: Tensor) -> _Range:
 
     That is the one usual range which they turn into a usual one.
     """
-    ends = {each: each.range() for each in (_BYTES, _PLUS_MINUS_ONE, _ZERO_TO_ONE)}
+    ends = {each: each.range() for each in (BYTES, PLUS_MINUS_ONE, ZERO_TO_ONE)}
     steps: list[str] = []
     for operator in model.trace_forward(source, (*_IN_PLACE, *_SAME_VALUES)):
         if step := _read_step(model, operator):
@@ -378,7 +354,7 @@ def _judge_arithmetic(model: TFLiteModel, source: Tensor) -> _Range:
     fitting = [
         each
         for each, (low, high) in ends.items()
-        if any(_is_close(np.minimum(low, high), np.maximum(low, high), usual) for usual in _USUAL)
+        if match_usual(np.minimum(low, high), np.maximum(low, high))
     ]
     reason = f"its first operators, {', '.join(steps)}"
     return _Range(fitting[0] if len(fitting) == 1 else None, "file", reason)
@@ -386,7 +362,7 @@ def _judge_arithmetic(model: TFLiteModel, source: Tensor) -> _Range:
 
 def _read_step(
     model: TFLiteModel, operator: Operator
-) -> tuple[Callable[[_Floats], _Floats], str] | None:
+) -> tuple[Callable[[Floats], Floats], str] | None:
     """Return the arithmetic of an operator with a constant, and its text; None for any other."""
     compute = _ARITHMETIC.get(operator.name)
     if compute is None or operator.activation != "NONE":
@@ -400,37 +376,3 @@ def _read_step(
     if constant is not constants[0]:
         return lambda x: compute(x, value), text
     return None if operator.name == "DIV" else (lambda x: compute(value, x), text)
-
-
-# Usual ranges
-
-
-def _match_symmetric(high: float) -> Normalization | None:
-    """Return the usual range that reaches as far as int16 with a zero point of 0; None if several.
-
-    What its lower end is does not matter: it can always hold as much below 0.
-    """
-    fitting = [
-        usual
-        for usual in _USUAL
-        if abs(high - max(abs(end).max() for end in usual.range())) <= _TOLERANCE * high
-    ]
-    return fitting[0] if len(fitting) == 1 else None
-
-
-def _match_usual(low: float, high: float) -> Normalization | None:
-    """Return the usual range that is nearly low..high; None if none is."""
-    for usual in _USUAL:
-        if _is_close(np.array([low]), np.array([high]), usual):
-            return usual
-    # Bright pictures may have been missing, but no other range reaches so far.
-    return _BYTES if abs(low) <= 1 and 128 < high <= 256 else None
-
-
-def _is_close(low: _Floats, high: _Floats, usual: Normalization) -> bool:
-    """Return whether a range, of shape (1,) or (channels,), is nearly a usual one."""
-    starts, ends = usual.range()
-    if len(low) == 1:
-        starts, ends = starts.min(keepdims=True), ends.max(keepdims=True)
-    tolerance = _TOLERANCE * float((ends - starts).max())
-    return bool((abs(low - starts) <= tolerance).all() and (abs(high - ends) <= tolerance).all())

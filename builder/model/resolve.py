@@ -29,8 +29,9 @@ from builder.model.fit import Fit, decide_fit
 from builder.model.kinds import count_outputs
 from builder.model.label_files import HINT
 from builder.model.labels import IMAGENET, Labels
+from builder.model.normalization import Normalization
 from builder.model.postprocessing import Postprocessing, decide_postprocessing
-from builder.model.preprocessing import Normalization, Preprocessing, decide_preprocessing
+from builder.model.preprocessing import Preprocessing, decide_preprocessing
 from builder.model.run import run_model
 from builder.model.settings import ModelSettings
 from builder.model.tflite import TFLiteModel, pack_model, read_model

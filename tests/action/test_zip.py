@@ -17,7 +17,7 @@ from builder.artifact.smoke import SAMPLE
 from builder.base.archive import read_zip
 from builder.base.console import Console
 from builder.base.errors import BuildError
-from builder.model.preprocessing import Normalization
+from builder.model.normalization import Normalization
 from builder.model.resolve import ModelOptions
 from tests.conftest import (
     EACH_PYTHON,

@@ -12,7 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from builder.base.console import Console
 from builder.model import run
-from builder.model.preprocessing import Normalization
+from builder.model.normalization import Normalization
 from builder.model.resolve import Model, ModelOptions, resolve_model
 from tests.support.models import COLOURS, SIDE, Array, ColourModel, DenseModel, Graph, Value
 

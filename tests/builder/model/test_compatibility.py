@@ -14,7 +14,7 @@ from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.model.compatibility import check_operators, find_missing_operators
 from builder.model.metadata import Metadata
-from builder.model.preprocessing import Normalization
+from builder.model.normalization import Normalization
 from builder.model.resolve import ModelOptions
 from builder.model.tflite import TFLiteModel, pack_model, parse_model
 from builder.packages.operator_versions import of_compiled, of_wheels, table

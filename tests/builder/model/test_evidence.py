@@ -20,7 +20,7 @@ from builder.base.errors import ModelError
 from builder.model import evidence
 from builder.model.evidence import Combination, PictureEvidence, resolve_by_pictures
 from builder.model.fit import Fit
-from builder.model.preprocessing import Normalization
+from builder.model.normalization import Normalization
 from builder.model.resolve import Model, ModelOptions
 from tests.conftest import encoded, plain
 from tests.support.models import COLOURS, Array, ColourModel, write_template_network

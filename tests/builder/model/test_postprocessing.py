@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from builder.base.console import Console
 from builder.base.errors import ModelError
-from builder.model.preprocessing import Normalization
+from builder.model.normalization import Normalization
 from builder.model.resolve import strip_final_activation
 from builder.model.run import generate_pictures
 from tests.builder.model.conftest import (

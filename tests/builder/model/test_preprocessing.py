@@ -10,7 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from builder.base.console import Console
 from builder.base.errors import ModelError
-from builder.model.preprocessing import Normalization
+from builder.model.normalization import Normalization
 from tests.builder.model.conftest import (
     PICTURE,
     ZERO_TO_ONE,

@@ -14,7 +14,7 @@ from builder import build
 from builder.artifact import actionloop
 from builder.base.console import Console
 from builder.base.errors import ModelError
-from builder.model.preprocessing import Normalization
+from builder.model.normalization import Normalization
 from builder.model.resolve import ModelOptions
 from tests.conftest import HERE, at_hand, base64_of, interpreter
 
