@@ -67,16 +67,8 @@ def test_requests_are_served(server: LocalServer) -> None:
     assert server.ask("OPTIONS")[::2] == (200, b"")
     status, headers, body = server.ask("DELETE")
     assert (status, headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
-    for sent, kind, expected in (
-        (b"", "image/jpeg", 400),
-        (b"{", "application/json", 400),
-        (b"text", "text/plain", 415),
-        (b"text", "image/png", 415),
-        (PICTURE[:5000], "image/jpeg", 422),
-        (bytes(MAX_PAYLOAD + 1), "image/jpeg", 413),
-        (bytes(MAX_PAYLOAD), "image/jpeg", 415),
-    ):
-        status, headers, body = server.ask("POST", "/", sent, content_type=kind)
+    for size, expected in ((MAX_PAYLOAD, 415), (MAX_PAYLOAD + 1, 413)):
+        status, headers, body = server.ask("POST", "/", bytes(size), content_type="image/jpeg")
         assert (status, headers["content-type"]) == (expected, "application/json")
         assert "error" in json.loads(body)
 
