@@ -61,13 +61,13 @@ def make_certificate(folder: Path, host: str) -> Path:
 
 @contextmanager
 def listening(
-    handler: type[BaseHTTPRequestHandler], certificate: Path | None = None
+    handler: type[BaseHTTPRequestHandler], certificate: Path | None = None, port: int = 0
 ) -> Iterator[int]:
-    """Answer requests on a free port of 127.0.0.1, which is yielded, until the block ends.
+    """Answer requests on a port of 127.0.0.1, by default a free one; yield it.
 
     With a certificate, a PEM file that has its key too, by https.
     """
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+    with ThreadingHTTPServer(("127.0.0.1", port), handler) as http:
         if certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
