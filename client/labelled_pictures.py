@@ -6,7 +6,6 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import NamedTuple
 
 from action.request import ActionError
@@ -104,15 +103,18 @@ class ClassNames:
 
     def __init__(self, labels: Sequence[str], wordnet_ids: Sequence[str] = ()) -> None:
         self.labels = labels
-        self._by_name: dict[str, set[int]] = defaultdict(set)
-        self._by_part: dict[str, set[int]] = defaultdict(set)
+        self._places: dict[str, set[int]] = defaultdict(set)
+        synonyms: dict[str, set[int]] = defaultdict(set)
         for index, label in enumerate(labels):
-            self._by_name[_normalize(label)].add(index)
-            for part in label.split(","):
-                self._by_part[_normalize(part)].add(index)
+            self._places[_normalize(label)].add(index)
+            for synonym in label.split(","):
+                synonyms[_normalize(synonym)].add(index)
         for index, wordnet_id in enumerate(wordnet_ids):
-            if wordnet_id:
-                self._by_name[wordnet_id].add(index)
+            self._places[wordnet_id].add(index)
+        for index in range(len(labels)):
+            synonyms[str(index)].add(index)
+        # A whole label comes before a synonym or a number.
+        self._places = {**synonyms, **self._places}
 
     def find(self, name: str) -> int:
         """Return the index of a class.
@@ -125,38 +127,25 @@ class ClassNames:
             LabelledPicturesError: no class, or several, have that name.
         """
         wordnet_id = _WORDNET_ID.match(name)
-        for fitting in (
-            self._by_name.get(_normalize(name)),
-            self._by_part.get(_normalize(name)),
-            self._by_name.get(wordnet_id[0]) if wordnet_id else None,
-        ):
-            if fitting:
-                return self._choose(name, sorted(fitting))
-        with suppress(ValueError):
-            if 0 <= (index := int(name)) < len(self.labels):
-                return index
-        close = difflib.get_close_matches(_normalize(name), self._by_part, n=1)
-        known = (
-            f"did you mean {self.labels[min(self._by_part[close[0]])]!r}?"
-            if close
-            else (
-                f"its classes are {', '.join(map(repr, self.labels[:5]))}"
-                + (f" and {len(self.labels) - 5} more" if len(self.labels) > 5 else "")
+        key = _normalize(name)
+        if key not in self._places and wordnet_id:
+            key = wordnet_id[0]
+        places = sorted(self._places.get(key, ()))
+        if len(places) == 1:
+            return places[0]
+        if places:
+            listed = ", ".join(f"{index} {self.labels[index]!r}" for index in places[:4])
+            raise LabelledPicturesError(
+                f"{name!r} may be one of several classes ({listed}): name it by its number"
             )
-        )
+        close = difflib.get_close_matches(key, self._places, n=1)
+        shown = sorted(self._places[close[0]])[:1] if close else range(len(self.labels))[:5]
+        listed = ", ".join(repr(self.labels[index]) for index in shown)
         raise LabelledPicturesError(
-            f"expected a class of the model, found {name!r}: {known}; a class may be named by its "
-            "label or its number, from 0"
-        )
-
-    def _choose(self, name: str, fitting: list[int]) -> int:
-        if len(fitting) == 1:
-            return fitting[0]
-        listed = ", ".join(f"{index} {self.labels[index]!r}" for index in fitting[:4])
-        raise LabelledPicturesError(
-            f"{name!r} may be one of several classes ({listed}): name it by its number"
+            f"expected a class of the model, such as {listed}, found {name!r}: a class is named by "
+            "its label or its number, from 0"
         )
 
 
 def _normalize(name: str) -> str:
-    return " ".join(name.replace("_", " ").replace("-", " ").casefold().split())
+    return " ".join(re.sub(r"(?<=\S)[_-]", " ", name).casefold().split())

@@ -132,14 +132,13 @@ class PictureEvidence:
         """Yield each open question's decision in words, and the options that overrule it."""
         for question in self.open:
             mine = self.chosen.combination.describe(question)
-            if tied := self.tied(question):
+            others = (a for a in self.attempts if a.combination.describe(question) != mine)
+            lead = self.chosen.right - next(others).right
+            text = f"{mine}, {lead} pictures ahead"
+            if tied := ", ".join(self.tied(question)):
                 by = "the file or the default" if question in self.known else "the log-loss"
-                text = f"{mine} by {by}; a tie with {', '.join(tied)}"
-            else:
-                others = (
-                    each for each in self.attempts if each.combination.describe(question) != mine
-                )
-                text = f"{mine}, {self.chosen.right - next(others).right} pictures ahead"
+                relation = "behind" if lead <= -_MIN_LEAD else "a tie with"
+                text = f"{mine} by {by}; {relation} {tied}"
             yield text, _QUESTIONS[question]
 
     def __str__(self) -> str:
@@ -187,8 +186,7 @@ def resolve_by_pictures(
         ModelError: as for `resolve_model`, or the pictures cannot be used.
     """
     file = find_model(wanted, console)
-    wanted = file.name or str(file.path)
-    base, assumed = _resolve_base(wanted, options)
+    base, assumed = _resolve_base(str(file.path), options)
     files, expected = _read_pictures(source, base)
     default = _default_combination(base)
     inputs = _list_inputs(base, default, options, assumed)

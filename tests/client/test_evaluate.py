@@ -97,18 +97,11 @@ def test_folder_called_evaluate_is_a_path(built: Path, labelled: Path, tmp_path:
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
 
 
-@pytest.mark.parametrize(
-    ("rename", "text"),
-    [
-        ("reed", "expected a class of the model, found 'reed': did you mean 'red'?"),
-        ("9", "expected a class of the model, found '9': its classes are 'red', 'green', 'blue'"),
-    ],
-)
-def test_unknown_class_is_refused(built: Path, labelled: Path, rename: str, text: str) -> None:
-    (labelled / "red").rename(labelled / rename)
+def test_unknown_class_is_refused(built: Path, labelled: Path) -> None:
+    (labelled / "red").rename(labelled / "reed")
     done = evaluate(built, labelled)
     assert (done.returncode, done.stdout) == (2, "")
-    assert text in done.stderr
+    assert "expected a class of the model, such as 'red', found 'reed'" in done.stderr
 
 
 def test_usage_errors(built: Path, labelled: Path, tmp_path: Path) -> None:

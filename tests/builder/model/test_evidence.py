@@ -188,22 +188,16 @@ def test_score_of_two_classes_may_be_that_of_the_second(tmp_path: Path) -> None:
     assert found.tied("label_offset") == []
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "text"),
-    [
-        ("purple", b"", "--pictures: expected a class of the model, found 'purple'"),
-        ("red", b"broken", r"0\.png: not a picture: expected JPEG"),
-    ],
-)
-def test_pictures_that_cannot_be_used_are_refused(
-    name: str, content: bytes, text: str, tmp_path: Path
-) -> None:
+def test_pictures_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     source = colour_case(tmp_path, COLOURS, COLOURS)
-    source.write_text(f"0.png,{name}\n")
-    if content:
-        (tmp_path / "0.png").write_bytes(content)
-    with pytest.raises(ModelError, match=text):
-        resolve_colours(tmp_path, source, normalization=ZERO_TO_ONE)
+    (tmp_path / "0.png").write_bytes(b"broken")
+    for name, text in (
+        ("purple", "--pictures: expected a class .*, found 'purple'"),
+        ("red", r"0\.png: not a picture: expected JPEG"),
+    ):
+        source.write_text(f"0.png,{name}\n")
+        with pytest.raises(ModelError, match=text):
+            resolve_colours(tmp_path, source, normalization=ZERO_TO_ONE)
 
 
 def test_model_that_no_answer_resolves_is_refused_as_without_pictures(tmp_path: Path) -> None:
