@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -150,7 +151,9 @@ def test_commands_work(checkout: Path, tmp_path: Path) -> None:
     for name in ("python", "python3"):
         (tmp_path / name).symlink_to(sys.executable)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "URL": "http://127.0.0.1:8080/"}
+    with socket.create_server(("127.0.0.1", 0)) as free:  # another run may be using 8080
+        port = str(free.getsockname()[1])
+    environment = {**os.environ, "PATH": path, "URL": f"http://127.0.0.1:{port}/"}
     rank = {name: place for place, name in enumerate(FIRST_PAGES)}
     blocks = [block for block in BLOCKS if block.info == "sh"]
     blocks.sort(key=lambda block: rank.get(block.page.name, len(rank)))
@@ -163,9 +166,9 @@ def test_commands_work(checkout: Path, tmp_path: Path) -> None:
     try:
         for command, place in commands.items():
             if variable := re.fullmatch(r"([A-Z]+)=(\S+)", command):
-                environment[variable[1]] = variable[2]
+                environment[variable[1]] = variable[2].replace("8080", port)
             elif "--serve" in command:
-                servers.append(start_server(command, checkout, environment))
+                servers.append(start_server(f"{command} --port {port}", checkout, environment))
             elif not command.startswith(("git clone", "cd ")):  # the checkout is the clone
                 run_command(command, place, checkout, environment)
     finally:
