@@ -60,9 +60,10 @@ def _fail(status: int, error: str, hint: str, arguments: list[str]) -> int:
 
 
 def _print_json(value: object) -> None:
-    # Bytes of a file's name that are not UTF-8 are escaped.
+    # Escaped are what a terminal may obey, and bytes of a file's name that are not UTF-8.
     text = json.dumps(value, indent=2, ensure_ascii=False)
-    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+    text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
+    sys.stdout.buffer.write(text.encode() + b"\n")
     sys.stdout.flush()
 
 

@@ -274,3 +274,11 @@ def test_no_network_names_the_model_and_its_hash(tmp_path: Path) -> None:
     assert "ecc3a67c47c5a609ec35f6a58a7d97532834e43df4cb7d3f1204a8164b7d20dd" in done.stderr
     assert "--model PATH" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_control_characters_reach_no_terminal(colours: list[str], tmp_path: Path) -> None:
+    labels = tmp_path / "red\x1b[31m\x9b.txt"
+    labels.write_text("\n".join(COLOURS))
+    done = build_zip("inspect", colours[1], "--labels", str(labels), "--scores", "scores", "--json")
+    assert labels.name in json.loads(done.stdout)["model"]["card"]["labels"]
+    assert f"{done.stdout}{done.stderr}".replace("\n", "").isprintable()
