@@ -202,7 +202,7 @@ def resolve_by_pictures(
     known = [question for question in questions if not is_assumed.get(question)]
     candidates = _tied(attempts)
     if file.entry:  # the catalogue knows
-        candidates = [each for each in attempts if each.combination == default]
+        candidates = [a for a in attempts if a.combination == default] or candidates
 
     def distance(attempt: Attempt) -> int:
         return sum(getattr(attempt.combination, q) != getattr(default, q) for q in known)
@@ -211,11 +211,12 @@ def resolve_by_pictures(
         len(files), attempts, min(candidates, key=distance), questions, known
     )
     for question in set(questions) - {*known}:
-        if tied := evidence.tied(question):
+        if tied := ", ".join(evidence.tied(question)):
+            answer = evidence.chosen.combination.describe(question)
             console.warn(
-                f"--pictures: {evidence.chosen.combination.describe(question)} is used, and "
-                f"{', '.join(tied)} would be as good: more pictures may tell, or "
-                f"{_QUESTIONS[question]}"
+                f"--pictures: {answer} is used, and {tied} would be as good: more pictures may "
+                f"tell, or {_QUESTIONS[question]}",
+                reminder=f"{answer} is one answer of several: {_QUESTIONS[question]}",
             )
     decided = _decide_options(assumed, evidence.chosen.combination, default)
     model = resolve_model(wanted, decided, console)
@@ -275,11 +276,13 @@ def _read_pictures(source: Path, model: Model) -> tuple[list[Path], NDArray[np.i
 
 def _default_combination(model: Model) -> Combination:
     settings = model.settings
-    fit, normalization = (
+    return Combination(
         Fit(settings.fit, settings.crop),
+        settings.channels,
         Normalization(settings.mean, settings.std),
+        settings.activation,
+        label_offset=0,
     )
-    return Combination(fit, settings.channels, normalization, settings.activation, 0)
 
 
 def _list_inputs(

@@ -206,14 +206,12 @@ def test_model_that_no_answer_resolves_is_refused_as_without_pictures(tmp_path: 
         resolve_colours(tmp_path, source)
 
 
-def test_imagenet_model_keeps_the_catalogues_settings(
-    imagenet_model: str, shared_images: Path, tmp_path: Path
-) -> None:
+def test_catalogues_settings_are_kept(shared_images: Path, tmp_path: Path) -> None:
     pictures = sorted(shared_images.glob("*.JPEG"))[:20]
     rows = [f"{path},{path.name.partition('_')[0]}\n" for path in pictures]
     (tmp_path / "pictures.csv").write_text("".join(rows))
     model, found = resolve_by_pictures(
-        imagenet_model, ModelOptions(), tmp_path / "pictures.csv", Console(silent=True)
+        "efficientnet_lite0", ModelOptions(), tmp_path / "pictures.csv", Console(silent=True)
     )
     assert found.chosen.combination.describe("fit") == "crop 0.875"
     assert found.chosen.right >= 15
