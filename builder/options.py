@@ -24,6 +24,10 @@ from builder.base import files
 from builder.base.errors import UsageError
 from builder.base.paths import WORK
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from builder.base.images import Image
+
 PROGRAM = "python3 build_zip.py"
 ZIP = WORK / "dist" / "classify.zip"
 # The same words as `postprocessing.KINDS`, which only the tool's environment can import.
@@ -184,7 +188,7 @@ def _add_build_options(parser: _Parser) -> None:
         help="Python version of the kind, or several in one zip (default: this Python's if "
         "OpenWhisk has an image of it, else 3.11; with deploy that of the host's default kind)",
     )
-    add("--kind", metavar="python:X.Y", help="with --precompiled or deploy: the kind to deploy on")
+    add("--kind", metavar="python:X.Y", help="the kind to deploy on, which decides the Python")
     add(
         "--precompiled",
         action="store_true",
@@ -439,13 +443,8 @@ def _check_deployment(options: argparse.Namespace) -> None:
 
 def _check_build(options: argparse.Namespace) -> None:
     _check_packages(options)
-    if not options.precompiled and (
-        options.execution_env is not None or (options.kind is not None and not options.command)
-    ):
-        raise UsageError(
-            "--kind and --execution-env go with --precompiled",
-            "a portable zip is for a Python (--python); its kind is named when it is deployed",
-        )
+    if options.execution_env is not None and not options.precompiled:
+        raise UsageError("--execution-env goes with --precompiled: a portable zip names no image")
     env = options.execution_env
     if env is not None and (not env or env != env.strip() or "\n" in env):
         raise UsageError(
@@ -566,12 +565,10 @@ def pythons(options: argparse.Namespace, default: str) -> tuple[str, ...]:
     Raises:
         UsageError: one is not supported, or they do not go with the other options.
     """
-    from builder.base import images
-
     exact = re.fullmatch(r"python:(\d+\.\d+)", options.kind or "")
     kind_python = exact[1] if exact else ""
     if not exact and not options.command and options.kind:  # with a host, that says what it is
-        kind_python = next((image.python for image in images.images_of_kind(options.kind)), "")
+        kind_python = _image_of_kind(options.kind).python
     wanted = kind_python or default if options.python is None else options.python
     found = tuple(dict.fromkeys(each.strip() for each in wanted.split(",")))
     for python in found:
@@ -604,8 +601,6 @@ def execution_env(options: argparse.Namespace) -> str:
     Raises:
         UsageError: neither --execution-env nor a kind with a known image is given.
     """
-    from builder.base import images
-
     if not options.precompiled:
         return ""
     if options.execution_env is not None:
@@ -618,14 +613,18 @@ def execution_env(options: argparse.Namespace) -> str:
             "for example --kind python:3.11; if the image is not known here, pass --execution-env "
             "with its OW_EXECUTION_ENV",
         )
-    found = images.images_of_kind(options.kind)
-    if not found:
-        raise UsageError(
-            f"--kind: expected one of {', '.join(images.known_kinds())}, found {options.kind}",
-            "a precompiled zip names its image's OW_EXECUTION_ENV: if the image is not known here, "
-            "pass it with --execution-env",
-        )
-    return found[0].execution_env
+    return _image_of_kind(options.kind).execution_env
+
+
+def _image_of_kind(kind: str) -> Image:
+    from builder.base import images
+
+    for image in images.images_of_kind(kind):
+        return image
+    raise UsageError(
+        f"--kind: expected one of {', '.join(images.known_kinds())}, found {kind}",
+        "for an image that is not known here, pass --python, --precompiled and --execution-env",
+    )
 
 
 def _what_is_at(path: Path) -> str:

@@ -94,8 +94,8 @@ KINDS = "python:3, python:3.10, python:3.11, python:3.12, python:3.13"
             "--precompiled --kind python:3.11 --python 3.12",
             "--kind python:3.11 runs Python 3.11, --python says 3.12",
         ),
-        ("--kind python:3.11", "--kind and --execution-env go with --precompiled"),
-        ("--execution-env x", "--kind and --execution-env go with --precompiled"),
+        ("--kind ruby:2.5", "--kind: expected one of {kinds}, found ruby:2.5"),
+        ("--execution-env x", "--execution-env goes with --precompiled"),
         (
             "--precompiled --execution-env x --python 3.11,3.12",
             "--precompiled: expected one --python, found 3.11,3.12",
@@ -178,6 +178,7 @@ def test_options_that_go_together(tmp_path: Path) -> None:
         ["--runtime", "local", "--ops", "all", "--sources", str(tmp_path)],
         ["--python", "3.10, 3.12", "--model", str(model), "--output", str(tmp_path / "n" / "z")],
         ["--precompiled", "--kind", "python:3.10"],
+        ["--kind", "python:3.10"],
         ["--force", "--output", str(model)],
         ["deploy", "--kind", "python:3.11", "--model", str(model)],
         ["deploy", str(model), "--kind", "python:3.11", "--no-smoke", "--json"],
@@ -187,6 +188,16 @@ def test_options_that_go_together(tmp_path: Path) -> None:
     ):
         options.parse(arguments)
     assert options.parse(["--mean", "1,2,3", "--std", "4"]).mean == (1.0, 2.0, 3.0)
+
+
+def test_kind_decides_the_python() -> None:
+    for arguments, python in (
+        (["--kind", "python:3"], "3.12"),
+        (["--kind", "python:3.10"], "3.10"),
+        (["deploy", "--kind", "python:3"], "3.11"),  # the host's image decides
+        ([], "3.11"),
+    ):
+        assert options.pythons(options.parse(arguments), "3.11") == (python,)
 
 
 def test_own_zip_is_replaced_without_force(tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def listening(
     """
     with ThreadingHTTPServer(("127.0.0.1", port), handler) as http:
         if certificate:
+            # A client that does not trust the certificate hangs up: that is no error here.
+            http.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
             http.socket = context.wrap_socket(

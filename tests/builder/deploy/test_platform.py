@@ -162,7 +162,7 @@ def test_page_answers_at_the_printed_address(
     visit = Visit(browser, json.loads(done.out)["deployment"]["url"])
     for colour in ("blue", "red"):
         visit.choose(encoded(plain(colour)), f"{colour}.png", "image/png")
-        pattern = re.compile(rf"^{colour}, \d+\.\d %$")
+        pattern = re.compile(rf"^{colour}, \d+\.\d\s?%$")
         expect(visit.status).to_have_text(pattern, timeout=60_000)  # the first one is cold
     assert visit.problems == []
     visit.page.context.close()
