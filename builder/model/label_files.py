@@ -34,7 +34,7 @@ _LABEL_KEYS = (
 ID = re.compile(r"n\d{8}|/[a-z]/\w+")
 _BACKGROUND = re.compile(r"(?i)background|dummy")
 # What a terminal may obey, and what is no text.
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 # "0: red", "0 red", "[0] red", "class 0: red", "0_red".
 _NUMBER_FIRST = re.compile(
     r"""(?i)(?:class |label |[#("'[])?\s*(?P<number>\d{1,6})["']?"""

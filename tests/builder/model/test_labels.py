@@ -91,6 +91,7 @@ def test_names_are_read_from_any_csv(content: str) -> None:
 def test_commas_stay_in_names() -> None:
     assert fit('0,"blue, dark"\n1,red\n', 2, "l.csv").names == ["blue, dark", "red"]
     assert fit("tench, Tinca tinca\ngoldfish\n", 2).names == ["tench, Tinca tinca", "goldfish"]
+    assert fit("tench\tTinca\ngoldfish\tCarassius\n", 2).names[0] == "tench\tTinca"
 
 
 @pytest.mark.parametrize(
