@@ -20,15 +20,17 @@ from builder.model.int8 import HINT
 from builder.model.resolve import Model
 from builder.model.run import ModelOutputs, generate_patterns, run_model
 from builder.model.settings import ModelSettings
+from builder.model.tflite import TFLiteModel
 
 # How far the likeliest class's probability may move where the model is sure.
 PROBABILITY = 0.02
 # How far its logit may move, too: where a model is unsure, a probability p moves by p * (1 - p)
 # times that. TFLite's own kernels for one uint8 MobileNet v1 differ by up to 0.2 on these pictures.
 LOGIT = 0.3
-# Two interpreters may differ by so many times these: their integer kernels round in other places,
-# by whole steps, and those of floats hardly differ.
-_INTEGERS, _FLOATS = 2.0, 0.5
+# Two interpreters may differ by so many times these: integer kernels round in other places, by
+# whole steps; those of floats with integer weights round their inputs; those of floats hardly
+# differ.
+_INTEGERS, _HYBRID, _FLOATS = 2.0, 1.0, 0.5
 # How far the outputs may move on average, in steps of the output's scale.
 STEPS = 1.5
 
@@ -103,15 +105,22 @@ class Trial:
 def run_trial(model: Model) -> Trial:
     """Run a model on several pictures in the tool's own interpreter."""
     height, width, channels = model.settings.size
-    computed = [tensor for operator in model.tflite.operators for tensor in operator.outputs]
-    factor = _INTEGERS if any(tensor.scale for tensor in computed) else _FLOATS
     with tempfile.TemporaryDirectory(prefix="trial-") as folder:
         files = []
         for name, pixels in generate_patterns(height, width, channels).items():
             files.append(Path(folder, f"{name}.png"))
             Image.fromarray(pixels if channels == 3 else pixels[..., 0]).save(files[-1])
         scores = run_model(model.path, model.settings, files, {}).scores
-        return Trial({file.stem: file.read_bytes() for file in files}, scores, factor)
+        pictures = {file.stem: file.read_bytes() for file in files}
+        return Trial(pictures, scores, _choose_factor(model.tflite))
+
+
+def _choose_factor(model: TFLiteModel) -> float:
+    """Return how far interpreters may differ, by the types that a model computes with."""
+    if any(tensor.scale for operator in model.operators for tensor in operator.outputs):
+        return _INTEGERS
+    inputs = [tensor for operator in model.operators for tensor in operator.inputs if tensor]
+    return _HYBRID if any(tensor.scale_count for tensor in inputs) else _FLOATS
 
 
 def compare_results(
