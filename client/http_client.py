@@ -22,7 +22,7 @@ from action.request import ActionError, Options, read_image
 from action.web import MAX_PAYLOAD
 from client.answer_formats import printable
 from client.connections import Connections, Reply, create_tls_context
-from client.shrink import shrink_picture
+from client.shrink import convert_heic, is_heic, shrink_picture
 from client.throttle import MINUTE, Refusal, Throttle, parse_date, parse_retry_after
 
 # How often a request is sent while the server is busy or away, and if the function failed.
@@ -171,21 +171,26 @@ class WebActionClient:
     def classify(self, data: bytes, options: Options) -> dict[str, Any]:
         """Return the function's answer for one picture.
 
-        A picture that is too large for a request is shrunk first. Then `sent` in the answer has the
-        sent picture's `format`, `width`, `height`, `bytes`, and the bytes of the original (`of`).
+        A HEIC photo is converted first, a picture that is too large for a request shrunk. Then
+        `sent` in the answer describes the sent picture: its `format`, `width`, `height`, `bytes`,
+        and the bytes of the original (`of`).
 
         Raises:
             ActionError: the picture is refused, by the function or here.
             CannotShrinkError: it is too large, and cannot be shrunk here.
             UndeliveredError: the function was not reached.
         """
-        sent = {}
-        if len(data) > self._max_picture_bytes:
-            shrunk, width, height = shrink_picture(data, self._max_picture_bytes)
-            size = {"width": width, "height": height, "bytes": len(shrunk)}
-            sent = {"sent": {"format": "PNG", **size, "of": len(data)}}
-            data = shrunk
-        picture = read_image(data)
+        sent: dict[str, Any] = {}
+        converted, kind = data, ""
+        if is_heic(data):
+            (converted, *size), kind = convert_heic(data), "JPEG"
+        if len(converted) > self._max_picture_bytes:
+            (converted, *size), kind = shrink_picture(converted, self._max_picture_bytes), "PNG"
+        if kind:
+            width, height = size
+            sent = {"format": kind, "width": width, "height": height, "bytes": len(converted)}
+            sent = {"sent": {**sent, "of": len(data)}}
+        picture = read_image(converted)
         query: dict[str, Any] = {"topK": options.top_k} if options.top_k_given else {}
         if options.threshold:
             query["threshold"] = options.threshold

@@ -8,7 +8,7 @@ from action.request import ActionError
 # Of pictures in a folder, in lower or upper case.
 FILE_ENDINGS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".apng", ".webp", ".gif", ".bmp",
-    ".dib",
+    ".dib", ".heic", ".heif",
 )  # fmt: skip
 STANDARD_INPUT = "-"
 

@@ -519,6 +519,21 @@ def test_large_photo_is_shrunk(run: Run, tmp_path: Path) -> None:
     assert red.tobytes()[1] < 60
 
 
+def test_heic_photo_is_converted(run: Run, tmp_path: Path) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    file = io.BytesIO()
+    heif.from_pillow(Image.new("RGB", (640, 480), "red")).save(file)
+    (tmp_path / "a.heic").write_bytes(file.getvalue())
+    (tmp_path / "b.HEIC").write_bytes(file.getvalue()[:64])
+    with serving(FakeFunction()) as fake:
+        status, answers, _ = run("--url", fake.url, tmp_path)
+        sent = {"format": "JPEG", "width": 640, "height": 480, "bytes": len(fake.bodies[0])}
+        assert answers[0]["sent"] == {**sent, "of": len(file.getvalue())}
+        assert Image.open(io.BytesIO(fake.bodies[0])).format == "JPEG"
+        assert status == 1
+        assert "pip install pillow-heif,  or save it as JPEG" in answers[1]["error"]
+
+
 def test_large_photo_without_pillow(tmp_path: Path) -> None:
     """The error says what to do, and other pictures are answered."""
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(900_000))
