@@ -184,13 +184,10 @@ def test_waitress_is_asked_for_without_the_tool(
 ) -> None:
     copy_client(tmp_path, colour_zip(ColourModel("uint8")))
     shutil.rmtree(tmp_path / "builder")
-    done = subprocess.run(
-        [interpreter(HERE), "-m", "action", "--serve"], cwd=tmp_path, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stderr) == (
-        2,
-        "--serve needs waitress: run  pip install waitress\n",
-    )
+    command = [interpreter(HERE), "-S", "-m", "action", "--serve"]
+    done = subprocess.run(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == "--serve needs waitress: run  pip install waitress\n"
 
 
 def test_openapi_description_is_true(server: LocalServer, tmp_path: Path, thorough: bool) -> None:
