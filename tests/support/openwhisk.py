@@ -18,6 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Event, Lock, Thread
@@ -49,11 +50,8 @@ CORS = {
 }
 
 
-class Rejection(local_server.RequestRefused):
-    """An answer other than the one that was asked for; some come before CORS headers are set."""
-
-    def __init__(self, status: int, text: str, cors: bool = True) -> None:
-        super().__init__(status, text, cors)
+# An answer other than the one that was asked for; some come before CORS headers are set.
+Rejection = partial(local_server.RequestRefused, cors=True)
 
 
 @dataclass
@@ -518,8 +516,7 @@ def openwhisk(certificate: Path | None = None, **settings: Any) -> Iterator[Open
             secret = action.annotations.get("require-whisk-auth", False)
             if secret is not False and str(secret) != self.headers.get("x-require-whisk-auth"):
                 text = "Authentication is possible but has failed or not yet been provided."
-                refusal = local_server.RequestRefused(401, text, cors=True)
-                return self.send(*refusal.response())
+                return self.send(*Rejection(401, text).response())
             ids = [""]
 
             def main(params: dict[str, Any]) -> Any:
