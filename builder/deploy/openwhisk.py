@@ -181,10 +181,12 @@ class OpenWhisk:
         response = self._call("GET", Name("_", "", ""), "limits")
         if response.status_code == 401:
             raise self._failure(response, "its limits")
-        limits = _json_object(response) if response.ok else _host_limits(published.get("limits"))
+        own = _json_object(response) if response.ok else {}
+        limits = own or _host_limits(published.get("limits"))
         families = published.get("runtimes")
         listed = families.get("python", []) if isinstance(families, dict) else []
-        pythons = [each for each in listed if not each.get("deprecated")]
+        known = [each for each in listed if isinstance(each, dict) and "kind" in each]
+        pythons = [each for each in known if not each.get("deprecated")]
         kinds = {str(each["kind"]): str(each.get("image", "")) for each in pythons}
         return PlatformInfo(
             kinds if isinstance(families, dict) else None,

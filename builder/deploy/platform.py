@@ -100,21 +100,19 @@ class Platform:
             ("--timeout", asked.timeout, info.timeout),
         ):
             if value and bounds and not bounds[0] <= value <= bounds[1]:
-                least, most = bounds
-                text = f"{option}: expected {least} to {most}, the key's limits, found {value}"
-                raise UsageError(text)
+                limits = f"{bounds[0]} to {bounds[1]}, the key's limits"
+                raise UsageError(f"{option}: expected {limits}, found {value}")
 
     def check_memory(self, needed: int, what: str = "this zip") -> None:
         """Raise BuildError if the action cannot get the memory that it needs, in MB."""
         given = self._settings.memory or needed
         most = self._info.memory[1] if self._info.memory else needed
-        hint = "a smaller zip needs less: compiled packages instead of --runtime wheels"
+        text = f"{self._host} gives an action {most} MB at most, {what} needs {needed} MB"
         if given < needed:
-            raise BuildError(f"--memory: {what} needs {needed} MB, found {given}", hint)
-        if most < needed:
-            raise BuildError(
-                f"{self._host} gives an action {most} MB at most, {what} needs {needed} MB", hint
-            )
+            text = f"--memory: {what} needs {needed} MB, found {given}"
+        if min(given, most) < needed:
+            hint = "a smaller zip needs less: compiled packages instead of --runtime wheels"
+            raise BuildError(text, hint)
 
     def preferred_pythons(self, supported: Sequence[str]) -> list[str]:
         """Return these Python versions, that of the platform's default kind first."""
@@ -208,12 +206,15 @@ class Platform:
         after = upload_action(client, name, document, archive, console)
         try:
             deployment = verify_action(client, name, after, sample, expected, console)
-        except PlatformError:
+        except PlatformError as error:
             if self._options.keep_broken:
                 console.warn(f"--keep-broken: {name} stays as it is")
-            else:
+                raise
+            try:
                 put_back(client, name, before, after, console)
-            raise
+            except PlatformError as other:
+                console.warn(f"{name} failed its check, but could not be put back: {other}")
+            raise error
         return replace(deployment, created=before.document is None)
 
     def show(self, deployment: Deployment) -> None:
@@ -258,6 +259,5 @@ def undeploy(options: DeploymentOptions, console: Console) -> None:
     name, client = parse_name(options.name), connect(options, console)
     with console.step(f"undeploy {name}") as details:
         if not client.delete(name):
-            text = f"{client.host.url} has no action {name}"
-            raise BuildError(text, "'wsk action list' shows them")
+            raise BuildError(f"no action {name} on {client.host.url}", "see: wsk action list")
         details.append(f"{name} is deleted")

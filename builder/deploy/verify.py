@@ -94,8 +94,7 @@ def verify_action(
         best = [f"{each['className']} ({100 * each['probability']:.0f} %)" for each in results[:1]]
         details.append(f"{sample.name}: {', '.join(best) or 'no class above the threshold'}")
         if init_ms is not None:
-            total = record.get("duration", "?")
-            details.append(f"cold start: {init_ms} ms of init, {total} ms in all")
+            details.append(f"cold start: {init_ms} ms of init, {record.get('duration')} ms in all")
         details.append(
             "not compared: the zip was not invoked on this machine"
             if agrees is None

@@ -414,6 +414,10 @@ def test_earlier_version_is_put_back(
     assert "version 0.0.1 was put back" in flat(done.err)
     after = platform.actions["p/a"]
     assert after == dataclasses.replace(before, version=3)
+    platform.statuses["DELETE"] = [503]
+    done = build_zip("deploy", archive, "--no-smoke")
+    assert "could not be put back: " in flat(done.err)
+    assert platform.actions.pop("classify").annotations["final"] is True
     done = build_zip("deploy", archive, "--no-smoke", "--web", "no")
     assert "was deleted (see --keep-broken)" in flat(done.err)
     assert "no such library" in flat(done.err)
