@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from builder.base.paths import ROOT
-from builder.native.hashing import WITHOUT_EFFECT, effective_content
 from builder.native.pins import read_pins
 from builder.native.steps import RECIPE
 from builder.packages import compiled
@@ -28,10 +27,8 @@ CHANGES = {
     ".txt": "changed\n",
     ".patch": "+changed\n",
 }
-COMMENTS = {".py": "# a comment\n", ".toml": "# a comment\n", ".txt": "# a comment\n"}
-
 KEYS = """
-import functools, json, os, re, sys
+import json, os, re, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from builder.native import collect, hashing, sources, steps, toolchain
@@ -42,8 +39,6 @@ def step(self, name, inputs, work):
     return keys[name]
 steps.BuildFolder.step = step
 toolchain.Toolchain.compiler = "c++ 12"
-hashing._python_code = functools.cache(hashing._python_code)
-hashing.digest(steps.RECIPE)
 short = lambda name: re.sub(r"^cp311/|-\\d+[.].*", "", name)
 for line in sys.stdin:
     if not os.fork():  # a child reads the files again
@@ -109,31 +104,13 @@ def kind(path: Path) -> str:
     return "" if path.name == "CMakeLists.txt" else path.suffix
 
 
-def test_comments_compile_nothing_again(checkout: Path, keys: Keys, before: dict[str, str]) -> None:
-    commented = {}
-    for path in FILES:
-        text = path.read_text("utf-8")
-        if kind(path) in COMMENTS:
-            text = f"{text}\n{COMMENTS[kind(path)]}\n"
-        elif kind(path) == ".patch":
-            text = f"A comment.\n{text}"
-        else:
-            continue
-        commented[path.relative_to(RECIPE).as_posix()] = text
-    assert len(commented) > 50
-    with edited(checkout, commented):
-        assert keys() == before
-
-
-def test_a_change_of_any_file_with_an_effect_changes_the_key(
+def test_a_change_of_any_file_changes_the_key(
     checkout: Path, keys: Keys, before: dict[str, str]
 ) -> None:
-    for path in FILES:
+    for path in FILES[::7]:
         name = path.relative_to(RECIPE).as_posix()
         with edited(checkout, {name: path.read_text("utf-8") + CHANGES.get(kind(path), "\n")}):
-            after = keys()
-        changed = {step for step in before if after[step] != before[step]}
-        assert bool(changed) == ("key" in changed) == (name not in WITHOUT_EFFECT), name
+            assert keys()["key"] != before["key"], name
 
 
 COMPILED = {"xnnpack", "codecs", "tflite", "numpy", "wrapper", "pillow"}
@@ -146,6 +123,7 @@ COMPILED = {"xnnpack", "codecs", "tflite", "numpy", "wrapper", "pillow"}
         ("requirements.txt", COMPILED),
         ("toolchain.py", COMPILED),
         ("collect.py", set()),
+        ("leave-out.cmake", COMPILED),
         ("numpy/build.py", {"numpy", "wrapper"}),
         ("numpy/front.py", set()),
         ("numpy/patches/arrays-only.patch", {"src/numpy", "numpy", "wrapper"}),
@@ -184,14 +162,6 @@ def test_another_source_file_compiles_what_uses_it(
     with edited(checkout, {name: text.replace(pin.sha256, "0" * 64)}):
         after = keys()
     assert {step for step in before if after[step] != before[step]} == {*steps, "key"}
-
-
-def test_comments_and_docstrings_of_python_have_no_effect(tmp_path: Path) -> None:
-    path = tmp_path / "step.py"
-    path.write_text(
-        'A = "#1"  # one\n\nB = f"{A} # two"\n\ndef c():\n    """Text."""\n    return A\n'
-    )
-    assert effective_content(path) == b'A = "#1"\nB = f"{A} # two"\ndef c():\n    return A'
 
 
 def test_the_key_covers_the_dockerfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
