@@ -53,7 +53,8 @@ _BRANDS = {b"avif": "AVIF", b"avis": "AVIF"} | dict.fromkeys(
 # Kinds of JPEG by the marker of their frame (ITU-T T.81, table B.1; JPEG-LS: T.87).
 _JPEG_KINDS = {
     0xC3: "a lossless JPEG", 0xC5: "a hierarchical JPEG", 0xC6: "a hierarchical JPEG",
-    0xC7: "a hierarchical JPEG", 0xCB: "a lossless JPEG", 0xF7: "a JPEG-LS",
+    0xC7: "a hierarchical JPEG", 0xC9: "a JPEG with arithmetic coding",
+    0xCA: "a JPEG with arithmetic coding", 0xCB: "a lossless JPEG", 0xF7: "a JPEG-LS",
 }  # fmt: skip
 _BILINEAR = Image.Resampling.BILINEAR
 # Larger pictures are converted strip by strip, to save memory.

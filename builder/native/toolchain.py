@@ -19,7 +19,19 @@ LINK = (
     "-Wl,--gc-sections,--as-needed,--build-id=none,--hash-style=gnu,-O1"
     ",-z,relro,-z,now,-z,noexecstack,-z,pack-relative-relocs -s"
 )
+# For C that reads what strangers send: a checked stack, and bounds where the compiler knows them.
+HARDENED = "-fstack-protector-strong -D_FORTIFY_SOURCE=3"
 _EXPORTS = RECIPE / "exports.map"
+_LEAVE_OUT = RECIPE / "leave-out.cmake"
+
+
+def leave_out(project: str, files: str, *targets: str) -> dict[str, str]:
+    """Return CMake's options that drop files, by a regular expression, from a project's targets."""
+    return {
+        f"CMAKE_PROJECT_{project}_INCLUDE": str(_LEAVE_OUT),
+        "LEAVE_OUT": files,
+        "LEAVE_OUT_OF": ";".join(targets),
+    }
 
 
 class Toolchain:
@@ -47,7 +59,7 @@ class Toolchain:
     @cached_property
     def inputs(self) -> list[str]:
         """The inputs of every compiled step: the tools, not the Python that they run on."""
-        return [digest(REQUIREMENTS), digest(Path(__file__)), self.compiler]
+        return [digest(REQUIREMENTS), digest(Path(__file__), _LEAVE_OUT), self.compiler]
 
     @property
     def module_inputs(self) -> list[str]:
@@ -81,12 +93,14 @@ class Toolchain:
         """Run a command as `BuildFolder.run` does, with the build tools first on its PATH."""
         return self.folder.run(command, name, cwd, {**self._environment(), **(env or {})})
 
-    def cmake(self, source: Path, folder: Path, name: str, options: Mapping[str, str]) -> None:
-        """Configure and build a CMake project in `folder`."""
+    def cmake(
+        self, source: Path, folder: Path, name: str, options: Mapping[str, str], *targets: str
+    ) -> None:
+        """Configure a CMake project in `folder` and build targets, by default all."""
         defines = [f"-D{key}={value}" for key, value in sorted(options.items())]
         generator = ["-G", "Ninja", "-DCMAKE_BUILD_TYPE=Release"]
         self.run(["cmake", "-S", str(source), "-B", str(folder), *generator, *defines], name)
-        self.ninja(folder, name)
+        self.ninja(folder, name, *targets)
 
     def ninja(self, folder: Path, name: str, *targets: str) -> None:
         """Build targets (all by default) in a folder that CMake or Meson has configured."""

@@ -7,7 +7,7 @@ from builder.native.hashing import digest
 from builder.native.python import Python
 from builder.native.sources import Sources
 from builder.native.steps import RECIPE
-from builder.native.toolchain import Toolchain
+from builder.native.toolchain import HARDENED, Toolchain
 
 FOLDER = RECIPE / "pillow"
 _FILES = (Path(__file__), *(FOLDER / n for n in ("CMakeLists.txt", "absent.c", "absent.cmake")))
@@ -25,6 +25,9 @@ def build(toolchain: Toolchain, sources: Sources, python: Python, codecs: str) -
             "ZLIB": str(sources.path("zlib")),
             "VERSION": sources.pins["pillow"].version,
             "CODECS": str(toolchain.folder.path / "codecs"),
+            "JPEG": str(sources.path("libjpeg-turbo")),
+            "WEBP": str(sources.path("libwebp")),
+            "HARDENED": HARDENED.replace(" ", ";"),
             "PYTHON_INCLUDE": python.include,
             "SUFFIX": python.suffix,
             **toolchain.module_options,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from builder.native.hashing import digest
 from builder.native.sources import Sources
-from builder.native.toolchain import C_FLAGS, FLAGS, Toolchain
+from builder.native.toolchain import C_FLAGS, FLAGS, Toolchain, leave_out
 
 OPTIONS = {
     "CMAKE_C_FLAGS_RELEASE": "-O2 -DNDEBUG",
@@ -17,6 +17,13 @@ OPTIONS = {
     "XNNPACK_ENABLE_SPARSE": "OFF",
     "XNNPACK_ENABLE_AVX512FP16": "OFF",
 }
+# Families of kernels whose tables absent.cmake cuts from every link: half precision, weights of 4
+# bits and dynamically quantized inputs, sparse models, functions that TFLite's delegate never uses.
+_UNREACHED = (
+    r"(^|/)src/(f16-[^/]*|[a-z0-9]+-f16-vcvt|qd8-[^/]*|f32-qc[48]w-gemm|f32-spmm|f32-conv-hwc2chw"
+    r"|f32-dwconv2d-chw|f32-ibilinear-chw|f32-v(cmul|copysign|exp|gelu|log|rsqrt)"
+    r"|x8-(packq|zip)|x16-packw|x32-zip|u8-(lut32norm|rmax))/"
+)
 DEPENDENCIES = ("cpuinfo", "pthreadpool", "fp16", "fxdiv")
 
 
@@ -25,6 +32,7 @@ def build(toolchain: Toolchain, sources: Sources) -> str:
     inputs = [sources.unpack(name) for name in ("xnnpack", *DEPENDENCIES)]
     options = {
         **OPTIONS,
+        **leave_out("XNNPACK", _UNREACHED, "microkernels-prod"),
         "CMAKE_C_FLAGS": f"{C_FLAGS} {toolchain.flags}",
         "CMAKE_ASM_FLAGS": f"{C_FLAGS} {toolchain.flags}",
         "CMAKE_CXX_FLAGS": f"{FLAGS} -fvisibility-inlines-hidden -fno-exceptions -fno-rtti"

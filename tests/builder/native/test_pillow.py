@@ -108,3 +108,21 @@ def test_missing_features_give_the_reason(
     output = run_with_zip(make_compiled(PYTHON, imagenet_model), PYTHON, PILLOW, tmp_path)
     assert output.count("left out of this build of Pillow") == 5
     assert output.splitlines()[2] == "failed to initialize config!"
+
+
+def test_jpeg_with_arithmetic_coding_is_named(make_compiled: Make, imagenet_model: str) -> None:
+    """The decoder for it is not compiled in: the marker of the frame decides."""
+    picture = encoded(plain("red"), "JPEG").replace(b"\xff\xc0", b"\xff\xc9")
+    with actionloop.start_action(
+        make_compiled(PYTHON, imagenet_model), interpreter(PYTHON)
+    ) as running:
+        answer = running.run({"image": base64_of(picture)})
+    assert "found a JPEG with arithmetic coding; save it as JPEG or PNG" in answer["error"]
+
+
+def test_decoders_check_their_stack_and_bounds() -> None:
+    folder = compiled.cache_folder(PYTHON, DEFAULT_OPTIONS) / "PIL"
+    for module in ("_imaging", "_webp"):
+        content = next(folder.glob(f"{module}.*.so")).read_bytes()
+        assert b"\0__stack_chk_fail\0" in content
+        assert b"\0__memcpy_chk\0" in content or b"\0__memset_chk\0" in content
