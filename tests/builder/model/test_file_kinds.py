@@ -25,7 +25,7 @@ def zip_of(*names: str) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name in names:
-            archive.writestr(name, b"content")
+            archive.writestr(zipfile.ZipInfo(name), b"content")
     return file.getvalue()
 
 
@@ -47,7 +47,7 @@ def saved_array() -> bytes:
     [
         (zip_of("keras.h5", "image_classifier.tflite"), "with image_classifier.tflite", "unpack"),
         (
-            gzip.compress(tar_of("lite/1.tflite")),
+            gzip.compress(tar_of("lite/1.tflite"), mtime=0),
             "with lite/1.tflite in it",
             "--model lite/1.tflite",
         ),
@@ -58,7 +58,7 @@ def saved_array() -> bytes:
         (zip_of("m.mlmodel"), "Core ML", "convert"),
         (zip_of("notes.txt"), "such as notes.txt", "unpack"),
         (zip_of("a.tflite")[:40], "a zip archive that cannot be read", "again"),
-        (gzip.compress(b"red\ngreen\n"), "compressed", "unpack"),
+        (gzip.compress(b"red\ngreen\n", mtime=0), "compressed", "unpack"),
         (b"\x89HDF\r\n\x1a\n" + bytes(200), r"\.h5", "from_keras_model"),
         (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:\0", "ONNX", "onnx2tf"),
         (b"\x08\x01\x12\x90\x10\x0a\x05", r"saved_model\.pb", "from_saved_model"),
@@ -90,7 +90,7 @@ def test_what_is_no_model_is_named(content: bytes, name: str, remedy: str) -> No
         (b"{\\rtf1\\ansi\nred\\\ngreen}", "RTF", "plain text"),
         (pickle.dumps(["red", "green"]), "pickle", r"json\.dump"),
         (saved_array(), "NumPy", r"tolist\(\)"),
-        (gzip.compress(b"red\ngreen\n"), "compressed", "unpack"),
+        (gzip.compress(b"red\ngreen\n", mtime=0), "compressed", "unpack"),
         (zip_of("[Content_Types].xml", "xl/workbook.xml"), "Office", "CSV"),
         (b"item {\n  id: 1\n}\n", "protocol buffers", "one per line"),
         (b"names:\n  0: red\n  1: green\n", "YAML", "one per line"),
