@@ -65,11 +65,6 @@ class Connections:
             except _STALE:
                 continue
 
-    def close(self) -> None:
-        """Close the idle connections."""
-        while self._idle:
-            self._idle.pop().close()
-
     def _connect(self) -> http.client.HTTPConnection:
         url, proxy = self._url, self._proxy
         server = proxy if proxy.hostname else url

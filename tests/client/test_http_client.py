@@ -240,10 +240,11 @@ def test_temporary_failure_is_tried_again(run: Run, pictures: Path, replies: lis
 
 
 def test_retry_after_is_honoured(run: Run, pictures: Path) -> None:
-    with serving(FakeFunction(replies=[(503, {"retry-after": "1"}, b"")])) as fake:
-        began = time.monotonic()
-        assert run("--url", fake.url, pictures / "1.png")[0] == 0
-        assert time.monotonic() - began >= 1
+    for status in (429, 503):
+        with serving(FakeFunction(replies=[(status, {"retry-after": "1"}, b"")])) as fake:
+            began = time.monotonic()
+            assert run("--url", fake.url, pictures / "1.png")[0] == 0
+            assert time.monotonic() - began >= 1
     with serving(FakeFunction(replies=[(429, {"retry-after": "3600"}, b"")])) as fake:
         status, answers, _ = run("--url", fake.url, "--jobs", "1", pictures)
     assert status == 1
@@ -267,6 +268,7 @@ def test_jobs_limit_parallel_requests(run: Run, pictures: Path, jobs: int) -> No
     assert status == 0
     assert [Path(answer["file"]).name for answer in answers] == [f"{n}.png" for n in range(6)]
     assert fake.max_parallel == min(jobs, 6)
+    assert len(fake.ports) <= min(jobs, 6)  # each keeps its connection
 
 
 def test_answers_are_printed_as_they_arrive() -> None:

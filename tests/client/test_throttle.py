@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -162,15 +161,6 @@ def test_refusals_without_an_end(run: Run, pictures: Path, monkeypatch: pytest.M
     assert sum(platform.counts.values()) <= 20
 
 
-def test_retry_after_of_a_refusal(run: Run, pictures: Path) -> None:
-    busy = (429, {"retry-after": "1", "date": formatdate(0, usegmt=True)}, b"")
-    with serving(FakeFunction(replies=[busy])) as fake:
-        began = time.monotonic()
-        assert run("--url", fake.url, "--jobs", "1", pictures)[0] == 0
-    assert 1 <= time.monotonic() - began < 5
-    assert fake.posts() == 7
-
-
 @pytest.mark.parametrize(
     "reply", [(400, DIED), (400, NOT_HTTP), (202, LATE), (500, {"error": "?"})]
 )
@@ -219,13 +209,6 @@ def test_bound_parameters_are_left_out(run: Run, pictures: Path, bound: set[str]
     assert len({*paths}) == 1
     kept = {"topK", "threshold", "details"} - bound
     assert all((name in paths[0]) == (name in kept) for name in kept | bound)
-
-
-def test_one_connection_for_each_job(run: Run, tmp_path: Path) -> None:
-    folder = many(tmp_path / "pictures", 60)
-    with serving(FakeFunction(seconds=0.005)) as fake:
-        assert run("--url", fake.url, "--jobs", "3", folder)[0] == 0
-    assert len(fake.ports) <= 3
 
 
 def test_container_is_spared_where_a_cold_start_costs_more(run: Run, pictures: Path) -> None:
