@@ -134,7 +134,7 @@ def test_unreadable_pip_conf_is_named(
 
 def test_bytecode_goes_to_the_cache_if_not_wanted_beside_the_sources(tmp_path: Path) -> None:
     root = tmp_path / "checkout"
-    for name in ("action", "builder", "model"):
+    for name in ("action", "builder", "client", "model"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "build_zip.py", root)
     seed(tmp_path / "cache" / "classify-zip" / "environments")
