@@ -47,6 +47,13 @@ struct crew {
 
 static struct crew* crew_of(struct pthreadpool* pool) { return (struct crew*) pool - 1; }
 
+// How often the kernel took a processor away from this process.
+static long count_switches(void) {
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_nivcsw;
+}
+
 static void run_items(struct pthreadpool* pool, struct thread_info* thread) {
   const thread_function_t run =
       (thread_function_t) pthreadpool_load_relaxed_void_p(&pool->thread_function);
@@ -83,6 +90,8 @@ struct pthreadpool* pthreadpool_create(size_t threads_count) {
   crew->threads_count = pool->threads_count = fxdiv_init_size_t(threads_count);
   crew->workers = (struct worker*) ((char*) pool + pool_bytes);
   crew->rest = LOOK_NANOSECONDS;
+  crew->next_look = nanoseconds() + LOOK_NANOSECONDS;
+  crew->switches = count_switches();
   pthread_mutex_init(&pool->execution_mutex, NULL);
   for (size_t i = 0; i < threads_count; i++) {
     pool->threads[i].thread_number = i;
@@ -143,11 +152,10 @@ static void choose_threads(struct pthreadpool* pool) {
   if (now < crew->next_look) {
     return;
   }
-  struct rusage usage;
-  getrusage(RUSAGE_SELF, &usage);
+  const long switches = count_switches();
   const bool rested = pool->threads_count.value == 1;
-  const bool crowded = !rested && usage.ru_nivcsw - crew->switches >= SWITCHES;
-  crew->switches = usage.ru_nivcsw;
+  const bool crowded = !rested && switches - crew->switches >= SWITCHES;
+  crew->switches = switches;
   pool->threads_count = crowded ? fxdiv_init_size_t(1) : crew->threads_count;
   crew->next_look = now + (crowded ? crew->rest : LOOK_NANOSECONDS);
   if (!rested) {
