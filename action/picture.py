@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from PIL.Image import Transpose as Turn
 from PIL.ImageFile import ImageFile, _safe_read
-from PIL.JpegImagePlugin import JpegImageFile
+from PIL.JpegImagePlugin import MARKER, JpegImageFile
 
 from action import picture_limits as limits
 from action.request import ImageError, TooLargeError, UnsupportedError
@@ -139,8 +139,7 @@ def decode(
         raise TooLargeError(text) from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken data
         if kind := _name_unsupported_kind(data, name):
-            text = f"expected {', '.join(FORMATS)}, found {kind}; save it as JPEG or PNG"
-            raise UnsupportedError(f"unsupported format: {text}") from None
+            raise _unsupported(kind) from None
         raise ImageError(f"broken {name}: {_translate_error(error)}") from None
     return DecodedPicture(pixels.reshape(*pixels.shape[:2], channels), name, *size)
 
@@ -175,6 +174,20 @@ def pillow_reader(name: str) -> type[ImageFile]:
     return type(reader.__name__, (reader,), _OVERRIDES.get(name, {}))
 
 
+def _unsupported(kind: str) -> UnsupportedError:
+    text = f"expected {', '.join(FORMATS)}, found {kind}; save it as JPEG or PNG"
+    return UnsupportedError(f"unsupported format: {text}")
+
+
+def _refuse_frame(picture: JpegImageFile, marker: int) -> None:
+    """Handle a marker in _JPEG_KINDS, when a JPEG is opened: ready-made wheels decode some."""
+    raise _unsupported(_JPEG_KINDS[marker & 0xFF])
+
+
+for _marker, _kind in _JPEG_KINDS.items():
+    MARKER[0xFF00 + _marker] = ("", _kind, _refuse_frame)  # type: ignore[assignment]
+
+
 def _skip_chunk(stream: object, position: int, length: int) -> bytes:
     return _safe_read(stream.fp, length)  # type: ignore[attr-defined]
 
@@ -192,8 +205,7 @@ def _name_unsupported_kind(data: bytes, name: str) -> str:
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
             if not any(segment[5:]):
                 return "a JPEG that gives its height after its pixels (DNL)"
-            other = f"a JPEG of {segment[4]} bits per sample" if segment[4] != 8 else ""
-            return _JPEG_KINDS.get(marker, other)
+            return f"a JPEG of {segment[4]} bits per sample" if segment[4] != 8 else ""
         position += 2 + int.from_bytes(segment[2:4], "big")
     return ""
 

@@ -6,6 +6,7 @@ the cost, the decoder is stopped at the limit.
 
 import io
 from collections.abc import Callable
+from math import ceil
 
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -18,6 +19,12 @@ MAX_PIXELS = 100_000_000
 MEMORY = 56_000_000
 # Scans of a JPEG: each passes over all coefficients; encoders make about ten.
 MAX_SCANS = 50
+# Scans times coefficients of a JPEG: 0.4 ns each, 0.25 s in all.
+_MAX_VISITS = 600_000_000
+# Bytes of a PNG's rows before its filters are undone, which takes up to 7 ns each: 0.35 s in all.
+_MAX_FILTERED_BYTES = 52_000_000
+# What each pixel of a PNG takes on top of its bytes, and once more if interlaced, in their time.
+_PNG_PIXEL = 0.25
 # How often Pillow may read from a file: two or three times per segment, chunk or block. Some of
 # these it appends to all earlier ones, which takes quadratic time.
 MAX_READS = 20_000
@@ -25,8 +32,10 @@ MAX_READS = 20_000
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2}
 # Pillow aligns rows, and stores a pointer to each.
 _ROW_ALIGNMENT, _ROW_POINTER = 4, 8
-# Bytes per coefficient of a JPEG (libjpeg's JCOEF).
-_COEFFICIENT = 2
+# Bytes per coefficient of a JPEG (libjpeg's JCOEF), and the sides of its blocks.
+_COEFFICIENT, _BLOCK = 2, 8
+# Rows of a JPEG's components, for each of its sampling, that libjpeg keeps besides the picture.
+_JPEG_ROWS = 16
 # Bytes per pixel in libwebp, if lossless or transparent, at any scale.
 _WEBP_LOSSLESS = 4
 # Bytes per pixel with Pillow's own WebP decoder: two canvases, a copy and the picture.
@@ -71,11 +80,24 @@ def check_rows(picture: ImageFile, name: str, memory: int) -> None:
     needed = (picture.height + _DECODER_ROWS) * (aligned * _ROW_ALIGNMENT + _ROW_POINTER)
     if picture.tile and picture.tile[0][0] == "bmp_rle":
         needed += (_BMP_RUNS * picture.height + _BMP_SKIPPED_ROWS) * picture.width
-    check_memory(picture.size, needed, memory, f"{name} of this kind ({picture.mode})")
+    kind = f"{name} of this kind ({picture.mode})"
+    check_memory(picture.size, needed, memory, kind)
+    if name == "PNG":
+        check_memory(picture.size, _png_work(picture), _MAX_FILTERED_BYTES, kind)
+
+
+def _png_work(picture: ImageFile) -> int:
+    """Return what decoding a PNG may cost, in the time of a byte whose filter is undone."""
+    # Pillow's raw mode is one letter per channel, and the bits of a sample if they are not 8.
+    letters, _, bits = str(picture.tile[0][3]).partition(";")
+    depth = 1 if letters == "1" else int(bits.removesuffix("B") or 8)
+    passes = 2 if picture.info.get("interlace") else 1
+    row = -(-picture.width * len(letters) * depth // 8) + _PNG_PIXEL * passes * picture.width
+    return int(row * picture.height)
 
 
 def check_jpeg(picture: JpegImageFile, size: tuple[int, int], data: bytes, memory: int) -> None:
-    """Raise TooLargeError if decoding a JPEG takes over `memory` bytes, or MAX_SCANS.
+    """Raise TooLargeError if decoding a JPEG takes over `memory` bytes, or too many scans.
 
     Args:
         picture: read up to its first scan, with its scale set.
@@ -90,18 +112,22 @@ def check_jpeg(picture: JpegImageFile, size: tuple[int, int], data: bytes, memor
     header = picture.fp.tell() - 8 - 2 * components
     expected = bytes((0xFF, 0xDA, 0, 6 + 2 * components, components))
     one_scan = data[header : header + 5] == expected
+    widest = max(across for _, across, _, _ in picture.layer)
+    tallest = max(down for _, _, down, _ in picture.layer)
     needed = picture.width * picture.height * _PIXEL_BYTES.get(picture.mode, 4)
+    needed += _JPEG_ROWS * tallest * components * picture.width
     if one_scan and not picture.info.get("progressive"):
         check_memory(size, needed, memory, "JPEG of this shape", advice="smaller")
         return
-    # libjpeg keeps all coefficients until the last scan, at any scale.
-    samplings = [across * down for _, across, down, _ in picture.layer]
-    needed += _COEFFICIENT * size[0] * size[1] * sum(samplings) // max(samplings)
-    scans = data.count(b"\xff\xda", header)
-    if scans > MAX_SCANS:
-        text = f"expected at most {MAX_SCANS} in a progressive JPEG, found {scans}"
+    # libjpeg keeps all coefficients until the last scan, at any scale. Each component has whole
+    # units of `widest` by `tallest` blocks, of which it uses as many as its own sampling.
+    units = ceil(size[0] / (_BLOCK * widest)) * ceil(size[1] / (_BLOCK * tallest))
+    coefficients = _BLOCK**2 * units * sum(across * down for _, across, down, _ in picture.layer)
+    check_memory(size, needed + _COEFFICIENT * coefficients, memory, "progressive JPEG")
+    scans, most = data.count(b"\xff\xda", header), min(MAX_SCANS, _MAX_VISITS // coefficients)
+    if scans > most:
+        text = f"expected at most {most} in a progressive JPEG of this size, found {scans}"
         raise TooLargeError(f"too many scans: {text}; send it as a baseline JPEG")
-    check_memory(size, needed, memory, "progressive JPEG")
 
 
 def check_webp(

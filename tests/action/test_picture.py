@@ -17,10 +17,11 @@ from PIL import Image, ImageOps
 from action import picture as picture_module
 from action.picture import FORMATS, decode, sniff_format
 from action.picture_limits import MEMORY
-from action.request import ImageError, UnsupportedError
+from action.request import ImageError, TooLargeError, UnsupportedError
 from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
 from tests.conftest import encoded, plain
+from tests.support import hostile
 
 SIDE = 32
 ORANGE = (255, 128, 0)
@@ -302,6 +303,8 @@ DATA = PNG.index(b"IDAT") + 4
         (JPEG[: FRAME + 5] + bytes(2) + JPEG[FRAME + 7 :], "a JPEG that gives its height after"),
         (JPEG[: FRAME + 1] + b"\xc3" + JPEG[FRAME + 2 :], "a lossless JPEG"),
         (JPEG[: FRAME + 1] + b"\xf7" + JPEG[FRAME + 2 :], "a JPEG-LS"),
+        (JPEG[: FRAME + 1] + b"\xc9" + JPEG[FRAME + 2 :], "a JPEG with arithmetic coding"),
+        (JPEG[:2] + b"\xff\xff\xca" + JPEG[FRAME + 2 :], "a JPEG with arithmetic coding"),
         (PNG[:8] + b"\0\0\0\4CgBIaddsnone" + PNG[8:DATA] + bytes(2), "Apple's own form"),
     ],
 )
@@ -401,6 +404,53 @@ def test_large_progressive_jpeg_is_refused_before_decoding(content: bytes, most:
     )
 
 
+@pytest.mark.parametrize(
+    ("side", "scans", "most"), [(5200, 22, 22), (5200, 23, 22), (2000, 50, 50), (2000, 51, 50)]
+)
+def test_scans_are_bounded_by_size(side: int, scans: int, most: int) -> None:
+    """Each scan of 27 grey megapixels takes 10 ms; libjpeg writes six."""
+    content = hostile.jpeg_of_scans((side, side), scans - 5, "L")
+    if scans <= most:
+        assert pixels(content).shape == (SIDE, SIDE, 3)
+    else:
+        with pytest.raises(TooLargeError, match=f"too many scans: expected at most {most} in a"):
+            pixels(content)
+
+
+def test_whole_units_of_a_jpeg_are_counted() -> None:
+    """With 4 x 4 blocks in a unit, 65 rows of pixels take 96 rows of coefficients."""
+    content = encoded(plain("red", (64, 64)), "JPEG", progressive=True, subsampling="4:2:0")
+    content = resized(content, 65500, 65)
+    at = content.index(b"\xff\xc2") + 11
+    assert content[at] == 0x22
+    content = content[:at] + b"\x44" + content[at + 1 :]
+    memory = 65500 * 65 * 4 + 2 * 65500 * 65 * 18 // 16
+    with pytest.raises(TooLargeError, match="too many pixels for a progressive JPEG"):
+        pixels(content, memory=memory + 16 * 4 * 3 * 65500)
+
+
+@pytest.mark.parametrize(
+    ("megapixels", "kind", "bits", "interlaced", "accepted"),
+    [
+        (12, 6, 8, 0, True),
+        (14, 6, 8, 1, False),
+        (7, 6, 16, 0, False),
+        (40, 0, 8, 0, True),
+        (43, 0, 8, 0, False),
+        (40, 3, 8, 1, False),
+        (24, 0, 16, 0, False),
+        (54, 0, 1, 1, True),
+    ],
+)
+def test_rows_of_a_png_are_bounded(
+    megapixels: int, kind: int, bits: int, interlaced: int, accepted: bool
+) -> None:
+    content = hostile.png((1000, megapixels * 1000), kind, bits, interlaced=interlaced)
+    with pytest.raises(ImageError) as caught:
+        pixels(content[: len(content) // 2])
+    assert ("too many pixels for a PNG" in str(caught.value)) != accepted
+
+
 def test_progressive_photo_of_12_megapixels_is_decoded() -> None:
     content = encoded(halves((4000, 3000)), "JPEG", progressive=True, subsampling="4:2:0")
     decoded = decode(content, SIDE, SIDE, 3, 1.0)
@@ -429,7 +479,8 @@ def test_large_baseline_jpeg_is_decoded_in_little_memory() -> None:
 def test_baseline_jpeg_is_told_from_progressive(mode: str, options: dict[str, Any]) -> None:
     """Whatever stands before its only scan: a thumbnail in EXIF, itself progressive, and fill."""
     picture = halves().convert(mode)
-    memory = (1 if mode == "L" else 4) * picture.width * picture.height
+    rows = 16 * 2 * 3 * picture.width  # less than any picture's coefficients
+    memory = (1 if mode == "L" else 4) * picture.width * picture.height + rows
     thumbnail = encoded(halves((16, 16)), "JPEG", progressive=True)
     exif = orientation_tag(3, 1, b"\x01\0\0\0") + bytes(4) + thumbnail
     for more in ({}, {"exif": exif}):

@@ -72,9 +72,9 @@ def bmp(size: tuple[int, int], compression: int, data: bytes, bits: int = 8) -> 
     return b"BM" + struct.pack("<IHHI", offset + len(data), 0, 0, offset) + head + palette + data
 
 
-def jpeg_of_scans(size: tuple[int, int], scans: int) -> bytes:
+def jpeg_of_scans(size: tuple[int, int], scans: int, mode: str = "RGB") -> bytes:
     """Return a progressive JPEG that repeats its last scan, which is nearly empty."""
-    content = encoded(plain("red", size), "JPEG", progressive=True)
+    content = encoded(plain("red", size).convert(mode), "JPEG", progressive=True)
     at = content.rindex(b"\xff\xda")
     return content[:at] + content[at:-2] * scans + b"\xff\xd9"
 
