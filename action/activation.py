@@ -1,12 +1,19 @@
 """Handle an activation: parameters -> pictures -> classes -> an answer, and a line in the log."""
 
+import os
 import sys
 from importlib import import_module
-from time import perf_counter
+from time import perf_counter, process_time, time
 
 from action.bootstrap import PackedZip, is_http_request, run_in_background
-from action.request import Request, parse_request, read_image
+from action.request import Request, RequestError, parse_request, read_image
 from action.response import Answer, error_answer, rss_megabytes
+
+# CPU seconds that reading the pictures of an activation may take before the next one is refused:
+# 1 MiB of ordinary pictures takes less than one.
+MAX_CPU_SECONDS = 4.0
+# Share of the time that the platform gives an activation after which no picture is begun.
+_DEADLINE_SHARE = 0.9
 
 
 class Handler:
@@ -28,6 +35,12 @@ class Handler:
         """Start the clock of an activation."""
         self._began = perf_counter()
         self._stage_seconds = {"decode": 0.0, "classify": 0.0}
+        self._cpu_seconds = 0.0
+        now = time()
+        # In milliseconds since 1970; launchers set it before they call the function.
+        deadline = os.environ.get("__OW_DEADLINE", "")
+        left = int(deadline) / 1000 - now if deadline.isdecimal() else 0
+        self._last_begin = now + _DEADLINE_SHARE * left if left > 0 else float("inf")
 
     def _stage_milliseconds(self) -> dict[str, float]:
         seconds = {**self._stage_seconds, "total": perf_counter() - self._began}
@@ -78,13 +91,28 @@ class Handler:
             )
         return answer
 
+    def _check_time_left(self) -> None:
+        """Raise RequestError if earlier pictures took the time of this activation."""
+        if self._cpu_seconds > MAX_CPU_SECONDS:
+            found = f"at most {MAX_CPU_SECONDS:.0f} s to read all pictures, found more before this"
+        elif time() > self._last_begin:
+            found = "an answer before the activation's deadline, found no time for this"
+        else:
+            return
+        raise RequestError(f"out of time: expected {found} picture; send it in another activation")
+
     def _classify_picture(self, image: object, request: Request) -> Answer:
         model, options = self.classifier, request.options
         try:
-            data = read_image(image)
-            began = perf_counter()
-            shape = (model.width, model.height, model.channels)
-            picture = self._decode(data, *shape, model.crop, fit=model.fit)
+            self._check_time_left()
+            cpu_began = process_time()
+            try:
+                data = read_image(image)
+                began = perf_counter()
+                shape = (model.width, model.height, model.channels)
+                picture = self._decode(data, *shape, model.crop, fit=model.fit)
+            finally:
+                self._cpu_seconds += process_time() - cpu_began
             decoded = perf_counter()
             self._stage_seconds["decode"] += decoded - began
             answer: Answer = {"results": model.rank(picture.pixels, options)}

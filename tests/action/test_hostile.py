@@ -5,6 +5,8 @@ Run on built zips: with wheels, and with compiled packages if they are in the ca
 
 from __future__ import annotations
 
+import json
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -203,6 +205,36 @@ def test_broken_pictures_leave_the_others_in_a_batch(victim: Victim) -> None:
     for good, failed in zip(answer["predictions"][::2], answer["predictions"][1::2], strict=True):
         assert good == victim.expected
         assert list(failed) == ["error"]
+
+
+def test_cpu_time_of_an_activation_is_bounded(victim: Victim) -> None:
+    """What does not fit has an error in its place; the next activation starts from none."""
+    slow = base64_of(hostile.png((7400, 7400), bits=1, interlaced=1))
+    statistics = Path(f"/proc/{victim.running.pid}/stat")
+
+    def seconds() -> float:
+        fields = statistics.read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    began = seconds()
+    predictions = victim.running.run({"images": [ESPRESSO, *[slow] * 98, ESPRESSO]})["predictions"]
+    assert seconds() - began < 4 + 2  # one more picture, and the inferences
+    assert predictions[0] == victim.expected
+    assert "results" in predictions[3]
+    assert "out of time: expected at most 4 s" in predictions[-1]["error"]
+    assert victim.running.run({"image": ESPRESSO}) == victim.expected
+
+
+def test_no_picture_is_begun_just_before_the_deadline(victim: Victim) -> None:
+    slow = base64_of(hostile.png((7400, 7400), bits=1, interlaced=1))
+    deadline = str(int(time.time() * 1000) + 1500)
+    sent = {"value": {"images": [ESPRESSO, *[slow] * 50]}, "deadline": deadline}
+    predictions = victim.running.send(json.dumps(sent).encode())["predictions"]
+    assert predictions[0] == victim.expected
+    assert "before the activation's deadline" in predictions[-1]["error"]
+    sent["deadline"] = "unknown"
+    sent["value"] = {"image": ESPRESSO}
+    assert victim.running.send(json.dumps(sent).encode()) == victim.expected
 
 
 def test_batch_of_many_broken_pictures(victim: Victim) -> None:
