@@ -225,6 +225,8 @@ def _load_scaled(
 ) -> Image.Image:
     """Decode at no less than `scale` times the picture's size, or in full if the format can't."""
     size = picture.size
+    if size[0] * size[1] > _MAX_WHOLE_PIXELS:
+        limits.return_large_blocks()
     if isinstance(picture, JpegImageFile):  # scales to 1/2, 1/4 or 1/8
         if scale < 1:
             picture.draft(picture.mode, (int(size[0] * scale) + 1, int(size[1] * scale) + 1))

@@ -109,6 +109,35 @@ def test_memory_does_not_grow_over_activations(
     assert medians[-1] <= medians[2] + 1
 
 
+@pytest.mark.parametrize("provider", ["wheels", pytest.param("local", marks=needs_compiled)])
+def test_large_pictures_leave_no_memory(
+    make_zip: Callable[..., Path], imagenet_model: str, provider: str, thorough: bool
+) -> None:
+    """Of all formats, in random order: what stays does not depend on the order."""
+    pictures = [base64_of(content) for _, content in large_pictures() + hostile.bombs()]
+    chooser = random.Random(27)
+    archive = make_zip(HERE, imagenet_model, provider=provider)
+    with actionloop.start_action(archive, interpreter()) as running:
+        status = Path(f"/proc/{running.pid}/status")
+
+        def megabytes(name: str) -> float:
+            return int(status.read_text().partition(name)[2].split()[0]) / 1000
+
+        for content in [hostile.png((3400, 3400), 6), *small_pictures(), SAMPLE.read_bytes()]:
+            running.run({"image": base64_of(content)})
+        first = megabytes("VmRSS:")
+        rest = []
+        for _ in range(500 if thorough else 100):
+            running.run({"image": chooser.choice(pictures)})
+            running.run({"image": base64_of(SAMPLE)})
+            rest.append(megabytes("VmRSS:"))
+        peak = megabytes("VmHWM:")
+    print(f"{provider}: {first} MB after one, {max(rest)} later, at most {peak}")
+    assert max(rest) < first + 5
+    if provider == "local":
+        assert peak < 100
+
+
 @contextmanager
 def memory_limit(limit: int) -> Iterator[Path]:
     """Yield a control group with a limit in bytes; skip where none can be made."""
