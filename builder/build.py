@@ -245,12 +245,7 @@ def invoke(
 ) -> dict[str, smoke.SmokeResult]:
     """Invoke a zip with the sample picture under each Python that is installed; warn about others.
 
-    Args:
-        archive: the zip.
-        pythons: the versions that it was built for.
-        expected: WordNet id that the sample must get; empty for any answer.
-        console: shows the steps.
-        trial: of its model, to compare the answers with.
+    `expected` is the WordNet id that the sample must get; empty for any answer.
 
     Returns:
         Python version -> the outcome of `smoke.run_smoke_test`.

@@ -405,14 +405,11 @@ def _parameter(text: str) -> tuple[str, Any]:
 
 def _check(options: argparse.Namespace) -> None:
     """Raise if the options of a subcommand are wrong, alone or together."""
-    if options.work is not None and files.describe_path(options.work) not in ("", "folder"):
-        raise UsageError(f"--work: expected a folder, found {_what_is_at(options.work)}")
+    _check_path("--work", options.work, ("", "folder"), "a folder")
     if options.command in ("deploy", "undeploy"):
         _check_deployment(options)
     if options.command in ("check", "deploy") and options.zip is not None:
-        if files.describe_path(Path(options.zip)) != "file":
-            found = _what_is_at(Path(options.zip))
-            raise UsageError(f"{options.command}: expected a zip, found {found}")
+        _check_path(options.command, options.zip, ("file",), "a zip")
         if options.command == "deploy":
             allowed = (*_DEPLOYING, "no_smoke", "work", "json", "quiet", "command")
             _refuse(options, set(vars(options)) - {*allowed}, "deploy ZIP, which builds nothing")
@@ -427,8 +424,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _check_deployment(options: argparse.Namespace) -> None:
-    if options.ca is not None and files.describe_path(Path(options.ca)) != "file":
-        raise UsageError(f"--ca: expected a file, found {_what_is_at(Path(options.ca))}")
+    _check_path("--ca", options.ca, ("file",), "a file")
     if options.ca is not None and options.insecure:
         raise UsageError("--ca does not go with --insecure, which verifies nothing")
     if options.command == "undeploy":
@@ -468,8 +464,7 @@ def _check_packages(options: argparse.Namespace) -> None:
             "--engine: expected docker, podman, buildah or the path of one, found "
             f"{options.engine!r}, which is no program here",
         )
-    if options.sources is not None and not options.sources.is_dir():
-        raise UsageError(f"--sources: expected a folder, found {_what_is_at(options.sources)}")
+    _check_path("--sources", options.sources, ("folder",), "a folder")
 
 
 def _check_model(options: argparse.Namespace) -> None:
@@ -481,19 +476,10 @@ def _check_model(options: argparse.Namespace) -> None:
     for number in options.std or ():
         if number <= 0:
             raise UsageError(f"--std: expected a number above 0, found {number}")
-    if options.labels is not None and files.describe_path(options.labels) != "file":
-        raise UsageError(
-            "--labels: expected a file with a class name per line, JSON or CSV, found "
-            + _what_is_at(options.labels)
-        )
-    if options.pictures is not None and files.describe_path(options.pictures) not in (
-        "file",
-        "folder",
-    ):
-        raise UsageError(
-            "--pictures: expected a folder with a folder for each class, or a CSV of file and "
-            f"class, found {_what_is_at(options.pictures)}"
-        )
+    labels = "a file with a class name per line, JSON or CSV"
+    _check_path("--labels", options.labels, ("file",), labels)
+    pictures = "a folder with a folder for each class, or a CSV of file and class"
+    _check_path("--pictures", options.pictures, ("file", "folder"), pictures)
     with suppress(ImportError):
         _check_model_name(options.model)
 
@@ -625,6 +611,12 @@ def _image_of_kind(kind: str) -> Image:
         f"--kind: expected one of {', '.join(images.known_kinds())}, found {kind}",
         "for an image that is not known here, pass --python, --precompiled and --execution-env",
     )
+
+
+def _check_path(option: str, path: Path | str | None, kinds: Iterable[str], expected: str) -> None:
+    """Raise if an option that is given names no path of these kinds."""
+    if path is not None and files.describe_path(Path(path)) not in kinds:
+        raise UsageError(f"{option}: expected {expected}, found {_what_is_at(Path(path))}")
 
 
 def _what_is_at(path: Path) -> str:

@@ -122,9 +122,7 @@ class Batch:
     def run(self, names: list[str], start: Callable[[list[str]], Outcomes]) -> int:
         """Classify the pictures and return the exit status.
 
-        Args:
-            names: of all pictures; those with answers in the results file are skipped.
-            start: starts to classify the others.
+        Those with answers in the results file are skipped; `start` classifies the others.
         """
         answered_before = self.results.answered if self.results else set()
         todo = [name for name in names if name not in answered_before]

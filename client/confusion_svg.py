@@ -17,9 +17,7 @@ _CHARACTER = 6.2
 def draw_confusion_matrix(names: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
     """Return the SVG of a matrix.
 
-    Args:
-        names: of the columns; the rows are the first of them.
-        counts: for each class the number of its pictures that were answered as each column.
+    The names are those of the columns; the rows are the first of them.
     """
     names = [printable(name) for name in names]  # XML 1.0 has no control characters
     margin = min(_MAX_LABEL, int(max(map(len, names)) * _CHARACTER) + 10)

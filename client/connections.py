@@ -25,9 +25,7 @@ class Reply(NamedTuple):
 def create_tls_context(ca: Path | None, insecure: bool) -> ssl.SSLContext:
     """Return how to check certificates.
 
-    Args:
-        ca: a PEM file with the authorities to trust, in place of the system's.
-        insecure: accept any certificate.
+    The authorities in the PEM file `ca` are trusted in place of the system's.
 
     Raises:
         OSError: the file cannot be read; ssl.SSLError if it has no certificates.

@@ -111,11 +111,6 @@ class Evaluation(NamedTuple):
 def evaluate(pictures: Sequence[LabelledPicture], function: Function, quiet: bool) -> Evaluation:
     """Classify labelled pictures, and keep the answers with the expected classes.
 
-    Args:
-        pictures: with the names of their classes.
-        function: answers for them.
-        quiet: whether to show no progress.
-
     Raises:
         ActionError: the model lacks a class, or no picture is answered.
     """

@@ -104,15 +104,7 @@ class WebActionClient:
         insecure: bool = False,
         announce: Callable[[str], None] = print_note,
     ) -> None:
-        """Check the arguments; raise RemoteError.
-
-        Args:
-            url: the web action's address.
-            secret: that of an action with `--web-secure`.
-            ca: a file with the certificates of the authorities to trust, instead of the system's.
-            insecure: whether to accept any certificate.
-            announce: tells the user what the client waits for.
-        """
+        """Check the arguments; raise RemoteError."""
         try:
             parts = urlsplit(url)
             valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0

@@ -129,9 +129,7 @@ def _split_address(target: str) -> tuple[str, str]:
 def web_action_params(request: IncomingRequest, raw: bool = False) -> dict[str, Any]:
     """Return the parameters that OpenWhisk passes to a web action for a request.
 
-    Args:
-        request: the HTTP request.
-        raw: whether the action was created with `--web raw`, else with `--web true`.
+    `raw` is for an action that was created with `--web raw`.
 
     Raises:
         RequestRefused: OpenWhisk would not invoke the action.
@@ -208,11 +206,6 @@ def _check_form(text: str) -> None:
 
 def http_response(result: Any, extension: str = ".http", accept: str = "") -> Response:
     """Return OpenWhisk's response for the result of a web action.
-
-    Args:
-        result: what the action returned.
-        extension: that of the action's address.
-        accept: the request's header; empty if there is none.
 
     Raises:
         RequestRefused: OpenWhisk cannot make a response of the result, or not one that the client

@@ -61,11 +61,7 @@ class MediaType(NamedTuple):
 
 
 def parse_content_type(content_type: str) -> MediaType:
-    """Parse a Content-Type header (RFC 9110, section 8.3) as pekko-http does.
-
-    Args:
-        content_type: the header's value; empty if there is none.
-    """
+    """Parse a Content-Type header (RFC 9110, section 8.3) as pekko-http does."""
     match = _CONTENT_TYPE.fullmatch(content_type.replace("\t", " ").strip(" "))
     if not match:
         return MediaType(DEFAULT, DEFAULT, True)

@@ -70,10 +70,6 @@ def convert_heic(data: bytes) -> tuple[bytes, int, int]:
 def shrink_picture(data: bytes, limit: int) -> tuple[bytes, int, int]:
     """Return a picture as a smaller PNG of at most `limit` bytes, its width and its height.
 
-    Args:
-        data: the picture's bytes, in a format that the function supports.
-        limit: the most bytes of the PNG.
-
     Raises:
         ImageError: not a picture, or broken.
         CannotShrinkError: Pillow or numpy are missing, or `limit` is too low for any picture.

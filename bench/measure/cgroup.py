@@ -75,9 +75,7 @@ def parent_groups(membership: str, mount: Path = MOUNT) -> list[Path]:
 def new_group(cores: float, parents: list[Path] | None = None) -> Iterator[Group]:
     """Make a group with a quota; at the end kill the processes left in it and remove it.
 
-    Args:
-        cores: the quota.
-        parents: folders to make it in (default: this process's own group, then the top).
+    Without `parents`, it is made in this process's own group, else at the top.
 
     Raises:
         NoQuotaError: this machine has no such groups, or lets us make none.

@@ -82,13 +82,7 @@ def measure_cold(
 ) -> None:
     """Fill the run's `cold` and `proxy_factor`, also when an interrupt ends it.
 
-    Args:
-        hello: hello world, whose time scales the proxy's times.
-        peers: the other peers.
-        picture: sent in the first activation.
-        rounds: cold starts of each.
-        run: the results.
-        progress: shows the current step.
+    The proxy's times are scaled by those of `hello`; each peer gets `rounds` cold starts.
     """
     line, python = encode_activation(picture), stock_image_python()
     everyone = {peer.name: peer for peer in (hello, *peers)}

@@ -54,9 +54,7 @@ def estimate_proxy(archive: Path, times: dict[str, float] = TIMES) -> ProxyEstim
 def proxy_factor(hello: Path, measured: float) -> float:
     """Return the factor for the proxy's times on this machine.
 
-    Args:
-        hello: hello world's zip.
-        measured: milliseconds of the measured stages of its cold start here.
+    `measured` are the milliseconds of the measured stages of hello world's cold start here.
     """
     there = estimate_proxy(hello)
     return measured / (HELLO_WORLD_MS - there.receive - there.unzip)

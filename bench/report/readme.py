@@ -33,9 +33,6 @@ def format_section(runs: Sequence[Run]) -> str:
 
     Warm activations depend on the CPU class, so each run gets a column. The other figures and the
     plot are the first run's.
-
-    Args:
-        runs: at least one, one per CPU class.
     """
     shown = [select_peers(run, variants=False) for run in runs]
     notes = f"{list_warnings(runs[0])} {list_problems(runs[0])}".split()

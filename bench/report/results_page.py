@@ -72,11 +72,7 @@ READING_NOTES = """\
 
 
 def format_page(runs: Sequence[Run]) -> str:
-    """Return the whole page.
-
-    Args:
-        runs: one per CPU class.
-    """
+    """Return the whole page."""
     introduction = (
         "`python3 -m bench` writes this file from the results in `bench/results/`: do not edit "
         "it. Kernels are chosen by the CPU's instruction sets, so each CPU class has a chapter; "

@@ -27,10 +27,6 @@ def describe_function() -> Component:
 def read_constant(file: str, name: str) -> Any:
     """Return a constant of a module of `action/`: the last literal that it is assigned.
 
-    Args:
-        file: the module, "__init__.py".
-        name: the constant.
-
     Raises:
         ValueError: there is none, or it is computed.
     """

@@ -64,12 +64,6 @@ class RunningAction:
     ) -> None:
         """Start the unpacked zip in a folder, with the environment of the stock runtime.
 
-        Args:
-            folder: the unpacked zip.
-            python: path of a CPython.
-            environment: more variables.
-            isolated: whether to hide that Python's own packages.
-
         Raises:
             SmokeError: it does not come up.
         """
@@ -191,11 +185,7 @@ def start_action(
 ) -> Iterator[RunningAction]:
     """Unpack a zip into an empty folder, start it, and close it at the end.
 
-    Args:
-        archive: the zip.
-        python: path of a CPython.
-        environment: variables to start it with; by default as good as none.
-        isolated: whether to hide that Python's own packages, so that the zip has to bring all.
+    If `isolated`, that Python's own packages are hidden, so that the zip has to bring all.
     """
     with tempfile.TemporaryDirectory(prefix="action-") as scratch:
         folder = Path(scratch) / "bin"

@@ -69,11 +69,8 @@ def collect_entries(
 ) -> list[Entry]:
     """Return everything that goes into the zip, manifest included.
 
-    Args:
-        runtimes: one per Python version; the function chooses when it starts.
-        model: the model with its settings.
-        execution_env: OW_EXECUTION_ENV of the image that a precompiled zip is for; empty for a
-            portable one.
+    With several runtimes, the function chooses when it starts. `execution_env` is that of the
+    image that a precompiled zip is for; empty for a portable one.
 
     Raises:
         BuildError: a module does not compile.
@@ -129,13 +126,7 @@ def _own_entries(execution_env: str) -> Iterator[Entry]:
 
 
 def _package_entries(runtime: PythonRuntime, precompiled: bool, weights: str) -> Iterator[Entry]:
-    """Return the libraries and modules, ours too, for one Python version.
-
-    Args:
-        runtime: the packages.
-        precompiled: whether our launcher ships.
-        weights: path of the model.
-    """
+    """Return the libraries and modules, ours too, for one Python version."""
     python, owner = runtime.python, runtime.packages.owner
     folder, index = modules.library_folder(python), modules.Index(bool(runtime.compiler))
     codes = _read_modules(runtime, precompiled)

@@ -11,10 +11,7 @@ def check_libraries(
 ) -> tuple[list[str], dict[str, str]]:
     """Check the libraries of one Python version.
 
-    Args:
-        files: of the zip.
-        python: the version.
-        compiled: paths of what this project compiled.
+    `compiled` are the paths of what this project compiled.
 
     Returns:
         The problems, and per family ("GLIBC") the newest symbol version that any of them needs.

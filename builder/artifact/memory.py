@@ -32,49 +32,26 @@ _WHEELS = 67_000_000, 19_000_000
 
 
 def choose_limit(zip_bytes: int, process_bytes: float) -> int:
-    """Return the smallest memory limit that suffices, in MB as `wsk --memory` takes it.
-
-    Args:
-        zip_bytes: size of the zip.
-        process_bytes: what the action's process holds once it has answered.
-    """
+    """Return the smallest memory limit that suffices, in MB as `wsk --memory` takes it."""
     needed = PROXY_BYTES + PROXY_BYTES_PER_ZIP_BYTE * zip_bytes + process_bytes + PICTURE_BYTES
     return next((limit for limit in LIMITS if needed <= limit << 20), LIMITS[-1])
 
 
 def estimate_process(libraries: Sequence[int], model: int, pixels: int, value_bytes: int) -> float:
-    """Return what an action's process will hold, in bytes; never less than a measurement.
-
-    Args:
-        libraries: sizes of the native libraries of one Python version.
-        model: size of the model.
-        pixels: width times height of the model's input.
-        value_bytes: bytes of a value between the model's layers.
-    """
+    """Return what an action's process will hold, in bytes; never less than a measurement."""
     activations = _VALUES_PER_PIXEL * pixels * value_bytes
     weights = _BYTES_PER_MODEL_BYTE * model
     return _PYTHON_BYTES + _LIBRARY_SHARE * sum(libraries) + weights + activations
 
 
 def estimate_early(provider: str, model: int) -> int:
-    """Return the least memory limit to expect of a zip that is not built, in MB.
-
-    Args:
-        provider: of the native packages, as --runtime names it.
-        model: bytes of its file.
-    """
+    """Return the least memory limit to expect of a zip that is not built, in MB."""
     libraries, packed = _WHEELS if provider == "wheels" else _COMPILED
     return choose_limit(packed + model, estimate_process([libraries], model, 0, 1))
 
 
 def check_measurement(limit: int, zip_bytes: int, process_bytes: float) -> None:
-    """Raise BuildError if the smoke test measured more than the manifest's limit allows.
-
-    Args:
-        limit: the manifest's, in MB.
-        zip_bytes: size of the zip.
-        process_bytes: what the action's process held.
-    """
+    """Raise BuildError if the smoke test measured more than the manifest's limit allows."""
     measured = choose_limit(zip_bytes, process_bytes)
     if measured > limit:
         raise BuildError(

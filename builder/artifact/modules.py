@@ -87,11 +87,7 @@ class Index:
     def add_module(self, path: str, component: str, shown: str, content: bytes) -> None:
         """Add a module.
 
-        Args:
-            path: from the import root, "PIL/Image.py".
-            component: name of its component.
-            shown: its source's name in tracebacks.
-            content: its code file, or its source.
+        Its path counts from the import root; `shown` is its source's name in tracebacks.
         """
         if self._compiled:
             self._magic, content = content[:4].hex(), content[_HEADER_BYTES:]
@@ -123,10 +119,6 @@ class Index:
 
 def read_index(files: Mapping[str, bytes], python: str) -> IndexedFiles:
     """Read the index of a Python version, and check that the files it names are whole.
-
-    Args:
-        files: of `packed.zip`.
-        python: the version.
 
     Raises:
         ValueError: it cannot be read, or a file that it names is missing or too short.

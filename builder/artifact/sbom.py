@@ -24,9 +24,7 @@ _DATE = datetime(1980, 1, 1, tzinfo=timezone.utc)
 def write_sbom(components: Sequence[Component]) -> bytes:
     """Return the bill of materials, as UTF-8 JSON of CycloneDX 1.6.
 
-    Args:
-        components: of the zip, each with what is statically linked into it; the first is the
-            function itself.
+    The first component is the function itself.
     """
     function, *others = components
     sources = "\n".join(f"{each.name} {each.version} {each.sha256}" for each in components)

@@ -51,12 +51,7 @@ def run_smoke_test(
 ) -> SmokeResult:
     """Send a sample picture to the zip several times, and compare its answers with a trial's.
 
-    Args:
-        archive: the zip.
-        python: path of a CPython of the zip's version.
-        sample: a picture.
-        expected: WordNet id that the sample must get first; empty to take any answer.
-        trial: of the zip's model.
+    `expected` is the WordNet id that the sample must get first; empty to take any answer.
 
     Raises:
         SmokeError: it did not answer, or not as expected.

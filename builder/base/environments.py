@@ -130,11 +130,7 @@ def reexec(
 
     Windows cannot replace a process: there the exit status of a child is returned.
 
-    Args:
-        name: the environment's name; empty to remove the mark.
-        python: the Python to run.
-        command: its arguments.
-        variables: environment variables (default: this process's).
+    An empty name removes the mark.
     """
     marked = {**(os.environ if variables is None else variables), _ENTERED: f"{name}:{ROOT}"}
     sys.stdout.flush()

@@ -18,12 +18,6 @@ def run_command(
 ) -> tuple[int, str]:
     """Run a command; return its exit status and its output, stdout and stderr together.
 
-    Args:
-        command: program and arguments.
-        follow: is called with each line as it comes.
-        cwd: folder to run in.
-        env: all of its environment variables; None for ours.
-
     Raises:
         OSError: it cannot be run.
     """

@@ -71,9 +71,7 @@ def unconfigured_pip_variables() -> dict[str, str]:
 def pip_variables(pip: Sequence[str], cwd: Path) -> dict[str, str]:
     """Return neutral variables for a pip, with the user's settings that reach the index.
 
-    Args:
-        pip: its command.
-        cwd: a folder without modules, to run it in.
+    `cwd` is a folder without modules, to run it in.
 
     Raises:
         BuildError: pip does not run, or cannot read its settings.

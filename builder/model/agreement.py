@@ -59,12 +59,7 @@ def check_agreement(
     `PROBABILITY` + `LOGIT` * p * (1 - p). Another class counts as the same where either model has
     both within that tolerance: noise is no class in particular.
 
-    Args:
-        original: a .tflite file.
-        converted: its conversion to int8.
-        settings: of both models.
-        output_scale: of the original's output; 0 if it is not quantized.
-        sample: a picture that is a typical input.
+    `output_scale` is that of the original's output; 0 if it is not quantized.
 
     Raises:
         ModelError: they disagree, or one does not run; says on which picture and by how much.
@@ -127,11 +122,6 @@ def compare_results(
     results: list[dict[str, Any]], expected: NDArray[np.float64], factor: float
 ) -> float:
     """Return how far an answer of a zip's interpreter is from a trial's scores.
-
-    Args:
-        results: of all classes, with details.
-        expected: the trial's scores, shape (classes,).
-        factor: the trial's.
 
     Raises:
         ModelError: they disagree.

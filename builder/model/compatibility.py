@@ -13,9 +13,7 @@ _NARROW = ("int4", "uint4", "int2")
 def find_missing_operators(model: TFLiteModel, known: dict[str, int]) -> list[str]:
     """Return descriptions of the operators that an interpreter lacks, or computes wrongly.
 
-    Args:
-        model: the model.
-        known: operator -> highest version that the interpreter registers.
+    `known` has the highest version of each operator that the interpreter registers.
     """
     missing = []
     for name, version in sorted(model.versions.items()):
@@ -41,13 +39,7 @@ def find_missing_by_interpreter(model: TFLiteModel) -> dict[str, list[str]]:
 
 
 def check_operators(model: TFLiteModel, known: dict[str, int], interpreter: str) -> None:
-    """Raise ModelError if an interpreter would not load a model, or compute it wrongly.
-
-    Args:
-        model: the model.
-        known: operator -> highest version that the interpreter registers.
-        interpreter: its description, for the message.
-    """
+    """Raise ModelError if an interpreter would not load a model, or compute it wrongly."""
     missing = find_missing_operators(model, known)
     if not missing:
         return

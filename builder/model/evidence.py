@@ -176,11 +176,7 @@ def resolve_by_pictures(
 ) -> tuple[Model, PictureEvidence]:
     """Return the model for --model, with what is open decided by labelled pictures.
 
-    Args:
-        wanted: a name in the catalogue, a path, or None for the default.
-        options: about the model; what they say is not tried.
-        source: the folder or CSV of the pictures.
-        console: shows progress, notes and warnings.
+    What the options say is not tried.
 
     Raises:
         ModelError: as for `resolve_model`, or the pictures cannot be used.
@@ -321,12 +317,7 @@ def _run_combinations(
 ) -> list[Attempt]:
     """Run each way to feed a model on each picture, read the outputs in each open way.
 
-    Args:
-        base: the model with the answers that are known or assumed.
-        inputs: the ways to feed it.
-        options: the user's, whose answers count.
-        files: of the pictures.
-        expected: the places of their classes among the labels.
+    The user's options count; `expected` are the places of the pictures' classes among the labels.
 
     Returns:
         All combinations, the best first.

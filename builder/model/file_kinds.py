@@ -34,9 +34,7 @@ class FileKind(NamedTuple):
 def recognize_file(content: bytes, role: str) -> FileKind | None:
     """Return the kind of a file that is not what it was passed for; None if it is unknown.
 
-    Args:
-        content: of the whole file.
-        role: "model" or "labels", for which it was passed.
+    The role is "model" or "labels".
     """
     start, members = content[:_START].decode("latin-1"), _list_members(content)
     for kind in read_toml(_TABLE)["kind"]:

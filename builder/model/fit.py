@@ -43,11 +43,7 @@ def decide_fit(
 ) -> Evidence[Fit]:
     """Decide how a picture becomes one of the model's size.
 
-    Args:
-        mode: the user's option --fit; empty for none.
-        crop: the user's option --crop.
-        entry: of the catalogue; empty if it has none.
-        names: of the classes, or their WordNet ids: ImageNet has its own evaluation.
+    ImageNet has its own evaluation, and is known by the names or WordNet ids of its classes.
     """
     if mode in ("squash", "pad"):
         return Evidence(Fit(mode), "option", "--fit")

@@ -268,13 +268,8 @@ class _Converter:
     ) -> int:
         """Return the index of a tensor in a role: its own in the first, a new one in others.
 
-        Args:
-            number: of the original tensor.
-            role: equal ones share a tensor.
-            scales: its quantization; empty leaves the tensor as it is.
-            zero_point: for all scales.
-            axis: the dimension that the scales count, where there are several.
-            data: its new content, if it is a constant.
+        Equal roles share a tensor. Without scales, its quantization stays; `axis` is the dimension
+        that several of them count.
         """
         roles = self._roles.setdefault(number, {})
         if role in roles:

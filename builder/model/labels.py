@@ -45,12 +45,7 @@ class Labels:
 def fit_labels(content: bytes, origin: str, classes: int, background: bool | None = None) -> Labels:
     """Return the labels in a file for a model with so many classes.
 
-    Args:
-        content: of a label file, in a form that `label_files` reads.
-        origin: name of the file, for messages.
-        classes: of the model's output.
-        background: whether there is a background class: the one with that name, else class 0;
-            None to follow the names.
+    If `background` is true, it is the class with that name, else class 0; None follows the names.
 
     Raises:
         ModelError: it has another form, or does not fit; says what was expected and found.

@@ -66,10 +66,7 @@ class Metadata:
 def read_metadata(table: bytes, content: bytes, name: str) -> Metadata:
     """Read the metadata of a model.
 
-    Args:
-        table: the buffer TFLITE_METADATA; empty if the model has none.
-        content: of the whole .tflite file, with the archive at its end.
-        name: of the model, for `problem`.
+    The archive of label files is at the end of `content`, the whole .tflite file.
     """
     archive, problem = _read_archive(content)
     metadata = Metadata()

@@ -84,12 +84,6 @@ def decide_postprocessing(
 ) -> Postprocessing:
     """Decide what the output means.
 
-    Args:
-        model: the model.
-        count: numbers per picture, from `count_outputs`.
-        wanted: the user's option, one of KINDS; empty for none.
-        outputs: of the model, for some pictures.
-
     Raises:
         ModelError: it is unclear, or the evidence contradicts itself; says which option settles it.
     """

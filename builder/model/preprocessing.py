@@ -95,12 +95,7 @@ def decide_preprocessing(
 ) -> Preprocessing:
     """Decide how a picture enters.
 
-    Args:
-        model: the model.
-        normalization: the user's option.
-        known: the catalogue's.
-        layout: the user's option, "nhwc" or "nchw"; empty for none.
-        channels: the user's option, "rgb" or "bgr"; empty for none.
+    The user's options are empty or None if not given; `known` is the catalogue's normalization.
 
     Raises:
         ModelError: the input is not a picture, or something is unclear; says what was found and
@@ -300,11 +295,8 @@ def _judge_graph(model: TFLiteModel, source: Tensor) -> _Range:
 def _judge_quantized(tensor: Tensor, how: str, is_stored: bool = False) -> _Range:
     """Return what the scale and zero point of a tensor say.
 
-    Args:
-        tensor: quantized, with a scale.
-        how: begins the reason.
-        is_stored: whether bytes are stored in it as they are: then the file says what 0 and 255
-            mean, to the last digit.
+    `how` begins the reason. If bytes are stored in it as they are, it says what 0 and 255 mean,
+    to the last digit.
     """
     if tensor.dtype not in _STORED_RANGES:
         return _Range(None, "file", f"a scale of {tensor.scale:g}")

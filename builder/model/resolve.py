@@ -99,11 +99,6 @@ class Model:
 def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -> Model:
     """Return the model for --model, with labels and settings.
 
-    Args:
-        wanted: a name in the catalogue, a path, or None for the default.
-        options: about the model.
-        console: shows progress, notes and warnings.
-
     Raises:
         ModelError: no such model, not a classifier, or something about it is unclear.
         DownloadError: it could not be downloaded.
@@ -176,11 +171,7 @@ def strip_final_activation(model: Model) -> Model:
 def replace_file(model: Model, path: Path, content: bytes, change: str) -> Model:
     """Write a model's changed .tflite file, and return the model with that file.
 
-    Args:
-        model: the model before the change.
-        path: where to write the file.
-        content: of the file.
-        change: what was changed, for its provenance.
+    `change` says what was changed, for its provenance.
     """
     with atomic_write(path) as part:
         part.write_bytes(content)

@@ -95,11 +95,8 @@ def run_model(
 ) -> ModelOutputs:
     """Run a model on generated pictures and on files, as the function does.
 
-    Args:
-        path: of the .tflite file.
-        settings: of the model; its `file` does not count.
-        files: pictures, decoded as the function decodes them; they come last.
-        pictures: arrays by name, in place of `generate_pictures`.
+    Arrays in `pictures` replace the generated ones. The files come last, decoded as the function
+    decodes them.
 
     Raises:
         ModelError: the model does not run; says why.

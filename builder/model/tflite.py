@@ -186,9 +186,7 @@ class TFLiteModel:
 def read_model(path: Path, signature: str = "") -> TFLiteModel:
     """Read a .tflite file.
 
-    Args:
-        path: of the file.
-        signature: name of the one to run, if there are several; empty for serving_default.
+    Without a signature it is read for serving_default.
 
     Raises:
         ModelError: it cannot be read, is not a TFLite file, or is damaged; or its signature is
@@ -202,13 +200,7 @@ def read_model(path: Path, signature: str = "") -> TFLiteModel:
 
 
 def parse_model(content: bytes, name: str, signature: str = "") -> TFLiteModel:
-    """Parse the content of a .tflite file; raises ModelError as `read_model` does.
-
-    Args:
-        content: of the whole file.
-        name: of the file, for messages.
-        signature: as for `read_model`.
-    """
+    """Parse the content of a .tflite file; raises ModelError as `read_model` does."""
     tables = _unpack(content, name)
     signatures = {_text(s.signatureKey): s.subgraphIndex for s in tables.signatureDefs or ()}
     chosen = _choose_signature(signatures, name, signature)
@@ -303,13 +295,7 @@ def _unpack(content: bytes, name: str) -> Any:
 
 
 def _choose_signature(subgraphs: dict[str, int], name: str, wanted: str) -> str:
-    """Return the name of the signature to run; empty if the file has none.
-
-    Args:
-        subgraphs: name of a signature -> index of its subgraph.
-        name: of the file, for messages.
-        wanted: the user's option.
-    """
+    """Return the name of the signature to run; empty if the file has none."""
     names = ", ".join(map(repr, subgraphs)) or "none"
     if wanted and wanted not in subgraphs:
         raise ModelError(f"--signature {wanted}: expected one of those in {name}, found {names}")

@@ -211,13 +211,6 @@ def store(
 ) -> None:
     """Put packages that were compiled elsewhere into the cache.
 
-    Args:
-        python: their Python version.
-        options: their operators.
-        contents: path -> content of each file.
-        origin: where they are from.
-        console: told about waiting for another process.
-
     Raises:
         BuildError: they are not complete, or cannot be written.
     """

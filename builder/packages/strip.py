@@ -28,11 +28,6 @@ from builder.packages import elf_editor
 def slim_modules(package: PackageName, version: str, folder: Path) -> None:
     """Make a package's modules import no more than the compiled ones do.
 
-    Args:
-        package: numpy or Pillow.
-        version: of the package.
-        folder: with its modules.
-
     Raises:
         BuildError: the recipe's rules do not fit them.
     """
@@ -55,12 +50,6 @@ def strip_wheel(
     wheel: zipfile.ZipFile, shipped: Sequence[str], folder: Path, rules: Mapping[str, Any]
 ) -> None:
     """Edit the unpacked libraries of a wheel.
-
-    Args:
-        wheel: the wheel.
-        shipped: paths of the files that ship.
-        folder: where these are unpacked.
-        rules: the package's, as `prune.read_rules` returns them.
 
     Raises:
         BuildError: a library is not as the rules expect it.
@@ -88,10 +77,7 @@ def _remove_needed(
 ) -> bytes:
     """Return a library without others; raise ValueError if an unexpected function calls them.
 
-    Args:
-        content: the library.
-        needed: names of the others -> the symbols that they offer.
-        rules: the package's.
+    `needed` has the names of the others with the symbols that they offer.
     """
     if not needed:
         return content

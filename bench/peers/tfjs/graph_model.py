@@ -35,9 +35,7 @@ _NHWC = {"s": base64.b64encode(b"NHWC").decode()}
 def convert_to_graph_model(path: Path, softmax: bool) -> tuple[dict[str, Any], bytes]:
     """Convert a .tflite model that builder has read; raises ModelError with the operator.
 
-    Args:
-        path: uint8, int8 or float32, with one input and one output.
-        softmax: whether to add a softmax to the end.
+    It is uint8, int8 or float32, with one input and one output. `softmax` adds one to the end.
 
     Returns:
         The content of `model.json`, and the bytes of WEIGHTS, little-endian.
