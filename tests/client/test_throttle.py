@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 import threading
 import time
 from collections import Counter
@@ -180,21 +179,6 @@ def test_failed_action_is_no_answer(
         assert "5 answered, 0 failed, 1 not delivered" in err
         assert run("--url", fake.url, "--output", kept, pictures)[0] == 0
         assert len(kept.read_text().splitlines()) == 6
-
-
-def test_hundreds_of_pictures_while_containers_die(run: Run, tmp_path: Path) -> None:
-    chance = random.Random(28)
-    replies: list[Any] = [
-        (chance.choice((400, 202)), {}, chance.choice((DIED, NOT_HTTP, LATE)))
-        if chance.random() < 0.1
-        else (200, {}, GOOD)
-        for _ in range(220)
-    ]
-    with serving(FakeFunction(replies=replies)) as fake:
-        status, answers, err = run("--url", fake.url, many(tmp_path / "pictures", 200))
-    assert status == 0, err
-    assert all("results" in answer for answer in answers)
-    assert Counter(fake.bodies)[b"picture 7"] >= 1
 
 
 @pytest.mark.parametrize("bound", [{"topK"}, {"details", "threshold"}])
