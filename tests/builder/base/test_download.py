@@ -26,16 +26,14 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 NO_PAUSE = 0.001
 
 
-def nothing_half_written(folder: Path) -> bool:
-    return not list(folder.rglob("*.part"))
-
-
-def test_file_is_downloaded_once(tmp_path: Path, console: Console) -> None:
+def test_file_is_downloaded_once_unless_it_is_damaged(tmp_path: Path, console: Console) -> None:
     with serving({"/file": File(CONTENT)}) as server:
         for _ in range(2):
             path = download_file([f"{server.url}/file"], SHA256, tmp_path / "new" / "file", console)
             assert path.read_bytes() == CONTENT
         assert len(server.requests) == 1  # the second time it was there
+        path.write_bytes(CONTENT[:500])
+        assert download_file([f"{server.url}/file"], SHA256, path, console).read_bytes() == CONTENT
 
 
 def test_broken_download_is_resumed(tmp_path: Path, console: Console) -> None:
@@ -50,45 +48,44 @@ def test_broken_download_is_resumed(tmp_path: Path, console: Console) -> None:
     assert 600_000 < starts[2] <= 700_000
 
 
-def test_download_starts_over_if_the_server_cannot_resume(tmp_path: Path, console: Console) -> None:
-    with serving({"/file": File(CONTENT, cut_at=[300_000], ranges=False)}) as server:
+@pytest.mark.parametrize(
+    "served",
+    [
+        File(CONTENT, cut_at=[300_000], ranges=False),  # cannot resume: it starts over
+        File(CONTENT, statuses=[503, 429]),  # busy: it is asked again
+    ],
+)
+def test_difficult_server_gives_the_file(served: File, tmp_path: Path, console: Console) -> None:
+    with serving({"/file": served}) as server:
         path = download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
     assert path.read_bytes() == CONTENT
 
 
-def test_wrongly_resumed_download_is_refused(tmp_path: Path, console: Console) -> None:
-    with serving({"/file": File(CONTENT, cut_at=[300_000], lie=True)}) as server:
-        with pytest.raises(DownloadError, match=f"expected sha256 {SHA256}, found"):
-            download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
-    assert not list(tmp_path.iterdir())
-
-
-def test_download_gives_up_after_some_attempts(tmp_path: Path, console: Console) -> None:
-    with serving({"/file": File(CONTENT, cut_at=[1000] * 99)}) as server:
-        with pytest.raises(DownloadError, match=f"tried {ATTEMPTS} times"):
-            download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
-        assert len(server.requests) == ATTEMPTS
-    assert not list(tmp_path.iterdir())
-
-
-def test_download_is_bounded_in_bytes_and_in_time(
-    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("served", "limits", "requests", "text"),
+    [
+        (File(CONTENT, cut_at=[300_000], lie=True), {}, 2, f"expected sha256 {SHA256}, found"),
+        (File(CONTENT, cut_at=[1000] * 99), {}, ATTEMPTS, f"tried {ATTEMPTS} times"),
+        (File(CONTENT), {"MAX_BYTES": len(CONTENT) - 1}, 1, "at most .* bytes, found more"),
+        (File(CONTENT), {"TOTAL_SECONDS": -1.0}, 1, "gave up"),
+    ],
+)
+def test_failed_download_leaves_nothing(
+    served: File,
+    limits: dict[str, float],
+    requests: int,
+    text: str,
+    tmp_path: Path,
+    console: Console,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with serving({"/file": File(CONTENT)}) as server:
-        for name, limit, text in (
-            ("MAX_BYTES", len(CONTENT) - 1, "expected at most .* bytes, found more"),
-            ("TOTAL_SECONDS", -1.0, "gave up"),
-        ):
-            with monkeypatch.context() as changed, pytest.raises(DownloadError, match=text):
-                changed.setattr(download, name, limit)
-                download_file([f"{server.url}/file"], SHA256, tmp_path / "f", console, NO_PAUSE)
-        assert len(server.requests) == 2
+    for name, limit in limits.items():
+        monkeypatch.setattr(download, name, limit)
+    with serving({"/file": served}) as server:
+        with pytest.raises(DownloadError, match=text):
+            download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
+        assert len(server.requests) == requests
     assert not list(tmp_path.iterdir())
-
-
-def test_busy_server_is_asked_again(tmp_path: Path, console: Console) -> None:
-    with serving({"/file": File(CONTENT, statuses=[503, 429])}) as server:
-        download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console, NO_PAUSE)
 
 
 def test_addresses_are_tried_in_order(tmp_path: Path, console: Console) -> None:
@@ -120,13 +117,6 @@ def test_error_names_each_address_with_its_reason(tmp_path: Path, console: Conso
     assert not list(tmp_path.iterdir())
 
 
-def test_wrong_file_at_the_target_is_replaced(tmp_path: Path, console: Console) -> None:
-    (tmp_path / "file").write_bytes(CONTENT[:500])
-    with serving({"/file": File(CONTENT)}) as server:
-        download_file([f"{server.url}/file"], SHA256, tmp_path / "file", console)
-    assert (tmp_path / "file").read_bytes() == CONTENT
-
-
 @pytest.mark.parametrize("sha256", ["", "abc", SHA256.upper(), SHA256 + "0"])
 def test_download_without_sha256_is_refused(sha256: str, tmp_path: Path, console: Console) -> None:
     with pytest.raises(ValueError, match="sha256 of 64 hex digits"):
@@ -152,7 +142,7 @@ def test_killed_download_leaves_no_file(tmp_path: Path, console: Console) -> Non
         assert (
             download_file([f"{server.url}/file"], SHA256, target, console).read_bytes() == CONTENT
         )
-    assert nothing_half_written(tmp_path)
+    assert list(tmp_path.iterdir()) == [target]
 
 
 @pytest.fixture
