@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.artifact import actionloop, audit
+from builder.artifact import audit
 from builder.artifact.licences import LICENCES
 from builder.artifact.sbom import SBOM
-from builder.artifact.smoke import SAMPLE
 from builder.base.archive import read_zip
-from tests.conftest import MOBILENET, PYTHONS, base64_of, interpreter
+from tests.conftest import MOBILENET, PYTHONS
 from tests.support.compiled import PYTHON, needs_compiled, run_with_zip
 
 Make = Callable[..., Path]
@@ -37,17 +36,6 @@ def test_zip_and_packages_are_small(make_compiled: Make, imagenet_model: str, py
     if Path(imagenet_model) == MOBILENET:
         assert report.bytes <= 5_000_000
         assert sum(component.unpacked for component in report.components) <= 10_000_000
-
-
-@pytest.mark.parametrize("python", PYTHONS)
-def test_the_zip_answers_on_every_python(
-    make_compiled: Make, imagenet_model: str, python: str
-) -> None:
-    archive = make_compiled(python, imagenet_model)
-    with actionloop.start_action(archive, interpreter(python)) as running:
-        answer = running.run({"image": base64_of(SAMPLE), "details": True})
-    assert answer["results"][0]["className"] == "espresso"
-    assert answer["details"]["model"]["interpreter"] == "tflite_runtime"
 
 
 def test_every_module_imports(make_compiled: Make, imagenet_model: str, tmp_path: Path) -> None:

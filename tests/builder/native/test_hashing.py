@@ -18,8 +18,6 @@ from builder.native.steps import RECIPE
 from builder.packages import compiled
 from builder.packages.compiled import DOCKERFILE, recipe_key
 
-FILES = sorted(path for path in RECIPE.rglob("*") if path.is_file() and path.suffix != ".pyc")
-
 # What is added to a file to change its meaning; any byte does it to the others.
 CHANGES = {
     ".py": "CHANGED = 1\n",
@@ -87,30 +85,24 @@ def before(keys: Keys) -> dict[str, str]:
 
 
 @contextmanager
-def edited(checkout: Path, changes: dict[str, str]) -> Iterator[None]:
-    """Give files of the recipe other contents until the block ends."""
-    folder = checkout / "builder" / "native"
-    texts = {name: (folder / name).read_text("utf-8") for name in changes}
+def edited(checkout: Path, name: str, text: str) -> Iterator[None]:
+    """Give a file of the recipe another content until the block ends."""
+    path = checkout / "builder" / "native" / name
+    before = path.read_text("utf-8")
+    path.write_text(text, "utf-8")
     try:
-        for name, text in changes.items():
-            (folder / name).write_text(text, "utf-8")
         yield
     finally:
-        for name, text in texts.items():
-            (folder / name).write_text(text, "utf-8")
+        path.write_text(before, "utf-8")
 
 
-def kind(path: Path) -> str:
-    return "" if path.name == "CMakeLists.txt" else path.suffix
-
-
-def test_a_change_of_any_file_changes_the_key(
-    checkout: Path, keys: Keys, before: dict[str, str]
-) -> None:
-    for path in FILES[::7]:
-        name = path.relative_to(RECIPE).as_posix()
-        with edited(checkout, {name: path.read_text("utf-8") + CHANGES.get(kind(path), "\n")}):
-            assert keys()["key"] != before["key"], name
+def changed_steps(
+    checkout: Path, keys: Keys, before: dict[str, str], name: str, text: str
+) -> set[str]:
+    """Return the steps whose key changes with a file of the recipe."""
+    with edited(checkout, name, text):
+        after = keys()
+    return {step for step in before if after[step] != before[step]}
 
 
 COMPILED = {"xnnpack", "codecs", "tflite", "numpy", "wrapper", "pillow"}
@@ -140,9 +132,8 @@ def test_a_change_compiles_the_steps_that_use_the_file(
     name: str, steps: set[str], checkout: Path, keys: Keys, before: dict[str, str]
 ) -> None:
     path = RECIPE / name
-    with edited(checkout, {name: path.read_text("utf-8") + CHANGES.get(kind(path), "\n")}):
-        after = keys()
-    assert {step for step in before if after[step] != before[step]} == {*steps, "key"}
+    text = path.read_text("utf-8") + CHANGES.get(path.suffix, "\n")
+    assert changed_steps(checkout, keys, before, name, text) == {*steps, "key"}
 
 
 @pytest.mark.parametrize(
@@ -158,10 +149,8 @@ def test_another_source_file_compiles_what_uses_it(
 ) -> None:
     pin = read_pins("3.11")[source]
     name = f"{pin.folder}/pins.toml"
-    text = (RECIPE / name).read_text("utf-8")
-    with edited(checkout, {name: text.replace(pin.sha256, "0" * 64)}):
-        after = keys()
-    assert {step for step in before if after[step] != before[step]} == {*steps, "key"}
+    text = (RECIPE / name).read_text("utf-8").replace(pin.sha256, "0" * 64)
+    assert changed_steps(checkout, keys, before, name, text) == {*steps, "key"}
 
 
 def test_the_key_covers_the_dockerfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,11 +201,7 @@ def test_changed_packages_and_a_cache_of_others_are_refused(
         compiled.load(HERE, DEFAULT_OPTIONS)
 
 
-def test_a_file_that_is_no_zip_or_missing_is_refused(tmp_path: Path, console: Console) -> None:
-    path = tmp_path / "x.zip"
-    path.write_bytes(b"PK")
-    with pytest.raises(BuildError, match="'runtime export' wrote"):
-        prebuilt.import_packages(str(path), console)
+def test_a_missing_file_is_refused(tmp_path: Path, console: Console) -> None:
     with pytest.raises(BuildError, match="expected a file or an address"):
         prebuilt.import_packages(str(tmp_path / "none"), console)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import platform
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -12,8 +10,7 @@ import pytest
 from builder.base import cpython
 from builder.base.console import Console
 from builder.base.errors import BuildError
-from builder.packages import DEFAULT_OPTIONS, Runtime, RuntimeOptions, compiled, providers
-from tests.support.compiled import write_packages
+from builder.packages import DEFAULT_OPTIONS, RuntimeOptions, compiled, providers
 
 
 @pytest.fixture(autouse=True)
@@ -101,37 +98,3 @@ def test_the_engine_gets_platform_and_arguments(console: Console, tmp_path: Path
     assert {"--no-cache", "--network=none", "PYTHON=3.12", "OPS=all"} <= set(words)
     assert any(word.startswith("type=local,dest=") for word in words)
     assert words[words.index("--platform") + 1] == "linux/amd64"
-
-
-def test_two_builds_compile_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With an empty cache the second build waits, with a note, and takes the first's result."""
-    loaded: list[str] = []
-
-    def load(python: str, options: RuntimeOptions) -> Runtime:
-        loaded.append(python)
-        return Runtime(python, compiled.cache_folder(python, options), (), {}, "")
-
-    monkeypatch.setattr(compiled, "load", load)
-    script = (
-        f"echo ran >> {tmp_path}/ran\nfor word; do case $word in type=*) out=$word;; esac; done\n"
-        f"sleep 3\ncp -r {write_packages(tmp_path / 'made')} ${{out#type=local,dest=}}/cp312"
-    )
-    options = RuntimeOptions(engine=write_engine(tmp_path, script))
-    consoles = [Console(quiet=True), Console(quiet=True)]
-    threads = [
-        threading.Thread(target=compiled.container, args=("3.12", options, console))
-        for console in consoles
-    ]
-    for thread in threads:
-        thread.start()
-        time.sleep(1)  # the first has printed by then what it does
-    for thread in threads:
-        thread.join()
-    assert (tmp_path / "ran").read_text() == "ran\n"
-    assert loaded == ["3.12", "3.12"]
-    notes = [note for console in consoles for note in console.notes]
-    assert any(
-        "waiting: process" in note and "is compiling in a container" in note for note in notes
-    )
-    folder = compiled.cache_folder("3.12", options)
-    assert [path.name for path in folder.parent.iterdir()] == ["cp312"]

@@ -26,7 +26,6 @@ from tests.support.compiled import run_with_zip
 from tests.support.models import ColourModel, DenseModel
 from tests.support.pictures import encoded, plain, small_pictures
 
-MODULES = {"numpy": "_multiarray_umath", "pillow": "_imaging."}
 # numpy's functions that multiply matrices, by name or by operator.
 PRODUCTS = {"dot", "matmul", "inner", "vdot", "vecdot", "matvec", "vecmat", "tensordot", "einsum"}
 PRODUCTS |= {"convolve", "correlate", "linalg", "MatMult"}
