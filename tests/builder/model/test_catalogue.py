@@ -91,8 +91,9 @@ def test_default_falls_back_with_a_warning(find: Any, capsys: pytest.CaptureFixt
             "first": entry(source(server.url, "gone.tgz", packed)),
             "spare": entry(source(server.url, "m.tgz", packed)),
         }
-        with pytest.raises(DownloadError, match="first could not be downloaded"):
+        with pytest.raises(DownloadError, match="first could not be downloaded") as caught:
             find("first", known)
+        assert f"put the file with sha256 {digest(CONTENT)} at " in caught.value.hint
         spare = find(None, known)
         assert (spare.name, spare.instead_of) == ("spare", "first")
         warning = capsys.readouterr().err
