@@ -176,11 +176,18 @@ def _strip_data_url(text: str) -> str:
     if not comma or not head.lower().endswith(";base64"):
         form = "data:image/jpeg;base64,..."
         raise RequestError(f"image: expected a URL of the form {form}, found {head[:60]!r}")
-    if "%" not in data:
-        return data
-    from urllib.parse import unquote
+    return _unescape(data) if "%" in data else data
 
-    return unquote(data)
+
+def _unescape(data: str) -> str:
+    """Decode the escapes that base64 can have, of punctuation and white space; leave all others.
+
+    None of these characters can be a part of another escape: the order does not matter.
+    """
+    for character in "+/=-_ \t\r\n":
+        escape = f"%{ord(character):02X}"
+        data = data.replace(escape, character).replace(escape.lower(), character)
+    return data
 
 
 def decode_base64(text: str) -> bytes:

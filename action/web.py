@@ -196,9 +196,11 @@ def _merge_parameters(params: Answer) -> object:
 def _parse_options(fields: Answer) -> None:
     """Parse options that are text; malformed ones stay, for `parse_request` to refuse."""
     for name, parse in _OPTION_PARSERS.items():
-        if isinstance(fields.get(name), str):
+        text = fields.get(name)
+        # `int` and `float` would take underscores, and digits of other scripts.
+        if isinstance(text, str) and text.isascii() and "_" not in text:
             with suppress(KeyError, ValueError):
-                fields[name] = parse(fields[name])
+                fields[name] = parse(text)
 
 
 def _collect_fields(pairs: Sequence[tuple[str, object]]) -> Answer:

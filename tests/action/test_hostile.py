@@ -187,7 +187,7 @@ def test_corrupt_pictures_get_our_own_error_texts(
         (b'{"value": {"image": "%s"}}' % (b"A" * 1_000_000), "not a picture"),
         (b'{"value": {"image": "%s"}}' % (b" " * 1_000_000), "found none"),
         (b'{"value": {"image": "%s"}}' % (b"%41" * 300_000), "not base64"),
-        (b'{"value": {"image": "data:image/jpeg;base64,%s"}}' % (b"%41" * 300_000), "not a pict"),
+        (b'{"value": {"image": "data:image/jpeg;base64,%s"}}' % (b"%41" * 300_000), "not base64"),
     ],
 )
 def test_hostile_json_is_answered(victim: Victim, line: bytes, text: str) -> None:

@@ -105,6 +105,13 @@ def test_any_json_is_parsed_or_raises_an_action_error(params: Any) -> None:
     assert 0 <= request.options.threshold <= 1
 
 
+def test_escapes_that_base64_can_have_are_decoded_once() -> None:
+    assert read_image("data:;base64,%2b%2F%0d%0A%20A%3d") == b"\xfb\xf0"
+    for text in ("%252BAAA", "%41AAA", "%2"):
+        with pytest.raises(RequestError, match="character '%'"):
+            read_image(f"data:;base64,{text}")
+
+
 @given(st.binary(min_size=1, max_size=200), st.sampled_from(["", "\n", " ", "\r\n", "\t"]))
 def test_base64_with_white_space_and_without_padding(content: bytes, space: str) -> None:
     text = base64.b64encode(content).decode()
