@@ -4,8 +4,11 @@ OpenWhisk renames this file to `main__.py`, parses it, and imports it once per c
 work (imports, loading the model) happens on import, so that an activation only has to answer.
 """
 
+from __future__ import annotations
+
 import os
 import sys
+from collections.abc import Callable
 
 if __name__ == "__main__":
     from client.cli import run
@@ -20,15 +23,24 @@ if hasattr(sys.stdin, "_CHUNK_SIZE"):  # CPython's name
     sys.stdin._CHUNK_SIZE = 1 << 15
 
 # Below the change of sys.path, which these imports need.
-from action.bootstrap import error_handler, install_importer  # noqa: E402
+from action.bootstrap import PackedZip, error_handler, install_importer  # noqa: E402
 
-try:
-    files = install_importer(HERE)
-    from action.activation import Handler
+files: PackedZip | None = None
 
-    handle = Handler(files)
-except Exception as error:
-    handle = error_handler(error)  # type: ignore[assignment]
+
+def start() -> tuple[Callable[[dict[str, object]], dict[str, object]], bool]:
+    """Return what answers activations, and whether to start again, as after a full disk."""
+    global files
+    try:
+        files = files or install_importer(HERE)
+        from action.activation import Handler
+
+        return Handler(files), False
+    except Exception as error:
+        return error_handler(error), isinstance(error, OSError)
+
+
+handle, start_again = start()
 
 
 def main(params: dict[str, object]) -> dict[str, object]:
@@ -38,4 +50,7 @@ def main(params: dict[str, object]) -> dict[str, object]:
     `threshold` and `details`; or, as a web action, an HTTP request. Never raises: every failure
     is `{"error": "..."}`.
     """
+    global handle, start_again
+    if start_again:
+        handle, start_again = start()
     return handle(params)

@@ -37,7 +37,7 @@ class PackedZip:
     """The files in a `packed.zip` as `builder/base/archive.py` writes it (APPNOTE.TXT 4.3).
 
     Attributes:
-        members: file name -> (offset of the data, its length, whether it is deflated, size).
+        members: file name -> (offset of the data, its length, whether it is deflated, size, CRC).
     """
 
     def __init__(self, folder: str) -> None:
@@ -45,7 +45,8 @@ class PackedZip:
         self._folder = folder
         self._file = os.open(os.path.join(folder, PACKED_ZIP), os.O_RDONLY)
         self._locks: dict[str, LockType] = {}
-        self.members: dict[str, tuple[int, int, bool, int]] = {}
+        self._extracted: set[str] = set()
+        self.members: dict[str, tuple[int, int, bool, int, int]] = {}
         total = os.fstat(self._file).st_size
         end = os.pread(self._file, 22, max(0, total - 22)).ljust(22)
         length, start = unpack_from("<2I", end, 12)
@@ -54,16 +55,16 @@ class PackedZip:
             raise ValueError(f"{PACKED_ZIP} is truncated: expected a zip's directory at its end")
         at = 0
         while at < length:
-            method, stored, size, n, offset = unpack_from("<10xH8x2IH12xI", directory, at)
+            method, crc, stored, size, n, offset = unpack_from("<10xH4x3IH12xI", directory, at)
             name = directory[at + 46 : at + 46 + n].decode()
-            self.members[name] = offset + 30 + n, stored, bool(method), size
+            self.members[name] = offset + 30 + n, stored, bool(method), size, crc
             at += 46 + n
 
     def read(self, name: str) -> bytes:
         """Return a file's content; raise FileNotFoundError, or ValueError if it is damaged."""
         if name not in self.members:
             raise FileNotFoundError(f"{name} is not in {PACKED_ZIP}")
-        offset, length, deflated, size = self.members[name]
+        offset, length, deflated, size, _ = self.members[name]
         content = os.pread(self._file, length, offset)
         if deflated:
             try:
@@ -75,26 +76,30 @@ class PackedZip:
         return content
 
     def extract(self, name: str) -> str:
-        """Write a file to the folder unless it is there, and return its path.
+        """Write a file to the folder unless it is there with its CRC, and return its path.
 
         Libraries are extracted to where they find each other. Anonymous files (`memfd_create`)
         would take as long to write, 0.35 ms per MB, and stay in memory for good. Raises as `read`
         does, or OSError.
         """
         path = os.path.join(self._folder, name)
-        size = self.members[name][3] if name in self.members else -1
         with self._locks.setdefault(
             name, allocate_lock()
         ):  # the background thread may be extracting it
-            if not os.path.exists(path) or os.path.getsize(path) != size:
-                content = self.read(name)
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                # Another process may extract to this folder at the same time.
-                temporary = f"{path}.{os.getpid()}"
-                with open(temporary, "wb") as file:
-                    file.write(content)
-                os.replace(temporary, path)
+            if name not in self._extracted and not self._is_intact(path, name):
+                _write_file(path, self.read(name))
+            self._extracted.add(name)
         return path
+
+    def _is_intact(self, path: str, name: str) -> bool:
+        """Whether the file is there as an earlier process extracted it; a crash may damage it."""
+        if name not in self.members or not os.path.exists(path):
+            return False
+        *_, size, crc = self.members[name]
+        if os.path.getsize(path) != size:
+            return False
+        with open(path, "rb") as file:
+            return zlib.crc32(file.read()) == crc
 
 
 class Importer:
@@ -149,6 +154,21 @@ class Importer:
     def get_data(self, path: str) -> bytes:
         """Return the content of a file other than a module; raise OSError if it is missing."""
         return self._packed.read(path)
+
+
+def _write_file(path: str, content: bytes) -> None:
+    """Write a file at once, with its folder; raise OSError, and leave no part of it."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    # Another process may extract to this folder at the same time.
+    temporary = f"{path}.{os.getpid()}"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except OSError:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
 
 
 def error_handler(error: Exception) -> Callable[[object], dict[str, object]]:

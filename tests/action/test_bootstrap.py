@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -250,7 +251,7 @@ def test_damaged_member_is_reported(unpacked: Path, name: str) -> None:
     names = {"model": "model/", "settings": "model/model.json"}
     start = names.get(name, f"{LIB}/{name}")
     member = next(each for each in packed.members if each.startswith(start))
-    offset, length, deflated, _ = packed.members[member]
+    offset, length, deflated, *_ = packed.members[member]
     assert deflated
     content[offset] = 0xFF  # no kind of deflated block
     with file_changed(path, bytes(content)):
@@ -279,5 +280,30 @@ def test_unwritable_folder_is_reported(unpacked: Path, tmp_path: Path) -> None:
     with running(folder) as action:
         answer = action.run({"image": ESPRESSO})
         log = action.log()
+        (folder / "lib").unlink()
+        assert action.run({"image": ESPRESSO})["results"]  # it tries again
     assert answer["error"].startswith("the function could not start: ")
     assert f"'{folder}/lib" in log
+
+
+def test_full_disk_leaves_no_part(tmp_path: Path) -> None:
+    write_packed_zip(tmp_path, {"model/large": bytes(range(256)) * 99})
+    packed = PackedZip(str(tmp_path))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9999, before[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            packed.extract("model/large")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [*(tmp_path / "model").iterdir()] == []
+    assert Path(packed.extract("model/large")).stat().st_size == 256 * 99
+
+
+def test_damaged_file_of_an_earlier_process_is_replaced(tmp_path: Path) -> None:
+    content = bytes(range(256))
+    write_packed_zip(tmp_path, {"model/file": content})
+    path = Path(PackedZip(str(tmp_path)).extract("model/file"))
+    for damage in (bytes(256), content[:-1], b""):
+        path.write_bytes(damage)
+        assert Path(PackedZip(str(tmp_path)).extract("model/file")).read_bytes() == content
