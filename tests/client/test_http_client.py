@@ -47,6 +47,7 @@ class FakeFunction:
         seconds: how long an answer takes; three times as long for the first picture.
         max_parallel: the most requests at a time.
         ports: of the client's ends of the connections.
+        running: requests that are being answered.
         refuse: returns the reply for a path in place of an answer, or None.
         description_seconds: how long a description takes.
         times: when each reply was sent.
@@ -59,6 +60,7 @@ class FakeFunction:
     seconds: float = 0.0
     seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    running: int = 0
     max_parallel: int = 0
     ports: set[int] = field(default_factory=set)
     refuse: Callable[[str], Reply | None] = lambda _: None
@@ -74,28 +76,30 @@ def serving(
     fake: FakeFunction, certificate: Path | None = None, port: int = 0
 ) -> Iterator[FakeFunction]:
     lock = threading.Lock()
-    now = 0
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            time.sleep(fake.description_seconds)
-            self.reply(fake.description)
+            self.answer(fake.description_seconds, lambda: fake.description)
 
         def do_POST(self) -> None:
-            nonlocal now
             body = self.rfile.read(int(self.headers["content-length"]))
             fake.bodies.append(body)
-            with lock:
-                now += 1
-                fake.max_parallel = max(fake.max_parallel, now)
-                reply = fake.replies.pop(0) if fake.replies else fake.always
             # The first picture takes longest, so that answers arrive in another order.
-            time.sleep(fake.seconds * (3 if body.endswith(b"0") else 1))
+            seconds = fake.seconds * (3 if body.endswith(b"0") else 1)
+            self.answer(seconds, lambda: fake.replies.pop(0) if fake.replies else fake.always)
+
+        def answer(self, seconds: float, next_reply: Callable[[], Reply]) -> None:
             with lock:
-                now -= 1
-            self.reply(fake.refuse(self.path) or reply)
+                fake.running += 1
+                fake.max_parallel = max(fake.max_parallel, fake.running)
+                refusal = fake.refuse(self.path)
+                reply = refusal or next_reply()
+            time.sleep(0 if refusal else seconds)
+            with lock:
+                fake.running -= 1
+            self.reply(reply)
 
         def reply(self, reply: Reply) -> None:
             headers = {name.lower(): value for name, value in self.headers.items()}

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from client import http_client, throttle
-from tests.client.test_http_client import GOOD, FakeFunction, Reply, Run, serving
+from tests.client.test_http_client import FakeFunction, Reply, Run, serving
 from tests.client.test_http_client import pictures as pictures
 from tests.client.test_http_client import run as run
 from tests.client.test_http_client import short_delays as short_delays
-from tests.support.server import listening
 
 DIED = {"error": "There was an error processing your request.", "code": "x"}
 NOT_HTTP = {"error": "Response is not valid 'message/http'.", "code": "x"}
@@ -39,68 +34,37 @@ class Platform:
         minute: seconds; a minute begins when the clock is a multiple of them.
         allowed: requests in a minute.
         at_once: the most requests at a time.
-        seconds: how long an answer takes.
+        fake: the function that it runs.
         counts: requests, in each minute.
-        answered: answers, for each picture.
     """
 
     minute: float
     allowed: int = 60
     at_once: int = 30
-    seconds: float = 0.0
-    url: str = ""
-    running: int = 0
+    fake: FakeFunction = field(default_factory=FakeFunction)
     counts: Counter[int] = field(default_factory=Counter)
-    answered: Counter[bytes] = field(default_factory=Counter)
 
-    def refuse(self) -> str:
-        """Count a request; return why it is refused, or nothing."""
+    def refuse(self, _: str) -> Reply | None:
+        """Count a request; return the reply if it is refused."""
         minute = int(time.time() // self.minute)
         self.counts[minute] += 1
-        if (count := self.counts[minute]) > self.allowed:
-            words = "requests in the last minute"
-            return f"Too many {words} (count: {count}, allowed: {self.allowed})."
-        if self.running > self.at_once:
-            words = "concurrent requests in flight"
-            return f"Too many {words} (count: {self.running}, allowed: {self.at_once})."
-        return ""
-
-    def refused(self) -> int:
-        return sum(max(0, count - self.allowed) for count in self.counts.values())
+        count, running = self.counts[minute], self.fake.running
+        if count > self.allowed:
+            words, limit = "requests in the last minute", self.allowed
+        elif running > self.at_once:
+            words, count, limit = "concurrent requests in flight", running, self.at_once
+        else:
+            return None
+        text = f"Too many {words} (count: {count}, allowed: {limit})."
+        return 429, {}, {"error": text, "code": "x"}
 
 
 @contextmanager
-def limiting(platform: Platform) -> Iterator[Platform]:
-    lock = threading.Lock()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", "0")))
-            with lock:
-                platform.running += 1
-                refusal = platform.refuse()
-            if not refusal:
-                time.sleep(platform.seconds)
-            with lock:
-                platform.running -= 1
-            platform.answered[body] += not refusal
-            answer: dict[str, Any] = {**GOOD, "classes": 3}
-            content = json.dumps({"error": refusal, "code": "x"} if refusal else answer).encode()
-            self.send_response(429 if refusal else 200)
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        do_POST = do_GET
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with listening(Handler) as port:
-        platform.url = f"http://127.0.0.1:{port}/classify"
-        yield platform
+def limiting(platform: Platform) -> Iterator[str]:
+    """Run the platform; yield the function's URL."""
+    platform.fake.refuse = platform.refuse
+    with serving(platform.fake):
+        yield platform.fake.url
 
 
 def many(folder: Path, count: int) -> Path:
@@ -113,12 +77,13 @@ def many(folder: Path, count: int) -> Path:
 def test_hundreds_of_pictures_at_sixty_a_minute(run: Run, tmp_path: Path, thorough: bool) -> None:
     folder = many(tmp_path / "pictures", 300)
     began = time.monotonic()
-    with limiting(Platform(minute=60.0 if thorough else 3.0)) as platform:
-        status, answers, err = run("--url", platform.url, folder)
+    platform = Platform(minute=60.0 if thorough else 3.0)
+    with limiting(platform) as url:
+        status, answers, err = run("--url", url, folder)
     assert status == 0, err
     assert len(answers) == 300
-    del platform.answered[b""]  # the description
-    assert set(platform.answered.values()) == {1}
+    answered = sum(min(count, platform.allowed) for count in platform.counts.values())
+    assert answered == 300 + 1  # the description
     # 301 requests and the refused ones take six minutes, of which the first had begun.
     assert time.monotonic() - began <= 5 * platform.minute + 10
     lines = err.splitlines()
@@ -135,8 +100,9 @@ def test_no_request_is_refused_once_the_minute_is_known(
     while time.time() % 2 > 0.5:
         time.sleep(0.05)
     folder = many(tmp_path / "pictures", 45)
-    with limiting(Platform(minute=2.0, allowed=10)) as platform:
-        assert run("--url", platform.url, "--jobs", "4", folder)[0] == 0
+    platform = Platform(minute=2.0, allowed=10)
+    with limiting(platform) as url:
+        assert run("--url", url, "--jobs", "4", folder)[0] == 0
     first, second, *later = [platform.counts[minute] for minute in sorted(platform.counts)]
     assert first > 10
     assert max(second, *later) <= 11
@@ -145,16 +111,18 @@ def test_no_request_is_refused_once_the_minute_is_known(
 
 def test_requests_at_a_time_are_learned(run: Run, tmp_path: Path) -> None:
     folder = many(tmp_path / "pictures", 40)
-    with limiting(Platform(minute=3600, allowed=999, at_once=2, seconds=0.02)) as platform:
-        status, answers, err = run("--url", platform.url, "--jobs", "8", folder)
+    platform = Platform(minute=3600, allowed=999, at_once=2, fake=FakeFunction(seconds=0.02))
+    with limiting(platform) as url:
+        status, answers, err = run("--url", url, "--jobs", "8", folder)
     assert (status, len(answers)) == (0, 40), err
     assert sum(platform.counts.values()) <= 41 + 8 + 2
 
 
 def test_refusals_without_an_end(run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_client, "MAX_REFUSED", 1.0)
-    with limiting(Platform(minute=3600, allowed=1)) as platform:
-        status, answers, err = run("--url", platform.url, pictures)
+    platform = Platform(minute=3600, allowed=1)
+    with limiting(platform) as url:
+        status, answers, err = run("--url", url, pictures)
     assert (status, len(answers)) == (3, 5)
     assert "with --output FILE, the same command, given again, does the rest" in err
     assert sum(platform.counts.values()) <= 20
