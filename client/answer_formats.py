@@ -8,6 +8,8 @@ import unicodedata
 from typing import Any
 
 CSV_HEAD = "file,class,probability,error"
+# What spreadsheets take for the start of a formula: such text gets a quote before it.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 # Lower probabilities would be "0.0 %" in the table.
 _MIN_SHOWN = 0.0005
 # Columns for file names in the table.
@@ -32,10 +34,14 @@ def csv_lines(answer: dict[str, Any]) -> str:
     writer = csv.writer(file, lineterminator="\n")
     for row in rows or [("", "", answer.get("error", ""))]:
         cells = [answer["file"], *row]
-        if sys.stdout.isatty():
-            cells = [printable(cell) if isinstance(cell, str) else cell for cell in cells]
-        writer.writerow(cells)
+        writer.writerow([_csv_text(cell) if isinstance(cell, str) else cell for cell in cells])
     return file.getvalue().removesuffix("\n")
+
+
+def _csv_text(text: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula, and no terminal for a control."""
+    text = f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    return printable(text) if sys.stdout.isatty() else text
 
 
 def column_width(text: str) -> int:

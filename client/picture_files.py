@@ -21,8 +21,8 @@ def expand_folders(names: list[str]) -> list[str]:
     """Return the names of the files to classify, each once.
 
     Args:
-        names: files, folders, or "-". A folder stands for all pictures below it, sorted; a file
-            is taken whatever its name is, and whether or not it exists.
+        names: files, folders, or "-". A folder stands for all pictures below it, sorted, without
+            pipes and devices; a file is taken whatever its name is, and whether or not it exists.
     """
     expanded: dict[str, None] = {}
     for name in names:
@@ -37,7 +37,10 @@ def _walk_pictures(folder: str) -> Iterator[str]:
         for name in names:
             # macOS adds a file ._NAME with attributes for each file on foreign disks.
             if name.lower().endswith(FILE_ENDINGS) and not name.startswith("._"):
-                yield os.path.join(parent, name)
+                path = os.path.join(parent, name)
+                # Opening a named pipe would wait for its writer. Broken links are reported.
+                if os.path.isfile(path) or not os.path.exists(path):
+                    yield path
     # Reading them reports the error.
     yield from (str(error.filename) for error in unreadable)
 

@@ -267,10 +267,12 @@ def _remove_abandoned(target: Path) -> None:
         return
     for path in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
         with suppress(OSError):
-            descriptor = os.open(path, os.O_RDONLY)
+            # A named pipe would wait for its writer; writers of ours make files and folders.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove(path)
+                if path.is_file() or path.is_dir():
+                    remove(path)
             finally:
                 os.close(descriptor)
 

@@ -110,6 +110,7 @@ def test_odd_file_names_are_printed_safely(built: Path, tmp_path: Path) -> None:
     for name in names:
         (folder / os.fsdecode(name)).write_bytes(encoded(plain("red")))
     (folder / "._a.jpg").write_bytes(b"attributes of macOS")
+    os.mkfifo(folder / "pipe.jpg")
     done = classify(built, str(tmp_path))
     assert done.returncode == 0, done.stdout
     answers = [json.loads(line) for line in done.stdout.splitlines()]
@@ -161,6 +162,8 @@ def test_as_csv(built: Path, tmp_path: Path) -> None:
     assert {row[0] for row in rows[1:-1]} == {str(tmp_path / name) for name in names}
     assert rows[-1][0] == "none.png"
     assert "No such file" in rows[-1][3]
+    formula = classify(built, "--csv", "=1+1.png").stdout.splitlines()[1]
+    assert formula.startswith("'=1+1.png,,,")
     assert classify(built, "x.png", "--csv", "--json").returncode == 2
 
 

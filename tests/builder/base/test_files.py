@@ -133,6 +133,13 @@ def test_part_of_a_killed_writer_goes_and_that_of_a_living_one_stays(
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_named_pipe_beside_a_target_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".x.zip.a.part")
+    with files.atomic_write(tmp_path / "x.zip"):
+        pass
+    assert {path.name for path in tmp_path.iterdir()} == {".x.zip.a.part", "x.zip"}
+
+
 def test_lock_does_not_follow_a_link(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("kept")
     (tmp_path / ".target.lock").symlink_to("victim")
