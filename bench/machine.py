@@ -26,13 +26,7 @@ INSTRUCTIONS = {
 
 @dataclass(frozen=True)
 class CpuClass:
-    """CPUs that the same kernels are for.
-
-    Attributes:
-        slug: its name in file names and in limits.toml.
-        name: its name for readers.
-        examples: CPUs of this class.
-    """
+    """CPUs that the same kernels are for; `slug` is the name in file names and in limits.toml."""
 
     slug: str
     name: str
@@ -65,16 +59,7 @@ def classify_cpu(instructions: Iterable[str]) -> CpuClass:
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine that a run took place on.
-
-    Attributes:
-        processor: the CPU's name in /proc/cpuinfo.
-        instructions: the CPU's instruction sets, as values of INSTRUCTIONS.
-        cores: number of cores.
-        memory: bytes of memory.
-        system: operating system and its version.
-        python: version of the Python that runs the peers.
-    """
+    """The machine that a run took place on; `instructions` are values of INSTRUCTIONS."""
 
     processor: str
     instructions: tuple[str, ...]

@@ -45,15 +45,7 @@ class PeerInfo:
 
 @dataclass
 class Size:
-    """The size of what is deployed.
-
-    Attributes:
-        zip: bytes of the zip.
-        unpacked: bytes of all files in it.
-        files: number of files in it.
-        over_limit: bytes by which the zip exceeds the platform's limit.
-        components: for our zips, compressed bytes by package.
-    """
+    """The size of what is deployed; `components` are compressed bytes by package, for our zips."""
 
     zip: int
     unpacked: int
@@ -90,13 +82,7 @@ class Memory:
 
 @dataclass
 class Cold:
-    """The cold starts of one peer.
-
-    Attributes:
-        stages: median by stage; bench/measure/cold.py explains the stages.
-        total: sum of the stages.
-        ms: total of each round.
-    """
+    """The cold starts of one peer: medians by stage (of bench/measure/cold.py), and each total."""
 
     stages: dict[str, float]
     total: float
@@ -105,14 +91,7 @@ class Cold:
 
 @dataclass
 class Inference:
-    """One model in one interpreter, on one thread.
-
-    Attributes:
-        peer: name of the peer whose interpreter it is.
-        interpreter: the interpreter's package and version.
-        types: types of activations and weights.
-        ms: time of each inference.
-    """
+    """One model in one interpreter, on one thread; `types` are those of activations and weights."""
 
     peer: str
     interpreter: str

@@ -29,16 +29,7 @@ SUITES = ("size", "warm", "cold", "inference", "processes")
 
 @dataclass
 class Session:
-    """A benchmark run in progress.
-
-    Attributes:
-        options: the command line's options.
-        console: shows builds.
-        progress: shows the current step.
-        run: the results so far.
-        pictures: what the warm activations send.
-        peers: the peers that answered rightly; our zip is the first.
-    """
+    """A benchmark run in progress; `peers` are those that answered rightly, our zip first."""
 
     options: argparse.Namespace
     console: Console

@@ -58,13 +58,7 @@ class BuildConfig:
 
 @dataclass(frozen=True)
 class BuildResult:
-    """A finished build.
-
-    Attributes:
-        audit: the audit of the zip.
-        model: the settings of its model.
-        smoke: Python version -> the outcome of its smoke test, where there was one.
-    """
+    """A finished build, with the outcomes of its smoke tests by Python version."""
 
     audit: audit.Audit
     model: dict[str, Any]
@@ -245,13 +239,8 @@ def invoke(
 ) -> dict[str, smoke.SmokeResult]:
     """Invoke a zip with the sample picture under each Python that is installed; warn about others.
 
-    `expected` is the WordNet id that the sample must get; empty for any answer.
-
-    Returns:
-        Python version -> the outcome of `smoke.run_smoke_test`.
-
-    Raises:
-        SmokeError: it did not answer as expected.
+    `expected` is the WordNet id that the sample must get; empty for any answer. The outcomes are
+    by Python version. Raise SmokeError if it did not answer as expected.
     """
     answers = {}
     for python in pythons:

@@ -25,12 +25,7 @@ class NoQuotaError(BuildError):
 
 @dataclass(frozen=True)
 class Group:
-    """A group of processes under a CPU quota.
-
-    Attributes:
-        folder: the group's folder.
-        scratch: folder for scripts.
-    """
+    """A group of processes under a CPU quota; `scratch` is a folder for scripts."""
 
     folder: Path
     scratch: Path

@@ -31,11 +31,7 @@ _LOOP = Path(__file__).with_name("inference_loop.py")
 def start_loop(
     python: str, packages: Path, model: Path, threads: int = 1
 ) -> Iterator[actionloop.RunningAction]:
-    """Load a model in an interpreter, in a process of its own (`inference_loop.py`).
-
-    Raises:
-        BuildError: the interpreter cannot load the model, or dies later.
-    """
+    """Load a model in a process of `inference_loop.py`; raise BuildError if it cannot, or dies."""
     variables = {"MODEL": str(model), "PACKAGES": str(packages), "THREADS": str(threads)}
     with tempfile.TemporaryDirectory(prefix="interpreter-") as folder:
         Path(folder, "exec").write_text(f"#!python -I -S\n{_LOOP.read_text('utf-8')}")
@@ -56,13 +52,7 @@ def start_interpreter(python: str, packages: Path, model: Path) -> Iterator[Call
 
 @dataclass(frozen=True)
 class Contender:
-    """A peer's interpreter with a model.
-
-    Attributes:
-        figures: gets the times.
-        packages: folder with the interpreter and numpy.
-        model: a .tflite or an .onnx.
-    """
+    """A peer's interpreter with a model, a .tflite or an .onnx; `figures` gets the times."""
 
     figures: Inference
     packages: Path

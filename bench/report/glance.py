@@ -28,15 +28,7 @@ BARS = {
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of a plot; bars differ in lightness, too.
-
-    Attributes:
-        suffix: end of the file name.
-        ours, pip, article: colours of the bars.
-        ink: colour of the text.
-        grid: colour of the grid.
-        paper: colour of the background.
-    """
+    """The colours of a plot; bars differ in lightness, too. `suffix` ends the file's name."""
 
     suffix: str
     ours: str
@@ -69,14 +61,7 @@ mpl.rcParams.update(
 
 @dataclass(frozen=True)
 class Panel:
-    """One of the plot's four bar charts.
-
-    Attributes:
-        title: title of the chart.
-        unit: "ms" or "MB".
-        values: value by bar; bars without one stay empty.
-        hello_world: value of hello world, drawn as a line; None for no line.
-    """
+    """One of the plot's four bar charts; bars without a value stay empty."""
 
     title: str
     unit: str

@@ -25,11 +25,7 @@ def describe_function() -> Component:
 
 
 def read_constant(file: str, name: str) -> Any:
-    """Return a constant of a module of `action/`: the last literal that it is assigned.
-
-    Raises:
-        ValueError: there is none, or it is computed.
-    """
+    """Return the last literal assigned to a constant of `action/`; raise ValueError without one."""
     for node in reversed(ast.parse((ACTION / file).read_bytes()).body):
         if isinstance(node, ast.Assign) and ast.unparse(node).startswith(f"{name} = "):
             return ast.literal_eval(node.value)

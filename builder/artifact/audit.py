@@ -46,17 +46,7 @@ class ComponentSize:
 
 @dataclass
 class Audit:
-    """The outcome of an audit.
-
-    Attributes:
-        path: of the zip.
-        bytes: its size.
-        sha256: its hash.
-        manifest: what it says of itself.
-        card: what was decided about the model, and why: a line per question.
-        checks: all checks.
-        components: what each component costs.
-    """
+    """The outcome of an audit; `card` has a line per question that was decided about the model."""
 
     path: str
     bytes: int

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
-from elftools.elf.sections import SymbolTableSection
 
 # A source file's absolute path, as assertions and debug information leave it in a binary. Its slash
 # comes first, then what must not be before it: so the search goes from slash to slash.
@@ -39,11 +38,7 @@ class SharedLibrary:
 
 
 def read_library(content: bytes) -> SharedLibrary:
-    """Read a shared library.
-
-    Raises:
-        ValueError: the bytes are not a shared library.
-    """
+    """Read a shared library; raise ValueError if the bytes are not one."""
     try:
         elf = ELFFile(io.BytesIO(content))
         segments = {segment["p_type"]: segment["p_flags"] for segment in elf.iter_segments()}
@@ -58,17 +53,6 @@ def read_library(content: bytes) -> SharedLibrary:
     # What pyelftools raises for bytes that are no library is not documented.
     except Exception as error:
         raise ValueError(str(error) or type(error).__name__) from error
-
-
-def find_exported_symbols(content: bytes) -> set[str]:
-    """Return the names of the symbols that a shared library offers to others."""
-    symbols = ELFFile(io.BytesIO(content)).get_section_by_name(".dynsym")
-    assert isinstance(symbols, SymbolTableSection)
-    return {
-        symbol.name
-        for symbol in symbols.iter_symbols()
-        if symbol["st_shndx"] != "SHN_UNDEF" and symbol["st_info"]["bind"] != "STB_LOCAL"
-    }
 
 
 def find_source_paths(content: bytes) -> set[str]:

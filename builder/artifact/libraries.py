@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 
 from builder.artifact import elf, modules, platform
+from builder.packages.elf_editor import list_symbols
 
 
 def check_libraries(
@@ -56,7 +57,7 @@ def _check_built(library: elf.SharedLibrary, content: bytes) -> Iterator[str]:
     allowed = platform.table()["libraries"]["compiled"]
     for name in sorted(library.needed.difference(allowed)):
         yield f"needs {name}: expected no more than {', '.join(sorted(allowed))}"
-    for name in sorted(elf.find_exported_symbols(content)):
+    for name in sorted(list_symbols(content, exported=True)):
         if not name.startswith("PyInit_"):
             yield f"exports {name}: expected only PyInit_*"
     for path in sorted(library.run_paths):

@@ -17,18 +17,7 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class ListedComponent:
-    """A component as the manifest lists it.
-
-    Attributes:
-        name: unique in the zip together with `python`.
-        version: empty if it has none.
-        python: the Python version that it is for; empty for all versions.
-        source: the file or address that it was made from.
-        sha256: of that source; empty if there is none.
-        licence: its licence as an SPDX expression.
-        compiled: whether this project compiled it.
-        files: path -> sha256.
-    """
+    """A component as the manifest lists it: as a `Component`, and the sha256 of each file."""
 
     name: str
     version: str
@@ -81,11 +70,7 @@ class Manifest:
 
     @classmethod
     def from_json(cls, content: bytes) -> Manifest:
-        """Read a manifest file.
-
-        Raises:
-            ValueError: `to_json` did not write it.
-        """
+        """Read a manifest file; raise ValueError if `to_json` did not write it."""
         try:
             values = json.loads(content)
             manifest = cls(

@@ -65,11 +65,7 @@ def describe_path(path: Path) -> str:
 
 
 def file_exists(path: Path) -> bool:
-    """Return whether a file is at a path.
-
-    Raises:
-        BuildError: there is something that is not a file.
-    """
+    """Return whether a file is at a path; raise BuildError if something else is."""
     kind = describe_path(path)
     if kind not in ("", "file"):
         raise BuildError(
@@ -121,11 +117,7 @@ def atomic_write(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `target`; it is removed when the block ends.
-
-    Raises:
-        BuildError: it cannot be written.
-    """
+    """Yield an empty folder beside `target`, removed at the end; raise BuildError without one."""
     with _create_part(target, Path.mkdir, "--work DIR") as folder:
         yield folder
 

@@ -121,11 +121,7 @@ def _choose_factor(model: TFLiteModel) -> float:
 def compare_results(
     results: list[dict[str, Any]], expected: NDArray[np.float64], factor: float
 ) -> float:
-    """Return how far an answer of a zip's interpreter is from a trial's scores.
-
-    Raises:
-        ModelError: they disagree.
-    """
+    """Return how far an answer is from a trial's scores; raise ModelError if it is too far."""
     scores = np.zeros(len(expected))
     for each in results:
         scores[each["classIndex"]] = each["probability"]

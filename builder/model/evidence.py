@@ -315,12 +315,10 @@ def _run_combinations(
     files: Sequence[Path],
     expected: NDArray[np.int_],
 ) -> list[Attempt]:
-    """Run each way to feed a model on each picture, read the outputs in each open way.
+    """Run each way to feed a model on each picture; return what all answered, the best first.
 
-    The user's options count; `expected` are the places of the pictures' classes among the labels.
-
-    Returns:
-        All combinations, the best first.
+    The outputs are read in each way that the options leave open; `expected` are the places of the
+    pictures' classes among the labels.
     """
     variants = [
         replace(

@@ -20,12 +20,7 @@ _MEMBERS = 100
 
 
 class FileKind(NamedTuple):
-    """A kind of file.
-
-    Attributes:
-        name: what it is, for a message.
-        remedy: what to do with it; empty if nothing is known.
-    """
+    """A kind of file, by name, and the remedy for a message; empty if none is known."""
 
     name: str
     remedy: str

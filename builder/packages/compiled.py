@@ -209,11 +209,7 @@ def store(
     origin: str,
     console: Console,
 ) -> None:
-    """Put packages that were compiled elsewhere into the cache.
-
-    Raises:
-        BuildError: they are not complete, or cannot be written.
-    """
+    """Put packages compiled elsewhere into the cache; raise BuildError if they are not complete."""
     folder = cache_folder(python, options)
     lock = files.lock(folder, "unpacking compiled packages", console.note)
     with lock, files.temporary_folder(folder) as temporary:

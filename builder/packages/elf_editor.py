@@ -44,7 +44,12 @@ def list_needed(content: bytes) -> set[str]:
 def list_symbols(content: bytes, exported: bool) -> set[str]:
     """Return the names of the symbols that a library offers, or else of those that it needs."""
     symbols = open_library(content).get_section_by_name(".dynsym").iter_symbols()
-    return {each.name for each in symbols if exported == (each["st_shndx"] != "SHN_UNDEF")}
+    return {
+        each.name
+        for each in symbols
+        if exported == (each["st_shndx"] != "SHN_UNDEF")
+        and each["st_info"]["bind"] != "STB_LOCAL"  # of this library alone
+    }
 
 
 def find_callers(content: bytes, symbols: Set[str]) -> dict[str, set[str]]:

@@ -38,11 +38,7 @@ def published() -> dict[str, Any]:
 
 
 def export(python: str, options: RuntimeOptions, destination: Path) -> str:
-    """Write the compiled packages for a Python version to a file; return its sha256.
-
-    Raises:
-        BuildError: they were not compiled yet, or the file cannot be written.
-    """
+    """Write compiled packages to a file; return its sha256; raise BuildError if there are none."""
     if not compiled.is_cached(python, options):
         raise BuildError(
             f"runtime export: expected compiled packages for Python {python} with "

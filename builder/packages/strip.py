@@ -49,11 +49,7 @@ def slim_modules(package: PackageName, version: str, folder: Path) -> None:
 def strip_wheel(
     wheel: zipfile.ZipFile, shipped: Sequence[str], folder: Path, rules: Mapping[str, Any]
 ) -> None:
-    """Edit the unpacked libraries of a wheel.
-
-    Raises:
-        BuildError: a library is not as the rules expect it.
-    """
+    """Edit a wheel's unpacked libraries; raise BuildError if one is not as the rules expect it."""
     libraries = {path.rpartition("/")[2]: path for path in wheel.namelist() if ".so" in path}
     dropped = {name: path for name, path in libraries.items() if path not in shipped}
     for path in sorted({*shipped} & {*libraries.values()}):

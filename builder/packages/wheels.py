@@ -44,11 +44,7 @@ def pinned(python: str) -> list[IndexFile]:
 
 
 def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
-    """Return the pinned wheels for Linux x86_64, whatever this machine is.
-
-    Raises:
-        DownloadError: the index does not deliver a wheel.
-    """
+    """Return the pinned wheels for Linux x86_64; raise DownloadError if the index lacks one."""
     packages = pinned(python)
     platforms = read_pins()["wheels"]["platforms"]
     wheels = download_from_index(packages, DOWNLOADS, console, python, platforms)
