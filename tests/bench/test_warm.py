@@ -1,4 +1,4 @@
-"""The warm suite and its pictures, with actions of a few lines in real processes."""
+"""The warm suite: its rounds and pictures, with actions of a few lines in real processes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from bench.measure.activation import Pictures, load_pictures
+from bench.measure.rounds import take_turns
 from bench.measure.warm import choose_interval
 from bench.peers.peer import Peer
 from builder.base.errors import BuildError
+from tests.support.runs import empty_run
 
 
 def test_slow_peers_join_every_third_round(make_peer: Callable[[str, str], Peer]) -> None:
@@ -37,3 +39,24 @@ def test_labels_belong_to_pictures(tmp_path: Path) -> None:
         (tmp_path / "labels.tsv").write_text(f"name\tclass\n{text}\n")
         with pytest.raises(BuildError, match=message):
             load_pictures(tmp_path, tmp_path / "labels.tsv")
+
+
+def test_failing_participant_leaves_and_others_go_on() -> None:
+    joined: list[tuple[int, str]] = []
+    run = empty_run()
+
+    def fail_in_third_round(number: int) -> None:
+        if number == 2:
+            raise BuildError("the action died")
+        joined.append((number, "fails"))
+
+    participants = {
+        "fails": fail_in_third_round,
+        "first": lambda number: joined.append((number, "first")),
+        "second": lambda number: joined.append((number, "second")),
+    }
+    take_turns(participants, 20, "warm", run, lambda _: None)
+    assert len([name for _, name in joined if name == "fails"]) == 2
+    assert len(joined) == 2 + 2 * 20
+    assert run.problems == {"warm, fails": "the action died"}
+    assert len({name for _, name in joined[-20::2]}) == 2  # the order changes
