@@ -41,7 +41,7 @@ def show_build(audited: Audit, answers: Answers, console: Console) -> None:
         console.text(f"! {reminder}")
     manifest = audited.manifest
     console.text(describe_platforms(manifest.pythons[0], manifest.execution_env))
-    console.command(_commands(audited)[0])
+    console.command(commands(Path(audited.path), manifest.pythons, manifest.memory)[0])
 
 
 def describe_platforms(python: str, execution_env: str) -> str:
@@ -163,11 +163,6 @@ def _relative(path: Path) -> Path:
     return path
 
 
-def _commands(audited: Audit) -> list[str]:
-    manifest = audited.manifest
-    return commands(Path(audited.path), manifest.pythons, manifest.memory)
-
-
 def as_values(
     audited: Audit,
     console: Console,
@@ -176,14 +171,15 @@ def as_values(
     deployment: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the whole report as values for JSON."""
+    manifest = audited.manifest
     return {
         "ok": audited.ok,
         "zip": audited.path,
         "bytes": audited.bytes,
         "limit": platform.zip_limit(),
         "sha256": audited.sha256,
-        "python": list(audited.manifest.pythons),
-        "bytecode": audited.manifest.bytecode,
+        "python": list(manifest.pythons),
+        "bytecode": manifest.bytecode,
         "model": model,
         "card": audited.card,
         "parts": [asdict(part) for part in audited.components],
@@ -192,8 +188,8 @@ def as_values(
         "steps": console.seconds,
         "notes": console.notes,
         "warnings": console.reminders,
-        "executionEnv": audited.manifest.execution_env,
+        "executionEnv": manifest.execution_env,
         "deployment": deployment,
-        "memory": audited.manifest.memory,
-        "commands": _commands(audited),
+        "memory": manifest.memory,
+        "commands": commands(Path(audited.path), manifest.pythons, manifest.memory),
     }

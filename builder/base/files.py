@@ -117,7 +117,7 @@ def atomic_write(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `target`, removed at the end; raise BuildError without one."""
+    """Yield an empty folder beside `target`, then remove it; raise BuildError on a write error."""
     with _create_part(target, Path.mkdir, "--work DIR") as folder:
         yield folder
 
