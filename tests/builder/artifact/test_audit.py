@@ -59,6 +59,12 @@ def audited(files: Files, tmp_path: Path) -> str:
     return "\n".join(audit_zip(write(files, tmp_path / "a.zip")).problems)
 
 
+def with_file(files: Files, name: str, content: bytes | None) -> Files:
+    """Return files of which one has another content, or is left out."""
+    others = {each: files[each] for each in files if each != name}
+    return with_manifest(others if content is None else {**others, name: content})
+
+
 @pytest.mark.parametrize("python", EACH_PYTHON)
 def test_zip_of_wheels_passes(
     make_zip: Callable[..., Path], imagenet_model: str, python: str
@@ -107,8 +113,6 @@ def test_code_of_other_pythons_is_found(good: Files, tmp_path: Path) -> None:
     index = {**json.loads(good[INDEX]), "magic": struct.pack("<H", other).hex() + "0d0a"}
     changed = with_manifest({**good, INDEX: json.dumps(index).encode()})
     assert f"code files: {LIB}: {not_ours}" in audited(changed, tmp_path)
-    elsewhere = with_manifest({**good, "lib/2.7/a.code": b""})
-    assert "lib/2.7/a.code: no index names it" in audited(elsewhere, tmp_path)
 
 
 def test_code_with_a_date_is_found(good: Files, tmp_path: Path) -> None:
@@ -125,11 +129,6 @@ def test_truncated_code_is_found(
 ) -> None:
     changed = with_manifest({**good, name: good[name][:length]})
     assert f"code files: {name} {problem}" in audited(changed, tmp_path)
-
-
-def test_missing_code_is_found(good: Files, tmp_path: Path) -> None:
-    less = with_manifest({name: content for name, content in good.items() if name != STREAM})
-    assert f"code files: {INDEX} names {STREAM}, which is missing" in audited(less, tmp_path)
 
 
 def test_libraries_that_the_runtime_cannot_load_are_found(
@@ -194,14 +193,18 @@ def test_faults_of_compiling_are_found(tmp_path: Path, flag: str, problem: str) 
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"),
-    [(b"def main(params:", "does not parse"), (b"def run(params): ...", "defines no main(params)")],
+    ("name", "content", "problem"),
+    [
+        ("__main__.py", b"def main(params:", "__main__.py does not parse"),
+        ("__main__.py", b"def run(params): ...", "__main__.py defines no main(params)"),
+        ("lib/2.7/a.code", b"", "lib/2.7/a.code: no index names it"),
+        (STREAM, None, f"code files: {INDEX} names {STREAM}, which is missing"),
+    ],
 )
-def test_bad_entry_point_is_found(
-    good: Files, tmp_path: Path, content: bytes, problem: str
+def test_faults_of_a_zip_are_found(
+    good: Files, tmp_path: Path, name: str, content: bytes | None, problem: str
 ) -> None:
-    changed = with_manifest({**good, "__main__.py": content})
-    assert f"__main__.py {problem}" in audited(changed, tmp_path)
+    assert problem in audited(with_file(good, name, content), tmp_path)
 
 
 def test_precompiled_zip_passes(precompiled: Files, tmp_path: Path) -> None:
@@ -228,10 +231,8 @@ def test_precompiled_zip_passes(precompiled: Files, tmp_path: Path) -> None:
 def test_faults_of_a_precompiled_zip_are_found(
     precompiled: Files, tmp_path: Path, name: str, content: bytes | None, problem: str
 ) -> None:
-    changed = {each: precompiled[each] for each in precompiled if each != name}
-    if content is not None:
-        changed[name] = content
-    assert f"entry point: {problem}" in audited(with_manifest(changed), tmp_path)
+    changed = with_file(precompiled, name, content)
+    assert f"entry point: {problem}" in audited(changed, tmp_path)
 
 
 def test_missing_model_is_found(good: Files, tmp_path: Path) -> None:
