@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
+from builder.artifact import actionloop
 from builder.base.console import Console
 from builder.model import run
 from builder.model.normalization import Normalization
 from builder.model.resolve import Model, ModelOptions, resolve_model
+from tests.conftest import base64_of, interpreter
 from tests.support.models import COLOURS, SIDE, Array, ColourModel, DenseModel, Graph, Value
 
 ZERO_TO_ONE = Normalization((0.0,), (255.0,))
@@ -89,3 +91,11 @@ def answers(model: Model) -> dict[str, Array]:
     """Run a model; return the scores for each generated picture, by its name."""
     outputs = run.run_model(model.path, model.settings)
     return dict(zip(outputs.pictures, outputs.scores, strict=True))
+
+
+def ask(archive: Path, pictures: Iterable[bytes | Path], classes: int) -> list[dict[str, float]]:
+    """Return class -> probability for each picture, as a zip answers."""
+    sent = {"images": [base64_of(picture) for picture in pictures], "topK": classes}
+    with actionloop.start_action(archive, interpreter()) as running:
+        found = [each["results"] for each in running.run(sent)["predictions"]]
+    return [{each["className"]: each["probability"] for each in results} for results in found]

@@ -22,10 +22,10 @@ from builder.model.evidence import Combination, PictureEvidence, resolve_by_pict
 from builder.model.fit import Fit
 from builder.model.normalization import Normalization
 from builder.model.resolve import Model, ModelOptions
+from tests.builder.model.conftest import ZERO_TO_ONE
 from tests.conftest import encoded, plain
 from tests.support.models import COLOURS, Array, ColourModel, write_template_network
 
-ZERO_TO_ONE = Normalization((0.0,), (255.0,))
 CLASSES, SIDE = 8, 12
 NAMES = [f"class-{number}" for number in range(CLASSES)]
 PICTURES_PER_CLASS = 2

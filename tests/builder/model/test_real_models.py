@@ -19,14 +19,14 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image, ImageDraw, ImageFont
 
 from builder import build
-from builder.artifact import actionloop
 from builder.base.console import Console
 from builder.base.download import IndexFile, download_from_index
 from builder.base.errors import DownloadError
 from builder.base.paths import DOWNLOADS
 from builder.model import run
 from builder.model.resolve import ModelOptions
-from tests.conftest import HERE, at_hand, base64_of, encoded, interpreter
+from tests.builder.model.conftest import ask
+from tests.conftest import HERE, at_hand, encoded
 
 Pixels = np.ndarray[Any, Any]
 
@@ -125,14 +125,6 @@ def built(name: str, folder: Path, provider: str) -> dict[str, Any]:
     return build.build(config, console).model
 
 
-def ask(archive: Path, pictures: list[Image.Image], classes: int) -> list[dict[str, float]]:
-    """Return class -> probability for each picture, as a zip answers."""
-    sent = {"images": [base64_of(encoded(picture, "PNG")) for picture in pictures]}
-    with actionloop.start_action(archive, interpreter()) as running:
-        answers = running.run({**sent, "topK": classes})["predictions"]
-    return [{each["className"]: each["probability"] for each in a["results"]} for a in answers]
-
-
 def reference(path: Path, values: Pixels) -> Pixels:
     """Return a model's output for an input's real values, by the interpreter alone."""
     reader = Interpreter(model_path=str(path))
@@ -153,7 +145,7 @@ def reference(path: Path, values: Pixels) -> Pixels:
 def test_answers_are_the_interpreters(name: str, tmp_path: Path) -> None:
     case, model = CASES[name], built(name, tmp_path, "wheels")
     pictures = run.generate_pictures(*model["size"])
-    images = [Image.fromarray(pixels.squeeze()) for pixels in pictures.values()]
+    images = [encoded(Image.fromarray(pixels.squeeze())) for pixels in pictures.values()]
     answers = ask(tmp_path / "a.zip", images, len(case.names))
     for (picture, pixels), scores in zip(pictures.items(), answers, strict=True):
         expected = reference(tmp_path / "m.tflite", case.scaled(pixels))
@@ -178,7 +170,7 @@ def digit(number: int) -> Image.Image:
 def test_digits_are_read(tmp_path: Path) -> None:
     """The model takes 20 x 32 pixels: a square of them would lack a digit's top and bottom."""
     built("digits", tmp_path, at_hand())
-    pictures = [digit(number) for number in range(10)]
+    pictures = [encoded(digit(number)) for number in range(10)]
     for number, scores in enumerate(ask(tmp_path / "a.zip", pictures, len(TENTHS))):
         assert max(scores, key=scores.__getitem__) == f"{number}.0"
         assert scores[f"{number}.0"] > 0.5

@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 
 from builder import build
-from builder.artifact import actionloop
 from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.model.normalization import Normalization
 from builder.model.resolve import ModelOptions
-from tests.conftest import HERE, at_hand, base64_of, interpreter
+from tests.builder.model.conftest import ZERO_TO_ONE, ask
+from tests.conftest import HERE, at_hand
 
-ZERO_TO_ONE = Normalization((0.0,), (255.0,))
 CAFFE = Normalization((103.939, 116.779, 123.68), (1.0,))
 COLOURS = {"red.png": "red", "green.png": "green", "blue.png": "blue"}
 THIRDS = {f"tall_{place}.png": place for place in ("top", "middle", "bottom")}
@@ -33,14 +32,6 @@ def built(cases: Path, folder: Path, model: str, **config: Any) -> tuple[Path, b
     path = str(cases / "turn3" / "models" / model)
     wanted = build.BuildConfig((HERE,), output, path, ModelOptions(**options), **settings)
     return output, build.build(wanted, Console(quiet=True))
-
-
-def ask(archive: Path, cases: Path, *pictures: str) -> list[dict[str, float]]:
-    """Return class -> probability for each picture, as the zip answers."""
-    with actionloop.start_action(archive, interpreter()) as running:
-        sent = {"images": [base64_of(cases / "turn3" / name) for name in pictures], "topK": 3}
-        found = [each["results"] for each in running.run(sent)["predictions"]]
-    return [{each["className"]: each["probability"] for each in results} for results in found]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +53,8 @@ def test_right_class_is_answered(
     tmp_path: Path,
 ) -> None:
     archive, result = built(cases, tmp_path, model, labels=labels, options=options)
-    for name, scores in zip(expected.values(), ask(archive, cases, *expected), strict=True):
+    answers = ask(archive, [cases / "turn3" / name for name in expected], 3)
+    for name, scores in zip(expected.values(), answers, strict=True):
         assert max(scores, key=scores.__getitem__) == name, scores
     assert result.smoke[HERE].compared == 8
     assert result.smoke[HERE].difference < 0.01
@@ -73,7 +65,7 @@ def test_frame_is_seen_by_default(cases: Path, tmp_path: Path) -> None:
     for fit in ("", "crop"):
         options = {"normalization": CAFFE, "channels": "bgr", "fit": fit}
         archive, _ = built(cases, tmp_path, "caffe_bgr.tflite", options=options)
-        [scores] = ask(archive, cases, "border_red.png")
+        [scores] = ask(archive, [cases / "turn3" / "border_red.png"], 3)
         shares.append(scores["red"])
     assert shares[0] > shares[1]
 
@@ -89,5 +81,6 @@ def test_narrow_weights_take_wheels(
     assert "--runtime wheels" in caught.value.hint
     archive, _ = built(cases, tmp_path, model, provider="auto")
     assert "Using ready-made wheels" in capsys.readouterr().err
-    for name, scores in zip(COLOURS.values(), ask(archive, cases, *COLOURS), strict=True):
+    answers = ask(archive, [cases / "turn3" / name for name in COLOURS], 3)
+    for name, scores in zip(COLOURS.values(), answers, strict=True):
         assert scores[name] > 0.9
