@@ -30,14 +30,7 @@ class EvaluationError(ActionError):
 
 
 class Answered(NamedTuple):
-    """A picture that was answered.
-
-    Attributes:
-        file: of the picture.
-        expected: index of its class.
-        results: the answer's classes, the likeliest first.
-        milliseconds: from the call to the answer, and in the function.
-    """
+    """A picture that was answered; `milliseconds` are to the answer, and in the function."""
 
     file: str
     expected: int

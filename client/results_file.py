@@ -16,12 +16,7 @@ class ResultsError(ActionError):
 
 
 class ResultsFile:
-    """Appends answers to a file as they come, each line at once.
-
-    Attributes:
-        path: of the file.
-        answered: names of the pictures whose answers it had when it was opened.
-    """
+    """Appends answers to a file at once; `answered` are the pictures that it had when opened."""
 
     def __init__(self, path: Path, must_exist: bool = False) -> None:
         """Open or create the file, and read the names of pictures that have answers.

@@ -150,8 +150,7 @@ def run_variants(
 def generate_pictures(height: int, width: int, channels: int) -> dict[str, NDArray[np.uint8]]:
     """Return pictures of one colour and those of `generate_patterns`, the same in every call.
 
-    Returns:
-        uint8 of shape (height, width, channels), by name.
+    They are uint8 of shape (height, width, channels), by name.
     """
     shape = (height, width, channels)
     greys = {"black": 0, "grey": 128, "white": 255}

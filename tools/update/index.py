@@ -26,12 +26,7 @@ truststore.inject_into_ssl()
 
 @dataclass(frozen=True)
 class File:
-    """A file of a release.
-
-    Attributes:
-        python: the Pythons that it is for.
-        tags: a wheel's ("cp311-cp311-manylinux_2_28_x86_64"); empty for a source.
-    """
+    """A file of a release; `tags` are a wheel's ("cp311-cp311-manylinux_2_28_x86_64")."""
 
     name: str
     version: Version
