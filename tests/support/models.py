@@ -8,7 +8,7 @@ known answers, `QuantizedNetwork` is a uint8 network with random weights, and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,10 @@ class Graph:
 
     Attributes:
         tensors, buffers, operators, codes: of the schema's object API, as far as it has grown.
+        last: the newest operator's output.
     """
+
+    last: Value
 
     def __init__(self) -> None:
         self.tensors: list[Any] = []
@@ -111,6 +114,7 @@ class Graph:
                 options,
             )
         )
+        self.last = output
         return output
 
     def file(self, sources: Sequence[Value], outputs: Sequence[Value]) -> bytes:
@@ -144,7 +148,6 @@ class ColourModel:
         channels: of the input, and so the number of classes.
         softmax: whether a SOFTMAX follows the mean.
         outputs: how often the output is listed.
-        batch: size of the first dimension.
         custom: name of a custom operator in place of MEAN.
         operator: another builtin operator in place of MEAN, for its name only.
         keep_dims: whether the output is [1, 1, 1, channels].
@@ -155,20 +158,15 @@ class ColourModel:
     channels: int = 3
     softmax: bool = False
     outputs: int = 1
-    batch: int = 1
     custom: str = ""
     operator: str = "MEAN"
     keep_dims: bool = False
 
-    def but(self, **changes: Any) -> ColourModel:
-        """Return the same with some attributes changed."""
-        return replace(self, **changes)
-
     def write(self, path: Path) -> Path:
         """Write the model to `path`."""
         graph = Graph()
-        picture = self._tensor(graph, (self.batch, self.size, self.size, self.channels), 255)
-        shape = (self.batch, *((1, 1) if self.keep_dims else ()), self.channels)
+        picture = self._tensor(graph, (1, self.size, self.size, self.channels), 255)
+        shape = (1, *((1, 1) if self.keep_dims else ()), self.channels)
         scores = graph.operator(
             "CUSTOM" if self.custom else self.operator,
             [picture, graph.integers(1, 2)],
@@ -312,7 +310,7 @@ _SPREAD = 40.0
 class QuantizedNetwork(Graph):
     """A uint8 network as TensorFlow's quantization-aware training made them.
 
-    It grows operator by operator; `self.last` is the newest output.
+    Each method adds an operator to `self.last`, which is the source at first.
     """
 
     def __init__(self, seed: int, shape: tuple[int, ...] = (1, 8, 8, 3)) -> None:
@@ -325,18 +323,6 @@ class QuantizedNetwork(Graph):
     ) -> Value:
         zero = int(self.random.integers(256)) if zero_point is None else zero_point
         return self.tensor(shape, "uint8", scale, zero)
-
-    def operator(
-        self,
-        kind: str,
-        inputs: Sequence[Value],
-        output: Value,
-        options: Any = None,
-        version: int = 1,
-        custom: str = "",
-    ) -> Value:
-        self.last = super().operator(kind, inputs, output, options, version, custom)
-        return self.last
 
     def weights(self, shape: tuple[int, ...], axis: int, wide: float) -> Value:
         """Add weights; each channel leaves the reach of int8 with probability `wide`."""
