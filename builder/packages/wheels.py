@@ -85,8 +85,12 @@ def _find_owners(
         with zipfile.ZipFile(wheel) as archive:
             for path in archive.namelist():
                 owners[path.partition("/")[0]] = package.name
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {path.as_posix(): owners[path.parts[0]] for path in sorted(paths)}
+    paths = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {
+        path.as_posix(): owners[path.parts[0]]
+        for path in paths
+        if "__pycache__" not in path.parts  # from a Python that imported them here
+    }
 
 
 def _key(packages: list[IndexFile]) -> str:
