@@ -17,11 +17,9 @@ from builder.artifact.smoke import SAMPLE
 from builder.base import cpython
 from client.answer_formats import Table
 from tests.conftest import HERE, PYTHONS, encoded, interpreter, plain
-from tests.support.local_server import copy_client
+from tests.support.local_server import copy_client, run_client
 from tests.support.models import ColourModel
 from tests.support.terminal import run_on_terminal
-
-Done = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +28,6 @@ def built(
 ) -> Path:
     """A copy of the client with a build of a small model."""
     return copy_client(tmp_path_factory.mktemp("built"), colour_zip(ColourModel("uint8")))
-
-
-def classify(cwd: Path, *arguments: str, stdin: bytes = b"") -> Done:
-    command = [interpreter(HERE), "-m", "action", *arguments]
-    done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True)
-    return Done(command, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def on_terminal(cwd: Path, *arguments: str) -> tuple[int, str]:
@@ -54,7 +46,7 @@ def pictures(folder: Path) -> Path:
 
 def test_pictures_and_folders_as_json_lines(built: Path, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "some pictures")
-    done = classify(built, str(folder), str(SAMPLE), "--top", "1")
+    done = run_client(built, str(folder), str(SAMPLE), "--top", "1")
     assert done.returncode == 0, done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == 7
@@ -71,7 +63,7 @@ def test_one_unreadable_picture_does_not_stop_the_others(built: Path, tmp_path: 
     (tmp_path / "bad.png").write_bytes(b"bad")
     (tmp_path / "none").mkdir()
     names = [str(tmp_path / name) for name in ("missing.png", "bad.png", "none", "good.png")]
-    done = classify(built, *names)
+    done = run_client(built, *names)
     assert done.returncode == 1
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert ["error" in answer for answer in answers] == [True, True, True, False]
@@ -82,12 +74,12 @@ def test_one_unreadable_picture_does_not_stop_the_others(built: Path, tmp_path: 
 
 def test_standard_input_threshold_and_details(built: Path) -> None:
     grey = encoded(plain("#404040"))  # a quarter of each
-    done = classify(built, "-", "--threshold", "0.9", "--details", stdin=grey)
+    done = run_client(built, "-", "--threshold", "0.9", "--details", stdin=grey)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer["results"] == []
     assert answer["details"]["image"]["bytes"] == len(grey)
-    assert classify(built, "-", stdin=b"").returncode == 1
+    assert run_client(built, "-", stdin=b"").returncode == 1
 
 
 # File names of pictures; their format is not the one of the extension.
@@ -111,7 +103,7 @@ def test_odd_file_names_are_printed_safely(built: Path, tmp_path: Path) -> None:
         (folder / os.fsdecode(name)).write_bytes(encoded(plain("red")))
     (folder / "._a.jpg").write_bytes(b"attributes of macOS")
     os.mkfifo(folder / "pipe.jpg")
-    done = classify(built, str(tmp_path))
+    done = run_client(built, str(tmp_path))
     assert done.returncode == 0, done.stdout
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert {os.fsencode(Path(a["file"]).name) for a in answers} == set(names)
@@ -123,20 +115,20 @@ def test_odd_file_names_are_printed_safely(built: Path, tmp_path: Path) -> None:
         assert text.count("red") >= 8
     kept = tmp_path / "kept"
     for had in ("", "8 were in"):
-        done = classify(
+        done = run_client(
             built, str(folder), "--output", str(kept), "--quiet" if not had else "--top=1"
         )
         assert (done.returncode, had in done.stderr) == (0, True)
         assert len(kept.read_bytes().splitlines()) == 8
-    done = classify(built, str(folder / "none\x1b[2J.png"), "--output", str(tmp_path / "k\x1b"))
+    done = run_client(built, str(folder / "none\x1b[2J.png"), "--output", str(tmp_path / "k\x1b"))
     assert done.returncode == 1
     assert done.stderr.replace("\n", "").isprintable()
-    assert "\x1b" not in classify(built, "--none\x1b[2J").stderr
+    assert "\x1b" not in run_client(built, "--none\x1b[2J").stderr
 
 
 def test_each_picture_once(built: Path, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "p")
-    done = classify(built, str(folder), str(folder / "more"), str(folder / "0.png"))
+    done = run_client(built, str(folder), str(folder / "more"), str(folder / "0.png"))
     assert len(done.stdout.splitlines()) == 6
     assert "6 pictures: 6 answered, 0 failed; " in done.stderr
 
@@ -162,9 +154,9 @@ def test_as_csv(built: Path, tmp_path: Path) -> None:
     assert {row[0] for row in rows[1:-1]} == {str(tmp_path / name) for name in names}
     assert rows[-1][0] == "none.png"
     assert "No such file" in rows[-1][3]
-    formula = classify(built, "--csv", "=1+1.png").stdout.splitlines()[1]
+    formula = run_client(built, "--csv", "=1+1.png").stdout.splitlines()[1]
     assert formula.startswith("'=1+1.png,,,")
-    assert classify(built, "x.png", "--csv", "--json").returncode == 2
+    assert run_client(built, "x.png", "--csv", "--json").returncode == 2
 
 
 def test_table_hides_background_and_tiny_probabilities() -> None:
@@ -216,15 +208,17 @@ def test_output_that_cannot_be_written(built: Path) -> None:
 
 def test_usage_errors(built: Path) -> None:
     for arguments in ([], ["--top", "0", "x"], ["--top", "x", "y"], ["--threshold", "2", "x"]):
-        done = classify(built, *arguments)
+        done = run_client(built, *arguments)
         assert done.returncode == 2
         assert "usage:" in done.stderr
         assert not done.stdout
-    assert "--top: expected a whole number, 1 or more" in classify(built, "--top", "0", "x").stderr
+    assert (
+        "--top: expected a whole number, 1 or more" in run_client(built, "--top", "0", "x").stderr
+    )
 
 
 def test_no_build_yet_names_the_command(tmp_path: Path) -> None:
-    done = classify(copy_client(tmp_path), "picture.jpg")
+    done = run_client(copy_client(tmp_path), "picture.jpg")
     assert done.returncode == 2
     assert "python3 build_zip.py" in done.stderr
 
@@ -233,9 +227,7 @@ def test_build_for_another_python_is_refused(built: Path) -> None:
     other = next((v for v in PYTHONS if v != HERE and cpython.find_python(v)), None)
     if other is None:
         pytest.skip("no second Python on this machine")
-    done = subprocess.run(
-        [interpreter(other), "-m", "action", "x"], cwd=built, capture_output=True, text=True
-    )
+    done = run_client(built, "x", python=other)
     assert done.returncode == 2
     assert f"the last build is for Python {HERE}, this is {other}" in done.stderr
 

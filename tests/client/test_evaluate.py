@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ import pytest
 
 from client.confusion_svg import draw_confusion_matrix
 from client.labelled_pictures import ClassNames, LabelledPicturesError, read_labelled_pictures
-from tests.conftest import HERE, encoded, interpreter, plain
-from tests.support.local_server import LocalServer, copy_client
+from tests.conftest import encoded, plain
+from tests.support.local_server import LocalServer, copy_client, run_client
 from tests.support.models import ColourModel
 
 # Class -> the colours of its pictures: one green is called red, one blue cannot be decoded.
@@ -41,11 +40,6 @@ def labelled(tmp_path: Path) -> Path:
     return folder
 
 
-def evaluate(cwd: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [interpreter(HERE), "-m", "action", "evaluate", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True)
-
-
 def check_report(report: dict[str, Any], labelled: Path) -> None:
     assert (report["pictures"], report["answered"]) == (8, 7)
     assert report["top1"] == round(6 / 7, 4)
@@ -64,13 +58,13 @@ def check_report(report: dict[str, Any], labelled: Path) -> None:
 
 
 def test_last_build_and_deployed_function_are_evaluated_alike(built: Path, labelled: Path) -> None:
-    done = evaluate(built, labelled, "--json")
+    done = run_client(built, "evaluate", labelled, "--json")
     assert done.returncode == 1, done.stderr  # one picture was not answered
     check_report(json.loads(done.stdout), labelled)
     server = LocalServer(built)
     try:
         url = f"http://127.0.0.1:{server.port}/"
-        done = evaluate(built, labelled, "--json", "--url", url, "--jobs", "2")
+        done = run_client(built, "evaluate", labelled, "--json", "--url", url, "--jobs", "2")
     finally:
         server.stop()
     assert done.returncode == 1, done.stderr
@@ -79,7 +73,7 @@ def test_last_build_and_deployed_function_are_evaluated_alike(built: Path, label
 
 def test_report_for_people_and_plot(built: Path, labelled: Path, tmp_path: Path) -> None:
     (labelled / "blue" / "2.png").unlink()
-    done = evaluate(built, labelled, "--svg", tmp_path / "matrix.svg")
+    done = run_client(built, "evaluate", labelled, "--svg", tmp_path / "matrix.svg")
     assert done.returncode == 0, done.stderr
     assert "top-1: 85.7 %" in done.stdout and "7 answered, 0 failed" in done.stdout
     assert re.search(r"median: \d+\.\d ms a picture, \d+\.\d in the function", done.stdout)
@@ -91,15 +85,13 @@ def test_report_for_people_and_plot(built: Path, labelled: Path, tmp_path: Path)
 
 def test_folder_called_evaluate_is_a_path(built: Path, labelled: Path, tmp_path: Path) -> None:
     shutil.copytree(labelled / "red", built / "evaluate")
-    done = subprocess.run(
-        [interpreter(HERE), "-m", "action", "./evaluate"], cwd=built, capture_output=True, text=True
-    )
+    done = run_client(built, "./evaluate")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
 
 
 def test_unknown_class_is_refused(built: Path, labelled: Path) -> None:
     (labelled / "red").rename(labelled / "reed")
-    done = evaluate(built, labelled)
+    done = run_client(built, "evaluate", labelled)
     assert (done.returncode, done.stdout) == (2, "")
     assert "expected a class of the model, such as 'red', found 'reed'" in done.stderr
 
@@ -114,7 +106,7 @@ def test_usage_errors(built: Path, labelled: Path, tmp_path: Path) -> None:
         ([labelled, "--svg", tmp_path / "none" / "m.svg"], "cannot be written: No such file"),
         ([], "the following arguments are required"),
     ):
-        done = evaluate(built, *arguments)
+        done = run_client(built, "evaluate", *arguments)
         assert (done.returncode, text in done.stderr) == (2, True), done.stderr
         assert "Traceback" not in done.stderr
 

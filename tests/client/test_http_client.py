@@ -27,7 +27,7 @@ from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
 from client import batch, cli, http_client
 from tests.conftest import HERE, encoded, interpreter, plain
-from tests.support.local_server import LocalServer, copy_client
+from tests.support.local_server import LocalServer, copy_client, run_client
 from tests.support.models import ColourModel
 from tests.support.server import listening, make_certificate
 
@@ -171,11 +171,8 @@ def test_folder_is_classified_by_the_local_server(
         (folder / f"{number}.png").write_bytes(encoded(plain(colour)))
 
     def ask(*arguments: str) -> tuple[int, list[Any], str]:
-        done = subprocess.run(
-            [interpreter(HERE), "-m", "action", "--url", f"http://127.0.0.1:{server.port}"]
-            + [*arguments, str(folder)],
-            cwd=tmp_path / "here", capture_output=True, text=True,
-        )  # fmt: skip
+        url = f"http://127.0.0.1:{server.port}"
+        done = run_client(tmp_path / "here", "--url", url, *arguments, folder)
         return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
     try:
@@ -538,10 +535,7 @@ def test_large_photo_without_pillow(tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"small")
     copy_client(tmp_path / "here")
     with serving(FakeFunction()) as fake:
-        done = subprocess.run(
-            [interpreter(HERE), "-S", "-m", "action", "--url", fake.url, str(tmp_path)],
-            cwd=tmp_path / "here", capture_output=True, text=True,
-        )  # fmt: skip
+        done = run_client(tmp_path / "here", "--url", fake.url, tmp_path, site=False)
     assert done.returncode == 1, done.stderr
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert "pip install pillow numpy" in answers[0]["error"]

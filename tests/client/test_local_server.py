@@ -20,8 +20,7 @@ from action.web import MAX_PAYLOAD
 from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
 from client.local_server import IncomingRequest, RequestRefused, web_action_params
-from tests.conftest import HERE, interpreter
-from tests.support.local_server import LocalServer, copy_client
+from tests.support.local_server import LocalServer, copy_client, run_client
 from tests.support.models import ColourModel
 
 PICTURE = SAMPLE.read_bytes()
@@ -104,8 +103,7 @@ def test_waitress_is_asked_for_without_the_tool(
 ) -> None:
     copy_client(tmp_path, colour_zip(ColourModel("uint8")))
     shutil.rmtree(tmp_path / "builder")
-    command = [interpreter(HERE), "-S", "-m", "action", "--serve"]
-    done = subprocess.run(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=60)
+    done = run_client(tmp_path, "--serve", site=False)
     assert done.returncode == 2
     assert done.stderr == "--serve needs waitress: run  pip install waitress\n"
 
@@ -137,10 +135,7 @@ def test_openapi_description_is_true(server: LocalServer, tmp_path: Path, thorou
 def test_port_in_use(installed: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         for port in (str(taken.getsockname()[1]), "99999"):
-            done = subprocess.run(
-                [interpreter(HERE), "-m", "action", "--serve", "--port", port],
-                cwd=installed, capture_output=True, text=True,
-            )  # fmt: skip
+            done = run_client(installed, "--serve", "--port", port)
             assert done.returncode == 2
             assert f"cannot listen on port {port}: " in done.stderr
             assert "Traceback" not in done.stderr

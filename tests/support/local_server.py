@@ -26,6 +26,17 @@ def copy_client(folder: Path, archive: Path | None = None) -> Path:
     return folder
 
 
+def run_client(
+    cwd: Path, *arguments: str | Path, python: str = HERE, site: bool = True, stdin: bytes = b""
+) -> subprocess.CompletedProcess[str]:
+    """Run `python3 -m action` to its end, with or without site-packages."""
+    flags = () if site else ("-S",)
+    command = [interpreter(python), *flags, "-m", "action", *map(str, arguments)]
+    done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, timeout=120)
+    out, err = done.stdout.decode(), done.stderr.decode()
+    return subprocess.CompletedProcess(command, done.returncode, out, err)
+
+
 class LocalServer:
     """`python3 -m action --serve` in a folder, on a free port."""
 
