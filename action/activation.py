@@ -94,12 +94,12 @@ class Handler:
     def _check_time_left(self) -> None:
         """Raise RequestError if earlier pictures took the time of this activation."""
         if self._cpu_seconds > MAX_CPU_SECONDS:
-            found = f"at most {MAX_CPU_SECONDS:.0f} s to read all pictures, found more before this"
+            needed = f"at most {MAX_CPU_SECONDS:.0f} s to read all pictures, found more before this"
         elif time() > self._last_begin:
-            found = "an answer before the activation's deadline, found no time for this"
+            needed = "an answer before the activation's deadline, found no time for this"
         else:
             return
-        raise RequestError(f"out of time: expected {found} picture; send it in another activation")
+        raise RequestError(f"out of time: expected {needed} picture; send it in another activation")
 
     def _classify_picture(self, image: object, request: Request) -> Answer:
         model, options = self.classifier, request.options
