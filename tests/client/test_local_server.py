@@ -20,7 +20,8 @@ from action.web import MAX_PAYLOAD
 from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
 from client.local_server import IncomingRequest, RequestRefused, web_action_params
-from tests.support.local_server import LocalServer, copy_client, run_client
+from tests.builder.deploy import test_platform
+from tests.support.local_server import LocalServer, copy_client, python_with_waitress, run_client
 from tests.support.models import ColourModel
 
 PICTURE = SAMPLE.read_bytes()
@@ -96,6 +97,85 @@ def test_malformed_http_is_refused(server: LocalServer) -> None:
             client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n")
     with socket.create_connection(("127.0.0.1", server.port), timeout=10):  # a silent client
         assert server.ask("GET")[0] == 200
+
+
+# What the recorded actions did.
+ACTIONS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from client import local_server
+
+def rec_seen(params):
+    body = params.get("__ow_body", "")
+    seen = {"body": body[:200], "headers": params["__ow_headers"]}
+    seen |= {"method": params["__ow_method"], "path": params["__ow_path"]}
+    seen["others"] = sorted(name for name in params if not name.startswith("__ow_"))
+    seen["query"] = params.get("__ow_query")
+    return {"statusCode": 200, "body": seen}
+
+rec_seenraw = rec_seen
+
+def rec_nothttp(params):
+    return {"results": [1]}
+
+def rec_http(params):
+    return {"statusCode": 422, "headers": {"X-Mine": "1"}, "body": {"error": "mine"}}
+
+def rec_httperror(params):
+    return {"error": {"statusCode": 418, "body": {"error": "tea"}}}
+
+name = sys.argv[2]
+sys.exit(local_server.run_server(globals()[name], 0, name.endswith("raw")))
+"""
+RECORDED = [
+    record
+    for record in json.loads((Path(test_platform.__file__).with_name("answers.json")).read_bytes())
+    if record["name"].startswith("web: ")
+    and re.search("/rec_(seen|nothttp|http)", record["request"]["path"])
+]
+
+
+def essence(headers: dict[str, str], content: str) -> tuple[dict[str, str], Any]:
+    """Return the headers that matter, and the body, without ids."""
+    kept = {
+        name: value
+        for name, value in headers.items()
+        if name.startswith(("access-control-", "content-type", "x-"))
+    }
+    if "x-openwhisk-activation-id" in kept:
+        kept["x-openwhisk-activation-id"] = "an id"
+    body = (
+        json.loads(content)
+        if kept.get("content-type") == "application/json" and content
+        else content
+    )
+    if isinstance(body, dict):
+        body.pop("code", None)
+    return kept, body
+
+
+@pytest.mark.parametrize(
+    "name", ["rec_seen", "rec_seenraw", "rec_nothttp", "rec_http", "rec_httperror"]
+)
+def test_recorded_requests_get_the_answers_of_the_platform(name: str, tmp_path: Path) -> None:
+    (tmp_path / "actions.py").write_text(ACTIONS)
+    command = [python_with_waitress(), "actions.py", str(ROOT), name]
+    running = LocalServer(tmp_path, command=command)
+    records = [each for each in RECORDED if re.search(rf"/{name}\b", each["request"]["path"])]
+    assert records
+    try:
+        for record in records:
+            sent, expected = record["request"], record["answer"]
+            size = re.fullmatch(r"(\d+) bytes", sent["body"])
+            body = b"\xff" * int(size[1]) if size else sent["body"].encode()
+            headers = {**sent["headers"], "Host": "127.0.0.1:3233"}
+            status, received, content = running.ask(sent["method"], sent["path"], body, **headers)
+            assert status == expected["status"], record["name"]
+            assert essence(received, content.decode()) == essence(
+                expected["headers"], expected["body"]
+            ), record["name"]
+    finally:
+        assert running.stop()[0] == 0
 
 
 def test_waitress_is_asked_for_without_the_tool(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from client import http_client, throttle
-from tests.client.test_http_client import FakeFunction, Reply, Run, serving
+from tests.client.test_http_client import GOOD, FakeFunction, Reply, Run, serving
 from tests.client.test_http_client import pictures as pictures
 from tests.client.test_http_client import run as run
 from tests.client.test_http_client import short_delays as short_delays
@@ -147,6 +148,21 @@ def test_failed_action_is_no_answer(
         assert "5 answered, 0 failed, 1 not delivered" in err
         assert run("--url", fake.url, "--output", kept, pictures)[0] == 0
         assert len(kept.read_text().splitlines()) == 6
+
+
+def test_hundreds_of_pictures_while_containers_die(run: Run, tmp_path: Path) -> None:
+    chance = random.Random(28)
+    replies: list[Reply] = [
+        (chance.choice((400, 202)), {}, chance.choice((DIED, NOT_HTTP, LATE)))
+        if chance.random() < 0.1
+        else (200, {}, GOOD)
+        for _ in range(220)
+    ]
+    with serving(FakeFunction(replies=replies)) as fake:
+        status, answers, err = run("--url", fake.url, many(tmp_path / "pictures", 200))
+    assert status == 0, err
+    assert all("results" in answer for answer in answers)
+    assert Counter(fake.bodies)[b"picture 7"] >= 1
 
 
 @pytest.mark.parametrize("bound", [{"topK"}, {"details", "threshold"}])

@@ -9,8 +9,10 @@ import signal
 import subprocess
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
+from builder.base.environments import ensure_environment
 from builder.base.paths import BUILDER, ROOT
 from tests.conftest import HERE, interpreter
 
@@ -37,12 +39,18 @@ def run_client(
     return subprocess.CompletedProcess(command, done.returncode, out, err)
 
 
-class LocalServer:
-    """`python3 -m action --serve` in a folder, on a free port."""
+def python_with_waitress() -> str:
+    """Return the Python of the tool's environment."""
+    return str(ensure_environment("tools", BUILDER / "requirements.txt"))
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+
+class LocalServer:
+    """`python3 -m action --serve` in a folder, on a free port; or another command that serves."""
+
+    def __init__(self, folder: Path, *arguments: str, command: Sequence[str] = ()) -> None:
         # Without site-packages, and so without waitress, it starts itself again.
-        command = [interpreter(HERE), "-S", "-m", "action", "--serve", "--port", "0", *arguments]
+        serve = [interpreter(HERE), "-S", "-m", "action", "--serve", "--port", "0", *arguments]
+        command = command or serve
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a full pipe would stop it)
         self.process = subprocess.Popen(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=self.errors, text=True
