@@ -78,7 +78,7 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
                 "platforms that added it"
             )
     with console.step("model") as details:
-        chosen = _resolve_model(config, console)
+        chosen, _ = resolve_model(config.model, config.model_options, config.pictures, console)
         chosen = resolve.strip_final_activation(chosen)
         details.append(f"{chosen.settings.name}, {megabytes(chosen.path.stat().st_size)}")
         card = chosen.settings.card
@@ -126,13 +126,17 @@ def _invoke_new(
         raise SmokeError(str(error), hint) from error
 
 
-def _resolve_model(config: BuildConfig, console: Console) -> Model:
-    if config.pictures is None:
-        return resolve.resolve_model(config.model, config.model_options, console)
-    model, _ = evidence.resolve_by_pictures(
-        config.model, config.model_options, config.pictures, console
-    )
-    return model
+def resolve_model(
+    name: str | None, options: ModelOptions, pictures: Path | None, console: Console
+) -> tuple[Model, evidence.PictureEvidence | None]:
+    """Return the model, and how the labelled pictures decided what its file leaves open.
+
+    Raises:
+        BuildError: it cannot be fetched or read, or something about it stays open.
+    """
+    if pictures is None:
+        return resolve.resolve_model(name, options, console), None
+    return evidence.resolve_by_pictures(name, options, pictures, console)
 
 
 def _audit_part(part: Path, config: BuildConfig, console: Console) -> audit.Audit:
@@ -212,9 +216,14 @@ def _collect_packages(
 def estimate_memory(config: BuildConfig) -> int:
     """Return the least memory limit, in MB, to expect of a zip before it is built."""
     known = known_models()
-    name = config.model or next(iter(known))
+    name = config.model or default_model()
     size = known[name]["bytes"] if name in known else Path(name).stat().st_size
     return memory.estimate_early(config.provider, size)
+
+
+def default_model() -> str:
+    """Return the name of the model that a build takes if none is given."""
+    return next(iter(known_models()))
 
 
 def default_python() -> str:

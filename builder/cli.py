@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from builder.build import BuildConfig, BuildResult
     from builder.deploy.platform import DeploymentOptions, Platform
     from builder.deploy.verify import Deployment
-    from builder.model.resolve import ModelOptions
 
 # The environment that builds run in, made from builder/requirements.txt.
 ENVIRONMENT = "tools"
@@ -124,16 +123,11 @@ def _build(options: argparse.Namespace, console: Console) -> Report:
 
 def _inspect(options: argparse.Namespace, console: Console) -> Report:
     from builder import build, report
-    from builder.model.evidence import resolve_by_pictures
-    from builder.model.resolve import resolve_model
 
-    model_options, evidence = _model_options(options), None
-    if options.pictures is None:
-        model = resolve_model(options.model, model_options, console)
-    else:
-        model, evidence = resolve_by_pictures(
-            options.model, model_options, options.pictures, console
-        )
+    model, evidence = build.resolve_model(
+        options.model, command_line.model_options(options), options.pictures, console
+    )
+    if evidence:
         evidence.show(console)
         console.text()
     report.show_model(model, console)
@@ -258,7 +252,6 @@ def _build_config(
     """Return what the options ask of the build; raise if the platform has no kind for it."""
     from builder import build
     from builder.artifact.platform import pythons as supported
-    from builder.model import known_models
     from builder.packages import RuntimeOptions
 
     default = build.default_python()
@@ -277,12 +270,12 @@ def _build_config(
         wanted = True if options.precompiled else False if portable else None
         execution_env = execution_env or platform.choose_environment(kind, wanted)
     # What is deployed is never another model than the default.
-    default_model = next(iter(known_models())) if platform else None
+    default_model = build.default_model() if platform else None
     return build.BuildConfig(
         pythons=pythons,
         output=command_line.output(options),
         model=options.model or default_model,
-        model_options=_model_options(options),
+        model_options=command_line.model_options(options),
         pictures=options.pictures,
         requantize=not options.no_requantize,
         provider=options.runtime or "auto",
@@ -295,26 +288,6 @@ def _build_config(
         execution_env=execution_env,
         smoke=not options.no_smoke,
         keep=not options.no_keep,
-    )
-
-
-def _model_options(options: argparse.Namespace) -> ModelOptions:
-    from builder.model.normalization import Normalization
-    from builder.model.resolve import ModelOptions
-
-    return ModelOptions(
-        labels=options.labels,
-        normalization=Normalization(options.mean, options.std) if options.mean else None,
-        signature=options.signature or "",
-        layout=options.layout or "",
-        scores=options.scores or "",
-        background={"yes": True, "no": False}.get(options.background),
-        locale=options.locale or "",
-        fit=options.fit or "",
-        crop=options.crop,
-        channels=options.channels or "",
-        threads=getattr(options, "threads", None),  # inspect has no such option
-        label_offset=options.label_offset,
     )
 
 

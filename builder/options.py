@@ -27,6 +27,7 @@ from builder.base.paths import WORK
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builder.base.images import Image
+    from builder.model.resolve import ModelOptions
 
 PROGRAM = "python3 build_zip.py"
 ZIP = WORK / "dist" / "classify.zip"
@@ -496,6 +497,27 @@ def _check_model_name(wanted: str | None) -> None:
             f"--model: expected one of {', '.join(known)} or a .tflite file, found {found}",
             did_you_mean(wanted, known) or "a path is relative to the current folder",
         )
+
+
+def model_options(options: argparse.Namespace) -> ModelOptions:
+    """Return what the options say about the model; inspect and a build have the same ones."""
+    from builder.model.normalization import Normalization
+    from builder.model.resolve import ModelOptions
+
+    return ModelOptions(
+        labels=options.labels,
+        normalization=Normalization(options.mean, options.std) if options.mean else None,
+        signature=options.signature or "",
+        layout=options.layout or "",
+        scores=options.scores or "",
+        background={"yes": True, "no": False}.get(options.background),
+        locale=options.locale or "",
+        fit=options.fit or "",
+        crop=options.crop,
+        channels=options.channels or "",
+        threads=getattr(options, "threads", None),  # inspect has no such option
+        label_offset=options.label_offset,
+    )
 
 
 def output(options: argparse.Namespace) -> Path:
