@@ -32,12 +32,21 @@ def chunk(name: bytes, content: bytes) -> bytes:
 
 
 def png(
-    size: tuple[int, int], kind: int = 0, bits: int = 8, before: bytes = b"", interlaced: int = 0
+    size: tuple[int, int],
+    kind: int = 0,
+    bits: int = 8,
+    before: bytes = b"",
+    interlaced: int = 0,
+    filtered: int = 0,
 ) -> bytes:
-    """Return a PNG of zeros; `kind` 0 is grey, 2 RGB, 3 palette, 4 LA, 6 RGBA."""
+    """Return a PNG of zeros; `kind` 0 is grey, 2 RGB, 3 palette, 4 LA, 6 RGBA.
+
+    `filtered` is the type of the rows' filter, if not interlaced; 4 takes longest.
+    """
     width, height = size
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
-    row = bytes(1 + (width * samples * bits + 7) // 8)
+    filtered = 0 if interlaced else filtered
+    row = bytes([filtered]) + bytes((width * samples * bits + 7) // 8)
     packer = zlib.compressobj(9)
     rows = max(1, 2**20 // len(row))
     data = b"".join(packer.compress(row * min(rows, height - at)) for at in range(0, height, rows))
