@@ -114,7 +114,7 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
             Path(path).read_bytes() if Path(path).is_file() else path.encode()
             for path in (model, labels)
         ]
-        wanted = (python, provider, execution_env, requantize, normalization)
+        wanted = (python, Path(model).name, provider, execution_env, requantize, normalization)
         digest = hashlib.sha256(repr(wanted).encode())
         for each in inputs:
             digest.update(hashlib.sha256(each).digest())
