@@ -185,7 +185,7 @@ def colour_zip(
     """Return a function that builds a zip with a small colour classifier."""
 
     def make(want: ColourModel) -> Path:
-        path = tmp_path_factory.getbasetemp() / f"colours-{abs(hash(want))}.tflite"
+        path = tmp_path_factory.mktemp("model") / "colours.tflite"
         scaled = PLUS_MINUS_ONE if want.dtype == "float32" else None
         model = str(want.write(path))
         return make_zip(HERE, model, str(colour_labels), normalization=scaled)
