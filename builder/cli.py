@@ -122,7 +122,7 @@ def _build(options: argparse.Namespace, console: Console) -> Report:
 
 
 def _inspect(options: argparse.Namespace, console: Console) -> Report:
-    from builder import build, report
+    from builder import build
 
     model, evidence = build.resolve_model(
         options.model, command_line.model_options(options), options.pictures, console
@@ -130,7 +130,7 @@ def _inspect(options: argparse.Namespace, console: Console) -> Report:
     if evidence:
         evidence.show(console)
         console.text()
-    report.show_model(model, console)
+    model.show(console)
     return {
         "model": build.describe_model(model),
         "operators": model.tflite.versions,

@@ -13,20 +13,9 @@ from builder.artifact.audit import Audit
 from builder.artifact.smoke import SAMPLE, SmokeResult
 from builder.base import archive, images
 from builder.base.console import Console
-from builder.model.compatibility import find_missing_by_interpreter
-from builder.model.resolve import Model
 
 # How many of a zip's files and of a check's problems are shown.
 _FILES, _PROBLEMS = 8, 20
-# Options that change each decision on a model's card.
-_DECIDED_BY = {
-    "model": "--model",
-    "signature": "--signature",
-    "input": "--mean, --std, --channels, --layout",
-    "fit": "--fit, --crop",
-    "output": "--scores",
-    "labels": "--labels, --locale, --background",
-}
 # Python version -> the outcome of its smoke test.
 Answers = Mapping[str, SmokeResult]
 
@@ -122,30 +111,6 @@ def describe_nodes(nodes: dict[str, Any]) -> str:
         return f"{text}: this interpreter was built without it, or it was refused; that is slow"
     named = [name if count == 1 else f"{count} {name}" for name, count in sorted(others.items())]
     return f"{text}; not {', '.join(named)}" if named else text
-
-
-def show_model(model: Model, console: Console) -> None:
-    """Print a model's file, the decisions about it, and its operators."""
-    component = model.component
-    console.text(f"{model.path.name}, {model.path.stat().st_size:,} bytes")
-    console.text(f"sha256 {component.sha256}")
-    console.text(f"source: {component.source}")
-    for title, text in model.settings.card.items():
-        if title in _DECIDED_BY:
-            console.text()
-            console.text(f"{title} ({_DECIDED_BY[title]})")
-            console.text(f"    {text}")
-    console.text()
-    nodes = [operator.name for operator in model.tflite.operators]
-    rows = [
-        (name, str(version), str(nodes.count(name)))
-        for name, version in sorted(model.tflite.versions.items())
-    ]
-    console.table(("operator", "version", "nodes"), rows)
-    console.text()
-    for interpreter, missing in find_missing_by_interpreter(model.tflite).items():
-        lacks = f"lacks {', '.join(missing)}" if missing else "has all of them"
-        console.text(f"{interpreter}: {lacks}")
 
 
 def commands(path: Path, pythons: Sequence[str], memory: int) -> list[str]:

@@ -22,7 +22,7 @@ from builder.base.files import atomic_write
 from builder.base.paths import BUILD, SAMPLE
 from builder.model import MODELS, labels
 from builder.model.catalogue import ModelFile, find_model
-from builder.model.compatibility import check_operators
+from builder.model.compatibility import check_operators, find_missing_by_interpreter
 from builder.model.decision import Evidence
 from builder.model.final_activation import REPLACED_BY, strip_activation
 from builder.model.fit import Fit, decide_fit
@@ -40,6 +40,15 @@ from builder.packages import NO_LICENCE, Component, operator_versions
 # Models without their final activation, and with one of their signatures.
 STRIPPED = BUILD / "stripped"
 SIGNATURES = BUILD / "signatures"
+# Options that change each decision on a model's card.
+DECIDED_BY = {
+    "model": "--model",
+    "signature": "--signature",
+    "input": "--mean, --std, --channels, --layout",
+    "fit": "--fit, --crop",
+    "output": "--scores",
+    "labels": "--labels, --locale, --background",
+}
 
 
 @dataclass(frozen=True)
@@ -94,6 +103,29 @@ class Model:
     labels_component: Component
     sample: str
     tflite: TFLiteModel
+
+    def show(self, console: Console) -> None:
+        """Print the file, the decisions about it, and its operators."""
+        component = self.component
+        console.text(f"{self.path.name}, {self.path.stat().st_size:,} bytes")
+        console.text(f"sha256 {component.sha256}")
+        console.text(f"source: {component.source}")
+        for title, text in self.settings.card.items():
+            if title in DECIDED_BY:
+                console.text()
+                console.text(f"{title} ({DECIDED_BY[title]})")
+                console.text(f"    {text}")
+        console.text()
+        nodes = [operator.name for operator in self.tflite.operators]
+        rows = [
+            (name, str(version), str(nodes.count(name)))
+            for name, version in sorted(self.tflite.versions.items())
+        ]
+        console.table(("operator", "version", "nodes"), rows)
+        console.text()
+        for interpreter, missing in find_missing_by_interpreter(self.tflite).items():
+            lacks = f"lacks {', '.join(missing)}" if missing else "has all of them"
+            console.text(f"{interpreter}: {lacks}")
 
 
 def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -> Model:
