@@ -1,8 +1,7 @@
-"""Search the pictures that cost most: `python3 -m tools.worst classify.zip --seconds 120`.
+"""Vary the headers of pictures of all formats to find those that cost most.
 
-Headers of all formats are varied, half of them at random and half near the worst found so far. For
-each format, the most CPU time and the most memory of the function's process are printed, with the
-picture that took it. The figures in docs/use.md are from this.
+Half of the headers are random, half are near the worst found so far. For each format, the most CPU
+time and the most memory of the function's process are printed, with the picture that took it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ from typing import Any
 from PIL import Image
 
 from builder.artifact import actionloop
-from builder.base.errors import run_main
 from tests.support import hostile
 from tests.support.pictures import encoded, plain
 
@@ -129,7 +127,3 @@ def main(arguments: list[str]) -> int:
     for (kind, unit), (value, chosen) in sorted(worst.items()):
         print(f"{kind:5} {value:7.2f} {unit:2} {chosen}")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(run_main(lambda: main(sys.argv[1:])))

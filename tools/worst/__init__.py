@@ -1,0 +1,1 @@
+"""Search for the pictures that cost the function most."""
