@@ -97,7 +97,7 @@ def test_hybrid_layers_with_several_scales_are_refused() -> None:
 def test_build_stops_before_compiling_if_an_operator_is_missing(
     provider: str, tmp_path: Path, console: Console
 ) -> None:
-    """Said before minutes of work, and whether or not the zip is to be invoked."""
+    """The error comes before minutes of work, whether or not the zip is invoked."""
     with pytest.raises(ModelError, match=r"lacks: EXP version 1 .*, SUM version 1") as caught:
         build.build(config(tmp_path, provider), console)
     assert "--ops all" in caught.value.hint and "--runtime wheels" in caught.value.hint
