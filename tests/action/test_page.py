@@ -486,7 +486,7 @@ def test_answer_is_in_plain_words(visit: Visit) -> None:
     expect(visit.page.locator("#time")).to_contain_text("the service had to start")
     expect(visit.page.locator("#lead")).to_have_text("This looks like")
     show(visit, answered([("owl", 0.05)]))
-    expect(visit.page.locator("#time")).to_have_text(re.compile(r"^Answered in \d+ ms\.$"))
+    expect(visit.page.locator("#time")).to_have_text(re.compile(r"^Answered in [\d.]+ ms\.$"))
     expect(visit.page.locator("#lead")).to_have_text("Hard to say; at best")
     shown = visit.page.locator("body").inner_text()
     assert not re.search(r"cold|warm|function|tflite|mobilenet", shown, re.IGNORECASE), shown
