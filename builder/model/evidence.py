@@ -19,7 +19,6 @@ from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.model.catalogue import find_model
 from builder.model.fit import DEFAULT_CROP, Fit
-from builder.model.kinds import PASS_ON
 from builder.model.normalization import (
     BYTES,
     CAFFE,
@@ -31,6 +30,7 @@ from builder.model.normalization import (
 from builder.model.postprocessing import KINDS
 from builder.model.resolve import Model, ModelOptions, resolve_model
 from builder.model.run import run_variants
+from builder.model.vision_task import PASS_ON
 from client.labelled_pictures import ClassNames, LabelledPicturesError, read_labelled_pictures
 
 _FITS = (Fit("crop", DEFAULT_CROP), Fit("crop"), Fit("squash"), Fit("pad"))

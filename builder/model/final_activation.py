@@ -11,8 +11,8 @@ import copy
 
 import numpy as np
 
-from builder.model.kinds import SAME_ORDER
 from builder.model.tflite import Operator, TFLiteModel, drop_unused, pack_model
+from builder.model.vision_task import SAME_ORDER
 
 # What the function applies in place of an operator. A softmax of LOG_SOFTMAX's output is a softmax
 # of its input.

@@ -17,7 +17,7 @@ from itertools import zip_longest
 from typing import Any, NoReturn
 
 from builder.base.errors import ModelError
-from builder.model.file_kinds import recognize_file
+from builder.model.file_format import recognize_format
 
 HINT = "pass the labels that the model was trained with: --labels FILE"
 JSON_HINT = "if the numbers are parts of the names, write a JSON list of them"
@@ -96,8 +96,8 @@ def read_rows(file: LabelFile) -> Labelled:
     Raises:
         ModelError: it has another form; says which was found.
     """
-    if kind := recognize_file(file.content, "labels"):
-        file.refuse(kind.name, kind.remedy or HINT)
+    if other := recognize_format(file.content, "labels"):
+        file.refuse(other.name, other.remedy or HINT)
     try:
         text = file.content.decode(json.detect_encoding(file.content))
     except UnicodeDecodeError as error:

@@ -11,9 +11,9 @@ import numpy as np
 
 from builder.base.errors import ModelError
 from builder.model.decision import Evidence, Source
-from builder.model.kinds import PASS_ON
 from builder.model.run import ModelOutputs
 from builder.model.tflite import Operator, Tensor, TFLiteModel
+from builder.model.vision_task import PASS_ON
 
 KINDS = ("probabilities", "logits", "scores")
 # Operators that choose among scores or join them: probabilities stay what they are.

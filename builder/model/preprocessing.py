@@ -13,7 +13,6 @@ import numpy as np
 
 from builder.base.errors import ModelError
 from builder.model.decision import Evidence
-from builder.model.kinds import check_batch, find_picture_input, refuse_input
 from builder.model.metadata import Metadata
 from builder.model.normalization import (
     BYTES,
@@ -26,6 +25,7 @@ from builder.model.normalization import (
     match_usual,
 )
 from builder.model.tflite import Operator, Tensor, TFLiteModel
+from builder.model.vision_task import check_batch, find_picture_input, refuse_input
 
 _STORED_RANGES = {"uint8": (0, 255), "int8": (-128, 127), "int16": (-32768, 32767)}
 # Share of the pixel values that may be beyond what a quantized input holds.

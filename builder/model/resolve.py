@@ -26,7 +26,6 @@ from builder.model.compatibility import check_operators, find_missing_by_interpr
 from builder.model.decision import Evidence
 from builder.model.final_activation import REPLACED_BY, strip_activation
 from builder.model.fit import Fit, decide_fit
-from builder.model.kinds import count_outputs
 from builder.model.label_files import HINT
 from builder.model.labels import IMAGENET, Labels
 from builder.model.normalization import Normalization
@@ -35,6 +34,7 @@ from builder.model.preprocessing import Preprocessing, decide_preprocessing
 from builder.model.run import run_model
 from builder.model.settings import ModelSettings
 from builder.model.tflite import TFLiteModel, pack_model, read_model
+from builder.model.vision_task import count_outputs
 from builder.packages import NO_LICENCE, Component, operator_versions
 
 # Models without their final activation, and with one of their signatures.

@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from builder.base.errors import ModelError
-from builder.model.file_kinds import recognize_file
+from builder.model.file_format import recognize_format
 from builder.model.metadata import Metadata, read_metadata
 from builder.model.table_limits import check_tables
 
@@ -262,11 +262,11 @@ class _AlignedBuffer(schema.BufferT):  # type: ignore[misc]
 def _unpack(content: bytes, name: str) -> Any:
     """Return the file as a ModelT of which every table and buffer can be read."""
     if content[4:8] != b"TFL3":
-        kind = recognize_file(content, "model")
-        found = kind.name if kind else f"{content[:8]!r} in {len(content):,} bytes"
+        other = recognize_format(content, "model")
+        found = other.name if other else f"{content[:8]!r} in {len(content):,} bytes"
         raise ModelError(
             f"{name} is not a TFLite model: expected the identifier TFL3 at byte 4, found {found}",
-            (kind and kind.remedy) or "pass a .tflite file",
+            (other and other.remedy) or "pass a .tflite file",
         )
     try:
         check_tables(content)

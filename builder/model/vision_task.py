@@ -1,4 +1,4 @@
-"""Tell classifiers of one picture from models of other kinds, and name the kind in the error."""
+"""Tell image classifiers from models for other vision tasks; the error names the task."""
 
 from __future__ import annotations
 

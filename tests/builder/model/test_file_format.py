@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from builder.base.errors import ModelError
-from builder.model.file_kinds import recognize_file
+from builder.model.file_format import recognize_format
 from builder.model.labels import fit_labels
 from builder.model.tflite import parse_model
 from tests.support.models import ColourModel
@@ -104,7 +104,7 @@ def test_what_holds_no_labels_is_named(content: bytes, name: str, remedy: str) -
 
 def test_models_and_labels_are_not_taken_for_others(tmp_path: Path) -> None:
     model = ColourModel().write(tmp_path / "m.tflite").read_bytes()
-    kind = recognize_file(model, "labels")
-    assert kind and "--model" in kind.remedy
+    recognized = recognize_format(model, "labels")
+    assert recognized and "--model" in recognized.remedy
     for text in ("red\ngreen\n", "0: red\n", "<unk>\ncat\n", "[0] red\n", '["red"]', "MZ-80\n"):
-        assert recognize_file(text.encode(), "labels") is None
+        assert recognize_format(text.encode(), "labels") is None

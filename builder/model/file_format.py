@@ -1,4 +1,7 @@
-"""Recognize by content what people pass for a model or for labels; `file_kinds.toml` lists it."""
+"""Recognize by content the format of a file that is not what it was passed for.
+
+`file_formats.toml` lists what people pass for a .tflite model or for labels.
+"""
 
 from __future__ import annotations
 
@@ -13,37 +16,35 @@ from typing import NamedTuple
 
 from builder.base.toml import read_toml
 
-_TABLE = Path(__file__).with_name("file_kinds.toml")
+_FORMATS = Path(__file__).with_name("file_formats.toml")
 # How many bytes patterns look at, and how many members of a tar archive.
 _START = 4096
 _MEMBERS = 100
 
 
-class FileKind(NamedTuple):
-    """A kind of file, by name, and the remedy for a message; empty if none is known."""
+class FileFormat(NamedTuple):
+    """The name of a format, and the remedy for a message; empty if none is known."""
 
     name: str
     remedy: str
 
 
-def recognize_file(content: bytes, role: str) -> FileKind | None:
-    """Return the kind of a file that is not what it was passed for; None if it is unknown.
+def recognize_format(content: bytes, role: str) -> FileFormat | None:
+    """Return the format of a file that is not what it was passed for; None if it is unknown.
 
     The role is "model" or "labels".
     """
     start, members = content[:_START].decode("latin-1"), _list_members(content)
-    for kind in read_toml(_TABLE)["kind"]:
-        if kind.get("only", role) != role:
+    for entry in read_toml(_FORMATS)["format"]:
+        if entry.get("only", role) != role:
             continue
-        if "pattern" in kind:
-            fits = [""] if re.match(kind["pattern"], start, re.DOTALL) else []
+        if "pattern" in entry:
+            found = [""] if re.match(entry["pattern"], start, re.DOTALL) else []
         else:
-            fits = [member for member in members if re.fullmatch(kind["member"], member)]
-        if fits:
-            name, remedy = (
-                text.replace("{member}", fits[0]) for text in (kind["name"], kind.get(role, ""))
-            )
-            return FileKind(name, remedy)
+            found = [member for member in members if re.fullmatch(entry["member"], member)]
+        if found:
+            texts = (entry["name"], entry.get(role, ""))
+            return FileFormat(*(text.replace("{member}", found[0]) for text in texts))
     return None
 
 
