@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from builder.artifact.smoke import SmokeResult
     from builder.base.console import Console
     from builder.build import BuildConfig, BuildResult
-    from builder.deploy.platform import DeploymentOptions, Platform
-    from builder.deploy.verify import Deployment
+    from builder.deploy.credentials import Host
+    from builder.deploy.deployment import Deployment
+    from builder.deploy.python_kinds import PythonKinds
+    from builder.deploy.verify import DeployedAction
 
 # The environment that builds run in, made from builder/requirements.txt.
 ENVIRONMENT = "tools"
@@ -162,31 +164,36 @@ def _check(options: argparse.Namespace, console: Console) -> Report:
 
 def _deploy(options: argparse.Namespace, console: Console) -> Report:
     from builder import build, report
-    from builder.deploy.openwhisk import PlatformError
-    from builder.deploy.platform import Platform
+    from builder.deploy.action_document import ActionSettings
+    from builder.deploy.deployment import Deployment
+    from builder.deploy.rest_api import PlatformError
 
-    platform = Platform(_deployment_options(options), console)
+    settings = ActionSettings(
+        options.memory, options.timeout, dict(options.param), options.web, options.web_secure
+    )
+    name = options.name or "classify"
+    deployment = Deployment(_find_host(options, console), name, settings, console)
     config = None
     if options.zip is None:
-        config = _build_config(options, platform, console)
-        platform.check_memory(build.estimate_memory(config), "such a zip")
+        config = _build_config(options, deployment.kinds, console)
+        deployment.check_memory(build.estimate_memory(config), "such a zip")
         result = build.build(config, console)
         report.show_build(result.audit, result.smoke, console)
     else:
-        result = _open_zip(options, platform, console)
+        result = _open_zip(options, deployment, console)
     try:
-        deployment = _deploy_zip(result, options.kind, platform)
+        action = _deploy_zip(result, options, deployment)
     except PlatformError as error:
         if not (error.at_init and config and config.execution_env and not options.precompiled):
             raise
         console.warn("the image does not start the precompiled zip: building a portable one")
         result = build.build(replace(config, execution_env=""), console)
-        deployment = _deploy_zip(result, options.kind, platform)
-    platform.show(deployment)
-    return report.as_values(result.audit, console, result.smoke, result.model, asdict(deployment))
+        action = _deploy_zip(result, options, deployment)
+    deployment.show(action)
+    return report.as_values(result.audit, console, result.smoke, result.model, asdict(action))
 
 
-def _open_zip(options: argparse.Namespace, platform: Platform, console: Console) -> BuildResult:
+def _open_zip(options: argparse.Namespace, deployment: Deployment, console: Console) -> BuildResult:
     """Return a zip that exists, audited and invoked; raise if the platform cannot have it."""
     from builder import build
     from builder.artifact import audit
@@ -199,30 +206,41 @@ def _open_zip(options: argparse.Namespace, platform: Platform, console: Console)
             f"{command_line.PROGRAM} check {archive} lists all problems",
         )
     manifest = audited.manifest
-    kind = platform.choose_kind(manifest.pythons, options.kind)
-    platform.check_environment(kind, manifest.execution_env)
-    platform.check_memory(manifest.memory)
+    kind = deployment.kinds.choose(manifest.pythons, options.kind)
+    deployment.kinds.check_environment(kind, manifest.execution_env)
+    deployment.check_memory(manifest.memory)
     answers = {}
     if not options.no_smoke:
         answers = build.invoke(archive, manifest.pythons, "", console)
     return build.BuildResult(audited, {}, answers)
 
 
-def _deploy_zip(result: BuildResult, named: str | None, platform: Platform) -> Deployment:
+def _deploy_zip(
+    result: BuildResult, options: argparse.Namespace, deployment: Deployment
+) -> DeployedAction:
     from builder.artifact.smoke import SAMPLE
 
     audited = result.audit
-    kind = platform.choose_kind(audited.manifest.pythons, named)
+    kind = deployment.kinds.choose(audited.manifest.pythons, options.kind)
     answer = result.smoke.get(kind.python)
     expected = answer.results if answer else None
-    return platform.deploy(Path(audited.path), kind, audited.manifest.memory, SAMPLE, expected)
+    archive, memory = Path(audited.path), audited.manifest.memory
+    return deployment.run(archive, kind, memory, SAMPLE, expected, options.keep_broken)
 
 
 def _undeploy(options: argparse.Namespace, console: Console) -> Report:
-    from builder.deploy.platform import undeploy
+    from builder.deploy.deployment import undeploy
 
-    undeploy(_deployment_options(options), console)
+    undeploy(_find_host(options, console), options.name, console)
     return {"undeployed": options.name}
+
+
+def _find_host(options: argparse.Namespace, console: Console) -> Host:
+    from builder.deploy import credentials
+
+    return credentials.find_host(
+        console, options.apihost or "", options.auth or "", options.insecure, options.ca or ""
+    )
 
 
 def _export_runtime(options: argparse.Namespace, console: Console) -> Report:
@@ -247,7 +265,7 @@ def _import_runtime(options: argparse.Namespace, console: Console) -> Report:
 
 
 def _build_config(
-    options: argparse.Namespace, platform: Platform | None, console: Console
+    options: argparse.Namespace, kinds: PythonKinds | None, console: Console
 ) -> BuildConfig:
     """Return what the options ask of the build; raise if the platform has no kind for it."""
     from builder import build
@@ -255,22 +273,22 @@ def _build_config(
     from builder.packages import RuntimeOptions
 
     default = build.default_python()
-    if platform and options.python is None:
-        known = platform.preferred_pythons([default, *reversed(supported())])
-        default = platform.choose_kind(known, options.kind).python
+    if kinds and options.python is None:
+        known = kinds.sort_pythons([default, *reversed(supported())])
+        default = kinds.choose(known, options.kind).python
     pythons = command_line.pythons(options, default)
     if options.python is None and options.kind is None:
         running = "{}.{}".format(*sys.version_info)
         if running not in pythons:
             console.note(f"this Python is {running}: building for {pythons[0]} (--python)")
     execution_env = command_line.execution_env(options)
-    if platform:
-        kind = platform.choose_kind(pythons, options.kind)
+    if kinds:
+        kind = kinds.choose(pythons, options.kind)
         portable = options.portable or len(pythons) > 1
         wanted = True if options.precompiled else False if portable else None
-        execution_env = execution_env or platform.choose_environment(kind, wanted)
+        execution_env = execution_env or kinds.choose_environment(kind, wanted, console)
     # What is deployed is never another model than the default.
-    default_model = build.default_model() if platform else None
+    default_model = build.default_model() if kinds else None
     return build.BuildConfig(
         pythons=pythons,
         output=command_line.output(options),
@@ -288,24 +306,4 @@ def _build_config(
         execution_env=execution_env,
         smoke=not options.no_smoke,
         keep=not options.no_keep,
-    )
-
-
-def _deployment_options(options: argparse.Namespace) -> DeploymentOptions:
-    from builder.deploy.platform import DeploymentOptions
-    from builder.deploy.upload import ActionSettings
-
-    settings = ActionSettings()
-    if options.command == "deploy":
-        settings = ActionSettings(
-            options.memory, options.timeout, dict(options.param), options.web, options.web_secure
-        )
-    return DeploymentOptions(
-        options.name or "classify",
-        options.apihost or "",
-        options.auth or "",
-        options.insecure,
-        options.ca or "",
-        getattr(options, "keep_broken", False),
-        settings,
     )

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from builder.base.console import Console
 from builder.base.errors import BuildError, UsageError
-
-SET_UP = "wsk property set --apihost HOST --auth KEY"
 
 
 @dataclass(frozen=True)
@@ -40,19 +39,24 @@ class Host:
     source: str = ""
 
 
-def find_host(apihost: str = "", auth: str = "", insecure: bool = False, ca: str = "") -> Host:
-    """Return the host to deploy to; `apihost` and `auth` are as for the options, or empty.
+def find_host(
+    console: Console, apihost: str = "", auth: str = "", insecure: bool = False, ca: str = ""
+) -> Host:
+    """Return the host to deploy to, and warn of what others can see.
+
+    `apihost`, `auth` and the rest are as for the options.
 
     Raises:
         UsageError: the host or the key is missing or malformed.
         BuildError: the properties cannot be read.
     """
-    path = properties_file()
-    properties = read_properties(path)
+    named = os.environ.get("WSK_CONFIG_FILE")
+    path = Path("~/.wskprops").expanduser() if named is None else Path(named or os.devnull)
+    properties = _read_properties(path)
     apihost = apihost or os.environ.get("WHISK_APIHOST") or properties.get("APIHOST", "")
     version = os.environ.get("WHISK_APIVERSION") or properties.get("APIVERSION") or "v1"
     keys = {
-        "--auth": read_secret("--auth", auth),
+        "--auth": read_secret("--auth", auth, console),
         "WHISK_AUTH": os.environ.get("WHISK_AUTH", ""),
         str(path): properties.get("AUTH", ""),
     }
@@ -63,8 +67,8 @@ def find_host(apihost: str = "", auth: str = "", insecure: bool = False, ca: str
             what, name, option = f"a key for {apihost}", "AUTH", "--auth @FILE"
         raise UsageError(
             f"expected {what}, found none ({name} in {path}, WHISK_{name})",
-            f"pass {option}, or set it once: {SET_UP}. wsk reads lines NAME=value, without spaces "
-            "around = and with no other = or # in them",
+            f"pass {option}, or set it once: wsk property set --apihost HOST --auth KEY. wsk reads "
+            "lines NAME=value, without spaces around = and with no other = or # in them",
         )
     user, colon, password = key.partition(":")
     if not (user and colon and password) or not key.isascii() or not key.isprintable():
@@ -72,19 +76,28 @@ def find_host(apihost: str = "", auth: str = "", insecure: bool = False, ca: str
             f"{source}: expected USER:PASSWORD in plain characters, found something else",
             "'wsk property get --auth' shows the key of an installed wsk",
         )
+    url = address(apihost)
+    if insecure:
+        console.warn("--insecure: the host's certificate is not verified")
+    if url.startswith("http:"):
+        console.note("http: the key and the pictures travel in the clear")
     files = properties.get("CERT", ""), properties.get("KEY", "")
     certificate = files if all(files) else None
-    return Host(address(apihost), key, version, insecure, ca, certificate, source)
+    return Host(url, key, version, insecure, ca, certificate, source)
 
 
-def read_secret(option: str, given: str) -> str:
-    """Return the secret that an option gives as it is, as @FILE or as env:NAME.
+def read_secret(option: str, given: str, console: Console) -> str:
+    """Return the secret that an option gives as @FILE, as env:NAME or, with a warning, as it is.
 
     Raises:
         UsageError: there is no such file or variable, or it is empty.
     """
     kind, name = ("@", given[1:]) if given.startswith("@") else given.partition(":")[::2]
     if kind not in ("@", "env"):
+        if given:
+            console.warn(
+                f"{option}: processes here can read the secret; @FILE or env:NAME hides it"
+            )
         return given
     try:
         secret = os.environ.get(name, "") if kind == "env" else Path(name).read_text("utf-8")
@@ -93,11 +106,6 @@ def read_secret(option: str, given: str) -> str:
     if not secret.strip():
         raise UsageError(f"{option}: expected a secret in {name}, found nothing")
     return secret.strip()
-
-
-def is_visible(given: str) -> bool:
-    """Return whether a secret stands in the list of processes: it is on the command line."""
-    return bool(given) and not given.startswith(("@", "env:"))
 
 
 def address(apihost: str) -> str:
@@ -121,13 +129,7 @@ def address(apihost: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
-def properties_file() -> Path:
-    """Return the path of the properties that `wsk` keeps."""
-    named = os.environ.get("WSK_CONFIG_FILE")
-    return Path("~/.wskprops").expanduser() if named is None else Path(named or os.devnull)
-
-
-def read_properties(path: Path) -> dict[str, str]:
+def _read_properties(path: Path) -> dict[str, str]:
     """Return the properties in a file, by wsk's grammar; none if there is no file.
 
     Raises:

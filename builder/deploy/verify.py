@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from builder.base.console import Console
-from builder.deploy.openwhisk import Name, OpenWhisk, PlatformError, printable
+from builder.deploy.action_document import Document, values_of
+from builder.deploy.rest_api import Name, PlatformError, RestApi
 
 # How far two machines' probabilities may differ: their kernels round in other steps.
 TOLERANCE = 0.01
+# How long to wait, once, where a namespace has no activations left in this calendar minute.
+MINUTE_SECONDS = 60.0
 # Parameters that, bound to an action by its owner, change the number of its classes.
 _NARROWING = {"topK", "threshold"}
 # What the platform says of an action that did not start.
@@ -26,8 +29,8 @@ Results = Sequence[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Deployment:
-    """A deployed action.
+class DeployedAction:
+    """A deployed action that was verified.
 
     Attributes:
         url: where the web action answers; empty if it is none.
@@ -50,85 +53,101 @@ class Deployment:
     results: Results
     init_ms: int | None
     agrees: bool | None
-    bound: tuple[str, ...] = ()
-    secured: bool = False
+    bound: tuple[str, ...]
+    secured: bool
 
 
 def verify_action(
-    client: OpenWhisk,
+    api: RestApi,
     name: Name,
-    document: dict[str, Any],
+    document: Document,
+    created: bool,
     sample: Path,
     expected: Results | None,
     console: Console,
-) -> Deployment:
+) -> DeployedAction:
     """Invoke the action with a JPEG, and compare with the zip's results on this machine, if any.
 
     `document` is the action's. Raise PlatformError, with the activation's log, if it did not
     answer, or not as here.
     """
-    annotations = {each["key"]: each["value"] for each in document["annotations"]}
+    annotations = values_of(document["annotations"])
     namespace = str(document.get("namespace") or name.namespace).partition("/")[0]
-    url = client.web_url(name, namespace) if annotations.get("web-export") else ""
+    url = api.web_url(name, namespace) if annotations.get("web-export") else ""
     secret = annotations.get("require-whisk-auth", False)
-    bound = tuple(each["key"] for each in document.get("parameters", []))
+    bound = tuple(values_of(document.get("parameters", [])))
     with console.step(f"invoke {name}") as details:
         try:
-            if url and secret is not True:  # True: clients need a key of the platform
-                answer, activation = _invoke_over_web(client, name, url, secret, sample, console)
-            else:
-                picture = base64.b64encode(sample.read_bytes()).decode()
-                status, answer, activation = client.invoke(name, {"image": picture})
-                if status == 202:
-                    answer = client.wait(name, activation, console.status)
+            answer, activation = _invoke_patiently(api, name, url, secret, sample, console)
             results = answer.get("results")
             if not results and not (results == [] and "threshold" in bound):
                 text = f"{name} answered the sample picture with {str(answer)[:200]}"
                 raise PlatformError(text, "the log says why", activation=activation)
         except PlatformError as error:
-            raise _with_log(client, name, error) from error
-        record = client.record(name, activation) if activation else {}
-        measured = {each.get("key"): each.get("value") for each in record.get("annotations", [])}
-        init_ms = measured.get("initTime")
-        agrees = _compare(name, results, expected, not _NARROWING.isdisjoint(bound))
+            raise _with_log(api, name, error) from error
+        if expected is not None:
+            _compare(name, results, expected, not _NARROWING.isdisjoint(bound))
+        record = api.record(name, activation) if activation else {}
+        init_ms = values_of(record.get("annotations", [])).get("initTime")
         best = [f"{each['className']} ({100 * each['probability']:.0f} %)" for each in results[:1]]
         details.append(f"{sample.name}: {', '.join(best) or 'no class above the threshold'}")
         if init_ms is not None:
             details.append(f"cold start: {init_ms} ms of init, {record.get('duration')} ms in all")
         details.append(
             "not compared: the zip was not invoked on this machine"
-            if agrees is None
+            if expected is None
             else "as the zip answered on this machine"
         )
-    return Deployment(
+    return DeployedAction(
         name=str(name),
         namespace=namespace,
         kind=str(document.get("exec", {}).get("kind", "")),
         memory=document["limits"]["memory"],
         url=url,
-        created=False,
+        created=created,
         version=str(document.get("version", "")),
         results=results,
         init_ms=init_ms,
-        agrees=agrees,
+        agrees=None if expected is None else True,
         bound=bound,
         secured=secret is not False,
     )
 
 
-def _invoke_over_web(
-    client: OpenWhisk, name: Name, url: str, secret: Any, sample: Path, console: Console
+def _invoke_patiently(
+    api: RestApi, name: Name, url: str, secret: Any, sample: Path, console: Console
 ) -> tuple[dict[str, Any], str]:
+    """Return the answer and the activation's id; wait once for the next calendar minute."""
+    try:
+        return _invoke(api, name, url, secret, sample, console)
+    except PlatformError as error:
+        if error.status != 429:
+            raise
+        console.status(f"{error}; trying again in {MINUTE_SECONDS:.0f} s")
+        time.sleep(MINUTE_SECONDS)
+    return _invoke(api, name, url, secret, sample, console)
+
+
+def _invoke(
+    api: RestApi, name: Name, url: str, secret: Any, sample: Path, console: Console
+) -> tuple[dict[str, Any], str]:
+    """Invoke the action, over the web if it has an address there and clients need no key."""
+    if not url or secret is True:
+        picture = base64.b64encode(sample.read_bytes()).decode()
+        status, answer, activation = api.invoke(name, {"image": picture})
+        if status == 202:
+            answer = api.wait(name, activation, console.status)
+        return answer, activation
     headers = {"content-type": "image/jpeg", "accept": "application/json"}
     if secret is not False:
         headers["x-require-whisk-auth"] = str(secret)
     for attempt in range(_TRIES):
         time.sleep(attempt)
-        status, answer, activation = client.invoke_web(f"{url}.http", sample.read_bytes(), headers)
+        status, answer, activation = api.invoke_web(f"{url}.http", sample.read_bytes(), headers)
         if status != 404:
             break
     if status == 202:
-        result = client.wait(name, activation, console.status)
+        result = api.wait(name, activation, console.status)
         status, body = result.get("statusCode", 400), result.get("body", result)
         answer = body if isinstance(body, dict) else json.loads(body)
     if status == 200:
@@ -142,52 +161,39 @@ def _invoke_over_web(
     )
 
 
-def _with_log(client: OpenWhisk, name: Name, error: PlatformError) -> PlatformError:
+def _with_log(api: RestApi, name: Name, error: PlatformError) -> PlatformError:
     """Return the same error with the log of the activation that failed."""
     if not error.activation:
         return error
-    record = client.record(name, error.activation)
-    lines = [printable(line)[:500] for line in record.get("logs", [])]
-    reason = record.get("response", {}).get("result", {})
-    reason = reason.get("error", "") if isinstance(reason, dict) else ""
-    shown = [f"    {line}" for line in lines[-20:]] or ["    (its log is empty)"]
-    text = f"{error}\n  activation {error.activation}" + (
-        f": {printable(str(reason))[:500]}" if reason else ""
-    )
-    failure = PlatformError("\n".join([text, *shown]), error.hint, error.status, error.activation)
-    failure.at_init = _REFUSED in str(reason)
+    record = api.record(name, error.activation)
+    result = record.get("response", {}).get("result", {})
+    reason = str(result.get("error", ""))[:500] if isinstance(result, dict) else ""
+    logs = [line[:500] for line in record.get("logs", [])[-20:]] or ["(its log is empty)"]
+    text = f"{error}\n  activation {error.activation}" + (f": {reason}" if reason else "")
+    text = "\n    ".join([text, *logs])
+    failure = PlatformError(text, error.hint, error.status, error.activation)
+    failure.at_init = _REFUSED in reason
     return failure
 
 
-def _compare(name: Name, results: Results, expected: Results | None, narrowed: bool) -> bool | None:
-    """Return True if the results are the zip's own, None if that is not known; raise if not.
+def _compare(name: Name, results: Results, expected: Results, narrowed: bool) -> None:
+    """Raise PlatformError unless the results are the zip's own, within TOLERANCE in any order.
 
     A narrowed action, which binds topK or threshold, returns fewer classes, or more.
     """
-    if expected is None:
-        return None
     count = min(len(results), len(expected)) if narrowed else None
-    if _agree(results[:count], expected[:count]):
-        return True
+    there, here = results[:count], expected[:count]
+    classes = [{each["className"] for each in answer} for answer in (there, here)]
+    if len(there) == len(here) and classes[0] == classes[1]:
+        pairs = zip(there, here, strict=True)
+        if all(abs(one["probability"] - two["probability"]) <= TOLERANCE for one, two in pairs):
+            return
+    shown = [
+        ", ".join(f"{each['className']} {each['probability']:.3f}" for each in answer[:3])
+        for answer in (results, expected)
+    ]
     raise PlatformError(
-        f"{name} answers differently from the zip here: {_best(results)} there, "
-        f"{_best(expected)} here",
+        f"{name} answers differently from the zip here: {shown[0]} there, {shown[1]} here",
         "does another action answer under this name (a cache, a package's default)? "
         "'wsk activation logs --last' shows its log",
     )
-
-
-def _agree(there: Results, here: Results) -> bool:
-    """Return whether two answers name the same classes, within TOLERANCE in any order."""
-    return (
-        len(there) == len(here)
-        and {each["className"] for each in there} == {each["className"] for each in here}
-        and all(
-            abs(one["probability"] - other["probability"]) <= TOLERANCE
-            for one, other in zip(there, here, strict=True)
-        )
-    )
-
-
-def _best(results: Results) -> str:
-    return ", ".join(f"{each['className']} {each['probability']:.3f}" for each in results[:3])

@@ -20,7 +20,7 @@ from action.web import MAX_PAYLOAD
 from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
 from client.local_server import IncomingRequest, RequestRefused, web_action_params
-from tests.builder.deploy import test_platform
+from tests.builder.deploy.test_contract import RECORDS
 from tests.support.local_server import LocalServer, copy_client, python_with_waitress, run_client
 from tests.support.models import ColourModel
 
@@ -129,7 +129,7 @@ sys.exit(local_server.run_server(globals()[name], 0, name.endswith("raw")))
 """
 RECORDED = [
     record
-    for record in json.loads((Path(test_platform.__file__).with_name("answers.json")).read_bytes())
+    for record in RECORDS
     if record["name"].startswith("web: ")
     and re.search("/rec_(seen|nothttp|http)", record["request"]["path"])
 ]

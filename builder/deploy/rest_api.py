@@ -11,9 +11,8 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import requests
@@ -34,8 +33,8 @@ RECORD_SECONDS = 10.0
 READY_SECONDS = 600.0
 # Extensions of a web action's address: of an action `a.json`, the platform would call `a`.
 _EXTENSIONS = (".http", ".json", ".html", ".text", ".svg")
-# OpenWhisk's `EntityName`: the name of a package or an action.
-_ENTITY = r"\w|\w[\w@ .-]{0,254}[\w@.-]"
+# OpenWhisk's `EntityName`: the name of a namespace, a package or an action.
+_ENTITY = r"(\w|\w[\w@ .-]{0,254}[\w@.-])"
 # HTTP status -> what it means, and what to do.
 _MEANINGS = {
     400: (
@@ -88,8 +87,7 @@ class PlatformError(BuildError):
         self.activation = activation
 
 
-@dataclass(frozen=True)
-class Name:
+class Name(NamedTuple):
     """Full name of an action: `namespace` "_" is the key's own; `package` may be empty."""
 
     namespace: str
@@ -113,39 +111,21 @@ def parse_name(text: str, web: bool = False) -> Name:
     Raises:
         UsageError: it is none, or, with `web`, none that can be called over the web.
     """
-    namespace, parts = "_", text.split("/")
-    if text.startswith("/") and len(parts) > 2:
-        namespace, parts = parts[1], parts[2:]
-    if not 1 <= len(parts) <= 2 or not all(re.fullmatch(_ENTITY, p, re.ASCII) for p in parts):
+    found = re.fullmatch(f"(?:/{_ENTITY}/)?(?:{_ENTITY}/)?{_ENTITY}", text, re.ASCII)
+    if found is None:
         raise UsageError(
             f"expected an action's name as [/NAMESPACE/][PACKAGE/]ACTION, found {text!r}",
             "letters, digits, and between them _ @ . - and spaces",
         )
-    own, _, extension = parts[-1].rpartition(".")
-    if web and parts[-1].endswith(_EXTENSIONS):
+    name = Name(found[1] or "_", found[2] or "", found[3])
+    own, _, extension = name.action.rpartition(".")
+    if web and name.action.endswith(_EXTENSIONS):
         raise UsageError(
-            f"--name: a web action cannot be called {parts[-1]}: its address would be that of "
+            f"--name: a web action cannot be called {name.action}: its address would be that of "
             f"{own}, with .{extension} as the form of its answer",
             f"for example {own}-{extension}",
         )
-    return Name(namespace, parts[0] if len(parts) == 2 else "", parts[-1])
-
-
-@dataclass(frozen=True)
-class PlatformInfo:
-    """A host's kinds and a key's limits, as the host publishes them.
-
-    Attributes:
-        kinds: name -> image of each Python kind that is not deprecated; None if not published.
-        default: name of the default kind; empty if there is none.
-        memory: least and most memory of an action, in MB; None if not published.
-        timeout: the same of an activation's time, in ms.
-    """
-
-    kinds: dict[str, str] | None
-    default: str = ""
-    memory: tuple[int, int] | None = None
-    timeout: tuple[int, int] | None = None
+    return name
 
 
 class _Upload(BytesIO):
@@ -164,8 +144,8 @@ class _Upload(BytesIO):
         return chunk
 
 
-class OpenWhisk:
-    """A connection to one OpenWhisk. Its methods raise PlatformError if a request fails."""
+class RestApi:
+    """The REST API of one OpenWhisk. Its methods raise PlatformError if a request fails."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -174,26 +154,24 @@ class OpenWhisk:
         if host.insecure:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
-    def info(self) -> PlatformInfo:
-        """Return the host's kinds and the key's limits."""
+    def host_info(self) -> dict[str, Any]:
+        """Return what the host publishes: its `runtimes` and `limits`; empty if it does not."""
         response = self._send("GET", f"{self.host.url}/", {"accept": "application/json"})
-        published = _json_object(response) if response.status_code == 200 else {}
+        return _json_object(response) if response.status_code == 200 else {}
+
+    def limits(self, published: Any) -> dict[str, Any]:
+        """Return the key's limits, as `maxActionMemory` in MB and `maxActionTimeout` in ms.
+
+        `published` are the host's, for what the key's leave open.
+        """
+        limits: dict[str, Any] = {}
+        for end in ("min", "max") if isinstance(published, dict) else ():
+            limits[f"{end}ActionTimeout"] = published.get(f"{end}_action_duration")
+            limits[f"{end}ActionMemory"] = (published.get(f"{end}_action_memory") or 0) // 2**20
         response = self._call("GET", Name("_", "", ""), "limits")
         if response.status_code == 401:
             raise self._failure(response, "its limits")
-        own = _json_object(response) if response.ok else {}
-        limits = own or _host_limits(published.get("limits"))
-        families = published.get("runtimes")
-        listed = families.get("python", []) if isinstance(families, dict) else []
-        known = [each for each in listed if isinstance(each, dict) and "kind" in each]
-        pythons = [each for each in known if not each.get("deprecated")]
-        kinds = {str(each["kind"]): str(each.get("image", "")) for each in pythons}
-        return PlatformInfo(
-            kinds if isinstance(families, dict) else None,
-            next((str(each["kind"]) for each in pythons if each.get("default")), ""),
-            _read_bounds(limits, "ActionMemory"),
-            _read_bounds(limits, "ActionTimeout"),
-        )
+        return {**limits, **(_json_object(response) if response.ok else {})}
 
     def action(self, name: Name, code: bool = False) -> dict[str, Any] | None:
         """Return the action's document, its parameters merged with its package's; None if none."""
@@ -260,10 +238,7 @@ class OpenWhisk:
         """Return the record of an activation with its `logs`; empty if there is none in time."""
         path = f"activations/{quote(activation, safe='')}"
         deadline = time.monotonic() + RECORD_SECONDS
-        while True:
-            response = self._call("GET", name, path)
-            if response.ok:
-                break
+        while not (response := self._call("GET", name, path)).ok:
             if response.status_code != 404 or time.monotonic() > deadline:
                 return {}
             time.sleep(0.5)
@@ -322,7 +297,7 @@ class OpenWhisk:
         return response
 
     def _document(
-        self, response: requests.Response, name: Name | str, activation: str = ""
+        self, response: requests.Response, name: Name, activation: str = ""
     ) -> dict[str, Any]:
         """Return the response's JSON object; raise in plain words for a status of 400 or more."""
         if not response.ok:
@@ -339,26 +314,16 @@ class OpenWhisk:
     def _failure(
         self, response: requests.Response, name: Name | str, activation: str = ""
     ) -> PlatformError:
+        """Return an error that explains the status, with the platform's own reason."""
         status = response.status_code
         meaning = _MEANINGS.get(status, _UNKNOWN)
         if status == 404 and isinstance(name, Name) and name.package:
             meaning = _NO_PACKAGE
         what, hint = (text.format(host=self.host, name=name) for text in meaning)
-        return PlatformError(what + _reason(response), hint, status, activation)
-
-
-def _host_limits(limits: Any) -> dict[str, Any]:
-    """Return a host's limits under the names that a key's have."""
-    found = {}
-    for end in ("min", "max") if isinstance(limits, dict) else ():
-        found[f"{end}ActionTimeout"] = limits.get(f"{end}_action_duration")
-        found[f"{end}ActionMemory"] = (limits.get(f"{end}_action_memory") or 0) // 2**20
-    return found
-
-
-def _read_bounds(limits: dict[str, Any], name: str) -> tuple[int, int] | None:
-    least, most = limits.get(f"min{name}"), limits.get(f"max{name}")
-    return (least or 0, most) if isinstance(most, int) and most else None
+        reason = _json_object(response).get("error") or ""
+        text = " ".join(reason.split()) if isinstance(reason, str) else json.dumps(reason)
+        what += f": {text[:300]}" if text else f" (HTTP {status})"
+        return PlatformError(what, hint, status, activation)
 
 
 def _json_object(response: requests.Response) -> dict[str, Any]:
@@ -370,18 +335,6 @@ def _json_object(response: requests.Response) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def _reason(response: requests.Response) -> str:
-    """Return the platform's own reason, to append to a message."""
-    reason = _json_object(response).get("error") or ""
-    text = printable(reason if isinstance(reason, str) else json.dumps(reason))
-    return f": {text[:300]}" if text else f" (HTTP {response.status_code})"
-
-
-def printable(text: str) -> str:
-    """Return text of another machine without characters that control the terminal."""
-    return "".join(c if c.isprintable() else " " for c in text)
-
-
 def _connection_error(host: Host, error: requests.RequestException) -> PlatformError:
     text = str(error)
     innermost = text.rpartition(": ")[2].strip("()'\" ")[:160] or text[:160]
@@ -389,10 +342,6 @@ def _connection_error(host: Host, error: requests.RequestException) -> PlatformE
         return PlatformError(
             f"{host.url}: its certificate cannot be trusted: {innermost}",
             "name its authority's certificate with --ca FILE, or pass --insecure, as 'wsk -i' does",
-        )
-    if isinstance(error, requests.exceptions.Timeout):
-        return PlatformError(
-            f"{host.url} does not answer in time", "check the host and the network"
         )
     return PlatformError(
         f"{host.url} cannot be reached: {innermost}",
