@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.base.errors import SmokeError
-from builder.base.files import last_lines
+from builder.base.processes import last_lines
 
 TIMEOUT_SECONDS = 60.0
 

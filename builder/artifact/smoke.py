@@ -11,8 +11,8 @@ from typing import Any
 
 from builder.artifact.actionloop import RunningAction, start_action
 from builder.base.errors import ModelError, SmokeError
-from builder.base.files import last_lines
 from builder.base.paths import SAMPLE as SAMPLE
+from builder.base.processes import last_lines
 from builder.model.agreement import Trial, compare_results
 
 WAY_OUT = "--runtime wheels ships the newest interpreter, the one of the trial"

@@ -1,35 +1,29 @@
 """Files and folders that appear complete or not at all, and locks between processes.
 
-A file is written as `.NAME.*.part` beside its target, locked by its writer, and takes the target's
-place in one move. Locks die with the process that holds them. So the next writer knows what a
-killed build left behind, and removes it. Standard library only.
+A file is written in a folder `.NAME.*.part` beside its target, which its writer has locked, and
+takes the target's place in one move. Locks die with the process that holds them. So the next writer
+knows what a killed build left behind, and removes it. Standard library only.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import glob
 import hashlib
 import os
 import shutil
 import stat
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from builder.base.errors import BuildError
 
-if sys.platform != "win32":
-    import fcntl
-
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # Errors of an open file that is written to, other than those of reading.
 _WRITING = (*_NO_SPACE, errno.EFBIG, errno.EIO, errno.EROFS)
-# Errors of file systems without locks.
-_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _SHA256_BYTES = 32
 
 # Is called with a line of progress.
@@ -87,17 +81,6 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def last_lines(text: str, lines: int = 15) -> str:
-    """Return the last different lines of a program's output."""
-    last: list[str] = []
-    for line in reversed(text.strip().splitlines()):
-        if line.rstrip() and line.rstrip() not in last:
-            last.append(line.rstrip())
-        if len(last) == lines:
-            break
-    return "\n".join(reversed(last))
-
-
 @contextmanager
 def atomic_write(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
     """Yield an empty file that replaces `target` when the block succeeds, and else is removed.
@@ -108,32 +91,31 @@ def atomic_write(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
         BuildError: it cannot be written, or there is something that is not a file.
     """
     file_exists(target)
-    final = Path(os.path.realpath(target))
-    with _create_part(final, lambda part: part.touch(exist_ok=False), instead) as part:
+    final = Path(os.path.realpath(target)) if target.is_symlink() else target
+    with temporary_folder(final, instead) as folder:
+        part = folder / final.name
+        part.touch()
         yield part
-        with _raising_write_error(target, instead):
+        try:
             part.replace(final)
+        except OSError as error:
+            raise write_error(target, error, instead) from error
 
 
 @contextmanager
-def temporary_folder(target: Path) -> Iterator[Path]:
+def temporary_folder(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
     """Yield an empty folder beside `target`, then remove it; raise BuildError on a write error."""
-    with _create_part(target, Path.mkdir, "--work DIR") as folder:
-        yield folder
-
-
-@contextmanager
-def _create_part(target: Path, create: Callable[[Path], None], instead: str) -> Iterator[Path]:
-    """Yield a new file or folder beside `target`, locked and removed when the block ends."""
     part = Path(tempfile.mktemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     descriptor = -1
     try:  # a signal may come between any two steps: all of them are in here
-        with _raising_write_error(target, instead):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _remove_abandoned(target)
-            descriptor = _create_locked(part, create)
-        with _raising_write_error(target, instead, _WRITING):
-            yield part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(target)
+        descriptor = _create_locked(part)
+        yield part
+    except OSError as error:
+        if descriptor >= 0 and error.errno not in _WRITING:
+            raise
+        raise write_error(target, error, instead) from error
     finally:
         with suppress(OSError):
             remove(part)
@@ -172,7 +154,7 @@ def move_into_place(folder: Path, target: Path) -> None:
 
 def check_owner(folder: Path) -> None:
     """Raise BuildError if other users can change a folder, and so what we run or ship from it."""
-    if sys.platform == "win32" or not folder.exists():
+    if not folder.exists():
         return
     found = folder.stat()
     writable = stat.S_IWOTH | (stat.S_IWGRP if found.st_gid != os.getegid() else 0)
@@ -199,24 +181,24 @@ def lock(target: Path, doing: str, notify: Notify, inherited: bool = False) -> I
         BuildError: the folder cannot be written.
     """
     path = target.with_name(f".{target.name}.lock")
-    descriptor = -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        while descriptor < 0:
-            follow = getattr(os, "O_NOFOLLOW", 0)  # another user may have put a link there
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | follow, 0o666)
-            if not _take_lock(descriptor, wait=False, notify=notify):
-                notify(f"waiting: {_lock_holder(descriptor)} ({target.name})")
-                _take_lock(descriptor)
-            if not _is_at(descriptor, path):  # its last holder removed it
-                os.close(descriptor)
-                descriptor = -1
+        while True:
+            # Another user may have put a link there.
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+                notify(f"waiting: {holder or 'another process is working here'} ({target.name})")
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(descriptor, path):
+                break
+            os.close(descriptor)  # its last holder removed it
         os.truncate(descriptor, 0)
         os.set_inheritable(descriptor, inherited)
         os.write(descriptor, f"process {os.getpid()} is {doing}\n".encode())
     except OSError as error:
-        if descriptor >= 0:
-            os.close(descriptor)
         raise write_error(target, error) from error
     try:
         yield
@@ -226,71 +208,28 @@ def lock(target: Path, doing: str, notify: Notify, inherited: bool = False) -> I
         os.close(descriptor)
 
 
-@contextmanager
-def _raising_write_error(
-    target: Path, instead: str = "--work DIR", numbers: tuple[int, ...] = ()
-) -> Iterator[None]:
-    """Turn an OSError into the error for `target`, if its number is one of these (default: any)."""
-    try:
-        yield
-    except OSError as error:
-        if numbers and error.errno not in numbers:
-            raise
-        raise write_error(target, error, instead) from error
-
-
-def _create_locked(part: Path, create: Callable[[Path], None]) -> int:
-    """Create a file or folder and lock it; return its descriptor, -1 where there are no locks."""
+def _create_locked(folder: Path) -> int:
+    """Create a folder and lock it; return its descriptor."""
     while True:
-        create(part)
-        if sys.platform == "win32":  # an open file cannot be moved there
-            return -1
+        folder.mkdir()
         with suppress(FileNotFoundError):  # removed before it was locked, as if abandoned
-            descriptor = os.open(part, os.O_RDONLY)
-            _take_lock(descriptor)
-            if _is_at(descriptor, part):
+            descriptor = os.open(folder, os.O_RDONLY)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(descriptor, folder):
                 return descriptor
             os.close(descriptor)
 
 
 def _remove_abandoned(target: Path) -> None:
-    """Remove the unfinished files and folders of writers of `target` that are dead."""
-    if sys.platform == "win32":
-        return
-    for path in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-        with suppress(OSError):
-            # A named pipe would wait for its writer; writers of ours make files and folders.
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    """Remove the folders of writers of `target` that are dead."""
+    for folder in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        with suppress(OSError):  # a living writer has it, or it is not a folder
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if path.is_file() or path.is_dir():
-                    remove(path)
+                remove(folder)
             finally:
                 os.close(descriptor)
-
-
-def _lock_holder(descriptor: int) -> str:
-    """Return the text that the lock's holder wrote into it, a moment after taking it."""
-    for _ in range(100):
-        if text := os.pread(descriptor, 200, 0).decode(errors="replace").strip():
-            return text
-        time.sleep(0.01)
-    return "another process is working here"
-
-
-def _take_lock(descriptor: int, wait: bool = True, notify: Notify = lambda text: None) -> bool:
-    """Lock an open file; return False if another process has it and `wait` is False."""
-    if sys.platform == "win32":
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-        notify("this file system has no locks: do not start two builds at once")
-    return True
 
 
 def _is_at(descriptor: int, path: Path) -> bool:

@@ -6,9 +6,6 @@ from pathlib import Path
 
 from builder.base.errors import BuildError
 
-# How many of the last lines an error quotes.
-TAIL = 30
-
 
 def run_command(
     command: Sequence[str],
@@ -72,6 +69,12 @@ def run_logged(
         reason = error.strerror or error
         raise BuildError(f"{title} failed: {command[0]}: {reason}", hint) from error
     if status:
-        tail = "\n".join(output.rstrip().splitlines()[-TAIL:])
-        raise BuildError(f"{title} failed:\n{tail}", hint)
+        raise BuildError(f"{title} failed:\n{last_lines(output, 30)}", hint)
     return output
+
+
+def last_lines(output: str, lines: int = 15) -> str:
+    """Return the last different lines of a program's output."""
+    different = dict.fromkeys(line.rstrip() for line in reversed(output.splitlines()))
+    last = [line for line in different if line][:lines]
+    return "\n".join(reversed(last))

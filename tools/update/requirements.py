@@ -17,8 +17,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from builder.base.errors import BuildError
-from builder.base.files import last_lines
 from builder.base.paths import BUILD, ROOT
+from builder.base.processes import last_lines
 from builder.base.variables import pip_variables
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,8 @@ from pathlib import Path
 from builder.base import files
 target = Path(sys.argv[1])
 """
-HOLDS = """
-with files.{what}(target) as part:
+WRITES = """
+with files.atomic_write(target) as part:
     print("ready", flush=True)
     time.sleep(60)
 """
@@ -66,17 +67,21 @@ def test_link_to_a_file_stays_a_link(tmp_path: Path) -> None:
     assert (tmp_path / "deep" / "file").read_bytes() == b"new"
 
 
-def test_modes_follow_the_umask(tmp_path: Path) -> None:
-    old = os.umask(0o027)
+def test_folder_replaces_another_and_modes_follow_the_umask(tmp_path: Path) -> None:
+    file, folder = tmp_path / "file", tmp_path / "folder"
+    folder.mkdir()
+    (folder / "old").touch()
+    before = os.umask(0o027)
     try:
-        with files.atomic_write(tmp_path / "file") as part:
+        with files.atomic_write(file) as part:
             part.write_bytes(b"")
-        with files.temporary_folder(tmp_path / "folder") as folder:
-            files.move_into_place(folder, tmp_path / "folder")
+        with files.temporary_folder(folder) as made:
+            (made / "new").touch()
+            files.move_into_place(made, folder)
     finally:
-        os.umask(old)
-    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
-    assert (tmp_path / "folder").stat().st_mode & 0o777 == 0o750
+        os.umask(before)
+    assert [path.stat().st_mode & 0o777 for path in (file, folder)] == [0o640, 0o750]
+    assert sorted(tmp_path.rglob("*")) == [file, folder, folder / "new"]
 
 
 def test_concurrent_writers_leave_one_complete_file(tmp_path: Path) -> None:
@@ -94,39 +99,30 @@ def test_concurrent_writers_leave_one_complete_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-@pytest.mark.parametrize("what", [files.atomic_write, files.temporary_folder])
-def test_no_temp_file_after_interrupt(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    what: Callable[..., AbstractContextManager[Path]],
-) -> None:
-    """The signal comes just after the file or folder was made."""
+def test_no_temp_file_after_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signal comes just after the folder was made."""
 
-    def interrupt(*_: object) -> bool:
+    def interrupt(*_: object) -> None:
         assert len(list(tmp_path.iterdir())) == 1
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(files, "_take_lock", interrupt)
-    with pytest.raises(KeyboardInterrupt), what(tmp_path / "a"):
+    monkeypatch.setattr(fcntl, "flock", interrupt)
+    with pytest.raises(KeyboardInterrupt), files.atomic_write(tmp_path / "a"):
         pytest.fail("it began")
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("what", ["atomic_write", "temporary_folder"])
-def test_part_of_a_killed_writer_goes_and_that_of_a_living_one_stays(
-    tmp_path: Path, what: str
-) -> None:
+def test_part_of_a_killed_writer_goes_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
     target = tmp_path / "a[1].zip"
-    holds = HOLDS.format(what=what)
-    with process(holds, target) as dead, process(holds, target) as living:
+    with process(WRITES, target) as dead, process(WRITES, target) as living:
         assert len(list(tmp_path.iterdir())) == 2
-        dead.send_signal(signal.SIGKILL)
+        dead.kill()
         dead.wait()
         with files.atomic_write(target) as part:
             part.write_bytes(b"new")
         left = [path for path in tmp_path.iterdir() if path != target]
         assert len(left) == 1
-        living.send_signal(signal.SIGKILL)
+        living.kill()
         living.wait()
     with files.atomic_write(target):
         pass
@@ -199,16 +195,6 @@ def test_inherited_lock_is_held_by_a_child_of_a_killed_owner(tmp_path: Path) -> 
     assert took.is_set()
 
 
-def test_folder_replaces_what_is_in_its_place(tmp_path: Path) -> None:
-    target = tmp_path / "it"
-    for text in ("first", "second"):
-        with files.temporary_folder(target) as folder:
-            (folder / "file").write_text(text)
-            files.move_into_place(folder, target)
-        assert (target / "file").read_text() == text
-    assert list(tmp_path.iterdir()) == [target]
-
-
 @pytest.mark.parametrize(
     ("number", "hint"),
     [(28, "free some space"), (122, "free some space"), (30, "make it"), (13, "make it")],
@@ -230,13 +216,6 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     ):
         with pytest.raises(BuildError, match=f"cannot write {path}: "), writing:
             pass
-
-
-def test_last_lines_are_not_repeated() -> None:
-    text = "first\n\nbad\nbad\nworse \nbad\n\n"
-    assert files.last_lines(text) == "first\nworse\nbad"
-    assert files.last_lines(text, 2) == "worse\nbad"
-    assert files.last_lines("") == ""
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", bytes(40), None])
