@@ -12,22 +12,21 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from builder.base import files
 from builder.base.errors import BuildError
 from builder.base.files import Notify
 from builder.base.paths import ENVIRONMENTS, ROOT
-from builder.base.processes import run_command
+from builder.base.processes import last_lines, run_command
 from builder.base.variables import pip_variables, unconfigured_pip_variables
 
-MINIMUM = (3, 10)
 # The file that marks an environment as complete: it has a hash of the modules that were installed,
 # and its time is that of the last use.
 READY = "ready"
@@ -38,8 +37,6 @@ BASE_PYTHON: str = os.path.realpath(getattr(sys, "_base_executable", sys.executa
 
 # bump to rebuild all environments
 _LAYOUT_VERSION = 2
-# `pip --python` came with this version.
-_PIP_MINIMUM = (22, 3)
 
 # Names the environment, and the checkout, that a process was started in.
 _ENTERED = "CLASSIFY_ENVIRONMENT"
@@ -69,17 +66,12 @@ def ensure_environment(
         notify: is called with lines of progress.
 
     Raises:
-        BuildError: this Python is too old or has neither venv nor pip, pip failed, or the folder
-            cannot be written.
+        BuildError: this Python has neither venv nor pip, pip failed, or the folder cannot be
+            written.
     """
-    if sys.version_info < MINIMUM:
-        raise BuildError(
-            "expected Python {}.{} or newer, found {}.{}".format(*MINIMUM, *sys.version_info),
-            "run this command with a newer Python, for example python3.11",
-        )
     files.check_owner(folder)
     home = environment_folder(name, requirements, base, folder)
-    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    python = home / "bin" / "python"
     if _is_ready(home, python):
         return python
     with files.lock(home, f"preparing {home.name}", notify):
@@ -89,8 +81,8 @@ def ensure_environment(
         try:
             files.remove(home)
             home.mkdir()
-            pip = _create_environment(home, python, base, requirements, notify)
-            _install_requirements(pip, requirements, python, notify)
+            pip = _create_environment(home, base, requirements, notify)
+            _install_requirements(pip, requirements, home, notify)
             (home / READY).write_text(_hash_modules(home), "utf-8")
         except BaseException as error:
             shutil.rmtree(home, ignore_errors=True)
@@ -125,19 +117,12 @@ def reexec(
     python: Path | str,
     command: Sequence[str],
     variables: Mapping[str, str] | None = None,
-) -> int:
-    """Replace this process with `python COMMAND...`, marked as inside the environment `name`.
-
-    Windows cannot replace a process: there the exit status of a child is returned.
-
-    An empty name removes the mark.
-    """
+) -> NoReturn:
+    """Replace this process with `python COMMAND...`, marked as inside the environment `name`."""
     marked = {**(os.environ if variables is None else variables), _ENTERED: f"{name}:{ROOT}"}
     sys.stdout.flush()
     sys.stderr.flush()
-    if os.name == "posix":
-        os.execve(python, [str(python), *command], marked)
-    return subprocess.run([str(python), *command], env=marked).returncode
+    os.execve(python, [str(python), *command], marked)
 
 
 def invalidate(python: Path) -> None:
@@ -159,10 +144,10 @@ def _is_ready(home: Path, python: Path) -> bool:
 def _hash_modules(home: Path) -> str:
     """Return a hash of the names and sizes of an environment's modules: their contents take 1 s."""
     digest = hashlib.sha256()
-    for root, folders, names in os.walk(home / ("Lib" if os.name == "nt" else "lib")):
+    for root, folders, names in os.walk(home / "lib"):
         folders.sort()
         for name in sorted(names):
-            if name.endswith((".py", ".so", ".pyd", ".pth")):
+            if name.endswith((".py", ".so", ".pth")):
                 path = os.path.join(root, name)
                 size = os.stat(path).st_size
                 digest.update(f"{os.path.relpath(path, home)} {size}\n".encode())
@@ -172,76 +157,45 @@ def _hash_modules(home: Path) -> str:
 def _remove_unused_environments(name: str, folder: Path) -> None:
     """Remove the environments of this name that were not used for UNUSED_DAYS."""
     oldest = time.time() - UNUSED_DAYS * 24 * 3600
-    for home in folder.glob(f"{name}-*"):
-        if not re.fullmatch(r"[0-9a-f]{12}", home.name.removeprefix(f"{name}-")):
-            continue
+    for home in folder.glob(f"{name}-" + 12 * "[0-9a-f]"):
         with suppress(OSError):
             ready = home / READY
             if (ready if ready.exists() else home).stat().st_mtime < oldest:
                 files.remove(home)
 
 
-def _create_environment(
-    home: Path, python: Path, base: str, requirements: Path, notify: Notify
-) -> list[str]:
+def _create_environment(home: Path, base: str, requirements: Path, notify: Notify) -> list[str]:
     """Make a virtual environment; return the command of a pip that installs into it.
 
-    An environment whose requirements pin a pip borrows one until then: making one with ensurepip
-    takes longer than all the rest. Debian's python3 without python3-venv has no ensurepip.
+    One whose requirements have a pip borrows another until then: making one with ensurepip takes
+    longer than all the rest. Debian's python3 without python3-venv has no ensurepip.
     """
     notify("    making a virtual environment")
+    python = str(home / "bin" / "python")
+    ensurepip = [python, "-I", "-m", "ensurepip", "--default-pip"]
+    # Not -I: it may be among the user's own packages. `--python` came with pip 22.3.
+    borrowed = [base, "-m", "pip", "--python", python]
+    ways = [(ensurepip, [python, "-I", "-m", "pip"]), ([*borrowed, "--version"], borrowed)]
+    if re.search(r"^pip==", requirements.read_text("utf-8"), re.MULTILINE):
+        ways.reverse()
     venv = [os.path.realpath(base), "-I", "-m", "venv", "--without-pip", str(home)]
-    ensurepip = [str(python), "-I", "-m", "ensurepip", "--upgrade", "--default-pip"]
-    own = [str(python), "-I", "-m", "pip"]
-    borrowed = [base, "-m", "pip"]  # not -I: it may be among the user's own packages
     status, output = _try_command(venv, home)
-    if status == 0:
-        is_pinned = bool(_pinned_pip(requirements))
-        if not is_pinned and _try_command(ensurepip, home)[0] == 0:
-            return own
-        if _pip_version(borrowed, home) >= _PIP_MINIMUM:
-            return [*borrowed, "--python", str(python)]
-        status, output = _try_command(ensurepip, home)
+    for command, pip in ways if status == 0 else ():
+        status, output = _try_command(command, home)
         if status == 0:
-            return own
+            return pip
     raise BuildError(
         f"this Python ({base}) cannot make a virtual environment with pip:\n"
-        + files.last_lines(output, 6),
+        + last_lines(output, 6),
         "install its venv module (Debian, Ubuntu: apt install python{}.{}-venv)".format(
             *sys.version_info
         ),
     )
 
 
-def _pip_version(pip: Sequence[str], cwd: Path) -> tuple[int, int]:
-    """Return a pip's version; (0, 0) if it does not run."""
-    match = re.match(r"pip (\d+)\.(\d+)", _try_command([*pip, "--version"], cwd)[1])
-    return (int(match[1]), int(match[2])) if match else (0, 0)
-
-
-def _pinned_pip(requirements: Path) -> str:
-    """Return the lines of a requirements file that pin a pip; empty if none do."""
-    text = requirements.read_text("utf-8")
-    match = re.search(r"^pip==.*?(?=^\S|\Z)", text, re.M | re.S)
-    return match[0] if match else ""
-
-
 def _install_requirements(
-    pip: Sequence[str], requirements: Path, python: Path, notify: Notify
+    pip: Sequence[str], requirements: Path, home: Path, notify: Notify
 ) -> None:
-    """Install a requirements file; the pip that it pins comes first and installs the rest."""
-    home = python.parent.parent
-    if pinned := _pinned_pip(requirements):
-        only_pip = home / requirements.name
-        only_pip.write_text(pinned, "utf-8")
-        notify("    installing pip")
-        _run_pip_install(pip, only_pip, home, lambda text: None)
-        only_pip.unlink()
-        pip = [str(python), "-I", "-m", "pip"]
-    _run_pip_install(pip, requirements, home, notify)
-
-
-def _run_pip_install(pip: Sequence[str], requirements: Path, home: Path, notify: Notify) -> None:
     command = [*pip, "install", "--no-input", "--disable-pip-version-check", "--no-deps"]
     command += ["--require-hashes", "--no-warn-script-location", "--progress-bar", "off"]
     # Few of so many modules are imported: Python compiles those when they are.
@@ -262,7 +216,7 @@ def _run_pip_install(pip: Sequence[str], requirements: Path, home: Path, notify:
     if status:
         _draw_line("", notify)
         raise BuildError(
-            f"pip could not install {requirements.name}:\n{files.last_lines(output)}",
+            f"pip could not install {requirements.name}:\n{last_lines(output)}",
             "check the network and pip's settings (pip config list), then run this again",
         )
 

@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from builder.base.errors import BuildError
-from builder.base.files import last_lines
 from builder.base.paths import ENVIRONMENTS
-from builder.base.processes import run_command
+from builder.base.processes import last_lines, run_command
 
 # Python's variables for text encoding, buffering and the bytecode cache.
 _PYTHON_KEPT = {
@@ -37,11 +36,15 @@ _REMOVED = {
     "SETUPTOOLS_USE_DISTUTILS",
 }
 
-# pip's settings for the index, proxy, certificates, timeouts and pip's own cache.
+# pip's settings for the index, proxy, certificates, timeouts and pip's own cache, each with its
+# variable.
 _PIP_KEPT = {
-    *("index-url", "extra-index-url", "find-links", "no-index", "trusted-host"),
-    *("keyring-provider", "proxy", "cert", "client-cert"),
-    *("timeout", "default-timeout", "retries", "cache-dir", "no-cache-dir"),
+    setting: f"PIP_{setting.upper().replace('-', '_')}"
+    for setting in (
+        *("index-url", "extra-index-url", "find-links", "no-index", "trusted-host"),
+        *("keyring-provider", "proxy", "cert", "client-cert"),
+        *("timeout", "default-timeout", "retries", "cache-dir", "no-cache-dir"),
+    )
 }
 # Sections of `pip config list`; the later ones override the earlier ones.
 _PIP_SECTIONS = ("global", "install", "download", ":env:")
@@ -76,7 +79,7 @@ def pip_variables(pip: Sequence[str], cwd: Path) -> dict[str, str]:
     Raises:
         BuildError: pip does not run, or cannot read its settings.
     """
-    passed = {f"PIP_{key.upper().replace('-', '_')}" for key in (*_PIP_KEPT, "config-file")}
+    passed = {*_PIP_KEPT.values(), "PIP_CONFIG_FILE"}
     kept = {
         name: value
         for name, value in neutral_variables().items()
@@ -89,10 +92,9 @@ def pip_variables(pip: Sequence[str], cwd: Path) -> dict[str, str]:
             f"pip cannot read its settings:\n{last_lines(listed)}",
             "fix the file that it names: a pip.conf, or the one in PIP_CONFIG_FILE",
         )
-    settings: dict[str, str] = {}
+    settings = unconfigured_pip_variables()
     for section in _PIP_SECTIONS:
-        for key, value in re.findall(rf"^{section}\.([a-z-]+)=(['\"].*)$", listed, re.M):
+        for key, value in re.findall(rf"^{section}\.([a-z-]+)=(['\"].*)$", listed, re.MULTILINE):
             if key in _PIP_KEPT and value != "''":
-                name = f"PIP_{key.upper().replace('-', '_')}"
-                settings[name] = " ".join(str(ast.literal_eval(value)).split())
-    return {**unconfigured_pip_variables(), **settings}
+                settings[_PIP_KEPT[key]] = " ".join(str(ast.literal_eval(value)).split())
+    return settings

@@ -23,40 +23,25 @@ from tests.support.index import PackageIndex, forget_pip_settings, serving_index
 BASE = environments.BASE_PYTHON
 # A module of the user's own that must not be imported.
 SHADOW = "raise SystemExit('a module of the user's own')\n"
-# A pip that logs how it was called, and calls that of the base Python.
-LOGGING_PIP = f"""\
-import pathlib, subprocess, sys
-with pathlib.Path(sys.prefix, "calls").open("a") as file:
-    print(sys.argv[1], file=file)
-command = [{BASE!r}, "-I", "-m", "pip", "--python", sys.executable, *sys.argv[1:]]
-sys.exit(subprocess.call(command))
-"""
 
 
 @pytest.fixture
 def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageIndex]:
-    """An index that pip is not pointed at yet."""
+    """An index that pip is pointed at."""
     forget_pip_settings(monkeypatch)
     with serving_index() as served:
+        monkeypatch.setenv("PIP_INDEX_URL", served.url)
         yield served
 
 
 @pytest.fixture
 def requirements(index: PackageIndex, tmp_path: Path) -> Path:
-    """A requirements file with a pip, and a package called small."""
+    """A requirements file with a pip, which makes installing quick, and a package called small."""
     path = tmp_path / "requirements" / "it.txt"
     path.parent.mkdir()
-    pip = index.release_wheel("pip", "99.0", LOGGING_PIP)
+    pip = index.release_wheel("pip", "99.0")
     path.write_text(f"{pip}    # via a comment\n{index.release_wheel('small')}")
     return path
-
-
-@pytest.fixture
-def unpinned(index: PackageIndex, requirements: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A requirements file without a pip; pip is pointed at the index."""
-    monkeypatch.setenv("PIP_INDEX_URL", index.url)
-    requirements.write_text(index.release_wheel("small"))
-    return requirements
 
 
 def works(python: Path, home: Path) -> bool:
@@ -79,6 +64,7 @@ def test_settings_that_set_places_are_ignored(
         "require-virtualenv = true\nconstraint = /no/such/file\ndry-run = true\n"
     )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    monkeypatch.delenv("PIP_INDEX_URL")
     for name in ("TARGET", "PREFIX", "ROOT", "SRC", "PYTHON", "CONSTRAINT", "REQUIREMENT", "LOG"):
         monkeypatch.setenv(f"PIP_{name}", str(evil / name))
     for name in ("USER", "REQUIRE_VIRTUALENV", "DRY_RUN", "IGNORE_INSTALLED", "QUIET"):
@@ -121,17 +107,6 @@ def test_only_settings_that_reach_the_index_are_passed_on(
     assert list(variables.values()).count("kept") == 5
 
 
-def test_unreadable_pip_conf_is_named(
-    requirements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "pip.conf").write_text("[global\n")
-    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
-    with pytest.raises(BuildError, match="pip cannot read its settings") as caught:
-        ensure_environment("it", requirements, folder=tmp_path / "made")
-    assert "pip.conf" in str(caught.value)
-    assert not list((tmp_path / "made").iterdir())
-
-
 def test_bytecode_goes_to_the_cache_if_not_wanted_beside_the_sources(tmp_path: Path) -> None:
     root = tmp_path / "checkout"
     for name in ("action", "builder", "client", "model"):
@@ -163,61 +138,80 @@ def break_command(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     monkeypatch.setattr(environments, "_try_command", failing)
 
 
-def test_python_without_ensurepip_uses_its_own_pip(
-    unpinned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("pinned", [True, False])
+def test_pip_is_borrowed_where_one_is_pinned_or_python_has_no_ensurepip(
+    requirements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pinned: bool
 ) -> None:
     """As Debian's python3 without python3-venv."""
     break_command(monkeypatch, "ensurepip")
-    python = ensure_environment("it", unpinned, folder=tmp_path / "made")
+    if not pinned:
+        requirements.write_text(requirements.read_text().partition("comment\n")[2])
+    progress: list[str] = []
+    python = ensure_environment("it", requirements, BASE, tmp_path / "made", progress.append)
+    assert works(python, tmp_path / "made")
+    steps = ["making a virtual environment", "fetching packages"]
+    steps += ["installing 2 packages" if pinned else "installing 1 package"]
+    assert [line.strip() for line in progress[1:]] == steps
+
+
+def test_environment_without_a_pinned_pip_has_its_own(requirements: Path, tmp_path: Path) -> None:
+    requirements.write_text(requirements.read_text().partition("comment\n")[2])
+    python = ensure_environment("it", requirements, folder=tmp_path / "made")
+    assert subprocess.run([python, "-I", "-m", "pip", "--version"]).returncode == 0
     assert works(python, tmp_path / "made")
 
 
-def test_python_without_any_pip_is_told_what_to_install(
-    requirements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("fault", "text", "hint"),
+    [
+        ("no pip", "no ensurepip here", "apt install python"),
+        ("damaged wheel", r"could not install it\.txt", "pip config list"),
+        ("damaged pip.conf", r"pip cannot read its settings(.|\n)*pip\.conf", "fix the file"),
+    ],
+)
+def test_failure_says_what_to_do_and_leaves_nothing(
+    requirements: Path,
+    index: PackageIndex,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: str,
+    text: str,
+    hint: str,
 ) -> None:
-    break_command(monkeypatch, "ensurepip", "pip")
-    with pytest.raises(BuildError, match="no ensurepip here") as caught:
+    if fault == "no pip":
+        break_command(monkeypatch, "ensurepip", "pip")
+    elif fault == "damaged wheel":
+        index.served["/files/small-1.0-py3-none-any.whl"].content += b"x"
+    else:
+        (tmp_path / "pip.conf").write_text("[global\n")
+        monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    with pytest.raises(BuildError, match=text) as caught:
         ensure_environment("it", requirements, folder=tmp_path / "made")
-    assert "apt install python" in caught.value.hint
+    assert hint in caught.value.hint
     assert not list((tmp_path / "made").iterdir())
 
 
-def test_pinned_pip_installs_the_rest(
-    requirements: Path, index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_broken_or_invalidated_environment_is_made_again(
+    requirements: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PIP_INDEX_URL", index.url)
-    progress: list[str] = []
-    python = ensure_environment("it", requirements, BASE, tmp_path / "made", progress.append)
-    home = python.parent.parent
-    assert works(python, home)
-    assert (home / "calls").read_text().splitlines() == ["config", "install"]
-    assert not list(home.glob("*.txt"))
-    steps = [line.strip() for line in progress[1:]]
-    before = ["making a virtual environment", "installing pip"]
-    assert steps == [*before, "fetching packages", "installing 1 package"]
-
-
-def test_invalidated_environment_is_rebuilt(unpinned: Path, tmp_path: Path) -> None:
     made = tmp_path / "made"
-    python = ensure_environment("it", unpinned, folder=made)
-    assert subprocess.run([python, "-I", "-m", "pip", "--version"]).returncode == 0
-    assert ensure_environment("it", unpinned, folder=made, notify=pytest.fail) == python
-    environments.invalidate(python)
-    [module] = python.parent.parent.rglob("small/__init__.py")
+    python = ensure_environment("it", requirements, folder=made)
+    assert ensure_environment("it", requirements, folder=made, notify=pytest.fail) == python
+    [module] = made.glob("it-*/lib/*/site-packages/small/__init__.py")
     module.unlink()
-    ensure_environment("it", unpinned, folder=made)
-    assert works(python, made)
+    assert works(ensure_environment("it", requirements, folder=made), made)
+    environments.invalidate(python)
+    progress: list[str] = []
+    ensure_environment("it", requirements, folder=made, notify=progress.append)
+    assert progress
+    made.chmod(0o777)
+    with pytest.raises(BuildError, match="expected a folder that only you can write to"):
+        ensure_environment("it", requirements, folder=made)
 
 
-def test_failed_install_leaves_nothing(unpinned: Path, index: PackageIndex, tmp_path: Path) -> None:
-    index.served["/files/small-1.0-py3-none-any.whl"].content += b"x"
-    with pytest.raises(BuildError, match=r"could not install it\.txt") as caught:
-        ensure_environment("it", unpinned, folder=tmp_path / "made")
-    assert "pip config list" in caught.value.hint
-    assert not list((tmp_path / "made").iterdir())
-
-
-def test_unused_environments_of_the_same_name_are_removed(unpinned: Path, tmp_path: Path) -> None:
+def test_unused_environments_of_the_same_name_are_removed(
+    requirements: Path, tmp_path: Path
+) -> None:
     made = tmp_path / "made"
     names = ("it-000000000000", "it-111111111111", "other-000000000000", "it-notes")
     for name in names:
@@ -226,29 +220,22 @@ def test_unused_environments_of_the_same_name_are_removed(unpinned: Path, tmp_pa
     old = time.time() - 31 * 24 * 3600
     for name in (names[0], *names[2:]):
         os.utime(made / name / READY, (old, old))
-    python = ensure_environment("it", unpinned, folder=made)
-    assert {path.name for path in made.iterdir()} == {*names[1:], python.parent.parent.name}
-    ready = python.parent.parent / READY
-    os.utime(ready, (old, old))
-    ensure_environment("it", unpinned, folder=made)
-    assert ready.stat().st_mtime > old + 24 * 3600
-    [module] = made.glob("it-*/lib/*/site-packages/small/__init__.py")
-    module.unlink()
-    assert works(ensure_environment("it", unpinned, folder=made), made)
-    made.chmod(0o777)
-    with pytest.raises(BuildError, match="expected a folder that only you can write to"):
-        ensure_environment("it", unpinned, folder=made)
+    home = ensure_environment("it", requirements, folder=made).parent.parent
+    assert {path.name for path in made.iterdir()} == {*names[1:], home.name}
+    os.utime(home / READY, (old, old))
+    ensure_environment("it", requirements, folder=made)
+    assert (home / READY).stat().st_mtime > old + 24 * 3600
 
 
 def test_second_process_waits_and_takes_over_when_the_first_is_killed(
-    unpinned: Path, tmp_path: Path
+    requirements: Path, tmp_path: Path
 ) -> None:
     script = (
         "import sys; from pathlib import Path\n"
         "from builder.base.environments import ensure_environment\n"
         "print(ensure_environment('it', Path(sys.argv[1]), folder=Path(sys.argv[2])))\n"
     )
-    command = [sys.executable, "-c", script, str(unpinned), str(tmp_path / "made")]
+    command = [sys.executable, "-c", script, str(requirements), str(tmp_path / "made")]
     pipes = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(command, **pipes) as first:  # type: ignore[call-overload]
         while not list((tmp_path / "made").glob("it-*/bin")):
@@ -262,34 +249,30 @@ def test_second_process_waits_and_takes_over_when_the_first_is_killed(
     assert works(Path(out.strip()), tmp_path / "made")
 
 
-@pytest.mark.parametrize("moved", [False, True])
-@pytest.mark.parametrize("cache", ["folder", "none yet", "file"])
+@pytest.mark.parametrize(
+    ("cache", "variables", "build", "folder"),
+    [
+        ("folder", {}, ROOT / "build", "home/classify-zip/environments"),
+        ("none yet", {}, ROOT / "build", "home/classify-zip/environments"),
+        ("file", {}, ROOT / "build", ROOT / "build"),
+        ("folder", {"CLASSIFY_WORK": "work"}, "work/build", "work/build"),
+        # as the XDG Base Directory Specification demands
+        ("none yet", {"XDG_CACHE_HOME": "x"}, ROOT / "build", ".cache/classify-zip/environments"),
+    ],
+)
 def test_environments_are_in_the_cache_if_it_can_be_written(
-    tmp_path: Path, cache: str, moved: bool
+    tmp_path: Path, cache: str, variables: dict[str, str], build: Path, folder: Path
 ) -> None:
-    home, work = tmp_path / "home", tmp_path / "work"
+    home = tmp_path / "home"
     if cache == "folder":
-        (home / "classify-zip").mkdir(parents=True)
+        home.mkdir()
     elif cache == "file":
         home.write_text("in the way")
-    variables = {"XDG_CACHE_HOME": str(home), **({"CLASSIFY_WORK": str(work)} if moved else {})}
+    paths = {"XDG_CACHE_HOME": str(home), "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     script = "from builder.base.paths import *; print(BUILD, ENVIRONMENTS, sep='\\n')"
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=variables, capture_output=True, text=True
-    )
-    build, folder = map(Path, done.stdout.splitlines())
-    assert build == (work if moved else ROOT) / "build"
-    shared = home / "classify-zip" / "environments"
-    assert folder == (build if moved or cache == "file" else shared)
-
-
-def test_relative_cache_home_is_ignored(tmp_path: Path) -> None:
-    """As the XDG Base Directory Specification demands."""
-    script = "from builder.base import paths; print(paths.COMPILED)"
-    variables = {"XDG_CACHE_HOME": "cache", "HOME": str(tmp_path)}
     command = [sys.executable, "-c", script]
-    printed = subprocess.check_output(command, cwd=ROOT, env=variables, text=True)
-    assert Path(printed.strip()) == tmp_path / ".cache" / "classify-zip"
+    printed = subprocess.check_output(command, cwd=tmp_path, env={**paths, **variables}, text=True)
+    assert [Path(line) for line in printed.splitlines()] == [tmp_path / build, tmp_path / folder]
 
 
 def test_virtual_environment_shares_those_of_its_base_python() -> None:
