@@ -1,10 +1,8 @@
 """Download files whose sha256 is known: from an address, or from the package index through pip.
 
-A file appears under its name only when it is complete and its sha256 is right. Until then it has
-another name beside that; further attempts resume it.
+A file appears under its name only when it is complete and its sha256 is right.
 """
 
-import os
 import re
 import sys
 import time
@@ -19,8 +17,8 @@ import truststore
 from builder.base import files
 from builder.base.console import Advance, Console
 from builder.base.errors import DownloadError
-from builder.base.files import last_lines, sha256_of
-from builder.base.processes import run_command
+from builder.base.files import sha256_of
+from builder.base.processes import last_lines, run_command
 from builder.base.variables import pip_variables
 
 ATTEMPTS = 4
@@ -62,8 +60,7 @@ def download_file(
     """Download a file to `target` from the first address that delivers it; return `target`.
 
     Args:
-        urls: http(s) addresses, tried in order. A broken connection is resumed or tried again
-            after a pause.
+        urls: http(s) addresses, tried in order. After a broken connection it starts again.
         sha256: of the file, 64 hex digits.
         target: the file to write; left alone if it is the right file already.
         console: shows the progress.
@@ -84,7 +81,7 @@ def download_file(
     with files.atomic_write(target) as part:
         for url in urls:
             try:
-                _download_part(url, part, console, pause)
+                _download(url, part, console, pause)
             except _PermanentError as error:
                 reasons.append(f"{url}: {error}")
                 continue
@@ -95,56 +92,40 @@ def download_file(
         raise DownloadError("could not download " + "\n  or ".join(reasons))
 
 
-def _download_part(url: str, part: Path, console: Console, pause: float) -> None:
-    """Download all of an address in several attempts."""
-    os.truncate(part, 0)
+def _download(url: str, part: Path, console: Console, pause: float) -> None:
+    """Download an address in several attempts."""
     deadline = time.monotonic() + TOTAL_SECONDS
-
-    def check(done: int, total: int | None) -> None:
-        if max(done, total or 0) > MAX_BYTES:
-            raise _PermanentError(f"expected at most {MAX_BYTES} bytes, found more")
-        if time.monotonic() > deadline:
-            raise _PermanentError(f"{done} bytes in {TOTAL_SECONDS:.0f} s: gave up")
-        advance(done, total)
-
     with console.progress(url.rpartition("/")[2]) as advance:
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                time.sleep(pause * 2 ** (attempt - 1))
             try:
-                return _append_rest(url, part, check)
+                return _download_once(url, part, deadline, advance)
             except requests.RequestException as error:
                 reason = _describe_error(error)
-            if attempt < ATTEMPTS:
-                time.sleep(pause * 2 ** (attempt - 1))
     raise _PermanentError(f"{reason} (tried {ATTEMPTS} times)")
 
 
-def _append_rest(url: str, part: Path, advance: Advance) -> None:
-    """Request the bytes that `part` lacks and append them; raise if fewer come."""
-    have = part.stat().st_size
+def _download_once(url: str, part: Path, deadline: float, advance: Advance) -> None:
+    """Request a file and write it to `part`; raise RequestException if it does not come whole."""
     headers = {"Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
-        status = response.status_code
-        if status == 416:  # the bytes that we have are not the beginning of this file
-            os.truncate(part, 0)
-            raise requests.ConnectionError("the server refused to resume")
-        if status in _TEMPORARY:
-            raise requests.HTTPError(f"HTTP status {status}")
-        if status not in (200, 206):
-            raise _PermanentError(f"HTTP status {status}")
-        if status == 200:
-            have = 0
+        if response.status_code in _TEMPORARY:
+            raise requests.HTTPError(f"HTTP status {response.status_code}")
+        if response.status_code != 200:
+            raise _PermanentError(f"HTTP status {response.status_code}")
         length = response.headers.get("Content-Length", "")
-        total = have + int(length) if length.isdigit() else None
-        with part.open("ab" if have else "wb") as file:
-            advance(have, total)
+        total = int(length) if length.isdigit() else None
+        done = 0
+        with part.open("wb") as file:
             for chunk in response.iter_content(_CHUNK):
-                have += len(chunk)
-                advance(have, total)
+                done += len(chunk)
+                if max(done, total or 0) > MAX_BYTES:
+                    raise _PermanentError(f"expected at most {MAX_BYTES} bytes, found more")
+                if time.monotonic() > deadline:
+                    raise _PermanentError(f"{done} bytes in {TOTAL_SECONDS:.0f} s: gave up")
                 file.write(chunk)
-    if total is not None and have < total:
-        raise requests.ConnectionError(f"the connection ended at {have} of {total} bytes")
+                advance(done, total)
 
 
 def _describe_error(error: requests.RequestException) -> str:
@@ -181,33 +162,19 @@ def download_from_index(
         BuildError: `folder` cannot be written.
     """
     names = ", ".join(package.name for package in packages)
-    if _find_missing(packages, folder):
-        with files.lock(folder / "pip", f"downloading {names}", console.note):
-            # Another process may have downloaded some while this one waited.
-            if missing := _find_missing(packages, folder):
-                with files.temporary_folder(folder / "pip") as downloaded:
-                    _pip_download(missing, downloaded, console, python, platforms)
-                    _move_verified(missing, downloaded, folder)
+    with files.lock(folder / "pip", f"downloading {names}", console.note):
+        missing = [
+            package
+            for package in packages
+            if not files.file_exists(path := folder / package.file)
+            or sha256_of(path) != package.sha256
+        ]
+        if missing:
+            with files.temporary_folder(folder / "pip") as downloaded:
+                _pip_download(missing, downloaded, console, python, platforms)
+                for package in missing:
+                    (downloaded / package.file).replace(folder / package.file)
     return [folder / package.file for package in packages]
-
-
-def _find_missing(packages: Sequence[IndexFile], folder: Path) -> list[IndexFile]:
-    """Return the files that are not in `folder`, or not with the pinned sha256."""
-    return [
-        package
-        for package in packages
-        if not files.file_exists(folder / package.file)
-        or sha256_of(folder / package.file) != package.sha256
-    ]
-
-
-def _move_verified(packages: Sequence[IndexFile], downloaded: Path, folder: Path) -> None:
-    for package in packages:
-        path = downloaded / package.file
-        if not path.exists() or sha256_of(path) != package.sha256:
-            found = ", ".join(sorted(each.name for each in downloaded.iterdir())) or "nothing"
-            raise DownloadError(f"expected {package.file} from the index, found {found}")
-        path.replace(folder / package.file)
 
 
 def _pip_download(

@@ -31,7 +31,7 @@ class PackageIndex:
 
     address: str
     served: dict[str, File]
-    requests: list[tuple[str, str]]
+    requests: list[str]
 
     @property
     def url(self) -> str:

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that breaks off, fails and lies as told."""
+"""An HTTP server on loopback that breaks off and fails as told."""
 
 from __future__ import annotations
 
@@ -23,26 +23,22 @@ class File:
         content: the bytes.
         cut_at: lengths of the file at which the first, second, ... responses break off.
         statuses: status codes that the first, second, ... requests get in place of the file.
-        ranges: whether `Range` is honoured.
-        lie: whether a range request gets 206 with the whole file, as of a broken server.
         kind: the Content-Type.
     """
 
     content: bytes
     cut_at: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
-    ranges: bool = True
-    lie: bool = False
     kind: str = "application/octet-stream"
 
 
 @dataclass
 class Server:
-    """The server's address, its files by path, and the requests that it got (path, Range)."""
+    """The server's address, its files by path, and the paths that were asked for."""
 
     url: str
     files: dict[str, File]
-    requests: list[tuple[str, str]] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
 
 def make_certificate(folder: Path, host: str) -> Path:
@@ -91,28 +87,18 @@ def serving(files: dict[str, File]) -> Iterator[Server]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            wanted = self.headers.get("Range", "")
-            server.requests.append((self.path, wanted))
+            server.requests.append(self.path)
             file = files.get(self.path)
             status = 404 if file is None else file.statuses.pop(0) if file.statuses else 200
             if file is None or status != 200:
                 self.send_error(status)
                 return
-            start = 0
-            if wanted and file.ranges:
-                start = int(wanted.removeprefix("bytes=").rstrip("-"))
-                if start >= len(file.content):
-                    self.send_error(416)
-                    return
-            body = file.content if file.lie else file.content[start:]
-            self.send_response(206 if start else 200)
+            self.send_response(200)
             self.send_header("Content-Type", file.kind)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Content-Length", str(len(file.content)))
             self.end_headers()
-            if file.cut_at:
-                body = body[: max(0, file.cut_at.pop(0) - start)]
             if self.command != "HEAD":
-                self.wfile.write(body)
+                self.wfile.write(file.content[: file.cut_at.pop(0) if file.cut_at else None])
             self.wfile.flush()
             self.close_connection = True
 
