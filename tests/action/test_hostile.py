@@ -18,14 +18,11 @@ from PIL import Image
 
 from builder.artifact import actionloop
 from builder.artifact.smoke import SAMPLE
-from builder.packages import DEFAULT_OPTIONS, compiled
-from tests.conftest import HERE, base64_of, encoded, interpreter, plain
+from tests.conftest import HERE, at_hand, base64_of, encoded, interpreter, plain
 from tests.support import hostile
 
 ESPRESSO = base64_of(SAMPLE)
-PYTHON = next(
-    (version for version in ("3.11", HERE) if compiled.is_cached(version, DEFAULT_OPTIONS)), ""
-)
+SLOW = base64_of(hostile.png((7400, 7400), bits=1, interlaced=1))
 # Bound for an answer; the time on an idle machine is printed: 2 s is the aim.
 MAX_SECONDS = 10.0
 MAX_BYTES = 128_000_000
@@ -57,38 +54,33 @@ class Victim:
 
     def peak(self) -> int:
         """Return the largest memory of the process so far, in bytes."""
-        lines = Path(f"/proc/{self.running.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+        status = Path(f"/proc/{self.running.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
-@pytest.fixture(scope="module", params=["wheels", "compiled"])
+@pytest.fixture(scope="module", params=["wheels", "local"])
 def victim(
     request: pytest.FixtureRequest, make_zip: Callable[..., Path], imagenet_model: str
 ) -> Iterator[Victim]:
-    python, provider = (HERE, "wheels") if request.param == "wheels" else (PYTHON, "local")
-    if not python:
+    if request.param == "local" and at_hand() == "wheels":
         pytest.skip("nothing compiled: run  python build_zip.py --runtime local  first")
-    archive = make_zip(python, imagenet_model, provider=provider)
-    with actionloop.start_action(archive, interpreter(python)) as running:
+    archive = make_zip(HERE, imagenet_model, provider=request.param)
+    with actionloop.start_action(archive, interpreter()) as running:
         started = Victim(running)
         yield started
         print(f"\n{request.param}: {started.peak() / 1e6:.0f} MB, slowest {started.slowest:.2f} s")
-        if request.param == "compiled":  # wheels alone take twice the memory
+        if request.param == "local":  # wheels alone take twice the memory
             assert started.peak() < MAX_BYTES
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_bombs_are_decoded_or_refused_in_time(victim: Victim) -> None:
     results = 0
     for name, content in hostile.bombs():
         assert len(content) <= 1_200_100, name
-        began = time.perf_counter()
         answer = victim.survives({"image": base64_of(content)})
-        seconds = time.perf_counter() - began
-        results += "results" in answer
-        outcome = answer.get("error", "results")
-        print(f"{name}: {seconds * 1000:.0f} ms, {victim.peak() / 1e6:.0f} MB, {outcome}")
+        print(f"{name}: {victim.peak() / 1e6:.0f} MB, {answer.get('error', 'results')}")
         assert list(answer) in (["results"], ["error"]), name
+        results += "results" in answer
     assert results > 15
 
 
@@ -116,38 +108,14 @@ def test_first_frame_smaller_than_the_canvas(victim: Victim) -> None:
         larger = Image.new("RGB", (16, 16))
         larger.paste("red", (0, 0, 8, 8))
         answer = victim.survives({"image": base64_of(bytes(content)), "details": True})
-        assert (answer["details"]["image"]["width"], answer["details"]["image"]["height"]) == (
-            16,
-            16,
-        )
+        details = answer["details"]["image"]
+        assert (details["width"], details["height"]) == (16, 16)
         if kind == "WebP":
             expected = victim.running.run({"image": base64_of(encoded(larger))})["results"][0]
             assert answer["results"][0]["className"] == expected["className"]
 
 
-def corrupt(content: bytes, way: int, chance: random.Random) -> bytes:
-    """Damage a file in one of the ways in which files break."""
-    data = bytearray(content)
-    at, length = chance.randrange(len(data)), chance.randint(1, 40)
-    if way == 0:
-        return content[:at]
-    if way == 1:
-        for _ in range(length):
-            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-    elif way == 2:
-        data[at : at + length] = bytes(length)
-    elif way == 3:
-        del data[at : at + length]
-    elif way == 4:
-        data[at:at] = chance.randbytes(length)
-    else:
-        data[at % 60] = chance.randrange(256)
-    return bytes(data)
-
-
-@pytest.mark.parametrize(
-    "kind", ["JPEG", "progressive", "PNG", "P", "WebP", "lossless", "GIF", "BMP", "runs"]
-)
+@pytest.mark.parametrize("kind", hostile.KINDS)
 def test_corrupt_pictures_get_our_own_error_texts(
     victim: Victim, kind: str, thorough: bool
 ) -> None:
@@ -156,7 +124,7 @@ def test_corrupt_pictures_get_our_own_error_texts(
     chance = random.Random(kind)
     errors, count = 0, 100 if thorough else 30
     for way in range(6):
-        sent = [base64_of(corrupt(content, way, chance)) for _ in range(count)]
+        sent = [base64_of(hostile.corrupt(content, way, chance)) for _ in range(count)]
         for prediction in victim.survives({"images": sent})["predictions"]:
             if "error" in prediction:
                 errors += 1
@@ -164,52 +132,24 @@ def test_corrupt_pictures_get_our_own_error_texts(
     assert errors > 6 * count // 10
 
 
-@pytest.mark.parametrize(
-    ("line", "text"),
-    [
-        (b'{"value": {"image": ' + b"[" * 900 + b"]" * 900 + b"}}", "found a list"),
-        (b'{"value": {"image": "a", "image": "%s"}}' % ESPRESSO.encode(), ""),
-        (b'{"value": {"topK": "five", "topK": 5, "image": "%s"}}' % ESPRESSO.encode(), ""),
-        (b'{"value": {"image": "a", "threshold": NaN}}', "threshold: expected a number"),
-        (b'{"value": {"image": "a", "threshold": -Infinity}}', "threshold: expected a number"),
-        (b'{"value": {"image": "a", "threshold": -1e-300}}', "threshold: expected a number"),
-        (b'{"value": {"image": "a", "threshold": 1e999}}', "threshold: expected a number"),
-        (b'{"value": {"image": "a", "topK": -1}}', "topK: expected a whole number"),
-        (b'{"value": {"image": "a", "topK": NaN}}', "topK: expected a whole number"),
-        (b'{"value": {"image": "%s", "topK": %s}}' % (ESPRESSO.encode(), b"9" * 4000), ""),
-        (b'{"value": {"unknown": {"a": [1]}, "image": "%s"}}' % ESPRESSO.encode(), ""),
-        (b'{"value": {"IMAGE": "a"}}', "did you mean 'image'"),
-        (b'{"value": {"topK": 3}}', "found neither"),
-        (b'{"value": {"image": "\\ud800"}}', "not base64"),
-        (b'{"value": {"image": "a", "topk": 3}}', "did you mean 'topK'"),
-        (b'{"value": {"image": "</script>\\u2028"}}', "not base64"),
-        (b"{}", "found neither"),
-        (b'{"value": {"image": "%s"}}' % (b"A" * 1_000_000), "not a picture"),
-        (b'{"value": {"image": "%s"}}' % (b" " * 1_000_000), "found none"),
-        (b'{"value": {"image": "%s"}}' % (b"%41" * 300_000), "not base64"),
-        (b'{"value": {"image": "data:image/jpeg;base64,%s"}}' % (b"%41" * 300_000), "not base64"),
-    ],
-)
+@pytest.mark.parametrize(("line", "text"), hostile.LINES)
 def test_hostile_json_is_answered(victim: Victim, line: bytes, text: str) -> None:
     answer = victim.survives(line)
-    if text:
-        assert text in answer["error"]
-    else:
-        assert "results" in answer
+    assert text in answer["error"] if text else "results" in answer
 
 
 def test_broken_pictures_leave_the_others_in_a_batch(victim: Victim) -> None:
     bad: list[Any] = ["", "*", None, 7, {}, [], "AAAA", base64_of(hostile.png((9900, 10000))), True]
     mixed = [picture for each in bad for picture in (ESPRESSO, each)]
-    answer = victim.survives({"images": mixed})
-    for good, failed in zip(answer["predictions"][::2], answer["predictions"][1::2], strict=True):
-        assert good == victim.expected
-        assert list(failed) == ["error"]
+    predictions = victim.survives({"images": mixed})["predictions"]
+    assert predictions[::2] == [victim.expected] * len(bad)
+    assert [list(each) for each in predictions[1::2]] == [["error"]] * len(bad)
+    answer = victim.survives({"images": ["AAAA"] * 100_000})
+    assert "at most 100 pictures, found 100000" in answer["error"]
 
 
 def test_cpu_time_of_an_activation_is_bounded(victim: Victim) -> None:
     """What does not fit has an error in its place; the next activation starts from none."""
-    slow = base64_of(hostile.png((7400, 7400), bits=1, interlaced=1))
     statistics = Path(f"/proc/{victim.running.pid}/stat")
 
     def seconds() -> float:
@@ -217,7 +157,7 @@ def test_cpu_time_of_an_activation_is_bounded(victim: Victim) -> None:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     began = seconds()
-    predictions = victim.running.run({"images": [ESPRESSO, *[slow] * 98, ESPRESSO]})["predictions"]
+    predictions = victim.running.run({"images": [ESPRESSO, *[SLOW] * 98, ESPRESSO]})["predictions"]
     assert seconds() - began < 4 + 2  # one more picture, and the inferences
     assert predictions[0] == victim.expected
     assert "results" in predictions[3]
@@ -226,20 +166,11 @@ def test_cpu_time_of_an_activation_is_bounded(victim: Victim) -> None:
 
 
 def test_no_picture_is_begun_just_before_the_deadline(victim: Victim) -> None:
-    slow = base64_of(hostile.png((7400, 7400), bits=1, interlaced=1))
     deadline = str(int(time.time() * 1000) + 1500)
-    sent = {"value": {"images": [ESPRESSO, *[slow] * 50]}, "deadline": deadline}
+    sent = {"value": {"images": [ESPRESSO, *[SLOW] * 50]}, "deadline": deadline}
     predictions = victim.running.send(json.dumps(sent).encode())["predictions"]
     assert predictions[0] == victim.expected
     assert "before the activation's deadline" in predictions[-1]["error"]
     sent["deadline"] = "unknown"
     sent["value"] = {"image": ESPRESSO}
     assert victim.running.send(json.dumps(sent).encode()) == victim.expected
-
-
-def test_batch_of_many_broken_pictures(victim: Victim) -> None:
-    """As many as are taken, each with an error; as many as a payload takes."""
-    answer = victim.survives({"images": ["AAAA"] * 100})
-    assert len(answer["predictions"]) == 100
-    answer = victim.survives({"images": ["AAAA"] * 100_000})
-    assert "at most 100 pictures, found 100000" in answer["error"]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import random
-import statistics
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,9 +20,9 @@ from builder.base.archive import read_zip
 from builder.base.errors import SmokeError
 from builder.packages import DEFAULT_OPTIONS, compiled
 from builder.report import commands
+from client.local_server import IncomingRequest, web_action_params
 from tests.conftest import HERE, IMAGE, base64_of, interpreter
 from tests.support import hostile
-from tests.support.models import ColourModel
 from tests.support.pictures import large_pictures, small_pictures
 
 MB = 1_000_000
@@ -75,88 +75,24 @@ def test_estimate_is_near_the_measured_memory(zip_path: Path) -> None:
     assert 1 <= memory.estimate_process(libraries, model, 224 * 224, 1) / measured < 1.5
 
 
-@pytest.mark.parametrize(("network", "activations"), [("imagenet", 1500), ("colours", 5000)])
-def test_memory_does_not_grow_over_activations(
-    make_zip: Callable[..., Path],
-    colour_labels: Path,
-    imagenet_model: str,
-    tmp_path: Path,
-    network: str,
-    activations: int,
-    thorough: bool,
-) -> None:
-    """After the first fifth it grows by at most 1 MB, by the median of samples."""
-    model, labels = imagenet_model, ""
-    if network == "colours":  # takes no time: the rest of an activation is tried more often
-        model = str(ColourModel("uint8").write(tmp_path / "colours.tflite"))
-        labels = str(colour_labels)
-    broken = [base64_of(SAMPLE.read_bytes()[:9000]), base64_of(b"no picture")]
-    pictures = [*map(base64_of, small_pictures()), *broken]
-    activations = activations if thorough else activations // 4
-    block = activations // 10
-    samples: dict[int, list[float]] = {}
-    with actionloop.start_action(make_zip(HERE, model, labels), interpreter()) as running:
-        statm = Path(f"/proc/{running.pid}/statm")
-        for number in range(activations):
-            picture = pictures[number % len(pictures)]
-            answer = running.run({"image": picture, "details": number % 3 == 0})
-            assert ("error" in answer) == (picture in broken)
-            if number % 5 == 0:
-                rss = int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-                samples.setdefault(number // block, []).append(rss / 1e6)
-    medians = [statistics.median(each) for each in samples.values()]
-    print(f"MB per {block} activations: " + " ".join(f"{median:.2f}" for median in medians))
-    assert medians[-1] <= medians[2] + 1
-
-
-@pytest.mark.parametrize("provider", ["wheels", pytest.param("local", marks=needs_compiled)])
-def test_large_pictures_leave_no_memory(
-    make_zip: Callable[..., Path], imagenet_model: str, provider: str, thorough: bool
-) -> None:
-    """Of all formats, in random order: what stays does not depend on the order."""
-    pictures = [base64_of(content) for _, content in large_pictures() + hostile.bombs()]
-    chooser = random.Random(27)
-    archive = make_zip(HERE, imagenet_model, provider=provider)
-    with actionloop.start_action(archive, interpreter()) as running:
-        status = Path(f"/proc/{running.pid}/status")
-
-        def megabytes(name: str) -> float:
-            return int(status.read_text().partition(name)[2].split()[0]) / 1000
-
-        for content in [hostile.png((3400, 3400), 6), *small_pictures(), SAMPLE.read_bytes()]:
-            running.run({"image": base64_of(content)})
-        first = megabytes("VmRSS:")
-        rest = []
-        for _ in range(500 if thorough else 100):
-            running.run({"image": chooser.choice(pictures)})
-            running.run({"image": base64_of(SAMPLE)})
-            rest.append(megabytes("VmRSS:"))
-        peak = megabytes("VmHWM:")
-    print(f"{provider}: {first} MB after one, {max(rest)} later, at most {peak}")
-    assert max(rest) < first + 5
-    if provider == "local":
-        assert peak < 100
-
-
 @contextmanager
-def memory_limit(limit: int) -> Iterator[Path]:
-    """Yield a control group with a limit in bytes; skip where none can be made."""
+def control_group(limit: int) -> Iterator[Path | None]:
+    """Yield a control group with a memory limit in MB; None where it cannot be made."""
     root = Path("/sys/fs/cgroup")
     second = (root / "cgroup.controllers").exists()
     group = (root if second else root / "memory") / f"classify-test-{os.getpid()}"
+    most, swap = ("max", "swap.max") if second else ("limit_in_bytes", "memsw.limit_in_bytes")
     try:
         group.mkdir()
-    except OSError as error:
-        pytest.skip(f"no control groups for memory here: {error.strerror}")
+        (group / f"memory.{most}").write_text(str(limit << 20))
+    except OSError:
+        with suppress(OSError):
+            group.rmdir()
+        yield None
+        return
     try:
-        try:
-            name = "memory.max" if second else "memory.limit_in_bytes"
-            (group / name).write_text(str(limit))
-            with suppress(OSError):  # no swap, as on the platform; not every kernel has this file
-                swap = "memory.swap.max" if second else "memory.memsw.limit_in_bytes"
-                (group / swap).write_text("0" if second else str(limit))
-        except OSError as error:
-            pytest.skip(f"no memory limit can be set here: {error.strerror}")
+        with suppress(OSError):  # no swap, as on the platform; not every kernel has this file
+            (group / f"memory.{swap}").write_text("0" if second else str(limit << 20))
         yield group
     finally:
         for _ in range(50):  # it is busy until its last process is gone
@@ -166,101 +102,155 @@ def memory_limit(limit: int) -> Iterator[Path]:
             time.sleep(0.1)
 
 
+class Container:
+    """A zip that runs beside the platform's proxy."""
+
+    def __init__(self, running: actionloop.RunningAction, group: Path | None) -> None:
+        self.run, self.send = running.run, running.send
+        self.status = Path(f"/proc/{running.pid}/status")
+        self.group = group
+
+    def process(self, name: str = "VmRSS:") -> float:
+        """Return the process's resident memory in MB; "VmHWM:" is the highest so far."""
+        return int(self.status.read_text().partition(name)[2].split()[0]) * 1024 / MB
+
+    def total(self) -> float:
+        """Return what the process and the proxy hold, in MB; 0 without a control group."""
+        if self.group is None:
+            return 0
+        lines = (self.group / "memory.stat").read_text().splitlines()
+        values = dict(line.split() for line in lines)
+        return int(values.get("total_rss") or values["anon"]) / MB
+
+
 @contextmanager
-def limited_python(limit: int, folder: Path) -> Iterator[str]:
-    """Yield a Python that runs within a memory limit in bytes, from its start."""
-    with memory_limit(limit) as group:
-        start = folder / f"python-{limit}"
-        start.write_text(
-            f'#!/bin/sh\necho $$ > {group}/cgroup.procs\nexec {interpreter(HERE)} "$@"\n'
-        )
-        start.chmod(0o755)
-        yield str(start)
+def container(archive: Path, limit: int, folder: Path) -> Iterator[Container]:
+    """Start a zip and the proxy, within a limit in MB if one can be set here.
+
+    Raises SmokeError if one of them is killed.
+    """
+    held = int(memory.PROXY_BYTES + memory.PROXY_BYTES_PER_ZIP_BYTE * archive.stat().st_size)
+    with control_group(limit) as group:
+        python = interpreter(HERE)
+        if group:
+            start = folder / "python"
+            enter = f"echo $$ > {group}/cgroup.procs"
+            start.write_text(f'#!/bin/sh\n{enter}\nexec {python} "$@"\n')
+            start.chmod(0o755)
+            python = str(start)
+        command = [python, "-I", "-S", "-c", HOLD, str(held)]
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe) as proxy:
+            try:
+                assert proxy.stdout and proxy.stdout.readline() == b"held\n"
+                with actionloop.start_action(archive, python) as running:
+                    yield Container(running, group)
+                if proxy.poll() is not None:
+                    raise SmokeError("the proxy died")
+            finally:
+                proxy.kill()
 
 
-def proxy_bytes(archive: Path) -> int:
-    """Return the memory of the platform's proxy with a zip."""
-    return int(memory.PROXY_BYTES + memory.PROXY_BYTES_PER_ZIP_BYTE * archive.stat().st_size)
+def http_activations() -> list[Any]:
+    """Return parameters of web actions: a picture in each type of body, a refusal, and GETs."""
+    picture = SAMPLE.read_bytes()
+    form = b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n' + picture
+    text = json.dumps({"image": base64_of(picture)}).encode()
+    bodies = {
+        "image/jpeg": picture,
+        "multipart/form-data; boundary=x": form + b"\r\n--x--\r\n",
+        "application/json": text,
+        "application/x-www-form-urlencoded": b"image=" + base64_of(picture).encode(),
+        "text/plain": b"refused",
+    }
+    posts = [
+        IncomingRequest("POST", "/?topK=5", {"content-type": kind}, body)
+        for kind, body in bodies.items()
+    ]
+    gets = [
+        IncomingRequest("GET", "/", {"accept": kind}) for kind in ("text/html", "application/json")
+    ]
+    return [web_action_params(each, raw=True) for each in posts + gets]
 
 
-@pytest.mark.limits
-@needs_compiled
-@pytest.mark.parametrize(("kind", "count"), [("portable", 600), ("precompiled", 400)])
-def test_1000_pictures_in_128_mb(
+def mixed_activations(chooser: random.Random) -> Iterator[bytes]:
+    """Yield lines of the launcher's protocol without end, in random order.
+
+    Most have a small picture; 1 in 20 is hostile, and 1 in 50 is among the largest there are.
+    """
+
+    def line(params: Any) -> bytes:
+        return json.dumps({"value": params}).encode()
+
+    small = [*map(base64_of, small_pictures())]
+    single = [line({"image": each, "details": at % 3 == 0}) for at, each in enumerate(small)]
+    large = [line({"image": base64_of(content)}) for _, content in large_pictures()]
+    large += [line({"image": base64_of(content)}) for _, content in hostile.bombs()]
+    http = [*map(line, http_activations())]
+    refused = [each for each, _ in hostile.LINES]
+    while True:
+        kind = chooser.choices(
+            ("single", "batch", "http", "corrupt", "refused", "large"), (60, 10, 15, 8, 5, 2)
+        )[0]
+        if kind == "batch":
+            yield line({"images": [*chooser.choices(small, k=chooser.randint(1, 6)), "*"]})
+        elif kind == "corrupt":
+            whole = hostile.small_picture(chooser.choice(hostile.KINDS))
+            damaged = hostile.corrupt(whole, chooser.randrange(6), chooser)
+            yield line({"image": base64_of(damaged)})
+        else:
+            lines = {"single": single, "http": http, "refused": refused, "large": large}
+            yield chooser.choice(lines[kind])
+
+
+@pytest.mark.parametrize(
+    ("provider", "env", "most"),
+    [
+        ("wheels", "", 20_000),
+        pytest.param("local", "", 20_000, marks=needs_compiled),
+        pytest.param("local", IMAGE, 1_500, marks=needs_compiled),
+    ],
+    ids=["wheels", "portable", "precompiled"],
+)
+def test_memory_stays_over_mixed_activations(
     make_zip: Callable[..., Path],
     imagenet_model: str,
     tmp_path: Path,
-    kind: str,
-    count: int,
+    provider: str,
+    env: str,
+    most: int,
     thorough: bool,
 ) -> None:
-    env = IMAGE if kind == "precompiled" else ""
-    archive = make_zip(HERE, imagenet_model, provider="local", execution_env=env)
-    large = large_pictures()
-    assert len(large) >= 8, [name for name, _ in large]
-    assert max(len(content) for _, content in large) > 500_000
-    rare = [base64_of(content) for _, content in large + hostile.bombs()[:8]]
-    small = [*map(base64_of, small_pictures())]
-    chooser = random.Random(128)
-    count = count if thorough else count // 4
-    with (
-        limited_python(128 * 2**20 - proxy_bytes(archive), tmp_path) as python,
-        actionloop.start_action(archive, python) as running,
-    ):
-        for name, content in large:
-            answer = running.run({"image": base64_of(content)})
-            assert "results" in answer, (name, answer)
-        failed = 0
-        for number in range(count):
-            answer = running.run({"image": chooser.choice(small if number % 10 else rare)})
-            assert list(answer) in (["results"], ["error"])
-            failed += "error" in answer
-        assert failed < count * 0.06
-
-
-def count_classified(
-    archive: Path, limit: int, folder: Path, pictures: list[tuple[str, bytes]]
-) -> int:
-    """Count the pictures that a zip classifies next to the proxy, in a container of `limit` MB."""
-    answered = 0
-    with limited_python(limit << 20, folder) as python:
-        command = [python, "-I", "-S", "-c", HOLD, str(proxy_bytes(archive))]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        with subprocess.Popen(command, **pipes) as proxy:  # type: ignore[call-overload]
-            try:
-                if proxy.stdout.readline() != b"held\n":
-                    return 0
-                with actionloop.start_action(archive, python) as running:
-                    for name, content in pictures:
-                        answer = running.run({"image": base64_of(content)})
-                        assert "results" in answer, (name, answer)
-                        if proxy.poll() is not None:  # killed by the kernel as the largest
-                            return answered
-                        answered += 1
-            except SmokeError:
-                assert answered < len(pictures)
-            finally:
-                proxy.stdin.close()
-                proxy.kill()
-    return answered
+    """Of the process, and with the proxy, beside which it never exceeds the manifest's limit."""
+    archive = make_zip(HERE, imagenet_model, provider=provider, execution_env=env)
+    limit = audit.audit_zip(archive).manifest.memory
+    assert limit == (256 if provider == "wheels" else 128)
+    count = most if thorough else 1_500
+    steps = [*range(min(1_000, count // 3), count + 1, count // 20)]
+    sizes: list[tuple[float, float]] = []
+    activations = mixed_activations(random.Random(27))
+    with container(archive, limit, tmp_path) as running:
+        for name, content in large_pictures():
+            if provider == "local" or "WebP" not in name:  # which takes wheels more memory
+                assert "results" in running.run({"image": base64_of(content)}), name
+        for number in range(1, count + 1):
+            answer = running.send(next(activations))
+            assert {*answer} & {"results", "predictions", "error", "statusCode"}
+            if number in steps:
+                assert "results" in running.run({"image": base64_of(SAMPLE)})
+                sizes.append((running.process(), running.total()))
+        peak = running.process("VmHWM:")
+    print("MB of process and total: " + ", ".join(f"{a:.1f} {b:.1f}" for a, b in sizes))
+    for first, last in zip(sizes[0], sizes[-1], strict=True):
+        assert last <= first + 3
+    assert provider == "wheels" or peak < 100
 
 
 @pytest.mark.limits
-@pytest.mark.parametrize(
-    "provider",
-    [
-        pytest.param("wheels", marks=pytest.mark.thorough),
-        pytest.param("local", marks=needs_compiled),
-    ],
-)
-def test_limit_is_enough_and_half_of_it_is_not(
-    make_zip: Callable[..., Path], imagenet_model: str, tmp_path: Path, provider: str
-) -> None:
-    # Ready-made wheels do not take such large WebP pictures.
-    pictures = [(name, content) for name, content in large_pictures() if "WebP" not in name]
-    archive = make_zip(HERE, imagenet_model, provider=provider)
-    limit = audit.audit_zip(archive).manifest.memory
-    assert limit == (256 if provider == "wheels" else 128)
-    assert count_classified(archive, limit, tmp_path, pictures) == len(pictures)
-    if limit > memory.LIMITS[0]:
-        assert count_classified(archive, limit // 2, tmp_path, pictures) < len(pictures)
+@pytest.mark.thorough
+def test_half_of_the_limit_is_not_enough(wheels_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(SmokeError), container(wheels_path, 128, tmp_path) as running:
+        if running.group is None:
+            pytest.skip("no memory limit can be set here")
+        for _, content in large_pictures():
+            running.run({"image": base64_of(content)})

@@ -8,7 +8,6 @@ from pathlib import Path
 from tests.conftest import base64_of
 from tests.support import hostile
 
-KINDS = ("JPEG", "progressive", "PNG", "P", "WebP", "lossless", "GIF", "BMP")
 WORDS = (
     *(b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"eXIf", b"iCCP", b"zTXt"),
     *(b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"RIFF", b"\xff\xc0", b"\xff\xc2"),
@@ -27,7 +26,7 @@ def write_dictionary(path: Path) -> None:
 def write_corpus(folder: Path, largest: int) -> None:
     """Write pictures and parameters into a new folder, none larger than this."""
     folder.mkdir()
-    pictures = {kind: hostile.small_picture(kind) for kind in KINDS}
+    pictures = {kind: hostile.small_picture(kind) for kind in hostile.KINDS}
     pictures |= {f"{kind}, frames": hostile.frames(kind, 4) for kind in ("GIF", "PNG", "WebP")}
     pictures |= {name: content for name, content in hostile.bombs() if len(content) <= largest}
     for name, content in pictures.items():

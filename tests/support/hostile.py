@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import random
 import re
 import struct
 import zipfile
@@ -240,8 +242,12 @@ def polyglots() -> Iterator[tuple[str, bytes]]:
     yield "JPEG with HTML", jpeg_segments(b"\xfe<script>alert(1)</script>", 1)
 
 
+# Kinds of small pictures: formats, and varieties of them.
+KINDS = ("JPEG", "progressive", "PNG", "P", "WebP", "lossless", "GIF", "BMP", "runs")
+
+
 def small_picture(kind: str) -> bytes:
-    """Return a picture of 24 x 16 pixels in a format, or a variety of it such as "runs"."""
+    """Return a picture of 24 x 16 pixels of one of KINDS."""
     with Image.open(SAMPLE) as sample:
         picture = sample.resize((24, 16))
     if kind == "runs":
@@ -253,3 +259,44 @@ def small_picture(kind: str) -> bytes:
     if kind == "lossless":
         return encoded(picture.convert("RGBA"), "WebP", lossless=True)
     return encoded(picture, kind)
+
+
+def corrupt(content: bytes, way: int, chance: random.Random) -> bytes:
+    """Damage a file in one of the ways in which files break."""
+    data = bytearray(content)
+    at, length = chance.randrange(len(data)), chance.randint(1, 40)
+    if way == 0:
+        return content[:at]
+    if way == 1:
+        for _ in range(length):
+            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+    elif way == 2:
+        data[at : at + length] = bytes(length)
+    elif way == 3:
+        del data[at : at + length]
+    elif way == 4:
+        data[at:at] = chance.randbytes(length)
+    else:
+        data[at % 60] = chance.randrange(256)
+    return bytes(data)
+
+
+_IMAGE = base64.b64encode(SAMPLE.read_bytes())
+# Lines that a launcher gets, and a part of the error; empty for an answer.
+LINES = [
+    (b'{"value": {"image": ' + b"[" * 900 + b"]" * 900 + b"}}", "found a list"),
+    (b'{"value": {"image": "a", "image": "%s"}}' % _IMAGE, ""),
+    (b'{"value": {"topK": "five", "topK": 5, "image": "%s"}}' % _IMAGE, ""),
+    (b'{"value": {"image": "a", "threshold": NaN}}', "threshold: expected a number"),
+    (b'{"value": {"image": "a", "threshold": -Infinity}}', "threshold: expected a number"),
+    (b'{"value": {"image": "a", "threshold": 1e999}}', "threshold: expected a number"),
+    (b'{"value": {"image": "a", "topK": NaN}}', "topK: expected a whole number"),
+    (b'{"value": {"image": "%s", "topK": %s}}' % (_IMAGE, b"9" * 4000), ""),
+    (b'{"value": {"unknown": {"a": [1]}, "image": "%s"}}' % _IMAGE, ""),
+    (b'{"value": {"image": "\\ud800"}}', "not base64"),
+    (b"{}", "found neither"),
+    (b'{"value": {"image": "%s"}}' % (b"A" * 1_000_000), "not a picture"),
+    (b'{"value": {"image": "%s"}}' % (b" " * 1_000_000), "found none"),
+    (b'{"value": {"image": "%s"}}' % (b"%41" * 300_000), "not base64"),
+    (b'{"value": {"image": "data:image/jpeg;base64,%s"}}' % (b"%41" * 300_000), "not base64"),
+]
