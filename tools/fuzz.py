@@ -11,11 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -66,32 +66,18 @@ def prepare(arguments: list[str]) -> int:
     print(f"packages: {provider}, Python {version}", flush=True)
     with tempfile.TemporaryDirectory(prefix="fuzz-") as scratch:
         folder = Path(scratch)
-        (folder / "model").mkdir()
         labels = folder / "labels.txt"
         labels.write_text("\n".join(COLOURS))
-        path = ColourModel("uint8", size=32).write(folder / "model" / "colours.tflite")
+        path = ColourModel("uint8", size=32).write(folder / "colours.tflite")
         model = resolve.resolve_model(str(path), resolve.ModelOptions(labels), console)
-        if model.path != path:
-            shutil.copy(model.path, folder / "model")
-        (folder / "model" / "model.json").write_bytes(model.settings.to_json())
+        with zipfile.ZipFile(folder / "packed.zip", "w") as packed:
+            packed.write(model.path, f"model/{model.path.name}")
+            packed.writestr("model/model.json", model.settings.to_json())
         write_corpus(folder / "corpus", LARGEST)
         write_dictionary(folder / "words")
         command = [sys.executable, "-m", "tools.fuzz", *arguments, "--prepared", scratch]
         variables = {**os.environ, "PYTHONPATH": str(packages)}
         return min(1, abs(subprocess.call(command, cwd=ROOT, env=variables)))
-
-
-class FilesInFolder(PackedZip):
-    """A zip's files that lie in a folder."""
-
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-
-    def read(self, name: str) -> bytes:
-        return Path(self._folder, name).read_bytes()
-
-    def extract(self, name: str) -> str:
-        return os.path.join(self._folder, name)
 
 
 def fuzz(options: argparse.Namespace) -> int:
@@ -108,7 +94,7 @@ def fuzz(options: argparse.Namespace) -> int:
     # Checksums are taken as right, so that fuzzing reaches what they guard; no log is read.
     stream = PngImagePlugin.ChunkStream
     stream.crc = stream.crc_skip  # type: ignore[method-assign]
-    answer = activation.Handler(FilesInFolder(options.prepared))
+    answer = activation.Handler(PackedZip(str(options.prepared)))
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
     params = json.loads((options.prepared / "corpus" / "params 0").read_text())
     assert "results" in answer({"image": params["image"]})

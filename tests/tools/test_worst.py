@@ -8,7 +8,7 @@ import pytest
 
 from action.picture import decode, sniff_format
 from action.request import ImageError
-from tools.worst import search as worst
+from tools import worst
 
 
 @pytest.mark.parametrize("kind", list(worst._CHOICES))

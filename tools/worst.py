@@ -1,7 +1,8 @@
-"""Vary the headers of pictures of all formats to find those that cost most.
+"""Search the pictures that cost most: `python3 -m tools.worst classify.zip --seconds 120`.
 
-Half of the headers are random, half are near the worst found so far. For each format, the most CPU
-time and the most memory of the function's process are printed, with the picture that took it.
+The headers of pictures of all formats are varied: half are random, half are near the worst found so
+far. For each format, the most CPU time and the most memory of the function's process are printed,
+with the picture that took it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from builder.artifact import actionloop
-from tests.support import hostile
-from tests.support.pictures import encoded, plain
+from builder.base.environments import ensure_environment, is_inside, reexec
+from builder.base.errors import run_main
+from builder.base.paths import ROOT
+from builder.base.variables import neutral_variables
+
+# The tests' environment has Pillow.
+ENVIRONMENT = "tests"
 
 Picture = dict[str, Any]
 # The values that a search chooses from: of all formats, then of each.
@@ -48,6 +52,12 @@ _MAX_WEBP = 4000
 
 def make_picture(kind: str, chosen: Picture) -> bytes:
     """Return a picture of a format with the chosen properties, mostly of zeros."""
+    # Imported late: the command starts in a plain Python, without Pillow.
+    from PIL import Image
+
+    from tests.support import hostile
+    from tests.support.pictures import encoded
+
     area, aspect = chosen["megapixels"] * 1e6, chosen["aspect"]
     width = max(1, min(65500, int((area * aspect) ** 0.5)))
     size = (width, max(1, min(65500, int(area / width))))
@@ -69,6 +79,8 @@ def make_picture(kind: str, chosen: Picture) -> bytes:
 
 def _make_jpeg(size: tuple[int, int], chosen: Picture) -> bytes:
     """Return a small JPEG with another size, sampling and more scans in its header."""
+    from tests.support.pictures import encoded, plain
+
     small = plain("red").convert(chosen["mode"])
     content = bytearray(encoded(small, "JPEG", progressive=chosen["progressive"]))
     frame = content.index(b"\xff\xc2" if chosen["progressive"] else b"\xff\xc0")
@@ -114,12 +126,16 @@ def search(
 
 
 def main(arguments: list[str]) -> int:
-    """Search, and print what was found."""
+    """Search, and print what was found; return the exit status."""
     parser = argparse.ArgumentParser(prog="python3 -m tools.worst", description=__doc__)
     parser.add_argument("zip", type=Path, help="a zip for this Python")
     parser.add_argument("--seconds", type=float, default=60, help="time to spend")
     parser.add_argument("--seed", type=int, default=1, help="of the random choices")
     options = parser.parse_args(arguments)
+    if not is_inside(ENVIRONMENT):
+        python = ensure_environment(ENVIRONMENT, ROOT / "tests" / "requirements.txt")
+        command = ["-m", "tools.worst", *arguments]
+        return reexec(ENVIRONMENT, python, command, neutral_variables())
     with actionloop.start_action(options.zip, sys.executable) as running:
         worst = search(
             lambda content: measure(running, content), options.seconds, random.Random(options.seed)
@@ -127,3 +143,7 @@ def main(arguments: list[str]) -> int:
     for (kind, unit), (value, chosen) in sorted(worst.items()):
         print(f"{kind:5} {value:7.2f} {unit:2} {chosen}")
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_main(lambda: main(sys.argv[1:])))

@@ -1,1 +1,0 @@
-"""Search for the pictures that cost the function most."""
