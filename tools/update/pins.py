@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
-from packaging.version import InvalidVersion, Version
 
 from builder.base.errors import BuildError
 from builder.base.paths import BUILDER
@@ -70,10 +69,6 @@ class Release:
     fetch: Callable[[Path], Path]
 
 
-class NotAvailableError(BuildError):
-    """There is no such version for the Python of the pin."""
-
-
 def read_pins() -> list[Pin]:
     """Return every pin, in the order of the files."""
     return [*_read_sources(), *_read_wheels()]
@@ -102,30 +97,19 @@ def _read_wheels() -> Iterator[Pin]:
             yield Pin(table["name"], "wheel", python, version, WHEELS, keys, file, hold=hold)
 
 
-def find_newest(pin: Pin, index: Index, archive: DebianArchive, wanted: str = "") -> Release:
-    """Return the newest release for a pin, or the wanted version, from where its file is from.
+def find_newest(pin: Pin, index: Index, archive: DebianArchive) -> Release:
+    """Return the newest release for a pin, from where its file is from.
 
     Raises:
-        NotAvailableError: there is no release, or not that version.
-        BuildError: the index or the archive does not answer.
+        BuildError: there is none, or the index or the archive does not answer.
     """
     if pin.is_debian:
-        return _find_in_debian(pin, archive, wanted)
-    return _find_in_index(pin, index, wanted)
-
-
-def _find_in_index(pin: Pin, index: Index, wanted: str) -> Release:
+        return _find_in_debian(pin, archive)
     platforms = read_toml(WHEELS)["wheels"]["platforms"]
     files = [file for file in index.files(pin.name) if _fits_pin(file, pin, platforms)]
-    if wanted:
-        version = _parse_version(wanted)
-        files = [file for file in files if file.version == version]
     if not files:
         python = f" for Python {pin.python}" if pin.python else ""
-        raise NotAvailableError(
-            f"{pin.name}: expected {wanted or 'any version'} as a {pin.kind}{python}, the index "
-            "has none"
-        )
+        raise BuildError(f"{pin.name}: expected a {pin.kind}{python} in the index, found none")
     file = max(files, key=lambda file: file.version)
     entry = {"version": str(file.version), "file": file.name, "sha256": file.sha256}
     return Release(str(file.version), entry, lambda folder: index.download(file, folder))
@@ -143,8 +127,8 @@ def _fits_pin(file: File, pin: Pin, platforms: list[str]) -> bool:
     return any(f"{python}-{python}-{platform}" in file.tags for platform in platforms)
 
 
-def _find_in_debian(pin: Pin, archive: DebianArchive, wanted: str) -> Release:
-    revision, suite = _newest_revision(pin, archive, wanted)
+def _find_in_debian(pin: Pin, archive: DebianArchive) -> Release:
+    revision, suite = _newest_revision(pin, archive)
     tarballs = [
         (address, sha256)
         for address, sha256 in archive.files(pin.name, revision)
@@ -172,18 +156,11 @@ def _find_in_debian(pin: Pin, archive: DebianArchive, wanted: str) -> Release:
     return Release(upstream_version(revision), entry, fetch)
 
 
-def _newest_revision(pin: Pin, archive: DebianArchive, wanted: str) -> tuple[str, str]:
-    """Return Debian's version of the newest or wanted release, and the suite to take it from."""
+def _newest_revision(pin: Pin, archive: DebianArchive) -> tuple[str, str]:
+    """Return Debian's version of the newest release, and the suite to take it from."""
     listed = archive.versions(pin.name)
-    if wanted:
-        listed = [
-            (version, suite) for version, suite in listed if upstream_version(version) == wanted
-        ]
     if not listed:
-        raise NotAvailableError(
-            f"{pin.name}: expected {wanted or 'any version'} in Debian's {', '.join(SUITES)}, "
-            "found none"
-        )
+        raise BuildError(f"{pin.name}: expected it in Debian's {', '.join(SUITES)}, found none")
     newest = max((version for version, _ in listed), key=cmp_to_key(_compare_debian_versions))
     same = [each for each in listed if upstream_version(each[0]) == upstream_version(newest)]
     return min(same, key=lambda each: SUITES.index(each[1]))
@@ -192,13 +169,6 @@ def _newest_revision(pin: Pin, archive: DebianArchive, wanted: str) -> tuple[str
 def _compare_debian_versions(one: str, other: str) -> int:
     less = subprocess.run(["dpkg", "--compare-versions", one, "lt", other]).returncode == 0
     return -1 if less else int(one != other)
-
-
-def _parse_version(text: str) -> Version:
-    try:
-        return Version(text)
-    except InvalidVersion as error:
-        raise BuildError(f"expected a version, found {text!r}") from error
 
 
 def write(updates: Sequence[tuple[Pin, Release]]) -> list[Path]:

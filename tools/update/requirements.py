@@ -22,10 +22,6 @@ from builder.base.processes import last_lines
 from builder.base.variables import pip_variables
 
 
-class NoSolutionError(BuildError):
-    """No versions fit together."""
-
-
 def find_sources() -> list[Path]:
     """Return the `.in` files of the checkout; those with constraints come last."""
     paths = [path for path in ROOT.rglob("*.in") if BUILD not in path.parents]
@@ -59,11 +55,11 @@ def parse_versions(text: str) -> dict[str, str]:
 def compile_source(source: Path, package: str = "") -> str:
     """Return the text that an `.in` file compiles to today.
 
-    With a package ("name" or "name==version"), the versions of all others stay as they are.
+    With a package, the versions of all others stay as they are.
 
     Raises:
-        NoSolutionError: the file and its constraints contradict each other.
-        BuildError: the index does not answer.
+        BuildError: the index does not answer, or the file and its constraints contradict each
+            other.
     """
     with TemporaryDirectory() as scratch:
         target = Path(scratch) / source.with_suffix(".txt").name
@@ -78,8 +74,7 @@ def compile_source(source: Path, package: str = "") -> str:
             command, cwd=ROOT, env=_uv_variables(), capture_output=True, text=True
         )
         if done.returncode:
-            kind = NoSolutionError if "No solution found" in done.stderr else BuildError
-            raise kind(f"{source.relative_to(ROOT)}:\n{last_lines(done.stderr)}")
+            raise BuildError(f"{source.relative_to(ROOT)}:\n{last_lines(done.stderr)}")
         return target.read_text("utf-8")
 
 
