@@ -8,22 +8,19 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import results_json
+from bench import results
 from bench.machine import CPU_CLASSES, describe_machine
-from bench.measure.activation import Pictures, load_pictures
 from bench.measure.cold import measure_cold
-from bench.measure.rounds import Progress
-from bench.peers.hello import build_hello_world
 from bench.peers.ours import OURS
 from bench.peers.peer import ZIPS, Peer, find_python
+from bench.pictures import load_pictures
 from bench.report import tables
 from bench.results import Run
-from bench.suites import SUITES, Session, run_suites
-from builder.artifact.smoke import SAMPLE
-from builder.base.console import Console
+from bench.session import Session
+from bench.suites import SUITES, run_suites
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
 
@@ -33,22 +30,21 @@ QUICK_ROUNDS = {"warm": 50, "cold": 2, "inferences": 30}
 
 def run(arguments: Sequence[str]) -> int:
     """Measure, or read stored results, and write the reports; return the exit status."""
-    if arguments[:1] == ["cold"]:
-        return run_cold(arguments[1:])
     options = parse_options(arguments)
     if options.stored:
-        write_reports([results_json.read_run(path) for path in options.stored], options)
+        write_reports([results.read_run(path) for path in options.stored], options)
         return 0
-    pictures = load_pictures(options.images, options.labels)
-    progress = progress_line()
-    session = Session(options, Console(quiet=True), progress, new_run(options, pictures), pictures)
+    rounds = {name: getattr(options, name) for name in ROUNDS}
+    session = start_session(rounds, options.images, options.labels)
+    session.run.command, session.run.quick = shareable_command(arguments), options.quick
     began = time.monotonic()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # it keeps the figures, as Ctrl-C
     try:
-        run_suites(session)
+        suites, peers = options.only or SUITES, options.peers or ()
+        run_suites(session, suites, peers, options.model, options.class_names)
     except KeyboardInterrupt:
         session.run.interrupted = True
-    progress("")
+    session.show_progress("")
     session.run.minutes = round((time.monotonic() - began) / 60, 1)
     write_reports([session.run], options)
     return print_problems(session.run)
@@ -64,20 +60,35 @@ def run_cold(arguments: Sequence[str]) -> int:
     parser.add_argument("zips", nargs="+", type=Path, metavar="ZIP", help="for Python 3.11")
     parser.add_argument("--rounds", type=positive, default=20, help="of each zip (20)")
     options = parser.parse_args(arguments)
-    peers = [build_hello_world(precompiled=True)]
+    session = start_session({"cold": options.rounds})
     for archive in options.zips:
         if not archive.is_file():
             raise BuildError(f"expected a zip, found no file {archive}", "build it first")
-        peers.append(Peer(str(archive), archive, find_python().path))
-    run, progress = new_run(parse_options([]), load_pictures(None, None)), progress_line()
+        session.peers.append(Peer(str(archive), archive, find_python().path))
     try:
-        measure_cold(build_hello_world(), peers, SAMPLE.read_bytes(), options.rounds, run, progress)
+        measure_cold(session)
     except KeyboardInterrupt:
-        run.interrupted = True
-    progress("")
-    print(f"{run.machine.processor}, {run.machine.cpu_class.name}; medians, ms; emulated")
-    print(tables.cold_table(run))
-    return print_problems(run)
+        session.run.interrupted = True
+    session.show_progress("")
+    machine = session.run.machine
+    print(f"{machine.processor}, {machine.cpu_class.name}; medians, ms; emulated")
+    print(tables.cold_table(session.run))
+    return print_problems(session.run)
+
+
+def start_session(
+    rounds: dict[str, int], images: Path | None = None, labels: Path | None = None
+) -> Session:
+    """Return a session without peers and results."""
+    pictures = load_pictures(images, labels)
+    sizes = sorted(map(len, pictures.contents.values()))
+    run = Run(
+        machine=describe_machine(find_python().full_version),
+        date=str(datetime.date.today()),
+        pictures=len(sizes),
+        picture_bytes=sizes[len(sizes) // 2],
+    )
+    return Session(run, pictures, rounds, progress_line())
 
 
 def print_problems(run: Run) -> int:
@@ -85,20 +96,6 @@ def print_problems(run: Run) -> int:
     for what, problem in run.problems.items():
         print(f"ended early: {what}: {problem}", file=sys.stderr)
     return 130 if run.interrupted else int(bool(run.problems))
-
-
-def new_run(options: argparse.Namespace, pictures: Pictures) -> Run:
-    """Return a run without figures."""
-    sizes = sorted(map(len, pictures.contents.values()))
-    return Run(
-        machine=describe_machine(find_python().full_version),
-        date=str(datetime.date.today()),
-        model="",
-        command=shareable_command(options.arguments),
-        pictures=len(sizes),
-        picture_bytes=sizes[len(sizes) // 2],
-        quick=options.quick,
-    )
 
 
 def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -121,7 +118,6 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
         add(f"--{name}", type=positive, metavar="N", help=f"rounds of each peer ({count})")
     add("--model", metavar="NAME", help="the model, as build_zip.py takes it")
     add("--class-names", type=Path, metavar="FILE", help="build_zip.py's --labels")
-    add("--runtime", default="auto", metavar="NAME", help="as build_zip.py takes it")
     add("--output", type=Path, metavar="DIR", default=ZIPS / "report", help="folder for reports")
     add(
         "--publish",
@@ -141,7 +137,6 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     for name in ("only", "peers"):
         if options.publish and getattr(options, name):
             parser.error(f"--publish: expected a whole run, found --{name}")
-    options.arguments = list(arguments)
     for name, count in (QUICK_ROUNDS if options.quick else ROUNDS).items():
         if getattr(options, name) is None:
             setattr(options, name, count)
@@ -166,11 +161,9 @@ def write_reports(runs: list[Run], options: argparse.Namespace) -> None:
     folder, plots = options.output, options.output
     if publish:
         folder, plots = ROOT / "bench", ROOT / "docs" / "bench"
-    files = {
-        results_json.run_path(run, folder / "results"): results_json.format_run(run) for run in runs
-    }
+    files = {results.run_path(run, folder / "results"): results.format_run(run) for run in runs}
     if publish:
-        measured = {run.machine.cpu_class: run for run in [*results_json.read_runs(), *runs]}
+        measured = {run.machine.cpu_class: run for run in [*results.read_runs(), *runs]}
         runs = [measured[each] for each in CPU_CLASSES if each in measured]
         path = ROOT / "README.md"
         files[path] = readme.replace_section(path.read_text("utf-8"), readme.format_section(runs))
@@ -194,7 +187,7 @@ def shareable_command(arguments: Sequence[str]) -> str:
     return shlex.join(word for word in words if word != "--publish")
 
 
-def progress_line() -> Progress:
+def progress_line() -> Callable[[str], None]:
     """Return a function that shows progress: one changing line, or a line every ten seconds."""
     began = last = time.monotonic()
     is_terminal = sys.stderr.isatty()

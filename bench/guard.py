@@ -22,15 +22,15 @@ import argparse
 import statistics
 import subprocess
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bench.machine import describe_machine
 from bench.measure.activation import encode_activation, time_activation
-from bench.measure.inference import start_interpreter
+from bench.measure.bare_interpreter import start_inferences
 from bench.measure.size import size_of_zip
 from bench.peers.ours import OURS, WHEELS, build_ours
 from bench.peers.peer import PYTHON, extract_model, find_python
@@ -56,8 +56,8 @@ import main__
 print(*sorted({*sys.modules} - bare))
 """
 
-# Two functions that each return the milliseconds of one timing.
-Timers = tuple[Callable[[], float], Callable[[], float]]
+# Returns the milliseconds of one activation or inference.
+Timer = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -118,12 +118,14 @@ def measure_checks(model_name: str | None) -> list[Check]:
     source = "compiled" if is_compiled else "wheels"
     limits = read_toml(LIMITS)
     baselines = select_baselines(limits, model.path.stem, source, machine.cpu_class.slug)
-    archive = build_ours(OURS if is_compiled else WHEELS, model, console, None, "local").archive
+    archive = build_ours(OURS if is_compiled else WHEELS, model, console).archive
     print(f"{archive.name}, {model.path.stem}, {source} packages for Python {PYTHON}")
     print(f"{machine.processor}, {machine.cpu_class.name}")
     litert = PROVIDERS["wheels"](PYTHON, DEFAULT_OPTIONS, console).folder
     ours = PROVIDERS["local"](PYTHON, DEFAULT_OPTIONS, console).folder if is_compiled else litert
-    measured = {**measure_sizes(archive), "imports": len(list_imports(archive, python.path))}
+    size, imports = size_of_zip(archive), list_imports(archive, python.path)
+    measured: dict[str, float] = {"zip_bytes": size.zip, "unpacked_bytes": size.unpacked}
+    measured |= {"files": size.files, "imports": len(imports)}
     measured["warm_ratio"] = warm_ratio(archive, python.path, ours)
     if "litert_ratio" in baselines:
         measured["litert_ratio"] = interpreter_ratio(archive, python.path, ours, litert)
@@ -156,9 +158,9 @@ def select_baselines(
 
 
 def set_limits(
-    measured: dict[str, float],
-    baselines: dict[str, float],
-    tolerance: dict[str, dict[str, float]],
+    measured: Mapping[str, float],
+    baselines: Mapping[str, float],
+    tolerance: Mapping[str, Mapping[str, float]],
 ) -> list[Check]:
     """Return each measured figure with its baseline and limit."""
     checks = []
@@ -167,12 +169,6 @@ def set_limits(
         margin = allowed.get("more", 0) + allowed.get("share", 0) * baseline
         checks.append(Check(name, value, baseline, margin))
     return checks
-
-
-def measure_sizes(archive: Path) -> dict[str, float]:
-    """Return the figures that the zip's directory gives."""
-    size = size_of_zip(archive)
-    return {"zip_bytes": size.zip, "unpacked_bytes": size.unpacked, "files": size.files}
 
 
 def list_imports(archive: Path, python: str) -> list[str]:
@@ -196,13 +192,14 @@ def list_imports(archive: Path, python: str) -> list[str]:
 def warm_ratio(archive: Path, python: str, packages: Path) -> float:
     """Return the time of a zip's warm activation by one inference of the bare interpreter."""
     line = encode_activation(SAMPLE.read_bytes())
-
-    def start(running: ExitStack) -> Timers:
-        action = running.enter_context(actionloop.start_action(archive, python))
-        infer = _load_model(running, archive, python, packages)
-        return lambda: time_activation(action, line)[0], infer
-
-    return lowest_ratio(start)
+    ratios = []
+    for _ in range(TRIES):
+        with (
+            actionloop.start_action(archive, python) as action,
+            start_model(archive, python, packages) as infer,
+        ):
+            ratios.append(quartile_ratio(lambda: time_activation(action, line)[0], infer))
+    return min(ratios)
 
 
 def interpreter_ratio(archive: Path, python: str, ours: Path, theirs: Path) -> float:
@@ -210,36 +207,30 @@ def interpreter_ratio(archive: Path, python: str, ours: Path, theirs: Path) -> f
 
     `ours` and `theirs` are folders with an interpreter and numpy.
     """
-
-    def start(running: ExitStack) -> Timers:
-        first = _load_model(running, archive, python, ours)
-        return first, _load_model(running, archive, python, theirs)
-
-    return lowest_ratio(start)
-
-
-def lowest_ratio(start: Callable[[ExitStack], Timers]) -> float:
-    """Return the lowest ratio of two timings' lower quartiles, of TRIES tries.
-
-    `start` starts the two processes of a try, which end with it.
-    """
-    ratios: list[float] = []
+    ratios = []
     for _ in range(TRIES):
-        with ExitStack() as running:
-            first, second = start(running)
-            pairs = [(first(), second()) for _ in range(ROUNDS)]
-        quartiles = [statistics.quantiles(times, n=4)[0] for times in zip(*pairs, strict=True)]
-        ratios.append(quartiles[0] / quartiles[1])
+        with (
+            start_model(archive, python, ours) as infer,
+            start_model(archive, python, theirs) as their_infer,
+        ):
+            ratios.append(quartile_ratio(infer, their_infer))
     return min(ratios)
 
 
-def _load_model(
-    running: ExitStack, archive: Path, python: str, packages: Path
-) -> Callable[[], float]:
-    """Load a zip's model in an interpreter that lives until `running` ends."""
-    scratch = running.enter_context(tempfile.TemporaryDirectory(prefix="model-"))
-    model = extract_model(archive, Path(scratch))
-    return running.enter_context(start_interpreter(python, packages, model))
+@contextmanager
+def start_model(archive: Path, python: str, packages: Path) -> Iterator[Timer]:
+    """Load a zip's model in a bare interpreter; yield the function that runs one inference."""
+    with tempfile.TemporaryDirectory(prefix="model-") as scratch:
+        model = extract_model(archive, Path(scratch))
+        with start_inferences(python, packages, model) as infer:
+            yield infer
+
+
+def quartile_ratio(first: Timer, second: Timer) -> float:
+    """Time both in turns; return the ratio of their lower quartiles."""
+    pairs = [(first(), second()) for _ in range(ROUNDS)]
+    one, other = (float(statistics.quantiles(each, n=4)[0]) for each in zip(*pairs, strict=True))
+    return one / other
 
 
 def _format_figure(value: float) -> str:

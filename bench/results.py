@@ -1,4 +1,4 @@
-"""The figures of a benchmark run, suite by suite.
+"""The results of a benchmark run, suite by suite, and their JSON: a file per CPU class.
 
 Any part may be empty: a run may be short or interrupted. Times are in ms and sizes in bytes unless
 a name says otherwise. Dictionaries have the peers' names as keys, in the order of the tables.
@@ -6,9 +6,20 @@ a name says otherwise. Dictionaries have the peers' names as keys, in the order 
 
 from __future__ import annotations
 
+import re
+import statistics
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
 
-from bench.machine import Machine
+import msgspec
+
+from bench.machine import CPU_CLASSES, Machine
+from builder.base.errors import BuildError
+
+FOLDER = Path(__file__).parent / "results"
+# Bump when a file of the older layout can no longer be read; `Run.version` too.
+VERSION: Final = 4
 
 
 @dataclass
@@ -26,7 +37,6 @@ class PeerInfo:
 
     Attributes:
         is_ours: whether it is a zip that build_zip.py built.
-        is_variant: whether it is our zip with an option that few people would take.
         is_image: whether it is a custom image, so that a cold start neither sends nor unpacks it.
         interpreter: the package that runs the model.
         versions: version by package.
@@ -35,7 +45,6 @@ class PeerInfo:
     """
 
     is_ours: bool = False
-    is_variant: bool = False
     is_image: bool = False
     interpreter: str = ""
     versions: dict[str, str] = field(default_factory=dict)
@@ -45,13 +54,12 @@ class PeerInfo:
 
 @dataclass
 class Size:
-    """The size of what is deployed; `components` are compressed bytes by package, for our zips."""
+    """The size of what is deployed; `over_limit` are the bytes that OpenWhisk does not take."""
 
     zip: int
     unpacked: int
     files: int
     over_limit: int = 0
-    components: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -99,26 +107,18 @@ class Inference:
     ms: list[float] = field(default_factory=list)
 
 
-@dataclass
-class Throughput:
-    """Warm activations per second of several processes; `under_quota` with one core for all."""
-
-    processes: int
-    per_second: float
-    under_quota: float | None = None
-
-
-@dataclass
+@dataclass(kw_only=True)
 class Run:
     """A benchmark run: where, when and how it was measured, then the figures of each suite.
 
     Attributes:
+        version: of the layout of the file.
         machine: the machine it ran on.
         date: the day, as YYYY-MM-DD.
-        model: name of the model.
-        command: command line, without the user's paths.
         pictures: number of pictures that the warm activations sent.
         picture_bytes: median size of their files.
+        model: name of the model.
+        command: command line, without the user's paths.
         quick: whether it had few rounds.
         minutes: duration.
         interrupted: whether Ctrl-C ended it.
@@ -126,15 +126,15 @@ class Run:
         peers: facts by peer.
         proxy_factor: this machine's time for hello world by the time on the machine whose proxy was
             measured; the proxy's times are multiplied by it.
-        quota_problem: why no CPU quota could be set.
     """
 
+    version: Literal[4] = VERSION
     machine: Machine
     date: str
-    model: str
-    command: str
     pictures: int
     picture_bytes: int
+    model: str = ""
+    command: str = ""
     quick: bool = False
     minutes: float = 0.0
     interrupted: bool = False
@@ -146,5 +146,43 @@ class Run:
     proxy_factor: float | None = None
     cold: dict[str, Cold] = field(default_factory=dict)
     inference: list[Inference] = field(default_factory=list)
-    processes: dict[str, list[Throughput]] = field(default_factory=dict)
-    quota_problem: str = ""
+
+    def typical(self, suite: str, peer: str) -> float | None:
+        """Return the bytes of `size` or `memory`, or the median ms of `warm` or `cold`, if any."""
+        if suite == "warm":
+            return statistics.median(self.warm[peer].ms) if peer in self.warm else None
+        if suite == "cold":
+            return self.cold[peer].total if peer in self.cold else None
+        if suite == "size":
+            return self.size[peer].zip if peer in self.size else None
+        return self.memory[peer].resident if peer in self.memory else None
+
+
+def format_run(run: Run) -> str:
+    """Return a run as JSON text; the same run gives the same bytes."""
+    text = msgspec.json.format(msgspec.json.encode(run), indent=1).decode()
+    # One line per list of numbers, not one line per number.
+    lists = re.compile(r"\[[-+\d.,\seE]*\]")
+    return lists.sub(lambda numbers: re.sub(r"\s+", " ", numbers[0]), text) + "\n"
+
+
+def read_run(path: Path) -> Run:
+    """Read a run from a file; raises BuildError if it holds none of this version."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Run)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise BuildError(
+            f"{path}: expected results of version {VERSION}, found: {error}",
+            "python3 -m bench writes such a file",
+        ) from error
+
+
+def run_path(run: Run, folder: Path = FOLDER) -> Path:
+    """Return the path of a run's file: its name is the CPU class."""
+    return folder / f"{run.machine.cpu_class.slug}.json"
+
+
+def read_runs(folder: Path = FOLDER) -> list[Run]:
+    """Read the stored runs in the order of the CPU classes; raises BuildError."""
+    runs = map(read_run, folder.glob("*.json"))
+    return sorted(runs, key=lambda run: CPU_CLASSES.index(run.machine.cpu_class))

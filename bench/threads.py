@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import describe_machine
+from bench.measure.bare_interpreter import start_bare_interpreter
 from bench.measure.cgroup import NoQuotaError, new_group
-from bench.measure.inference import start_loop
 from bench.peers.ours import OURS, build_ours
 from bench.peers.peer import PYTHON, extract_model, find_python
 from builder.base.console import Console
@@ -98,7 +98,7 @@ def run(arguments: Sequence[str]) -> int:
     console, python = Console(quiet=True), find_python()
     machine = describe_machine(python.full_version)
     model = resolve_model(options.model, ModelOptions(), console)
-    archive = build_ours(OURS, model, console, None, "local").archive
+    archive = build_ours(OURS, model, console).archive
     packages = {
         name: PROVIDERS[provider](PYTHON, DEFAULT_OPTIONS, console).folder
         for name, provider in PROVIDER_OF.items()
@@ -138,7 +138,7 @@ def run_scene(
         if scene.quota:
             python = running.enter_context(new_group(scene.quota)).wrap_executable(python)
         loops = [
-            running.enter_context(start_loop(python, packages, model, threads))
+            running.enter_context(start_bare_interpreter(python, packages, model, threads))
             for _ in range(scene.processes)
         ]
         with ThreadPoolExecutor(scene.processes) as drivers:

@@ -29,18 +29,18 @@ import subprocess
 import tempfile
 import time
 import zipfile
-from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from bench.measure.activation import encode_activation, time_activation
 from bench.measure.proxy import ProxyEstimate, estimate_proxy, proxy_factor
-from bench.measure.rounds import Progress, take_turns
-from bench.peers.hello import stock_image_python
+from bench.peers.hello import build_hello_world, stock_image_python
 from bench.peers.peer import Peer
-from bench.results import Cold, Run
+from bench.results import Cold
+from bench.session import Session
 from builder.artifact import actionloop
+from builder.artifact.smoke import SAMPLE
 from builder.base.errors import BuildError
 
 STAGES = ("receive", "unzip", "compile", "start", "first run")
@@ -48,68 +48,54 @@ STAGES = ("receive", "unzip", "compile", "start", "first run")
 _COMPILE_STEP = Path(__file__).with_name("compile_step.py")
 
 
-@dataclass
-class ColdSeries:
-    """The cold starts of one peer.
-
-    Attributes:
-        proxy: the proxy's estimated time before it is scaled; None for a custom image.
-        stages: milliseconds of each round by measured stage.
-    """
-
-    proxy: ProxyEstimate | None
-    stages: dict[str, list[float]] = field(default_factory=dict)
-
-    def measured_ms(self) -> float:
-        """Return the milliseconds of all measured stages, as the sum of their medians."""
-        return sum(map(statistics.median, self.stages.values()))
-
-    def summarize(self, factor: float) -> Cold:
-        """Return the figures to store, with the proxy's time scaled by a factor."""
-        medians = {name: statistics.median(times) for name, times in self.stages.items()}
-        if self.proxy:
-            medians["receive"] = self.proxy.receive * factor
-            medians["unzip"] = self.proxy.unzip * factor
-        proxy = medians.get("receive", 0.0) + medians.get("unzip", 0.0)
-        stages = {name: round(medians[name], 3) for name in STAGES if name in medians}
-        rounds = zip(*self.stages.values(), strict=True)
-        totals = [round(proxy + sum(times), 3) for times in rounds]
-        return Cold(stages, round(sum(stages.values()), 3), totals)
-
-
-def measure_cold(
-    hello: Peer, peers: Sequence[Peer], picture: bytes, rounds: int, run: Run, progress: Progress
-) -> None:
+def measure_cold(session: Session) -> None:
     """Fill the run's `cold` and `proxy_factor`, also when an interrupt ends it.
 
-    The proxy's times are scaled by those of `hello`; each peer gets `rounds` cold starts.
+    Both hello worlds take part; the proxy's times are scaled by those of the portable one.
     """
-    line, python = encode_activation(picture), stock_image_python()
-    everyone = {peer.name: peer for peer in (hello, *peers)}
-    series = {
-        name: ColdSeries(None if peer.info.is_image else estimate_proxy(peer.archive))
-        for name, peer in everyone.items()
-    }
+    hello = build_hello_world()
+    everyone = (hello, build_hello_world(precompiled=True), *session.peers)
+    times: dict[str, dict[str, list[float]]] = {peer.name: {} for peer in everyone}
+    python = stock_image_python()
     with tempfile.TemporaryDirectory(prefix="start-") as scratch:
         script = _write_start_script(Path(scratch), python)
 
-        def start(name: str) -> None:
-            stages = time_cold_start(everyone[name], python, script, line)
-            for stage, ms in stages.items():
-                series[name].stages.setdefault(stage, []).append(ms)
+        def start(peer: Peer, _: int) -> None:
+            for stage, ms in time_cold_start(peer, python, script).items():
+                times[peer.name].setdefault(stage, []).append(ms)
 
         try:
-            participants = {name: lambda _, name=name: start(name) for name in everyone}
-            take_turns(participants, rounds, "cold", run, progress)
+            session.take_turns("cold", {peer.name: partial(start, peer) for peer in everyone})
         finally:
-            if series[hello.name].stages:
-                factor = proxy_factor(hello.archive, series[hello.name].measured_ms())
-                run.proxy_factor = round(factor, 4)
-                summaries = {n: each.summarize(factor) for n, each in series.items() if each.stages}
-                run.cold = summaries
+            if stages := times[hello.name]:
+                measured = sum(map(statistics.median, stages.values()))
+                factor = proxy_factor(hello.archive, measured)
+                session.run.proxy_factor = round(factor, 4)
+                for peer in everyone:
+                    estimate = None if peer.info.is_image else estimate_proxy(peer.archive)
+                    if stages := times[peer.name]:
+                        session.run.cold[peer.name] = summarize(stages, estimate, factor)
 
 
-def time_cold_start(peer: Peer, python: str, script: str, line: bytes) -> dict[str, float]:
+def summarize(times: dict[str, list[float]], estimate: ProxyEstimate | None, factor: float) -> Cold:
+    """Return the figures of a peer to store.
+
+    Args:
+        times: milliseconds of each round by measured stage.
+        estimate: of the proxy's time; None for a custom image.
+        factor: scales the estimate to this machine.
+    """
+    stages: dict[str, float] = {}
+    if estimate:
+        stages = {"receive": estimate.receive * factor, "unzip": estimate.unzip * factor}
+    proxy = sum(stages.values())
+    stages |= {stage: statistics.median(ms) for stage, ms in times.items()}
+    stages = {stage: round(ms, 3) for stage, ms in stages.items()}
+    totals = [round(proxy + sum(ms), 3) for ms in zip(*times.values(), strict=True)]
+    return Cold(stages, round(sum(stages.values()), 3), totals)
+
+
+def time_cold_start(peer: Peer, python: str, script: str) -> dict[str, float]:
     """Do one cold start of a zip or of a custom image's files; return milliseconds by stage.
 
     `script` starts what the compile step has written, in place of the stock image's Python.
@@ -128,6 +114,7 @@ def time_cold_start(peer: Peer, python: str, script: str, line: bytes) -> dict[s
         action = actionloop.RunningAction(folder, executable, {}, isolated=False)
         running.callback(action.close)
         stages["start"] = action.init_seconds * 1000
+        line = encode_activation(SAMPLE.read_bytes())
         stages["first run"], _ = time_activation(action, line)
     return stages
 

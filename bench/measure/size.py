@@ -1,25 +1,21 @@
-"""The size suite: bytes and files of each zip, and bytes by package of ours."""
+"""The size suite: bytes and files of what is deployed."""
 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 
-from bench.peers.peer import Peer
-from bench.results import Run, Size
-from builder.artifact import audit, platform
+from bench.results import Size
+from bench.session import Session
+from builder.artifact import platform
 
 
-def measure_size(peers: Sequence[Peer], run: Run) -> None:
+def measure_size(session: Session) -> None:
     """Fill the run's `size`."""
-    for peer in peers:
-        size = run.size[peer.name] = size_of_zip(peer.archive)
+    for peer in session.peers:
+        size = session.run.size[peer.name] = size_of_zip(peer.archive)
         if not peer.info.is_image:
             size.over_limit = max(0, size.zip - platform.zip_limit())
-        if peer.info.is_ours:
-            components = audit.audit_zip(peer.archive).components
-            size.components = {each.name: each.packed for each in components}
 
 
 def size_of_zip(archive: Path) -> Size:

@@ -1,30 +1,27 @@
 """The warm suite: each picture goes to each peer in turn, as a line on its standard input.
 
 All processes live side by side, as on a node, and each finds the caches as the others left them.
-The bare interpreter, without an action around it, runs our zip's model on one picture: the floor.
-Answers are compared with the labels.
+The bare interpreter runs our zip's model on one picture: the floor. Answers are compared with the
+labels. The memory of each process is read at the end.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from functools import partial
+from pathlib import Path
 
-from bench.measure.activation import Pictures, encode_activation, time_activation
-from bench.measure.inference import start_interpreter
-from bench.measure.memory import read_memory
-from bench.measure.rounds import Progress, take_turns
-from bench.peers.peer import PYTHON, Peer, extract_model
-from bench.results import Run, Warm
+from bench.measure.activation import encode_activation, time_activation
+from bench.measure.bare_interpreter import start_inferences
+from bench.peers.ours import find_packages
+from bench.peers.peer import extract_model
+from bench.pictures import Pictures
+from bench.results import Memory, Warm
+from bench.session import Session
 from builder.artifact.actionloop import RunningAction
-from builder.base.console import Console
 from builder.base.errors import BuildError
-from builder.packages import DEFAULT_OPTIONS
-from builder.packages.providers import PROVIDERS
 
 BARE = "bare interpreter"
 # Average milliseconds per round that a peer may take: a slower one joins only some rounds.
@@ -32,84 +29,75 @@ MS_PER_ROUND = 100.0
 
 
 @dataclass
-class WarmSeries:
-    """The activations of one peer.
+class WarmPeer:
+    """A peer that runs, and its activations so far.
 
     Attributes:
+        action: its process.
+        pictures: are sent one after the other, again and again.
         every: N, if it joins every Nth round.
-        ms: time of each, measured outside the action.
+        ms: time of each activation, measured outside the action.
         stages: milliseconds per stage, as the answers' details report them.
         right: labelled picture -> whether the first class was the label.
     """
 
-    every: int = 1
+    action: RunningAction
+    pictures: Pictures
+    every: int
     ms: list[float] = field(default_factory=list)
     stages: dict[str, list[float]] = field(default_factory=dict)
     right: dict[str, bool] = field(default_factory=dict)
 
-    def add_activation(self, action: RunningAction, name: str, pictures: Pictures) -> None:
-        """Send one picture and keep the figures; raises BuildError."""
-        line = encode_activation(pictures.contents[name], details=True)
-        ms, answer = time_activation(action, line)
-        self.ms.append(ms)
-        for stage, spent in answer.get("details", {}).get("timings", {}).items():
-            self.stages.setdefault(stage, []).append(spent)
-        if name in pictures.labels:
-            self.right[name] = answer["results"][0]["classIndex"] == pictures.labels[name]
+    def join_round(self, number: int) -> None:
+        """Send the picture of a round, if the peer joins it; raises BuildError."""
+        if number % self.every:
+            return
+        names = list(self.pictures.contents)
+        name = names[number % len(names)]
+        line = encode_activation(self.pictures.contents[name], details=True)
+        ms, answer = time_activation(self.action, line)
+        self.ms.append(round(ms, 3))
+        for stage, stage_ms in answer.get("details", {}).get("timings", {}).items():
+            self.stages.setdefault(stage, []).append(stage_ms)
+        if name in self.pictures.labels:
+            self.right[name] = answer["results"][0]["classIndex"] == self.pictures.labels[name]
 
     def summarize(self) -> Warm:
         """Return the figures to store."""
-        stages = {
-            stage: round(statistics.median(ms), 3)
-            for stage, ms in self.stages.items()
-            if stage != "init"
-        }
+        self.stages.pop("init", None)
+        stages = {stage: round(statistics.median(ms), 3) for stage, ms in self.stages.items()}
         right = sum(self.right.values()) if self.right else None
-        return Warm([round(ms, 3) for ms in self.ms], stages, right, len(self.right))
+        return Warm(self.ms, stages, right, len(self.right))
 
 
-def measure_warm(
-    peers: Sequence[Peer],
-    infer: Callable[[], float],
-    pictures: Pictures,
-    rounds: int,
-    run: Run,
-    progress: Progress,
-) -> None:
-    """Fill the run's `warm` and `memory`, also when an interrupt ends it.
-
-    `infer` runs our zip's model in the bare interpreter and returns milliseconds. The pictures are
-    sent one after the other, again and again.
-    """
-    names = list(pictures.contents)
-    series = {BARE: WarmSeries(), **{peer.name: WarmSeries() for peer in peers}}
-    actions: dict[str, RunningAction] = {}
-
-    def join_round(name: str, number: int) -> None:
-        if number % series[name].every == 0:
-            series[name].add_activation(actions[name], names[number % len(names)], pictures)
-
+def measure_warm(session: Session) -> None:
+    """Fill the run's `warm` and `memory`, also when an interrupt ends it."""
+    run, pictures, ours = session.run, session.pictures, session.peers[0]
+    first = next(iter(pictures.contents.values()))
+    running_peers: dict[str, WarmPeer] = {}
+    bare = Warm([])
+    model = extract_model(ours.archive, ours.unpacked())
     with ExitStack() as running:
+        packages = find_packages(session.console)
+        infer = running.enter_context(start_inferences(ours.executable, packages, model))
         try:
-            for peer in peers:
-                progress(f"starting {peer.name}")
+            for peer in session.peers:
+                session.show_progress(f"starting {peer.name}")
                 try:
                     action = running.enter_context(peer.launched())
-                    first = pictures.contents[names[0]]
-                    series[peer.name].every = choose_interval(action, first, len(names))
-                    actions[peer.name] = action
+                    every = choose_interval(action, first, len(pictures.contents))
+                    running_peers[peer.name] = WarmPeer(action, pictures, every)
                 except BuildError as error:
                     run.problems[f"warm, {peer.name}"] = str(error)
-            participants: dict[str, Callable[[int], None]] = {
-                name: partial(join_round, name) for name in actions
-            }
-            participants[BARE] = lambda _: series[BARE].ms.append(infer())
-            take_turns(participants, rounds, "warm", run, progress)
+            joining = {name: each.join_round for name, each in running_peers.items()}
+            bare_round = {BARE: lambda _: bare.ms.append(round(infer(), 3))}
+            session.take_turns("warm", bare_round | joining)
         finally:
-            for name, action in actions.items():
+            for name, each in running_peers.items():
                 with suppress(OSError, KeyError):  # a process that has ended has no memory
-                    run.memory[name] = read_memory(action.pid)
-            run.warm = {name: each.summarize() for name, each in series.items() if each.ms}
+                    run.memory[name] = read_memory(each.action.pid)
+            measured = {name: each.summarize() for name, each in running_peers.items()}
+            run.warm = {name: each for name, each in {BARE: bare, **measured}.items() if each.ms}
 
 
 def choose_interval(action: RunningAction, picture: bytes, pictures: int) -> int:
@@ -125,11 +113,14 @@ def choose_interval(action: RunningAction, picture: bytes, pictures: int) -> int
     return every
 
 
-def start_bare_interpreter(
-    peer: Peer, console: Console, provider: str
-) -> AbstractContextManager[Callable[[], float]]:
-    """Start the interpreter of our zip with our zip's model."""
-    packages = PROVIDERS[provider](PYTHON, DEFAULT_OPTIONS, console).folder
-    return start_interpreter(
-        peer.executable, packages, extract_model(peer.archive, peer.unpacked())
-    )
+def read_memory(pid: int) -> Memory:
+    """Return a process's memory and its peak so far; raises OSError or KeyError if it has ended."""
+    now = _read_kilobytes(f"/proc/{pid}/smaps_rollup")
+    peak = _read_kilobytes(f"/proc/{pid}/status")["VmHWM"]
+    return Memory(resident=now["Rss"], private=now["Anonymous"], peak=peak)
+
+
+def _read_kilobytes(path: str) -> dict[str, int]:
+    """Return the kernel's `Name:  123 kB` lines, in bytes."""
+    fields = (line.split() for line in Path(path).read_text().splitlines())
+    return {each[0][:-1]: int(each[1]) * 1024 for each in fields if each[2:] == ["kB"]}

@@ -12,26 +12,24 @@ from builder import build
 from builder.artifact import platform
 from builder.base.console import Console
 from builder.model.resolve import Model, ModelOptions
+from builder.packages import DEFAULT_OPTIONS
+from builder.packages.providers import PROVIDERS
 
 OURS = "this zip"
 PRECOMPILED = f"{OURS}, precompiled"
 WHEELS = f"{OURS}, wheels"
-UINT8 = f"{OURS}, uint8"
 INTERPRETERS = ("tflite-runtime", "ai-edge-litert")
 
 
-def build_ours(
-    name: str, model: Model, console: Console, labels: Path | None, provider: str
-) -> Peer:
+def build_ours(name: str, model: Model, console: Console, labels: Path | None = None) -> Peer:
     """Build one of our zips.
 
     Args:
-        name: OURS, PRECOMPILED (past the compile step of the stock image), WHEELS (from ready-made
-            wheels) or UINT8 (with the model's own uint8 weights).
+        name: OURS, PRECOMPILED (past the compile step of the stock image) or WHEELS (from
+            ready-made wheels).
         model: the model.
         console: shows the build.
         labels: file with class names, where the model needs one.
-        provider: the provider of the native packages, but for WHEELS.
     """
     output = ZIPS / f"{re.sub('[^a-z0-9]+', '-', name)}.zip"
     config = build.BuildConfig(
@@ -39,8 +37,7 @@ def build_ours(
         output,
         model=str(model.path),
         model_options=ModelOptions(labels=labels),
-        requantize=name != UINT8,
-        provider="wheels" if name == WHEELS else provider,
+        provider="wheels" if name == WHEELS else "auto",
         execution_env=platform.execution_env(KIND) if name == PRECOMPILED else "",
         smoke=False,
         keep=False,
@@ -48,5 +45,10 @@ def build_ours(
     parts = build.build(config, console).audit.components
     versions = {part.name: part.version for part in parts if part.version}
     [interpreter] = [package for package in INTERPRETERS if package in versions]
-    info = PeerInfo(True, name == UINT8, interpreter=interpreter, versions=versions)
+    info = PeerInfo(is_ours=True, interpreter=interpreter, versions=versions)
     return Peer(name, output, find_python().path, info)
+
+
+def find_packages(console: Console) -> Path:
+    """Return the folder with the interpreter and numpy that OURS and PRECOMPILED have."""
+    return PROVIDERS["auto"](PYTHON, DEFAULT_OPTIONS, console).folder

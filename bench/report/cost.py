@@ -10,7 +10,6 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.report.figures import find_figure, select_peers
 from bench.report.markdown import EMPTY, table
 from bench.results import Run
 from builder.base.toml import read_toml
@@ -41,17 +40,15 @@ def gb_seconds(ms: float, memory: int) -> float:
 
 def cost_table(run: Run) -> str:
     """Return the costs of warm and of cold activations, per million and free per month."""
-    run = select_peers(run, variants=False)
     rows = []
     for name, memory in run.memory.items():
-        size = least_memory(memory.peak)
-        if name in run.peers and size:
-            durations = [find_figure(run, suite, name) for suite in ("warm", "cold")]
+        if size := least_memory(memory.peak):
+            durations = [run.typical(suite, name) for suite in ("warm", "cold")]
             cells = [cell for ms in durations for cell in _cost_cells(ms, size)]
             rows.append([name, f"{size} MB", *cells])
     head = ["", "memory", "warm, billed", "per million", "free"]
     head += ["cold, billed", "per million", "free"]
-    return table(head, rows) if rows else ""
+    return table(head, rows)
 
 
 def _cost_cells(ms: float | None, memory: int) -> list[str]:

@@ -42,7 +42,12 @@ def format_ratio(value: float, base: float | None) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
-    """Return an aligned table: the first `left` columns to the left, the others to the right."""
+    """Return an aligned table: the first `left` columns to the left, the others to the right.
+
+    Without rows, it is a sentence that says so.
+    """
+    if not (rows := list(rows)):
+        return NOT_MEASURED
     lines = [[cell.replace("|", "\\|") for cell in row] for row in (head, *rows)]
     widths = [max(3, *map(len, column)) for column in zip(*lines, strict=True)]
     rule = ["-" * width if n < left else "-" * (width - 1) + ":" for n, width in enumerate(widths)]

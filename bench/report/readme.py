@@ -6,17 +6,9 @@ from collections.abc import Sequence
 
 from bench.peers.hello import HELLO_WORLD
 from bench.peers.ours import OURS
-from bench.report.figures import PIP, find_figure, has_glance, select_peers
-from bench.report.markdown import (
-    EMPTY,
-    NOT_MEASURED,
-    format_mb,
-    format_number,
-    format_ratio,
-    paragraph,
-    table,
-)
+from bench.report.markdown import EMPTY, format_mb, format_number, format_ratio, paragraph, table
 from bench.report.results_page import list_problems, list_warnings
+from bench.report.tables import PIP
 from bench.results import Run
 from builder.base.errors import BuildError
 
@@ -34,14 +26,13 @@ def format_section(runs: Sequence[Run]) -> str:
     Warm activations depend on the CPU class, so each run gets a column. The other figures and the
     plot are the first run's.
     """
-    shown = [select_peers(run, variants=False) for run in runs]
     notes = f"{list_warnings(runs[0])} {list_problems(runs[0])}".split()
     parts = [
         "## How fast, how small",
-        paragraph(_introduction(shown)),
-        _figures_table(shown) or NOT_MEASURED,
+        paragraph(_introduction(runs)),
+        _figures_table(runs),
         paragraph(" ".join(notes)),
-        _picture(shown[0]) if has_glance(shown[0]) else "",
+        _picture(runs[0]),
         paragraph(
             "All tables are in [`bench/RESULTS.md`](bench/RESULTS.md); "
             "[`docs/internals.md`](docs/internals.md) explains how to measure on your own machine."
@@ -78,7 +69,7 @@ def _headline(run: Run) -> str:
     words = {"size": "smaller", "cold": "faster cold", "warm": "faster warm"}
     ratios = []
     for suite, word in words.items():
-        ours, theirs = (find_figure(run, suite, name) for name in (OURS, PIP))
+        ours, theirs = (run.typical(suite, name) for name in (OURS, PIP))
         if ours and theirs:
             ratios.append(f"{format_ratio(theirs, ours)} {word}")
     text = f"This zip is **{', '.join(ratios)}** than pip's with tflite-runtime"
@@ -87,13 +78,15 @@ def _headline(run: Run) -> str:
 
 def _figures_table(runs: Sequence[Run]) -> str:
     first = runs[0]
-    hello = find_figure(first, "cold", HELLO_WORLD)
+    hello = first.typical("cold", HELLO_WORLD)
     rows = []
-    for name in first.peers:
-        size, cold, memory = (find_figure(first, key, name) for key in ("size", "cold", "memory"))
-        warm = [find_figure(run, "warm", name) for run in runs]
-        mark = " (image)" if first.peers[name].is_image else ""
-        if name in first.size and first.size[name].over_limit:
+    for name, info in first.peers.items():
+        if not info.answer:
+            continue
+        size, cold, memory = (first.typical(key, name) for key in ("size", "cold", "memory"))
+        warm = [run.typical("warm", name) for run in runs]
+        mark = " (image)" if info.is_image else ""
+        if size and first.size[name].over_limit:
             mark = " (too large)"
         rows.append(
             [
@@ -105,7 +98,7 @@ def _figures_table(runs: Sequence[Run]) -> str:
             ]
         )
     classes = [f"warm, {run.machine.cpu_class.name}" for run in runs]
-    return table(["", "zip, MB", "cold", *classes, "memory, MB"], rows) if rows else ""
+    return table(["", "zip, MB", "cold", *classes, "memory, MB"], rows)
 
 
 def _picture(run: Run) -> str:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from bench.machine import CPU_CLASSES
 from bench.measure.warm import BARE
 from bench.report import cost, tables
-from bench.report.figures import select_peers
-from bench.report.markdown import NOT_MEASURED, list_item, paragraph, percentile
+from bench.report.markdown import list_item, paragraph, percentile
 from bench.results import Run
 
 # Title, introduction, and the function that writes the table.
@@ -44,11 +43,6 @@ SECTIONS: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
         "The model alone, on one thread, in ms, in turns. Types are those of activations and "
         "weights, signed or unsigned bytes.",
         tables.inference_table,
-    ),
-    (
-        "Several processes",
-        "Warm activations per second; on one core, all processes share its quota (cgroup).",
-        tables.processes_table,
     ),
     (
         "Cost in 2018",
@@ -92,14 +86,13 @@ def format_page(runs: Sequence[Run]) -> str:
 
 
 def _format_chapter(run: Run) -> list[str]:
-    shown = select_peers(run)
     parts = [
         f"## {_heading(run)}",
         paragraph(f"{describe_setup(run)} {list_warnings(run)}".strip()),
     ]
     parts += filter(None, [list_problems(run)])
     for title, introduction, format_table in SECTIONS:
-        parts += [f"### {title}", paragraph(introduction), format_table(shown) or NOT_MEASURED]
+        parts += [f"### {title}", paragraph(introduction), format_table(run)]
     minutes = f"It took {run.minutes:.0f} minutes."
     return [*parts, "### Command", f"```sh needs=minutes\n{run.command}\n```", minutes]
 
@@ -132,17 +125,11 @@ def list_warnings(run: Run) -> str:
         parts.append("**The run was interrupted, so figures are missing.**")
     if run.quick:
         parts.append("**A quick run of few rounds: figures scatter.**")
-    if was_busy(run):
+    # Alone, each inference takes the same time.
+    bare = run.warm[BARE].ms if BARE in run.warm else [0.0]
+    if percentile(bare, 90) > BUSY_FACTOR * statistics.median(bare):
         parts.append("**The machine was busy: times are too long, and ratios scatter.**")
     return " ".join(parts)
-
-
-def was_busy(run: Run) -> bool:
-    """Return whether other load took the CPU: alone, each inference takes the same time."""
-    bare = run.warm.get(BARE)
-    if not bare or not bare.ms:
-        return False
-    return percentile(bare.ms, 90) > BUSY_FACTOR * statistics.median(bare.ms)
 
 
 def list_problems(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""The tables of a run as Markdown; an empty text where nothing was measured."""
+"""The tables of a run as Markdown, one for each section of the page of results."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import statistics
 
 from bench.measure.cold import STAGES
 from bench.measure.warm import BARE
+from bench.peers import pip
 from bench.peers.hello import HELLO_WORLD
 from bench.peers.ours import OURS
-from bench.report.figures import PIP, deployment_note, find_figure
 from bench.report.markdown import (
     EMPTY,
     format_mb,
@@ -20,28 +20,34 @@ from bench.report.markdown import (
 )
 from bench.results import Run
 
+# The pip-made zip that ours is compared with.
+PIP = pip.peer_name(pip.TFLITE_RUNTIME)
+
 
 def peers_table(run: Run) -> str:
     """Return the peers' packages, and their answers to the sample picture."""
     rows = []
     for name, info in run.peers.items():
-        answer = info.answer
-        rows.append(
-            [
-                name,
-                ", ".join(" ".join(each) for each in info.versions.items()) or EMPTY,
-                deployment_note(run, name) or "as a zip",
-                answer.class_name.partition(",")[0] if answer else EMPTY,
-                f"{answer.probability:.3f}" if answer else EMPTY,
-            ]
-        )
+        if answer := info.answer:
+            packages = ", ".join(" ".join(each) for each in info.versions.items())
+            deployed = deployment_note(run, name) or "as a zip"
+            first_class = answer.class_name.partition(",")[0]
+            rows.append([name, packages, deployed, first_class, f"{answer.probability:.3f}"])
     head = ["", "packages", "deployed", "answer for the sample", "probability"]
-    return table(head, rows, left=4) if rows else ""
+    return table(head, rows, left=4)
+
+
+def deployment_note(run: Run, name: str) -> str:
+    """Return why a peer cannot be deployed as a zip; empty if it can."""
+    size = run.size.get(name)
+    if size and size.over_limit:
+        return f"cannot be deployed: {format_mb(size.over_limit)} MB over the limit"
+    return "in a custom image" if run.peers[name].is_image else ""
 
 
 def size_table(run: Run) -> str:
-    """Return the sizes of the zips, and of the packages in ours."""
-    base = find_figure(run, "size", OURS)
+    """Return the sizes of what is deployed."""
+    base = run.typical("size", OURS)
     rows = [
         [
             name,
@@ -53,34 +59,21 @@ def size_table(run: Run) -> str:
         ]
         for name, size in run.size.items()
     ]
-    head = ["", "", f"to {OURS}", "zip", "unpacked", "files"]
-    return f"{table(head, rows, left=2)}\n\n{_parts_table(run)}".strip() if rows else ""
-
-
-def _parts_table(run: Run) -> str:
-    zips = {name: size.components for name, size in run.size.items() if size.components}
-    names = list(dict.fromkeys(part for parts in zips.values() for part in parts))
-    rows = [
-        [name, *(format_mb(parts[name]) if name in parts else EMPTY for parts in zips.values())]
-        for name in names
-    ]
-    return table(["package, MB in the zip", *zips], rows) if rows else ""
+    return table(["", "", f"to {OURS}", "zip", "unpacked", "files"], rows, left=2)
 
 
 def warm_table(run: Run) -> str:
     """Return the warm activations, measured outside the action."""
-    bare, ours = (find_figure(run, "warm", name) for name in (BARE, OURS))
+    bare, ours = (run.typical("warm", name) for name in (BARE, OURS))
     rows = []
     for name, warm in run.warm.items():
-        if warm.ms:
-            median = statistics.median(warm.ms)
-            spread = [format_number(percentile(warm.ms, percent)) for percent in (10, 90, 99)]
-            ratios = [format_ratio(median, ours), format_ratio(median, bare)]
-            is_labelled = warm.right is not None and warm.labelled
-            top_1 = f"{(warm.right or 0) / warm.labelled:.3f}" if is_labelled else EMPTY
-            rows.append([name, *ratios, format_number(median), *spread, top_1, f"{len(warm.ms):,}"])
+        median = statistics.median(warm.ms)
+        spread = [format_number(percentile(warm.ms, percent)) for percent in (10, 90, 99)]
+        ratios = [format_ratio(median, ours), format_ratio(median, bare)]
+        top_1 = EMPTY if warm.right is None else f"{warm.right / warm.labelled:.3f}"
+        rows.append([name, *ratios, format_number(median), *spread, top_1, f"{len(warm.ms):,}"])
     head = ["", f"to {OURS}", "to bare", "median", "10 %", "90 %", "99 %", "top-1", "activations"]
-    return table(head, rows) if rows else ""
+    return table(head, rows)
 
 
 def warm_stages_table(run: Run) -> str:
@@ -91,37 +84,28 @@ def warm_stages_table(run: Run) -> str:
         [name, *(format_number(each[stage]) if stage in each else EMPTY for stage in stages)]
         for name, each in by_peer.items()
     ]
-    return table(["", *stages], rows) if rows else ""
+    return table(["", *stages], rows)
 
 
 def cold_table(run: Run) -> str:
     """Return the cold starts by stage, as ratios to hello world first."""
-    hello = find_figure(run, "cold", HELLO_WORLD)
-    rows = [
-        [
-            name,
-            format_ratio(cold.total, hello),
-            format_number(cold.total),
-            *(
-                format_number(cold.stages[stage]) if stage in cold.stages else EMPTY
-                for stage in STAGES
-            ),
-            f"{len(cold.ms):,}",
+    hello = run.typical("cold", HELLO_WORLD)
+    rows = []
+    for name, cold in run.cold.items():
+        stages = [
+            format_number(cold.stages[stage]) if stage in cold.stages else EMPTY for stage in STAGES
         ]
-        for name, cold in run.cold.items()
-    ]
-    if not rows:
-        return ""
-    notes = []
-    if any(info.is_image for info in run.peers.values()):
-        notes.append("Pulling a custom image is not included.")
+        ratio = format_ratio(cold.total, hello)
+        rows.append([name, ratio, format_number(cold.total), *stages, f"{len(cold.ms):,}"])
+    parts = [table(["", f"to {HELLO_WORLD}", "total", *STAGES, "rounds"], rows)]
+    if any(run.peers[name].is_image for name in run.cold if name in run.peers):
+        parts.append("Pulling a custom image is not included.")
     if run.proxy_factor:
-        notes.append(
+        parts.append(
             f"The proxy's times (receive, unzip) are multiplied by {run.proxy_factor:.2f}: hello "
             "world's time here by its time where the proxy was measured."
         )
-    head = ["", f"to {HELLO_WORLD}", "total", *STAGES, "rounds"]
-    return "\n\n".join([table(head, rows), *map(paragraph, notes)])
+    return "\n\n".join([parts[0], *map(paragraph, parts[1:])])
 
 
 def memory_table(run: Run) -> str:
@@ -135,7 +119,7 @@ def memory_table(run: Run) -> str:
         ]
         for name, memory in run.memory.items()
     ]
-    return table(["", f"peak to {PIP}", "resident", "private", "peak"], rows) if rows else ""
+    return table(["", f"peak to {PIP}", "resident", "private", "peak"], rows)
 
 
 def inference_table(run: Run) -> str:
@@ -149,17 +133,4 @@ def inference_table(run: Run) -> str:
         cells = [each.peer, each.interpreter, each.types, ratio, format_number(median), *spread]
         rows.append([*cells, f"{len(each.ms):,}"])
     head = ["", "interpreter", "types", f"to {OURS}", "median", "10 %", "90 %", "inferences"]
-    return table(head, rows, left=3) if rows else ""
-
-
-def processes_table(run: Run) -> str:
-    """Return the activations per second by number of processes, also under a CPU quota."""
-    rows = []
-    for name, points in run.processes.items():
-        for each in points:
-            ratio = format_ratio(each.per_second, points[0].per_second)
-            limited = f"{each.under_quota:.1f}" if each.under_quota else EMPTY
-            rows.append([name, str(each.processes), f"{each.per_second:.1f}", ratio, limited])
-    head = ["", "processes", "per second", "to one", "on one core"]
-    note = f"\n\nNo quota could be set: {run.quota_problem}" if run.quota_problem else ""
-    return table(head, rows) + note if rows else ""
+    return table(head, rows, left=3)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from bench import results_json
-from bench.measure.cold import STAGES, ColdSeries, measure_cold, unzip
+from bench import results
+from bench.measure.cold import STAGES, measure_cold, summarize, unzip
 from bench.measure.proxy import HELLO_WORLD_MS, TIMES, ProxyEstimate, estimate_proxy, proxy_factor
 from bench.peers.hello import HELLO_PRECOMPILED, HELLO_WORLD, build_hello_world
-from bench.peers.peer import PYTHON, Peer
+from bench.peers.peer import PYTHON
 from tests.conftest import interpreter
-from tests.support.runs import empty_run
+from tests.support.runs import empty_session
 
 
 @pytest.fixture
@@ -28,12 +28,6 @@ def some_zip(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def hellos() -> list[Peer]:
-    interpreter(PYTHON)
-    return [build_hello_world(), build_hello_world(precompiled=True)]
-
-
 def test_proxy_estimate_by_file_and_size(some_zip: Path) -> None:
     """The zip has a stored file of 29 bytes and a deflated one of 4,000."""
     free = dict.fromkeys(TIMES, 0.0)
@@ -45,12 +39,13 @@ def test_proxy_estimate_by_file_and_size(some_zip: Path) -> None:
         assert received == pytest.approx(some_zip.stat().st_size)
 
 
-def test_proxy_factor_is_hello_worlds_ratio(hellos: list[Peer]) -> None:
-    estimate = estimate_proxy(hellos[0].archive)
+def test_proxy_factor_is_hello_worlds_ratio() -> None:
+    interpreter(PYTHON)
+    hello = build_hello_world().archive
+    estimate = estimate_proxy(hello)
     there = HELLO_WORLD_MS - estimate.receive - estimate.unzip
     assert 190 < there < 200
-    assert proxy_factor(hellos[0].archive, there) == pytest.approx(1)
-    assert proxy_factor(hellos[0].archive, 2 * there) == pytest.approx(2)
+    assert proxy_factor(hello, 2 * there) == pytest.approx(2)
 
 
 # Ratios to hello world of the real proxy and launcher, measured on 2026-11-30, by CPU class.
@@ -61,7 +56,7 @@ REAL = {
 
 
 def test_stored_ratios_agree_with_the_real_proxy() -> None:
-    runs = {run.machine.cpu_class.slug: run for run in results_json.read_runs()}
+    runs = {run.machine.cpu_class.slug: run for run in results.read_runs()}
     for cpu_class, ratios in REAL.items():
         cold = runs[cpu_class].cold
         emulated = {name: cold[name].total / cold[HELLO_WORLD].total for name in ratios}
@@ -78,18 +73,18 @@ def test_unzip_keeps_permissions(some_zip: Path, tmp_path: Path) -> None:
 
 def test_summary_has_medians_and_scaled_proxy() -> None:
     stages = {"compile": [100.0, 100.0], "start": [50.0, 52.0], "first run": [1.0, 3.0]}
-    series = ColdSeries(ProxyEstimate(5, 7), stages)
-    assert series.measured_ms() == 153
-    cold = series.summarize(factor=2)
+    cold = summarize(stages, ProxyEstimate(5, 7), factor=2)
     assert list(cold.stages.items()) == [
         *[("receive", 10), ("unzip", 14), ("compile", 100), ("start", 51), ("first run", 2)]
     ]
     assert (cold.total, cold.ms) == (177, [175, 179])
 
 
-def test_stages_of_hello_world(hellos: list[Peer]) -> None:
-    run = empty_run()
-    measure_cold(hellos[0], hellos[1:], b"no picture", 2, run, lambda _: None)
+def test_stages_of_hello_world() -> None:
+    interpreter(PYTHON)
+    session = empty_session("cold", 2)
+    measure_cold(session)
+    run = session.run
     assert list(run.cold) == [HELLO_WORLD, HELLO_PRECOMPILED]
     for name, cold in run.cold.items():
         stages = [stage for stage in STAGES if stage != "compile" or name == HELLO_WORLD]

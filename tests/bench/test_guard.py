@@ -13,6 +13,7 @@ import pytest
 
 from bench import guard
 from bench.machine import CPU_CLASSES
+from bench.measure.size import size_of_zip
 from bench.peers.peer import PYTHON
 from builder.artifact import platform
 from builder.base.console import Console
@@ -105,14 +106,14 @@ def test_baselines_by_model_and_cpu_class() -> None:
 
 def test_one_more_file_and_import_are_found(archive: Path, tmp_path: Path) -> None:
     python = interpreter(PYTHON)
-    before, imports = guard.measure_sizes(archive), guard.list_imports(archive, python)
+    before, imports = size_of_zip(archive).files, guard.list_imports(archive, python)
     assert {"main__", "numpy", "action.activation"} <= {*imports}
     assert not {"sys", "builtins", "posix"} & {*imports}
     larger = inject(archive, tmp_path, "import extra, xml.dom.minidom\n")
     added = {*guard.list_imports(larger, python)} - {*imports}
     assert {"extra", "xml.dom.minidom"} <= added
-    measured = {"files": guard.measure_sizes(larger)["files"], "imports": len(imports) + len(added)}
-    baselines = {"files": before["files"], "imports": len(imports)}
+    measured = {"files": size_of_zip(larger).files, "imports": len(imports) + len(added)}
+    baselines = {"files": before, "imports": len(imports)}
     checks = guard.set_limits(measured, baselines, read_toml(guard.LIMITS)["tolerance"])
     assert not any(check.ok for check in checks)
 

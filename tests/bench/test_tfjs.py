@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from bench.peers import tfjs
@@ -16,29 +16,17 @@ from bench.peers.tfjs.graph_model import convert_to_graph_model
 from builder.artifact.smoke import SAMPLE
 from builder.base.console import Console
 from builder.base.errors import ModelError
-from builder.model.resolve import ModelOptions, resolve_model
-from builder.model.settings import ModelSettings
+from builder.model.resolve import Model, ModelOptions, resolve_model
+from builder.model.run import run_model
 from tests.conftest import PLUS_MINUS_ONE, base64_of, encoded
 from tests.support.models import ColourModel, write_float_network
 
 
-def tflite_scores(path: Path, content: bytes, settings: ModelSettings) -> Any:
-    """Return the probabilities by TFLite's own interpreter."""
-    pixels = np.asarray(Image.open(io.BytesIO(content)))
-    interpreter = Interpreter(str(path), num_threads=1)
-    interpreter.allocate_tensors()
-    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    values = (pixels - np.array(settings.mean)) / np.array(settings.std)
-    if source["dtype"] != np.float32:
-        scale, zero_point = source["quantization"]
-        values = np.rint(values / scale + zero_point).clip(0, 255)
-    interpreter.set_tensor(source["index"], values[None].astype(source["dtype"]))
-    interpreter.invoke()
-    scores = interpreter.get_tensor(sink["index"]).ravel()
-    if sink["dtype"] == np.float32:
-        return scores
-    scale, zero_point = sink["quantization"]
-    return (scores.astype(np.float64) - zero_point) * scale
+def tflite_scores(model: Model, contents: Sequence[bytes]) -> Any:
+    """Return the scores that the function gives for JPEGs of the model's size, one row each."""
+    pictures = [np.asarray(Image.open(io.BytesIO(content))) for content in contents]
+    named = {str(number): pixels for number, pixels in enumerate(pictures)}
+    return run_model(model.path, model.settings, pictures=named).scores
 
 
 @pytest.mark.thorough
@@ -48,11 +36,13 @@ def test_converted_model_scores_as_in_tflite(tmp_path: Path, console: Console) -
     labels.write_text("\n".join(map(str, range(10))))
     model = resolve_model(str(path), ModelOptions(labels, PLUS_MINUS_ONE), console)
     random = np.random.default_rng(7)
+    patches = [Image.fromarray(random.integers(0, 256, (2, 2, 3), np.uint8)) for _ in range(12)]
+    contents = [
+        encoded(each.resize((32, 32)), "JPEG", quality=95, subsampling=0) for each in patches
+    ]
+    expected = tflite_scores(model, contents)
     with tfjs.build_peer(model, "wasm", console).launched() as action:
-        for _ in range(12):
-            patches = Image.fromarray(random.integers(0, 256, (2, 2, 3), np.uint8))
-            content = encoded(patches.resize((32, 32)), "JPEG", quality=95, subsampling=0)
-            scores = tflite_scores(path, content, model.settings)
+        for content, scores in zip(contents, expected, strict=True):
             for each in action.run({"image": base64_of(content)})["results"]:
                 score = scores[each["classIndex"]]
                 assert each["probability"] == pytest.approx(score, abs=1e-5)
@@ -79,7 +69,7 @@ def test_action_answers_after_broken_pictures(
         width, height = model.tflite.inputs[0].shape[1:3]
         small = Image.open(SAMPLE).convert("RGB").resize((width, height))
         content = encoded(small, "JPEG", subsampling=0)
-        scores = tflite_scores(model.path, content, model.settings)
+        [scores] = tflite_scores(model, [content])
         for each in action.run({"image": base64_of(content)})["results"]:
             assert each["probability"] == pytest.approx(scores[each["classIndex"]], abs=0.05)
         first = action.run(sample)

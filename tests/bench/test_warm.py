@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.measure.activation import Pictures, load_pictures
-from bench.measure.rounds import take_turns
 from bench.measure.warm import choose_interval
 from bench.peers.peer import Peer
+from bench.pictures import Pictures, load_pictures
 from builder.base.errors import BuildError
-from tests.support.runs import empty_run
+from tests.support.runs import empty_session
 
 
 def test_slow_peers_join_every_third_round(make_peer: Callable[[str, str], Peer]) -> None:
@@ -43,7 +42,7 @@ def test_labels_belong_to_pictures(tmp_path: Path) -> None:
 
 def test_failing_participant_leaves_and_others_go_on() -> None:
     joined: list[tuple[int, str]] = []
-    run = empty_run()
+    session = empty_session("warm", 20)
 
     def fail_in_third_round(number: int) -> None:
         if number == 2:
@@ -55,8 +54,8 @@ def test_failing_participant_leaves_and_others_go_on() -> None:
         "first": lambda number: joined.append((number, "first")),
         "second": lambda number: joined.append((number, "second")),
     }
-    take_turns(participants, 20, "warm", run, lambda _: None)
+    session.take_turns("warm", participants)
     assert len([name for _, name in joined if name == "fails"]) == 2
     assert len(joined) == 2 + 2 * 20
-    assert run.problems == {"warm, fails": "the action died"}
+    assert session.run.problems == {"warm, fails": "the action died"}
     assert len({name for _, name in joined[-20::2]}) == 2  # the order changes

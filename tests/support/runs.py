@@ -1,4 +1,4 @@
-"""Benchmark runs: one without figures, and one as `python3 -m bench` stores it."""
+"""Benchmark runs without figures and as `python3 -m bench` stores them, and a session."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import random
 
 from bench import results
 from bench.machine import Machine
+from bench.pictures import Pictures
 from bench.results import Run
+from bench.session import Session
 
 INSTRUCTIONS = ("AVX2", "AVX512F", "AVX512BW", "AVX512-VNNI")
 VNNI = Machine("Some Processor", INSTRUCTIONS, 2, 25 * 10**9, "Linux 6.8", "3.11.7")
@@ -18,7 +20,6 @@ PEERS = {
     "this zip": (6.2, 254, 6.44, 41),
     "this zip, precompiled": (6.1, 115, 6.44, 40),
     "this zip, wheels": (9.8, 900, 23.3, 66),
-    "this zip, uint8": (12.0, 254, 6.44, 41),
     "pip: tflite-runtime": (106, 2792, 20.3, 110),
     "pip: onnxruntime": (14.1, 3900, 48.78, 160),
     "TF.js, wasm": (72, 900, 14.2, 210),
@@ -27,7 +28,19 @@ PEERS = {
 
 def empty_run() -> Run:
     """Return a run without figures."""
-    return Run(VNNI, "2026-11-22", "mobilenet_v1", "python3 -m bench --images DIR", 200, 113000)
+    return Run(
+        machine=VNNI,
+        date="2026-11-22",
+        pictures=200,
+        picture_bytes=113000,
+        model="mobilenet_v1",
+        command="python3 -m bench --images DIR",
+    )
+
+
+def empty_session(suite: str, rounds: int) -> Session:
+    """Return a session with so many rounds of a suite, without peers, pictures and figures."""
+    return Session(empty_run(), Pictures({}, {}), {suite: rounds}, lambda _: None)
 
 
 def full_run() -> Run:
@@ -37,16 +50,10 @@ def full_run() -> Run:
     run.inference = [results.Inference("this zip", "tflite-runtime 2.14.1", "s8 x s8", [2.0, 2.5])]
     run.warm["bare interpreter"] = results.Warm(scatter(2.8))
     run.cold["hello world"] = results.Cold({"receive": 12.0, "start": 180.0}, 192.0, [192.0] * 40)
-    run.processes["this zip"] = [
-        results.Throughput(1, 160.1, 150.2),
-        results.Throughput(2, 304.2, 149.9),
-    ]
     for name, (warm, cold, mb, memory) in PEERS.items():
         is_ours, is_image = name.startswith("this"), name.startswith("TF.js")
         answer = results.Answer("giant panda, panda", 0.98, 389)
-        run.peers[name] = results.PeerInfo(
-            is_ours, "uint8" in name, is_image, "", {"x": "1.2"}, answer
-        )
+        run.peers[name] = results.PeerInfo(is_ours, is_image, versions={"x": "1.2"}, answer=answer)
         over = 0 if is_image else max(0, round(mb * 1e6) - 37748736)
         run.size[name] = results.Size(
             round(mb * 1e6), round(mb * 2.9e6), 25 if is_ours else 1234, over

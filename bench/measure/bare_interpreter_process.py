@@ -1,8 +1,9 @@
-"""The action of the inference suite: each activation is one inference of the model alone.
+"""The process of a bare interpreter: it speaks the actions' protocol, without an action.
 
 The environment variable MODEL names the model, PACKAGES the folder with the interpreter and numpy,
-THREADS how many threads it uses (1). Activations run on the same picture and answer with
-milliseconds. One with `seconds` runs for so long and answers with all of them, and with the memory.
+THREADS how many threads it uses. A message runs one inference, always on the same picture, and is
+answered with its milliseconds. One with `seconds` runs inferences for so long; it is answered with
+the milliseconds of all, and with the resident memory.
 """
 
 import json
@@ -17,7 +18,7 @@ sys.path[:0] = [str(Path(__file__).parent), os.environ["PACKAGES"]]
 import numpy as np  # noqa: E402 (the path has to be there first)
 from interpreters import load_model  # type: ignore[import-not-found]  # noqa: E402
 
-infer, shape, dtype = load_model(os.environ["MODEL"], int(os.environ.get("THREADS", 1)))
+infer, shape, dtype = load_model(os.environ["MODEL"], int(os.environ["THREADS"]))
 picture = (np.arange(np.prod(shape)) * 7919 % 256).reshape(shape).astype(dtype)
 
 

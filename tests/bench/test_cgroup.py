@@ -1,7 +1,8 @@
-"""Throughput of several processes, and control groups with a CPU quota, in real processes."""
+"""Control groups with a CPU quota, in real processes."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.measure import cgroup
-from bench.measure.processes import activations_per_second, measure_processes
-from bench.peers.hello import SOURCE
 from bench.peers.peer import Peer
-from tests.support.runs import empty_run
 
 # Takes 20 ms of CPU time.
 BUSY = """\
@@ -35,22 +33,17 @@ def can_set_quota() -> None:
         pytest.skip(str(error))
 
 
-def test_throughput_by_number_of_processes(make_peer: Callable[[str, str], Peer]) -> None:
-    run = empty_run()
-    peers = [make_peer("hello", SOURCE), make_peer("busy", BUSY)]
-    measure_processes(peers, b"no picture", 0.1, run, lambda _: None)
-    hello, busy = run.processes["hello"], run.processes["busy"]
-    assert [each.processes for each in hello] == [each.processes for each in busy]
-    assert all(0 < each.per_second <= 50 * each.processes for each in busy)
-    assert all((each.under_quota is None) == bool(run.quota_problem) for each in busy)
-
-
 @pytest.mark.usefixtures("can_set_quota")
-def test_quota_limits_throughput(make_peer: Callable[[str, str], Peer]) -> None:
+def test_quota_limits_cpu_time(make_peer: Callable[[str, str], Peer]) -> None:
+    busy = make_peer("busy", BUSY)
     with cgroup.new_group(0.2) as group:
-        busy = make_peer("busy", BUSY)
         limited = replace(busy, executable=group.wrap_executable(busy.executable))
-        assert activations_per_second(limited, b"", 1, 1) < 14  # 0.2 cores by 20 ms, and a period
+        with limited.launched() as action:
+            began = time.monotonic()
+            for _ in range(10):
+                action.run({})
+    # 200 ms at 0.2 of a CPU, less a period's quota.
+    assert time.monotonic() - began > 0.7
 
 
 @pytest.mark.usefixtures("can_set_quota")
