@@ -13,10 +13,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 from urllib.parse import quote
 
-from builder.base.console import Console, megabytes
+from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.base.files import atomic_write
 from builder.base.paths import BUILD, SAMPLE
@@ -26,7 +26,6 @@ from builder.model.compatibility import check_operators, find_missing_by_interpr
 from builder.model.decision import Evidence
 from builder.model.final_activation import REPLACED_BY, strip_activation
 from builder.model.fit import Fit, decide_fit
-from builder.model.label_files import HINT
 from builder.model.labels import IMAGENET, Labels
 from builder.model.normalization import Normalization
 from builder.model.postprocessing import Postprocessing, decide_postprocessing
@@ -139,19 +138,21 @@ def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -
     model = read_model(file.path, options.signature)
     if model.is_part:
         file = _write_part(file, model)
+    known = None
+    if file.entry:
+        known = Normalization(tuple(file.entry["mean"]), tuple(file.entry["std"]))
     preprocessing = decide_preprocessing(
         model,
         normalization=options.normalization,
-        known=_catalogue_normalization(file.entry),
+        known=known,
         layout=options.layout,
         channels=options.channels,
     )
     if preprocessing.doubt:
         console.warn(f"--mean and --std are used, though {preprocessing.doubt}")
     output_count = count_outputs(model)
-    class_labels, labels_component = _find_labels(
-        file, model, max(output_count, 2), options, console
-    )
+    classes = max(output_count, 2)
+    class_labels, labels_component = _find_labels(file, model, classes, options, console)
     class_labels = labels.move_labels(class_labels, options.label_offset or 0)
     names = class_labels.wordnet_ids or class_labels.names
     fit = decide_fit(options.fit, options.crop, file.entry, names)
@@ -218,26 +219,12 @@ def replace_file(model: Model, path: Path, content: bytes, change: str) -> Model
     )
 
 
-def describe_model(model: Model) -> list[str]:
-    """Return lines about a model for the build's log: name, size and card."""
-    size = megabytes(model.path.stat().st_size)
-    return [
-        f"{model.settings.name} {model.component.version}".strip(),
-        f"{size}, sha256 {model.component.sha256}",
-        *(f"{topic}: {text}" for topic, text in model.settings.card.items()),
-    ]
-
-
 def _write_part(file: ModelFile, model: TFLiteModel) -> ModelFile:
     """Write the file of a model's one signature; return its description."""
     path = SIGNATURES / f"{file.sha256[:12]}-{quote(model.signature, '')}" / file.path.name
     with atomic_write(path) as part:
         part.write_bytes(pack_model(model.tables))
     return replace(file, path=path)
-
-
-def _catalogue_normalization(entry: dict[str, Any]) -> Normalization | None:
-    return Normalization(tuple(entry["mean"]), tuple(entry["std"])) if entry else None
 
 
 def _build_settings(
@@ -269,34 +256,40 @@ def _find_labels(
 
     The first of these that exist: those of --labels, the catalogue's, the model's own, ImageNet's.
     """
-    _check_locale(file, options)
+    embedded = None
+    if options.labels is None and not file.entry:
+        embedded = labels.find_embedded_labels(model.metadata, model.name, options.locale)
+    if options.locale and embedded is None:
+        _refuse_locale(file, model, options)
+    licence, licence_text = NO_LICENCE, ""
     if options.labels is not None:
         content, origin = _read_labels(options.labels), options.labels.name
-        component = _labels_component(f"{origin} (given with --labels)")
-    elif file.entry:
-        content, origin, component = _read_our_labels(file.entry.get("labels", "labels.txt"))
-    elif embedded := labels.find_embedded_labels(model.metadata, model.name, options.locale):
+        source = f"{origin} (given with --labels)"
+    elif embedded is not None:
         content, origin = embedded[1], f"{embedded[0]} inside {model.name}"
-        component = _labels_component(origin)
-    elif options.locale:
-        raise ModelError(f"--locale {options.locale}: {model.name} carries no labels", HINT)
-    elif classes in (IMAGENET, IMAGENET + 1):
-        console.note(f"labels: ImageNet's, for {classes} classes (--labels)")
-        content, origin, component = _read_our_labels("labels.txt")
+        source = origin
+    elif file.entry or classes in (IMAGENET, IMAGENET + 1):
+        if not file.entry:
+            console.note(f"labels: ImageNet's, for {classes} classes (--labels)")
+        origin = file.entry.get("labels", "labels.txt")
+        content, licence = (MODELS / origin).read_bytes(), "Apache-2.0"
+        source = "class names and settings of the model; ImageNet's come from timm 1.0.31"
+        licence_text = (MODELS / "labels.LICENSE.txt").read_text("utf-8")
     else:
         _refuse_without_labels(model, classes)
-    class_labels = labels.fit_labels(content, origin, classes, options.background)
-    return class_labels, replace(component, sha256=hashlib.sha256(content).hexdigest())
+    digest = hashlib.sha256(content).hexdigest()
+    texts = (("labels", licence_text),) if licence_text else ()
+    component = Component("labels", "", source, digest, licence, texts)
+    return labels.fit_labels(content, origin, classes, options.background), component
 
 
-def _check_locale(file: ModelFile, options: ModelOptions) -> None:
-    if not options.locale or (options.labels is None and not file.entry):
-        return
-    reason, remedy = "the catalogue has others", "leave out --locale"
+def _refuse_locale(file: ModelFile, model: TFLiteModel, options: ModelOptions) -> NoReturn:
+    found = "the catalogue has others" if file.entry else f"{model.name} carries no labels"
     if options.labels is not None:
-        reason, remedy = "--labels names others", "leave out --locale or --labels"
+        found = "--labels names others"
     raise ModelError(
-        f"--locale {options.locale}: it chooses among labels inside the model, and {reason}", remedy
+        f"--locale {options.locale}: it chooses among labels inside the model, and {found}",
+        "leave out --locale",
     )
 
 
@@ -308,17 +301,6 @@ def _read_labels(path: Path) -> bytes:
             f"--labels: cannot read {path}: {error.strerror or error}",
             "expected a file with a class name per line",
         ) from error
-
-
-def _read_our_labels(name: str) -> tuple[bytes, str, Component]:
-    text = (MODELS / "labels.LICENSE.txt").read_text("utf-8")
-    source = "class names and settings of the model; ImageNet's come from timm 1.0.31"
-    component = Component("labels", "", source, "", "Apache-2.0", (("labels", text),))
-    return (MODELS / name).read_bytes(), name, component
-
-
-def _labels_component(source: str) -> Component:
-    return Component("labels", "", source, "", NO_LICENCE, ())
 
 
 def _refuse_without_labels(model: TFLiteModel, classes: int) -> NoReturn:

@@ -211,8 +211,8 @@ def parse_model(content: bytes, name: str, signature: str = "") -> TFLiteModel:
     tensors = [_read_tensor(tables, graph, number) for number in range(len(graph.tensors))]
     return TFLiteModel(
         name=name,
-        inputs=tuple(tensors[i] for i in _integers(graph.inputs)),
-        outputs=tuple(tensors[i] for i in _integers(graph.outputs)),
+        inputs=tuple(tensors[i] for i in _numbers(graph.inputs)),
+        outputs=tuple(tensors[i] for i in _numbers(graph.outputs)),
         operators=tuple(_read_operator(tables, each, tensors) for each in graph.operators or ()),
         versions=_operator_versions(tables),
         signature=chosen,
@@ -271,14 +271,7 @@ def _unpack(content: bytes, name: str) -> Any:
     try:
         check_tables(content)
         tables = schema.ModelT.InitFromPackedBuf(content)
-        for graph in tables.subgraphs:
-            _check_indices(tables, graph)
-        for entry in tables.metadata or ():
-            tables.buffers[entry.buffer]
-        for signature in tables.signatureDefs or ():
-            tables.subgraphs[signature.subgraphIndex]
-        if not tables.subgraphs:
-            raise ValueError
+        _check_indices(tables)
     except _DAMAGED as error:
         raise ModelError(
             f"{name} is a broken TFLite model of {len(content):,} bytes: truncated or corrupt, "
@@ -325,17 +318,23 @@ def _keep_subgraph(tables: Any, number: int, name: str) -> None:
     drop_unused(tables)
 
 
-def _check_indices(tables: Any, graph: Any) -> None:
-    """Raise IndexError if an operator's tensor, or a tensor's buffer, does not exist."""
-    for operator in graph.operators or ():
-        operator_name(tables, operator)
-        for number in (*_integers(operator.inputs), *_integers(operator.outputs)):
+def _check_indices(tables: Any) -> None:
+    """Raise IndexError if there is no subgraph, or a table refers to one that does not exist."""
+    tables.subgraphs[0]
+    for graph in tables.subgraphs:
+        vectors = [graph.inputs, graph.outputs]
+        for operator in graph.operators or ():
+            tables.operatorCodes[operator.opcodeIndex]
+            vectors += [operator.inputs, operator.outputs]
+        for number in (number for vector in vectors for number in _numbers(vector)):
             if not -1 <= number < len(graph.tensors):
                 raise IndexError(number)
-    for number in (*_integers(graph.inputs), *_integers(graph.outputs)):
-        graph.tensors[number]
-    for tensor in graph.tensors:
-        tables.buffers[tensor.buffer]
+        for tensor in graph.tensors:
+            tables.buffers[tensor.buffer]
+    for entry in tables.metadata or ():
+        tables.buffers[entry.buffer]
+    for signature in tables.signatureDefs or ():
+        tables.subgraphs[signature.subgraphIndex]
 
 
 def _has_external_buffers(tables: Any) -> bool:
@@ -374,8 +373,8 @@ def _read_operator(tables: Any, operator: Any, tensors: list[Tensor]) -> Operato
     return Operator(
         name=name,
         version=code.version,
-        inputs=tuple(tensors[i] if i >= 0 else None for i in _integers(operator.inputs)),
-        outputs=tuple(tensors[i] for i in _integers(operator.outputs) if i >= 0),
+        inputs=tuple(tensors[i] if i >= 0 else None for i in _numbers(operator.inputs)),
+        outputs=tuple(tensors[i] for i in _numbers(operator.outputs) if i >= 0),
         activation=_ACTIVATIONS.get(activation, f"function {activation}"),
         beta=float(getattr(options, "beta", 1.0)) if name == "SOFTMAX" else 1.0,
         is_custom=bool(code.customCode) or name.startswith("operator "),
@@ -384,20 +383,19 @@ def _read_operator(tables: Any, operator: Any, tensors: list[Tensor]) -> Operato
 
 def _read_tensor(tables: Any, graph: Any, number: int) -> Tensor:
     tensor = graph.tensors[number]
-    shape, free_shape = _integers(tensor.shape), _integers(tensor.shapeSignature)
-    quantization = tensor.quantization
-    scales = _floats(quantization.scale) if quantization is not None else ()
-    zero_points = () if quantization is None else _integers(quantization.zeroPoint)
+    shape, dtype = _numbers(tensor.shape), DTYPES.get(tensor.type, f"type {tensor.type}")
+    quantization = tensor.quantization or schema.QuantizationParametersT()
+    scales, zero_points = _numbers(quantization.scale), _numbers(quantization.zeroPoint)
+    has_one_scale = len(scales) == 1
     data = tables.buffers[tensor.buffer].data
     is_constant = data is not None and len(data) > 0
-    dtype = DTYPES.get(tensor.type, f"type {tensor.type}")
     return Tensor(
         number=number,
         name=_text(tensor.name),
-        shape=free_shape or shape,
+        shape=_numbers(tensor.shapeSignature) or shape,
         dtype=dtype,
-        scale=scales[0] if len(scales) == 1 else 0.0,
-        zero_point=zero_points[0] if len(scales) == 1 and zero_points else 0,
+        scale=scales[0] if has_one_scale else 0.0,
+        zero_point=zero_points[0] if has_one_scale and zero_points else 0,
         scale_count=len(scales),
         is_constant=is_constant,
         values=_read_constant(dtype, shape, data) if is_constant and not scales else None,
@@ -407,6 +405,7 @@ def _read_tensor(tables: Any, graph: Any, number: int) -> Tensor:
 def _read_constant(
     dtype: str, shape: tuple[int, ...], data: NDArray[np.uint8]
 ) -> NDArray[Any] | None:
+    """Return a small constant's content; None if it is large, or not of its tensor's size."""
     if dtype not in _CONSTANT_DTYPES or len(data) > _MAX_CONSTANT_BYTES:
         return None
     if len(data) != np.dtype(dtype).itemsize * math.prod(shape):
@@ -415,12 +414,9 @@ def _read_constant(
     return values
 
 
-def _integers(vector: Any) -> tuple[int, ...]:
-    return () if vector is None else tuple(int(number) for number in vector)
-
-
-def _floats(vector: Any) -> tuple[float, ...]:
-    return () if vector is None else tuple(float(number) for number in vector)
+def _numbers(vector: Any) -> tuple[Any, ...]:
+    """Return the numbers of a vector, which may be missing, as Python's own."""
+    return () if vector is None else tuple(np.asarray(vector).tolist())
 
 
 def _text(name: Any) -> str:
