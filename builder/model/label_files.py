@@ -73,10 +73,10 @@ class LabelFile:
     classes: int
     notes: list[str] = field(default_factory=list)
 
-    def has_suffix(self, *suffixes: str) -> bool:
-        """Return whether the first known suffix in the name is one of these."""
-        match = re.search(r"\.(json|csv|tsv|txt)\b", self.origin.lower())
-        return match is not None and match[1] in suffixes
+    @property
+    def suffix(self) -> str:
+        """Return the first known suffix in the name, such as "csv"; empty without one."""
+        return "".join(re.findall(r"\.(json|csv|tsv|txt)\b", self.origin.lower())[:1])
 
     def refuse(self, found: str, hint: str = HINT) -> NoReturn:
         """Raise a ModelError that says what was found."""
@@ -115,13 +115,10 @@ def read_rows(file: LabelFile) -> Labelled:
 def _split_ids(rows: list[LabelRow]) -> list[LabelRow]:
     """Move ids in front of names to their own field, if all names but a background's have one."""
     matches = [re.fullmatch(rf"({ID.pattern})[\s,;:|_-]+(\S.*)", row.name) for row in rows]
-    others = [row.name for row, match in zip(rows, matches, strict=True) if not match]
-    if len(others) == len(rows) or not all(map(_BACKGROUND.search, others)):
+    pairs = list(zip(rows, matches, strict=True))
+    if not any(matches) or not all(match or _BACKGROUND.search(row.name) for row, match in pairs):
         return rows
-    return [
-        replace(row, name=match[2], id=match[1]) if match else row
-        for row, match in zip(rows, matches, strict=True)
-    ]
+    return [replace(row, name=match[2], id=match[1]) if match else row for row, match in pairs]
 
 
 # JSON
@@ -129,7 +126,7 @@ def _split_ids(rows: list[LabelRow]) -> list[LabelRow]:
 
 def _read_json(text: str, file: LabelFile) -> Labelled | None:
     start = text.lstrip()
-    if not start.startswith(("{", "[")) and not file.has_suffix("json"):
+    if not start.startswith(("{", "[")) and file.suffix != "json":
         return None
     try:
         value = _find_labels(_parse_json(text, file), file)
@@ -201,7 +198,7 @@ Column = tuple[str, ...]
 
 def _read_csv(text: str, file: LabelFile) -> Labelled | None:
     text = re.sub(r"\Asep=(.)\s*\n", "", text)  # Excel's own first line
-    if not file.has_suffix("csv", "tsv") or not re.search("[,;\t]", text):
+    if file.suffix not in ("csv", "tsv") or not re.search("[,;\t]", text):
         return None
     delimiter = max(",;\t", key=text.lstrip().partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
@@ -209,7 +206,7 @@ def _read_csv(text: str, file: LabelFile) -> Labelled | None:
         table = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(row)]
     except csv.Error as error:
         file.refuse(f"CSV that cannot be read ({error})")
-    titles, body = table[0][1], table[1:]
+    titles, body = table[0][1] if table else [], table[1:]
     columns = zip(titles, _columns(body), strict=False)
     above = [title for title, column in columns if _is_numeric(column)]
     if not any(map(_NAME_TITLE.fullmatch, titles)) and all(map(_is_number, above)):

@@ -11,7 +11,6 @@ import io
 import struct
 import zipfile
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from flatbuffers.number_types import Float32Flags, UOffsetTFlags
 from flatbuffers.table import Table
@@ -100,32 +99,30 @@ def _read_archive(content: bytes) -> tuple[dict[str, bytes], str]:
 
 def _read_table(content: bytes) -> Metadata:
     root = Table(content, UOffsetTFlags.py_type(struct.unpack_from("<I", content)[0]))
-    graph = _first_table(root, _MODEL_GRAPHS)
-    source = graph and _first_table(graph, _GRAPH_INPUTS)
-    output = graph and _first_table(graph, _GRAPH_OUTPUTS)
-    mean, std = _read_normalization(source) if source else ((), ())
-    return Metadata(
-        mean=mean,
-        std=std,
-        files=tuple(map(_read_file, _tables(output, _TENSOR_FILES))) if output else (),
-    )
+    graphs = _tables(root, _MODEL_GRAPHS)[:1]
+    sources = [each for graph in graphs for each in _tables(graph, _GRAPH_INPUTS)[:1]]
+    outputs = [each for graph in graphs for each in _tables(graph, _GRAPH_OUTPUTS)[:1]]
+    mean, std = _read_normalization(sources[0]) if sources else ((), ())
+    files = [
+        AssociatedFile(_text(file, _FILE_NAME), _byte(file, _FILE_TYPE), _text(file, _FILE_LOCALE))
+        for output in outputs
+        for file in _tables(output, _TENSOR_FILES)
+    ]
+    return Metadata(mean, std, tuple(files))
 
 
 def _read_normalization(tensor: Table) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and std of a tensor's NormalizationOptions; empty if it has none."""
     for unit in _tables(tensor, _TENSOR_UNITS):
-        options = _table(unit, _UNIT_OPTIONS)
-        if options and _byte(unit, _UNIT_TYPE) == _NORMALIZATION:
+        offset = _offset(unit, _UNIT_OPTIONS)
+        if offset and _byte(unit, _UNIT_TYPE) == _NORMALIZATION:
+            options = Table(unit.Bytes, unit.Indirect(unit.Pos + offset))
             return _floats(options, _MEAN), _floats(options, _STD)
     return (), ()
 
 
-def _read_file(table: Table) -> AssociatedFile:
-    kind = _byte(table, _FILE_TYPE)
-    return AssociatedFile(_string(table, _FILE_NAME), kind, _string(table, _FILE_LOCALE))
-
-
 def _offset(table: Table, field: int) -> int:
+    """Return where a field is, from the table's start; 0 if the table lacks it."""
     return int(table.Offset(4 + 2 * field))
 
 
@@ -134,31 +131,24 @@ def _byte(table: Table, field: int) -> int:
     return int(table.Bytes[table.Pos + offset]) if offset else 0
 
 
-def _string(table: Table, field: int) -> str:
+def _text(table: Table, field: int) -> str:
     offset = _offset(table, field)
     return bytes(table.String(table.Pos + offset)).decode("utf-8", "replace") if offset else ""
 
 
-def _table(table: Table, field: int) -> Table | None:
+def _elements(table: Table, field: int) -> range:
+    """Return the places of a vector's elements of four bytes; empty if the table lacks it."""
     offset = _offset(table, field)
-    return Table(table.Bytes, table.Indirect(table.Pos + offset)) if offset else None
-
-
-def _first_table(table: Table, field: int) -> Table | None:
-    return next(iter(_tables(table, field)), None)
+    if not offset:
+        return range(0)
+    start = table.Vector(offset)
+    return range(start, start + 4 * table.VectorLen(offset), 4)
 
 
 def _tables(table: Table, field: int) -> list[Table]:
-    offset = _offset(table, field)
-    if not offset:
-        return []
-    start, length = table.Vector(offset), table.VectorLen(offset)
-    return [Table(table.Bytes, table.Indirect(start + 4 * i)) for i in range(length)]
+    places = _elements(table, field)
+    return [Table(table.Bytes, table.Indirect(place)) for place in places]
 
 
-def _floats(table: Any, field: int) -> tuple[float, ...]:
-    offset = _offset(table, field)
-    if not offset:
-        return ()
-    start, length = table.Vector(offset), table.VectorLen(offset)
-    return tuple(float(table.Get(Float32Flags, start + 4 * i)) for i in range(length))
+def _floats(table: Table, field: int) -> tuple[float, ...]:
+    return tuple(float(table.Get(Float32Flags, place)) for place in _elements(table, field))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
@@ -115,11 +114,7 @@ class Model:
                 console.text(f"{title} ({DECIDED_BY[title]})")
                 console.text(f"    {text}")
         console.text()
-        nodes = [operator.name for operator in self.tflite.operators]
-        rows = [
-            (name, str(version), str(nodes.count(name)))
-            for name, version in sorted(self.tflite.versions.items())
-        ]
+        rows = [tuple(map(str, each)) for each in self.tflite.count_operators()]
         console.table(("operator", "version", "nodes"), rows)
         console.text()
         for interpreter, missing in find_missing_by_interpreter(self.tflite).items():
@@ -341,11 +336,8 @@ def _build_card(
 
 
 def _list_operators(model: TFLiteModel) -> str:
-    """Return how many of each builtin operator a model has, and their highest versions."""
-    counts = Counter(operator.name for operator in model.operators)
     return ", ".join(
-        f"{counts[name]} {name} (version {version})"
-        for name, version in sorted(model.versions.items())
+        f"{nodes} {name} (version {version})" for name, version, nodes in model.count_operators()
     )
 
 

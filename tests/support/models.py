@@ -85,7 +85,7 @@ class Graph:
         self,
         kind: str,
         inputs: Sequence[Value],
-        output: Value,
+        output: Value | tuple[int, ...],
         options: Any = None,
         version: int = 1,
         custom: str = "",
@@ -95,11 +95,13 @@ class Graph:
         Args:
             kind: its name among the schema's builtin operators.
             inputs: in the operator's order.
-            output: the only one.
+            output: the only one; the shape of a new one of float32.
             options: of the object API, such as `Conv2DOptionsT`; None if it has none.
             version: of the operator.
             custom: name of a custom operator, whose kind is CUSTOM.
         """
+        if not isinstance(output, Value):
+            output = self.tensor(output)
         code = getattr(schema.BuiltinOperator, kind)
         name = custom.encode() if custom else None
         # Codes of 128 and more do not fit the older of the two fields (the schema's comment).
@@ -147,8 +149,6 @@ class ColourModel:
         size: side of the input, in pixels.
         channels: of the input, and so the number of classes.
         softmax: whether a SOFTMAX follows the mean.
-        outputs: how often the output is listed.
-        custom: name of a custom operator in place of MEAN.
         operator: another builtin operator in place of MEAN, for its name only.
         keep_dims: whether the output is [1, 1, 1, channels].
     """
@@ -157,8 +157,6 @@ class ColourModel:
     size: int = 8
     channels: int = 3
     softmax: bool = False
-    outputs: int = 1
-    custom: str = ""
     operator: str = "MEAN"
     keep_dims: bool = False
 
@@ -168,18 +166,17 @@ class ColourModel:
         picture = self._tensor(graph, (1, self.size, self.size, self.channels), 255)
         shape = (1, *((1, 1) if self.keep_dims else ()), self.channels)
         scores = graph.operator(
-            "CUSTOM" if self.custom else self.operator,
+            self.operator,
             [picture, graph.integers(1, 2)],
             self._tensor(graph, shape, 255),
             schema.ReducerOptionsT(keepDims=self.keep_dims),
             version=2,
-            custom=self.custom,
         )
         if self.softmax:
             output = self._tensor(graph, shape, 256)
             options = schema.SoftmaxOptionsT(beta=1.0)
             scores = graph.operator("SOFTMAX", [scores], output, options, version=2)
-        path.write_bytes(graph.file([picture], [scores] * self.outputs))
+        path.write_bytes(graph.file([picture], [scores]))
         return path
 
     def _tensor(self, graph: Graph, shape: tuple[int, ...], steps: int) -> Value:
@@ -275,8 +272,7 @@ class DenseModel:
         else:
             weights = graph.constant(values.astype(self.weights))
             if self.weights == "float16":
-                dequantized = graph.tensor(values.shape)
-                weights = graph.operator("DEQUANTIZE", [weights], dequantized, None, 3)
+                weights = graph.operator("DEQUANTIZE", [weights], values.shape, None, 3)
             offsets = graph.constant(bias.astype(np.float32))
         output = self._activation(graph, (1, self.outputs), _LOGIT_SCALE, 128)
         version = 4 if self.weights == "int8" else 1
@@ -293,11 +289,11 @@ class DenseModel:
             output = self._activation(graph, shape, 1 / 256, 0)
             return graph.operator(kind, [x], output, options, 2 if self.weights == "int8" else 1)
         if self.is_quantized:
-            x = graph.operator("DEQUANTIZE", [x], graph.tensor(shape), None, 2)
-        powers = graph.operator("EXP", [x], graph.tensor(shape), schema.ExpOptionsT())
+            x = graph.operator("DEQUANTIZE", [x], shape, None, 2)
+        powers = graph.operator("EXP", [x], shape, schema.ExpOptionsT())
         options = schema.ReducerOptionsT(keepDims=True)
-        total = graph.operator("SUM", [powers, graph.integers(1)], graph.tensor((1, 1)), options)
-        return graph.operator("DIV", [powers, total], graph.tensor(shape), schema.DivOptionsT())
+        total = graph.operator("SUM", [powers, graph.integers(1)], (1, 1), options)
+        return graph.operator("DIV", [powers, total], shape, schema.DivOptionsT())
 
 
 # Networks with random weights
@@ -495,16 +491,14 @@ def write_float_network(path: Path) -> Path:
         ("DEPTHWISE_CONV_2D", depthwise, (1, 3, 3, 16), 16),
         ("CONV_2D", schema.Conv2DOptionsT(SAME, 1, 1, relu6), (32, 1, 1, 16), 32),
     ):
-        output = graph.tensor((1, 16, 16, channels))
-        x = graph.operator(kind, [x, weights(*kernel), bias(channels)], output, options)
+        inputs = [x, weights(*kernel), bias(channels)]
+        x = graph.operator(kind, inputs, (1, 16, 16, channels), options)
     pool = schema.Pool2DOptionsT(VALID, 16, 16, 16, 16)
-    x = graph.operator("AVERAGE_POOL_2D", [x], graph.tensor((1, 1, 1, 32)), pool)
-    flat = graph.tensor((1, 32))
-    x = graph.operator("RESHAPE", [x, graph.integers(1, 32)], flat, schema.ReshapeOptionsT())
-    inputs, options = [x, weights(10, 32), bias(10)], schema.FullyConnectedOptionsT()
-    x = graph.operator("FULLY_CONNECTED", inputs, graph.tensor((1, 10)), options)
-    options = schema.SoftmaxOptionsT(beta=1.0)
-    x = graph.operator("SOFTMAX", [x], graph.tensor((1, 10)), options)
+    x = graph.operator("AVERAGE_POOL_2D", [x], (1, 1, 1, 32), pool)
+    x = graph.operator("RESHAPE", [x, graph.integers(1, 32)], (1, 32), schema.ReshapeOptionsT())
+    inputs, dense = [x, weights(10, 32), bias(10)], schema.FullyConnectedOptionsT()
+    x = graph.operator("FULLY_CONNECTED", inputs, (1, 10), dense)
+    x = graph.operator("SOFTMAX", [x], (1, 10), schema.SoftmaxOptionsT(beta=1.0))
     path.write_bytes(graph.file([picture], [x]))
     return path
 
@@ -523,14 +517,12 @@ def write_template_network(path: Path, templates: Array, softmax: bool) -> Path:
     weights = flat * 20 / ((flat - flat.mean(axis=0)) ** 2).sum(axis=1).mean()
     bias = -(weights * flat).sum(axis=1) / 2
     source = graph.tensor((1, *templates.shape[1:]))
-    options = schema.ReshapeOptionsT(newShape=np.array((1, flat.shape[1]), np.int32))
-    row = graph.tensor((1, flat.shape[1]))
-    x = graph.operator("RESHAPE", [source, graph.integers(*row.shape)], row, options)
+    shape = (1, flat.shape[1])
+    options = schema.ReshapeOptionsT(newShape=np.array(shape, np.int32))
+    x = graph.operator("RESHAPE", [source, graph.integers(*shape)], shape, options)
     inputs = [x, *(graph.constant(each.astype(np.float32)) for each in (weights, bias))]
-    x = graph.tensor((1, len(flat)))
-    x = graph.operator("FULLY_CONNECTED", inputs, x, schema.FullyConnectedOptionsT())
+    x = graph.operator("FULLY_CONNECTED", inputs, (1, len(flat)), schema.FullyConnectedOptionsT())
     if softmax:
-        output = graph.tensor(x.shape)
-        x = graph.operator("SOFTMAX", [x], output, schema.SoftmaxOptionsT(beta=1.0))
+        x = graph.operator("SOFTMAX", [x], x.shape, schema.SoftmaxOptionsT(beta=1.0))
     path.write_bytes(graph.file([source], [x]))
     return path

@@ -136,6 +136,7 @@ def test_unfit_files_are_refused(content: str | bytes, text: str) -> None:
         ("index,name\n0,red\nx,green\n", "'x,green' in line 3"),
         ("id,name\n0,red\n1,green\n", "found 2"),
         ("id,name", "a heading and no names"),
+        (",\n\n", "a heading and no names"),
         ('0,"' + "x" * 200_000 + '"\n1,green\n2,blue', "CSV that cannot be read"),
     ],
 )
