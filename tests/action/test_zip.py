@@ -153,7 +153,6 @@ def test_two_pythons_in_one_zip(
         ColourModel("uint8"),
         ColourModel("int8"),
         ColourModel("uint8", softmax=True),
-        ColourModel("float32", keep_dims=True),
     ],
     ids=str,
 )

@@ -19,7 +19,7 @@ from builder.base.errors import ModelError
 from builder.model.resolve import Model, ModelOptions, resolve_model
 from builder.model.run import run_model
 from tests.conftest import PLUS_MINUS_ONE, base64_of, encoded
-from tests.support.models import ColourModel, write_float_network
+from tests.support.models import DenseModel, write_float_network
 
 
 def tflite_scores(model: Model, contents: Sequence[bytes]) -> Any:
@@ -50,8 +50,8 @@ def test_converted_model_scores_as_in_tflite(tmp_path: Path, console: Console) -
 
 
 def test_unknown_operator_is_refused(tmp_path: Path) -> None:
-    path = ColourModel(operator="MAX_POOL_2D").write(tmp_path / "colours.tflite")
-    with pytest.raises(ModelError, match=r"operator 0, MAX_POOL_2D: expected one of ADD, .*CONV"):
+    path = DenseModel(head="decomposed").write(tmp_path / "m.tflite")
+    with pytest.raises(ModelError, match=r"operator 2, EXP: expected one of ADD, .*CONV"):
         convert_to_graph_model(path, softmax=False)
 
 

@@ -134,58 +134,10 @@ class Graph:
         return bytes(builder.Output())
 
 
-# A classifier of colours
+# Classifiers in all the forms that models come in
 
 COLOURS = ("red", "green", "blue")
 _ZERO_POINTS = {"uint8": 0, "int8": -128}
-
-
-@dataclass(frozen=True)
-class ColourModel:
-    """A classifier whose classes are the channels: it takes the mean of each over the picture.
-
-    Attributes:
-        dtype: of input and output; quantized ones have a scale of 1/255.
-        size: side of the input, in pixels.
-        channels: of the input, and so the number of classes.
-        softmax: whether a SOFTMAX follows the mean.
-        operator: another builtin operator in place of MEAN, for its name only.
-        keep_dims: whether the output is [1, 1, 1, channels].
-    """
-
-    dtype: str = "float32"
-    size: int = 8
-    channels: int = 3
-    softmax: bool = False
-    operator: str = "MEAN"
-    keep_dims: bool = False
-
-    def write(self, path: Path) -> Path:
-        """Write the model to `path`."""
-        graph = Graph()
-        picture = self._tensor(graph, (1, self.size, self.size, self.channels), 255)
-        shape = (1, *((1, 1) if self.keep_dims else ()), self.channels)
-        scores = graph.operator(
-            self.operator,
-            [picture, graph.integers(1, 2)],
-            self._tensor(graph, shape, 255),
-            schema.ReducerOptionsT(keepDims=self.keep_dims),
-            version=2,
-        )
-        if self.softmax:
-            output = self._tensor(graph, shape, 256)
-            options = schema.SoftmaxOptionsT(beta=1.0)
-            scores = graph.operator("SOFTMAX", [scores], output, options, version=2)
-        path.write_bytes(graph.file([picture], [scores]))
-        return path
-
-    def _tensor(self, graph: Graph, shape: tuple[int, ...], steps: int) -> Value:
-        scale = 1 / steps if self.dtype in _ZERO_POINTS else 0.0
-        return graph.tensor(shape, self.dtype, scale, _ZERO_POINTS.get(self.dtype, 0))
-
-
-# A dense classifier in all the forms that models come in
-
 SIDE = 8
 # Scale of a quantized dense layer's output, which holds -6.4..6.35.
 _LOGIT_SCALE = 1 / 20
@@ -200,8 +152,9 @@ class DenseModel:
         channels: of the picture: 3 or 1.
         layout: "nhwc", "nchw", or "hwc" for no batch.
         head: "softmax", "logits", "sigmoid", or "decomposed" for EXP, SUM and DIV.
-        outputs: of the dense layer.
+        outputs: of the dense layer; 0 for a model without it, whose logits are the means.
         seed: of the weights.
+        size: side of the input, in pixels.
     """
 
     weights: str = "float32"
@@ -210,6 +163,7 @@ class DenseModel:
     head: str = "softmax"
     outputs: int = 3
     seed: int = 0
+    size: int = SIDE
 
     @property
     def is_quantized(self) -> bool:
@@ -229,8 +183,8 @@ class DenseModel:
 
     def write(self, path: Path) -> Path:
         """Write the model to `path`."""
-        graph, size = Graph(), (SIDE, SIDE, self.channels)
-        shapes = {"nchw": (1, self.channels, SIDE, SIDE), "nhwc": (1, *size), "hwc": size}
+        graph, side, size = Graph(), self.size, (self.size, self.size, self.channels)
+        shapes = {"nchw": (1, self.channels, side, side), "nhwc": (1, *size), "hwc": size}
         source = x = self._activation(graph, shapes[self.layout], 1 / 255, 0)
         if self.layout == "hwc":
             options = schema.ReshapeOptionsT(newShape=np.array((1, *size), np.int32))
@@ -239,7 +193,7 @@ class DenseModel:
         axes = graph.integers(*((2, 3) if self.layout == "nchw" else (1, 2)))
         mean = self._activation(graph, (1, self.channels), 1 / 255, 0)
         x = graph.operator("MEAN", [x, axes], mean, schema.ReducerOptionsT(), 2)
-        x = self._add_head(graph, self._add_dense(graph, x))
+        x = self._add_head(graph, self._add_dense(graph, x) if self.outputs else x)
         path.write_bytes(graph.file([source], [x]))
         return path
 
@@ -258,8 +212,8 @@ class DenseModel:
         """Add a tensor of the model's type; the zero point is uint8's."""
         if not self.is_quantized:
             return graph.tensor(shape)
-        shift = 128 if self.weights == "int8" else 0
-        return graph.tensor(shape, self.weights, scale, zero_point - shift)
+        zero_point += _ZERO_POINTS[self.weights]
+        return graph.tensor(shape, self.weights, scale, zero_point)
 
     def _add_dense(self, graph: Graph, x: Value) -> Value:
         values, bias = self._numbers()
@@ -280,9 +234,9 @@ class DenseModel:
         return graph.operator("FULLY_CONNECTED", [x, weights, offsets], output, options, version)
 
     def _add_head(self, graph: Graph, x: Value) -> Value:
-        shape = (1, self.outputs)
         if self.head == "logits":
             return x
+        shape = x.shape
         if self.head in ("softmax", "sigmoid"):
             kind = "SOFTMAX" if self.head == "softmax" else "LOGISTIC"
             options = schema.SoftmaxOptionsT(beta=1.0) if kind == "SOFTMAX" else None
@@ -294,6 +248,29 @@ class DenseModel:
         options = schema.ReducerOptionsT(keepDims=True)
         total = graph.operator("SUM", [powers, graph.integers(1)], (1, 1), options)
         return graph.operator("DIV", [powers, total], shape, schema.DivOptionsT())
+
+
+@dataclass(frozen=True)
+class ColourModel:
+    """A classifier whose classes are the channels: it takes the mean of each over the picture.
+
+    Attributes:
+        dtype: of input and output; quantized ones have a scale of 1/255.
+        size: side of the input, in pixels.
+        channels: of the input, and so the number of classes.
+        softmax: whether a SOFTMAX follows the mean.
+    """
+
+    dtype: str = "float32"
+    size: int = SIDE
+    channels: int = 3
+    softmax: bool = False
+
+    def write(self, path: Path) -> Path:
+        """Write the model to `path`."""
+        head = "softmax" if self.softmax else "logits"
+        model = DenseModel(self.dtype, self.channels, head=head, outputs=0, size=self.size)
+        return model.write(path)
 
 
 # Networks with random weights
