@@ -134,12 +134,11 @@ def move_labels(labels: Labels, offset: int) -> Labels:
     count = len(labels.names)
     if offset % count == 0:
         return labels
-    order = [(place - offset) % count for place in range(count)]
-    background = labels.background
+    first, background = -offset % count, labels.background
     return replace(
         labels,
-        names=[labels.names[place] for place in order],
-        wordnet_ids=[labels.wordnet_ids[place] for place in order if labels.wordnet_ids],
+        names=labels.names[first:] + labels.names[:first],
+        wordnet_ids=labels.wordnet_ids[first:] + labels.wordnet_ids[:first],
         origin=f"{labels.origin}, each {offset:+d} (--label-offset)",
         background=None if background is None else (background + offset) % count,
     )

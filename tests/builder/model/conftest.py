@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,16 @@ class Resolver:
 @pytest.fixture
 def resolved(tmp_path: Path, console: Console) -> Resolver:
     return Resolver(tmp_path, console)
+
+
+def tar_of(name: str, content: bytes = b"content") -> bytes:
+    """Return a tar archive of one file."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        info = tarfile.TarInfo(name)
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+    return packed.getvalue()
 
 
 def dense(head: Head | None = None, tail: Tail | None = None, outputs: int = 3) -> bytes:

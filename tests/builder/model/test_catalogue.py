@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,11 @@ from builder.base.console import Console
 from builder.base.errors import DownloadError, ModelError
 from builder.model import catalogue, known_models
 from builder.model.catalogue import ModelFile, find_model
+from tests.builder.model.conftest import tar_of
 from tests.support.server import File, serving
 
 CONTENT = b"a model"
+PACKED = tar_of("./a/m.tflite", CONTENT)
 
 
 @pytest.fixture
@@ -34,28 +34,17 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def tar_of(name: str, content: bytes = CONTENT) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w:gz") as archive:
-        info = tarfile.TarInfo(name)
-        info.size = len(content)
-        archive.addfile(info, io.BytesIO(content))
-    return file.getvalue()
-
-
 def entry(*sources: dict[str, str], content: bytes = CONTENT) -> dict[str, Any]:
     return {"file": "m.tflite", "sha256": digest(content), "sources": list(sources)}
 
 
-def source(server_url: str, name: str, packed: bytes) -> dict[str, str]:
+def source(server_url: str, name: str, packed: bytes = PACKED) -> dict[str, str]:
     return {"url": f"{server_url}/{name}", "sha256": digest(packed), "member": "a/m.tflite"}
 
 
 def test_second_source_is_used_if_the_first_fails(find: Any, tmp_path: Path) -> None:
-    packed = tar_of("./a/m.tflite")
-    with serving({"/m.tgz": File(packed, cut_at=[500])}) as server:
-        sources = source(server.url, "gone.tgz", packed), source(server.url, "m.tgz", packed)
-        known = {"first": entry(*sources)}
+    with serving({"/m.tgz": File(PACKED, cut_at=[500])}) as server:
+        known = {"first": entry(source(server.url, "gone.tgz"), source(server.url, "m.tgz"))}
         found = find("first", known)
         assert (found.name, found.sha256) == ("first", digest(CONTENT))
         assert found.path.read_bytes() == CONTENT
@@ -69,7 +58,7 @@ def test_second_source_is_used_if_the_first_fails(find: Any, tmp_path: Path) -> 
     ("packed", "content", "text"),
     [
         (tar_of("other.tflite"), CONTENT, "holds no a/m.tflite"),
-        (tar_of("a/m.tflite"), b"x", f"expected sha256 {digest(b'x')}, found {digest(CONTENT)}"),
+        (PACKED, b"x", f"expected sha256 {digest(b'x')}, found {digest(CONTENT)}"),
         (b"no tar", CONTENT, "is not a tar archive"),
     ],
 )
@@ -85,19 +74,17 @@ def test_unexpected_downloads_are_refused(
 
 
 def test_default_falls_back_with_a_warning(find: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    packed = tar_of("a/m.tflite")
-    with serving({"/m.tgz": File(packed)}) as server:
+    with serving({"/m.tgz": File(PACKED)}) as server:
         known = {
-            "first": entry(source(server.url, "gone.tgz", packed)),
-            "spare": entry(source(server.url, "m.tgz", packed)),
+            "first": entry(source(server.url, "gone.tgz")),
+            "spare": entry(source(server.url, "m.tgz")),
         }
         with pytest.raises(DownloadError, match="first could not be downloaded") as caught:
             find("first", known)
         assert f"put the file with sha256 {digest(CONTENT)} at " in caught.value.hint
         spare = find(None, known)
         assert (spare.name, spare.instead_of) == ("spare", "first")
-        warning = capsys.readouterr().err
-        assert "Could not download first; using spare" in warning
+        assert "Could not download first; using spare" in capsys.readouterr().err
 
 
 def test_file_that_is_not_the_pinned_one_is_kept(find: Any, tmp_path: Path) -> None:

@@ -32,17 +32,15 @@ def model_with(**versions: int) -> TFLiteModel:
 def dense(weights: str, scales: int, version: int = 12) -> TFLiteModel:
     """Return a dense layer of float32 inputs, with weights of a type and number of scales."""
     graph = Graph()
-    source = graph.tensor((1, 4), "float32")
-    data_ = np.ones((3, 4), weights)
-    kernel = graph.tensor((3, 4), weights, 0.5, 0, data_)
+    source = graph.tensor((1, 4))
+    kernel = graph.tensor((3, 4), weights, 0.5, 0, np.ones((3, 4), weights))
     if scales > 1:
         graph.tensors[-1].quantization = schema.QuantizationParametersT(
             scale=np.full(scales, 0.5, np.float32), zeroPoint=np.zeros(scales, np.int64)
         )
-    sink = graph.tensor((1, 3), "float32")
     options = schema.FullyConnectedOptionsT()
-    graph.operator("FULLY_CONNECTED", [source, kernel], sink, options, version)
-    return parse_model(graph.file([source], [sink]), "m.tflite")
+    x = graph.operator("FULLY_CONNECTED", [source, kernel], (1, 3), options, version)
+    return parse_model(graph.file([source], [x]), "m.tflite")
 
 
 def test_table_is_of_the_pinned_wheels() -> None:

@@ -7,7 +7,6 @@ import gzip
 import io
 import pickle
 import re
-import tarfile
 import zipfile
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from builder.base.errors import ModelError
 from builder.model.file_format import recognize_format
 from builder.model.labels import fit_labels
 from builder.model.tflite import parse_model
+from tests.builder.model.conftest import tar_of
 from tests.support.models import ColourModel
 
 
@@ -26,13 +26,6 @@ def zip_of(*names: str) -> bytes:
     with zipfile.ZipFile(file, "w") as archive:
         for name in names:
             archive.writestr(zipfile.ZipInfo(name), b"content")
-    return file.getvalue()
-
-
-def tar_of(name: str) -> bytes:
-    file = io.BytesIO()
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        archive.addfile(tarfile.TarInfo(name))
     return file.getvalue()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import time
 import zipfile
 from collections.abc import Callable
 from copy import deepcopy
@@ -125,10 +124,8 @@ def test_tables_that_are_listed_again_and_again_are_refused(resolved: Resolver) 
     schema.ModelStart(builder)
     schema.ModelAddSubgraphs(builder, graphs)
     builder.Finish(schema.ModelEnd(builder), b"TFL3")
-    began = time.monotonic()
     with pytest.raises(ModelError, match="to the same tables again and again"):
         resolved(bytes(builder.Output()))
-    assert time.monotonic() - began < 10
 
 
 def test_large_archive_behind_a_model_is_not_unpacked(resolved: Resolver) -> None:
