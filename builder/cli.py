@@ -6,7 +6,6 @@ standard output, errors too.
 
 from __future__ import annotations
 
-import argparse
 import json
 import signal
 import sys
@@ -19,6 +18,7 @@ from builder.base import environments
 from builder.base.errors import BuildError, UsageError
 from builder.base.paths import BUILDER, ENVIRONMENTS, ROOT, WORK_VARIABLE
 from builder.base.variables import neutral_variables
+from builder.options import Options
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _main(arguments: list[str]) -> int:
     return environments.reexec(ENVIRONMENT, python, command, variables)
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: Options) -> int:
     """Run the subcommand; return the exit status."""
     from builder.base.console import Console
 
@@ -105,8 +105,7 @@ def _run(options: argparse.Namespace) -> int:
         "check": _check,
         "deploy": _deploy,
         "undeploy": _undeploy,
-        "runtime export": _export_runtime,
-        "runtime import": _import_runtime,
+        "runtime": _exchange_runtime,
     }[options.command]
     report = {"ok": True, **run(options, Console(options.quiet))}
     if options.json:
@@ -114,7 +113,7 @@ def _run(options: argparse.Namespace) -> int:
     return 0 if report["ok"] else 1
 
 
-def _build(options: argparse.Namespace, console: Console) -> Report:
+def _build(options: Options, console: Console) -> Report:
     from builder import build, report
 
     config = _build_config(options, None, console)
@@ -123,7 +122,7 @@ def _build(options: argparse.Namespace, console: Console) -> Report:
     return report.as_values(result.audit, console, result.smoke, result.model)
 
 
-def _inspect(options: argparse.Namespace, console: Console) -> Report:
+def _inspect(options: Options, console: Console) -> Report:
     from builder import build
 
     model, evidence = build.resolve_model(
@@ -140,7 +139,7 @@ def _inspect(options: argparse.Namespace, console: Console) -> Report:
     }
 
 
-def _check(options: argparse.Namespace, console: Console) -> Report:
+def _check(options: Options, console: Console) -> Report:
     from builder import build, report
     from builder.artifact import audit
 
@@ -150,7 +149,7 @@ def _check(options: argparse.Namespace, console: Console) -> Report:
     answers: dict[str, SmokeResult] = {}
     failure: Report = {}
     try:
-        if audited.ok and not options.no_smoke:
+        if audited.ok and options.smoke is not False:
             answers = build.invoke(archive, audited.manifest.pythons, "", console)
     except BuildError as error:
         failure = {"ok": False, "status": 1, "error": str(error), "hint": error.hint}
@@ -162,17 +161,16 @@ def _check(options: argparse.Namespace, console: Console) -> Report:
     return {**report.as_values(audited, console, answers, {}), **failure}
 
 
-def _deploy(options: argparse.Namespace, console: Console) -> Report:
+def _deploy(options: Options, console: Console) -> Report:
     from builder import build, report
     from builder.deploy.action_document import ActionSettings
     from builder.deploy.deployment import Deployment
     from builder.deploy.rest_api import PlatformError
 
-    settings = ActionSettings(
-        options.memory, options.timeout, dict(options.param), options.web, options.web_secure
-    )
+    settings = options.fields_of(ActionSettings)
+    settings["parameters"] = dict(options.param or ())
     name = options.name or "classify"
-    deployment = Deployment(_find_host(options, console), name, settings, console)
+    deployment = Deployment(_find_host(options, console), name, ActionSettings(**settings), console)
     config = None
     if options.zip is None:
         config = _build_config(options, deployment.kinds, console)
@@ -193,7 +191,7 @@ def _deploy(options: argparse.Namespace, console: Console) -> Report:
     return report.as_values(result.audit, console, result.smoke, result.model, asdict(action))
 
 
-def _open_zip(options: argparse.Namespace, deployment: Deployment, console: Console) -> BuildResult:
+def _open_zip(options: Options, deployment: Deployment, console: Console) -> BuildResult:
     """Return a zip that exists, audited and invoked; raise if the platform cannot have it."""
     from builder import build
     from builder.artifact import audit
@@ -210,14 +208,12 @@ def _open_zip(options: argparse.Namespace, deployment: Deployment, console: Cons
     deployment.kinds.check_environment(kind, manifest.execution_env)
     deployment.check_memory(manifest.memory)
     answers = {}
-    if not options.no_smoke:
+    if options.smoke is not False:
         answers = build.invoke(archive, manifest.pythons, "", console)
     return build.BuildResult(audited, {}, answers)
 
 
-def _deploy_zip(
-    result: BuildResult, options: argparse.Namespace, deployment: Deployment
-) -> DeployedAction:
+def _deploy_zip(result: BuildResult, options: Options, deployment: Deployment) -> DeployedAction:
     from builder.artifact.smoke import SAMPLE
 
     audited = result.audit
@@ -225,48 +221,42 @@ def _deploy_zip(
     answer = result.smoke.get(kind.python)
     expected = answer.results if answer else None
     archive, memory = Path(audited.path), audited.manifest.memory
-    return deployment.run(archive, kind, memory, SAMPLE, expected, options.keep_broken)
+    return deployment.run(archive, kind, memory, SAMPLE, expected, bool(options.keep_broken))
 
 
-def _undeploy(options: argparse.Namespace, console: Console) -> Report:
+def _undeploy(options: Options, console: Console) -> Report:
     from builder.deploy.deployment import undeploy
 
     undeploy(_find_host(options, console), options.name, console)
     return {"undeployed": options.name}
 
 
-def _find_host(options: argparse.Namespace, console: Console) -> Host:
+def _find_host(options: Options, console: Console) -> Host:
     from builder.deploy import credentials
 
-    return credentials.find_host(
-        console, options.apihost or "", options.auth or "", options.insecure, options.ca or ""
-    )
+    apihost, auth, ca = (each or "" for each in (options.apihost, options.auth, options.ca))
+    return credentials.find_host(console, apihost, auth, bool(options.insecure), ca)
 
 
-def _export_runtime(options: argparse.Namespace, console: Console) -> Report:
+def _exchange_runtime(options: Options, console: Console) -> Report:
     from builder import build
     from builder.packages import RuntimeOptions, prebuilt
 
+    if options.direction == "import":
+        with console.step("compiled packages") as details:
+            runtime = prebuilt.import_packages(options.file, console)
+            details.append(f"for Python {runtime.python}: builds with --runtime auto use them")
+        folder = str(runtime.folder)
+        return {"runtime": folder, "python": runtime.python, "origin": runtime.origin}
     python = options.python or build.default_python()
     with console.step(f"compiled packages for Python {python}") as details:
-        packages = RuntimeOptions(options.ops or "classifier")
+        packages = RuntimeOptions(**options.fields_of(RuntimeOptions))
         sha256 = prebuilt.export(python, packages, Path(options.file))
         details.append(f"{options.file}, sha256 {sha256}")
     return {"runtime": options.file, "sha256": sha256, "python": python}
 
 
-def _import_runtime(options: argparse.Namespace, console: Console) -> Report:
-    from builder.packages import prebuilt
-
-    with console.step("compiled packages") as details:
-        runtime = prebuilt.import_packages(options.file, console)
-        details.append(f"for Python {runtime.python}: builds with --runtime auto use them")
-    return {"runtime": str(runtime.folder), "python": runtime.python, "origin": runtime.origin}
-
-
-def _build_config(
-    options: argparse.Namespace, kinds: PythonKinds | None, console: Console
-) -> BuildConfig:
+def _build_config(options: Options, kinds: PythonKinds | None, console: Console) -> BuildConfig:
     """Return what the options ask of the build; raise if the platform has no kind for it."""
     from builder import build
     from builder.artifact.platform import pythons as supported
@@ -287,23 +277,16 @@ def _build_config(
         portable = options.portable or len(pythons) > 1
         wanted = True if options.precompiled else False if portable else None
         execution_env = execution_env or kinds.choose_environment(kind, wanted, console)
-    # What is deployed is never another model than the default.
-    default_model = build.default_model() if kinds else None
+    config = options.fields_of(build.BuildConfig)
+    if kinds:  # what is deployed is never another model than the default
+        config.setdefault("model", build.default_model())
+    config["output"] = command_line.output(options)
+    config["execution_env"] = execution_env
+    packages = options.fields_of(RuntimeOptions)
+    packages["engine_arguments"] = tuple(options.engine_arg or ())
     return build.BuildConfig(
+        **config,
         pythons=pythons,
-        output=command_line.output(options),
-        model=options.model or default_model,
         model_options=command_line.model_options(options),
-        pictures=options.pictures,
-        requantize=not options.no_requantize,
-        provider=options.runtime or "auto",
-        options=RuntimeOptions(
-            options.ops or "classifier",
-            options.sources,
-            options.engine or "",
-            tuple(options.engine_arg),
-        ),
-        execution_env=execution_env,
-        smoke=not options.no_smoke,
-        keep=not options.no_keep,
+        options=RuntimeOptions(**packages),
     )

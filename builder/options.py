@@ -6,6 +6,7 @@ All checks run before anything is installed, downloaded or compiled.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import json
 import math
@@ -57,79 +58,107 @@ _RENAMED = {
 }
 # Options that have no effect with a runtime.
 _UNUSED = {
-    "wheels": ("ops", "engine", "engine_arg", "sources", "threads"),
-    "prebuilt": ("engine", "engine_arg", "sources"),
-    "local": ("engine", "engine_arg"),
+    "wheels": {"--ops", "--engine", "--engine-arg", "--sources", "--threads"},
+    "prebuilt": {"--engine", "--engine-arg", "--sources"},
+    "local": {"--engine", "--engine-arg"},
 }
-# Options that `deploy ZIP` takes; all others describe a build.
-_DEPLOYING = (
-    *("zip", "name", "kind", "apihost", "auth", "insecure", "ca", "keep_broken"),
-    *("web", "web_secure", "memory", "timeout", "param"),
-)
-
+# Options of a build that `deploy ZIP` takes too.
+_NOT_BUILDING = {"--kind", "--no-smoke", "--work", "--json", "--quiet", "--help", "-h"}
+# Name of an option or operand -> the path that is expected, and what may be there.
+_PATHS = {
+    "work": ("a folder", "folder", ""),
+    "zip": ("a zip", "file"),
+    "ca": ("a file", "file"),
+    "sources": ("a folder", "folder"),
+    "labels": ("a file with a class name per line, JSON or CSV", "file"),
+    "pictures": ("a folder for each class, or a CSV of file and class", "file", "folder"),
+}
 
 _Group = argparse._ArgumentGroup
 
 
+class Options(argparse.Namespace):
+    """The options and operands that are given; all others are None.
+
+    Attributes:
+        command: the subcommand; empty for a build.
+        words: the options as they were typed, such as "--json".
+    """
+
+    command: str
+    words: set[str]
+
+    def __getattr__(self, _: str) -> Any:
+        return None
+
+    def fields_of(self, record: type) -> dict[str, Any]:
+        """Return those that are fields of a dataclass; its defaults stand for the others."""
+        names = [field.name for field in dataclasses.fields(record)]
+        return {name: value for name, value in vars(self).items() if name in names}
+
+    def refuse(self, words: Iterable[str], other: str) -> None:
+        """Raise UsageError if one of these options is given."""
+        for word in sorted(self.words.intersection(words)):
+            raise UsageError(f"{word} does not go with {other}")
+
+
 class _Parser(argparse.ArgumentParser):
-    """A parser that takes no abbreviated options and raises UsageError."""
+    """A parser that takes no abbreviated options, knows no defaults, and raises UsageError."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(allow_abbrev=False, **settings)
+        super().__init__(
+            allow_abbrev=False,
+            argument_default=argparse.SUPPRESS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            **settings,
+        )
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message)
 
 
-def parse(arguments: list[str]) -> argparse.Namespace:
-    """Return the checked options; those that are not given are None, False or empty.
+def parse(arguments: list[str]) -> Options:
+    """Return the checked options.
 
     Raises:
         UsageError: they are wrong, alone or together, or name a path that cannot be used.
         BuildError: the output cannot be written.
     """
-    main, subcommands = _parsers()
-    name = _subcommand(arguments, subcommands)
-    known = {"": main, **subcommands}
-    for word in arguments:
-        option = word.partition("=")[0]
-        if word == "--":
-            break
-        if option.startswith("--") and option not in known[name]._option_string_actions:
-            raise _unknown_option(option, name, known)
-    options = main.parse_args(arguments)
-    if options.command != name:
-        raise UsageError(f"expected the subcommand first: {PROGRAM} {options.command} ...")
+    name = _find_subcommand(arguments)
+    given, unknown = _make_parser(name).parse_known_args(arguments[bool(name) :])
+    if unknown:
+        raise _unknown_word(unknown[0].partition("=")[0], name)
+    words = {word.partition("=")[0] for word in arguments}
+    options = Options(command=name, words=words, **vars(given))
     _check(options)
     return options
 
 
-def _subcommand(arguments: list[str], subcommands: Iterable[str]) -> str:
+def _find_subcommand(arguments: list[str]) -> str:
     """Return the subcommand that a command line begins with; empty if it is a build."""
     if not arguments or arguments[0].startswith("-"):
         return ""
-    first = arguments[0]
-    pair = " ".join(arguments[:2])
-    if pair in subcommands:
-        return pair
-    names = [name for name in subcommands if " " not in name]
-    if first not in names:
-        raise UsageError(
-            f"expected an option or one of {', '.join(names)}, found {first!r}",
-            did_you_mean(first, names) or f"{PROGRAM} --help lists the options",
-        )
-    return first
+    if (first := arguments[0]) in _SUBCOMMANDS:
+        return first
+    raise UsageError(
+        f"expected an option or one of {', '.join(_SUBCOMMANDS)}, found {first!r}",
+        did_you_mean(first, _SUBCOMMANDS) or f"{PROGRAM} --help lists the options",
+    )
 
 
-def _unknown_option(option: str, name: str, known: dict[str, _Parser]) -> UsageError:
-    if option in _RENAMED:
-        return UsageError(f"{option} {_RENAMED[option]}")
-    others = [other for other, parser in known.items() if option in parser._option_string_actions]
-    if others:
-        users = ", ".join(other or "a build" for other in others)
-        return UsageError(f"{option} does not go with {name or 'a build'}", f"it is for {users}")
-    options = [each for each in known[name]._option_string_actions if each.startswith("--")]
-    return UsageError(f"unknown option {option}", did_you_mean(option, options))
+def _unknown_word(word: str, name: str) -> UsageError:
+    """Return the error for a word that a subcommand's parser does not know."""
+    if word in _RENAMED:
+        return UsageError(f"{word} {_RENAMED[word]}")
+    if word in _SUBCOMMANDS:
+        return UsageError(f"expected the subcommand first: {PROGRAM} {word} ...")
+    known = {other: _make_parser(other)._option_string_actions for other in ("", *_SUBCOMMANDS)}
+    users = [other or "a build" for other, options in known.items() if word in options]
+    if users:
+        hint = f"it is for {', '.join(users)}"
+        return UsageError(f"{word} does not go with {name or 'a build'}", hint)
+    kind = "option" if word.startswith("-") else "argument"
+    return UsageError(f"unknown {kind} {word}", did_you_mean(word, known[name]))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -138,42 +167,27 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"Did you mean {close[0]}?" if close else ""
 
 
-def _parsers() -> tuple[_Parser, dict[str, _Parser]]:
-    """Return the parser of the whole command line, and that of each subcommand by its name."""
-    main = _Parser(
+def _make_parser(name: str) -> _Parser:
+    """Return the parser of a subcommand; of a build if the name is empty."""
+    if name:
+        title, operands, add_options = _SUBCOMMANDS[name]
+        usage = f"{PROGRAM} {name} {operands} [OPTION...]"
+        parser = _Parser(prog=PROGRAM, usage=usage, description=title)
+        add_options(parser)
+        return parser
+    parser = _Parser(
         prog=PROGRAM,
         usage=f"{PROGRAM} [OPTION...]\n       {PROGRAM} SUBCOMMAND ...",
         description="Build, check and invoke a zip that classifies pictures\n"
         "on OpenWhisk's stock Python runtime.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    main.set_defaults(command="")
-    main.add_argument(
-        "--version", action="version", version=read_constant("__init__.py", "__version__")
-    )
-    group = main.add_subparsers(title="subcommands", prog=PROGRAM, metavar="SUBCOMMAND")
-    title = "Exchange compiled packages as a file."
-    runtime = group.add_parser("runtime", help=title, description=title)
-    runtime_group = runtime.add_subparsers(
-        title="subcommands", prog=f"{PROGRAM} runtime", metavar="SUBCOMMAND", required=True
-    )
-    _add_build_options(main)
-    parsers: dict[str, _Parser] = {}
-    for name, (title, operands, add_options) in _SUBCOMMANDS.items():
-        parser = (runtime_group if " " in name else group).add_parser(
-            name.rpartition(" ")[2],
-            help=title,
-            description=title,
-            usage=f"{PROGRAM} {name} {operands} [OPTION...]",
-        )
-        nargs = "?" if operands.startswith("[") else None
-        operand = operands.strip("[]")
-        parser.add_argument(operand.lower(), metavar=operand, nargs=nargs, help=_OPERANDS[operand])
-        add_options(parser)
-        parser.set_defaults(command=name)
-        parsers[name] = parser
-    return main, {**parsers, "runtime": runtime}
+    version = read_constant("__init__.py", "__version__")
+    parser.add_argument("--version", action="version", version=version)
+    lines = [f"{name:10}{title}" for name, (title, *_) in _SUBCOMMANDS.items()]
+    parser.add_argument_group("subcommands", "\n".join(lines))
+    _add_build_options(parser)
+    return parser
 
 
 def _add_build_options(parser: _Parser) -> None:
@@ -204,44 +218,47 @@ def _add_build_options(parser: _Parser) -> None:
         help="threads of an inference in the compiled interpreter (default: decided at each start, "
         "by the CPUs that the function may use)",
     )
-    group = parser.add_argument_group("native packages")
-    add = group.add_argument
+    add = parser.add_argument_group("native packages").add_argument
     add(
         "--runtime",
+        dest="provider",
         choices=RUNTIMES,
         help="compile in a container or on this machine (local), download what a release compiled "
         "(prebuilt), or take ready-made wheels (default: auto, the best available)",
     )
-    _add_ops_option(group)
+    add("--ops", choices=OPS, help="operators that are compiled (default: classifier)")
     add("--engine", metavar="NAME", help="docker, podman or buildah (default: the first found)")
     add(
         "--engine-arg",
         metavar="ARG",
         action="append",
-        default=[],
         help="an argument for the engine's build command; repeatable (--engine-arg=--no-cache)",
     )
     add("--sources", metavar="DIR", type=Path, help="where to look for source archives first")
     add = parser.add_argument_group("the zip").add_argument
     add("-o", "--output", metavar="PATH", help="where to write it (default: dist/classify.zip)")
     add("--force", action="store_true", help="replace a file that is no zip of this program")
-    add("--no-requantize", action="store_true", help="do not convert a uint8 model to int8")
-    add("--no-smoke", action="store_true", help="do not invoke the zip")
-    add("--no-keep", action="store_true", help="leave python3 -m action with its earlier build")
+    no: dict[str, Any] = {"action": "store_false"}
+    add("--no-requantize", dest="requantize", **no, help="do not convert a uint8 model to int8")
+    add("--no-smoke", dest="smoke", **no, help="do not invoke the zip")
+    add("--no-keep", dest="keep", **no, help="leave python3 -m action with its earlier build")
     _add_general_options(parser)
 
 
 def _add_inspect_options(parser: _Parser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a name in the catalogue, or a .tflite file")
     _add_model_options(parser.add_argument_group("the model"))
     _add_general_options(parser)
 
 
 def _add_check_options(parser: _Parser) -> None:
-    parser.add_argument("--no-smoke", action="store_true", help="do not invoke the zip")
+    parser.add_argument("zip", metavar="ZIP", help="a zip that was built before")
+    parser.add_argument("--no-smoke", dest="smoke", action="store_false", help="only look at it")
     _add_general_options(parser)
 
 
 def _add_deploy_options(parser: _Parser) -> None:
+    parser.add_argument("zip", metavar="ZIP", nargs="?", help="a zip that was built before")
     group = parser.add_argument_group("the deployment")
     add = group.add_argument
     add("--name", help="[/NAMESPACE/][PACKAGE/]ACTION, created or updated (default: classify)")
@@ -254,6 +271,7 @@ def _add_deploy_options(parser: _Parser) -> None:
     )
     add(
         "--web-secure",
+        dest="secret",
         metavar="SECRET",
         help="clients must send it as X-Require-Whisk-Auth: SECRET, @FILE, env:NAME, true for a "
         "random number, false for none",
@@ -265,7 +283,6 @@ def _add_deploy_options(parser: _Parser) -> None:
         metavar="KEY=VALUE",
         type=_parameter,
         action="append",
-        default=[],
         help="bind a parameter; repeatable. VALUE is JSON, else text",
     )
     add("--portable", action="store_true", help="not precompiled (default: if that is not safe)")
@@ -274,13 +291,17 @@ def _add_deploy_options(parser: _Parser) -> None:
 
 
 def _add_undeploy_options(parser: _Parser) -> None:
+    parser.add_argument("name", metavar="NAME", help="[/NAMESPACE/][PACKAGE/]ACTION")
     _add_host_options(parser.add_argument_group("the deployment"))
     _add_general_options(parser)
 
 
-def _add_export_options(parser: _Parser) -> None:
-    parser.add_argument("--python", metavar="X.Y", help="the packages' Python version")
-    _add_ops_option(parser)
+def _add_runtime_options(parser: _Parser) -> None:
+    add = parser.add_argument
+    add("direction", choices=("export", "import"), help="write them, or keep them for builds")
+    add("file", metavar="FILE", help="the file; to import also its URL#sha256=HEX")
+    add("--python", metavar="X.Y", help="with export: the packages' Python version")
+    add("--ops", choices=OPS, help="with export: their operators (default: classifier)")
     _add_general_options(parser)
 
 
@@ -332,12 +353,6 @@ def _add_model_options(group: _Group) -> None:
     )
 
 
-def _add_ops_option(group: _Group | _Parser) -> None:
-    group.add_argument(
-        "--ops", choices=OPS, help="operators that are compiled (default: classifier)"
-    )
-
-
 def _add_host_options(group: _Group) -> None:
     add = group.add_argument
     add("--apihost", metavar="HOST", help="OpenWhisk's API host (default: that of ~/.wskprops)")
@@ -353,20 +368,17 @@ def _add_general_options(parser: _Parser) -> None:
     add("--quiet", action="store_true", help="print warnings and errors only")
 
 
-_OPERANDS = {
-    "MODEL": "a name in the catalogue, or a .tflite file",
-    "ZIP": "a zip that was built before",
-    "NAME": "[/NAMESPACE/][PACKAGE/]ACTION",
-    "FILE": "the file of packages; to import also its URL#sha256=HEX",
-}
-# Name -> title, operand, the function that adds the options.
+# Name -> title, operands, the function that adds them and the options.
 _SUBCOMMANDS: dict[str, tuple[str, str, Callable[[_Parser], None]]] = {
     "inspect": ("Print what a build decides about a model.", "MODEL", _add_inspect_options),
     "check": ("Check a zip, list its contents, invoke it.", "ZIP", _add_check_options),
     "deploy": ("Deploy a zip to OpenWhisk; build it first if none.", "[ZIP]", _add_deploy_options),
     "undeploy": ("Delete an action of OpenWhisk.", "NAME", _add_undeploy_options),
-    "runtime export": ("Write compiled packages to a file.", "FILE", _add_export_options),
-    "runtime import": ("Keep a file's packages for builds.", "FILE", _add_general_options),
+    "runtime": (
+        "Exchange compiled packages as a file.",
+        "export|import FILE",
+        _add_runtime_options,
+    ),
 }
 
 
@@ -404,51 +416,61 @@ def _parameter(text: str) -> tuple[str, Any]:
     return key, value
 
 
-def _check(options: argparse.Namespace) -> None:
+def _check(options: Options) -> None:
     """Raise if the options of a subcommand are wrong, alone or together."""
-    _check_path("--work", options.work, ("", "folder"), "a folder")
-    if options.command in ("deploy", "undeploy"):
+    for name, (expected, *kinds) in _PATHS.items():
+        path = getattr(options, name)
+        if path is not None and (found := files.describe_path(Path(path))) not in kinds:
+            option = options.command if name == "zip" else f"--{name}"
+            raise UsageError(f"{option}: expected {expected}, found {_name_path(path, found)}")
+    if options.insecure:
+        options.refuse(["--ca"], "--insecure, which verifies nothing")
+    if options.command == "deploy":
         _check_deployment(options)
-    if options.command in ("check", "deploy") and options.zip is not None:
-        _check_path(options.command, options.zip, ("file",), "a zip")
-        if options.command == "deploy":
-            allowed = (*_DEPLOYING, "no_smoke", "work", "json", "quiet", "command")
-            _refuse(options, set(vars(options)) - {*allowed}, "deploy ZIP, which builds nothing")
-    elif options.command in ("", "deploy"):
+    _check_model(options)
+    if options.command == "runtime":
+        _check_runtime(options)
+    elif options.command == "" or (options.command == "deploy" and not options.zip):
         _check_build(options)
-    elif options.command == "inspect":
-        _check_model(options)
-    elif options.command == "runtime export":
-        _check_writable("runtime export", Path(options.file), options.file, "another FILE")
-        with suppress(ImportError):
-            _check_python(options.python or "3.11")
 
 
-def _check_deployment(options: argparse.Namespace) -> None:
-    _check_path("--ca", options.ca, ("file",), "a file")
-    if options.ca is not None and options.insecure:
-        raise UsageError("--ca does not go with --insecure, which verifies nothing")
-    if options.command == "undeploy":
-        return
-    if options.web_secure == "":
+def _check_deployment(options: Options) -> None:
+    if options.secret == "":
         raise UsageError("--web-secure: expected a secret, found an empty one")
-    if options.web == "no" and options.web_secure not in (None, "false"):
-        raise UsageError("--web-secure does not go with --web no")
+    if options.web == "no" and options.secret != "false":
+        options.refuse(["--web-secure"], "--web no")
     if options.portable:
-        _refuse(options, ("precompiled", "execution_env"), "--portable")
+        options.refuse(["--precompiled", "--execution-env"], "--portable")
+    if options.zip:
+        building = {"--portable", *_make_parser("")._option_string_actions} - _NOT_BUILDING
+        options.refuse(building, "deploy ZIP, which builds nothing")
 
 
-def _check_build(options: argparse.Namespace) -> None:
-    _check_packages(options)
-    if options.execution_env is not None and not options.precompiled:
-        raise UsageError("--execution-env goes with --precompiled: a portable zip names no image")
+def _check_runtime(options: Options) -> None:
+    if options.direction == "import":
+        options.refuse(["--python", "--ops"], "runtime import")
+        return
+    _check_writable("runtime export", Path(options.file), options.file, "another FILE")
+    with suppress(ImportError):
+        _check_python(options.python or "3.11")
+
+
+def _check_build(options: Options) -> None:
+    unused = _UNUSED.get(options.provider, ())
+    options.refuse(unused, f"--runtime {options.provider}, which does not use it")
+    if options.engine is not None and shutil.which(options.engine) is None:
+        raise UsageError(
+            "--engine: expected docker, podman, buildah or the path of one, found "
+            f"{options.engine!r}, which is no program here",
+        )
     env = options.execution_env
+    if env is not None and not options.precompiled:
+        raise UsageError("--execution-env goes with --precompiled: a portable zip names no image")
     if env is not None and (not env or env != env.strip() or "\n" in env):
         raise UsageError(
             "--execution-env: expected the image's OW_EXECUTION_ENV, no white space around it, "
             f"found {env!r}"
         )
-    _check_model(options)
     # A bare Python 3.10 may lack a TOML reader: then the tool's environment checks these.
     with suppress(ImportError):
         execution_env(options)
@@ -456,71 +478,46 @@ def _check_build(options: argparse.Namespace) -> None:
     output(options)
 
 
-def _check_packages(options: argparse.Namespace) -> None:
-    """Raise if --runtime and the options of a compilation cannot be used together."""
-    unused = _UNUSED.get(options.runtime, ())
-    _refuse(options, unused, f"--runtime {options.runtime}, which does not use it")
-    if options.engine is not None and shutil.which(options.engine) is None:
-        raise UsageError(
-            "--engine: expected docker, podman, buildah or the path of one, found "
-            f"{options.engine!r}, which is no program here",
-        )
-    _check_path("--sources", options.sources, ("folder",), "a folder")
-
-
-def _check_model(options: argparse.Namespace) -> None:
-    """Raise if the model, its labels or its numbers cannot be used."""
+def _check_model(options: Options) -> None:
+    """Raise if the model's name or its numbers cannot be used."""
     if (options.mean is None) != (options.std is None):
         raise UsageError("--mean and --std go together")
     if options.fit in ("squash", "pad"):
-        _refuse(options, ("crop",), f"--fit {options.fit}, which keeps the whole picture")
+        options.refuse(["--crop"], f"--fit {options.fit}, which keeps the whole picture")
     for number in options.std or ():
         if number <= 0:
             raise UsageError(f"--std: expected a number above 0, found {number}")
-    labels = "a file with a class name per line, JSON or CSV"
-    _check_path("--labels", options.labels, ("file",), labels)
-    pictures = "a folder with a folder for each class, or a CSV of file and class"
-    _check_path("--pictures", options.pictures, ("file", "folder"), pictures)
     with suppress(ImportError):
-        _check_model_name(options.model)
+        from builder.model import known_models
+
+        known, wanted = list(known_models()), options.model
+        found = files.describe_path(Path(wanted or "."))
+        if wanted is not None and wanted not in known and found != "file":
+            found = _name_path(wanted, found) if found else repr(wanted)
+            raise UsageError(
+                f"--model: expected one of {', '.join(known)} or a .tflite file, found {found}",
+                did_you_mean(wanted, known) or "a path is relative to the current folder",
+            )
 
 
-def _check_model_name(wanted: str | None) -> None:
-    from builder.model import known_models
-
-    known = list(known_models())
-    if wanted is None:
-        return
-    if wanted not in known and files.describe_path(Path(wanted)) != "file":
-        found = repr(wanted) if not files.describe_path(Path(wanted)) else _what_is_at(Path(wanted))
-        raise UsageError(
-            f"--model: expected one of {', '.join(known)} or a .tflite file, found {found}",
-            did_you_mean(wanted, known) or "a path is relative to the current folder",
-        )
+def _name_path(path: Path | str, kind: str) -> str:
+    return f"the {kind} {path}" if kind else f"nothing at {path}"
 
 
-def model_options(options: argparse.Namespace) -> ModelOptions:
+def model_options(options: Options) -> ModelOptions:
     """Return what the options say about the model; inspect and a build have the same ones."""
     from builder.model.normalization import Normalization
     from builder.model.resolve import ModelOptions
 
-    return ModelOptions(
-        labels=options.labels,
-        normalization=Normalization(options.mean, options.std) if options.mean else None,
-        signature=options.signature or "",
-        layout=options.layout or "",
-        scores=options.scores or "",
-        background={"yes": True, "no": False}.get(options.background),
-        locale=options.locale or "",
-        fit=options.fit or "",
-        crop=options.crop,
-        channels=options.channels or "",
-        threads=getattr(options, "threads", None),  # inspect has no such option
-        label_offset=options.label_offset,
-    )
+    given = options.fields_of(ModelOptions)
+    if options.mean:
+        given["normalization"] = Normalization(options.mean, options.std)
+    if options.background:
+        given["background"] = options.background == "yes"
+    return ModelOptions(**given)
 
 
-def output(options: argparse.Namespace) -> Path:
+def output(options: Options) -> Path:
     """Return the path that the zip is written to.
 
     Raises:
@@ -567,7 +564,7 @@ def _check_writable(option: str, path: Path, given: str | None, instead: str) ->
         raise files.write_error(path, error, instead) from error
 
 
-def pythons(options: argparse.Namespace, default: str) -> tuple[str, ...]:
+def pythons(options: Options, default: str) -> tuple[str, ...]:
     """Return the Python versions that a zip is for, each once.
 
     Raises:
@@ -603,7 +600,7 @@ def _check_python(python: str) -> None:
     )
 
 
-def execution_env(options: argparse.Namespace) -> str:
+def execution_env(options: Options) -> str:
     """Return the OW_EXECUTION_ENV that a precompiled zip names; empty for a portable zip.
 
     Raises:
@@ -633,21 +630,3 @@ def _image_of_kind(kind: str) -> Image:
         f"--kind: expected one of {', '.join(images.known_kinds())}, found {kind}",
         "for an image that is not known here, pass --python, --precompiled and --execution-env",
     )
-
-
-def _check_path(option: str, path: Path | str | None, kinds: Iterable[str], expected: str) -> None:
-    """Raise if an option that is given names no path of these kinds."""
-    if path is not None and files.describe_path(Path(path)) not in kinds:
-        raise UsageError(f"{option}: expected {expected}, found {_what_is_at(Path(path))}")
-
-
-def _what_is_at(path: Path) -> str:
-    kind = files.describe_path(path)
-    return f"the {kind} {path}" if kind else f"nothing at {path}"
-
-
-def _refuse(options: argparse.Namespace, names: Iterable[str], other: str) -> None:
-    """Raise if one of these options is given."""
-    for name in names:
-        if getattr(options, name) not in (None, False, []):
-            raise UsageError(f"--{name.replace('_', '-')} does not go with {other}")
