@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from threading import Event, Thread
 from typing import Any, Literal, TypeVar
 
+from action.request import ActionError, Options
 from action.response import error_answer
 from client.answer_formats import printable
+from client.function import Function
 from client.http_client import UndeliveredError
 from client.picture_files import UnreadableError
 from client.progress_bar import ProgressBar
@@ -30,6 +32,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+class FunctionGoneError(ActionError):
+    """Several pictures in a row could not be delivered; the text has the last reason."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The outcome for a picture: the function's answer, or an `error`.
@@ -38,10 +44,12 @@ class Outcome:
         kind: "answered"; "refused" by the function; "unread" if the file could not be read or
             sent; "undelivered" if the function was not reached.
         answer: the function's answer, or an object with `error`.
+        seconds: how long it took, other tries included.
     """
 
     kind: Literal["answered", "refused", "unread", "undelivered"]
     answer: dict[str, Any]
+    seconds: float = 0.0
 
     @property
     def final(self) -> bool:
@@ -49,13 +57,12 @@ class Outcome:
         return self.kind in ("answered", "refused")
 
 
-Outcomes = Generator[Outcome, None, None]
-
-
-def classify_file(classify: Callable[[str], dict[str, Any]], name: str) -> Outcome:
-    """Call `classify` with a file's name and return the outcome; never raise an Exception."""
+def classify_file(function: Function, options: Options, name: str) -> Outcome:
+    """Classify a file and return the outcome; never raise an Exception."""
+    began = time.perf_counter()
     try:
-        return Outcome("answered", classify(name))
+        answer = function.classify(name, options)
+        return Outcome("answered", answer, time.perf_counter() - began)
     except (UnreadableError, CannotShrinkError) as error:
         return Outcome("unread", error_answer(error))
     except UndeliveredError as error:
@@ -95,104 +102,96 @@ def map_in_order(
 
 
 def classify_files(
-    classify: Callable[[str], dict[str, Any]], names: Sequence[str], jobs: int
-) -> Outcomes:
-    """Yield the outcomes for files, in order, from `jobs` threads, or this one if `jobs` is 0."""
-    if jobs:
-        return map_in_order(lambda name: classify_file(classify, name), names, jobs)
-    return (classify_file(classify, name) for name in names)
+    function: Function, options: Options, names: Sequence[str], quiet: bool
+) -> Generator[Outcome, None, None]:
+    """Yield the outcome for each file, in order, and show the progress on a terminal.
 
-
-@dataclass
-class Batch:
-    """Writes the answers for many pictures as they come.
-
-    Attributes:
-        write: takes each answer, with the picture's name as its `file`; unused with `results`.
-        results: the file for final answers; other outcomes are printed to standard error.
-        quiet: whether to print no progress bar and no counts.
-        limit: returns how many pictures a minute the platform allows, None if that is not known.
+    Raises:
+        FunctionGoneError: MAX_UNDELIVERED of them in a row were not delivered.
     """
-
-    write: Callable[[dict[str, Any]], None]
-    results: ResultsFile | None = None
-    quiet: bool = False
-    limit: Callable[[], int | None] = lambda: None
-
-    def run(self, names: list[str], start: Callable[[list[str]], Outcomes]) -> int:
-        """Classify the pictures and return the exit status.
-
-        Those with answers in the results file are skipped; `start` classifies the others.
-        """
-        answered_before = self.results.answered if self.results else set()
-        todo = [name for name in names if name not in answered_before]
-        counts: Counter[str] = Counter()
-        began = time.monotonic()
-        last_error = ""
-        summarize = not self.quiet
-        try:
-            last_error = self._write_outcomes(todo, start(todo), counts)
-        except BrokenPipeError:
-            summarize = False  # nobody reads the output any more
-            raise
-        finally:
-            if summarize and (self.results or (len(todo) >= MIN_COUNTED and counts)):
-                seconds = time.monotonic() - began
-                print(self._summary(len(names), len(todo), counts, seconds), file=sys.stderr)
-        if last_error:
-            again = "the same command, given again, does the rest"
-            if not self.results:
-                again = f"with --output FILE, {again}"
-            reason = f"{MAX_UNDELIVERED} pictures in a row could not be delivered: {last_error}"
-            print(f"stopped: {reason}; {again}", file=sys.stderr)
-            return UNREACHABLE
-        return OK if counts["answered"] == len(todo) else SOME_FAILED
-
-    def _write_outcomes(self, todo: list[str], outcomes: Outcomes, counts: Counter[str]) -> str:
-        """Write and count the outcomes; return the last error if the server is gone, else ""."""
-        bar = ProgressBar(len(todo), not self.quiet and len(todo) >= MIN_COUNTED, self.limit)
-        undelivered_in_a_row = 0
-        try:
-            for done, name in enumerate(todo):
-                bar.draw(done)
-                outcome = next(outcomes)
-                bar.clear()
-                self._write_outcome({"file": name, **outcome.answer}, outcome.final)
-                counts[outcome.kind] += 1
-                counts["smaller"] += "sent" in outcome.answer
-                if outcome.final:
-                    undelivered_in_a_row = 0
-                elif outcome.kind == "undelivered":
-                    undelivered_in_a_row += 1
-                if undelivered_in_a_row == MAX_UNDELIVERED:
-                    return printable(outcome.answer["error"])
-        finally:
+    function.plan(len(names))
+    bar = ProgressBar(len(names), not quiet and len(names) >= MIN_COUNTED, function.limit)
+    if function.jobs:
+        outcomes = map_in_order(
+            lambda name: classify_file(function, options, name), names, function.jobs
+        )
+    else:
+        outcomes = (classify_file(function, options, name) for name in names)
+    undelivered = 0
+    try:
+        for done in range(len(names)):
+            bar.draw(done)
+            outcome = next(outcomes)
             bar.clear()
-            outcomes.close()
-        return ""
+            yield outcome
+            if outcome.final:
+                undelivered = 0
+            elif outcome.kind == "undelivered":
+                undelivered += 1
+            if undelivered == MAX_UNDELIVERED:
+                text = f"{undelivered} pictures in a row could not be delivered"
+                raise FunctionGoneError(f"{text}: {outcome.answer['error']}")
+    finally:
+        bar.clear()
+        outcomes.close()
 
-    def _write_outcome(self, answer: dict[str, Any], final: bool) -> None:
-        if self.results is None:
-            self.write(answer)
-        elif final:
-            self.results.write(answer)
-        else:
-            text = f"{printable(answer['file'])}: {printable(answer['error'])}"
-            print(text, file=sys.stderr)
 
-    def _summary(self, names: int, todo: int, counts: Counter[str], seconds: float) -> str:
-        failed = counts["refused"] + counts["unread"]
-        untried = todo - counts["answered"] - failed - counts["undelivered"]
-        parts = [f"{counts['answered']} answered", f"{failed} failed"]
-        if counts["undelivered"]:
-            parts.append(f"{counts['undelivered']} not delivered")
-        if untried:
-            parts.append(f"{untried} not tried")
-        text = f"{names} picture{'s' * (names != 1)}: {', '.join(parts)}"
-        if self.results:
-            path = printable(str(self.results.path))
-            skipped = names - todo
-            text += f"; {skipped} were in {path} already" if skipped else f"; see {path}"
-        if counts["smaller"]:
-            text += f"; {counts['smaller']} sent smaller"
-        return f"{text}; {seconds:.1f} s"
+def classify_all(
+    names: Sequence[str],
+    function: Function,
+    options: Options,
+    write: Callable[[dict[str, Any]], None],
+    results: ResultsFile | None = None,
+    quiet: bool = False,
+) -> int:
+    """Classify files, write the answers as they come, count them, and return the exit status.
+
+    `write` takes each answer, with the picture's name as its `file`. With a file of results, the
+    pictures that it has are skipped, it takes the final answers, and other outcomes are printed to
+    standard error. `quiet` is for no progress bar and no counts.
+    """
+    todo = [name for name in names if not results or name not in results.answered]
+    counts: Counter[str] = Counter()
+    began, gone, summarize = time.monotonic(), "", not quiet
+    try:
+        outcomes = classify_files(function, options, todo, quiet)
+        for name, outcome in zip(todo, outcomes, strict=True):
+            answer = {"file": name, **outcome.answer}
+            if results is None:
+                write(answer)
+            elif outcome.final:
+                results.write(answer)
+            else:
+                print(printable(f"{name}: {answer['error']}"), file=sys.stderr)
+            counts[outcome.kind] += 1
+            counts["smaller"] += "sent" in answer
+    except FunctionGoneError as error:
+        gone = printable(str(error))
+    except BrokenPipeError:
+        summarize = False  # nobody reads the output any more
+        raise
+    finally:
+        if summarize and (results or (len(todo) >= MIN_COUNTED and counts)):
+            text = _summarize(len(names), len(todo), counts, results)
+            print(f"{text}; {time.monotonic() - began:.1f} s", file=sys.stderr)
+    if gone:
+        again = "the same command, given again, does the rest"
+        again = again if results else f"with --output FILE, {again}"
+        print(f"stopped: {gone}; {again}", file=sys.stderr)
+        return UNREACHABLE
+    return OK if counts["answered"] == len(todo) else SOME_FAILED
+
+
+def _summarize(names: int, todo: int, counts: Counter[str], results: ResultsFile | None) -> str:
+    """Return how many of the files had which outcome."""
+    failed = counts["refused"] + counts["unread"]
+    untried = todo - counts["answered"] - failed - counts["undelivered"]
+    text = f"{names} picture{'s' * (names != 1)}: {counts['answered']} answered, {failed} failed"
+    if counts["undelivered"]:
+        text += f", {counts['undelivered']} not delivered"
+    if untried:
+        text += f", {untried} not tried"
+    if results:
+        path, skipped = printable(str(results.path)), names - todo
+        text += f"; {skipped} were in {path} already" if skipped else f"; see {path}"
+    return text + (f"; {counts['smaller']} sent smaller" if counts["smaller"] else "")

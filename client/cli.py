@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from action.request import DEFAULT_TOP_K, ActionError, Options
 from client import answer_formats, batch, last_build
 from client.answer_formats import printable
-from client.function import Function, add_url_options, open_function, uses_url_options
+from client.function import add_url_options, open_function, uses_url_options
 from client.picture_files import expand_folders
 from client.results_file import ResultsError, ResultsFile
 
@@ -41,7 +41,8 @@ def run(arguments: list[str]) -> int:
 
             return evaluate.run(arguments[1:])
         parser = _Parser()
-        return _run_options(parser, _parse_options(parser, arguments))
+        options = _parse_options(parser, arguments)
+        return _serve(options) if options.serve else _classify(parser, options)
     except ActionError as error:
         print(printable(str(error)), file=sys.stderr)
         return batch.USAGE
@@ -66,17 +67,9 @@ def _parse_options(parser: "_Parser", arguments: list[str]) -> argparse.Namespac
         parser.error("expected either pictures or --serve")
     if options.output and (options.json or options.csv):
         parser.error("--output writes JSON lines: expected it without --json and --csv")
-    if options.resume and not options.output:
-        parser.error("--resume goes with --output FILE")
     if options.serve and (options.url is not None or uses_url_options(options)):
         parser.error("--serve runs here: expected it without --url and its options")
     return options
-
-
-def _run_options(parser: "_Parser", options: argparse.Namespace) -> int:
-    if options.serve:
-        return _serve(options)
-    return _classify_all(parser, options, open_function(parser, options))
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -100,17 +93,11 @@ def _serve(options: argparse.Namespace) -> int:
     return errors.run_main(restart)
 
 
-def _classify_all(parser: "_Parser", options: argparse.Namespace, function: Function) -> int:
+def _classify(parser: "_Parser", options: argparse.Namespace) -> int:
+    function = open_function(parser, options)
     answer_options = _answer_options(parser, options, function.classes)
     names = expand_folders(options.picture)
-
-    def start(todo: list[str]) -> batch.Outcomes:
-        function.plan(len(todo))
-        return batch.classify_files(
-            lambda name: function.classify(name, answer_options), todo, function.jobs
-        )
-
-    results = ResultsFile(options.output, options.resume) if options.output else None
+    results = ResultsFile(options.output) if options.output else None
     format_answer = _choose_format(options, names)
 
     def write(answer: dict[str, Any]) -> None:
@@ -122,7 +109,7 @@ def _classify_all(parser: "_Parser", options: argparse.Namespace, function: Func
             _discard_output(1)
             raise ResultsError(f"the answers cannot be written: {error.strerror}") from None
 
-    return batch.Batch(write, results, options.quiet, function.limit).run(names, start)
+    return batch.classify_all(names, function, answer_options, write, results, options.quiet)
 
 
 def _choose_format(
@@ -176,7 +163,6 @@ class _Parser(argparse.ArgumentParser):
             metavar="FILE",
             help="append JSON lines to this file, and skip the pictures that it already has",
         )
-        add("--resume", action="store_true", help="with --output: the file must already exist")
         add("--quiet", action="store_true", help="no progress, and no counts at the end")
         add_url_options(self)
         add("--serve", action="store_true", help="run the web action, on this machine only")

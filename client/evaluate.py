@@ -4,7 +4,6 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections import Counter
 from collections.abc import Sequence
 from io import TextIOWrapper
@@ -17,7 +16,6 @@ from client.answer_formats import printable
 from client.confusion_svg import MAX_CLASSES, draw_confusion_matrix
 from client.function import Function, add_url_options, open_function
 from client.labelled_pictures import ClassNames, LabelledPicture, read_labelled_pictures
-from client.progress_bar import ProgressBar
 
 # A right answer among so many is counted, too.
 _TOP = 5
@@ -112,30 +110,21 @@ def evaluate(pictures: Sequence[LabelledPicture], function: Function, quiet: boo
     expected = [names.find(picture.class_name) for picture in pictures]
     options = Options(min(_TOP, function.classes), 0.0, True, function.classes)
 
-    def time_answer(file: str) -> dict[str, Any]:
-        began = time.perf_counter()
-        answer = function.classify(file, options)
-        return {**answer, "milliseconds": 1000 * (time.perf_counter() - began)}
-
     answered: list[Answered] = []
     failed: list[dict[str, str]] = []
-    undelivered = 0
-    bar = ProgressBar(len(files), not quiet, function.limit)
-    outcomes = batch.classify_files(time_answer, files, function.jobs)
-    for file, index, outcome in zip(files, expected, outcomes, strict=True):
-        kind, answer = outcome.kind, outcome.answer
-        undelivered = undelivered + 1 if kind == "undelivered" else 0
-        if kind == "answered":
-            spent = (answer["milliseconds"], answer["details"]["timings"]["total"])
-            answered.append(Answered(file, index, answer["results"], spent))
-        else:
-            failed.append({"file": file, "error": answer["error"]})
-        if undelivered == batch.MAX_UNDELIVERED:
-            break
-        bar.draw(len(answered) + len(failed))
-    bar.clear()
-    outcomes.close()
-    return Evaluation(names.labels, answered, failed, undelivered == batch.MAX_UNDELIVERED)
+    gave_up = False
+    outcomes = batch.classify_files(function, options, files, quiet)
+    try:
+        for file, index, outcome in zip(files, expected, outcomes, strict=True):
+            answer = outcome.answer
+            if outcome.kind == "answered":
+                milliseconds = (1000 * outcome.seconds, answer["details"]["timings"]["total"])
+                answered.append(Answered(file, index, answer["results"], milliseconds))
+            else:
+                failed.append({"file": file, "error": answer["error"]})
+    except batch.FunctionGoneError:
+        gave_up = True
+    return Evaluation(names.labels, answered, failed, gave_up)
 
 
 def _fetch_class_names(files: Sequence[str], function: Function) -> ClassNames:
@@ -143,7 +132,7 @@ def _fetch_class_names(files: Sequence[str], function: Function) -> ClassNames:
     options = Options(function.classes, 0.0, True, function.classes)
     error = ""
     for file in files:
-        outcome = batch.classify_file(lambda name: function.classify(name, options), file)
+        outcome = batch.classify_file(function, options, file)
         if outcome.kind == "answered":
             results = sorted(outcome.answer["results"], key=lambda each: int(each["classIndex"]))
             ids = [each.get("wordnetId", "") for each in results]

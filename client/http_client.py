@@ -263,7 +263,12 @@ class WebActionClient:
         try:
             reply = self._connections.send(method, query, body, headers, timeout)
         except (OSError, HTTPException) as error:
-            raise self._connection_error(error, body, timeout) from None
+            reason, permanent = _describe_connection_error(error, timeout)
+            refused = isinstance(error, ConnectionRefusedError) and not self._reached
+            if not (permanent or refused):
+                raise _TemporaryError(reason) from None
+            self._gone = True
+            raise UndeliveredError(f"{self._url}: {reason}") from None
         self._reached = True
         self._settled_at = time.monotonic() + LOG_SECONDS
         if reply.status not in _BUSY_STATUSES:
@@ -284,19 +289,6 @@ class WebActionClient:
             return None
         text = reply.content[:500].decode("utf-8", "replace")
         return Refusal(text, parse_date(reply.headers.get("date")), self._parse_delay(reply))
-
-    def _connection_error(
-        self, error: Exception, body: bytes | None, timeout: float
-    ) -> RemoteError | _TemporaryError:
-        reason, permanent = _describe_connection_error(error, timeout)
-        if body is not None and len(body) > MAX_PAYLOAD * 3 // 4:
-            # Some servers close the connection when a request is too large.
-            text = f"{reason}; OpenWhisk takes pictures of up to about 780 KB"
-            return RemoteError(f"{self._url}: {text}")
-        if permanent or (isinstance(error, ConnectionRefusedError) and not self._reached):
-            self._gone = True
-            return UndeliveredError(f"{self._url}: {reason}")
-        return _TemporaryError(reason)
 
     def _parse_reply(self, reply: Reply) -> dict[str, Any]:
         """Return the JSON object in a reply; raise RemoteError if it is an error.

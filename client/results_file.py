@@ -18,19 +18,16 @@ class ResultsError(ActionError):
 class ResultsFile:
     """Appends answers to a file at once; `answered` are the pictures that it had when opened."""
 
-    def __init__(self, path: Path, must_exist: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         """Open or create the file, and read the names of pictures that have answers.
 
         A last line that is incomplete, as after a crash, is removed.
 
         Raises:
-            ResultsError: it is a folder, may not be written, or has other lines than answers; or
-                it does not exist although it must.
+            ResultsError: it is a folder, may not be written, or has other lines than answers.
         """
         self.path = path
         self.answered: set[str] = set()
-        if must_exist and not path.exists():
-            raise ResultsError(f"--resume: expected an earlier run's file, found no {path}")
         if path.exists() and not path.is_file():
             raise ResultsError(f"--output {path}: expected a file, found something else")
         try:
