@@ -8,7 +8,6 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,16 +17,7 @@ from builder.base import cpython
 from client.answer_formats import Table
 from tests.conftest import HERE, PYTHONS, encoded, interpreter, plain
 from tests.support.local_server import copy_client, run_client
-from tests.support.models import ColourModel
 from tests.support.terminal import run_on_terminal
-
-
-@pytest.fixture(scope="module")
-def built(
-    tmp_path_factory: pytest.TempPathFactory, colour_zip: Callable[[ColourModel], Path]
-) -> Path:
-    """A copy of the client with a build of a small model."""
-    return copy_client(tmp_path_factory.mktemp("built"), colour_zip(ColourModel("uint8")))
 
 
 def on_terminal(cwd: Path, *arguments: str) -> tuple[int, str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -15,18 +14,10 @@ import pytest
 from client.confusion_svg import draw_confusion_matrix
 from client.labelled_pictures import ClassNames, LabelledPicturesError, read_labelled_pictures
 from tests.conftest import encoded, plain
-from tests.support.local_server import LocalServer, copy_client, run_client
-from tests.support.models import ColourModel
+from tests.support.local_server import LocalServer, run_client
 
 # Class -> the colours of its pictures: one green is called red, one blue cannot be decoded.
 PICTURES = {"red": ("red", "red", "red"), "green": ("lime", "red"), "blue": ("blue", "blue", "")}
-
-
-@pytest.fixture(scope="module")
-def built(
-    tmp_path_factory: pytest.TempPathFactory, colour_zip: Callable[[ColourModel], Path]
-) -> Path:
-    return copy_client(tmp_path_factory.mktemp("built"), colour_zip(ColourModel("uint8")))
 
 
 @pytest.fixture

@@ -11,11 +11,9 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import ExitStack
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -25,138 +23,15 @@ from PIL import Image
 from action.request import MAX_IMAGE_BYTES
 from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
-from client import batch, cli, http_client
+from client import batch, http_client
+from tests.client.conftest import Run
 from tests.conftest import HERE, encoded, interpreter, plain
+from tests.support.fake_function import GOOD, FakeFunction, Reply, serving
 from tests.support.local_server import LocalServer, copy_client, run_client
 from tests.support.models import ColourModel
-from tests.support.server import listening, make_certificate
+from tests.support.server import make_certificate
 
-GOOD = {"results": [{"className": "red", "probability": 0.5}]}
 COLOURS = ("red", "lime", "blue", "red", "lime", "blue")
-
-Reply = tuple[int, dict[str, str], Any]
-
-
-@dataclass
-class FakeFunction:
-    """A fake of a deployed function.
-
-    Attributes:
-        description: the reply to GET.
-        replies: the first replies to POST, in order; then `always`.
-        seconds: how long an answer takes; three times as long for the first picture.
-        max_parallel: the most requests at a time.
-        ports: of the client's ends of the connections.
-        running: requests that are being answered.
-        refuse: returns the reply for a path in place of an answer, or None.
-        description_seconds: how long a description takes.
-        times: when each reply was sent.
-    """
-
-    url: str = ""
-    description: Reply = (200, {}, {"classes": 3})
-    replies: list[Reply] = field(default_factory=list)
-    always: Reply = (200, {}, GOOD)
-    seconds: float = 0.0
-    seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
-    bodies: list[bytes] = field(default_factory=list)
-    running: int = 0
-    max_parallel: int = 0
-    ports: set[int] = field(default_factory=set)
-    refuse: Callable[[str], Reply | None] = lambda _: None
-    description_seconds: float = 0.0
-    times: list[float] = field(default_factory=list)
-
-    def posts(self) -> int:
-        return sum(method == "POST" for method, *_ in self.seen)
-
-
-@contextmanager
-def serving(
-    fake: FakeFunction, certificate: Path | None = None, port: int = 0
-) -> Iterator[FakeFunction]:
-    lock = threading.Lock()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self.answer(fake.description_seconds, lambda: fake.description)
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            fake.bodies.append(body)
-            # The first picture takes longest, so that answers arrive in another order.
-            seconds = fake.seconds * (3 if body.endswith(b"0") else 1)
-            self.answer(seconds, lambda: fake.replies.pop(0) if fake.replies else fake.always)
-
-        def answer(self, seconds: float, next_reply: Callable[[], Reply]) -> None:
-            with lock:
-                fake.running += 1
-                fake.max_parallel = max(fake.max_parallel, fake.running)
-                refusal = fake.refuse(self.path)
-                reply = refusal or next_reply()
-            time.sleep(0 if refusal else seconds)
-            with lock:
-                fake.running -= 1
-            self.reply(reply)
-
-        def reply(self, reply: Reply) -> None:
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            fake.seen.append((self.command, self.path, headers))
-            fake.times.append(time.monotonic())
-            fake.ports.add(self.client_address[1])
-            status, more, body = reply
-            content = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
-            for name, value in {"content-length": str(len(content)), **more}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.close_connection = self.close_connection or "content-length" in more
-            with suppress(OSError):  # a client that was stopped
-                self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with listening(Handler, certificate, port) as port:
-        fake.url = f"http://127.0.0.1:{port}/classify"
-        yield fake
-
-
-@pytest.fixture(autouse=True)
-def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten delays, and use no proxy for loopback."""
-    monkeypatch.setattr(http_client, "DELAY", 0.01)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.delenv("CLASSIFY_SECRET", raising=False)
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number in range(6):
-        (folder / f"{number}.png").write_bytes(b"picture %d" % number)
-    return folder
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, list[Any], str]]:
-    """Run the command line; return the exit status, the answers and standard error."""
-
-    def run(*arguments: str | Path) -> tuple[int, list[Any], str]:
-        try:
-            status: Any = cli.run([str(argument) for argument in arguments])
-        except SystemExit as exit:
-            status = exit.code
-        out, err = capsys.readouterr()
-        return status, [json.loads(line) for line in out.splitlines()], err
-
-    return run
-
-
-Run = Callable[..., tuple[int, list[Any], str]]
 
 
 def test_folder_is_classified_by_the_local_server(
@@ -255,11 +130,11 @@ def test_retry_after_is_honoured(run: Run, pictures: Path) -> None:
 
 def test_gives_up_after_five_tries(run: Run, pictures: Path) -> None:
     with serving(FakeFunction(always=(503, {}, b"busy"))) as fake:
-        status, answers, _ = run("--url", fake.url, pictures)
+        status, answers, _ = run("--url", fake.url, "--jobs", "1", pictures)
     assert (status, len(answers)) == (batch.UNREACHABLE, 5)
-    # Four at a time; then it is known that nothing answers, and each is tried but once.
-    assert fake.posts() <= 4 * http_client.MAX_TRIES + 2
-    assert f"{fake.url}: HTTP status 503; gave up after 5 tries" in [a["error"] for a in answers]
+    assert answers[0]["error"] == f"{fake.url}: HTTP status 503; gave up after 5 tries"
+    # Then it is known that nothing answers, and each is tried but once; the last may be under way.
+    assert fake.posts() - (5 + 4) in (0, 1)
 
 
 @pytest.mark.parametrize("jobs", [1, 3, 64])
@@ -326,21 +201,6 @@ def test_replies_that_are_no_answers(run: Run, pictures: Path) -> None:
     assert "activationId" in answers[2]["error"]
     assert answers[3]["error"].endswith("internal error (HTTP status 500); gave up after 3 tries")
     assert answers[5]["results"]
-
-
-def test_closed_connection_for_a_large_picture(run: Run, pictures: Path) -> None:
-    (pictures / "0.png").write_bytes(bytes(900_000))
-    cut: Reply = (413, {"content-length": "99"}, b"")
-    description: Reply = (
-        200,
-        {},
-        {"classes": 3, "limits": {"payloadBytes": 2 << 20}},
-    )
-    with serving(FakeFunction(description=description, replies=[cut])) as fake:
-        status, answers, _ = run("--url", fake.url, "--jobs", "1", pictures)
-    assert (status, fake.posts()) == (1, 6)
-    assert "takes pictures of up to about 780 KB" in answers[0]["error"]
-    assert answers[1]["results"]
 
 
 def test_unreachable_server(run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,14 +301,8 @@ def test_batch_stops_after_five_undelivered(pictures: Path, tmp_path: Path, run:
 
 def test_later_run_continues(pictures: Path, tmp_path: Path, run: Run) -> None:
     kept = tmp_path / "results.jsonl"
-    status, _, err = run("--url", "http://127.0.0.1:9", "--output", kept, "--resume", pictures)
-    assert status == 2
     with serving(FakeFunction()) as fake:
-        status, _, err = run("--url", fake.url, "--output", kept, "--resume", pictures)
-        assert (status, "--resume: expected an earlier run's file" in err) == (2, True)
-        assert not kept.exists()
-        replies: list[Reply] = [(200, {}, GOOD), (422, {}, {"error": "broken"}), (404, {}, b"")]
-        fake.replies = [*replies]
+        fake.replies = [(200, {}, GOOD), (422, {}, {"error": "broken"}), (404, {}, b"")]
         status, out, err = run(
             "--url", fake.url, "--jobs", "1", "--output", kept, pictures, tmp_path / "none.png"
         )
@@ -458,7 +312,7 @@ def test_later_run_continues(pictures: Path, tmp_path: Path, run: Run) -> None:
         lines = kept.read_bytes().splitlines(keepends=True)
         assert len(lines) == 5
         kept.write_bytes(b"".join(lines[:4]) + lines[4][:20])  # as a crash leaves it
-        status, out, err = run("--url", fake.url, "--output", kept, "--resume", pictures)
+        status, out, err = run("--url", fake.url, "--output", kept, pictures)
         assert (status, out) == (0, [])
         assert f"6 pictures: 2 answered, 0 failed; 4 were in {kept}" in err
         named = [Path(json.loads(line)["file"]).name for line in kept.read_text().splitlines()]

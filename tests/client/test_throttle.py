@@ -5,18 +5,18 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Condition
+from types import SimpleNamespace
 
 import pytest
 
 from client import http_client, throttle
-from tests.client.test_http_client import GOOD, FakeFunction, Reply, Run, serving
-from tests.client.test_http_client import pictures as pictures
-from tests.client.test_http_client import run as run
-from tests.client.test_http_client import short_delays as short_delays
+from tests.client.conftest import Run
+from tests.support.fake_function import GOOD, FakeFunction, Reply, serving
 
 DIED = {"error": "There was an error processing your request.", "code": "x"}
 NOT_HTTP = {"error": "Response is not valid 'message/http'.", "code": "x"}
@@ -36,6 +36,7 @@ class Platform:
         allowed: requests in a minute.
         at_once: the most requests at a time.
         fake: the function that it runs.
+        clock: returns seconds.
         counts: requests, in each minute.
     """
 
@@ -43,11 +44,12 @@ class Platform:
     allowed: int = 60
     at_once: int = 30
     fake: FakeFunction = field(default_factory=FakeFunction)
+    clock: Callable[[], float] = time.time
     counts: Counter[int] = field(default_factory=Counter)
 
     def refuse(self, _: str) -> Reply | None:
         """Count a request; return the reply if it is refused."""
-        minute = int(time.time() // self.minute)
+        minute = int(self.clock() // self.minute)
         self.counts[minute] += 1
         count, running = self.counts[minute], self.fake.running
         if count > self.allowed:
@@ -63,7 +65,7 @@ class Platform:
 @contextmanager
 def limiting(platform: Platform) -> Iterator[str]:
     """Run the platform; yield the function's URL."""
-    platform.fake.refuse = platform.refuse
+    platform.fake.refuse, platform.fake.clock = platform.refuse, platform.clock
     with serving(platform.fake):
         yield platform.fake.url
 
@@ -75,39 +77,56 @@ def many(folder: Path, count: int) -> Path:
     return folder
 
 
-def test_hundreds_of_pictures_at_sixty_a_minute(run: Run, tmp_path: Path, thorough: bool) -> None:
-    folder = many(tmp_path / "pictures", 300)
-    began = time.monotonic()
-    platform = Platform(minute=60.0 if thorough else 3.0)
+def check_answers_at_sixty_a_minute(
+    platform: Platform, run: Run, tmp_path: Path, elapsed: Callable[[], float]
+) -> None:
+    """Classify 300 pictures: each is answered once, in the time that the limit allows."""
+    began = elapsed()
     with limiting(platform) as url:
-        status, answers, err = run("--url", url, folder)
+        status, answers, err = run("--url", url, many(tmp_path / "pictures", 300))
     assert status == 0, err
     assert len(answers) == 300
     answered = sum(min(count, platform.allowed) for count in platform.counts.values())
     assert answered == 300 + 1  # the description
     # 301 requests and the refused ones take six minutes, of which the first had begun.
-    assert time.monotonic() - began <= 5 * platform.minute + 10
-    lines = err.splitlines()
-    assert lines[0] == "the platform allows 60 requests a minute: waiting until it takes more"
-    assert len(lines) == 2
-    assert lines[1].startswith("300 pictures: 300 answered, 0 failed; ")
+    assert elapsed() - began <= 5 * platform.minute + 10
+    told, counted = err.splitlines()
+    assert told == "the platform allows 60 requests a minute: waiting until it takes more"
+    assert counted.startswith("300 pictures: 300 answered, 0 failed; ")
 
 
-def test_no_request_is_refused_once_the_minute_is_known(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_hundreds_of_pictures_at_sixty_a_minute(run: Run, tmp_path: Path) -> None:
+    """Minutes of three seconds, which the client cannot know."""
+    check_answers_at_sixty_a_minute(Platform(minute=3.0), run, tmp_path, time.monotonic)
+
+
+@pytest.mark.parametrize(("began", "ahead"), [(0.0, 0.0), (31.0, 0.6), (45.0, -31.0)])
+def test_calendar_minutes_are_learned(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, began: float, ahead: float
 ) -> None:
-    monkeypatch.setattr(throttle, "MINUTE", 2.0)
-    monkeypatch.setattr(throttle, "_MIN_PROOF", 0.3)
-    while time.time() % 2 > 0.5:
-        time.sleep(0.05)
-    folder = many(tmp_path / "pictures", 45)
-    platform = Platform(minute=2.0, allowed=10)
-    with limiting(platform) as url:
-        assert run("--url", url, "--jobs", "4", folder)[0] == 0
-    first, second, *later = [platform.counts[minute] for minute in sorted(platform.counts)]
-    assert first > 10
-    assert max(second, *later) <= 11
-    assert len(later) <= 4
+    """Real minutes, on a clock that only waiting and requests advance; the server's is ahead."""
+    now = began
+
+    class PassingTime(Condition):
+        def wait(self, timeout: float | None = None) -> bool:
+            nonlocal now
+            now += timeout or 0
+            return super().wait(None if timeout is None else 0)
+
+    def answer_in_moments() -> float:
+        nonlocal now
+        now += 0.01
+        return now + ahead
+
+    clock = SimpleNamespace(monotonic=lambda: now, time=lambda: now)
+    monkeypatch.setattr(throttle, "time", clock)
+    monkeypatch.setattr(throttle, "Condition", PassingTime)
+    platform = Platform(minute=60.0, clock=answer_in_moments)
+    check_answers_at_sixty_a_minute(platform, run, tmp_path, clock.time)
+    first, *later = [platform.counts[minute] for minute in sorted(platform.counts)]
+    # Probes are refused until one wait was right. Then few are sent in vain, as a minute begins.
+    assert first > 70
+    assert max(later) <= 63
 
 
 def test_requests_at_a_time_are_learned(run: Run, tmp_path: Path) -> None:
