@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from PIL.Image import Transpose as Turn
 from PIL.ImageFile import ImageFile, _safe_read
-from PIL.JpegImagePlugin import MARKER, JpegImageFile
+from PIL.JpegImagePlugin import MARKER, SOF, JpegImageFile
 
 from action import picture_limits as limits
 from action.request import ImageError, TooLargeError, UnsupportedError
@@ -138,8 +138,6 @@ def decode(
         text = f"{name}: too large to decode in this action's memory; send it smaller"
         raise TooLargeError(text) from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken data
-        if kind := _name_unsupported_kind(data, name):
-            raise _unsupported(kind) from None
         raise ImageError(f"broken {name}: {_translate_error(error)}") from None
     return DecodedPicture(pixels.reshape(*pixels.shape[:2], channels), name, *size)
 
@@ -166,6 +164,7 @@ def pillow_reader(name: str) -> type[ImageFile]:
     if name == "PNG":
         for chunk in _SKIPPED_CHUNKS:
             setattr(plugin.PngStream, f"chunk_{chunk}", _skip_chunk)
+        plugin.PngStream.chunk_CgBI = _refuse_cgbi
         base = plugin.ChunkStream
         plugin.PngStream.crc = lambda stream, chunk, data: (
             base.crc if chunk in _CHECKED_CHUNKS else base.crc_skip
@@ -179,35 +178,35 @@ def _unsupported(kind: str) -> UnsupportedError:
     return UnsupportedError(f"unsupported format: {text}")
 
 
-def _refuse_frame(picture: JpegImageFile, marker: int) -> None:
-    """Handle a marker in _JPEG_KINDS, when a JPEG is opened: ready-made wheels decode some."""
-    raise _unsupported(_JPEG_KINDS[marker & 0xFF])
+def _read_frame(picture: JpegImageFile, marker: int) -> None:
+    """Read a JPEG's frame header as Pillow does; raise UnsupportedError for whole other kinds.
+
+    Ready-made wheels decode some of them.
+    """
+    assert picture.fp
+    start = picture.fp.tell()
+    bits, height = unpack_from(">2xBH", _safe_read(picture.fp, 5))
+    kind = _JPEG_KINDS.get(marker & 0xFF, "")
+    if not kind and bits != 8:
+        kind = f"a JPEG of {bits} bits per sample"
+    elif not kind and not height:
+        kind = "a JPEG that gives its height after its pixels (DNL)"
+    if kind:
+        raise _unsupported(kind)
+    picture.fp.seek(start)
+    SOF(picture, marker)
 
 
-for _marker, _kind in _JPEG_KINDS.items():
-    MARKER[0xFF00 + _marker] = ("", _kind, _refuse_frame)  # type: ignore[assignment]
+for _marker in (0xC0, 0xC1, 0xC2, *_JPEG_KINDS):
+    MARKER[0xFF00 + _marker] = ("", "", _read_frame)  # type: ignore[assignment]
+
+
+def _refuse_cgbi(stream: object, position: int, length: int) -> bytes:
+    raise _unsupported("Apple's own form of a PNG (CgBI)")
 
 
 def _skip_chunk(stream: object, position: int, length: int) -> bytes:
     return _safe_read(stream.fp, length)  # type: ignore[attr-defined]
-
-
-def _name_unsupported_kind(data: bytes, name: str) -> str:
-    """Name the kind of a whole picture that the decoders do not know; empty for other pictures."""
-    if name == "PNG":
-        return "Apple's own form of a PNG (CgBI)" if data[12:16] == b"CgBI" else ""
-    position = 2 if name == "JPEG" else len(data)
-    for _ in range(1000):  # segments up to the frame; files have some ten
-        segment = data[position : position + 7]
-        if len(segment) < 7 or segment[0] != 0xFF:
-            break
-        marker = segment[1]
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            if not any(segment[5:]):
-                return "a JPEG that gives its height after its pixels (DNL)"
-            return f"a JPEG of {segment[4]} bits per sample" if segment[4] != 8 else ""
-        position += 2 + int.from_bytes(segment[2:4], "big")
-    return ""
 
 
 def _translate_error(error: Exception) -> str:
