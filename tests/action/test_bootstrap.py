@@ -14,11 +14,16 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from action.bootstrap import IncompatibleError, PackedZip, error_handler, install_importer
+from action.bootstrap import (
+    JSON_HEADERS,
+    IncompatibleError,
+    PackedZip,
+    error_handler,
+    install_importer,
+)
 from builder.artifact import actionloop
 from builder.artifact.smoke import SAMPLE
 from builder.base.console import Console
@@ -32,32 +37,22 @@ LIB = f"lib/{HERE}"
 ESPRESSO = base64_of(SAMPLE)
 
 
-@pytest.fixture(scope="module")
-def portable(zip_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A portable zip, unpacked as the runtime does."""
-    folder = tmp_path_factory.mktemp("portable")
-    actionloop.unpack_zip(zip_path, folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def precompiled(precompiled_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A precompiled zip, unpacked."""
-    folder = tmp_path_factory.mktemp("precompiled")
-    actionloop.unpack_zip(precompiled_path, folder)
-    return folder
-
-
-@pytest.fixture(params=["portable", "precompiled"])
-def unpacked(request: pytest.FixtureRequest) -> Path:
-    folder: Path = request.getfixturevalue(request.param)
+@pytest.fixture(scope="module", params=["zip_path", "precompiled_path"])
+def unpacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A portable or a precompiled zip, unpacked as the runtime does."""
+    folder = tmp_path_factory.mktemp(request.param)
+    actionloop.unpack_zip(request.getfixturevalue(request.param), folder)
     return folder
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[actionloop.RunningAction]:
-    """Start the unpacked zip in `folder`."""
-    action = actionloop.RunningAction(folder, interpreter(), {}, isolated=True)
+def running(
+    folder: Path, environment: dict[str, str] | None = None
+) -> Iterator[actionloop.RunningAction]:
+    """Start the unpacked zip in `folder`, isolated but for a given environment."""
+    action = actionloop.RunningAction(
+        folder, interpreter(), environment or {}, isolated=environment is None
+    )
     try:
         yield action
     finally:
@@ -108,45 +103,33 @@ def run_python(folder: Path, code: str, *more: str) -> subprocess.CompletedProce
     )
 
 
-def module_attributes(folder: Path, *names: str) -> dict[str, Any]:
-    """Return the attributes of modules and their specs."""
+def test_modules_have_the_usual_attributes(unpacked: Path) -> None:
+    native = next(n for n in PackedZip(str(unpacked)).members if f"{LIB}/PIL/_imaging." in n)
+    own = f"{unpacked}/action"
+    expected = {
+        "PIL.Image": ["PIL", f"{LIB}/PIL/Image.py", None, "Importer"],
+        "PIL": ["PIL", f"{LIB}/PIL/__init__.py", [], "Importer"],
+        "PIL._imaging": ["PIL", f"{unpacked}/{native}", None, "ExtensionFileLoader"],
+        "action.request": ["action", "action/request.py", None, "Importer"],
+        "action": ["action", f"{own}/__init__.py", [own], "SourceFileLoader"],
+    }
     code = (
         "import importlib, json\n"
-        f"for name in {names}:\n"
-        "    m = importlib.import_module(name); s = m.__spec__\n"
-        "    print(json.dumps([m.__name__, m.__package__, m.__file__, getattr(m, '__path__', 0),\n"
-        "        s.name, s.parent, s.origin, s.has_location, s.submodule_search_locations,\n"
-        "        type(m.__loader__).__name__, m is sys.modules[name]]))\n"
+        f"for name in {[*expected]}:\n"
+        "    m = importlib.import_module(name); spec = m.__spec__\n"
+        "    assert m.__name__ == spec.name == name and m is sys.modules[name]\n"
+        "    assert m.__package__ == spec.parent and m.__file__ == spec.origin\n"
+        "    assert getattr(m, '__path__', None) == spec.submodule_search_locations\n"
+        "    attributes = m.__package__, m.__file__, getattr(m, '__path__', None)\n"
+        "    print(json.dumps([*attributes, type(m.__loader__).__name__]))\n"
     )
-    done = run_python(folder, code)
-    assert done.returncode == 0, done.stderr
-    attributes = [json.loads(line) for line in done.stdout.splitlines()]
-    return dict(zip(names, attributes, strict=True))
+    done = run_python(unpacked, code)
+    assert done.stderr == ""
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [*expected.values()]
 
 
-def test_modules_have_the_usual_attributes(portable: Path) -> None:
-    [native] = [n for n in PackedZip(str(portable)).members if n.startswith(f"{LIB}/PIL/_imaging.")]
-    attributes = module_attributes(
-        portable, "PIL.Image", "PIL", "PIL._imaging", "action.request", "action"
-    )
-    file = f"{LIB}/PIL/Image.py"
-    module = ["PIL.Image", "PIL", file, 0, "PIL.Image", "PIL", file, True, None]
-    assert attributes["PIL.Image"] == [*module, "Importer", True]
-    file = f"{LIB}/PIL/__init__.py"
-    package = ["PIL", "PIL", file, [], "PIL", "PIL", file, True, []]
-    assert attributes["PIL"] == [*package, "Importer", True]
-    file = str(portable / native)
-    extension = ["PIL._imaging", "PIL", file, 0, "PIL._imaging", "PIL", file, True, None]
-    assert attributes["PIL._imaging"] == [*extension, "ExtensionFileLoader", True]
-    file = "action/request.py"
-    own = ["action.request", "action", file, 0, "action.request", "action", file, True, None]
-    assert attributes["action.request"] == [*own, "Importer", True]
-    folder = str(portable / "action")
-    assert attributes["action"][:4] == ["action", "action", f"{folder}/__init__.py", [folder]]
-
-
-def test_traceback_names_the_line_of_a_package(portable: Path, console: Console) -> None:
-    done = run_python(portable, "from PIL import Image\nImage.new('no such mode', (1, 1))")
+def test_traceback_names_the_line_of_a_package(unpacked: Path, console: Console) -> None:
+    done = run_python(unpacked, "from PIL import Image\nImage.new('no such mode', (1, 1))")
     match = re.search(rf'File "{LIB}/PIL/Image\.py", line (\d+), in new\n', done.stderr)
     assert match, done.stderr
     packages = PROVIDERS[at_hand()](HERE, DEFAULT_OPTIONS, console).folder
@@ -169,12 +152,12 @@ def test_traceback_shows_lines_of_our_own_modules(unpacked: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["PIL.NoSuchPlugin", "numpy.no.such", "action.nothing", "nothing"])
-def test_missing_module_is_not_found(portable: Path, name: str) -> None:
-    done = run_python(portable, f"import {name}")
+def test_missing_module_is_not_found(unpacked: Path, name: str) -> None:
+    done = run_python(unpacked, f"import {name}")
     assert re.search(r"ModuleNotFoundError: No module named '[\w.]+'$", done.stderr.strip())
 
 
-def test_packages_elsewhere_do_not_mix_with_ours(portable: Path, tmp_path: Path) -> None:
+def test_packages_elsewhere_do_not_mix_with_ours(unpacked: Path, tmp_path: Path) -> None:
     (tmp_path / "PIL").mkdir()
     for name in ("numpy.py", "PIL/__init__.py", "PIL/Image.py"):
         (tmp_path / name).write_text("raise AssertionError('not ours')")
@@ -183,14 +166,10 @@ def test_packages_elsewhere_do_not_mix_with_ours(portable: Path, tmp_path: Path)
         "sys.path.insert(0, sys.argv[2])\nimport numpy, PIL.Image\n"
         "try: import PIL.Plugin\nexcept ModuleNotFoundError as error: print(error.name)"
     )
-    done = run_python(portable, code, str(tmp_path))
+    done = run_python(unpacked, code, str(tmp_path))
     assert (done.stdout, done.stderr) == ("PIL.Plugin\n", "")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    action = actionloop.RunningAction(portable, interpreter(), environment, isolated=False)
-    try:
+    with running(unpacked, {**os.environ, "PYTHONPATH": str(tmp_path)}) as action:
         assert action.run({"image": ESPRESSO})["results"][0]["className"] == "espresso"
-    finally:
-        action.close()
 
 
 def test_other_python_is_refused(tmp_path: Path) -> None:
@@ -219,19 +198,17 @@ def test_failed_import_leaves_the_path_unchanged(tmp_path: Path) -> None:
 
 
 def test_error_handler_answers_with_the_reason(capfd: pytest.CaptureFixture[str]) -> None:
-    assert error_handler(IncompatibleError("built for another"))({"image": "x"}) == {
-        "error": "built for another"
-    }
-    assert capfd.readouterr().err == "start failed: built for another\n"
-    answer = {"error": "the function could not start: KeyError; its log says why"}
+    answer = {"error": "built for another"}
+    handler = error_handler(IncompatibleError(answer["error"]))
+    for plain in ({"image": "x"}, {"http": "x"}, None):
+        assert handler(plain) == answer
     for request in ({"__ow_method": "get"}, {"http": {"method": "GET"}}):
-        assert error_handler(IncompatibleError("no"))(request)["statusCode"] == 500
-        assert capfd.readouterr().err == "start failed: no\n"
-    assert error_handler(KeyError("é"))(None) == answer
-    assert error_handler(IncompatibleError("no"))({"http": "x"}) == {"error": "no"}
+        assert handler(request) == {"statusCode": 500, "headers": JSON_HEADERS, "body": answer}
+    assert capfd.readouterr().err == "start failed: built for another\n" * 5
+    unexpected = "the function could not start: KeyError; its log says why"
+    assert error_handler(KeyError("é"))(None) == {"error": unexpected}
     log = capfd.readouterr().err
-    assert log.startswith("KeyError: 'é'\n")
-    assert log.endswith("start failed: KeyError: 'é'\nstart failed: no\n")
+    assert log.startswith("KeyError: 'é'\n") and log.endswith("start failed: KeyError: 'é'\n")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.0001, 0.02, 0.5, 0.999])
@@ -252,13 +229,12 @@ def test_damaged_member_is_reported(unpacked: Path, name: str) -> None:
     start = names.get(name, f"{LIB}/{name}")
     member = next(each for each in packed.members if each.startswith(start))
     offset, length, deflated, *_ = packed.members[member]
-    assert deflated
+    assert deflated and length
     content[offset] = 0xFF  # no kind of deflated block
     with file_changed(path, bytes(content)):
         for folder in ("lib", "model"):  # files of an earlier start
             shutil.rmtree(unpacked / folder, ignore_errors=True)
         assert_start_fails(unpacked, f"{member} in packed.zip is damaged")
-    assert length
 
 
 def assert_start_fails(folder: Path, reason: str) -> None:
