@@ -130,7 +130,7 @@ def test_page_answers_at_the_printed_address(
     done = build_zip("deploy", archive, "--no-smoke", "--json")
     visit = Visit(browser, done.deployment["url"])
     for colour in ("blue", "red"):
-        visit.choose(encoded(plain(colour)), f"{colour}.png", "image/png")
+        visit.choose(encoded(plain(colour)), f"{colour}.png")
         pattern = re.compile(rf"^{colour}, \d+\.\d\s?%$")
         expect(visit.status).to_have_text(pattern, timeout=60_000)  # the first one is cold
     assert visit.problems == []
