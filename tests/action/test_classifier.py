@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from action.classifier import Classifier, count_threads, read_cpu_quota
-from action.request import Options, parse_request
+from action.request import Options
 from tests.support.models import SIDE, DenseModel
 
 RED = np.zeros((SIDE, SIDE, 3), np.uint8)
@@ -43,11 +43,6 @@ def test_classes_of_probability_zero_need_a_given_top_k(tmp_path: Path) -> None:
     everything = model.rank(RED, Options(1001, 0.0, False, 1001))
     assert len(everything) == 1001
     assert everything[: len(some)] == some
-
-
-def test_top_k_given_tells_the_default_from_a_parameter() -> None:
-    assert not parse_request({"image": "AAAA"}, 1001).options.top_k_given
-    assert parse_request({"image": "AAAA", "topK": 3}, 1001).options.top_k_given
 
 
 def test_background_class_is_marked(tmp_path: Path) -> None:

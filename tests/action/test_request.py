@@ -30,23 +30,25 @@ JSON = st.recursive(
 )
 
 
-def test_defaults() -> None:
-    request = parse_request({"image": "AAAA"}, 1001)
-    assert request.images == ["AAAA"]
-    assert not request.batch
-    assert (request.options.top_k, request.options.threshold) == (3, 0.0)
-    assert not request.options.details
-    assert parse_request({"image": "AAAA"}, 2).options.top_k == 2
-
-
-def test_top_k_may_be_written_as_a_fraction() -> None:
-    top_k = parse_request({"image": "AAAA", "topK": 5.0}, 10).options.top_k
-    assert (top_k, type(top_k)) == (5, int)
-
-
-def test_top_k_above_the_number_of_classes_is_all_of_them() -> None:
-    for top_k in (10, 11, 10**5000):
-        assert parse_request({"image": "AAAA", "topK": top_k}, 10).options.top_k == 10
+@pytest.mark.parametrize(
+    ("params", "classes", "top_k"),
+    [
+        ({}, 1001, 3),
+        ({}, 2, 2),
+        ({"topK": 3}, 1001, 3),
+        ({"topK": 5.0}, 10, 5),
+        ({"topK": 11}, 10, 10),
+        ({"topK": 10**5000}, 10, 10),
+        ({"__ow_method": "post", "apihost": "bound to the package"}, 10, 3),
+    ],
+)
+def test_options(params: dict[str, Any], classes: int, top_k: int) -> None:
+    request = parse_request({"image": "AAAA", **params}, classes)
+    assert (request.images, request.batch) == (["AAAA"], False)
+    options = request.options
+    assert (options.threshold, options.details) == (0.0, False)
+    assert (options.top_k, type(options.top_k)) == (top_k, int)
+    assert options.top_k_given == ("topK" in params)
 
 
 def test_100_pictures_are_accepted() -> None:
@@ -88,10 +90,6 @@ def test_error_says_what_was_expected_and_found(params: Any, text: str) -> None:
     with pytest.raises(RequestError) as caught:
         parse_request(params, 10)
     assert text in str(caught.value)
-
-
-def test_unknown_parameters_are_ignored() -> None:
-    parse_request({"image": "a", "__ow_method": "post", "apihost": "bound to the package"}, 10)
 
 
 @given(JSON | st.dictionaries(st.sampled_from(["image", "images", "topK", "threshold"]), JSON))
