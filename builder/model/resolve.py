@@ -284,7 +284,7 @@ def _refuse_locale(file: ModelFile, model: TFLiteModel, options: ModelOptions) -
         found = "--labels names others"
     raise ModelError(
         f"--locale {options.locale}: it chooses among labels inside the model, and {found}",
-        "leave out --locale",
+        "leave out --locale; --labels FILE gives names",
     )
 
 
