@@ -38,7 +38,7 @@ def run(arguments: Sequence[str]) -> int:
     session = start_session(rounds, options.images, options.labels)
     session.run.command, session.run.quick = shareable_command(arguments), options.quick
     began = time.monotonic()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it keeps the figures, as Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # keeps results, as Ctrl-C
     try:
         suites, peers = options.only or SUITES, options.peers or ()
         run_suites(session, suites, peers, options.model, options.class_names)
@@ -103,7 +103,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python3 -m bench",
         description="Measure the zip and what people would deploy instead, in one run, in turns. "
-        "Writes the results as JSON, RESULTS.md and a plot; Ctrl-C keeps the figures so far.",
+        "Writes the results as JSON, RESULTS.md and a plot; Ctrl-C keeps the results so far.",
         epilog="Other commands: `python3 -m bench cold ZIP...` emulates cold starts of any zips; "
         "`python3 -m bench guard` compares sizes and ratios with their limits; `python3 -m bench "
         "threads` compares one thread with two.",

@@ -62,10 +62,10 @@ Timer = Callable[[], float]
 
 @dataclass(frozen=True)
 class Check:
-    """A figure and its limit.
+    """A measurement and its limit.
 
     Attributes:
-        name: name of the figure.
+        name: what was measured.
         measured: its value now.
         baseline: its value in limits.toml.
         margin: allowed deviation; far below the baseline, the baseline is out of date.
@@ -78,19 +78,19 @@ class Check:
 
     @property
     def ok(self) -> bool:
-        """Return whether the figure is within its limit."""
+        """Return whether the measurement is within its limit."""
         return self.measured <= self.baseline + self.margin
 
     def __str__(self) -> str:
         verdict = "ok" if self.ok else "too much"
         if self.measured < self.baseline - self.margin:
             verdict = "ok, far below: lower the baseline"
-        figures = (self.measured, self.baseline, self.baseline + self.margin)
-        return f"{self.name:16}{''.join(map(_format_figure, figures))}   {verdict}"
+        values = (self.measured, self.baseline, self.baseline + self.margin)
+        return f"{self.name:16}{''.join(map(_format_value, values))}   {verdict}"
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Measure and print the checks; raises BuildError if a figure is above its limit."""
+    """Measure and print the checks; raises BuildError if one is above its limit."""
     parser = argparse.ArgumentParser(
         prog="python3 -m bench guard",
         description=__doc__,
@@ -110,7 +110,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def measure_checks(model_name: str | None) -> list[Check]:
-    """Build the zip of a model, measure its figures and return them with their limits."""
+    """Build the zip of a model, measure it, and return the measurements with their limits."""
     console, python = Console(quiet=True), find_python()
     machine = describe_machine(python.full_version)
     model = resolve_model(model_name, ModelOptions(), console)
@@ -137,7 +137,7 @@ def measure_checks(model_name: str | None) -> list[Check]:
 def select_baselines(
     limits: dict[str, Any], model: str, source: str, cpu_class: str
 ) -> dict[str, float]:
-    """Return the baselines by figure, for a model and packages ("compiled" or "wheels").
+    """Return the baselines by name, for a model and packages ("compiled" or "wheels").
 
     Raises:
         BuildError: limits.toml has none for this model.
@@ -162,7 +162,7 @@ def set_limits(
     baselines: Mapping[str, float],
     tolerance: Mapping[str, Mapping[str, float]],
 ) -> list[Check]:
-    """Return each measured figure with its baseline and limit."""
+    """Return each measurement with its baseline and limit."""
     checks = []
     for name, value in measured.items():
         baseline, allowed = baselines[name], tolerance[name]
@@ -233,6 +233,6 @@ def quartile_ratio(first: Timer, second: Timer) -> float:
     return one / other
 
 
-def _format_figure(value: float) -> str:
+def _format_value(value: float) -> str:
     text = f"{value:,.0f}" if value == int(value) or value > 1000 else f"{value:.2f}"
     return f"{text:>12}"

@@ -2,7 +2,7 @@
 
 XNNPACK, ONNX Runtime and our own kernels choose by the CPU's instruction sets how to multiply
 bytes. Between two CPUs of one class that makes no difference; between two classes it can make six.
-So figures of two CPU classes never share a table.
+So times of two CPU classes never share a table.
 """
 
 from __future__ import annotations

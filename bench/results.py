@@ -109,7 +109,7 @@ class Inference:
 
 @dataclass(kw_only=True)
 class Run:
-    """A benchmark run: where, when and how it was measured, then the figures of each suite.
+    """A benchmark run: where, when and how it was measured, then the results of each suite.
 
     Attributes:
         version: of the layout of the file.

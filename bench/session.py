@@ -37,7 +37,7 @@ class Session:
         """Call each participant once per round of a suite, in another order each time.
 
         So other load on the machine hits all of them alike. A participant is a function of the
-        round's number. One that raises BuildError leaves: its figures so far stay, and the run's
+        round's number. One that raises BuildError leaves: its results so far stay, and the run's
         `problems` get the reason.
         """
         active = dict(participants)

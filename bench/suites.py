@@ -31,7 +31,7 @@ def run_suites(
     model_name: str | None,
     labels: Path | None,
 ) -> None:
-    """Make the peers and fill `session.run`; figures before an error or an interrupt stay.
+    """Make the peers and fill `session.run`; results before an error or an interrupt stay.
 
     Args:
         session: gets the peers and the results.
@@ -71,19 +71,15 @@ def list_makers(
 ) -> dict[str, Callable[[], Peer]]:
     """Return the functions that make the peers, by name in the order of the tables."""
     console = session.console
-    pip_packages = (pip.TFLITE_RUNTIME, pip.AI_EDGE_LITERT, pip.ONNXRUNTIME)
-    return {
-        **{
-            name: partial(build_ours, name, model, console, labels)
-            for name in (OURS, PRECOMPILED, WHEELS)
-        },
-        **{
-            pip.peer_name(package): partial(pip.build_peer, package, model, console)
-            for package in pip_packages
-        },
-        tfjs.NAMES["wasm"]: partial(tfjs.build_peer, model, "wasm", console),
-        tfjs.NAMES["cpu"]: partial(tfjs.build_peer, model, "cpu", console),
+    makers: dict[str, Callable[[], Peer]] = {
+        name: partial(build_ours, name, model, console, labels)
+        for name in (OURS, PRECOMPILED, WHEELS)
     }
+    for package in (pip.TFLITE_RUNTIME, pip.AI_EDGE_LITERT, pip.ONNXRUNTIME):
+        makers[pip.peer_name(package)] = partial(pip.build_peer, package, model, console)
+    for backend, name in tfjs.NAMES.items():
+        makers[name] = partial(tfjs.build_peer, model, backend, console)
+    return makers
 
 
 def make_peers(makers: dict[str, Callable[[], Peer]], model: Model, session: Session) -> None:

@@ -7,7 +7,7 @@ import shlex
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ class NoQuotaError(BuildError):
 
 @dataclass(frozen=True)
 class Group:
-    """A group of processes under a CPU quota; `scratch` is a folder for scripts."""
+    """A control group in a folder of the kernel's; `scratch` is a folder for scripts."""
 
     folder: Path
     scratch: Path
@@ -50,6 +50,22 @@ class Group:
         script.chmod(0o755)
         return str(script)
 
+    def remove(self) -> None:
+        """Kill the processes that are left in the group, and remove it."""
+        for _ in range(50):  # it is busy until its last process has ended
+            try:
+                self.folder.rmdir()
+            except FileNotFoundError:
+                return
+            except OSError:
+                for pid in (self.folder / "cgroup.procs").read_text().split():
+                    with suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
+                time.sleep(0.1)
+            else:
+                return
+        raise BuildError(f"{self.folder} could not be removed: a process is left in it")
+
 
 def parent_groups(membership: str, mount: Path = MOUNT) -> list[Path]:
     """Return the folders in which a group with a CPU quota may be made: our own group, the top.
@@ -67,7 +83,7 @@ def parent_groups(membership: str, mount: Path = MOUNT) -> list[Path]:
 
 
 @contextmanager
-def new_group(cores: float, parents: list[Path] | None = None) -> Iterator[Group]:
+def new_group(cores: float, parents: Sequence[Path] | None = None) -> Iterator[Group]:
     """Make a group with a quota; at the end kill the processes left in it and remove it.
 
     Without `parents`, it is made in this process's own group, else at the top.
@@ -76,15 +92,19 @@ def new_group(cores: float, parents: list[Path] | None = None) -> Iterator[Group
         NoQuotaError: this machine has no such groups, or lets us make none.
     """
     if parents is None:
-        membership = Path("/proc/self/cgroup")
-        parents = parent_groups(membership.read_text()) if membership.exists() else []
-    reasons = ["no group is mounted"] if not parents else []
+        parents = parent_groups(Path("/proc/self/cgroup").read_text())
+    reasons = [] if parents else ["no group is mounted"]
     for parent in parents:
         with ExitStack() as undo:
             scratch = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="group-")))
             group = Group(parent / f"classify-bench-{os.getpid()}", scratch)
             try:
-                _create(group, undo)
+                control = parent / "cgroup.subtree_control"  # version 2 only
+                if control.exists() and "cpu" not in control.read_text().split():
+                    control.write_text("+cpu")
+                    undo.callback(control.write_text, "-cpu")
+                undo.callback(group.remove)
+                group.folder.mkdir()
                 group.set_quota(cores)
             except OSError as error:
                 reasons.append(f"{parent}: {error.strerror or error}")
@@ -95,28 +115,3 @@ def new_group(cores: float, parents: list[Path] | None = None) -> Iterator[Group
         "no writable cgroup with CPU quota: " + "; ".join(reasons),
         "run it as root on the machine itself, or in a container with --privileged",
     )
-
-
-def _create(group: Group, undo: ExitStack) -> None:
-    control = group.folder.parent / "cgroup.subtree_control"  # version 2 only
-    if control.exists() and "cpu" not in control.read_text().split():
-        control.write_text("+cpu")
-        undo.callback(control.write_text, "-cpu")
-    undo.callback(_remove, group.folder)
-    group.folder.mkdir()
-
-
-def _remove(folder: Path) -> None:
-    for _ in range(50):  # it is busy until its last process has ended
-        try:
-            folder.rmdir()
-        except FileNotFoundError:
-            return
-        except OSError:
-            for pid in (folder / "cgroup.procs").read_text().split():
-                with suppress(ProcessLookupError):
-                    os.kill(int(pid), signal.SIGKILL)
-            time.sleep(0.1)
-        else:
-            return
-    raise BuildError(f"{folder} could not be removed: a process is left in it")

@@ -78,7 +78,7 @@ def measure_cold(session: Session) -> None:
 
 
 def summarize(times: dict[str, list[float]], estimate: ProxyEstimate | None, factor: float) -> Cold:
-    """Return the figures of a peer to store.
+    """Return the results of a peer.
 
     Args:
         times: milliseconds of each round by measured stage.

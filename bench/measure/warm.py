@@ -63,7 +63,7 @@ class WarmPeer:
             self.right[name] = answer["results"][0]["classIndex"] == self.pictures.labels[name]
 
     def summarize(self) -> Warm:
-        """Return the figures to store."""
+        """Return the peer's results."""
         self.stages.pop("init", None)
         stages = {stage: round(statistics.median(ms), 3) for stage, ms in self.stages.items()}
         right = sum(self.right.values()) if self.right else None

@@ -44,7 +44,7 @@ THEMES = {
 
 
 class Panel(NamedTuple):
-    """One of the plot's four bar charts; `article` is the key of the article's figure."""
+    """One of the plot's four bar charts; `article` is the key in article.toml."""
 
     title: str
     suite: str

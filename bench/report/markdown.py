@@ -1,4 +1,4 @@
-"""Formats figures, tables and paragraphs as Markdown.
+"""Formats numbers, tables and paragraphs as Markdown.
 
 Percentiles interpolate linearly between the two nearest of the sorted values (the "inclusive"
 method of Python's `statistics.quantiles`; NumPy's default).

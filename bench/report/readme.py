@@ -1,4 +1,4 @@
-"""The README's section with figures: one table over all CPU classes, and the plot."""
+"""The README's section with results: one table over all CPU classes, and the plot."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ ALT = (
 def format_section(runs: Sequence[Run]) -> str:
     """Return the section.
 
-    Warm activations depend on the CPU class, so each run gets a column. The other figures and the
+    Warm activations depend on the CPU class, so each run gets a column. The other columns and the
     plot are the first run's.
     """
     notes = f"{list_warnings(runs[0])} {list_problems(runs[0])}".split()
     parts = [
         "## How fast, how small",
         paragraph(_introduction(runs)),
-        _figures_table(runs),
+        _overview_table(runs),
         paragraph(" ".join(notes)),
         _picture(runs[0]),
         paragraph(
@@ -46,10 +46,7 @@ def replace_section(readme: str, section: str) -> str:
     head, start, rest = readme.partition(START)
     _, end, tail = rest.partition(END)
     if not (start and end):
-        raise BuildError(
-            f"README.md: expected the lines {START} and {END}, in this order, found no such pair",
-            "put them where the section belongs",
-        )
+        raise BuildError(f"README.md: expected the lines {START} and {END}, in this order")
     return f"{head}{START}\n{section}{END}{tail}"
 
 
@@ -65,7 +62,7 @@ def _introduction(runs: Sequence[Run]) -> str:
 
 
 def _headline(run: Run) -> str:
-    """Return how this zip compares with pip's, in one sentence; empty without figures."""
+    """Return how this zip compares with pip's, in one sentence; empty without results."""
     words = {"size": "smaller", "cold": "faster cold", "warm": "faster warm"}
     ratios = []
     for suite, word in words.items():
@@ -76,7 +73,7 @@ def _headline(run: Run) -> str:
     return f"{text} (on {run.machine.cpu_class.name}). " if ratios else ""
 
 
-def _figures_table(runs: Sequence[Run]) -> str:
+def _overview_table(runs: Sequence[Run]) -> str:
     first = runs[0]
     hello = first.typical("cold", HELLO_WORLD)
     rows = []

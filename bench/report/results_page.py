@@ -70,7 +70,7 @@ def format_page(runs: Sequence[Run]) -> str:
     introduction = (
         "`python3 -m bench` writes this file from the results in `bench/results/`: do not edit "
         "it. Kernels are chosen by the CPU's instruction sets, so each CPU class has a chapter; "
-        "do not compare figures of two chapters. "
+        "do not compare times of two chapters. "
         "[`docs/internals.md`](../docs/internals.md) explains how to measure."
     )
     contents = [f"- [{_heading(run)}](#{_anchor(_heading(run))})" for run in runs]
@@ -122,9 +122,9 @@ def list_warnings(run: Run) -> str:
     """Return what the reader must know about the run as a whole."""
     parts = []
     if run.interrupted:
-        parts.append("**The run was interrupted, so figures are missing.**")
+        parts.append("**The run was interrupted, so results are missing.**")
     if run.quick:
-        parts.append("**A quick run of few rounds: figures scatter.**")
+        parts.append("**A quick run of few rounds: times scatter.**")
     # Alone, each inference takes the same time.
     bare = run.warm[BARE].ms if BARE in run.warm else [0.0]
     if percentile(bare, 90) > BUSY_FACTOR * statistics.median(bare):

@@ -23,7 +23,7 @@ from builder.model import known_models
 from builder.packages import DEFAULT_OPTIONS, wheels
 from tests.conftest import interpreter
 
-FIGURES = {"zip_bytes", "unpacked_bytes", "files", "imports", "warm_ratio"}
+NAMES = {"zip_bytes", "unpacked_bytes", "files", "imports", "warm_ratio"}
 TOLERANCE = {"zip_bytes": {"share": 0.02}, "files": {"more": 0.0}, "imports": {"more": 3.0}}
 BASELINES = {"zip_bytes": 1000.0, "files": 25.0, "imports": 100.0}
 
@@ -71,7 +71,7 @@ def inject(archive: Path, folder: Path, code: str) -> Path:
         ("imports", 104, False, False),
     ],
 )
-def test_figure_against_its_limit(name: str, measured: float, ok: bool, low: bool) -> None:
+def test_measurement_against_its_limit(name: str, measured: float, ok: bool, low: bool) -> None:
     [check] = guard.set_limits({name: measured}, BASELINES, TOLERANCE)
     assert check.ok == ok
     assert ("too much" in str(check)) == (not ok)
@@ -82,7 +82,7 @@ def test_figure_against_its_limit(name: str, measured: float, ok: bool, low: boo
 def test_limits_are_complete() -> None:
     limits = read_toml(guard.LIMITS)
     tolerance = limits.pop("tolerance")
-    assert tolerance.keys() == {*FIGURES, "litert_ratio"}
+    assert tolerance.keys() == {*NAMES, "litert_ratio"}
     assert limits.keys() == known_models().keys()
     for model in limits.values():
         assert model.keys() == {"compiled", "wheels"}
@@ -91,7 +91,7 @@ def test_limits_are_complete() -> None:
         assert all(0 < ratio < 1 for ratio in ratios.values())
         for baselines in model.values():
             assert isinstance(baselines.pop("measured"), datetime.date)
-            assert baselines.keys() == FIGURES
+            assert baselines.keys() == NAMES
             assert baselines["zip_bytes"] < platform.zip_limit()
 
 
@@ -99,7 +99,7 @@ def test_baselines_by_model_and_cpu_class() -> None:
     limits = read_toml(guard.LIMITS)
     mobilenet = ("mobilenet_v1_1.0_224_quant", "compiled")
     assert guard.select_baselines(limits, *mobilenet, "avx2")["litert_ratio"] < 0.6
-    assert guard.select_baselines(limits, *mobilenet, "older").keys() == FIGURES
+    assert guard.select_baselines(limits, *mobilenet, "older").keys() == NAMES
     with pytest.raises(BuildError, match="expected one of mobilenet_v1, .*, found flowers"):
         guard.select_baselines(limits, "flowers", "compiled", "avx2")
 
@@ -155,7 +155,7 @@ def test_guard_from_end_to_end(
     monkeypatch.setattr(guard, "LIMITS", limits)
     guard.run(["--model", imagenet_model])
     output = capsys.readouterr().out
-    assert {line.split()[0] for line in output.splitlines()} >= FIGURES
+    assert {line.split()[0] for line in output.splitlines()} >= NAMES
     assert "too much" not in output
     limits.write_text(re.sub(r"(?m)^files = \d+", "files = 1", text))
     with pytest.raises(BuildError, match="too much: files") as raised:

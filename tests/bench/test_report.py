@@ -1,4 +1,4 @@
-"""The reports: a function of the stored figures, complete or not; storing and publishing them."""
+"""The reports: made of stored results, complete or not; storing and publishing them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Benchmark runs without figures and as `python3 -m bench` stores them, and a session."""
+"""Benchmark runs, empty and as `python3 -m bench` stores them, and a session."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PEERS = {
 
 
 def empty_run() -> Run:
-    """Return a run without figures."""
+    """Return a run without results."""
     return Run(
         machine=VNNI,
         date="2026-11-22",
@@ -39,12 +39,12 @@ def empty_run() -> Run:
 
 
 def empty_session(suite: str, rounds: int) -> Session:
-    """Return a session with so many rounds of a suite, without peers, pictures and figures."""
+    """Return a session with so many rounds of a suite, without peers, pictures and results."""
     return Session(empty_run(), Pictures({}, {}), {suite: rounds}, lambda _: None)
 
 
 def full_run() -> Run:
-    """Return a run with figures of all suites."""
+    """Return a run with results of all suites."""
     run = empty_run()
     run.minutes, run.proxy_factor = 27.5, 0.91
     run.inference = [results.Inference("this zip", "tflite-runtime 2.14.1", "s8 x s8", [2.0, 2.5])]

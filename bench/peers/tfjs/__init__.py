@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Literal
 
 from bench.peers.packages import add_files, run_installer, zip_packages
 from bench.peers.peer import Peer
@@ -22,11 +21,12 @@ from builder.base.environments import ensure_environment
 from builder.model.resolve import Model
 
 HERE = Path(__file__).parent
+# By TF.js' backend: WebAssembly or plain JavaScript.
 NAMES = {"wasm": "TF.js, wasm", "cpu": "TF.js, plain JS"}
 
 
-def build_peer(model: Model, backend: Literal["wasm", "cpu"], console: Console) -> Peer:
-    """Build the peer with TF.js' WebAssembly or plain JavaScript backend.
+def build_peer(model: Model, backend: str, console: Console) -> Peer:
+    """Build the peer with a backend, a key of NAMES.
 
     Raises:
         BuildError: Node.js or the packages could not be installed.

@@ -27,9 +27,7 @@ _ACTIVATIONS = {
 }
 _PADDINGS = {schema.Padding.SAME: "SAME", schema.Padding.VALID: "VALID"}
 _DTYPES = {"float32": "<f4", "int32": "<i4", "int8": "i1", "uint8": "u1"}
-_LOWEST = {"int8": -128, "uint8": 0}
 _FLOAT = {"type": "DT_FLOAT"}
-_NHWC = {"s": base64.b64encode(b"NHWC").decode()}
 
 
 def convert_to_graph_model(path: Path, softmax: bool) -> tuple[dict[str, Any], bytes]:
@@ -41,6 +39,11 @@ def convert_to_graph_model(path: Path, softmax: bool) -> tuple[dict[str, Any], b
         The content of `model.json`, and the bytes of WEIGHTS, little-endian.
     """
     return _Converter(path).convert(softmax)
+
+
+def _encode(text: str) -> str:
+    """Return a string as the format has it."""
+    return base64.b64encode(text.encode()).decode()
 
 
 class _Converter:
@@ -148,12 +151,10 @@ class _Converter:
         channels = self._tensors[operator.outputs[0]].shape[-1]
         bias = self._values(number) if number >= 0 else np.zeros(channels, np.float32)
         activation = self._activation(operator, options)
-        fused = [base64.b64encode(name.encode()).decode() for name in ("BiasAdd", activation)]
-        attributes["fused_ops"] = {"list": {"s": fused if activation else fused[:1]}}
-        attributes |= {"T": _FLOAT, "num_args": {"i": "1"}}
-        return self._node(
-            kind, [source, self._constant(weights), self._constant(bias)], **attributes
-        )
+        fused = [_encode(name) for name in filter(None, ("BiasAdd", activation))]
+        attributes |= {"T": _FLOAT, "num_args": {"i": "1"}, "fused_ops": {"list": {"s": fused}}}
+        sources = [source, self._constant(weights), self._constant(bias)]
+        return self._node(kind, sources, **attributes)
 
     def _activation(self, operator: Any, options: Any) -> str:
         """Return the operator's activation; a quantized output without negatives implies a ReLU."""
@@ -161,9 +162,8 @@ class _Converter:
         if activation not in _ACTIVATIONS:
             raise ModelError(f"{self._at}: expected no activation, ReLU or ReLU6")
         sink = self._tensors[operator.outputs[0]]
-        dtype = DTYPES[sink.type]
-        if not activation and dtype in _LOWEST:
-            return "Relu" if sink.quantization.zeroPoint[0] == _LOWEST[dtype] else ""
+        if not activation and (dtype := DTYPES[sink.type]) in ("int8", "uint8"):
+            return "Relu" if sink.quantization.zeroPoint[0] == np.iinfo(dtype).min else ""
         return _ACTIVATIONS[activation]
 
     def _activated(self, name: str, operator: Any, options: Any) -> str:
@@ -174,8 +174,8 @@ class _Converter:
     def _window(self, options: Any, **sizes: Sequence[int]) -> dict[str, Any]:
         """Return the attributes of an operator that moves a window over a picture."""
         lists = {name: {"list": {"i": list(map(str, size))}} for name, size in sizes.items()}
-        padding = base64.b64encode(_PADDINGS[options.padding].encode()).decode()
-        return {**lists, "padding": {"s": padding}, "data_format": _NHWC}
+        padding = {"s": _encode(_PADDINGS[options.padding])}
+        return {**lists, "padding": padding, "data_format": {"s": _encode("NHWC")}}
 
     def _source(self, operator: Any, place: int = 0) -> str:
         """Return the node that computes an input, which may be a constant."""
