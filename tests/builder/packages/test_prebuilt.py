@@ -24,9 +24,10 @@ from tests.support.server import File, serving
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Use an empty folder as the cache of compiled packages."""
+    """Use empty folders as the cache of compiled packages and for downloads."""
     folder = tmp_path / "cache"
     monkeypatch.setattr(compiled, "COMPILED", folder)
+    monkeypatch.setattr(prebuilt, "DOWNLOADS", tmp_path / "downloads")
     return folder
 
 
@@ -70,7 +71,7 @@ def test_an_imported_runtime_equals_the_exported_one(
     assert prebuilt.export(HERE, DEFAULT_OPTIONS, other) == sha256
 
 
-def test_a_download_needs_its_sha256(cache: Path, exported: Path, console: Console) -> None:
+def test_a_download_needs_its_sha256(exported: Path, console: Console) -> None:
     content = exported.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     with serving({"/r/runtime.zip": File(content), "/r/other.zip": File(b"x")}) as server:
@@ -80,15 +81,14 @@ def test_a_download_needs_its_sha256(cache: Path, exported: Path, console: Conso
                 prebuilt.import_packages(wrong, console)
         assert server.requests == []
         with pytest.raises(BuildError, match="expected sha256"):
-            other = f"{server.url}/r/other.zip#sha256={sha256}"
-            prebuilt.import_packages(other, console)
+            prebuilt.import_packages(f"{server.url}/r/other.zip#sha256={sha256}", console)
         assert not compiled.is_cached(HERE, DEFAULT_OPTIONS)
         runtime = prebuilt.import_packages(f"{url}#sha256={sha256}", console)
     assert runtime.origin == f"prebuilt, from {url} (sha256 {sha256})"
 
 
 def test_prebuilt_takes_the_pinned_file_of_this_recipe(
-    cache: Path, exported: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+    exported: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sha256 = hashlib.sha256(exported.read_bytes()).hexdigest()
     with serving({"/runtime.zip": File(exported.read_bytes())}) as server:
@@ -97,26 +97,24 @@ def test_prebuilt_takes_the_pinned_file_of_this_recipe(
         with pytest.raises(BuildError, match="are of recipe other"):
             prebuilt.provide(HERE, DEFAULT_OPTIONS, console)
         pin["key"] = compiled.recipe_key()
-        assert sha256 in prebuilt.provide(HERE, DEFAULT_OPTIONS, console).origin
-        asked = len(server.requests)
-        prebuilt.provide(HERE, DEFAULT_OPTIONS, console)  # from the cache
-        assert len(server.requests) == asked
-        with pytest.raises(BuildError, match="with --ops all"):
-            prebuilt.provide(HERE, RuntimeOptions("all"), console)
+        for _ in range(2):  # the second time from the cache
+            assert sha256 in prebuilt.provide(HERE, DEFAULT_OPTIONS, console).origin
+        assert server.requests == ["/runtime.zip"]
 
 
-def test_without_a_release_the_error_names_the_import(cache: Path, console: Console) -> None:
-    for python, pin in prebuilt.published().items():
-        assert set(pin) == {"url", "sha256", "key"}, python
-    with pytest.raises(BuildError, match="no release has compiled packages") as error:
+def test_packages_that_do_not_exist_are_refused(
+    cache: Path, tmp_path: Path, console: Console
+) -> None:
+    for pin in prebuilt.published().values():
+        assert set(pin) == {"url", "sha256", "key"}
+    with pytest.raises(BuildError, match="no release has .* with --ops all") as error:
         prebuilt.provide(HERE, RuntimeOptions("all"), console)
     assert "runtime import FILE" in error.value.hint
-
-
-def test_export_needs_compiled_packages(cache: Path, tmp_path: Path, console: Console) -> None:
     with pytest.raises(BuildError, match="expected compiled packages") as error:
         prebuilt.export(HERE, DEFAULT_OPTIONS, tmp_path / "a.zip")
     assert "--runtime container" in error.value.hint
+    with pytest.raises(BuildError, match="expected a file or an address"):
+        prebuilt.import_packages(str(tmp_path / "none"), console)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -153,7 +151,6 @@ def recipe(**changes: object) -> bytes:
 def test_another_or_damaged_file_is_refused(
     change: dict[str, bytes | str | None],
     text: str,
-    cache: Path,
     exported: Path,
     tmp_path: Path,
     console: Console,
@@ -176,14 +173,16 @@ def test_another_or_damaged_file_is_refused(
         prebuilt.import_packages(str(changed), console)
     assert not compiled.is_cached(HERE, DEFAULT_OPTIONS)
     assert not (tmp_path / "evil.py").exists()
-    marked = bytearray(exported.read_bytes())
-    marked[marked.rindex(b"PK\1\2") + 8] |= 1
-    changed.write_bytes(marked)
-    with pytest.raises(BuildError, match="is encrypted"):
-        prebuilt.import_packages(str(changed), console)
-    changed.write_bytes(exported.read_bytes()[:-30])
-    with pytest.raises(BuildError, match="or a truncated one"):
-        prebuilt.import_packages(str(changed), console)
+
+
+def test_an_encrypted_or_truncated_file_is_refused(exported: Path, console: Console) -> None:
+    content = exported.read_bytes()
+    encrypted = bytearray(content)
+    encrypted[content.rindex(b"PK\1\2") + 8] |= 1
+    for damaged, text in ((encrypted, "is encrypted"), (content[:-30], "or a truncated one")):
+        exported.write_bytes(damaged)
+        with pytest.raises(BuildError, match=text):
+            prebuilt.import_packages(str(exported), console)
 
 
 def test_changed_packages_and_a_cache_of_others_are_refused(
@@ -199,11 +198,6 @@ def test_changed_packages_and_a_cache_of_others_are_refused(
     (runtime.folder / "numpy" / "__init__.py").write_text("import evil")
     with pytest.raises(BuildError, match="expected the files that SHA256SUMS lists"):
         compiled.load(HERE, DEFAULT_OPTIONS)
-
-
-def test_a_missing_file_is_refused(tmp_path: Path, console: Console) -> None:
-    with pytest.raises(BuildError, match="expected a file or an address"):
-        prebuilt.import_packages(str(tmp_path / "none"), console)
 
 
 @needs_compiled

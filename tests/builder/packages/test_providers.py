@@ -48,19 +48,12 @@ def test_the_first_engine_that_answers_is_used(
     assert compiled.find_engine() == "buildah"
 
 
-def test_container_without_an_engine_is_refused(
+def test_without_an_engine_container_is_refused_and_auto_uses_wheels(
     console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiled, "find_engine", lambda: "")
     with pytest.raises(BuildError, match="expected one of docker, podman, buildah to answer"):
         compiled.container("3.11", DEFAULT_OPTIONS, console)
-
-
-def test_auto_without_an_engine_uses_wheels_and_prints_a_note(
-    console: Console, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(compiled, "find_engine", lambda: "")
-    console.notes.clear()
     runtime = providers.auto("3.11", DEFAULT_OPTIONS, console)
     assert {each.name for each in runtime.components} == {"ai-edge-litert", "numpy", "pillow"}
     assert any("no container engine answers" in note for note in console.notes)
