@@ -24,7 +24,7 @@ from builder.base.variables import pip_variables
 ATTEMPTS = 4
 # To connect, and to wait for the next bytes.
 TIMEOUT_SECONDS = (8, 20)
-# For all attempts at one address: a server may send a byte now and then.
+# For all attempts: a server may send a byte now and then.
 TOTAL_SECONDS = 1800.0
 # Nothing that we download is as large.
 MAX_BYTES = 1 << 28
@@ -55,19 +55,19 @@ class _PermanentError(Exception):
 
 
 def download_file(
-    urls: Sequence[str], sha256: str, target: Path, console: Console, pause: float = 1.0
+    url: str, sha256: str, target: Path, console: Console, pause: float = 1.0
 ) -> Path:
-    """Download a file to `target` from the first address that delivers it; return `target`.
+    """Download a file to `target`; return `target`.
 
     Args:
-        urls: http(s) addresses, tried in order. After a broken connection it starts again.
+        url: an http(s) address. After a broken connection the download starts again.
         sha256: of the file, 64 hex digits.
         target: the file to write; left alone if it is the right file already.
         console: shows the progress.
         pause: seconds before the second attempt; doubled for each further one.
 
     Raises:
-        DownloadError: no address delivered; gives the reason for each.
+        DownloadError: the address did not deliver the file.
         BuildError: `target` cannot be written.
         ValueError: `sha256` is not a sha256: nothing is downloaded unpinned.
     """
@@ -77,19 +77,15 @@ def download_file(
         if sha256_of(target) == sha256:
             return target
         console.note(f"{target.name} is not the pinned file: downloading it again")
-    reasons = []
     with files.atomic_write(target) as part:
-        for url in urls:
-            try:
-                _download(url, part, console, pause)
-            except _PermanentError as error:
-                reasons.append(f"{url}: {error}")
-                continue
-            if (found := sha256_of(part)) == sha256:
-                return target
-            size = part.stat().st_size
-            reasons.append(f"{url}: expected sha256 {sha256}, found {found} ({size} bytes)")
-        raise DownloadError("could not download " + "\n  or ".join(reasons))
+        try:
+            _download(url, part, console, pause)
+            if (found := sha256_of(part)) != sha256:
+                size = part.stat().st_size
+                raise _PermanentError(f"expected sha256 {sha256}, found {found} ({size} bytes)")
+        except _PermanentError as error:
+            raise DownloadError(f"could not download {url}: {error}") from error
+    return target
 
 
 def _download(url: str, part: Path, console: Console, pause: float) -> None:

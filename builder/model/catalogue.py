@@ -135,7 +135,7 @@ def _download_source(source: dict[str, str], console: Console) -> Path:
         return download_from_index([package], DOWNLOADS, console)[0]
     # Kept under its hash: two addresses may serve different files under one name.
     path = DOWNLOADS / f"{source['sha256'][:12]}-{source['url'].rpartition('/')[2]}"
-    return download_file([source["url"]], source["sha256"], path, console)
+    return download_file(source["url"], source["sha256"], path, console)
 
 
 def _extract_model(archive: Path, member: str, sha256: str, path: Path) -> None:

@@ -125,7 +125,7 @@ def _locate(source: str, console: Console) -> tuple[Path, str]:
         )
     sha256 = pin[1]
     target = DOWNLOADS / f"{sha256[:12]}-{PurePosixPath(url).name or 'runtime.zip'}"
-    return download_file([url], sha256, target, console), f"prebuilt, from {url} (sha256 {sha256})"
+    return download_file(url, sha256, target, console), f"prebuilt, from {url} (sha256 {sha256})"
 
 
 def _read_export(archive: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
