@@ -10,7 +10,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -48,8 +48,6 @@ BROWSERS = (
     "chromium-headless-shell",  # the same without windows, in half the time
     *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
 )
-
-Ask = Callable[..., Any]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -104,22 +104,18 @@ def write_zip(entries: Sequence[Entry], target: Path) -> None:
     inside = [entry for entry in entries if not entry.outside]
     outside = [entry for entry in entries if entry.outside]
     if inside:
-        outside.append(Entry(PACKED, _write_archive(_sort_by_path(inside)), "", outside=True))
+        outside.append(Entry(PACKED, _write_archive(inside), "", outside=True))
     with target.open("wb") as file:
-        file.write(_write_archive(_sort_by_path(outside)))
+        file.write(_write_archive(outside))
         file.flush()
         os.fsync(file.fileno())
 
 
-def _sort_by_path(entries: Sequence[Entry]) -> list[Entry]:
-    return sorted(entries, key=lambda entry: entry.path)
-
-
 def _write_archive(entries: Sequence[Entry]) -> bytes:
-    """Return a zip with these entries, in this order."""
+    """Return a zip with these entries, sorted by their paths."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for entry in entries:
+        for entry in sorted(entries, key=lambda entry: entry.path):
             info = zipfile.ZipInfo(entry.path, DATE)
             info.create_system = 3  # Unix, so that the modes count, on Windows too
             info.external_attr = (0o100000 | entry.mode) << 16

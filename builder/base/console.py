@@ -2,11 +2,10 @@
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from shlex import quote, split
-from textwrap import wrap
-from typing import Protocol
+from textwrap import TextWrapper
 
 from rich.console import Console as RichConsole
 from rich.control import Control
@@ -21,11 +20,8 @@ _PATIENCE_SECONDS = 1.0
 _TABLE_WIDTH = 80
 
 
-class Advance(Protocol):
-    """Reports progress: bytes done so far, and the total where it is known."""
-
-    def __call__(self, done: int, total: int | None) -> None:
-        """Report `done` of `total` bytes."""
+# Reports progress: bytes done so far, and the total where it is known.
+Advance = Callable[[int, int | None], None]
 
 
 class Console:
@@ -142,19 +138,20 @@ class Console:
         self._erase_status()
         text.plain = escape_controls(text.plain, kept="\n")
         rich = console or self._rich
-        if not rich.is_terminal or len(text) <= rich.width:
-            rich.print(text, soft_wrap=True)
-            return
-        for line in text.plain.splitlines():
-            hanging = " " * (len(line) - len(line.lstrip()) + 2)
-            for each in wrap(
-                line,
-                rich.width,
-                subsequent_indent=hanging,
-                break_long_words=False,
-                break_on_hyphens=False,
-            ):
-                rich.print(Text(each, style=text.style), soft_wrap=True)
+        lines = [text]
+        if rich.is_terminal and len(text) > rich.width:
+            style = text.style
+            lines = [Text(each, style) for each in _break_lines(text.plain, rich.width)]
+        for line in lines:
+            rich.print(line, soft_wrap=True)
+
+
+def _break_lines(text: str, width: int) -> Iterator[str]:
+    """Break lines between words; what follows is indented by two more than its beginning."""
+    breaking = TextWrapper(width, break_long_words=False, break_on_hyphens=False)
+    for line in text.splitlines():
+        breaking.subsequent_indent = " " * (len(line) - len(line.lstrip()) + 2)
+        yield from breaking.wrap(line)
 
 
 def cut(text: str, width: int) -> str:

@@ -51,8 +51,7 @@ def _list_candidates(version: str) -> Iterator[str]:
     pyenv = Path(os.environ.get("PYENV_ROOT", home / ".pyenv")) / "versions"
     uv = Path(os.environ.get("XDG_DATA_HOME", home / ".local" / "share")) / "uv" / "python"
     for folder in (pyenv, uv):
-        for pattern in (f"{version}.*", f"cpython-{version}.*"):
-            yield from sorted(str(p) for p in folder.glob(f"{pattern}/bin/python{version}"))
+        yield from sorted(map(str, folder.glob(f"*/bin/python{version}")))
 
 
 def _probe_executable(path: str) -> PythonExecutable | None:

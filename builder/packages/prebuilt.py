@@ -28,8 +28,6 @@ SCHEMA = 1
 # The file's entry with schema, Python, operators and the recipe's key.
 FACTS = "runtime.json"
 
-_HOW = "or compile the same (--runtime container, --runtime local), or take --runtime wheels"
-
 
 @cache
 def published() -> dict[str, Any]:
@@ -68,13 +66,13 @@ def provide(python: str, options: RuntimeOptions, console: Console) -> Runtime:
         raise BuildError(
             f"--runtime prebuilt: no release has compiled packages for Python {python} "
             f"with --ops {options.ops} yet",
-            f"import a file first (runtime import FILE), {_HOW}",
+            f"import a file first (runtime import FILE), {compiled.RETRY}",
         )
     if pin["key"] != compiled.recipe_key():
         raise BuildError(
             f"--runtime prebuilt: the release's packages are of recipe {pin['key']}, this "
             f"checkout's is {compiled.recipe_key()}",
-            f"check out the release's tag, {_HOW}",
+            f"check out the release's tag, {compiled.RETRY}",
         )
     if not compiled.is_cached(python, options):
         import_packages(f"{pin['url']}#sha256={pin['sha256']}", console)
@@ -97,7 +95,7 @@ def import_packages(source: str, console: Console) -> Runtime:
         if facts[name] != expected:
             raise BuildError(
                 f"{archive.name}: expected {name} {expected!r}, found {facts[name]!r}",
-                f"take the file of this checkout's own release, {_HOW}",
+                f"take the file of this checkout's own release, {compiled.RETRY}",
             )
     options = RuntimeOptions(facts["ops"])
     compiled.store(facts["python"], options, contents, origin, console)

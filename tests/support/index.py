@@ -5,14 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-
-import pytest
 
 from tests.support.server import File, serving
 
@@ -58,10 +55,10 @@ class PackageIndex:
         self.served[f"/files/{name}"] = File(content)
         return sha256
 
-    def release_wheel(self, package: str, version: str = "1.0", main: str = "") -> str:
+    def release_wheel(self, package: str, version: str = "1.0") -> str:
         """Add a wheel for any Python; return a line of a requirements file that pins it."""
         name = f"{package}-{version}-py3-none-any.whl"
-        sha256 = self.release(package, name, wheel(package, version, main))
+        sha256 = self.release(package, name, wheel(package, version))
         return f"{package}=={version} \\\n    --hash=sha256:{sha256}\n"
 
 
@@ -72,7 +69,7 @@ def serving_index() -> Iterator[PackageIndex]:
         yield PackageIndex(server.url, served, server.requests)
 
 
-def wheel(name: str, version: str = "1.0", main: str = "") -> bytes:
+def wheel(name: str, version: str = "1.0") -> bytes:
     """Return a wheel with an empty package; the same bytes each time."""
     out = io.BytesIO()
     about = f"{name}-{version}.dist-info"
@@ -81,17 +78,9 @@ def wheel(name: str, version: str = "1.0", main: str = "") -> bytes:
     with zipfile.ZipFile(out, "w") as archive:
         for path, text in (
             (f"{name}/__init__.py", ""),
-            (f"{name}/__main__.py", main),
             (f"{about}/METADATA", metadata),
             (f"{about}/WHEEL", tag),
             (f"{about}/RECORD", ""),
         ):
             archive.writestr(zipfile.ZipInfo(path), text)
     return out.getvalue()
-
-
-def forget_pip_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the user's own settings of pip."""
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)

@@ -74,7 +74,7 @@ def _is_inside(name: str) -> bool:
 def _zip(files: Files, mode: int, executable: int = 0) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in files.items():
+        for name, content in sorted(files.items()):
             info = zipfile.ZipInfo(name, DATE)
             info.create_system = 3
             info.external_attr = (executable if name == "exec" and executable else mode) << 16

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from builder.base.console import Console
 from builder.base.download import ATTEMPTS, IndexFile, download_file, download_from_index
 from builder.base.errors import DownloadError
 from builder.base.paths import ROOT
-from tests.support.index import PackageIndex, forget_pip_settings, serving_index, wheel
+from tests.support.index import PackageIndex, wheel
 from tests.support.server import File, serving
 
 CONTENT = bytes(range(256)) * 4096
@@ -112,18 +111,6 @@ def test_killed_download_leaves_no_file(tmp_path: Path, console: Console) -> Non
     assert list(tmp_path.iterdir()) == [target]
 
 
-@pytest.fixture
-def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageIndex]:
-    """A package index with one wheel, which pip is pointed at."""
-    forget_pip_settings(monkeypatch)
-    monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
-    monkeypatch.setenv("PIP_RETRIES", "0")
-    with serving_index() as served:
-        monkeypatch.setenv("PIP_INDEX_URL", served.url)
-        served.release_wheel("small")
-        yield served
-
-
 def small(content: bytes) -> IndexFile:
     digest = hashlib.sha256(content).hexdigest()
     return IndexFile("small", "1.0", "small-1.0-py3-none-any.whl", digest)
@@ -132,6 +119,7 @@ def small(content: bytes) -> IndexFile:
 def test_index_file_is_downloaded_once(
     index: PackageIndex, tmp_path: Path, console: Console
 ) -> None:
+    index.release_wheel("small")
     for _ in range(2):
         [path] = download_from_index([small(wheel("small"))], tmp_path, console, "3.11", ["any"])
         assert path.read_bytes() == wheel("small")
@@ -144,6 +132,7 @@ def test_failed_index_download_is_quoted(
     index: PackageIndex, tmp_path: Path, console: Console, fault: str
 ) -> None:
     package = small(wheel("small"))
+    index.release_wheel("small")
     if fault == "wrong hash":
         package = small(b"another")
     elif fault == "missing":

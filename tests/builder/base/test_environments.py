@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from builder.base.errors import BuildError
 from builder.base.paths import ROOT
 from builder.base.variables import NO_BYTECODE, neutral_variables, pip_variables
 from tests.conftest import seed
-from tests.support.index import PackageIndex, forget_pip_settings, serving_index
+from tests.support.index import PackageIndex
 
 BASE = environments.BASE_PYTHON
 # A module of the user's own that must not be imported.
@@ -26,22 +25,20 @@ SHADOW = "raise SystemExit('a module of the user's own')\n"
 
 
 @pytest.fixture
-def index(monkeypatch: pytest.MonkeyPatch) -> Iterator[PackageIndex]:
-    """An index that pip is pointed at."""
-    forget_pip_settings(monkeypatch)
-    with serving_index() as served:
-        monkeypatch.setenv("PIP_INDEX_URL", served.url)
-        yield served
+def unpinned(index: PackageIndex, tmp_path: Path) -> Path:
+    """A requirements file with a package called small."""
+    path = tmp_path / "requirements" / "it.txt"
+    path.parent.mkdir()
+    path.write_text(index.release_wheel("small"))
+    return path
 
 
 @pytest.fixture
-def requirements(index: PackageIndex, tmp_path: Path) -> Path:
-    """A requirements file with a pip, which makes installing quick, and a package called small."""
-    path = tmp_path / "requirements" / "it.txt"
-    path.parent.mkdir()
+def requirements(index: PackageIndex, unpinned: Path) -> Path:
+    """The same with a pip, which makes installing quick."""
     pip = index.release_wheel("pip", "99.0")
-    path.write_text(f"{pip}    # via a comment\n{index.release_wheel('small')}")
-    return path
+    unpinned.write_text(f"{pip}    # via a comment\n{unpinned.read_text()}")
+    return unpinned
 
 
 def works(python: Path, home: Path) -> bool:
@@ -79,9 +76,8 @@ def test_settings_that_set_places_are_ignored(
 
 
 def test_only_settings_that_reach_the_index_are_passed_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: PackageIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forget_pip_settings(monkeypatch)
     file = tmp_path / "pip.conf"
     file.write_text(
         "[global]\nindex-url = https://one.invalid/simple\nproxy = http://proxy.invalid:1\n"
@@ -91,6 +87,8 @@ def test_only_settings_that_reach_the_index_are_passed_on(
     monkeypatch.setenv("PIP_INDEX_URL", "https://two.invalid/simple")
     monkeypatch.setenv("PIP_PROXY", "")
     monkeypatch.setenv("PIP_PREFIX", "/x")
+    monkeypatch.delenv("PIP_RETRIES")
+    monkeypatch.delenv("PIP_NO_CACHE_DIR")
     for name in ("HTTPS_PROXY", "SSL_CERT_FILE", "XDG_CACHE_HOME", "PYTHONUTF8", "LANG"):
         monkeypatch.setenv(name, "kept")
     for name in ("DESTDIR", "CPATH", "PYTHONPATH", "PYTHONHOME"):
@@ -138,25 +136,23 @@ def break_command(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     monkeypatch.setattr(environments, "_try_command", failing)
 
 
-@pytest.mark.parametrize("pinned", [True, False])
+@pytest.mark.parametrize("file", ["requirements", "unpinned"])
 def test_pip_is_borrowed_where_one_is_pinned_or_python_has_no_ensurepip(
-    requirements: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pinned: bool
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
     """As Debian's python3 without python3-venv."""
+    path: Path = request.getfixturevalue(file)
     break_command(monkeypatch, "ensurepip")
-    if not pinned:
-        requirements.write_text(requirements.read_text().partition("comment\n")[2])
     progress: list[str] = []
-    python = ensure_environment("it", requirements, BASE, tmp_path / "made", progress.append)
+    python = ensure_environment("it", path, BASE, tmp_path / "made", progress.append)
     assert works(python, tmp_path / "made")
     steps = ["making a virtual environment", "fetching packages"]
-    steps += ["installing 2 packages" if pinned else "installing 1 package"]
+    steps += ["installing 2 packages" if file == "requirements" else "installing 1 package"]
     assert [line.strip() for line in progress[1:]] == steps
 
 
-def test_environment_without_a_pinned_pip_has_its_own(requirements: Path, tmp_path: Path) -> None:
-    requirements.write_text(requirements.read_text().partition("comment\n")[2])
-    python = ensure_environment("it", requirements, folder=tmp_path / "made")
+def test_environment_without_a_pinned_pip_has_its_own(unpinned: Path, tmp_path: Path) -> None:
+    python = ensure_environment("it", unpinned, folder=tmp_path / "made")
     assert subprocess.run([python, "-I", "-m", "pip", "--version"]).returncode == 0
     assert works(python, tmp_path / "made")
 
