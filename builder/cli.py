@@ -168,7 +168,7 @@ def _deploy(options: Options, console: Console) -> Report:
     from builder.deploy.rest_api import PlatformError
 
     settings = options.fields_of(ActionSettings)
-    settings["parameters"] = dict(options.param or ())
+    settings |= {"parameters": dict(options.param or ()), "secret": options.web_secure}
     name = options.name or "classify"
     deployment = Deployment(_find_host(options, console), name, ActionSettings(**settings), console)
     config = None
@@ -234,7 +234,7 @@ def _undeploy(options: Options, console: Console) -> Report:
 def _find_host(options: Options, console: Console) -> Host:
     from builder.deploy import credentials
 
-    apihost, auth, ca = (each or "" for each in (options.apihost, options.auth, options.ca))
+    apihost, auth, ca = options.apihost or "", options.auth or "", str(options.ca or "")
     return credentials.find_host(console, apihost, auth, bool(options.insecure), ca)
 
 
@@ -280,13 +280,13 @@ def _build_config(options: Options, kinds: PythonKinds | None, console: Console)
     config = options.fields_of(build.BuildConfig)
     if kinds:  # what is deployed is never another model than the default
         config.setdefault("model", build.default_model())
-    config["output"] = command_line.output(options)
-    config["execution_env"] = execution_env
+    config |= {"output": command_line.output(options), "execution_env": execution_env}
     packages = options.fields_of(RuntimeOptions)
     packages["engine_arguments"] = tuple(options.engine_arg or ())
     return build.BuildConfig(
         **config,
         pythons=pythons,
         model_options=command_line.model_options(options),
+        provider=options.runtime or "auto",
         options=RuntimeOptions(**packages),
     )

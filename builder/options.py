@@ -32,10 +32,9 @@ if TYPE_CHECKING:
 
 PROGRAM = "python3 build_zip.py"
 ZIP = WORK / "dist" / "classify.zip"
-# The same words as `postprocessing.KINDS`, which only the tool's environment can import.
-SCORES = ("probabilities", "logits", "scores")
-RUNTIMES = ("auto", "container", "local", "prebuilt", "wheels")
-OPS = ("classifier", "all")
+_DESCRIPTION = """\
+Build, check and invoke a zip that classifies pictures
+on OpenWhisk's stock Python runtime."""
 _EPILOG = f"""\
 examples:
   {PROGRAM} --python 3.11
@@ -74,7 +73,128 @@ _PATHS = {
     "pictures": ("a folder for each class, or a CSV of file and class", "file", "folder"),
 }
 
-_Group = argparse._ArgumentGroup
+# A group of options -> each one with its value, as the help shows them -> what it is for.
+Groups = dict[str, dict[str, str]]
+
+_MODEL = {
+    "--labels FILE": "class names: a line each, JSON or CSV",
+    "--locale XX": "which labels inside the model, if it has several",
+    "--background yes|no": "whether a class means 'none of these'",
+    "--mean N[,N,N]": "with --std: a pixel of 0..255 enters the model as (pixel - mean) / std; one "
+    "number or one per channel",
+    "--std N[,N,N]": "see --mean",
+    "--fit crop|squash|pad": "how a picture gets the model's size: its central part, all of it "
+    "squashed, or all of it with black bars (default: by the catalogue; crop for ImageNet's "
+    "classes; else squash)",
+    "--crop SHARE": "with --fit crop: what is kept of the largest central part (default: 0.875)",
+    "--channels rgb|bgr": "the order of colours in which pixels enter the model (default: rgb)",
+    "--signature NAME": "which, of several (default: serving_default)",
+    "--layout nhwc|nchw": "channels last or first (default: by shape)",
+    # The same words as `postprocessing.KINDS`, which only the tool's environment can import.
+    "--scores probabilities|logits|scores": "what its output is (default: by its last operator)",
+    "--label-offset N": "by how many outputs each label is later than its place in the file "
+    "(default: 0)",
+    "--pictures DIR": "folders of pictures that are named after classes, or a CSV of file and "
+    "class: what the model's file leaves open is tried on them",
+}
+_OPS = "--ops classifier|all"
+_GENERAL = {
+    "--work DIR": "a folder for all downloads and caches",
+    "--json": "print a report as JSON on stdout",
+    "--quiet": "print warnings and errors only",
+}
+_BUILD: Groups = {
+    "the model": {
+        "--model NAME|PATH": "a name in model/catalogue.toml, or a .tflite file; most files say "
+        "what is not given below",
+        **_MODEL,
+    },
+    "where it will run": {
+        "--python X.Y[,X.Y...]": "Python version of the kind, or several in one zip (default: this "
+        "Python's if OpenWhisk has an image of it, else 3.11; with deploy that of the host's "
+        "default kind)",
+        "--kind python:X.Y": "the kind to deploy on, which decides the Python",
+        "--precompiled": "skip the runtime's compile step at each cold start; needs --kind or "
+        "--execution-env unless deployed",
+        "--execution-env TEXT": "OW_EXECUTION_ENV of an image not known here",
+        "--threads 1|2": "threads of an inference in the compiled interpreter (default: decided at "
+        "each start, by the CPUs that the function may use)",
+    },
+    "native packages": {
+        "--runtime auto|container|local|prebuilt|wheels": "compile in a container or on this "
+        "machine (local), download what a release compiled (prebuilt), or take ready-made wheels "
+        "(default: auto, the best available)",
+        _OPS: "operators that are compiled (default: classifier)",
+        "--engine NAME": "docker, podman or buildah (default: the first found)",
+        "--engine-arg ARG...": "an argument for the engine's build command; repeatable "
+        "(--engine-arg=--no-cache)",
+        "--sources DIR": "where to look for source archives first",
+    },
+    "the zip": {
+        "-o/--output PATH": "where to write it (default: dist/classify.zip)",
+        "--force": "replace a file that is no zip of this program",
+        "--no-requantize": "do not convert a uint8 model to int8",
+        "--no-smoke": "do not invoke the zip",
+        "--no-keep": "leave python3 -m action with its earlier build",
+    },
+    "general": _GENERAL,
+}
+_HOST = {
+    "--apihost HOST": "OpenWhisk's API host (default: that of ~/.wskprops)",
+    "--auth KEY": "its key: KEY, @FILE or env:NAME (default: ~/.wskprops)",
+    "--ca FILE": "certificates to verify the API host's with",
+    "--insecure": "do not verify the API host's certificate",
+}
+_DEPLOYMENT = {
+    "--name NAME": "[/NAMESPACE/][PACKAGE/]ACTION, created or updated (default: classify)",
+    **_HOST,
+    "--web true|raw|no": "whether anybody may invoke it over the web; raw passes the body unparsed "
+    "(default: unchanged; true for a new action)",
+    "--web-secure SECRET": "clients must send it as X-Require-Whisk-Auth: SECRET, @FILE, env:NAME, "
+    "true for a random number, false for none",
+    "--memory MB": "limit (default: what the zip needs)",
+    "--timeout MS": "limit of an activation (default: 60000)",
+    "--param KEY=VALUE...": "bind a parameter; repeatable. VALUE is JSON, else text",
+    "--portable": "not precompiled (default: if that is not safe)",
+    "--keep-broken": "leave a version that fails its check",
+}
+# Name -> title, operands and what they are, groups of options.
+_SUBCOMMANDS: dict[str, tuple[str, dict[str, str], Groups]] = {
+    "inspect": (
+        "Print what a build decides about a model.",
+        {"MODEL": "a name in the catalogue, or a .tflite file"},
+        {"the model": _MODEL, "general": _GENERAL},
+    ),
+    "check": (
+        "Check a zip, list its contents, invoke it.",
+        {"ZIP": "a zip that was built before"},
+        {"general": {"--no-smoke": "do not invoke the zip", **_GENERAL}},
+    ),
+    "deploy": (
+        "Deploy a zip to OpenWhisk; build it first if none.",
+        {"[ZIP]": "a zip that was built before"},
+        {"the deployment": _DEPLOYMENT, **_BUILD},
+    ),
+    "undeploy": (
+        "Delete an action of OpenWhisk.",
+        {"NAME": "[/NAMESPACE/][PACKAGE/]ACTION"},
+        {"the deployment": _HOST, "general": _GENERAL},
+    ),
+    "runtime": (
+        "Exchange compiled packages as a file.",
+        {
+            "export|import": "write them, or keep them for builds",
+            "FILE": "the file; to import also its URL#sha256=HEX",
+        },
+        {
+            "with export": {
+                "--python X.Y": "the packages' Python version",
+                _OPS: "their operators (default: classifier)",
+            },
+            "general": _GENERAL,
+        },
+    ),
+}
 
 
 class Options(argparse.Namespace):
@@ -170,216 +290,46 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def _make_parser(name: str) -> _Parser:
     """Return the parser of a subcommand; of a build if the name is empty."""
     if name:
-        title, operands, add_options = _SUBCOMMANDS[name]
-        usage = f"{PROGRAM} {name} {operands} [OPTION...]"
+        title, operands, groups = _SUBCOMMANDS[name]
+        usage = f"{PROGRAM} {name} {' '.join(operands)} [OPTION...]"
         parser = _Parser(prog=PROGRAM, usage=usage, description=title)
-        add_options(parser)
-        return parser
-    parser = _Parser(
-        prog=PROGRAM,
-        usage=f"{PROGRAM} [OPTION...]\n       {PROGRAM} SUBCOMMAND ...",
-        description="Build, check and invoke a zip that classifies pictures\n"
-        "on OpenWhisk's stock Python runtime.",
-        epilog=_EPILOG,
-    )
-    version = read_constant("__init__.py", "__version__")
-    parser.add_argument("--version", action="version", version=version)
-    lines = [f"{name:10}{title}" for name, (title, *_) in _SUBCOMMANDS.items()]
-    parser.add_argument_group("subcommands", "\n".join(lines))
-    _add_build_options(parser)
+        for operand, text in operands.items():
+            _add_operand(parser, operand, text)
+    else:
+        groups = _BUILD
+        usage = f"{PROGRAM} [OPTION...]\n       {PROGRAM} SUBCOMMAND ..."
+        parser = _Parser(prog=PROGRAM, usage=usage, description=_DESCRIPTION, epilog=_EPILOG)
+        version = read_constant("__init__.py", "__version__")
+        parser.add_argument("--version", action="version", version=version)
+        lines = [f"{name:10}{title}" for name, (title, *_) in _SUBCOMMANDS.items()]
+        parser.add_argument_group("subcommands", "\n".join(lines))
+    for title, options in groups.items():
+        group = parser.add_argument_group(title)
+        for option, text in options.items():
+            names, _, value = option.partition(" ")
+            group.add_argument(*names.split("/"), help=text, **_read_value(names, value))
     return parser
 
 
-def _add_build_options(parser: _Parser) -> None:
-    group = parser.add_argument_group("the model", "Most models' files say what is not given here.")
-    group.add_argument(
-        "--model", metavar="NAME|PATH", help="a name in model/catalogue.toml, or a .tflite file"
-    )
-    _add_model_options(group)
-    add = parser.add_argument_group("where it will run").add_argument
-    add(
-        "--python",
-        metavar="X.Y[,X.Y...]",
-        help="Python version of the kind, or several in one zip (default: this Python's if "
-        "OpenWhisk has an image of it, else 3.11; with deploy that of the host's default kind)",
-    )
-    add("--kind", metavar="python:X.Y", help="the kind to deploy on, which decides the Python")
-    add(
-        "--precompiled",
-        action="store_true",
-        help="skip the runtime's compile step at each cold start; needs --kind or --execution-env "
-        "unless deployed",
-    )
-    add("--execution-env", metavar="TEXT", help="OW_EXECUTION_ENV of an image not known here")
-    add(
-        "--threads",
-        type=int,
-        choices=(1, 2),
-        help="threads of an inference in the compiled interpreter (default: decided at each start, "
-        "by the CPUs that the function may use)",
-    )
-    add = parser.add_argument_group("native packages").add_argument
-    add(
-        "--runtime",
-        dest="provider",
-        choices=RUNTIMES,
-        help="compile in a container or on this machine (local), download what a release compiled "
-        "(prebuilt), or take ready-made wheels (default: auto, the best available)",
-    )
-    add("--ops", choices=OPS, help="operators that are compiled (default: classifier)")
-    add("--engine", metavar="NAME", help="docker, podman or buildah (default: the first found)")
-    add(
-        "--engine-arg",
-        metavar="ARG",
-        action="append",
-        help="an argument for the engine's build command; repeatable (--engine-arg=--no-cache)",
-    )
-    add("--sources", metavar="DIR", type=Path, help="where to look for source archives first")
-    add = parser.add_argument_group("the zip").add_argument
-    add("-o", "--output", metavar="PATH", help="where to write it (default: dist/classify.zip)")
-    add("--force", action="store_true", help="replace a file that is no zip of this program")
-    no: dict[str, Any] = {"action": "store_false"}
-    add("--no-requantize", dest="requantize", **no, help="do not convert a uint8 model to int8")
-    add("--no-smoke", dest="smoke", **no, help="do not invoke the zip")
-    add("--no-keep", dest="keep", **no, help="leave python3 -m action with its earlier build")
-    _add_general_options(parser)
+def _add_operand(parser: _Parser, operand: str, text: str) -> None:
+    if "|" in operand:
+        parser.add_argument("direction", choices=operand.split("|"), help=text)
+    else:
+        name, nargs = operand.strip("[]"), "?" if operand.startswith("[") else None
+        parser.add_argument(name.lower(), metavar=name, nargs=nargs, help=text)
 
 
-def _add_inspect_options(parser: _Parser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="a name in the catalogue, or a .tflite file")
-    _add_model_options(parser.add_argument_group("the model"))
-    _add_general_options(parser)
-
-
-def _add_check_options(parser: _Parser) -> None:
-    parser.add_argument("zip", metavar="ZIP", help="a zip that was built before")
-    parser.add_argument("--no-smoke", dest="smoke", action="store_false", help="only look at it")
-    _add_general_options(parser)
-
-
-def _add_deploy_options(parser: _Parser) -> None:
-    parser.add_argument("zip", metavar="ZIP", nargs="?", help="a zip that was built before")
-    group = parser.add_argument_group("the deployment")
-    add = group.add_argument
-    add("--name", help="[/NAMESPACE/][PACKAGE/]ACTION, created or updated (default: classify)")
-    _add_host_options(group)
-    add(
-        "--web",
-        choices=("true", "raw", "no"),
-        help="whether anybody may invoke it over the web; raw passes the body unparsed (default: "
-        "unchanged; true for a new action)",
-    )
-    add(
-        "--web-secure",
-        dest="secret",
-        metavar="SECRET",
-        help="clients must send it as X-Require-Whisk-Auth: SECRET, @FILE, env:NAME, true for a "
-        "random number, false for none",
-    )
-    add("--memory", metavar="MB", type=_positive, help="limit (default: what the zip needs)")
-    add("--timeout", metavar="MS", type=_positive, help="limit of an activation (default: 60000)")
-    add(
-        "--param",
-        metavar="KEY=VALUE",
-        type=_parameter,
-        action="append",
-        help="bind a parameter; repeatable. VALUE is JSON, else text",
-    )
-    add("--portable", action="store_true", help="not precompiled (default: if that is not safe)")
-    add("--keep-broken", action="store_true", help="leave a version that fails its check")
-    _add_build_options(parser)
-
-
-def _add_undeploy_options(parser: _Parser) -> None:
-    parser.add_argument("name", metavar="NAME", help="[/NAMESPACE/][PACKAGE/]ACTION")
-    _add_host_options(parser.add_argument_group("the deployment"))
-    _add_general_options(parser)
-
-
-def _add_runtime_options(parser: _Parser) -> None:
-    add = parser.add_argument
-    add("direction", choices=("export", "import"), help="write them, or keep them for builds")
-    add("file", metavar="FILE", help="the file; to import also its URL#sha256=HEX")
-    add("--python", metavar="X.Y", help="with export: the packages' Python version")
-    add("--ops", choices=OPS, help="with export: their operators (default: classifier)")
-    _add_general_options(parser)
-
-
-def _add_model_options(group: _Group) -> None:
-    add = group.add_argument
-    add("--labels", metavar="PATH", type=Path, help="class names: a line each, JSON or CSV")
-    add("--locale", metavar="XX", help="which labels inside the model, if it has several")
-    add("--background", choices=("yes", "no"), help="whether a class means 'none of these'")
-    add(
-        "--mean",
-        metavar="N[,N,N]",
-        type=_channel_numbers,
-        help="with --std: a pixel of 0..255 enters the model as (pixel - mean) / std; one number "
-        "or one per channel",
-    )
-    add("--std", metavar="N[,N,N]", type=_channel_numbers, help="see --mean")
-    add(
-        "--fit",
-        choices=("crop", "squash", "pad"),
-        help="how a picture gets the model's size: its central part, all of it squashed, or all of "
-        "it with black bars (default: by the catalogue; crop for ImageNet's classes; else squash)",
-    )
-    add(
-        "--crop",
-        metavar="SHARE",
-        type=_share,
-        help="with --fit crop: what is kept of the largest central part (default: 0.875)",
-    )
-    add(
-        "--channels",
-        choices=("rgb", "bgr"),
-        help="the order of colours in which pixels enter the model (default: rgb)",
-    )
-    add("--signature", metavar="NAME", help="which, of several (default: serving_default)")
-    add("--layout", choices=("nhwc", "nchw"), help="channels last or first (default: by shape)")
-    add("--scores", choices=SCORES, help="what its output is (default: by its last operator)")
-    add(
-        "--label-offset",
-        metavar="N",
-        type=int,
-        help="by how many outputs each label is later than its place in the file (default: 0)",
-    )
-    add(
-        "--pictures",
-        metavar="DIR",
-        type=Path,
-        help="folders of pictures that are named after classes, or a CSV of file and class: what "
-        "the model's file leaves open is tried on them",
-    )
-
-
-def _add_host_options(group: _Group) -> None:
-    add = group.add_argument
-    add("--apihost", metavar="HOST", help="OpenWhisk's API host (default: that of ~/.wskprops)")
-    add("--auth", metavar="KEY", help="its key: KEY, @FILE or env:NAME (default: ~/.wskprops)")
-    add("--ca", metavar="FILE", help="certificates to verify the API host's with")
-    add("--insecure", action="store_true", help="do not verify the API host's certificate")
-
-
-def _add_general_options(parser: _Parser) -> None:
-    add = parser.add_argument_group("general").add_argument
-    add("--work", metavar="DIR", type=Path, help="a folder for all downloads and caches")
-    add("--json", action="store_true", help="print a report as JSON on stdout")
-    add("--quiet", action="store_true", help="print warnings and errors only")
-
-
-# Name -> title, operands, the function that adds them and the options.
-_SUBCOMMANDS: dict[str, tuple[str, str, Callable[[_Parser], None]]] = {
-    "inspect": ("Print what a build decides about a model.", "MODEL", _add_inspect_options),
-    "check": ("Check a zip, list its contents, invoke it.", "ZIP", _add_check_options),
-    "deploy": ("Deploy a zip to OpenWhisk; build it first if none.", "[ZIP]", _add_deploy_options),
-    "undeploy": ("Delete an action of OpenWhisk.", "NAME", _add_undeploy_options),
-    "runtime": (
-        "Exchange compiled packages as a file.",
-        "export|import FILE",
-        _add_runtime_options,
-    ),
-}
+def _read_value(option: str, value: str) -> dict[str, Any]:
+    """Return argparse's settings for an option whose help shows this value."""
+    if option.startswith("--no-"):
+        return {"action": "store_false", "dest": option.removeprefix("--no-")}
+    if not value:
+        return {"action": "store_true"}
+    if value == value.lower():
+        return {"choices": value.split("|")}
+    metavar = value.removesuffix("...")
+    action = "store" if metavar == value else "append"
+    return {"metavar": metavar, "action": action, "type": _VALUES.get(metavar, str)}
 
 
 def _channel_numbers(text: str) -> tuple[float, ...]:
@@ -416,6 +366,19 @@ def _parameter(text: str) -> tuple[str, Any]:
     return key, value
 
 
+# A value as the help shows it -> the function that reads it.
+_VALUES: dict[str, Callable[[str], Any]] = {
+    "FILE": Path,
+    "DIR": Path,
+    "N": int,
+    "N[,N,N]": _channel_numbers,
+    "SHARE": _share,
+    "MB": _positive,
+    "MS": _positive,
+    "KEY=VALUE": _parameter,
+}
+
+
 def _check(options: Options) -> None:
     """Raise if the options of a subcommand are wrong, alone or together."""
     for name, (expected, *kinds) in _PATHS.items():
@@ -435,9 +398,9 @@ def _check(options: Options) -> None:
 
 
 def _check_deployment(options: Options) -> None:
-    if options.secret == "":
+    if options.web_secure == "":
         raise UsageError("--web-secure: expected a secret, found an empty one")
-    if options.web == "no" and options.secret != "false":
+    if options.web == "no" and options.web_secure != "false":
         options.refuse(["--web-secure"], "--web no")
     if options.portable:
         options.refuse(["--precompiled", "--execution-env"], "--portable")
@@ -456,8 +419,8 @@ def _check_runtime(options: Options) -> None:
 
 
 def _check_build(options: Options) -> None:
-    unused = _UNUSED.get(options.provider, ())
-    options.refuse(unused, f"--runtime {options.provider}, which does not use it")
+    unused = _UNUSED.get(options.runtime, ())
+    options.refuse(unused, f"--runtime {options.runtime}, which does not use it")
     if options.engine is not None and shutil.which(options.engine) is None:
         raise UsageError(
             "--engine: expected docker, podman, buildah or the path of one, found "
@@ -514,6 +477,8 @@ def model_options(options: Options) -> ModelOptions:
         given["normalization"] = Normalization(options.mean, options.std)
     if options.background:
         given["background"] = options.background == "yes"
+    if options.threads:
+        given["threads"] = int(options.threads)
     return ModelOptions(**given)
 
 
@@ -525,7 +490,7 @@ def output(options: Options) -> Path:
         BuildError: its folder cannot be written.
     """
     given = options.output
-    if given in SCORES:
+    if given in ("probabilities", "logits", "scores"):
         raise UsageError(f"--output {given} is now --scores {given}", f"a zip's path: ./{given}")
     path = ZIP if given is None else Path(given)
     if given is None and options.work is not None:
