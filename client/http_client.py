@@ -23,7 +23,7 @@ from action.web import MAX_PAYLOAD
 from client.answer_formats import printable
 from client.connections import Connections, Reply, create_tls_context
 from client.shrink import convert_heic, is_heic, shrink_picture
-from client.throttle import MINUTE, Refusal, Throttle, parse_date, parse_retry_after
+from client.throttle import Refusal, Throttle, parse_date, parse_retry_after
 
 # How often a request is sent while the server is busy or away, and if the function failed.
 MAX_TRIES, MAX_FAILED_TRIES = 5, 3
@@ -39,8 +39,8 @@ TIMEOUT = 90.0
 SHORT_TIMEOUT = 10.0
 # Seconds in which OpenWhisk collects a container's log; a call in them starts another container.
 LOG_SECONDS = 0.5
-# Share of a request's bytes that a picture may have: base64 takes 4/3 of it, headers the rest.
-PICTURE_SHARE = 0.74
+# A larger picture is shrunk: base64 takes 4/3 of its bytes, and headers come on top.
+MAX_PICTURE_BYTES = int(MAX_PAYLOAD * 0.74)
 
 _BUSY_STATUSES = (502, 503, 504)
 # What OpenWhisk's controller answers, with 400, if an action failed: this and the picture's size
@@ -78,8 +78,8 @@ class _TemporaryError(Exception):
         self.max_tries = max_tries
 
 
-class _BoundParameterError(Exception):
-    """The action or its package binds a parameter that the request has."""
+class _BoundParameterError(UndeliveredError):
+    """The action or its package binds a parameter that the URL or the request has."""
 
 
 def print_note(text: str) -> None:
@@ -124,10 +124,9 @@ class WebActionClient:
         self._connections = Connections(parts._replace(fragment=""), context)
         self.throttle = Throttle(announce)
         self.classes = 0
-        self._max_picture_bytes = int(MAX_PAYLOAD * PICTURE_SHARE)
         self._announce = announce
         self._reached = self._gone = False
-        self._announced_at: dict[str, float] = {}
+        self._outages: set[str] = set()
         self._cold_seconds = self._settled_at = 0.0
         self._settles = False
         self._bound: set[str] = set()
@@ -136,20 +135,13 @@ class WebActionClient:
             self._headers["x-require-whisk-auth"] = secret
 
     def fetch_description(self) -> None:
-        """Read the function's number of classes and its limits; raise RemoteError."""
+        """Read the function's number of classes; raise RemoteError."""
         began = time.monotonic()
-        try:
-            description = self._request("GET", None, "", {})
-        except _BoundParameterError:
-            raise RemoteError(f"{self._url}: the URL's query has a bound parameter") from None
+        description = self._request("GET", None, "", {})
         self._cold_seconds = time.monotonic() - began
         if not isinstance(description.get("classes"), int):
             raise RemoteError(f"{self._url}: this answers, but is not the function: no 'classes'")
         self.classes = int(description["classes"])
-        limits = description.get("limits")
-        payload = limits.get("payloadBytes") if isinstance(limits, dict) else None
-        if isinstance(payload, int) and payload > 0:
-            self._max_picture_bytes = int(payload * PICTURE_SHARE)
 
     def plan(self, pictures: int, jobs: int) -> None:
         """Decide whether to leave the container time for its log, before each of the pictures.
@@ -176,8 +168,8 @@ class WebActionClient:
         converted, kind = data, ""
         if is_heic(data):
             (converted, *size), kind = convert_heic(data), "JPEG"
-        if len(converted) > self._max_picture_bytes:
-            (converted, *size), kind = shrink_picture(converted, self._max_picture_bytes), "PNG"
+        if len(converted) > MAX_PICTURE_BYTES:
+            (converted, *size), kind = shrink_picture(converted, MAX_PICTURE_BYTES), "PNG"
         if kind:
             width, height = size
             sent = {"format": kind, "width": width, "height": height, "bytes": len(converted)}
@@ -224,20 +216,15 @@ class WebActionClient:
             # The first pictures wait for a server that restarts; the others then need not.
             if self._gone or number >= tries:
                 break
-            self._announce_outage(reason)
+            if reason not in self._outages:
+                self._outages.add(reason)
+                self._announce(f"{self._url}: {reason}; trying again")
             if delay is None:
                 delay = DELAY * 2 ** (number - 1) * random.uniform(0.5, 1)
             time.sleep(delay)
         self._gone = tries == MAX_TRIES
         gave_up = f"; gave up after {number} tries" if number > 1 else ""
         raise UndeliveredError(f"{self._url}: {reason}{gave_up}")
-
-    def _announce_outage(self, reason: str) -> None:
-        """Tell the user why it takes longer, but each reason only once a minute."""
-        now = time.monotonic()
-        if now - self._announced_at.get(reason, -MINUTE) >= MINUTE:
-            self._announced_at[reason] = now
-            self._announce(f"{self._url}: {reason}; trying again")
 
     def _send(self, method: str, query: str, body: bytes | None, headers: dict[str, str]) -> Reply:
         """Send a request when the platform takes it; raise _TemporaryError if it gets lost."""
@@ -312,7 +299,7 @@ class WebActionClient:
             text = f"{str(answer.get('error', answer))[:500]} (HTTP status {status})"
             own = "code" not in answer and not text.startswith((*_FAILED_TEXTS, _BOUND_TEXT))
             if status == 400 and text.startswith(_BOUND_TEXT):
-                raise _BoundParameterError
+                raise _BoundParameterError(f"{url}: the URL's query has a bound parameter")
             if status in (202, 500) or (status == 400 and not own):
                 raise _TemporaryError(text, max_tries=MAX_FAILED_TRIES)
             if own and status not in _LIKELY_CAUSES:
