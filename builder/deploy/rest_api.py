@@ -243,9 +243,6 @@ class RestApi:
                 return {}
             time.sleep(0.5)
         record: dict[str, Any] = response.json()
-        if not record.get("logs"):  # some deployments keep logs apart
-            response = self._call("GET", name, f"{path}/logs")
-            record["logs"] = response.json().get("logs", []) if response.ok else []
         return record
 
     def web_url(self, name: Name, namespace: str) -> str:

@@ -23,25 +23,26 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from action.web import MAX_PAYLOAD
 from builder.artifact import actionloop
 from builder.base import cpython
 from builder.base.errors import SmokeError
 from client import local_server
+from client.local_server import IncomingRequest, RequestRefused, Response
 from tests.support.server import listening
 
 AUTH = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:a-password-of-64-characters-as-wsk-has-it"
 NAMESPACE = "guest"
 MAX_CODE = 48 * 2**20
-KINDS = {
-    "python:3.10": "openwhisk/action-python-v3.10:nightly",
-    "python:3.11": "openwhisk/action-python-v3.11:nightly",
-}
+MIN_MEMORY, MIN_TIMEOUT = 128, 100
 NOT_THERE = "The requested resource does not exist."
 MALFORMED = "The request content was malformed:\n"
+NO_KEY = "The resource requires authentication, which was not supplied with the request"
+REFUSED_AT_INIT = "Cannot start action. Check logs for details."
 _ENTITY = re.compile(r"\w|\w[\w@ .-]{0,254}[\w@.-]", re.ASCII)
+_WEB = re.compile(r"/api/v1/web/([^/]+)/([^/]+)/([^/]+?)(?:\.[^/]*)?(?:/.*)?")
 CORS = {
     "access-control-allow-origin": "*",
     "access-control-allow-headers": "Authorization, Origin, X-Requested-With, Content-Type, "
@@ -49,9 +50,8 @@ CORS = {
     "access-control-allow-methods": "GET, DELETE, POST, PUT, HEAD",
 }
 
-
 # An answer other than the one that was asked for; some come before CORS headers are set.
-Rejection = partial(local_server.RequestRefused, cors=True)
+Rejection = partial(RequestRefused, cors=True)
 
 
 @dataclass
@@ -66,18 +66,30 @@ class Action:
 
     def document(self, name: str) -> dict[str, Any]:
         """Return the action as PUT answers it."""
-        package, _, own = name.rpartition("/")
-        return {
-            "annotations": pairs({**self.annotations, "exec": self.exec["kind"]}),
-            "exec": self.exec,
-            "limits": self.limits,
-            "name": own,
-            "namespace": f"{NAMESPACE}/{package}" if package else NAMESPACE,
-            "parameters": pairs(self.parameters),
-            "publish": False,
-            "updated": int(time.time() * 1000),
-            "version": f"0.0.{self.version}",
-        }
+        annotations = {**self.annotations, "exec": self.exec["kind"]}
+        code = {"exec": self.exec, "limits": self.limits}
+        return describe_entity(name, annotations, self.parameters, self.version, code)
+
+
+def describe_entity(
+    name: str,
+    annotations: dict[str, Any],
+    parameters: dict[str, Any],
+    version: int,
+    more: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the document of an action or a package."""
+    package, _, own = name.rpartition("/")
+    return {
+        "annotations": pairs(annotations),
+        **more,
+        "name": own,
+        "namespace": f"{NAMESPACE}/{package}" if package else NAMESPACE,
+        "parameters": pairs(parameters),
+        "publish": False,
+        "updated": int(time.time() * 1000),
+        "version": f"0.0.{version}",
+    }
 
 
 def pairs(values: dict[str, Any]) -> list[dict[str, Any]]:
@@ -110,7 +122,7 @@ class OpenWhisk:
         environments: name -> OW_EXECUTION_ENV; by default the image without its tag.
         root: status of `GET /`; 404 behind a gateway, 302 where it redirects.
         payload: whether PUT and DELETE answer with the document.
-        min_memory: of an action, in MB; so max_memory, and max_timeout in milliseconds.
+        max_memory: of an action, in MB; max_timeout in milliseconds.
         per_minute: activations of a namespace in a calendar minute.
         wait_seconds: how long a response is waited for.
         pull_seconds: how much longer a cold start takes while the image is pulled.
@@ -119,13 +131,12 @@ class OpenWhisk:
         late: so many times a record that is asked for is not written yet.
     """
 
+    kinds: dict[str, str]
     url: str = ""
-    kinds: dict[str, str] = field(default_factory=lambda: dict(KINDS))
     environments: dict[str, str] = field(default_factory=dict)
     default: str = ""
     root: int = 200
     payload: bool = True
-    min_memory: int = 128
     max_memory: int = 512
     max_timeout: int = 300_000
     per_minute: int = 60
@@ -142,61 +153,48 @@ class OpenWhisk:
     minutes: Counter[int] = field(default_factory=Counter)
     locks: defaultdict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
 
-    def __post_init__(self) -> None:
-        self.default = self.default or next(reversed(self.kinds), "")
-
     def info(self) -> dict[str, Any]:
         """Return what `GET /` answers."""
-        limits = {
-            "action_duration": (100, self.max_timeout),
-            "action_logs": (0, 10 * 2**20),
-            "action_memory": (self.min_memory * 2**20, self.max_memory * 2**20),
-        }
+        default = self.default or next(reversed(self.kinds), "")
         bounds = {
+            "action_duration": (MIN_TIMEOUT, self.max_timeout),
+            "action_logs": (0, 10 * 2**20),
+            "action_memory": (MIN_MEMORY * 2**20, self.max_memory * 2**20),
+        }
+        limits = {
             f"{prefix}{end}_{name}": value
-            for name, values in limits.items()
+            for name, values in bounds.items()
             for end, value in zip(("min", "max"), values, strict=True)
             for prefix in ("", "default_")
         }
+        limits |= {"actions_per_minute": self.per_minute, "concurrent_actions": 30}
+        limits |= {"sequence_length": 50, "triggers_per_minute": 60}
         runtime = {"attached": True, "deprecated": False, "requireMain": False}
+        pythons = [
+            {**runtime, "kind": kind, "image": image, "default": kind == default}
+            for kind, image in self.kinds.items()
+        ]
+        issues, slack = "https://github.com/apache/openwhisk/issues", "http://slack.openwhisk.org"
         return {
             "api_paths": ["/api/v1"],
             "description": "OpenWhisk",
-            "limits": {
-                "actions_per_minute": self.per_minute,
-                "concurrent_actions": 30,
-                "sequence_length": 50,
-                "triggers_per_minute": 60,
-                **bounds,
-            },
-            "runtimes": {
-                "python": [
-                    {**runtime, "kind": kind, "image": image, "default": kind == self.default}
-                    for kind, image in self.kinds.items()
-                ],
-            },
-            "support": {
-                "github": "https://github.com/apache/openwhisk/issues",
-                "slack": "http://slack.openwhisk.org",
-            },
+            "limits": limits,
+            "runtimes": {"python": pythons},
+            "support": {"github": issues, "slack": slack},
         }
 
     def limits(self) -> dict[str, Any]:
         """Return the limits of the key."""
+        least = {"Concurrency": 1, "Logs": 0, "Memory": MIN_MEMORY, "Timeout": MIN_TIMEOUT}
+        most = {"Concurrency": 1, "Logs": 10, "Memory": self.max_memory}
+        most |= {"Timeout": self.max_timeout, "Instances": 30}
         return {
             "concurrentInvocations": 30,
             "firesPerMinute": 60,
             "invocationsPerMinute": self.per_minute,
-            "maxActionConcurrency": 1,
-            "maxActionInstances": 30,
-            "maxActionLogs": 10,
-            "maxActionMemory": self.max_memory,
-            "maxActionTimeout": self.max_timeout,
             "maxParameterSize": f"{MAX_PAYLOAD} B",
-            "minActionConcurrency": 1,
-            "minActionLogs": 0,
-            "minActionMemory": self.min_memory,
-            "minActionTimeout": 100,
+            **{f"minAction{name}": value for name, value in least.items()},
+            **{f"maxAction{name}": value for name, value in most.items()},
         }
 
     def put(self, name: str, content: dict[str, Any], overwrite: bool) -> dict[str, Any]:
@@ -245,8 +243,8 @@ class OpenWhisk:
     def _check_limits(self, limits: dict[str, int]) -> None:
         memory, timeout = limits["memory"], limits["timeout"]
         problem = ""
-        if memory < self.min_memory:
-            problem = f"memory size {memory} MB below allowed threshold of {self.min_memory} MB"
+        if memory < MIN_MEMORY:
+            problem = f"memory size {memory} MB below allowed threshold of {MIN_MEMORY} MB"
         if memory > self.max_memory:
             problem = f"memory size {memory} MB exceeds allowed threshold of {self.max_memory} MB"
         if timeout > self.max_timeout:
@@ -295,8 +293,7 @@ class OpenWhisk:
                 activation.status = self._judge(activation, action, began)
             except SmokeError as error:
                 cold = name not in self.containers
-                refused = "Cannot start action. Check logs for details."
-                activation.result = {"error": refused if cold else "command exited"}
+                activation.result = {"error": REFUSED_AT_INIT if cold else "command exited"}
                 activation.status = "action developer error"
                 lines = str(error).splitlines()
             if activation.status == "action developer error":
@@ -363,6 +360,145 @@ class OpenWhisk:
         facts["initTime"] = int((time.monotonic() - began) * 1000)
         return 0
 
+    def respond(self, request: IncomingRequest) -> Response:
+        """Answer a request."""
+        target = urlsplit(request.target)
+        self.requests.append((request.method, target.path))
+        try:
+            waiting = self.statuses.get(request.method)
+            if waiting and (status := waiting.pop(0)):
+                raise Rejection(status, "an error of the platform's own")
+            if target.path == "/":
+                return self._answer_root()
+            if web := _WEB.fullmatch(target.path):
+                return self._answer_web(request, *map(unquote, web.groups()))
+            self._authorize(request)
+            if re.fullmatch("/api/v1/namespaces/[^/]+/limits", target.path):
+                return reply(self.limits())
+            match = re.fullmatch(r"/api/v1/namespaces/[^/]+/(\w+)/(.+)", target.path)
+            if not match:
+                raise Rejection(404, NOT_THERE)
+            names = [unquote(part) for part in match[2].split("/")]
+            if not all(_ENTITY.fullmatch(name) for name in names):
+                text = "The name of the entity contains illegal characters."
+                raise Rejection(400, text, cors=False)
+            answer = {
+                "actions": self._answer_action,
+                "packages": self._answer_package,
+                "activations": self._answer_record,
+            }[match[1]]
+            return answer("/".join(names), request)
+        except RequestRefused as refusal:
+            document = {"code": uuid.uuid4().hex, "error": str(refusal)}
+            return reply(document, refusal.status, cors=refusal.cors)
+
+    def _answer_root(self) -> Response:
+        if self.root == 302:
+            return Response(302, {"location": "https://console.example/"}, b"")
+        if self.root != 200:
+            raise Rejection(self.root, "no such route")
+        return reply(self.info(), cors=False)
+
+    def _authorize(self, request: IncomingRequest) -> None:
+        sent = request.headers.get("authorization", "")
+        if sent != "Basic " + base64.b64encode(AUTH.encode()).decode():
+            text = "The supplied authentication is invalid" if sent else NO_KEY
+            raise Rejection(401, text, cors=False)
+        namespace = request.target.removeprefix("/api/v1/namespaces/").partition("/")[0]
+        if namespace not in ("_", NAMESPACE):
+            text = "The supplied authentication is not authorized to access this resource."
+            raise Rejection(403, text)
+
+    def _answer_package(self, name: str, request: IncomingRequest) -> Response:
+        if request.method == "PUT":
+            self.packages[name] = values_of(json.loads(request.body).get("parameters", []))
+        elif name not in self.packages:
+            raise Rejection(404, NOT_THERE)
+        return reply(describe_entity(name, {}, self.packages[name], 1, {"binding": {}}))
+
+    def _answer_action(self, name: str, request: IncomingRequest) -> Response:
+        if request.method == "PUT":
+            document = self.put(name, json.loads(request.body), "overwrite=true" in request.target)
+            plain = Response(200, {"content-type": "text/plain; charset=UTF-8"}, b"OK")
+            return reply(document) if self.payload else plain
+        if name not in self.actions:
+            raise Rejection(404, NOT_THERE)
+        if request.method == "POST":
+            return self._answer_invocation(name, request)
+        document = self.actions[name].document(name)
+        if request.method == "DELETE":
+            self.stop(name)
+            del self.actions[name]
+            return reply(document) if self.payload else Response(204, {}, b"")
+        document["parameters"] = pairs(self.bound(name))
+        if "code=false" in request.target:
+            document["exec"] = {k: v for k, v in document["exec"].items() if k != "code"}
+        return reply(document)
+
+    def _answer_invocation(self, name: str, request: IncomingRequest) -> Response:
+        params = local_server._parse_json(request.body or b"{}")
+        if not isinstance(params, dict):
+            raise Rejection(400, f"{MALFORMED}JSON object expected", cors=False)
+        if (size := len(request.body)) > MAX_PAYLOAD:
+            raise Rejection(413, f"Request larger than allowed: {size} > {MAX_PAYLOAD} bytes.")
+        self.throttle(cors=True)
+        activation = self.invoke(name, params)
+        if "blocking=true" not in request.target or not activation.done.is_set():
+            return reply({"activationId": activation.id}, 202, activation.id)
+        answer = activation.result if "result=true" in request.target else activation.record
+        return reply(answer, 200 if activation.status == "success" else 502, activation.id)
+
+    def _answer_record(self, name: str, request: IncomingRequest) -> Response:
+        activation = self.activations.get(name)
+        if activation is None or not activation.done.is_set() or self.late > 0:
+            self.late -= 1
+            raise Rejection(404, NOT_THERE)
+        return reply(activation.record)
+
+    def _answer_web(
+        self, request: IncomingRequest, namespace: str, package: str, own: str
+    ) -> Response:
+        name = own if package == "default" else f"{package}/{own}"
+        action = self.actions.get(name) if namespace == NAMESPACE else None
+        if action is None or not action.annotations.get("web-export"):
+            raise Rejection(404, NOT_THERE, cors=False)
+        secret = action.annotations.get("require-whisk-auth", False)
+        if secret is not False and str(secret) != request.headers.get("x-require-whisk-auth"):
+            text = "Authentication is possible but has failed or not yet been provided."
+            return Rejection(401, text).response()
+        ids = [""]
+
+        def main(params: dict[str, Any]) -> Any:
+            self.throttle(cors=False)
+            if action.annotations.get("final") and params.keys() & self.bound(name).keys():
+                text = (
+                    "Request defines parameters that are not allowed (e.g., reserved properties)."
+                )
+                raise Rejection(400, text)
+            activation = self.invoke(name, params)
+            ids[0] = activation.id
+            if not activation.done.is_set():
+                raise Rejection(202, "Response not yet ready.")
+            if activation.status == "action developer error":
+                raise Rejection(400, "There was an error processing your request.")
+            return activation.result
+
+        raw = bool(action.annotations.get("raw-http"))
+        response = local_server.answer_request(main, request, raw)
+        if response.headers.pop("x-openwhisk-activation-id", "") and ids[0]:
+            response.headers["x-openwhisk-activation-id"] = ids[0]
+        return response
+
+
+def reply(document: Any, status: int = 200, activation: str = "", cors: bool = True) -> Response:
+    headers = {"content-type": "application/json", **(CORS if cors else {})}
+    if activation:
+        headers["x-openwhisk-activation-id"] = activation
+    if status == 401:
+        headers["www-authenticate"] = 'Basic realm="OpenWhisk secure realm",charset=UTF-8'
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    return Response(status, headers, text.encode())
+
 
 def is_base64(code: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9+/]*=*", code[:1000]) is not None
@@ -389,180 +525,18 @@ def openwhisk(certificate: Path | None = None, **settings: Any) -> Iterator[Open
 
         def handle_any(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", "0")))
-            path = urlsplit(self.path).path
-            platform.requests.append((self.command, path))
-            try:
-                waiting = platform.statuses.get(self.command)
-                if waiting and (status := waiting.pop(0)):
-                    raise Rejection(status, "an error of the platform's own")
-                self.route(path, dict(parse_qsl(urlsplit(self.path).query)), body)
-            except local_server.RequestRefused as refusal:
-                answer = {"code": uuid.uuid4().hex, "error": str(refusal)}
-                self.reply(refusal.status, answer, cors=refusal.cors)
-
-        def __getattr__(self, name: str) -> Any:
-            if name.startswith("do_"):
-                return self.handle_any
-            raise AttributeError(name)
-
-        def route(self, path: str, query: dict[str, str], body: bytes) -> None:
-            if path == "/":
-                return self.root()
-            if web := re.fullmatch(
-                r"/api/v1/web/([^/]+)/([^/]+)/([^/]+?)(?:\.[^/]*)?(?:/.*)?", path
-            ):
-                return self.web(body, *map(unquote, web.groups()))
-            self.authorize(unquote(path.removeprefix("/api/v1/namespaces/").partition("/")[0]))
-            if re.fullmatch("/api/v1/namespaces/[^/]+/limits", path):
-                return self.reply(200, platform.limits())
-            match = re.fullmatch(r"/api/v1/namespaces/[^/]+/(\w+)/(.+)", path)
-            if not match:
-                raise Rejection(404, NOT_THERE)
-            names = [unquote(part) for part in match[2].split("/")]
-            if not all(_ENTITY.fullmatch(name) for name in names):
-                text = "The name of the entity contains illegal characters."
-                raise Rejection(400, text, cors=False)
-            handle = {
-                "actions": self.action, "packages": self.package, "activations": self.record,
-            }[match[1]]  # fmt: skip
-            return handle("/".join(names), query, body)
-
-        def root(self) -> None:
-            if platform.root == 302:
-                return self.send(302, {"location": "https://console.example/"}, b"")
-            if platform.root != 200:
-                raise Rejection(platform.root, "no such route")
-            self.reply(200, platform.info(), cors=False)
-
-        def authorize(self, namespace: str) -> None:
-            sent = self.headers.get("authorization", "")
-            if sent != "Basic " + base64.b64encode(AUTH.encode()).decode():
-                text = "The supplied authentication is invalid"
-                if not sent:
-                    text = "The resource requires authentication, which was not supplied with the"
-                    text = f"{text} request"
-                raise Rejection(401, text, cors=False)
-            if namespace not in ("_", NAMESPACE):
-                text = "The supplied authentication is not authorized to access this resource."
-                raise Rejection(403, text)
-
-        def package(self, name: str, query: dict[str, str], body: bytes) -> None:
-            if self.command == "PUT":
-                platform.packages[name] = values_of(json.loads(body).get("parameters", []))
-            elif name not in platform.packages:
-                raise Rejection(404, NOT_THERE)
-            self.reply(
-                200,
-                {
-                    "annotations": [],
-                    "binding": {},
-                    "name": name,
-                    "namespace": NAMESPACE,
-                    "parameters": pairs(platform.packages[name]),
-                    "publish": False,
-                    "updated": int(time.time() * 1000),
-                    "version": "0.0.1",
-                },
-            )
-
-        def action(self, name: str, query: dict[str, str], body: bytes) -> None:
-            if self.command == "PUT":
-                overwrite = query.get("overwrite") == "true"
-                document = platform.put(name, json.loads(body), overwrite)
-                return self.reply(200, document) if platform.payload else self.send_ok()
-            if name not in platform.actions:
-                raise Rejection(404, NOT_THERE)
-            if self.command == "POST":
-                return self.invoke(name, query, body)
-            document = platform.actions[name].document(name)
-            if self.command == "DELETE":
-                platform.stop(name)
-                del platform.actions[name]
-                return self.reply(200, document) if platform.payload else self.send(204, {}, b"")
-            document["parameters"] = pairs(platform.bound(name))
-            if query.get("code") == "false":
-                document["exec"] = {k: v for k, v in document["exec"].items() if k != "code"}
-            return self.reply(200, document)
-
-        def invoke(self, name: str, query: dict[str, str], body: bytes) -> None:
-            params = local_server._parse_json(body or b"{}")
-            if not isinstance(params, dict):
-                raise Rejection(400, f"{MALFORMED}JSON object expected", cors=False)
-            if len(body) > MAX_PAYLOAD:
-                text = f"Request larger than allowed: {len(body)} > {MAX_PAYLOAD} bytes."
-                raise Rejection(413, text)
-            platform.throttle(cors=True)
-            activation = platform.invoke(name, params)
-            if query.get("blocking") != "true" or not activation.done.is_set():
-                return self.reply(202, {"activationId": activation.id}, activation.id)
-            whole = query.get("result") != "true"
-            answer = activation.record if whole else activation.result
-            status = 200 if activation.status == "success" else 502
-            return self.reply(status, answer, activation.id)
-
-        def record(self, name: str, query: dict[str, str], body: bytes) -> None:
-            activation, _, logs = name.partition("/")
-            known = platform.activations.get(activation)
-            if known is None or not known.done.is_set() or platform.late > 0:
-                platform.late -= 1
-                raise Rejection(404, NOT_THERE)
-            self.reply(200, {"logs": known.record["logs"]} if logs else known.record)
-
-        def web(self, body: bytes, namespace: str, package: str, own: str) -> None:
-            name = own if package == "default" else f"{package}/{own}"
-            action = platform.actions.get(name) if namespace == NAMESPACE else None
-            if action is None or not action.annotations.get("web-export"):
-                raise Rejection(404, NOT_THERE, cors=False)
-            secret = action.annotations.get("require-whisk-auth", False)
-            if secret is not False and str(secret) != self.headers.get("x-require-whisk-auth"):
-                text = "Authentication is possible but has failed or not yet been provided."
-                return self.send(*Rejection(401, text).response())
-            ids = [""]
-
-            def main(params: dict[str, Any]) -> Any:
-                platform.throttle(cors=False)
-                if action.annotations.get("final") and params.keys() & platform.bound(name).keys():
-                    text = "Request defines parameters that are not allowed (e.g., reserved "
-                    raise Rejection(400, f"{text}properties).")
-                activation = platform.invoke(name, params)
-                ids[0] = activation.id
-                if not activation.done.is_set():
-                    raise Rejection(202, "Response not yet ready.")
-                if activation.status == "action developer error":
-                    raise Rejection(400, "There was an error processing your request.")
-                return activation.result
-
             headers = {key.lower(): value for key, value in self.headers.items()}
-            request = local_server.IncomingRequest(self.command, self.path, headers, body)
-            raw = bool(action.annotations.get("raw-http"))
-            status, headers, content = local_server.answer_request(main, request, raw)
-            if headers.pop("x-openwhisk-activation-id", "") and ids[0]:
-                headers["x-openwhisk-activation-id"] = ids[0]
-            self.send(status, headers, content)
-
-        def reply(
-            self, status: int, document: Any, activation: str = "", cors: bool = True
-        ) -> None:
-            headers = {"content-type": "application/json", **(CORS if cors else {})}
-            if activation:
-                headers["x-openwhisk-activation-id"] = activation
-            if status == 401:
-                realm = 'Basic realm="OpenWhisk secure realm",charset=UTF-8'
-                headers["www-authenticate"] = realm
-            text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-            self.send(status, headers, text.encode())
-
-        def send_ok(self) -> None:
-            self.send(200, {"content-type": "text/plain; charset=UTF-8"}, b"OK")
-
-        def send(self, status: int, headers: dict[str, str], content: bytes) -> None:
+            request = IncomingRequest(self.command, self.path, headers, body)
+            status, headers, content = platform.respond(request)
+            if status != 204:
+                headers = {**headers, "content-length": str(len(content))}
             self.send_response(status)
             for key, value in headers.items():
                 self.send_header(key, value)
-            if status != 204:
-                self.send_header("content-length", str(len(content)))
             self.end_headers()
             self.wfile.write(content if self.command != "HEAD" else b"")
+
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_any
 
         def log_message(self, *_: object) -> None:
             pass
