@@ -4,9 +4,7 @@ import io
 import re
 from dataclasses import dataclass
 
-from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
-from elftools.elf.gnuversions import GNUVerNeedSection
 
 # A source file's absolute path, as assertions and debug information leave it in a binary. Its slash
 # comes first, then what must not be before it: so the search goes from slash to slash.
@@ -42,11 +40,15 @@ def read_library(content: bytes) -> SharedLibrary:
     try:
         elf = ELFFile(io.BytesIO(content))
         segments = {segment["p_type"]: segment["p_flags"] for segment in elf.iter_segments()}
+        dynamic = elf.get_section_by_name(".dynamic")
+        versions = elf.get_section_by_name(".gnu.version_r")
+        needed = versions.iter_versions() if versions else ()
         return SharedLibrary(
             machine=elf.header["e_machine"],
-            needed=_find_dynamic_tags(elf, DT_NEEDED="needed"),
-            versioned_symbols=_find_versioned_symbols(elf),
-            run_paths=_find_dynamic_tags(elf, DT_RPATH="rpath", DT_RUNPATH="runpath"),
+            needed={tag.needed for tag in dynamic.iter_tags("DT_NEEDED")},
+            versioned_symbols={symbol.name for _, symbols in needed for symbol in symbols},
+            run_paths={tag.rpath for tag in dynamic.iter_tags("DT_RPATH")}
+            | {tag.runpath for tag in dynamic.iter_tags("DT_RUNPATH")},
             executable_stack=bool(segments.get("PT_GNU_STACK", _EXECUTABLE) & _EXECUTABLE),
             relro="PT_GNU_RELRO" in segments,
         )
@@ -58,24 +60,3 @@ def read_library(content: bytes) -> SharedLibrary:
 def find_source_paths(content: bytes) -> set[str]:
     """Return the absolute paths of source files that are left in a binary."""
     return {path[:-1].decode() for path in _SOURCE_PATH.findall(content)}
-
-
-def _find_dynamic_tags(elf: ELFFile, **attributes: str) -> set[str]:
-    """Return the values of dynamic tags, each with pyelftools' attribute for its text."""
-    return {
-        getattr(tag, attributes[tag.entry.d_tag])
-        for section in elf.iter_sections()
-        if isinstance(section, DynamicSection)
-        for tag in section.iter_tags()
-        if tag.entry.d_tag in attributes
-    }
-
-
-def _find_versioned_symbols(elf: ELFFile) -> set[str]:
-    return {
-        requirement.name
-        for section in elf.iter_sections()
-        if isinstance(section, GNUVerNeedSection)
-        for _, requirements in section.iter_versions()
-        for requirement in requirements
-    }
