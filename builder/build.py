@@ -8,7 +8,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
-from builder.artifact import audit, contents, memory, platform, smoke
+from builder.artifact import audit, contents, memory, modules, platform, smoke
 from builder.artifact.smoke import SAMPLE
 from builder.base import archive, cpython, files
 from builder.base.console import Console, megabytes
@@ -199,7 +199,7 @@ def _choose_provider(config: BuildConfig, chosen: Model, console: Console) -> st
 
 def _collect_packages(
     python: str, provider: str, options: RuntimeOptions, console: Console
-) -> contents.PythonRuntime:
+) -> modules.PythonRuntime:
     with console.step(f"packages for Python {python}") as details:
         packages = PROVIDERS[provider](python, options, console)
         names = ", ".join(f"{part.name} {part.version}" for part in packages.components)
@@ -210,7 +210,7 @@ def _collect_packages(
             f"Python {python} is not installed: the modules are not byte-compiled, which makes "
             f"cold starts slower. Install it and build again."
         )
-    return contents.PythonRuntime(packages, interpreter)
+    return modules.PythonRuntime(packages, interpreter)
 
 
 def estimate_memory(config: BuildConfig) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 from builder.artifact import platform
 from builder.artifact.audit import Audit
 from builder.artifact.smoke import SAMPLE, SmokeResult
-from builder.base import archive, images
+from builder.base import images
 from builder.base.console import Console
 
 # How many of a zip's files and of a check's problems are shown.
@@ -44,6 +44,7 @@ def describe_platforms(python: str, execution_env: str) -> str:
 
 def show_audit(audited: Audit, console: Console) -> None:
     """Print a zip's parts, size, decisions about its model, and the outcome of each check."""
+    parts = audited.components
     rows = [
         (
             f"{part.name} {part.version}".strip(),
@@ -52,16 +53,15 @@ def show_audit(audited: Audit, console: Console) -> None:
             f"{part.packed:,}",
             f"{100 * part.packed / audited.bytes:.1f} %",
         )
-        for part in audited.components
+        for part in parts
     ]
-    files = sum(part.files for part in audited.components)
-    unpacked = sum(part.unpacked for part in audited.components)
+    files = sum(part.files for part in parts)
+    unpacked = sum(part.unpacked for part in parts)
     rows.append(("total", str(files), f"{unpacked:,}", f"{audited.bytes:,}", "100.0 %"))
     console.table(("part", "files", "unpacked", "in the zip", "share"), rows)
     console.text()
     if audited.ok:
-        infos = archive.read_zip(Path(audited.path)).infos
-        largest = sorted(infos, key=lambda info: -info.compress_size)[:_FILES]
+        largest = sorted(audited.contents.infos, key=lambda info: -info.compress_size)[:_FILES]
         sizes = [(i.filename, f"{i.file_size:,}", f"{i.compress_size:,}") for i in largest]
         console.table(("largest files", "bytes", "in the zip"), sizes)
         console.text()

@@ -9,6 +9,8 @@ from builder.packages import Component
 
 # It replaces the runtime's own launcher in a precompiled zip.
 LAUNCHER = "launcher.py"
+# What is needed before `packed.zip` is open, or should that fail.
+BOOT_FILES = ("__init__.py", "bootstrap.py", LAUNCHER)
 
 
 def list_files(precompiled: bool) -> list[Path]:

@@ -3,22 +3,17 @@
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from builder.artifact import action_files, memory, modules, platform
-from builder.artifact.bytecode import compile_modules
+from builder.artifact import action_files, memory, platform
 from builder.artifact.licences import LICENCES, collect_licences
 from builder.artifact.manifest import MANIFEST, Manifest, list_components
+from builder.artifact.modules import PythonRuntime, pack_modules
 from builder.artifact.sbom import SBOM, write_sbom
 from builder.base.archive import Entry, compress
-from builder.base.cpython import PythonExecutable
 from builder.model.resolve import Model
-from builder.packages import INTERPRETERS, Runtime
 
 MODEL_SETTINGS = "model/model.json"
-# Files of `action/` that are needed before `packed.zip` is open, or should that fail.
-BOOT_FILES = ("__init__.py", "bootstrap.py", "launcher.py")
-
 # What OpenWhisk's proxy starts in a precompiled zip: Python without `site` and without what depends
 # on the environment.
 EXEC = """\
@@ -41,27 +36,6 @@ _INFLATE_MS = 4.2
 _INFLATE_SHARE = {"start": 1.0, "ahead": 0.5, "later": 0.0}
 # Milliseconds that a MB less of zip is worth: 3.5 MB of the action's memory, and sent to each host.
 _MEMORY_MS = 2.0
-
-_DISTRIBUTIONS = [package.distribution for package in INTERPRETERS]
-
-
-@dataclass(frozen=True)
-class PythonRuntime:
-    """What one Python version needs.
-
-    Attributes:
-        packages: the interpreter, numpy and Pillow.
-        compiler: the Python that byte-compiles the modules; without one they ship as sources,
-            which is correct but slower to start.
-    """
-
-    packages: Runtime
-    compiler: PythonExecutable | None
-
-    @property
-    def python(self) -> str:
-        """The version, as "3.11"."""
-        return self.packages.python
 
 
 def collect_entries(
@@ -96,7 +70,7 @@ def collect_entries(
         Entry(SBOM, write_sbom(components), "action"),
     ]
     for runtime in runtimes:
-        entries += _package_entries(runtime, bool(execution_env), weights.path)
+        entries += pack_modules(runtime, bool(execution_env), weights.path)
     entries = _deflate_where_cheaper(entries)
     manifest = Manifest(
         pythons=tuple(runtime.python for runtime in runtimes),
@@ -118,68 +92,11 @@ def _own_entries(execution_env: str) -> Iterator[Entry]:
         if path.name == "__main__.py":
             name, outside = "main__.py" if execution_env else "__main__.py", True
         else:
-            name, outside = f"action/{path.name}", path.name in BOOT_FILES
+            name, outside = f"action/{path.name}", path.name in action_files.BOOT_FILES
         yield Entry(name, path.read_bytes(), "action", outside=outside)
     if execution_env:
         yield Entry("exec", EXEC.encode(), "action", mode=0o755, outside=True)
         yield Entry("exec.env", execution_env.encode(), "action", outside=True)
-
-
-def _package_entries(runtime: PythonRuntime, precompiled: bool, weights: str) -> Iterator[Entry]:
-    """Return the libraries and modules, ours too, for one Python version."""
-    python, owner = runtime.python, runtime.packages.owner
-    folder, index = modules.library_folder(python), modules.Index(bool(runtime.compiler))
-    codes = _read_modules(runtime, precompiled)
-    for name in BOOT_FILES:
-        code = codes.pop(f"action/{name}", None)
-        if code and runtime.compiler:
-            tag = f"cpython-{python.replace('.', '')}"
-            cached = f"action/__pycache__/{name.removesuffix('.py')}.{tag}.pyc"
-            yield Entry(cached, code, "action", outside=True)
-    for component in dict.fromkeys(["action", *owner.values()]):
-        for shown in sorted(codes):
-            path = shown.removeprefix(folder)
-            if owner.get(path, "action") == component:
-                index.add_module(path, component, shown, codes[shown])
-    for name, content in index.streams.items():
-        component = name.partition(".")[0]
-        when = "later" if name.endswith(".later.code") else "start"
-        version = "" if component == "action" else python
-        yield Entry(folder + name, content, component, version, when=when)
-    libraries = sorted(path for path in owner if folder + path not in codes)
-    for path in libraries:
-        content = (runtime.packages.folder / path).read_bytes()
-        when = _add_library(index, path, owner)
-        yield Entry(folder + path, content, owner[path], python, when=when)
-    # The weights first: they take longest, and all else is imported in the meantime.
-    ahead = [folder + path for path in libraries if owner[path] in _DISTRIBUTIONS]
-    yield Entry(folder + modules.INDEX, index.to_json([weights, *ahead]), "action", when="start")
-
-
-def _add_library(index: modules.Index, path: str, owner: dict[str, str]) -> str:
-    """Add a file that is no Python module to the index; return when the function reads it."""
-    when = "start"
-    if modules.is_extension(path):
-        of_component = [other for other in sorted(owner) if owner[other] == owner[path]]
-        linked = [other for other in of_component if modules.is_linked_library(other)]
-        name = index.add_library(path, linked)
-        when = "start" if name in modules.list_start_modules() else "later"
-    return "ahead" if owner[path] in _DISTRIBUTIONS else when
-
-
-def _read_modules(runtime: PythonRuntime, precompiled: bool) -> dict[str, bytes]:
-    """Return the code files, or sources without a compiler, by the sources' names in tracebacks."""
-    packages = runtime.packages
-    sources = {
-        f"action/{path.name}": path
-        for path in action_files.list_files(precompiled)
-        if path.suffix == ".py" and path.name != "__main__.py"
-    }
-    for path in sorted(path for path in packages.owner if path.endswith(".py")):
-        sources[modules.library_folder(runtime.python) + path] = packages.folder / path
-    if runtime.compiler:
-        return compile_modules(runtime.compiler, sources)
-    return {shown: path.read_bytes() for shown, path in sources.items()}
 
 
 def _deflate_where_cheaper(entries: Sequence[Entry]) -> list[Entry]:

@@ -5,41 +5,106 @@ Each Python version has a folder `lib/X.Y/` with libraries and:
 COMPONENT.code        the stream of those modules of a component that each start imports: the code
                       objects, marshalled
 COMPONENT.later.code  the stream of its other modules
-index.json            "modules": a module's name -> [is it a package, its source's name in
-                      tracebacks, its stream, offset in that, length]; "libraries": an extension
-                      module's name -> its file, and the libraries that it loads; "ahead": files to
-                      extract in a thread; "magic": of Python's code files, in hexadecimal, or empty
-                      if the streams have sources
+index.json            an `Index`
 """
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from builder.artifact import action_files
+from builder.artifact.bytecode import compile_modules
+from builder.base.archive import Entry
+from builder.base.cpython import PythonExecutable
+from builder.packages import INTERPRETERS, Runtime
 
 INDEX = "index.json"
 # The modules that a cold start imports, one a line, those of the standard library among them.
 START = Path(__file__).with_name("start.txt")
 # Where the code begins in a code file (PEP 552).
 _HEADER_BYTES = 16
+_DISTRIBUTIONS = [package.distribution for package in INTERPRETERS]
 
 
 @dataclass(frozen=True)
-class IndexedFiles:
-    """What the index of a Python version names.
+class PythonRuntime:
+    """What one Python version needs.
 
     Attributes:
-        magic: the first two bytes of the code files' magic number; 0 for sources.
-        modules: names of all modules.
-        paths: the index itself, the libraries, and the streams.
+        packages: the interpreter, numpy and Pillow.
+        compiler: the Python that byte-compiles the modules; without one they ship as sources,
+            which is correct but slower to start.
     """
 
-    magic: int
-    modules: tuple[str, ...]
-    paths: frozenset[str]
+    packages: Runtime
+    compiler: PythonExecutable | None
+
+    @property
+    def python(self) -> str:
+        """The version, as "3.11"."""
+        return self.packages.python
+
+
+@dataclass
+class Index:
+    """The index of one Python version: its modules and extension modules by name.
+
+    Attributes:
+        magic: of Python's code files, in hexadecimal; empty if the streams have sources.
+        ahead: files to extract in a thread, in order.
+        modules: is it a package, its source's name in tracebacks, its stream, offset in that,
+            length.
+        libraries: its file, and the libraries that it loads.
+    """
+
+    magic: str = ""
+    ahead: list[str] = field(default_factory=list)
+    modules: dict[str, list[Any]] = field(default_factory=dict)
+    libraries: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all modules."""
+        return {*self.modules, *self.libraries}
+
+    def to_json(self) -> bytes:
+        """Return the index as the file that ships."""
+        return json.dumps(vars(self), separators=(",", ":")).encode()
+
+    def list_files(self, folder: str) -> dict[str, int]:
+        """Return the streams and libraries in the folder, each with the least size it must have."""
+        sizes = {f"{folder}{path}": 0 for paths in self.libraries.values() for path in paths}
+        for _, _, stream, offset, length in self.modules.values():
+            path = f"{folder}{stream}.code"
+            sizes[path] = max(sizes.get(path, 0), offset + length)
+        return sizes
+
+
+def read_index(files: Mapping[str, bytes], python: str) -> Index:
+    """Read the index of a Python version, and check that the files it names are whole.
+
+    Raises:
+        ValueError: it cannot be read, or a file that it names is missing or too short.
+    """
+    folder = library_folder(python)
+    try:
+        index = Index(**json.loads(files[folder + INDEX]))
+        bytes.fromhex(index.magic)
+        sizes = dict.fromkeys(index.ahead, 0) | index.list_files(folder)
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{folder}{INDEX} cannot be read: {type(error).__name__} {error}"
+        ) from error
+    for path, size in sizes.items():
+        if path not in files:
+            raise ValueError(f"{folder}{INDEX} names {path}, which is missing")
+        if len(files[path]) < size:
+            raise ValueError(f"{path} is truncated: expected {size} bytes")
+    return index
 
 
 def library_folder(python: str) -> str:
@@ -64,82 +129,85 @@ def is_extension(path: str) -> bool:
     return path.endswith(".so") and not path.rpartition("/")[2].startswith("lib")
 
 
-def is_linked_library(path: str) -> bool:
-    """Return whether a file's name is that of a library which extension modules load."""
-    return is_library(path) and not is_extension(path)
+def pack_modules(runtime: PythonRuntime, precompiled: bool, weights: str) -> Iterator[Entry]:
+    """Yield the libraries and modules, ours too, for one Python version, and their index.
 
-
-class Index:
-    """The modules and libraries of one Python version; grows module by module.
-
-    Attributes:
-        streams: content of the streams by file name in `library_folder`.
+    `weights` is the path of the model's file in the zip.
     """
-
-    def __init__(self, compiled: bool) -> None:
-        """Start an empty index; without `compiled`, modules are added as sources."""
-        self.streams: dict[str, bytes] = {}
-        self._compiled = compiled
-        self._magic = ""
-        self._modules: dict[str, list[Any]] = {}
-        self._libraries: dict[str, list[str]] = {}
-
-    def add_module(self, path: str, component: str, shown: str, content: bytes) -> None:
-        """Add a module.
-
-        Its path counts from the import root; `shown` is its source's name in tracebacks.
-        """
-        if self._compiled:
-            self._magic, content = content[:4].hex(), content[_HEADER_BYTES:]
-        name = path.removesuffix(".py").replace("/", ".")
-        package = name.endswith(".__init__")
-        name = name.removesuffix(".__init__")
-        stream = component if name in list_start_modules() else f"{component}.later"
-        before = self.streams.get(f"{stream}.code", b"")
-        self.streams[f"{stream}.code"] = before + content
-        self._modules[name] = [package, shown, stream, len(before), len(content)]
-
-    def add_library(self, path: str, linked: Sequence[str]) -> str:
-        """Add an extension module and the libraries that it may load; return its name."""
-        folder, _, file = path.rpartition("/")
-        name = f"{folder}/{file.partition('.')[0]}".replace("/", ".").lstrip(".")
-        self._libraries[name] = [path, *linked]
-        return name
-
-    def to_json(self, ahead: Sequence[str]) -> bytes:
-        """Return the index as a file; `ahead` are the files to inflate in a thread, in order."""
-        index = {
-            "magic": self._magic,
-            "ahead": list(ahead),
-            "modules": self._modules,
-            "libraries": self._libraries,
-        }
-        return json.dumps(index, separators=(",", ":")).encode()
+    index, folder = Index(), library_folder(runtime.python)
+    codes = _read_modules(runtime, precompiled)
+    for name in action_files.BOOT_FILES:
+        code = codes.pop(f"action/{name}", None)
+        if code and runtime.compiler:
+            tag = f"cpython-{runtime.python.replace('.', '')}"
+            cached = f"action/__pycache__/{name.removesuffix('.py')}.{tag}.pyc"
+            yield Entry(cached, code, "action", outside=True)
+    if runtime.compiler:
+        index.magic = next(iter(codes.values()))[:4].hex()
+        codes = {shown: code[_HEADER_BYTES:] for shown, code in codes.items()}
+    yield from _pack_code(runtime, codes, index)
+    # The weights first: they take longest, and all else is imported in the meantime.
+    index.ahead.append(weights)
+    yield from _pack_libraries(runtime, index)
+    yield Entry(folder + INDEX, index.to_json(), "action", when="start")
 
 
-def read_index(files: Mapping[str, bytes], python: str) -> IndexedFiles:
-    """Read the index of a Python version, and check that the files it names are whole.
+def _read_modules(runtime: PythonRuntime, precompiled: bool) -> dict[str, bytes]:
+    """Return the code files, or sources without a compiler, by the sources' names in tracebacks."""
+    packages = runtime.packages
+    sources = {
+        f"action/{path.name}": path
+        for path in action_files.list_files(precompiled)
+        if path.suffix == ".py" and path.name != "__main__.py"
+    }
+    for path in sorted(path for path in packages.owner if path.endswith(".py")):
+        sources[library_folder(runtime.python) + path] = packages.folder / path
+    if runtime.compiler:
+        return compile_modules(runtime.compiler, sources)
+    return {shown: path.read_bytes() for shown, path in sources.items()}
 
-    Raises:
-        ValueError: it cannot be read, or a file that it names is missing or too short.
-    """
-    folder = library_folder(python)
-    try:
-        index = json.loads(files[folder + INDEX])
-        magic = int.from_bytes(bytes.fromhex(index["magic"])[:2], "little")
-        needed = {f"{folder}{path}": 0 for paths in index["libraries"].values() for path in paths}
-        for _, _, stream, offset, length in index["modules"].values():
-            path = f"{folder}{stream}.code"
-            needed[path] = max(needed.get(path, 0), offset + length)
-        ahead = dict.fromkeys(index["ahead"], 0)
-        names = (*index["modules"], *index["libraries"])
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(
-            f"{folder}{INDEX} cannot be read: {type(error).__name__} {error}"
-        ) from error
-    for path, size in {**ahead, **needed}.items():
-        if path not in files:
-            raise ValueError(f"{folder}{INDEX} names {path}, which is missing")
-        if len(files[path]) < size:
-            raise ValueError(f"{path} is truncated: expected {size} bytes")
-    return IndexedFiles(magic, names, frozenset({folder + INDEX, *needed}))
+
+def _module_name(path: str) -> str:
+    """Return a module's name; `path` counts from the import root."""
+    folder, _, file = path.rpartition("/")
+    return f"{folder}/{file.partition('.')[0]}".replace("/", ".").lstrip(".")
+
+
+def _pack_code(runtime: PythonRuntime, codes: dict[str, bytes], index: Index) -> Iterator[Entry]:
+    """Yield the streams of code, component by component, and add their modules to the index."""
+    folder, owner = library_folder(runtime.python), runtime.packages.owner
+    components = list(dict.fromkeys(["action", *owner.values()]))
+    paths = {shown: shown.removeprefix(folder) for shown in codes}
+    numbers = {shown: components.index(owner.get(paths[shown], "action")) for shown in codes}
+    streams: dict[str, bytes] = {}
+    for shown in sorted(codes, key=lambda shown: (numbers[shown], shown)):
+        name = _module_name(paths[shown])
+        package, name = name.endswith(".__init__"), name.removesuffix(".__init__")
+        later = "" if name in list_start_modules() else ".later"
+        stream = components[numbers[shown]] + later
+        before = streams.get(stream, b"")
+        index.modules[name] = [package, shown, stream, len(before), len(codes[shown])]
+        streams[stream] = before + codes[shown]
+    for stream, content in streams.items():
+        component, _, later = stream.partition(".")
+        version, when = "" if component == "action" else runtime.python, later or "start"
+        yield Entry(f"{folder}{stream}.code", content, component, version, when=when)
+
+
+def _pack_libraries(runtime: PythonRuntime, index: Index) -> Iterator[Entry]:
+    """Yield the files that are no Python modules, and add extension modules to the index."""
+    folder, owner = library_folder(runtime.python), runtime.packages.owner
+    paths = sorted(path for path in owner if not path.endswith(".py"))
+    for path in paths:
+        when = "start"
+        if is_extension(path):
+            of_component = [each for each in paths if owner[each] == owner[path]]
+            linked = [each for each in of_component if is_library(each) and not is_extension(each)]
+            name = _module_name(path)
+            index.libraries[name] = [path, *linked]
+            when = "start" if name in list_start_modules() else "later"
+        if owner[path] in _DISTRIBUTIONS:
+            when = "ahead"
+            index.ahead.append(folder + path)
+        content = (runtime.packages.folder / path).read_bytes()
+        yield Entry(folder + path, content, owner[path], runtime.python, when=when)

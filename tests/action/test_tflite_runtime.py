@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.peers import pip
-from builder.artifact import actionloop, contents
+from builder.artifact import actionloop, contents, modules
 from builder.artifact.smoke import SAMPLE
 from builder.base import cpython
 from builder.base.archive import write_zip
@@ -42,7 +42,7 @@ def test_tflite_runtime_answers(tmp_path: Path, console: Console, imagenet_model
     part = Component(pip.TFLITE_RUNTIME, version, "the package index", "?", "?", ())
     runtime = Runtime(python, folder, (part,), owner, "a test")
     path = tmp_path / "a.zip"
-    entries = contents.collect_entries([contents.PythonRuntime(runtime, found)], chosen)
+    entries = contents.collect_entries([modules.PythonRuntime(runtime, found)], chosen)
     write_zip(entries, path)
     with actionloop.start_action(path, found.path) as running:
         answer = running.run({"image": base64_of(SAMPLE), "details": True})

@@ -187,7 +187,7 @@ def assert_all_import(path: Path, python: str, folder: Path, least: int = 60) ->
     actionloop.unpack_zip(path, folder)
     lib = modules.library_folder(python)
     files = read_zip(path).files
-    names = set(modules.read_index(files, python).modules)
+    names = modules.read_index(files, python).names
     natives = {
         name.removeprefix(lib).partition(".")[0].replace("/", ".")
         for name in files

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builder.artifact import modules
-from builder.artifact.contents import BOOT_FILES
+from builder.artifact.action_files import BOOT_FILES
 from builder.artifact.manifest import MANIFEST, Manifest
 from builder.base.archive import DATE, PACKED
 

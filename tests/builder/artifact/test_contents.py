@@ -14,7 +14,7 @@ import pytest
 
 from builder import build
 from builder.artifact import actionloop, bytecode, modules
-from builder.artifact.contents import BOOT_FILES
+from builder.artifact.action_files import BOOT_FILES
 from builder.artifact.manifest import MANIFEST, Manifest
 from builder.base import cpython
 from builder.base.archive import read_zip
@@ -116,14 +116,13 @@ def test_precompiled_zip_differs_in_what_the_runtime_would_make(
     common = before.keys() & after.keys()
     assert {name for name in common if before[name] != after[name]} == {MANIFEST}
     assert after["exec.env"] == IMAGE.encode()
-    index = modules.read_index(after, HERE)
-    own = {name for name in index.modules if name.startswith("action.")}
+    own = {name for name in modules.read_index(after, HERE).names if name.startswith("action.")}
     assert own == {f"action.{name}" for name in PACKED_MODULES}
 
 
 def test_all_modules_ship_as_code(wheels_path: Path) -> None:
     files = read_zip(wheels_path).files
-    names = set(modules.read_index(files, HERE).modules)
+    names = modules.read_index(files, HERE).names
     assert {"numpy", "numpy._core.multiarray", "numpy._core._multiarray_umath"} <= names
     assert {"PIL", "PIL.JpegImagePlugin", "PIL._imaging", "action.activation"} <= names
     folder = modules.library_folder(HERE)
@@ -215,8 +214,8 @@ def test_sources_ship_where_no_python_compiles_them(
     files = read_zip(output).files
     assert not [name for name in files if name.endswith(".pyc")]
     index = modules.read_index(files, HERE)
-    assert index.magic == 0
-    assert {"numpy", "action.activation"} <= set(index.modules)
+    assert index.magic == ""
+    assert {"numpy", "action.activation"} <= index.names
     with actionloop.start_action(output, python) as running:
         answer = running.run({"image": base64_of(encoded(plain("red")))})
     assert answer["results"][0]["className"] == "red"
