@@ -11,7 +11,6 @@ make of them differently, by one step.
 from __future__ import annotations
 
 import copy
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -21,22 +20,13 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from builder.base.errors import ModelError
-from builder.model.tflite import (
-    DTYPES,
-    OPERATORS,
-    TFLiteModel,
-    drop_unused,
-    operator_name,
-    pack_model,
-)
+from builder.model.tflite import Operator, Tensor, TFLiteModel, drop_unused, pack_model
 
 HINT = "--no-requantize ships the model as it is"
 # Largest magnitude of an int8 weight.
 LIMIT = 127
 
 _Array = NDArray[Any]
-_TYPE = schema.TensorType
-_CODES = {name: code for code, name in OPERATORS.items()}
 
 # What can be converted, by the operator's least version with an int8 kernel (TFLite's op_version).
 _INT8_SINCE = {
@@ -53,7 +43,6 @@ _CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}
 _WITH_INTEGERS = ("MEAN", "PAD", "PADV2", "RESHAPE")
 # Operators whose int8 kernels demand the same quantization of input and output.
 _SAME_QUANTIZATION = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "PAD", "PADV2", "RESHAPE", "SQUEEZE")
-_PROBABILITIES = ("LOGISTIC", "SOFTMAX")
 
 
 @dataclass(frozen=True)
@@ -79,176 +68,187 @@ def convert_to_int8(model: TFLiteModel) -> Int8Model | None:
     Raises:
         ModelError: something cannot be converted with proof; names the operator and the tensor.
     """
-    graphs = model.tables.subgraphs
+    if not any(
+        operator.name in _CHANNEL_AXIS and weights and weights.dtype == "uint8"
+        for operator in model.operators
+        for weights in operator.inputs[1:2]
+    ):
+        return None
+    graphs = len(model.tables.subgraphs)
+    if graphs != 1:
+        raise ModelError(f"{model.name}: expected one subgraph, found {graphs}", HINT)
     try:
-        if not any(_has_uint8_weights(model.tables, graph) for graph in graphs):
-            return None
-        if len(graphs) != 1:
-            raise ModelError(f"{model.name}: expected one subgraph, found {len(graphs)}", HINT)
-        tables = copy.deepcopy(model.tables)
-        converter = _Converter(tables, model.name)
-        converter.convert_graph()
-    except (IndexError, TypeError, ValueError, struct.error) as error:
+        return _Converter(model).convert()
+    except (IndexError, TypeError, ValueError) as error:
         raise ModelError(
             f"{model.name} is a broken TFLite model: {error}", "download or convert it again"
         ) from error
-    return Int8Model(pack_model(tables), converter.channels, converter.rescaled, converter.error)
 
 
-def _has_uint8_weights(tables: Any, graph: Any) -> bool:
-    return any(
-        operator_name(tables, operator) in _CHANNEL_AXIS
-        and graph.tensors[operator.inputs[1]].type == _TYPE.UINT8
-        for operator in graph.operators or ()
-    )
+@dataclass(frozen=True)
+class _Weights:
+    """Converted weights: the index of their tensor, and what their bias needs.
+
+    Attributes:
+        index: of their tensor.
+        scales, ratios: the new scale, and old / new scale, float64 of shape (channels,); of shape
+            (1,) where all channels have the same.
+        error: largest error of a weight, in steps of its old scale.
+    """
+
+    index: int
+    scales: _Array
+    ratios: _Array
+    error: float
 
 
 class _Converter:
-    """Converts the graph of a model in place.
+    """Converts the graph of a model in a copy of its tables.
 
     A tensor gets the quantization that its role asks for. Where operators use it in several roles,
     such as a bias of weights with different scales, the first role gets the tensor and each other
     one a new tensor.
     """
 
-    def __init__(self, tables: Any, name: str) -> None:
-        self.channels, self.rescaled, self.error = 0, 0, 0.0
-        self._tables, self._graph, self._name = tables, tables.subgraphs[0], name
+    def __init__(self, model: TFLiteModel) -> None:
+        self._model = model
+        self._tables = copy.deepcopy(model.tables)
+        self._graph = self._tables.subgraphs[0]
         self._old = list(self._graph.tensors)
         self._roles: dict[int, dict[Any, int]] = {}
-        self._converted_weights: dict[tuple[int, int | None], tuple[int, _Array, _Array]] = {}
-        self._where = name  # for messages
+        self._weights: dict[tuple[int, int | None], _Weights] = {}
+        self._where = ""  # for messages
 
-    def convert_graph(self) -> None:
+    def convert(self) -> Int8Model:
         """Convert the graph's inputs, outputs and operators, and drop what is not used any more."""
-        graph, operators = self._graph, []
-        for ends in ("inputs", "outputs"):
-            self._where = f"{self._name}: the graph's {ends}"
-            setattr(graph, ends, _vector(map(self._convert_end, getattr(graph, ends))))
-        for position, operator in enumerate(graph.operators):
-            kind = operator_name(self._tables, operator)
-            self._where = f"{self._name}: operator {position}, {kind}"
-            if kind not in _VERSIONS:
-                self._refuse(f"one of {', '.join(sorted(_VERSIONS))}", kind)
-            self._check_operator(kind, operator)
-            before = self._convert_operator(kind, operator)
-            code = self._tables.operatorCodes[operator.opcodeIndex]
-            code.version = max(code.version, _VERSIONS[kind])
-            operators += [*before, operator]
+        graph, model, operators = self._graph, self._model, []
+        for title, ends in (("inputs", model.inputs), ("outputs", model.outputs)):
+            self._where = f"the graph's {title}"
+            setattr(graph, title, _vector(map(self._convert_end, ends)))
+        for position, (written, operator) in enumerate(
+            zip(graph.operators, model.operators, strict=True)
+        ):
+            self._where = f"operator {position}, {operator.name}"
+            if operator.name not in _VERSIONS:
+                self._refuse(f"one of {', '.join(sorted(_VERSIONS))}", operator.name)
+            self._check_operator(operator, written.builtinOptions)
+            operators += [*self._convert_operator(operator, written), written]
+            code = self._tables.operatorCodes[written.opcodeIndex]
+            code.version = max(code.version, _VERSIONS[operator.name])
         graph.operators = operators
         drop_unused(self._tables)
+        weights = self._weights.values()
+        return Int8Model(
+            pack_model(self._tables),
+            channels=sum(each.ratios.size for each in weights),
+            rescaled=sum(int((each.ratios < 1).sum()) for each in weights),
+            error=max(each.error for each in weights),
+        )
 
-    def _check_operator(self, kind: str, operator: Any) -> None:
+    def _check_operator(self, operator: Operator, options: Any) -> None:
         """Raise ModelError if an int8 kernel demands more than int8 tensors."""
-        options, output = operator.builtinOptions, operator.outputs[0]
-        if kind == "FULLY_CONNECTED" and options is not None and options.weightsFormat:
+        kind, output = operator.name, operator.outputs[0]
+        if kind == "FULLY_CONNECTED" and getattr(options, "weightsFormat", False):
             self._refuse("weights in the default format", f"format {options.weightsFormat}")
-        if kind == "CONCATENATION" and options is not None and options.fusedActivationFunction:
-            self._refuse("no fused activation", f"number {options.fusedActivationFunction}")
-        if kind in _PROBABILITIES and self._quantization(output) != (1 / 256, 0):
-            self._refuse("an output with scale 1/256 and zero point 0", self._describe(output))
-        if kind not in _SAME_QUANTIZATION:
-            return
-        for number in (operator.inputs[0], *operator.inputs[2:]):
-            if self._quantization(number) != self._quantization(output):
-                expected = f"the quantization of {self._describe(output)}"
-                self._refuse(expected, self._describe(number))
+        if kind == "CONCATENATION" and operator.activation != "NONE":
+            self._refuse("no fused activation", operator.activation)
+        if kind in ("LOGISTIC", "SOFTMAX") and self._quantization(output) != (1 / 256, 0):
+            self._refuse("an output with scale 1/256 and zero point 0", _describe(output))
+        if kind in _SAME_QUANTIZATION:
+            for each in filter(None, (operator.inputs[0], *operator.inputs[2:])):
+                if self._quantization(each) != self._quantization(output):
+                    expected = f"the quantization of {_describe(output)}"
+                    self._refuse(expected, _describe(each))
 
-    def _convert_operator(self, kind: str, operator: Any) -> list[Any]:
+    def _convert_operator(self, operator: Operator, written: Any) -> list[Any]:
         """Convert an operator's tensors; return the operators that have to run before it."""
-        before, inputs = [], []
-        old, outputs = [int(i) for i in operator.inputs], [int(i) for i in operator.outputs]
-        for place, number in enumerate(old):
+        kind, before, inputs = operator.name, [], []
+        for place, tensor in enumerate(operator.inputs):
+            if kind in _CHANNEL_AXIS and place == 2:
+                inputs.append(self._convert_bias(tensor, operator) if tensor else -1)
+                continue
+            if tensor is None:
+                raise ValueError(f"{self._where} lacks a tensor")
             if kind in _CHANNEL_AXIS and place == 1:
-                inputs.append(self._convert_weights(number, _CHANNEL_AXIS[kind])[0])
-            elif kind in _CHANNEL_AXIS and place == 2:
-                inputs.append(
-                    -1 if number < 0 else self._convert_bias(number, old[0], old[1], kind)
-                )
+                inputs.append(self._convert_weights(tensor, _CHANNEL_AXIS[kind]).index)
             elif kind in _WITH_INTEGERS and place == 1:
-                inputs.append(self._keep_integers(number))
+                inputs.append(self._keep_integers(tensor))
             elif kind == "QUANTIZE":
-                inputs.append(self._convert_end(number))
+                inputs.append(self._convert_end(tensor))
             elif kind == "CONCATENATION" and (
-                self._quantization(number) != self._quantization(outputs[0])
+                self._quantization(tensor) != self._quantization(operator.outputs[0])
             ):  # its int8 kernel only copies
-                before.append(self._build_quantize(number, outputs[0]))
+                before.append(self._build_quantize(tensor, operator.outputs[0]))
                 inputs.append(before[-1].outputs[0])
             else:
-                inputs.append(self._convert_activation(number))
+                inputs.append(self._convert_activation(tensor))
         convert = self._convert_end if kind == "DEQUANTIZE" else self._convert_activation
-        operator.inputs, operator.outputs = _vector(inputs), _vector(map(convert, outputs))
+        written.inputs, written.outputs = _vector(inputs), _vector(map(convert, operator.outputs))
         return before
 
-    def _convert_activation(self, number: int) -> int:
+    def _convert_activation(self, tensor: Tensor) -> int:
         """Return the int8 tensor for a uint8 activation, or for a constant in place of one."""
-        scale, zero_point = self._quantization(number)
-        data = self._data(number)
-        flipped = None if data is None else data ^ 0x80
-        return self._place(number, "activation", [scale], zero_point - 128, data=flipped)
+        scale, zero_point = self._quantization(tensor)
+        flipped = self._data(tensor) ^ 0x80 if tensor.is_constant else None
+        return self._place(tensor, "activation", [scale], zero_point - 128, data=flipped)
 
-    def _convert_end(self, number: int) -> int:
+    def _convert_end(self, tensor: Tensor) -> int:
         """Return the tensor for one that may be float32, at an end of the graph."""
-        is_float = self._tensor(number).type == _TYPE.FLOAT32
-        return number if is_float else self._convert_activation(number)
+        return tensor.number if tensor.dtype == "float32" else self._convert_activation(tensor)
 
-    def _keep_integers(self, number: int) -> int:
-        tensor = self._tensor(number)
-        if tensor.type not in (_TYPE.INT32, _TYPE.INT64) or self._data(number) is None:
-            self._refuse("constant integers", self._describe(number))
-        return self._place(number, "integers")
+    def _keep_integers(self, tensor: Tensor) -> int:
+        if tensor.dtype not in ("int32", "int64") or not tensor.is_constant:
+            self._refuse("constant integers", _describe(tensor))
+        return self._place(tensor, "integers")
 
-    def _convert_weights(self, number: int, axis: int | None) -> tuple[int, _Array, _Array]:
-        """Return the int8 tensor for uint8 weights, its scales, and old / new scale, per channel.
-
-        The arrays are float64 of shape (channels,): the size of the weights' dimension `axis`, or
-        1 for None.
-        """
-        if (number, axis) in self._converted_weights:
-            return self._converted_weights[number, axis]
-        old_scale, zero_point = self._quantization(number)
-        data = self._data(number)
-        if data is None:
-            self._refuse("constant weights", self._describe(number))
-        centred = data.reshape(self._tensor(number).shape).astype(np.float64) - zero_point
+    def _convert_weights(self, tensor: Tensor, axis: int | None) -> _Weights:
+        """Return the int8 weights for uint8 ones; `axis` is the dimension of their channels."""
+        if (tensor.number, axis) in self._weights:
+            return self._weights[tensor.number, axis]
+        old_scale, zero_point = self._quantization(tensor)
+        if not tensor.is_constant:
+            self._refuse("constant weights", _describe(tensor))
+        shape = self._old[tensor.number].shape
+        centred = self._data(tensor).reshape(shape).astype(np.float64) - zero_point
         others = tuple(i for i in range(centred.ndim) if i != axis)
         peaks = abs(centred).max(axis=others, keepdims=True)
         scales = np.where(peaks > LIMIT, old_scale * peaks / LIMIT, old_scale)
         scales = scales.astype(np.float32).astype(np.float64)  # as the file will have them
         ratios = old_scale / scales
         weights = np.rint(centred * ratios)
-        self.channels += peaks.size
-        self.rescaled += int((peaks > LIMIT).sum())
-        self.error = max(self.error, float(abs(weights / ratios - centred).max()))
         index = self._place(
-            number, ("weights", axis), scales.ravel(), 0, axis or 0, weights.astype(np.int8)
+            tensor, ("weights", axis), scales.ravel(), 0, axis or 0, weights.astype(np.int8)
         )
-        self._converted_weights[number, axis] = index, scales.ravel(), ratios.ravel()
-        return self._converted_weights[number, axis]
+        error = float(abs(weights / ratios - centred).max())
+        converted = _Weights(index, scales.ravel(), ratios.ravel(), error)
+        self._weights[tensor.number, axis] = converted
+        return converted
 
-    def _convert_bias(self, number: int, source: int, weights: int, kind: str) -> int:
+    def _convert_bias(self, tensor: Tensor, operator: Operator) -> int:
         """Return the int32 tensor for a bias, whose scale is that of input times weights."""
-        _, scales, ratios = self._convert_weights(weights, _CHANNEL_AXIS[kind])
-        tensor, data = self._tensor(number), self._data(number)
-        if tensor.type != _TYPE.INT32 or data is None:
-            self._refuse("a constant int32 bias", self._describe(number))
-        values = data.view("<i4")
-        if ratios.size not in (1, values.size):
-            self._refuse(f"a bias of {ratios.size} channels", self._describe(number))
+        source, weights, _ = operator.inputs
+        assert source is not None
+        assert weights is not None
+        converted = self._convert_weights(weights, _CHANNEL_AXIS[operator.name])
+        if tensor.dtype != "int32" or not tensor.is_constant:
+            self._refuse("a constant int32 bias", _describe(tensor))
+        values = self._data(tensor).view("<i4")
+        if converted.ratios.size not in (1, values.size):
+            self._refuse(f"a bias of {converted.ratios.size} channels", _describe(tensor))
         input_scale = self._quantization(source)[0]
-        rounded = np.rint(values * ratios).astype("<i4")
-        role = ("bias", input_scale, weights, kind)
-        return self._place(number, role, input_scale * scales, 0, data=rounded)
+        rounded = np.rint(values * converted.ratios).astype("<i4")
+        role = ("bias", input_scale, weights.number, operator.name)
+        return self._place(tensor, role, input_scale * converted.scales, data=rounded)
 
-    def _build_quantize(self, number: int, like: int) -> Any:
+    def _build_quantize(self, tensor: Tensor, like: Tensor) -> Any:
         """Return a QUANTIZE operator that gives a tensor the quantization of another."""
-        code = schema.OperatorCodeT(_CODES["QUANTIZE"], None, 2, _CODES["QUANTIZE"])
-        self._tables.operatorCodes.append(code)
-        source = self._convert_activation(number)
-        tensor = copy.copy(self._graph.tensors[source])
-        tensor.quantization = self._graph.tensors[self._convert_activation(like)].quantization
-        tensor.buffer = 0
-        self._graph.tensors.append(tensor)
+        quantize = schema.BuiltinOperator.QUANTIZE
+        self._tables.operatorCodes.append(schema.OperatorCodeT(quantize, None, 2, quantize))
+        source = self._convert_activation(tensor)
+        result = copy.copy(self._graph.tensors[source])
+        result.quantization = self._graph.tensors[self._convert_activation(like)].quantization
+        result.buffer = 0
+        self._graph.tensors.append(result)
         return schema.OperatorT(
             len(self._tables.operatorCodes) - 1,
             _vector([source]),
@@ -259,7 +259,7 @@ class _Converter:
 
     def _place(
         self,
-        number: int,
+        tensor: Tensor,
         role: Any,
         scales: Any = (),
         zero_point: int = 0,
@@ -271,73 +271,51 @@ class _Converter:
         Equal roles share a tensor. Without scales, its quantization stays; `axis` is the dimension
         that several of them count.
         """
-        roles = self._roles.setdefault(number, {})
+        roles = self._roles.setdefault(tensor.number, {})
         if role in roles:
             return roles[role]
-        tensor = copy.copy(self._tensor(number))
+        placed = copy.copy(self._old[tensor.number])
         if len(scales):
-            tensor.type = _TYPE.INT8 if tensor.type == _TYPE.UINT8 else tensor.type
-            tensor.quantization = schema.QuantizationParametersT(
+            placed.type = schema.TensorType.INT8 if tensor.dtype == "uint8" else placed.type
+            placed.quantization = schema.QuantizationParametersT(
                 scale=np.array(scales, np.float32),
                 zeroPoint=np.full(len(scales), zero_point, np.int64),
                 quantizedDimension=axis,
             )
         if data is not None:
             self._tables.buffers.append(schema.BufferT(np.frombuffer(data.tobytes(), np.uint8)))
-            tensor.buffer = len(self._tables.buffers) - 1
-        if roles:
-            self._graph.tensors.append(tensor)
-            roles[role] = len(self._graph.tensors) - 1
-        else:
-            self._graph.tensors[number] = tensor
-            roles[role] = number
-        return roles[role]
+            placed.buffer = len(self._tables.buffers) - 1
+        index = len(self._graph.tensors) if roles else tensor.number
+        self._graph.tensors[index : index + 1] = [placed]
+        roles[role] = index
+        return index
 
-    def _tensor(self, number: int) -> Any:
-        """Return the original tensor."""
-        if number < 0:
-            raise IndexError(f"{self._where} lacks a tensor")
-        return self._old[number]
+    def _data(self, tensor: Tensor) -> _Array:
+        """Return the content of a constant, as uint8."""
+        data: _Array = self._tables.buffers[self._old[tensor.number].buffer].data
+        return data
 
-    def _data(self, number: int) -> _Array | None:
-        """Return the original content of a constant, uint8; None if the tensor is computed."""
-        data = self._tables.buffers[self._tensor(number).buffer].data
-        return data if data is not None and len(data) else None
-
-    def _quantization(self, number: int) -> tuple[float, int]:
+    def _quantization(self, tensor: Tensor) -> tuple[float, int]:
         """Return scale and zero point of a uint8 tensor; raise ModelError for every other."""
-        tensor = self._tensor(number)
-        found = tensor.quantization
         if (
-            tensor.type == _TYPE.UINT8
-            and not (tensor.isVariable or tensor.sparsity or tensor.externalBuffer)
-            and found is not None
-            and found.details is None
-            and found.scale is not None
-            and found.zeroPoint is not None
-            and len(found.scale) == len(found.zeroPoint) == 1
-            and 0 < found.scale[0] < np.inf
-            and 0 <= found.zeroPoint[0] <= 255
+            tensor.dtype != "uint8"
+            or not 0 < tensor.scale < np.inf
+            or not 0 <= tensor.zero_point <= 255
         ):
-            return float(found.scale[0]), int(found.zeroPoint[0])
-        self._refuse("a dense uint8 tensor with one scale and zero point", self._describe(number))
-
-    def _describe(self, number: int) -> str:
-        """Return a tensor's number, name, type and quantization for messages."""
-        tensor = self._tensor(number)
-        name = (tensor.name or b"").decode(errors="replace")
-        dtype = DTYPES.get(tensor.type, f"type {tensor.type}")
-        text = f"tensor {number} ({name}): {dtype}"
-        found = tensor.quantization
-        for title, field in (("scale", "scale"), ("zero point", "zeroPoint")):
-            values = None if found is None else getattr(found, field)
-            if values is not None:
-                shown = f"{values[0]:g}" if len(values) == 1 else f"of {len(values)} values"
-                text += f", {title} {shown}"
-        return text if tensor.sparsity is None else text + ", sparse"
+            self._refuse("a dense uint8 tensor with one scale and zero point", _describe(tensor))
+        return tensor.scale, tensor.zero_point
 
     def _refuse(self, expected: str, found: str) -> NoReturn:
-        raise ModelError(f"{self._where}: expected {expected}, found {found}", HINT)
+        message = f"{self._model.name}: {self._where}: expected {expected}, found {found}"
+        raise ModelError(message, HINT)
+
+
+def _describe(tensor: Tensor) -> str:
+    """Return a tensor's number, name, type and quantization for messages."""
+    text = f"tensor {tensor.number} ({tensor.name}): {tensor.dtype}"
+    if tensor.scale:
+        return f"{text}, scale {tensor.scale:g}, zero point {tensor.zero_point}"
+    return f"{text}, scale of {tensor.scale_count} values" if tensor.scale_count else text
 
 
 def _vector(numbers: Iterable[int]) -> _Array:
