@@ -14,7 +14,7 @@ from builder.base import archive, cpython, files
 from builder.base.console import Console, megabytes
 from builder.base.errors import BuildError, SmokeError
 from builder.base.paths import BUILD
-from builder.model import agreement, compatibility, evidence, known_models, resolve
+from builder.model import agreement, combinations, compatibility, known_models, resolve
 from builder.model.int8 import convert_to_int8
 from builder.model.resolve import Model, ModelOptions
 from builder.packages import DEFAULT_OPTIONS, RuntimeOptions, operator_versions
@@ -128,7 +128,7 @@ def _invoke_new(
 
 def resolve_model(
     name: str | None, options: ModelOptions, pictures: Path | None, console: Console
-) -> tuple[Model, evidence.PictureEvidence | None]:
+) -> tuple[Model, combinations.PictureEvidence | None]:
     """Return the model, and how the labelled pictures decided what its file leaves open.
 
     Raises:
@@ -136,7 +136,7 @@ def resolve_model(
     """
     if pictures is None:
         return resolve.resolve_model(name, options, console), None
-    return evidence.resolve_by_pictures(name, options, pictures, console)
+    return combinations.resolve_by_pictures(name, options, pictures, console)
 
 
 def _audit_part(part: Path, config: BuildConfig, console: Console) -> audit.Audit:

@@ -18,7 +18,7 @@ from PIL import Image
 from builder.base.errors import ModelError
 from builder.model.int8 import HINT
 from builder.model.resolve import Model
-from builder.model.run import ModelOutputs, generate_patterns, run_model
+from builder.model.run import generate_patterns, run_model
 from builder.model.settings import ModelSettings
 from builder.model.tflite import TFLiteModel
 
@@ -64,8 +64,14 @@ def check_agreement(
     Raises:
         ModelError: they disagree, or one does not run; says on which picture and by how much.
     """
-    before = _run("original", original, settings, sample)
-    after = _run("int8", converted, settings, sample)
+    patterns = generate_patterns(*settings.size)
+    outputs = []
+    for form, path in (("original", original), ("int8", converted)):
+        try:
+            outputs += run_model(path, [settings], [sample], patterns)
+        except ModelError as error:
+            raise ModelError(f"the {form} model does not run: {error}", HINT) from error
+    before, after = outputs
     step = output_scale or 1 / 256
     probability = steps = 0.0
     for number, picture in enumerate(before.pictures):
@@ -105,9 +111,9 @@ def run_trial(model: Model) -> Trial:
         for name, pixels in generate_patterns(height, width, channels).items():
             files.append(Path(folder, f"{name}.png"))
             Image.fromarray(pixels if channels == 3 else pixels[..., 0]).save(files[-1])
-        scores = run_model(model.path, model.settings, files, {}).scores
+        [outputs] = run_model(model.path, [model.settings], files, {})
         pictures = {file.stem: file.read_bytes() for file in files}
-        return Trial(pictures, scores, _choose_factor(model.tflite))
+        return Trial(pictures, outputs.scores, _choose_factor(model.tflite))
 
 
 def _choose_factor(model: TFLiteModel) -> float:
@@ -145,10 +151,3 @@ def _compare_scores(
         f"expected class {best} with probability {first[best]:.3f} +- {tolerance:.3f}, found class "
         f"{other_best} with {second[other_best]:.3f} (class {best}: {second[best]:.3f})"
     )
-
-
-def _run(which: str, path: Path, settings: ModelSettings, sample: Path) -> ModelOutputs:
-    try:
-        return run_model(path, settings, [sample], generate_patterns(*settings.size))
-    except ModelError as error:
-        raise ModelError(f"the {which} model does not run: {error}", HINT) from error

@@ -1,19 +1,21 @@
 """Decide what a model's output means: probabilities, independent scores, or logits.
 
-The user's option decides, else the file's last operators, else the outputs for some pictures.
+The user's option decides, else the file's last operators, else the outputs for some pictures. A
+quantized softmax or sigmoid at the end is stripped: the function computes it in float.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
 
 from builder.base.errors import ModelError
-from builder.model.decision import Evidence, Source
+from builder.model.evidence import Evidence, Source
 from builder.model.run import ModelOutputs
-from builder.model.tflite import Operator, Tensor, TFLiteModel
-from builder.model.vision_task import PASS_ON
+from builder.model.tflite import Operator, Tensor, TFLiteModel, drop_unused, pack_model
+from builder.model.vision_task import PASS_ON, SAME_ORDER
 
 KINDS = ("probabilities", "logits", "scores")
 # Operators that choose among scores or join them: probabilities stay what they are.
@@ -32,6 +34,10 @@ _TOLERANCE = 0.02
 # How far from 0..1 outputs may be that the user calls probabilities or scores: they are clipped.
 _MAX_CLIPPED = 0.25
 _HINT = "say what it is: --scores probabilities, --scores logits or --scores scores"
+_HINT_RANGE = "the input's range may be another (--mean, --std), or the model is damaged"
+# What the function applies in place of an operator. A softmax of LOG_SOFTMAX's output is a softmax
+# of its input.
+REPLACED_BY = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid", "LOG_SOFTMAX": "softmax"}
 # What is known about the kind of output: one of KINDS, or another word; empty if unknown.
 _Kind = Evidence[str]
 _READ: Source = "file"
@@ -45,12 +51,10 @@ class Postprocessing:
     Attributes:
         count: numbers per picture.
         kind: one of KINDS.
-        doubt: what contradicts the user's option; empty if nothing does.
     """
 
     count: int
     kind: Evidence[str]
-    doubt: str = ""
 
     @property
     def activation(self) -> str:
@@ -62,9 +66,7 @@ class Postprocessing:
     @property
     def card(self) -> str:
         """All of it in a line, with the reason."""
-        count, reason = self.count, self.kind.reason
-        if self.doubt:
-            reason += f", though {self.doubt}"
+        count, reason = self.count, self.kind.explanation
         if count > 1:
             text = {
                 "probabilities": f"probabilities of {count} classes, as they are",
@@ -87,7 +89,13 @@ def decide_postprocessing(
     Raises:
         ModelError: it is unclear, or the evidence contradicts itself; says which option settles it.
     """
-    _check_finite(model, outputs)
+    rows = zip(outputs.pictures, outputs.values, strict=True)
+    if bad := [name for name, values in rows if not np.isfinite(values).all()]:
+        raise ModelError(
+            f"{model.name}: expected numbers, found NaN or infinity for {len(bad)} of "
+            f"{len(outputs.pictures)} pictures ({', '.join(bad[:4])})",
+            _HINT_RANGE,
+        )
     by_file = _judge_last_operators(model, count)
     by_outputs = _judge_outputs(model.outputs[0], outputs, count)
     same = ""
@@ -96,26 +104,14 @@ def decide_postprocessing(
     if wanted:
         _check_limits(model, wanted, outputs, by_outputs)
         doubts = [same, *_find_doubts(count, wanted, by_file, by_outputs)]
-        kind = Evidence(wanted, "option", "--scores")
-        return Postprocessing(count, kind, "; ".join(filter(None, doubts)))
+        doubt = "; ".join(filter(None, doubts))
+        return Postprocessing(count, Evidence(wanted, "option", "--scores", doubt))
     if same:
         raise ModelError(
             f"{model.name}: {same}, whatever is on them",
-            "the input's range may be another (--mean, --std), or the model is damaged; if this is "
-            f"right, {_HINT}",
+            f"{_HINT_RANGE}; if this is right, {_HINT}",
         )
     return Postprocessing(count, _reconcile(model, count, by_file, by_outputs))
-
-
-def _check_finite(model: TFLiteModel, outputs: ModelOutputs) -> None:
-    rows = zip(outputs.pictures, outputs.values, strict=True)
-    bad = [name for name, values in rows if not np.isfinite(values).all()]
-    if bad:
-        raise ModelError(
-            f"{model.name}: expected numbers, found NaN or infinity for {len(bad)} of "
-            f"{len(outputs.pictures)} pictures ({', '.join(bad[:4])})",
-            "the input's range may be another (--mean, --std), or the model is damaged",
-        )
 
 
 def _check_limits(
@@ -255,3 +251,57 @@ def _judge_outputs(output: Tensor, outputs: ModelOutputs, count: int) -> _Kind:
     if count > 8 and abs(lengths - 1).max() <= _TOLERANCE:
         return _Kind("embedding", _SEEN, f"vectors of length 1, {pictures}")
     return _Kind("logits", _SEEN, f"outside 0..1 ({ends})")
+
+
+# The final activation, which the function applies in float
+
+
+def strip_activation(model: TFLiteModel) -> tuple[bytes, str] | None:
+    """Return the model without its final activation, if that is quantized or a LOG_SOFTMAX.
+
+    A quantized softmax knows 256 steps: what is likelier than 0.998 is 0.996094, and what is less
+    likely than 0.002 is 0. What enters it tells more, and the function's own softmax of that keeps
+    the order, but for what was a tie. XNNPACK's graphs have no quantized softmax either.
+
+    Returns:
+        The .tflite file, without files appended to the original (labels), and the operator's name,
+        a key of REPLACED_BY. None if the model does not end with such an operator.
+    """
+    *after, activation = model.trace_back(model.outputs[0], SAME_ORDER) or (None,)
+    if activation is None or not _is_replaceable(model, activation, after):
+        return None
+    logits = activation.inputs[0]
+    assert logits is not None
+    tables = copy.deepcopy(model.tables)
+    graph = tables.subgraphs[0]
+    stripped = {operator.outputs[0].number for operator in (activation, *after)}
+    graph.operators = [
+        operator
+        for operator in graph.operators
+        if operator.outputs is None or not stripped.intersection(map(int, operator.outputs))
+    ]
+    drop_unused(tables)
+    graph.outputs = np.array([logits.number], np.int32)
+    for signature in tables.signatureDefs or ():
+        for output in signature.outputs or ():
+            output.tensorIndex = logits.number
+    return pack_model(tables), activation.name
+
+
+def _is_replaceable(model: TFLiteModel, activation: Operator, after: list[Operator]) -> bool:
+    """Return whether the function can replace an activation and the operators after it."""
+    logits = activation.inputs[0] if activation.inputs else None
+    if logits is None or activation.name not in REPLACED_BY or activation.beta != 1:
+        return False
+    outputs = [operator.outputs[0] for operator in (activation, *after)]
+    is_quantized = any(tensor.scale for tensor in outputs)
+    is_over_classes = activation.name == "LOGISTIC" or abs(logits.shape[-1]) == logits.element_count
+    return (
+        (is_quantized or activation.name == "LOG_SOFTMAX")
+        and bool(logits.scale or logits.dtype == "float32")
+        and logits.element_count == model.outputs[0].element_count
+        and is_over_classes
+        and len(model.outputs) == len(model.tables.subgraphs) == 1
+        # nothing else depends on them
+        and all(len(model.consumers(tensor)) <= 1 for tensor in (logits, *outputs))
+    )

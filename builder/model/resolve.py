@@ -22,13 +22,16 @@ from builder.base.paths import BUILD, SAMPLE
 from builder.model import MODELS, labels
 from builder.model.catalogue import ModelFile, find_model
 from builder.model.compatibility import check_operators, find_missing_by_interpreter
-from builder.model.decision import Evidence
-from builder.model.final_activation import REPLACED_BY, strip_activation
-from builder.model.fit import Fit, decide_fit
+from builder.model.evidence import Evidence
 from builder.model.labels import IMAGENET, Labels
 from builder.model.normalization import Normalization
-from builder.model.postprocessing import Postprocessing, decide_postprocessing
-from builder.model.preprocessing import Preprocessing, decide_preprocessing
+from builder.model.postprocessing import (
+    REPLACED_BY,
+    Postprocessing,
+    decide_postprocessing,
+    strip_activation,
+)
+from builder.model.preprocessing import Fit, Preprocessing, decide_fit, decide_preprocessing
 from builder.model.run import run_model
 from builder.model.settings import ModelSettings
 from builder.model.tflite import TFLiteModel, pack_model, read_model
@@ -143,8 +146,8 @@ def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -
         layout=options.layout,
         channels=options.channels,
     )
-    if preprocessing.doubt:
-        console.warn(f"--mean and --std are used, though {preprocessing.doubt}")
+    if doubt := preprocessing.normalization.doubt:
+        console.warn(f"--mean and --std are used, though {doubt}")
     output_count = count_outputs(model)
     classes = max(output_count, 2)
     class_labels, labels_component = _find_labels(file, model, classes, options, console)
@@ -153,10 +156,10 @@ def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -
     fit = decide_fit(options.fit, options.crop, file.entry, names)
     settings = _build_settings(file, preprocessing, fit.value, class_labels)
     check_operators(model, operator_versions.of_wheels(), "even the newest interpreter")
-    outputs = run_model(file.path, settings, [SAMPLE])
+    [outputs] = run_model(file.path, [settings], [SAMPLE])
     postprocessing = decide_postprocessing(model, output_count, options.scores, outputs)
-    if postprocessing.doubt:
-        console.warn(f"--scores {options.scores} is used, though {postprocessing.doubt}")
+    if doubt := postprocessing.kind.doubt:
+        console.warn(f"--scores {options.scores} is used, though {doubt}")
     for note in class_labels.notes:
         console.note(f"labels: {note}")
     return Model(
@@ -231,7 +234,7 @@ def _build_settings(
         name=file.name or file.path.stem,
         file=file.entry.get("file", safe_name),
         crop=fit.crop,
-        size=(preprocessing.height, preprocessing.width, preprocessing.depth),
+        size=preprocessing.size,
         layout=preprocessing.layout.value,
         mean=preprocessing.normalization.value.mean,
         std=preprocessing.normalization.value.std,

@@ -10,10 +10,9 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +22,11 @@ from builder.base.errors import ModelError
 from builder.base.paths import ACTION
 from builder.model.settings import ModelSettings
 
-TIMEOUT_SECONDS = 300.0
+_TIMEOUT_SECONDS = 300.0
 # Added for each picture that is run.
 _SECONDS_PER_RUN = 1.0
 
-SCRIPT = """\
+_SCRIPT = """\
 import json, os, sys
 from functools import lru_cache
 
@@ -89,43 +88,30 @@ class ModelOutputs:
 
 def run_model(
     path: Path,
-    settings: ModelSettings,
+    variants: Sequence[ModelSettings],
     files: Sequence[Path] = (),
     pictures: dict[str, NDArray[np.uint8]] | None = None,
-) -> ModelOutputs:
-    """Run a model on generated pictures and on files, as the function does.
-
-    Arrays in `pictures` replace the generated ones. The files come last, decoded as the function
-    decodes them.
-
-    Raises:
-        ModelError: the model does not run; says why.
-    """
-    pictures = generate_pictures(*settings.size) if pictures is None else pictures
-    return run_variants(path, [settings], files, pictures)[0]
-
-
-def run_variants(
-    path: Path,
-    variants: Sequence[ModelSettings],
-    files: Sequence[Path],
-    pictures: Mapping[str, NDArray[np.uint8]] = MappingProxyType({}),
 ) -> list[ModelOutputs]:
-    """Run a model with several settings on the same pictures: arrays by name, then files.
+    """Run a model as the function does, with each of several settings, on the same pictures.
+
+    These are arrays by name, the generated ones if None is given, and then files, which are
+    decoded as the function decodes them.
 
     Raises:
         ModelError: the model does not run, or a file is no picture; says why.
     """
+    if pictures is None:
+        pictures = generate_pictures(*variants[0].size)
     with tempfile.TemporaryDirectory(prefix="run-model-") as scratch:
         folder = Path(scratch)
         file = str(path.resolve())
         settings = [replace(each, file=file).as_dict() for each in variants]
         (folder / "models.json").write_text(json.dumps(settings), "utf-8")
         np.save(folder / "pictures.npy", np.array(list(pictures.values()), np.uint8))
-        command = [sys.executable, "-I", "-c", SCRIPT, str(ACTION.parent), str(folder)]
+        command = [sys.executable, "-I", "-c", _SCRIPT, str(ACTION.parent), str(folder)]
         command += [str(each.resolve()) for each in files]
         runs = len(variants) * (len(pictures) + len(files))
-        seconds = TIMEOUT_SECONDS + runs * _SECONDS_PER_RUN
+        seconds = _TIMEOUT_SECONDS + runs * _SECONDS_PER_RUN
         try:
             done = subprocess.run(
                 command, cwd=folder, capture_output=True, text=True, timeout=seconds

@@ -26,7 +26,8 @@ def tflite_scores(model: Model, contents: Sequence[bytes]) -> Any:
     """Return the scores that the function gives for JPEGs of the model's size, one row each."""
     pictures = [np.asarray(Image.open(io.BytesIO(content))) for content in contents]
     named = {str(number): pixels for number, pixels in enumerate(pictures)}
-    return run_model(model.path, model.settings, pictures=named).scores
+    [outputs] = run_model(model.path, [model.settings], pictures=named)
+    return outputs.scores
 
 
 @pytest.mark.thorough

@@ -1,4 +1,8 @@
-"""What the tests of models share: a dense model with any head and tail, and a way to resolve it."""
+"""What the tests of models share: a dense model with any head and tail, and a way to resolve it.
+
+A head leads from the input to a picture of PICTURE's shape, a tail from the dense layer to the
+output. Both are chains of steps, each of which adds operators.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +26,8 @@ from tests.support.models import COLOURS, SIDE, Array, ColourModel, DenseModel, 
 
 ZERO_TO_ONE = Normalization((0.0,), (255.0,))
 PICTURE = (1, SIDE, SIDE, 3)
+Step = Callable[[Graph, Value], Value]
 Head = Callable[[Graph], tuple[Value, Value]]
-Tail = Callable[[Graph, Value], Value]
 
 
 class Resolver:
@@ -63,32 +67,80 @@ def tar_of(name: str, content: bytes = b"content") -> bytes:
     return packed.getvalue()
 
 
-def dense(head: Head | None = None, tail: Tail | None = None, outputs: int = 3) -> bytes:
+def dense(head: Head | None = None, tail: Step | None = None, outputs: int = 3) -> bytes:
     """Return a float32 model: `head`, means of the channels, a dense layer (4 x - 2), `tail`."""
     graph = Graph()
-    if head is None:
-        source = x = graph.tensor(PICTURE, name="picture")
-    else:
-        source, x = head(graph)
+    source, x = (head or entering())(graph)
     x = graph.operator(
         "MEAN", [x, graph.integers(1, 2)], graph.tensor((1, 3)), schema.ReducerOptionsT(), 2
     )
     weights = graph.constant((4 * np.eye(3, dtype=np.float32))[:outputs])
     bias = graph.constant(np.full(outputs, -2, np.float32))
-    options = schema.FullyConnectedOptionsT()
-    x = apply(graph, "FULLY_CONNECTED", [x, weights, bias], (1, outputs), options)
+    x = apply(graph, "FULLY_CONNECTED", [x, weights, bias], (1, outputs))
     return graph.file([source], [tail(graph, x) if tail else x])
+
+
+def entering(
+    *steps: Step,
+    shape: tuple[int, ...] = PICTURE,
+    dtype: str = "float32",
+    scale: float = 0.0,
+    zero_point: int = 0,
+) -> Head:
+    """Return the head of an input that goes through some steps."""
+
+    def head(graph: Graph) -> tuple[Value, Value]:
+        source = graph.tensor(shape, dtype, scale, zero_point)
+        return source, chain(*steps)(graph, source)
+
+    return head
+
+
+def chain(*steps: Step) -> Step:
+    def apply_all(graph: Graph, x: Value) -> Value:
+        for step in steps:
+            x = step(graph, x)
+        return x
+
+    return apply_all
+
+
+def unary(kind: str) -> Step:
+    return lambda graph, x: apply(graph, kind, [x], x.shape)
+
+
+def with_constant(kind: str, value: Any) -> Step:
+    def step(graph: Graph, x: Value) -> Value:
+        return apply(graph, kind, [x, graph.constant(np.array(value, np.float32))], x.shape)
+
+    return step
+
+
+def quantize(scale: float, zero_point: int) -> Step:
+    """Quantize to int8, and keep it so."""
+
+    def step(graph: Graph, x: Value) -> Value:
+        return graph.operator("QUANTIZE", [x], graph.tensor(x.shape, "int8", scale, zero_point))
+
+    return step
+
+
+def reshape(*shape: int) -> Step:
+    return lambda graph, x: apply(graph, "RESHAPE", [x, graph.integers(*shape)], shape)
+
+
+def softmax(graph: Graph, x: Value) -> Value:
+    return apply(graph, "SOFTMAX", [x], x.shape, schema.SoftmaxOptionsT(beta=1.0))
 
 
 def apply(
     graph: Graph, kind: str, inputs: list[Value], shape: tuple[int, ...], options: Any = None
 ) -> Value:
-    """Add an operator with a float32 output."""
-    return graph.operator(kind, inputs, graph.tensor(shape), options)
-
-
-def softmax(graph: Graph, x: Value) -> Value:
-    return apply(graph, "SOFTMAX", [x], x.shape, schema.SoftmaxOptionsT(beta=1.0))
+    """Add an operator with a float32 output, and its own options where none are given."""
+    name = kind.title().replace("_", "") + "OptionsT"
+    return graph.operator(
+        kind, inputs, graph.tensor(shape), options or getattr(schema, name, lambda: None)()
+    )
 
 
 def expected(kind: str, logits: list[float]) -> Array:
@@ -101,7 +153,7 @@ def expected(kind: str, logits: list[float]) -> Array:
 
 def answers(model: Model) -> dict[str, Array]:
     """Run a model; return the scores for each generated picture, by its name."""
-    outputs = run.run_model(model.path, model.settings)
+    [outputs] = run.run_model(model.path, [model.settings])
     return dict(zip(outputs.pictures, outputs.scores, strict=True))
 
 

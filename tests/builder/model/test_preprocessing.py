@@ -1,4 +1,4 @@
-"""How a picture enters: range and layout follow the option, then the file, or are asked for."""
+"""How a picture enters: option, catalogue and file decide range, layout and fit, or an error."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 
 from builder.base.console import Console
 from builder.base.errors import ModelError
+from builder.model.labels import IMAGENET
 from builder.model.normalization import Normalization
+from builder.model.preprocessing import Fit, decide_fit
 from tests.builder.model.conftest import (
     PICTURE,
     ZERO_TO_ONE,
@@ -19,74 +20,54 @@ from tests.builder.model.conftest import (
     answers,
     apply,
     dense,
+    entering,
     expected,
+    quantize,
+    reshape,
     softmax,
+    unary,
+    with_constant,
 )
 from tests.conftest import PLUS_MINUS_ONE
-from tests.support.models import SIDE, ColourModel, Graph, Value
+from tests.support.models import COLOURS, SIDE, ColourModel, Graph, Value
 
 HINT = "--mean 127.5 --std 127.5"
-IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+IMAGENETS_RANGE = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+BYTES, SHARES = ((0.0,), (1.0,)), ((0.0,), (255.0,))
 
 
 def quantize_first(scale: float, zero_point: int) -> Head:
     """A float input that is quantized and dequantized at once."""
-
-    def head(graph: Graph) -> tuple[Value, Value]:
-        source = graph.tensor(PICTURE)
-        stored = graph.tensor(PICTURE, "int8", scale, zero_point)
-        stored = graph.operator("QUANTIZE", [source], stored, schema.QuantizeOptionsT())
-        return source, apply(graph, "DEQUANTIZE", [stored], PICTURE)
-
-    return head
+    return entering(quantize(scale, zero_point), unary("DEQUANTIZE"))
 
 
 def arithmetic(*steps: tuple[str, Any]) -> Head:
     """An input that goes through operators with constants."""
-
-    def head(graph: Graph) -> tuple[Value, Value]:
-        source = x = graph.tensor(PICTURE)
-        for kind, value in steps:
-            constant = graph.constant(np.array(value, np.float32))
-            options = getattr(schema, f"{kind.capitalize()}OptionsT")()
-            x = apply(graph, kind, [x, constant], PICTURE, options)
-        return source, x
-
-    return head
+    return entering(*(with_constant(*step) for step in steps))
 
 
 def cast(dtype: str) -> Head:
     """Integers that are cast and scaled."""
-
-    def head(graph: Graph) -> tuple[Value, Value]:
-        source = graph.tensor(PICTURE, dtype)
-        x = apply(graph, "CAST", [source], PICTURE, schema.CastOptionsT())
-        scale = graph.constant(np.array(1 / 255, np.float32))
-        return source, apply(graph, "MUL", [x, scale], PICTURE, schema.MulOptionsT())
-
-    return head
-
-
-def moved(kind: str) -> Head:
-    """A picture that is moved, and scaled with a float16 constant, as converters write it."""
-
-    def head(graph: Graph) -> tuple[Value, Value]:
-        source = graph.tensor(PICTURE[1:] if kind == "RESHAPE" else (1, 3, SIDE, SIDE))
-        to = graph.integers(*(PICTURE if kind == "RESHAPE" else (0, 2, 3, 1)))
-        x = apply(graph, kind, [source, to], PICTURE)
-        half = graph.constant(np.array(1 / 255, np.float16))
-        factor = graph.operator("DEQUANTIZE", [half], graph.tensor(()), None, 3)
-        return source, apply(graph, "MUL", [x, factor], PICTURE, schema.MulOptionsT())
-
-    return head
+    return entering(unary("CAST"), with_constant("MUL", 1 / 255), dtype=dtype)
 
 
 def int16(scale: float) -> Head:
-    def head(graph: Graph) -> tuple[Value, Value]:
-        source = graph.tensor(PICTURE, "int16", scale)
-        return source, apply(graph, "DEQUANTIZE", [source], PICTURE)
+    return entering(unary("DEQUANTIZE"), dtype="int16", scale=scale)
 
-    return head
+
+def reshaped(*shape: int) -> Head:
+    return entering(reshape(*PICTURE), shape=shape)
+
+
+def scale_by_half(graph: Graph, x: Value) -> Value:
+    """Scale with a float16 constant, as converters write it."""
+    half = graph.constant(np.array(1 / 255, np.float16))
+    factor = graph.operator("DEQUANTIZE", [half], graph.tensor(()), None, 3)
+    return apply(graph, "MUL", [x, factor], x.shape)
+
+
+def transpose(graph: Graph, x: Value) -> Value:
+    return apply(graph, "TRANSPOSE", [x, graph.integers(0, 2, 3, 1)], PICTURE)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])
@@ -100,37 +81,33 @@ def test_scale_of_a_quantized_input_tells_the_range(dtype: str, resolved: Resolv
 
 
 @pytest.mark.parametrize(
-    ("head", "mean", "std"),
+    ("head", "range_"),
     [
-        (quantize_first(1.0, -128), (0.0,), (1.0,)),
-        (quantize_first(1 / 255, -128), (0.0,), (255.0,)),
-        (quantize_first(1 / 127.5, -1), (127.5,), (127.5,)),
+        (quantize_first(1.0, -128), BYTES),
+        (quantize_first(1 / 255, -128), SHARES),
+        (quantize_first(1 / 127.5, -1), ((127.5,), (127.5,))),
         # as the converter's pictures had it, not quite -1..1
-        (quantize_first(0.00775, 0), (127.5,), (127.5,)),
-        (quantize_first(0.0186584, -14), *IMAGENET),
-        (arithmetic(("MUL", 1 / 127.5), ("SUB", 1.0)), (0.0,), (1.0,)),
-        (arithmetic(("MUL", 1 / 255)), (0.0,), (1.0,)),
-        (arithmetic(("DIV", 255.0)), (0.0,), (1.0,)),
-        (arithmetic(("SUB", 127.5), ("DIV", 127.5)), (0.0,), (1.0,)),
-        (arithmetic(("MUL", 2.0), ("ADD", -1.0)), (0.0,), (255.0,)),
-        (
-            arithmetic(("SUB", [0.485, 0.456, 0.406]), ("DIV", [0.229, 0.224, 0.225])),
-            (0.0,),
-            (255.0,),
-        ),
-        (cast("uint8"), (0.0,), (1.0,)),
-        (cast("int32"), (0.0,), (1.0,)),
-        (moved("RESHAPE"), (0.0,), (1.0,)),
-        (moved("TRANSPOSE"), (0.0,), (1.0,)),
-        (int16(255 / 32767), (0.0,), (1.0,)),
+        (quantize_first(0.00775, 0), ((127.5,), (127.5,))),
+        (quantize_first(0.0186584, -14), IMAGENETS_RANGE),
+        (arithmetic(("MUL", 1 / 127.5), ("SUB", 1.0)), BYTES),
+        (arithmetic(("MUL", 1 / 255)), BYTES),
+        (arithmetic(("DIV", 255.0)), BYTES),
+        (arithmetic(("SUB", 127.5), ("DIV", 127.5)), BYTES),
+        (arithmetic(("MUL", 2.0), ("ADD", -1.0)), SHARES),
+        (arithmetic(("SUB", [0.485, 0.456, 0.406]), ("DIV", [0.229, 0.224, 0.225])), SHARES),
+        (cast("uint8"), BYTES),
+        (cast("int32"), BYTES),
+        (entering(reshape(*PICTURE), scale_by_half, shape=PICTURE[1:]), BYTES),
+        (entering(transpose, scale_by_half, shape=(1, 3, SIDE, SIDE)), BYTES),
+        (int16(255 / 32767), BYTES),
     ],
 )
 def test_first_operators_tell_the_range(
-    head: Head, mean: tuple[float, ...], std: tuple[float, ...], resolved: Resolver
+    head: Head, range_: tuple[Any, Any], resolved: Resolver
 ) -> None:
     settings = resolved(dense(head, softmax)).settings
-    assert settings.mean == pytest.approx(mean)
-    assert settings.std == pytest.approx(std)
+    assert settings.mean == pytest.approx(range_[0])
+    assert settings.std == pytest.approx(range_[1])
 
 
 @pytest.mark.parametrize(
@@ -152,6 +129,22 @@ def test_unclear_range_is_asked_for(head: Head | None, text: str, resolved: Reso
     assert resolved(model, ZERO_TO_ONE).settings.std == (255.0,)
 
 
+@pytest.mark.parametrize(
+    ("shape", "options", "text"),
+    [
+        (PICTURE, {"normalization": Normalization((1.0, 2.0), (1.0,))}, "--mean: .* number or 3"),
+        ((12, 16), {"channels": "bgr"}, "--channels bgr: expected a model of colours"),
+        (PICTURE, {"layout": "nchw"}, "--layout nchw: expected 3 or 1 channels, found"),
+        ((1, 1, 64, 3), {}, "may be read as height, width, channels or"),
+    ],
+)
+def test_option_that_does_not_fit_the_input_is_refused(
+    shape: tuple[int, ...], options: Any, text: str, resolved: Resolver
+) -> None:
+    with pytest.raises(ModelError, match=text):
+        resolved(dense(reshaped(*shape), softmax), **{"normalization": ZERO_TO_ONE, **options})
+
+
 def test_pixels_enter_as_the_range_says(resolved: Resolver) -> None:
     red = answers(resolved(dense(cast("uint8"), softmax)))["red"]
     assert red == pytest.approx(expected("softmax", [2, -2, -2]), abs=1e-4)
@@ -160,11 +153,6 @@ def test_pixels_enter_as_the_range_says(resolved: Resolver) -> None:
     means = Normalization((0.0, 255.0, 0.0), (255.0, 255.0, 255.0))
     white = answers(resolved(dense(tail=softmax), means))["white"]
     assert white == pytest.approx(expected("softmax", [2, -2, 2]), abs=1e-4)
-
-
-def test_mean_has_one_number_or_one_per_channel(resolved: Resolver) -> None:
-    with pytest.raises(ModelError, match="--mean: expected one number or 3"):
-        resolved(dense(tail=softmax), Normalization((1.0, 2.0), (1.0,)))
 
 
 @pytest.mark.parametrize(
@@ -191,57 +179,36 @@ def test_range_that_contradicts_the_file_is_used_with_a_warning(
     assert text in " ".join(capsys.readouterr().err.split())
 
 
-def reshaped(*shape: int) -> Head:
-    """An input of any shape, which is reshaped to a picture."""
-
-    def head(graph: Graph) -> tuple[Value, Value]:
-        source = graph.tensor(shape)
-        options = schema.ReshapeOptionsT(newShape=np.array(PICTURE, np.int32))
-        return source, apply(graph, "RESHAPE", [source, graph.integers(*PICTURE)], PICTURE, options)
-
-    return head
-
-
 @pytest.mark.parametrize(
-    ("shape", "size", "layout"),
+    ("shape", "wanted", "size", "layout"),
     [
-        ((1, 8, 8, 3), (8, 8, 3), "nhwc"),
-        ((8, 8, 3), (8, 8, 3), "nhwc"),
-        ((1, 3, 8, 8), (8, 8, 3), "nchw"),
-        ((3, 8, 8), (8, 8, 3), "nchw"),
-        ((1, 1, 12, 16), (12, 16, 1), "nchw"),
-        ((1, 12, 16, 1), (12, 16, 1), "nhwc"),
-        ((1, 12, 16), (12, 16, 1), "nhwc"),
-        ((12, 16), (12, 16, 1), "nhwc"),
+        ((1, 8, 8, 3), "", (8, 8, 3), "nhwc"),
+        ((8, 8, 3), "", (8, 8, 3), "nhwc"),
+        ((1, 3, 8, 8), "", (8, 8, 3), "nchw"),
+        ((3, 8, 8), "", (8, 8, 3), "nchw"),
+        ((1, 1, 12, 16), "", (12, 16, 1), "nchw"),
+        ((1, 12, 16, 1), "", (12, 16, 1), "nhwc"),
+        ((1, 12, 16), "", (12, 16, 1), "nhwc"),
+        ((12, 16), "", (12, 16, 1), "nhwc"),
+        ((1, 1, 64, 3), "nhwc", (1, 64, 3), "nhwc"),
+        ((1, 1, 64, 3), "nchw", (64, 3, 1), "nchw"),
     ],
 )
 def test_shape_tells_size_and_layout(
-    shape: tuple[int, ...], size: tuple[int, ...], layout: str, resolved: Resolver
+    shape: tuple[int, ...], wanted: str, size: tuple[int, ...], layout: str, resolved: Resolver
 ) -> None:
-    settings = resolved(dense(reshaped(*shape), softmax), ZERO_TO_ONE).settings
+    model = dense(reshaped(*shape), softmax)
+    settings = resolved(model, ZERO_TO_ONE, layout=wanted).settings
     assert (settings.size, settings.layout) == (size, layout)
 
 
-def test_unclear_layout_is_asked_for(resolved: Resolver) -> None:
-    model = dense(reshaped(1, 1, 64, 3), softmax)
-    with pytest.raises(ModelError, match="may be read as height, width, channels or") as caught:
-        resolved(model, ZERO_TO_ONE)
-    assert "--layout nhwc" in caught.value.hint
-    assert resolved(model, ZERO_TO_ONE, layout="nhwc").settings.size == (1, 64, 3)
-    assert resolved(model, ZERO_TO_ONE, layout="nchw").settings.size == (64, 3, 1)
-    with pytest.raises(ModelError, match="--layout nchw: expected 3 or 1 channels, found"):
-        resolved(dense(tail=softmax), ZERO_TO_ONE, layout="nchw")
-
-
-def test_channels_follow_the_option(resolved: Resolver) -> None:
-    """Red is blue for a model that was trained on BGR."""
-    model = dense(tail=softmax)
-    for channels, scores in (("rgb", [2.0, -2, -2]), ("bgr", [-2.0, -2, 2])):
-        found = resolved(model, ZERO_TO_ONE, channels=channels)
-        assert channels.upper() in found.settings.card["input"]
-        assert answers(found)["red"] == pytest.approx(expected("softmax", scores), abs=1e-4)
-    with pytest.raises(ModelError, match="--channels bgr: expected a model of colours"):
-        resolved(dense(reshaped(12, 16), softmax), ZERO_TO_ONE, channels="bgr")
+@pytest.mark.parametrize(("channels", "logits"), [("rgb", [2.0, -2, -2]), ("bgr", [-2.0, -2, 2])])
+def test_red_is_blue_for_a_model_of_bgr(
+    channels: str, logits: list[float], resolved: Resolver
+) -> None:
+    found = resolved(dense(tail=softmax), ZERO_TO_ONE, channels=channels)
+    assert channels.upper() in found.settings.card["input"]
+    assert answers(found)["red"] == pytest.approx(expected("softmax", logits), abs=1e-4)
 
 
 def test_means_of_caffe_without_bgr_are_warned_about(
@@ -253,3 +220,28 @@ def test_means_of_caffe_without_bgr_are_warned_about(
     assert "warning" not in capsys.readouterr().err
     resolved(dense(tail=softmax), caffe)
     assert "(--channels bgr)" in capsys.readouterr().err
+
+
+IMAGENETS_NAMES = ("tench, Tinca tinca", *("other",) * (IMAGENET - 1))
+
+
+@pytest.mark.parametrize(
+    ("mode", "crop", "entry", "names", "fit", "source"),
+    [
+        ("", None, {}, COLOURS, Fit("squash"), "default"),
+        ("", None, {}, IMAGENETS_NAMES, Fit("crop", 0.875), "default"),
+        ("", None, {}, ("background", *IMAGENETS_NAMES), Fit("crop", 0.875), "default"),
+        ("", None, {}, ("eagle",) * IMAGENET, Fit("squash"), "default"),
+        ("", None, {"crop": 0.9}, IMAGENETS_NAMES, Fit("crop", 0.9), "catalogue"),
+        ("pad", None, {"crop": 0.9}, IMAGENETS_NAMES, Fit("pad"), "option"),
+        ("squash", None, {}, IMAGENETS_NAMES, Fit("squash"), "option"),
+        ("crop", None, {}, COLOURS, Fit("crop", 0.875), "option"),
+        ("crop", 1.0, {}, COLOURS, Fit("crop", 1.0), "option"),
+        ("", 0.5, {}, COLOURS, Fit("crop", 0.5), "option"),
+    ],
+)
+def test_fit_follows_option_catalogue_and_classes(
+    mode: str, crop: float | None, entry: Any, names: tuple[str, ...], fit: Fit, source: str
+) -> None:
+    found = decide_fit(mode, crop, entry, names)
+    assert (found.value, found.source) == (fit, source)

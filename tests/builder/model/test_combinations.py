@@ -17,10 +17,10 @@ from PIL import Image
 from action.picture import decode
 from builder.base.console import Console
 from builder.base.errors import ModelError
-from builder.model import evidence
-from builder.model.evidence import Combination, PictureEvidence, resolve_by_pictures
-from builder.model.fit import Fit
+from builder.model import combinations, normalization
+from builder.model.combinations import Combination, PictureEvidence, resolve_by_pictures
 from builder.model.normalization import Normalization
+from builder.model.preprocessing import Fit
 from builder.model.resolve import Model, ModelOptions
 from tests.builder.model.conftest import ZERO_TO_ONE
 from tests.conftest import encoded, plain
@@ -75,9 +75,9 @@ class Case:
 def every_combination() -> list[Combination]:
     return [
         Combination(fit, channels, Normalization(each.mean[::step], each.std[::step]), *rest)
-        for fit in evidence._FITS
+        for fit in combinations.FITS
         for channels, step in (("rgb", 1), ("bgr", -1))
-        for each in evidence._RANGES.values()
+        for each in normalization.NAMED.values()
         for rest in itertools.product(("", "softmax"), (0, 1, -1))
     ]
 
