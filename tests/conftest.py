@@ -10,7 +10,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -89,7 +89,8 @@ def imagenet_model() -> str:
 def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Callable[..., Path]:
     """Build each kind of zip once for all test processes; skip if its Python is missing.
 
-    Without a provider, compiled packages are used if they are cached, else wheels.
+    Without a provider, compiled packages are used if they are cached, else wheels. `more` are
+    other settings of the build.
     """
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -100,22 +101,18 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
         model: str = "",
         labels: str = "",
         provider: str = "",
-        execution_env: str = "",
-        requantize: bool = True,
         normalization: Normalization | None = None,
+        **more: Any,
     ) -> Path:
         pythons = tuple(python.split(","))
         for version in pythons:
             interpreter(version)
         provider = provider or at_hand(pythons)
-        inputs = [
-            Path(path).read_bytes() if Path(path).is_file() else path.encode()
-            for path in (model, labels)
-        ]
-        wanted = (python, Path(model).name, provider, execution_env, requantize, normalization)
+        wanted = (python, Path(model).name, provider, normalization, sorted(more.items()))
         digest = hashlib.sha256(repr(wanted).encode())
-        for each in inputs:
-            digest.update(hashlib.sha256(each).digest())
+        for path in (model, labels):
+            content = Path(path).read_bytes() if Path(path).is_file() else path.encode()
+            digest.update(hashlib.sha256(content).digest())
         output = shared / f"zip-{python}-{digest.hexdigest()[:12]}" / "classify.zip"
         with files.lock(output, "building a zip", console.note):
             if output.exists():
@@ -125,10 +122,9 @@ def make_zip(tmp_path_factory: pytest.TempPathFactory, console: Console) -> Call
                 output,
                 model or None,
                 ModelOptions(Path(labels) if labels else None, normalization),
-                requantize=requantize,
                 provider=provider,
-                execution_env=execution_env,
                 keep=False,
+                **more,
             )
             build.build(config, console)
         return output

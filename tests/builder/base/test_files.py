@@ -7,10 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -177,22 +176,20 @@ def test_inherited_lock_is_held_by_a_child_of_a_killed_owner(tmp_path: Path) -> 
         "    print('ready', flush=True)\n"
         "    time.sleep(60)\n"
     )
-    took = threading.Event()
 
     def wait() -> None:
         with files.lock(target, "waiting", lambda text: None):
-            took.set()
+            pass
 
-    waiting = threading.Thread(target=wait)
-    with process(script, target) as owner:
+    with process(script, target) as owner, ThreadPoolExecutor() as threads:
         child = int(target.with_name("it.pid").read_text())
         owner.kill()
         owner.wait()
-        waiting.start()
-        assert not took.wait(0.3)
+        waiting = threads.submit(wait)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.3)
         os.kill(child, signal.SIGKILL)
-        waiting.join(20)
-    assert took.is_set()
+        waiting.result(20)
 
 
 @pytest.mark.parametrize(

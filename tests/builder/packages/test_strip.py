@@ -1,4 +1,4 @@
-"""Wheels without the libraries that the function never calls."""
+"""Wheels without the files that do not ship and the libraries that the function never calls."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from builder.base.archive import read_zip
 from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.base.paths import ACTION, DOWNLOADS
+from builder.base.toml import read_toml
 from builder.packages import DEFAULT_OPTIONS, Runtime, elf_editor, prune, strip, wheels
 from tests.conftest import HERE, interpreter
 from tests.support import hostile
@@ -117,6 +118,21 @@ def functions_with_numpy() -> Iterator[str]:
                 body = [inner for line in node.body for inner in ast.walk(line)]
                 if any(isinstance(each, ast.Name) and each.id == "np" for each in body):
                     yield node.name
+
+
+def test_every_pattern_matches_a_wheel_and_has_a_reason() -> None:
+    rules = read_toml(prune.PRUNE)
+    for package in wheels.read_pins()["wheels"]["package"]:
+        paths = [DOWNLOADS / pin["file"] for pin in package["files"].values()]
+        present = [zipfile.ZipFile(path) for path in paths if path.exists()]
+        names = {name for wheel in present for name in wheel.namelist()}
+        everywhere = len(present) == len(paths)
+        for kind in ("keep", "drop"):
+            for rule in rules[package["name"]][kind]:
+                assert len(rule["reason"]) > 5
+                for pattern in rule["paths"] if everywhere else ():
+                    alone = {"keep": [{"paths": [pattern]}], "drop": []}
+                    assert prune.apply_rules(alone, names), f"{pattern} matches nothing"
 
 
 def test_zip_is_small_and_loads_only_what_it_has(wheels_path: Path) -> None:
