@@ -33,7 +33,7 @@ from builder.native.hashing import digest
 from builder.native.pins import read_pins
 from builder.native.steps import RECIPE
 from builder.packages import Component, Runtime, RuntimeOptions, operator_versions, package_tag
-from builder.packages.prune import select_shipped
+from builder.packages.prune import list_files, select_shipped
 
 DOCKERFILE = ROOT / "Dockerfile.builder"
 # The build folder of `local`: what did not change is not compiled again.
@@ -165,8 +165,7 @@ def _read_runtime(folder: Path, python: str) -> Runtime:
         recipe = json.loads((folder / "recipe.json").read_text("utf-8"))
         for package in COMPILED_PACKAGES:
             components.append(_read_package(folder, package, recipe, python))
-            paths = _relative_files(folder, folder / package.module)
-            shipped = select_shipped(package.distribution, paths)
+            shipped = select_shipped(package.distribution, list_files(folder, package.module))
             if f"{package.module}/__init__.py" not in shipped:
                 raise ValueError(f"no {package.module}/__init__.py")
             owner |= dict.fromkeys(shipped, package.distribution)
@@ -198,8 +197,8 @@ def _read_package(
 def read_files(python: str, options: RuntimeOptions) -> dict[str, bytes]:
     """Return the files of the packages in the cache, by their paths, without their origin."""
     folder = cache_folder(python, options)
-    paths = _relative_files(folder, folder)
-    return {path: (folder / path).read_bytes() for path in paths if path not in (ORIGIN, HASHES)}
+    paths = [path for path in list_files(folder) if path not in (ORIGIN, HASHES)]
+    return {path: (folder / path).read_bytes() for path in paths}
 
 
 def store(
@@ -229,13 +228,8 @@ def _keep(made: Path, folder: Path, python: str) -> None:
 
 def hash_files(folder: Path) -> str:
     """Return the sha256 of each file, as `sha256sum` writes them."""
-    paths = sorted(path for path in _relative_files(folder, folder) if path != HASHES)
+    paths = [path for path in list_files(folder) if path != HASHES]
     return "".join(f"{files.sha256_of(folder / path)}  {path}\n" for path in paths)
-
-
-def _relative_files(root: Path, folder: Path) -> list[str]:
-    paths = (path for path in folder.rglob("*") if path.is_file())
-    return [path.relative_to(root).as_posix() for path in paths if "__pycache__" not in path.parts]
 
 
 def _compile(

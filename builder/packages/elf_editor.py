@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Set
 
 from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
-from elftools.elf.sections import Section
 
 # A call or jump to an address that is relative to the next instruction.
 _CALL = re.compile(rb"(?:[\xe8\xe9]|\x0f[\x80-\x8f]|\xff[\x15\x25])(?=(.{4}))", re.DOTALL)
@@ -68,12 +67,10 @@ def find_callers(content: bytes, symbols: Set[str]) -> dict[str, set[str]]:
         if each["st_info"]["type"] == "STT_FUNC" and each["st_value"]
     )
     callers: dict[str, set[str]] = {symbol: set() for symbol in symbols}
-    for section in _code_sections(elf):
-        if not section.name.startswith(".plt"):
-            for place, target in _find_calls(section.data(), section["sh_addr"]):
-                if target in targets:
-                    index = bisect_right(functions, (place, "\uffff")) - 1
-                    callers[targets[target]].add(functions[index][1] if index >= 0 else "?")
+    for place, target in _find_calls(elf, in_plt=False):
+        if target in targets:
+            index = bisect_right(functions, (place, "\uffff")) - 1
+            callers[targets[target]].add(functions[index][1] if index >= 0 else "?")
     if missing := sorted(symbol for symbol, names in callers.items() if not names):
         raise ValueError(f"nothing is found that calls {missing[0]}")
     return callers
@@ -91,24 +88,20 @@ def _find_call_targets(elf: ELFFile, symbols: Set[str]) -> Iterator[tuple[int, s
             if name in symbols:
                 slots[relocation["r_offset"]] = name
     yield from slots.items()
-    for section in _code_sections(elf):
-        if section.name.startswith(".plt"):
-            for place, target in _find_calls(section.data(), section["sh_addr"]):
-                if target in slots:
-                    yield place & ~15, slots[target]  # an entry has 16 bytes
+    for place, target in _find_calls(elf, in_plt=True):
+        if target in slots:
+            yield place & ~15, slots[target]  # an entry has 16 bytes
 
 
-def _code_sections(elf: ELFFile) -> Iterator[Section]:
+def _find_calls(elf: ELFFile, in_plt: bool) -> Iterator[tuple[int, int]]:
+    """Yield place and target of all that may be a call, in the linkage table or outside of it."""
     for section in elf.iter_sections("SHT_PROGBITS"):
-        if section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR:
-            yield section
-
-
-def _find_calls(code: bytes, address: int) -> Iterator[tuple[int, int]]:
-    """Yield place and target of all that may be a call, for code at an address."""
-    for match in _CALL.finditer(code):
-        (distance,) = struct.unpack("<i", match[1])
-        yield address + match.start(), address + match.end() + 4 + distance
+        is_code = section["sh_flags"] & SH_FLAGS.SHF_EXECINSTR
+        if is_code and section.name.startswith(".plt") == in_plt:
+            address = section["sh_addr"]
+            for match in _CALL.finditer(section.data()):
+                (distance,) = struct.unpack("<i", match[1])
+                yield address + match.start(), address + match.end() + 4 + distance
 
 
 def remove_needed(

@@ -13,6 +13,13 @@ from builder.native.steps import RECIPE
 PRUNE = Path(__file__).with_name("prune.toml")
 
 
+def list_files(folder: Path, package: str = "") -> list[str]:
+    """Return the paths of all files in a folder, or of a package there, without bytecode."""
+    files = (path for path in (folder / package).rglob("*") if path.is_file())
+    paths = sorted(path.relative_to(folder).as_posix() for path in files)
+    return [path for path in paths if "__pycache__/" not in path]
+
+
 def read_rules(package: str) -> dict[str, Any]:
     """Return a package's table in `prune.toml`, complete; without one, rules that keep all."""
     rules: dict[str, Any] = {"keep": [], "drop": [], "callers": [], "replacements": {}}

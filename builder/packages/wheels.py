@@ -83,14 +83,9 @@ def _find_owners(
     owners: dict[str, str] = {}
     for package, wheel in zip(packages, wheels, strict=True):
         with zipfile.ZipFile(wheel) as archive:
-            for path in archive.namelist():
-                owners[path.partition("/")[0]] = package.name
-    paths = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {
-        path.as_posix(): owners[path.parts[0]]
-        for path in paths
-        if "__pycache__" not in path.parts  # from a Python that imported them here
-    }
+            owners |= {path.partition("/")[0]: package.name for path in archive.namelist()}
+    # Bytecode is from a Python that imported them here.
+    return {path: owners[path.partition("/")[0]] for path in prune.list_files(folder)}
 
 
 def _key(packages: list[IndexFile]) -> str:
