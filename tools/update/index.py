@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import requests
 import truststore
 from packaging.specifiers import SpecifierSet
-from packaging.utils import canonicalize_name, parse_sdist_filename, parse_wheel_filename
+from packaging.utils import parse_sdist_filename, parse_wheel_filename
 from packaging.version import Version
 
 from builder.base.errors import BuildError
@@ -44,8 +47,7 @@ class Index:
         default = import_module("pip._internal.models.index").PyPI.simple_url  # pip knows which
         self._url = str(settings.get("PIP_INDEX_URL", default)).rstrip("/")
         self._session = requests.Session()
-        if certificates := settings.get("PIP_CERT"):
-            self._session.verify = certificates
+        self._session.verify = settings.get("PIP_CERT", True)
         self._known: dict[str, list[File]] = {}
 
     def files(self, package: str) -> list[File]:
@@ -54,9 +56,8 @@ class Index:
         Raises:
             BuildError: the index does not answer, or does not have the package.
         """
-        name = canonicalize_name(package)
-        if name not in self._known:
-            response = self._get(f"{self._url}/{name}/", {"Accept": JSON})
+        if package not in self._known:
+            response = self._get(f"{self._url}/{package}/", {"Accept": JSON})
             try:
                 listed = response.json()["files"]
             except (ValueError, KeyError) as error:
@@ -65,9 +66,8 @@ class Index:
                     f"{response.headers.get('Content-Type', 'no content type')}",
                     "configure another index for pip, for example with PIP_INDEX_URL",
                 ) from error
-            files = [_parse_file(each, response.url) for each in listed if not each.get("yanked")]
-            self._known[name] = [file for file in files if file and not file.version.is_prerelease]
-        return self._known[name]
+            self._known[package] = list(_parse_files(listed, response.url))
+        return self._known[package]
 
     def download(self, file: File, folder: Path) -> Path:
         """Download a file into a folder, unless it is there; return its path.
@@ -76,12 +76,13 @@ class Index:
             BuildError: the index does not deliver it, or its sha256 is not the listed one.
         """
         target = folder / file.name
-        if not target.exists() or sha256_of(target) != file.sha256:
-            folder.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(self._get(file.url, {}).content)
-        if (found := sha256_of(target)) != file.sha256:
-            target.unlink()
+        if target.exists() and sha256_of(target) == file.sha256:
+            return target
+        content = self._get(file.url, {}).content
+        if (found := hashlib.sha256(content).hexdigest()) != file.sha256:
             raise BuildError(f"{file.name}: expected sha256 {file.sha256}, found {found}")
+        folder.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
         return target
 
     def _get(self, url: str, headers: dict[str, str]) -> requests.Response:
@@ -96,19 +97,20 @@ class Index:
         return response
 
 
-def _parse_file(listed: dict[str, object], base: str) -> File | None:
-    """Return a file of the index's list; None unless it is a source or a wheel with a sha256."""
-    name = str(listed["filename"])
-    hashes = listed.get("hashes")
-    sha256 = hashes.get("sha256", "") if isinstance(hashes, dict) else ""
-    try:
-        python = SpecifierSet(str(listed.get("requires-python") or ""))
-        if name.endswith(".whl"):
-            _, version, _, tags = parse_wheel_filename(name)
-        else:
-            _, version = parse_sdist_filename(name)
-            tags = frozenset()
-    except ValueError:  # of packaging: another kind of file
-        return None
-    url = requests.compat.urljoin(base, str(listed["url"]))
-    return File(name, version, sha256, url, python, frozenset(map(str, tags))) if sha256 else None
+def _parse_files(listed: list[dict[str, Any]], base: str) -> Iterator[File]:
+    """Yield the sources and wheels of final releases in an index's list."""
+    for each in listed:
+        name = each["filename"]
+        try:
+            if name.endswith(".whl"):
+                _, version, _, tags = parse_wheel_filename(name)
+            else:
+                _, version = parse_sdist_filename(name)
+                tags = frozenset()
+            python = SpecifierSet(each.get("requires-python") or "")
+        except ValueError:  # of packaging: another kind of file
+            continue
+        sha256 = each["hashes"].get("sha256")
+        if sha256 and not each.get("yanked") and not version.is_prerelease:
+            url = requests.compat.urljoin(base, each["url"])
+            yield File(name, version, sha256, url, python, frozenset(map(str, tags)))

@@ -13,9 +13,6 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
-
 from builder.base.errors import BuildError
 from builder.base.paths import BUILD, ROOT
 from builder.base.processes import last_lines
@@ -42,13 +39,8 @@ def read_versions(source: Path) -> dict[str, str]:
 def parse_versions(text: str) -> dict[str, str]:
     """Return the pinned versions in a requirements file's text; several are joined by a comma."""
     versions: dict[str, set[str]] = {}
-    for line in text.splitlines():
-        try:
-            requirement = Requirement(re.sub(r"\s*\\?$", "", line))
-        except InvalidRequirement:
-            continue
-        for specifier in requirement.specifier:
-            versions.setdefault(canonicalize_name(requirement.name), set()).add(specifier.version)
+    for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", text, re.MULTILINE):
+        versions.setdefault(name, set()).add(version)
     return {name: ", ".join(sorted(each)) for name, each in versions.items()}
 
 
