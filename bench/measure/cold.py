@@ -34,7 +34,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.measure.activation import encode_activation, time_activation
-from bench.measure.proxy import ProxyEstimate, estimate_proxy, proxy_factor
+from bench.measure.proxy import estimate_proxy, proxy_factor
 from bench.peers.hello import build_hello_world, stock_image_python
 from bench.peers.peer import Peer
 from bench.results import Cold
@@ -67,26 +67,28 @@ def measure_cold(session: Session) -> None:
         try:
             session.take_turns("cold", {peer.name: partial(start, peer) for peer in everyone})
         finally:
-            if stages := times[hello.name]:
-                measured = sum(map(statistics.median, stages.values()))
+            if times[hello.name]:
+                measured = sum(map(statistics.median, times[hello.name].values()))
                 factor = proxy_factor(hello.archive, measured)
                 session.run.proxy_factor = round(factor, 4)
-                for peer in everyone:
-                    estimate = None if peer.info.is_image else estimate_proxy(peer.archive)
-                    if stages := times[peer.name]:
-                        session.run.cold[peer.name] = summarize(stages, estimate, factor)
+                session.run.cold = {
+                    peer.name: summarize(peer, times[peer.name], factor)
+                    for peer in everyone
+                    if times[peer.name]
+                }
 
 
-def summarize(times: dict[str, list[float]], estimate: ProxyEstimate | None, factor: float) -> Cold:
+def summarize(peer: Peer, times: dict[str, list[float]], factor: float) -> Cold:
     """Return the results of a peer.
 
     Args:
+        peer: if it is a custom image, the proxy does nothing for it.
         times: milliseconds of each round by measured stage.
-        estimate: of the proxy's time; None for a custom image.
-        factor: scales the estimate to this machine.
+        factor: scales the estimate of the proxy's times to this machine.
     """
     stages: dict[str, float] = {}
-    if estimate:
+    if not peer.info.is_image:
+        estimate = estimate_proxy(peer.archive)
         stages = {"receive": estimate.receive * factor, "unzip": estimate.unzip * factor}
     proxy = sum(stages.values())
     stages |= {stage: statistics.median(ms) for stage, ms in times.items()}

@@ -10,9 +10,10 @@ import pytest
 
 from bench import results
 from bench.measure.cold import STAGES, measure_cold, summarize, unzip
-from bench.measure.proxy import HELLO_WORLD_MS, TIMES, ProxyEstimate, estimate_proxy, proxy_factor
+from bench.measure.proxy import HELLO_WORLD_MS, TIMES, estimate_proxy, proxy_factor
 from bench.peers.hello import HELLO_PRECOMPILED, HELLO_WORLD, build_hello_world
-from bench.peers.peer import PYTHON
+from bench.peers.peer import PYTHON, Peer
+from bench.results import PeerInfo
 from tests.conftest import interpreter
 from tests.support.runs import empty_session
 
@@ -71,13 +72,17 @@ def test_unzip_keeps_permissions(some_zip: Path, tmp_path: Path) -> None:
     assert not (folder / "a" / "b" / "c.txt").stat().st_mode & 0o111
 
 
-def test_summary_has_medians_and_scaled_proxy() -> None:
-    stages = {"compile": [100.0, 100.0], "start": [50.0, 52.0], "first run": [1.0, 3.0]}
-    cold = summarize(stages, ProxyEstimate(5, 7), factor=2)
-    assert list(cold.stages.items()) == [
-        *[("receive", 10), ("unzip", 14), ("compile", 100), ("start", 51), ("first run", 2)]
-    ]
-    assert (cold.total, cold.ms) == (177, [175, 179])
+def test_summary_has_medians_and_scaled_proxy(some_zip: Path) -> None:
+    times = {"compile": [100.0, 100.0], "start": [50.0, 52.0], "first run": [1.0, 3.0]}
+    cold = summarize(Peer("some", some_zip, ""), times, factor=2)
+    proxy = estimate_proxy(some_zip)
+    assert list(cold.stages) == list(STAGES)
+    expected = [2 * proxy.receive, 2 * proxy.unzip, 100, 51, 2]
+    assert list(cold.stages.values()) == pytest.approx(expected, abs=1e-3)
+    assert cold.total == pytest.approx(sum(expected), abs=2e-3)
+    assert cold.ms == pytest.approx([cold.total - 2, cold.total + 2], abs=2e-3)
+    image = Peer("image", some_zip, "", PeerInfo(is_image=True))
+    assert summarize(image, times, factor=2).total == 153
 
 
 def test_stages_of_hello_world() -> None:
