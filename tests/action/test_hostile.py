@@ -141,7 +141,9 @@ def test_hostile_json_is_answered(victim: Victim, line: bytes, text: str) -> Non
 def test_broken_pictures_leave_the_others_in_a_batch(victim: Victim) -> None:
     bad: list[Any] = ["", "*", None, 7, {}, [], "AAAA", base64_of(hostile.png((9900, 10000))), True]
     mixed = [picture for each in bad for picture in (ESPRESSO, each)]
-    predictions = victim.survives({"images": mixed})["predictions"]
+    answer = victim.survives({"images": mixed})
+    assert list(answer) == ["predictions"]
+    predictions = answer["predictions"]
     assert predictions[::2] == [victim.expected] * len(bad)
     assert [list(each) for each in predictions[1::2]] == [["error"]] * len(bad)
     answer = victim.survives({"images": ["AAAA"] * 100_000})

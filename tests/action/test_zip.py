@@ -37,18 +37,6 @@ def test_answer_has_three_ranked_classes(action: actionloop.RunningAction) -> No
     assert 0.5 < scores[0] <= 1
 
 
-def test_batch_is_answered_in_order_with_errors_in_place(action: actionloop.RunningAction) -> None:
-    red = base64_of(encoded(plain("red")))
-    answer = action.run({"images": [ESPRESSO, "*", red, 7, ESPRESSO], "topK": 1})
-    assert list(answer) == ["predictions"]
-    predictions = answer["predictions"]
-    assert predictions[0]["results"][0]["className"] == "espresso"
-    assert "not base64" in predictions[1]["error"]
-    assert len(predictions[2]["results"]) == 1
-    assert "found a number" in predictions[3]["error"]
-    assert predictions[4] == predictions[0]
-
-
 def test_top_k_and_threshold(action: actionloop.RunningAction) -> None:
     every = action.run({"image": ESPRESSO, "topK": 1000})["results"]
     assert len(every) == 1000
