@@ -14,6 +14,15 @@ MAX_REPLY_BYTES = 16 * 1024 * 1024
 _STALE = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
 
 
+class Request(NamedTuple):
+    """A request to the server's URL; `query` takes the place of the URL's own."""
+
+    method: str
+    query: str
+    body: bytes | None
+    headers: dict[str, str]
+
+
 class Reply(NamedTuple):
     """A server's reply; `headers` as http.client has them."""
 
@@ -49,17 +58,15 @@ class Connections:
         proxy = "" if proxy_bypass(url.netloc) else getproxies().get(url.scheme, "")
         self._proxy = urlsplit(proxy if "://" in proxy or not proxy else f"http://{proxy}")
 
-    def send(
-        self, method: str, query: str, body: bytes | None, headers: dict[str, str], timeout: float
-    ) -> Reply:
+    def send(self, request: Request, timeout: float) -> Reply:
         """Send a request and return the reply; raise OSError or HTTPException if that fails."""
         while True:
             try:
                 connection = self._idle.pop()
             except IndexError:
-                return self._send(self._connect(), method, query, body, headers, timeout)
+                return self._send(self._connect(), request, timeout)
             try:
-                return self._send(connection, method, query, body, headers, timeout)
+                return self._send(connection, request, timeout)
             except _STALE:
                 continue
 
@@ -81,15 +88,9 @@ class Connections:
         return {"proxy-authorization": "Basic " + base64.b64encode(user.encode()).decode()}
 
     def _send(
-        self,
-        connection: http.client.HTTPConnection,
-        method: str,
-        query: str,
-        body: bytes | None,
-        headers: dict[str, str],
-        timeout: float,
+        self, connection: http.client.HTTPConnection, request: Request, timeout: float
     ) -> Reply:
-        target = self._url._replace(query=query)
+        target, headers = self._url._replace(query=request.query), request.headers
         if self._proxy.hostname and self._url.scheme == "http":
             headers = {**headers, **self._proxy_headers()}
         else:
@@ -98,7 +99,7 @@ class Connections:
         if connection.sock:
             connection.sock.settimeout(timeout)
         try:
-            connection.request(method, target.geturl(), body, headers)
+            connection.request(request.method, target.geturl(), request.body, headers)
             with connection.getresponse() as response:
                 content = response.read(MAX_REPLY_BYTES)
                 if response.length:

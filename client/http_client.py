@@ -21,7 +21,7 @@ from urllib.parse import urlencode, urlsplit
 from action.request import ActionError, Options, read_image
 from action.web import MAX_PAYLOAD
 from client.answer_formats import printable
-from client.connections import Connections, Reply, create_tls_context
+from client.connections import Connections, Reply, Request, create_tls_context
 from client.shrink import convert_heic, is_heic, shrink_picture
 from client.throttle import Refusal, Throttle, parse_date, parse_retry_after
 
@@ -207,10 +207,10 @@ class WebActionClient:
     ) -> dict[str, Any]:
         """Send a request, up to MAX_TRIES times, and return its JSON object; raise RemoteError."""
         query = "&".join(filter(None, (self._query, query)))
+        request = Request(method, query, body, {**self._headers, **headers})
         for number in itertools.count(1):
             try:
-                reply = self._send(method, query, body, {**self._headers, **headers})
-                return self._parse_reply(reply)
+                return self._parse_reply(self._send(request))
             except _TemporaryError as error:
                 reason, delay, tries = str(error), error.delay, error.max_tries
             # The first pictures wait for a server that restarts; the others then need not.
@@ -226,12 +226,12 @@ class WebActionClient:
         gave_up = f"; gave up after {number} tries" if number > 1 else ""
         raise UndeliveredError(f"{self._url}: {reason}{gave_up}")
 
-    def _send(self, method: str, query: str, body: bytes | None, headers: dict[str, str]) -> Reply:
+    def _send(self, request: Request) -> Reply:
         """Send a request when the platform takes it; raise _TemporaryError if it gets lost."""
         while True:
             probe, reply, refusal = self.throttle.acquire(), None, None
             try:
-                reply = self._send_once(method, query, body, headers)
+                reply = self._send_once(request)
                 refusal = self._parse_refusal(reply)
             finally:
                 self.throttle.release(probe, reply is not None, refusal)
@@ -241,14 +241,12 @@ class WebActionClient:
                 text = f"refused all requests for {MAX_REFUSED / 60:.0f} minutes: {refusal.text}"
                 raise UndeliveredError(f"{self._url}: {text}")
 
-    def _send_once(
-        self, method: str, query: str, body: bytes | None, headers: dict[str, str]
-    ) -> Reply:
+    def _send_once(self, request: Request) -> Reply:
         timeout = min(TIMEOUT, SHORT_TIMEOUT) if self._gone else TIMEOUT
         if self._settles:
             time.sleep(max(0.0, self._settled_at - time.monotonic()))
         try:
-            reply = self._connections.send(method, query, body, headers, timeout)
+            reply = self._connections.send(request, timeout)
         except (OSError, HTTPException) as error:
             reason, permanent = _describe_connection_error(error, timeout)
             refused = isinstance(error, ConnectionRefusedError) and not self._reached
