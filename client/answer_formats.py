@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import sys
-import unicodedata
 from typing import Any
 
 CSV_HEAD = "file,class,probability,error"
@@ -44,31 +43,21 @@ def _csv_text(text: str) -> str:
     return printable(text) if sys.stdout.isatty() else text
 
 
-def column_width(text: str) -> int:
-    """Return how many columns of a terminal printable text takes."""
-    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
-    return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)
-
-
 class Table:
     """Formats answers as a table of file, probability, class; a file's name stands once."""
 
     def __init__(self, names: list[str]) -> None:
-        widest = max((column_width(printable(name)) for name in names), default=0)
-        self._width = min(widest, _MAX_NAME_WIDTH)
+        self._width = min(max(map(len, names), default=0), _MAX_NAME_WIDTH)
 
     def lines(self, answer: dict[str, Any]) -> str:
         """Return the lines for one picture."""
         name = printable(answer["file"])
-        if column_width(name) > self._width:
-            while column_width(name) > self._width - 3:
-                name = name[1:]
-            name = f"...{name}"
-        padded = name + " " * (self._width - column_width(name))
+        if len(name) > self._width:
+            name = f"...{name[3 - self._width :]}"
         rows = _table_rows(answer)
-        return "\n".join(
-            f"{' ' * self._width if number else padded}  {row}" for number, row in enumerate(rows)
-        )
+        cells = [name, *[""] * (len(rows) - 1)]
+        pairs = zip(cells, rows, strict=True)
+        return "\n".join(f"{cell:{self._width}}  {row}" for cell, row in pairs)
 
 
 def _table_rows(answer: dict[str, Any]) -> list[str]:
