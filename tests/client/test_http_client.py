@@ -144,7 +144,7 @@ def test_jobs_limit_parallel_requests(run: Run, pictures: Path, jobs: int) -> No
     assert status == 0
     assert [Path(answer["file"]).name for answer in answers] == [f"{n}.png" for n in range(6)]
     assert fake.max_parallel == min(jobs, 6)
-    assert len(fake.ports) <= min(jobs, 6)  # each keeps its connection
+    assert len(fake.connections) <= min(jobs, 6)  # each keeps its connection
 
 
 def test_answers_are_printed_as_they_arrive() -> None:

@@ -6,13 +6,13 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+from client.local_server import IncomingRequest, Response
 from tests.support.server import listening
 
 GOOD = {"results": [{"className": "red", "probability": 0.5}]}
@@ -28,7 +28,7 @@ class FakeFunction:
         replies: the first replies to POST, in order; then `always`.
         seconds: how long an answer takes; three times as long for the first picture.
         max_parallel: the most requests at a time.
-        ports: of the client's ends of the connections.
+        connections: a name for each.
         running: requests that are being answered.
         refuse: returns the reply for a path in place of an answer, or None.
         description_seconds: how long a description takes.
@@ -45,67 +45,48 @@ class FakeFunction:
     bodies: list[bytes] = field(default_factory=list)
     running: int = 0
     max_parallel: int = 0
-    ports: set[int] = field(default_factory=set)
+    connections: set[str] = field(default_factory=set)
     refuse: Callable[[str], Reply | None] = lambda _: None
     description_seconds: float = 0.0
     times: list[float] = field(default_factory=list)
     clock: Callable[[], float] = time.time
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
     def posts(self) -> int:
         return sum(method == "POST" for method, *_ in self.seen)
+
+    def respond(self, request: IncomingRequest) -> Response:
+        """Answer a request as the attributes say."""
+        is_picture = request.method == "POST"
+        # The first picture takes longest, so that answers arrive in another order.
+        seconds = self.seconds * (3 if request.body.endswith(b"0") else 1)
+        with self.lock:
+            self.running += 1
+            self.max_parallel = max(self.max_parallel, self.running)
+            if is_picture:
+                self.bodies.append(request.body)
+            refusal = self.refuse(request.target)
+            next_reply = self.description
+            if is_picture and not refusal:
+                next_reply = self.replies.pop(0) if self.replies else self.always
+        if not refusal:
+            time.sleep(seconds if is_picture else self.description_seconds)
+        with self.lock:
+            self.running -= 1
+            self.seen.append((request.method, request.target, request.headers))
+            self.times.append(time.monotonic())
+            self.connections.add(threading.current_thread().name)
+        status, headers, body = refusal or next_reply
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"date": formatdate(self.clock(), usegmt=True), **headers}
+        return Response(status, headers, content)
 
 
 @contextmanager
 def serving(
     fake: FakeFunction, certificate: Path | None = None, port: int = 0
 ) -> Iterator[FakeFunction]:
-    lock = threading.Lock()
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            self.answer(fake.description_seconds, lambda: fake.description)
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            fake.bodies.append(body)
-            # The first picture takes longest, so that answers arrive in another order.
-            seconds = fake.seconds * (3 if body.endswith(b"0") else 1)
-            self.answer(seconds, lambda: fake.replies.pop(0) if fake.replies else fake.always)
-
-        def answer(self, seconds: float, next_reply: Callable[[], Reply]) -> None:
-            with lock:
-                fake.running += 1
-                fake.max_parallel = max(fake.max_parallel, fake.running)
-                refusal = fake.refuse(self.path)
-                reply = refusal or next_reply()
-            time.sleep(0 if refusal else seconds)
-            with lock:
-                fake.running -= 1
-            self.reply(reply)
-
-        def reply(self, reply: Reply) -> None:
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            fake.seen.append((self.command, self.path, headers))
-            fake.times.append(time.monotonic())
-            fake.ports.add(self.client_address[1])
-            status, more, body = reply
-            content = body if isinstance(body, bytes) else json.dumps(body).encode()
-            self.send_response(status)
-            for name, value in {"content-length": str(len(content)), **more}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.close_connection = self.close_connection or "content-length" in more
-            with suppress(OSError):  # a client that was stopped
-                self.wfile.write(content)
-
-        def date_time_string(self, _: float | None = None) -> str:
-            return formatdate(fake.clock(), usegmt=True)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with listening(Handler, certificate, port) as port:
+    """Run a fake function on a port of 127.0.0.1, by default a free one."""
+    with listening(fake.respond, certificate, port) as port:
         fake.url = f"http://127.0.0.1:{port}/classify"
         yield fake

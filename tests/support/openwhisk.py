@@ -19,7 +19,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
@@ -518,30 +517,7 @@ def write_archive(path: Path, code: str) -> Path:
 def openwhisk(certificate: Path | None = None, **settings: Any) -> Iterator[OpenWhisk]:
     """A platform on a free port of 127.0.0.1, until the block ends."""
     platform = OpenWhisk(**settings)
-
-    class Connection(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        timeout = 30
-
-        def handle_any(self) -> None:
-            body = self.rfile.read(int(self.headers.get("content-length", "0")))
-            headers = {key.lower(): value for key, value in self.headers.items()}
-            request = IncomingRequest(self.command, self.path, headers, body)
-            status, headers, content = platform.respond(request)
-            if status != 204:
-                headers = {**headers, "content-length": str(len(content))}
-            self.send_response(status)
-            for key, value in headers.items():
-                self.send_header(key, value)
-            self.end_headers()
-            self.wfile.write(content if self.command != "HEAD" else b"")
-
-        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_any
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with listening(Connection, certificate) as port:
+    with listening(platform.respond, certificate) as port:
         platform.url = f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
         try:
             yield platform

@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that breaks off and fails as told."""
+"""An HTTP server on loopback, which answers as a function says; one that serves files."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import shutil
 import ssl
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
+from client.local_server import IncomingRequest, Response
 
 
 @dataclass
@@ -57,13 +59,40 @@ def make_certificate(folder: Path, host: str) -> Path:
 
 @contextmanager
 def listening(
-    handler: type[BaseHTTPRequestHandler], certificate: Path | None = None, port: int = 0
+    respond: Callable[[IncomingRequest], Response], certificate: Path | None = None, port: int = 0
 ) -> Iterator[int]:
     """Answer requests on a port of 127.0.0.1, by default a free one; yield it.
 
+    Each connection has a thread. A response that is shorter than its `content-length` breaks off.
     With a certificate, a PEM file that has its key too, by https.
     """
-    with ThreadingHTTPServer(("127.0.0.1", port), handler) as http:
+
+    class Connection(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = 30
+
+        def handle_any(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", "0")))
+            headers = {key.lower(): value for key, value in self.headers.items()}
+            response = respond(IncomingRequest(self.command, self.path, headers, body))
+            content = b"" if self.command == "HEAD" else response.content
+            headers = {"date": self.date_time_string(), **response.headers}
+            if response.status != 204:
+                headers.setdefault("content-length", str(len(response.content)))
+                self.close_connection |= int(headers["content-length"]) > len(response.content)
+            self.send_response_only(response.status)
+            for key, value in headers.items():
+                self.send_header(key, value)
+            self.end_headers()
+            with suppress(ConnectionError):  # a client that was stopped
+                self.wfile.write(content)
+
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_any
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Connection) as http:
         if certificate:
             # A client that does not trust the certificate hangs up: that is no error here.
             http.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
@@ -84,29 +113,18 @@ def listening(
 @contextmanager
 def serving(files: dict[str, File]) -> Iterator[Server]:
     """Serve `files` on a free port of 127.0.0.1 until the block ends."""
+    server = Server("", files)
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            server.requests.append(self.path)
-            file = files.get(self.path)
-            status = 404 if file is None else file.statuses.pop(0) if file.statuses else 200
-            if file is None or status != 200:
-                self.send_error(status)
-                return
-            self.send_response(200)
-            self.send_header("Content-Type", file.kind)
-            self.send_header("Content-Length", str(len(file.content)))
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(file.content[: file.cut_at.pop(0) if file.cut_at else None])
-            self.wfile.flush()
-            self.close_connection = True
+    def respond(request: IncomingRequest) -> Response:
+        server.requests.append(request.target)
+        file = files.get(request.target)
+        status = 404 if file is None else file.statuses.pop(0) if file.statuses else 200
+        if file is None or status != 200:
+            return Response(status, {}, b"")
+        headers = {"content-type": file.kind, "content-length": str(len(file.content))}
+        end = file.cut_at.pop(0) if file.cut_at else None
+        return Response(200, headers, file.content[:end])
 
-        do_HEAD = do_GET
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with listening(Handler) as port:
-        server = Server(f"http://127.0.0.1:{port}", files)
+    with listening(respond) as port:
+        server.url = f"http://127.0.0.1:{port}"
         yield server
