@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from bench.peers import pip
-from builder.artifact import actionloop
+from builder.artifact.actionloop import RunningAction
 
 _PROCESS = Path(__file__).with_name("bare_interpreter_process.py")
 
@@ -17,7 +17,7 @@ _PROCESS = Path(__file__).with_name("bare_interpreter_process.py")
 @contextmanager
 def start_bare_interpreter(
     python: str, packages: Path, model: Path, threads: int = 1
-) -> Iterator[actionloop.RunningAction]:
+) -> Iterator[RunningAction]:
     """Load a .tflite or .onnx in a new process, which answers until the block ends.
 
     `packages` is a folder with an interpreter and numpy; bare_interpreter_process.py explains the
@@ -30,11 +30,8 @@ def start_bare_interpreter(
     with tempfile.TemporaryDirectory(prefix="interpreter-") as folder:
         Path(folder, "exec").write_text(f"#!python -I -S\n{_PROCESS.read_text('utf-8')}")
         shutil.copy(pip.HERE / "interpreters.py", folder)
-        action = actionloop.RunningAction(Path(folder), python, variables, isolated=True)
-        try:
-            yield action
-        finally:
-            action.close()
+        with closing(RunningAction(Path(folder), python, variables, isolated=True)) as process:
+            yield process
 
 
 @contextmanager

@@ -29,7 +29,7 @@ import subprocess
 import tempfile
 import time
 import zipfile
-from contextlib import ExitStack
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -104,8 +104,8 @@ def time_cold_start(peer: Peer, python: str, script: str) -> dict[str, float]:
     """
     os.sync()  # the previous peer's files must not slow this one
     stages: dict[str, float] = {}
-    with tempfile.TemporaryDirectory(prefix="cold-") as scratch, ExitStack() as running:
-        folder, executable = peer.unpacked() if peer.info.is_image else None, peer.executable
+    with tempfile.TemporaryDirectory(prefix="cold-") as scratch:
+        folder, executable = peer.unpacked if peer.info.is_image else None, peer.executable
         if folder is None:
             folder = Path(scratch, "src")
             unzip(peer.archive, folder)
@@ -113,11 +113,10 @@ def time_cold_start(peer: Peer, python: str, script: str) -> dict[str, float]:
             if not (folder / "exec").exists():
                 folder, stages["compile"] = _compile(folder, Path(scratch), python)
                 executable = script
-        action = actionloop.RunningAction(folder, executable, {}, isolated=False)
-        running.callback(action.close)
-        stages["start"] = action.init_seconds * 1000
         line = encode_activation(SAMPLE.read_bytes())
-        stages["first run"], _ = time_activation(action, line)
+        with closing(actionloop.RunningAction(folder, executable, {}, isolated=False)) as action:
+            stages["start"] = action.init_seconds * 1000
+            stages["first run"], _ = time_activation(action, line)
     return stages
 
 

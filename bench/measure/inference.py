@@ -31,7 +31,7 @@ class Contender(NamedTuple):
 def list_contenders(model: Model, session: Session) -> Iterator[Contender]:
     """Yield the interpreters of our zip and of the pip zips, each with the models it can run."""
     ours = next(peer for peer in session.peers if peer.name == OURS)
-    shipped = extract_model(ours.archive, ours.unpacked())
+    shipped = extract_model(ours.archive, ours.unpacked)
     converted = shipped.read_bytes() != model.path.read_bytes()
     models = {INT8: shipped, UINT8: model.path} if converted else {"unconverted": shipped}
     for peer in session.peers:
@@ -39,7 +39,7 @@ def list_contenders(model: Model, session: Session) -> Iterator[Contender]:
             continue
         package = peer.info.interpreter
         interpreter = f"{package} {peer.info.versions.get(package, '')}"
-        packages = find_packages(session.console) if peer is ours else peer.unpacked()
+        packages = find_packages(session.console) if peer is ours else peer.unpacked
         if package in INTERPRETERS:
             for types, path in models.items():
                 yield Contender(Inference(peer.name, interpreter, types), packages, path)

@@ -76,7 +76,7 @@ def measure_warm(session: Session) -> None:
     first = next(iter(pictures.contents.values()))
     running_peers: dict[str, WarmPeer] = {}
     bare = Warm([])
-    model = extract_model(ours.archive, ours.unpacked())
+    model = extract_model(ours.archive, ours.unpacked)
     with ExitStack() as running:
         packages = find_packages(session.console)
         infer = running.enter_context(start_inferences(ours.executable, packages, model))

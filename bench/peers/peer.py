@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import atexit
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 
 from bench.results import PeerInfo
-from builder.artifact import actionloop
+from builder.artifact.actionloop import RunningAction, unpack_zip
 from builder.base import cpython
 from builder.base.archive import read_zip
 from builder.base.cpython import PythonExecutable
@@ -43,26 +42,17 @@ class Peer:
     executable: str
     info: PeerInfo = field(default_factory=PeerInfo)
 
-    @contextmanager
-    def launched(self) -> Iterator[actionloop.RunningAction]:
+    def launched(self) -> AbstractContextManager[RunningAction]:
         """Start it as an action, which answers until the block ends."""
-        action = actionloop.RunningAction(self.unpacked(), self.executable, {}, isolated=True)
-        try:
-            yield action
-        finally:
-            action.close()
+        return closing(RunningAction(self.unpacked, self.executable, {}, isolated=True))
 
+    @cached_property
     def unpacked(self) -> Path:
-        """Return a folder with its unpacked files, which lives as long as this process."""
-        return _unpack_once(self.archive, self.archive.stat().st_mtime_ns)
-
-
-@cache
-def _unpack_once(archive: Path, _written: int) -> Path:
-    folder = tempfile.TemporaryDirectory(prefix=f"{archive.stem}-")
-    atexit.register(folder.cleanup)
-    actionloop.unpack_zip(archive, Path(folder.name) / "bin")
-    return Path(folder.name) / "bin"
+        """A folder with its unpacked files, which lives as long as this process."""
+        folder = tempfile.TemporaryDirectory(prefix=f"{self.archive.stem}-")
+        atexit.register(folder.cleanup)
+        unpack_zip(self.archive, Path(folder.name) / "bin")
+        return Path(folder.name) / "bin"
 
 
 def find_python() -> PythonExecutable:

@@ -21,21 +21,23 @@ def percentile(values: Sequence[float], percent: int) -> float:
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
-def format_number(value: float) -> str:
-    """Format a number with three digits, or as a whole number."""
+def format_number(value: float | None) -> str:
+    """Format a number with three digits, or as a whole number; EMPTY without one."""
+    if value is None:
+        return EMPTY
     if value >= 99.95:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
 
 
-def format_mb(size: float) -> str:
-    """Format bytes as MB (10^6) with two decimals."""
-    return f"{size / 1e6:.2f}"
+def format_mb(size: float | None, decimals: int = 2) -> str:
+    """Format bytes as MB (10^6); EMPTY without a size."""
+    return EMPTY if size is None else f"{size / 1e6:.{decimals}f}"
 
 
-def format_ratio(value: float, base: float | None) -> str:
-    """Format how many times the base a value is; EMPTY without a base."""
-    if not base:
+def format_ratio(value: float | None, base: float | None) -> str:
+    """Format how many times the base a value is; EMPTY without one of them."""
+    if value is None or not base:
         return EMPTY
     times = value / base
     return f"{times:.1f}x" if times >= 9.995 else f"{times:.2f}x"

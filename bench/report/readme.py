@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench.peers.hello import HELLO_WORLD
 from bench.peers.ours import OURS
-from bench.report.markdown import EMPTY, format_mb, format_number, format_ratio, paragraph, table
+from bench.report.markdown import format_mb, format_number, format_ratio, paragraph, table
 from bench.report.results_page import list_problems, list_warnings
 from bench.report.tables import PIP
 from bench.results import Run
@@ -81,19 +81,12 @@ def _overview_table(runs: Sequence[Run]) -> str:
         if not info.answer:
             continue
         size, cold, memory = (first.typical(key, name) for key in ("size", "cold", "memory"))
-        warm = [run.typical("warm", name) for run in runs]
+        warm = [format_number(run.typical("warm", name)) for run in runs]
         mark = " (image)" if info.is_image else ""
         if size and first.size[name].over_limit:
             mark = " (too large)"
-        rows.append(
-            [
-                name,
-                f"{format_mb(size)}{mark}" if size else EMPTY,
-                format_ratio(cold, hello) if cold else EMPTY,
-                *(format_number(ms) if ms else EMPTY for ms in warm),
-                f"{memory / 1e6:.0f}" if memory else EMPTY,
-            ]
-        )
+        cells = [format_mb(size) + mark, format_ratio(cold, hello), *warm, format_mb(memory, 0)]
+        rows.append([name, *cells])
     classes = [f"warm, {run.machine.cpu_class.name}" for run in runs]
     return table(["", "zip, MB", "cold", *classes, "memory, MB"], rows)
 

@@ -81,8 +81,8 @@ def warm_stages_table(run: Run) -> str:
     by_peer = {name: warm.stages for name, warm in run.warm.items() if warm.stages}
     stages = list(dict.fromkeys(stage for each in by_peer.values() for stage in each))
     rows = [
-        [name, *(format_number(each[stage]) if stage in each else EMPTY for stage in stages)]
-        for name, each in by_peer.items()
+        [name, *(format_number(medians.get(stage)) for stage in stages)]
+        for name, medians in by_peer.items()
     ]
     return table(["", *stages], rows)
 
@@ -92,9 +92,7 @@ def cold_table(run: Run) -> str:
     hello = run.typical("cold", HELLO_WORLD)
     rows = []
     for name, cold in run.cold.items():
-        stages = [
-            format_number(cold.stages[stage]) if stage in cold.stages else EMPTY for stage in STAGES
-        ]
+        stages = [format_number(cold.stages.get(stage)) for stage in STAGES]
         ratio = format_ratio(cold.total, hello)
         rows.append([name, ratio, format_number(cold.total), *stages, f"{len(cold.ms):,}"])
     parts = [table(["", f"to {HELLO_WORLD}", "total", *STAGES, "rounds"], rows)]
@@ -115,7 +113,7 @@ def memory_table(run: Run) -> str:
         [
             name,
             format_ratio(memory.peak, base.peak if base else None),
-            *(f"{size / 1e6:.0f}" for size in (memory.resident, memory.private, memory.peak)),
+            *(format_mb(size, 0) for size in (memory.resident, memory.private, memory.peak)),
         ]
         for name, memory in run.memory.items()
     ]

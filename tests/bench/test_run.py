@@ -134,16 +134,13 @@ def test_interrupt_keeps_figures(
     assert (tmp_path / "RESULTS.md").exists()
 
 
-def test_wrong_options_end_with_a_message(tmp_path: Path, imagenet_model: str) -> None:
+def test_wrong_options_end_with_a_message(imagenet_model: str) -> None:
     errors = run_bench("--peers", "TF.js", "--model", imagenet_model, status=1)
     assert "expected some of this zip, " in errors and errors.endswith("found TF.js\n")
     assert "expected at least 1, found 0" in run_bench("--cold", "0", status=2)
     for option in (("--only", "size"), ("--peers", "this zip")):
         errors = run_bench("--publish", *option, status=2)
         assert f"--publish: expected a whole run, found {option[0]}" in errors
-    path = tmp_path / "results.json"
-    path.write_text("[]")
-    assert "expected results of version" in run_bench("--from", str(path), status=1)
 
 
 def test_published_command_has_no_paths() -> None:
