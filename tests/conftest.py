@@ -210,17 +210,10 @@ def seed(folder: Path) -> Path:
     Creating it with pip takes some twenty seconds.
     """
     requirements = ROOT / "builder" / "requirements.txt"
-    ensure_environment("tools", requirements)
+    made = ensure_environment("tools", requirements).parent.parent
     home = environments.environment_folder("tools", requirements, folder=folder)
-    shutil.copytree(
-        environments.environment_folder("tools", requirements),
-        home,
-        symlinks=True,
-        copy_function=linked,
-    )
-    python = ensure_environment("tools", requirements, folder=folder, notify=pytest.fail)
-    assert python.is_relative_to(home)
-    return python
+    shutil.copytree(made, home, symlinks=True, copy_function=linked)
+    return ensure_environment("tools", requirements, folder=folder, notify=pytest.fail)
 
 
 def linked(source: str, target: str) -> None:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import signal
 import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,7 +12,6 @@ from builder.base import download
 from builder.base.console import Console
 from builder.base.download import ATTEMPTS, IndexFile, download_file, download_from_index
 from builder.base.errors import DownloadError
-from builder.base.paths import ROOT
 from tests.support.index import PackageIndex, wheel
 from tests.support.server import File, serving
 
@@ -89,26 +84,6 @@ def test_unreachable_address_is_named_with_the_reason(tmp_path: Path, console: C
 def test_download_without_sha256_is_refused(sha256: str, tmp_path: Path, console: Console) -> None:
     with pytest.raises(ValueError, match="sha256 of 64 hex digits"):
         download_file("http://127.0.0.1:9/x", sha256, tmp_path / "file", console)
-
-
-def test_killed_download_leaves_no_file(tmp_path: Path, console: Console) -> None:
-    script = (
-        "import sys; from pathlib import Path; from builder.base.console import Console\n"
-        "from builder.base.download import download_file\n"
-        "download_file(sys.argv[1], sys.argv[2], Path(sys.argv[3]), Console(True), pause=60)\n"
-    )
-    target = tmp_path / "file"
-    with serving({"/file": File(CONTENT, cut_at=[300_000])}) as server:
-        command = [sys.executable, "-c", script, f"{server.url}/file", SHA256, str(target)]
-        with subprocess.Popen(command, cwd=ROOT) as process:
-            deadline = time.monotonic() + 20
-            while not any(p.stat().st_size > 200_000 for p in tmp_path.glob(".file.*.part/file")):
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            process.send_signal(signal.SIGKILL)
-        assert not target.exists()
-        assert download_file(f"{server.url}/file", SHA256, target, console).read_bytes() == CONTENT
-    assert list(tmp_path.iterdir()) == [target]
 
 
 def small(content: bytes) -> IndexFile:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +14,12 @@ from builder.base import environments
 from builder.base.environments import READY, ensure_environment
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
-from builder.base.variables import NO_BYTECODE, neutral_variables, pip_variables
+from builder.base.variables import (
+    BYTECODE_CACHE,
+    NO_BYTECODE,
+    neutral_variables,
+    pip_variables,
+)
 from tests.conftest import seed
 from tests.support.index import PackageIndex
 
@@ -62,13 +66,10 @@ def test_settings_that_set_places_are_ignored(
     )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
     monkeypatch.delenv("PIP_INDEX_URL")
-    for name in ("TARGET", "PREFIX", "ROOT", "SRC", "PYTHON", "CONSTRAINT", "REQUIREMENT", "LOG"):
-        monkeypatch.setenv(f"PIP_{name}", str(evil / name))
-    for name in ("USER", "REQUIRE_VIRTUALENV", "DRY_RUN", "IGNORE_INSTALLED", "QUIET"):
-        monkeypatch.setenv(f"PIP_{name}", "1")
-    monkeypatch.setenv("PYTHONPATH", str(evil))
-    for name in ("HOME", "USERBASE", "STARTUP", "PLATLIBDIR", "EXECUTABLE"):
-        monkeypatch.setenv(f"PYTHON{name}", str(evil / "none"))
+    for name in ("PIP_TARGET", "PIP_PREFIX", "PIP_PYTHON", "PYTHONPATH", "PYTHONHOME"):
+        monkeypatch.setenv(name, str(evil))
+    for name in ("PIP_USER", "PIP_DRY_RUN", "PIP_QUIET"):
+        monkeypatch.setenv(name, "1")
     before = sorted(evil.iterdir())
     python = ensure_environment("it", requirements, folder=tmp_path / "made")
     assert works(python, tmp_path / "made")
@@ -105,23 +106,10 @@ def test_only_settings_that_reach_the_index_are_passed_on(
     assert list(variables.values()).count("kept") == 5
 
 
-def test_bytecode_goes_to_the_cache_if_not_wanted_beside_the_sources(tmp_path: Path) -> None:
-    root = tmp_path / "checkout"
-    for name in ("action", "builder", "client", "model"):
-        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "build_zip.py", root)
-    seed(tmp_path / "cache" / "classify-zip" / "environments")
-    before = {path for path in tmp_path.rglob("*") if path.is_dir()}
-    variables = {"XDG_CACHE_HOME": str(tmp_path / "cache"), NO_BYTECODE: "1"}
-    command = [sys.executable, str(root / "build_zip.py"), "check", str(root / "build_zip.py")]
-    done = subprocess.run(command, env={**os.environ, **variables}, capture_output=True, text=True)
-    assert "is not a complete zip" in done.stderr, done.stderr
-    made = {path for path in tmp_path.rglob("*") if path.is_dir()} - before
-    code = tmp_path / "cache" / "classify-zip" / "environments" / "code"
-    assert {path for path in made if path not in (code, *code.rglob("*"))} == set()
-    assert list(code.rglob("builder/artifact/audit.*.pyc"))
-    own = {NO_BYTECODE: "1", "PYTHONPYCACHEPREFIX": "/x"}
-    assert neutral_variables(own) == {"PYTHONPYCACHEPREFIX": "/x"}
+@pytest.mark.parametrize("own", [{}, {"PYTHONPYCACHEPREFIX": "/x"}])
+def test_bytecode_goes_to_the_cache_if_not_wanted_beside_the_sources(own: dict[str, str]) -> None:
+    prefix = {"PYTHONPYCACHEPREFIX": str(BYTECODE_CACHE)}
+    assert neutral_variables({NO_BYTECODE: "1", **own}) == {**prefix, **own}
 
 
 def break_command(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
@@ -282,13 +270,10 @@ def test_virtual_environment_shares_those_of_its_base_python() -> None:
 
 
 def test_broken_package_of_the_tool_heals(tmp_path: Path) -> None:
-    """`build_zip.py` notices that its environment broke; its next run rebuilds it."""
+    """`build_zip.py` notices that its environment broke, and rebuilds it on its next run."""
     command = [sys.executable, str(ROOT / "build_zip.py"), "check", str(ROOT / "README.md")]
     command += ["--work", str(tmp_path)]
     home = seed(tmp_path / "build").parent.parent
-    first = subprocess.run(command, capture_output=True, text=True)
-    assert "is not a complete zip" in first.stderr, first.stderr
-    assert "preparing" not in first.stderr
     [module] = home.glob("lib/python*/site-packages/rich/console.py")
     size = module.stat().st_size  # a file of another size is noticed before
     module.unlink()
