@@ -66,8 +66,30 @@ class Audit:
 
     @property
     def components(self) -> list[ComponentSize]:
-        """What each component costs."""
-        return _measure_components(self)
+        """What each component costs; files that none lists count for the first, the function."""
+        several = len(self.manifest.pythons) > 1
+        versions: dict[str, str] = {}
+        owner: dict[str, str] = {}
+        for each in self.manifest.components:
+            title = each.name + (f" (Python {each.python})" if several and each.python else "")
+            title = escape_controls(title)
+            versions[title] = escape_controls(each.version)
+            owner |= dict.fromkeys(each.files, title)
+        function = next(iter(versions), "action")
+        files, unpacked, packed = Counter[str](), Counter[str](), Counter[str]()
+        for info in self.contents.infos:
+            title = owner.get(info.filename, function)
+            files[title] += 1
+            unpacked[title] += info.file_size
+            # Local header 30 bytes, central header 46, the name in both (APPNOTE.TXT 4.3).
+            packed[title] += info.compress_size + 76 + 2 * len(info.filename.encode())
+        # What is left is the end of each zip, and the entry of the one in the other.
+        packed[function] += self.bytes - packed.total()
+        return [
+            ComponentSize(title, version, files[title], unpacked[title], packed[title])
+            for title, version in versions.items()
+            if files[title]
+        ]
 
     @property
     def card(self) -> dict[str, str]:
@@ -191,10 +213,8 @@ def _check_entry_point(audit: Audit) -> Check:
         if (env := files.get("exec.env", b"").decode(errors="replace")) != execution_env:
             problems.append(f"exec.env: expected the image's OW_EXECUTION_ENV, found {env!r}")
     try:
-        statements = ast.parse(files.get(main, b"")).body
-        if not any(
-            isinstance(each, ast.FunctionDef) and each.name == "main" for each in statements
-        ):
+        body = ast.parse(files.get(main, b"")).body
+        if "main" not in [each.name for each in body if isinstance(each, ast.FunctionDef)]:
             problems.append(f"{main} defines no main(params)")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         problems.append(f"{main} does not parse: {error}")
@@ -203,8 +223,7 @@ def _check_entry_point(audit: Audit) -> Check:
 
 def _check_code(audit: Audit) -> Check:
     """Check that code is of the zip's Python versions, and that an index names all of it."""
-    kinds = platform.table()["kinds"]
-    magics = {python: kinds[f"python:{python}"]["magic"] for python in audit.manifest.pythons}
+    magics = {python: platform.kind_of(python)["magic"] for python in audit.manifest.pythons}
     problems: list[str] = []
     indexed: set[str] = set()
     count = 0
@@ -245,13 +264,9 @@ def _check_code_file(name: str, content: bytes, magics: dict[str, int]) -> Itera
 def _check_libraries(audit: Audit) -> Check:
     components = audit.manifest.components
     compiled = {name for each in components if each.compiled for name in each.files}
-    problems: list[str] = []
-    newest: dict[str, str] = {}
-    for python in audit.manifest.pythons:
-        found, versions = check_libraries(audit.contents.files, python, compiled)
-        problems += found
-        newest |= versions
-    count = sum(modules.is_library(name) for name in audit.contents.files)
+    files = audit.contents.files
+    problems, newest = check_libraries(files, audit.manifest.pythons, compiled)
+    count = sum(modules.is_library(name) for name in files)
     needs = ", ".join(f"{family} {newest[family]}" for family in sorted(newest)) or "none"
     summary = f"{count} libraries; newest symbols needed: {needs}"
     return _check("libraries", summary, problems)
@@ -265,35 +280,3 @@ def _check_model(audit: Audit) -> Check:
     if audit.contents.files[f"model/{settings.file}"][4:8] != b"TFL3":
         problems.append(f"model/{settings.file} is not a TFLite model")
     return _check("model", f"{settings.name}, {len(settings.labels)} classes", problems)
-
-
-def _measure_components(audit: Audit) -> list[ComponentSize]:
-    """Return what each component costs; files that none lists count for the first, the function."""
-    several = len(audit.manifest.pythons) > 1
-    versions: dict[str, str] = {}
-    owner: dict[str, str] = {}
-    for each in audit.manifest.components:
-        title = each.name + (f" (Python {each.python})" if several and each.python else "")
-        versions[title] = each.version
-        owner |= dict.fromkeys(each.files, title)
-    function = next(iter(versions), "action")
-    files, unpacked, packed = Counter[str](), Counter[str](), Counter[str]()
-    for info in audit.contents.infos:
-        title = owner.get(info.filename, function)
-        files[title] += 1
-        unpacked[title] += info.file_size
-        # Local header 30 bytes, central header 46, the name in both (APPNOTE.TXT 4.3).
-        packed[title] += info.compress_size + 76 + 2 * len(info.filename.encode())
-    # What is left is the end of each zip, and the entry of the one in the other.
-    packed[function] += audit.bytes - packed.total()
-    return [
-        ComponentSize(
-            escape_controls(title),
-            escape_controls(version),
-            files[title],
-            unpacked[title],
-            packed[title],
-        )
-        for title, version in versions.items()
-        if files[title]
-    ]

@@ -1,52 +1,56 @@
 """Check the zip's shared libraries: each must load in the runtime; ours are held to more."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from builder.artifact import elf, modules, platform
 from builder.packages.elf_editor import list_symbols
 
 
 def check_libraries(
-    files: Mapping[str, bytes], python: str, compiled: Collection[str]
+    files: Mapping[str, bytes], pythons: Sequence[str], compiled: Collection[str]
 ) -> tuple[list[str], dict[str, str]]:
-    """Check the libraries of one Python version.
+    """Check the libraries of each Python version.
 
     `compiled` are the paths of what this project compiled.
 
     Returns:
         The problems, and per family ("GLIBC") the newest symbol version that any of them needs.
     """
-    folder = modules.library_folder(python)
-    paths = [path for path in files if path.startswith(folder) and modules.is_library(path)]
-    bundled = {path.rpartition("/")[2] for path in paths}
     problems: list[str] = []
     newest: dict[str, str] = {}
-    for path in paths:
-        try:
-            library = elf.read_library(files[path])
-        except ValueError as error:
-            problems.append(f"{path}: not an ELF library: {error}")
-            continue
-        tag = re.search(r"\.(cpython-\d+|abi3|cp\d+)[.-]", path)
-        if tag and tag[1] not in ("abi3", f"cpython-{python.replace('.', '')}"):
-            problems.append(f"{path}: built for {tag[1]}, in the folder of Python {python}")
-        problems += [f"{path}: {problem}" for problem in _check_loads(library, python, bundled)]
-        if path in compiled:
-            problems += [f"{path}: {problem}" for problem in _check_built(library, files[path])]
-        for family, version in _split_versions(library, python):
-            newest[family] = max(newest.get(family, "0"), version, key=_version_key)
+    for python in pythons:
+        folder = modules.library_folder(python)
+        paths = [path for path in files if path.startswith(folder) and modules.is_library(path)]
+        bundled = {path.rpartition("/")[2] for path in paths}
+        for path in paths:
+            try:
+                library = elf.read_library(files[path])
+            except ValueError as error:
+                problems.append(f"{path}: not an ELF library: {error}")
+                continue
+            faults = [*_check_loads(path, library, python, bundled)]
+            if path in compiled:
+                faults += _check_built(library, files[path])
+            problems += [f"{path}: {fault}" for fault in faults]
+            for family, version in _split_versions(library, python):
+                newest[family] = max(newest.get(family, "0"), version, key=_version_key)
     return problems, newest
 
 
-def _check_loads(library: elf.SharedLibrary, python: str, bundled: set[str]) -> Iterator[str]:
-    """Yield what the runtime of a Python version lacks for a library."""
+def _check_loads(
+    path: str, library: elf.SharedLibrary, python: str, bundled: set[str]
+) -> Iterator[str]:
+    """Yield what keeps the runtime of a Python version from loading a library."""
+    tag = re.search(r"\.(cpython-\d+|abi3|cp\d+)[.-]", path)
+    if tag and tag[1] not in ("abi3", f"cpython-{python.replace('.', '')}"):
+        yield f"built for {tag[1]}, in the folder of Python {python}"
     if library.machine != "EM_X86_64":
         yield f"expected x86_64, found {library.machine}"
     system = set(platform.table()["libraries"]["system"])
     for name in sorted(library.needed - system - bundled):
         yield f"needs {name}, which neither the zip nor the runtime has"
-    ceilings = platform.table()["kinds"][f"python:{python}"]["symbols"]
+    ceilings = platform.kind_of(python)["symbols"]
     for family, version in _split_versions(library, python):
         if _version_key(version) > _version_key(ceilings[family]):
             yield f"needs {family}_{version}, python:{python} has {family}_{ceilings[family]}"
@@ -72,7 +76,7 @@ def _check_built(library: elf.SharedLibrary, content: bytes) -> Iterator[str]:
 
 def _split_versions(library: elf.SharedLibrary, python: str) -> Iterator[tuple[str, str]]:
     """Yield family and version of the needed symbols that the platform has a limit for."""
-    ceilings = platform.table()["kinds"][f"python:{python}"]["symbols"]
+    ceilings = platform.kind_of(python)["symbols"]
     for symbol in sorted(library.versioned_symbols):
         family, _, version = symbol.partition("_")
         if family in ceilings and version[:1].isdigit():

@@ -14,6 +14,12 @@ def table() -> dict[str, Any]:
     return read_toml(Path(__file__).with_name("platform.toml"))
 
 
+def kind_of(python: str) -> dict[str, Any]:
+    """Return the table of a Python version's kind."""
+    kind: dict[str, Any] = table()["kinds"][f"python:{python}"]
+    return kind
+
+
 def zip_limit() -> int:
     """Return the size of the largest zip that OpenWhisk takes, in bytes."""
     limit: int = table()["limits"]["zip_bytes"]

@@ -75,8 +75,7 @@ class Deployment:
 
     def _bounds(self, limit: str) -> tuple[int, int]:
         """Return the least and the most of a limit of the key, as "ActionMemory"."""
-        limits = self._limits
-        return limits.get(f"min{limit}") or 0, limits.get(f"max{limit}") or sys.maxsize
+        return self._limits.get(f"min{limit}", 0), self._limits.get(f"max{limit}") or sys.maxsize
 
     def _check_limits(self) -> None:
         """Raise UsageError if --memory or --timeout is outside the key's limits."""

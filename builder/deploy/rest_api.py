@@ -159,7 +159,7 @@ class RestApi:
         response = self._send("GET", f"{self.host.url}/", {"accept": "application/json"})
         return _json_object(response) if response.status_code == 200 else {}
 
-    def limits(self, published: Any) -> dict[str, Any]:
+    def limits(self, published: Any) -> dict[str, int]:
         """Return the key's limits, as `maxActionMemory` in MB and `maxActionTimeout` in ms.
 
         `published` are the host's, for what the key's leave open.
@@ -171,7 +171,8 @@ class RestApi:
         response = self._call("GET", Name("_", "", ""), "limits")
         if response.status_code == 401:
             raise self._failure(response, "its limits")
-        return {**limits, **(_json_object(response) if response.ok else {})}
+        limits |= _json_object(response) if response.ok else {}
+        return {name: limit for name, limit in limits.items() if isinstance(limit, int)}
 
     def action(self, name: Name, code: bool = False) -> dict[str, Any] | None:
         """Return the action's document, its parameters merged with its package's; None if none."""

@@ -36,7 +36,7 @@ LIB = modules.library_folder(HERE)
 INDEX = LIB + modules.INDEX
 STREAM = f"{LIB}numpy.code"
 PYC = f"action/__pycache__/bootstrap.cpython-{HERE.replace('.', '')}.pyc"
-MAGIC = {kind.partition(":")[2]: row["magic"] for kind, row in platform.table()["kinds"].items()}
+MAGIC = {python: platform.kind_of(python)["magic"] for python in PYTHONS}
 OTHER = next(MAGIC[python] for python in PYTHONS if python != HERE)
 FOREIGN = struct.pack("<H", OTHER)
 NOT_OURS = f"not the code of Python {HERE} (magic {OTHER})"
@@ -203,7 +203,7 @@ def test_libraries_that_the_runtime_cannot_load_are_found(
 def test_symbols_newer_than_the_platform_are_found(
     wheels_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(platform.table()["kinds"][f"python:{HERE}"]["symbols"], "GLIBC", "2.2")
+    monkeypatch.setitem(platform.kind_of(HERE)["symbols"], "GLIBC", "2.2")
     assert any("has GLIBC_2.2" in problem for problem in audit_zip(wheels_path).problems)
 
 
@@ -239,7 +239,7 @@ def test_faults_of_compiling_are_found(tmp_path: Path, flag: str, problem: str) 
     command = ["gcc", "-shared", "-fPIC", "-Wl,-z,relro", flag.format(folder=tmp_path)]
     subprocess.run([*command, str(source), "-o", str(target)], check=True, cwd=tmp_path)
     path = f"{LIB}it.so"
-    problems, _ = check_libraries({path: target.read_bytes()}, HERE, compiled={path})
+    problems, _ = check_libraries({path: target.read_bytes()}, [HERE], compiled={path})
     if problem:
         assert any(each.startswith(f"{path}: {problem}") for each in problems), problems
     else:

@@ -9,11 +9,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builder import build
-from builder.artifact import actionloop, bytecode, modules
+from builder.artifact import actionloop, modules
 from builder.artifact.action_files import BOOT_FILES
 from builder.artifact.manifest import MANIFEST, Manifest
 from builder.base import cpython
@@ -142,48 +143,30 @@ def test_no_file_names_this_machine(request: pytest.FixtureRequest, kind: str) -
 
 
 @pytest.mark.parametrize("python", EACH_PYTHON)
-def test_each_python_compiles_to_the_same_bytes(
-    make_zip: Callable[..., Path],
-    imagenet_model: str,
-    python: str,
-    tmp_path: Path,
-    console: Console,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(bytecode, "CODES", tmp_path / "codes")  # not what the first build cached
-    provider = at_hand([python])
-    first = make_zip(python, imagenet_model, provider=provider)
-    again = tmp_path / "again.zip"
-    config = build.BuildConfig(
-        (python,), again, imagenet_model, provider=provider, smoke=False, keep=False
-    )
-    build.build(config, console)
-    before, after = read_zip(first).files, read_zip(again).files
-    assert [name for name in before if before[name] != after[name]] == []
-    assert again.read_bytes() == first.read_bytes()
-
-
 def test_another_checkout_builds_the_same_bytes(
-    zip_path: Path, precompiled_path: Path, imagenet_model: str, tmp_path: Path
+    make_zip: Callable[..., Path], imagenet_model: str, python: str, tmp_path: Path
 ) -> None:
+    """And with caches of its own."""
     checkout = clone(tmp_path / "elsewhere" / "checkout")
     model = str((ROOT / imagenet_model).resolve()) if "/" in imagenet_model else imagenet_model
-    command = [sys.executable, "build_zip.py", "--model", model, "--python", HERE, "--json"]
-    command += ["--quiet", "--runtime", at_hand()]
+    command = [sys.executable, "build_zip.py", "--model", model, "--python", python, "--json"]
+    command += ["--quiet", "--runtime", at_hand([python])]
 
-    def run(*arguments: str) -> str:
+    def run(*arguments: str) -> Any:
         done = subprocess.run(arguments, cwd=checkout, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        return json.loads(done.stdout)
 
-    report = json.loads(run(*command))
-    assert (checkout / "dist" / "classify.zip").read_bytes() == zip_path.read_bytes()
+    report = run(*command)
+    portable = make_zip(python, imagenet_model)
+    assert (checkout / "dist" / "classify.zip").read_bytes() == portable.read_bytes()
     run(*command, "--precompiled", "--execution-env", IMAGE, "--output", "p.zip", "--no-keep")
-    assert (checkout / "p.zip").read_bytes() == precompiled_path.read_bytes()
-    results = report["smoke"][HERE]["results"]
+    precompiled = make_zip(python, imagenet_model, execution_env=IMAGE)
+    assert (checkout / "p.zip").read_bytes() == precompiled.read_bytes()
+    results = report["smoke"][python]["results"]
     assert results[0]["className"] == "espresso"
-    answer = run(sys.executable, "-m", "action", "builder/artifact/sample/espresso.jpg")
-    assert json.loads(answer)["results"] == [
+    answer = run(interpreter(python), "-m", "action", "builder/artifact/sample/espresso.jpg")
+    assert answer["results"] == [
         {key: result[key] for key in ("className", "probability")} for result in results
     ]
 
