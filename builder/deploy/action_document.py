@@ -91,7 +91,9 @@ def describe_earlier(document: Document, package: list[dict[str, Any]]) -> Docum
     }
 
 
-def describe_return(earlier: Document, package: list[dict[str, Any]], failed: Document) -> Document:
-    """Return the document that undoes an update; `failed` is the action's after it."""
+def describe_restored(
+    earlier: Document, package: list[dict[str, Any]], failed: Document
+) -> Document:
+    """Return the document that puts the earlier action back; `failed` is that of its update."""
     added = values_of(failed["annotations"]).keys() - values_of(earlier["annotations"]).keys()
     return {**describe_earlier(earlier, package), "delAnnotations": sorted(added)}

@@ -20,7 +20,7 @@ from builder.deploy.action_document import (
     Document,
     describe_action,
     describe_earlier,
-    describe_return,
+    describe_restored,
 )
 from builder.deploy.credentials import Host, read_secret
 from builder.deploy.python_kinds import Kind, PythonKinds
@@ -156,7 +156,7 @@ class Deployment:
         if earlier is None:
             self._api.delete(self._name)
         else:
-            document = describe_return(earlier, self._package, failed)
+            document = describe_restored(earlier, self._package, failed)
             self._api.put(self._name, document, lambda done, total: None)
             done = f"version {earlier.get('version', '?')} was put back"
         self._console.warn(f"{self._name} failed its check: {done} (see --keep-broken)")

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from builder.artifact import modules
 from builder.artifact.action_files import BOOT_FILES
 from builder.artifact.manifest import MANIFEST, Manifest
-from builder.base.archive import DATE, PACKED
+from builder.base.archive import Entry, write_zip
 
 Files = dict[str, bytes]
 _OUTSIDE = {f"action/{name}" for name in BOOT_FILES}
@@ -57,26 +55,16 @@ def write(
         executable: another mode for `exec`.
         places: name -> "inside" or "outside" of `packed.zip`, where that is not the usual place.
     """
-    where = {name: "inside" if _is_inside(name) else "outside" for name in files}
-    where |= places or {}
-    inner = {name: content for name, content in files.items() if where[name] == "inside"}
-    outer = {name: content for name, content in files.items() if where[name] == "outside"}
-    packed = _zip(inner, mode)
-    path.write_bytes(_zip({**outer, PACKED: packed}, mode, executable))
+    entries = []
+    for name, content in files.items():
+        usual = "inside" if _is_inside(name) else "outside"
+        outside = (places or {}).get(name, usual) == "outside"
+        own = executable if name == "exec" and executable else mode
+        entries.append(Entry(name, content, "", mode=own, outside=outside))
+    write_zip(entries, path)
     return path
 
 
 def _is_inside(name: str) -> bool:
     own = name.startswith("action/") and name not in _OUTSIDE and "__pycache__" not in name
     return own or name.startswith(("lib/", "model/")) or name in _INSIDE
-
-
-def _zip(files: Files, mode: int, executable: int = 0) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in sorted(files.items()):
-            info = zipfile.ZipInfo(name, DATE)
-            info.create_system = 3
-            info.external_attr = (executable if name == "exec" and executable else mode) << 16
-            archive.writestr(info, content)
-    return buffer.getvalue()

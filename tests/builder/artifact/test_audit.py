@@ -152,18 +152,6 @@ def test_files_are_held_against_the_manifest(good: Files, tmp_path: Path) -> Non
         (PYC.replace(".cpython-", ".cpython-2"), b"", "for none of the zip's Python versions"),
         ("model/model.json", None, "model: expected model/model.json and the model it names"),
         ("model/model.json", b"{", "model: expected model/model.json and the model it names"),
-        ("large", lambda old: os.urandom(platform.zip_limit()), "size: expected at most 37748736"),
-    ],
-)  # fmt: skip
-def test_faults_of_a_zip_are_found(
-    good: Files, tmp_path: Path, name: str, change: Any, problem: str
-) -> None:
-    assert problem in audited(with_change(good, name, change), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "problem"),
-    [
         ("exec", b"import sys", "entry point: exec: expected a script that begins with #!"),
         ("exec", None, "entries: expected exec, found none"),
         ("exec.env", None, f"entry point: {ENVIRONMENT}, found ''"),
@@ -171,18 +159,22 @@ def test_faults_of_a_zip_are_found(
         ("action/launcher.py", None, "entries: expected action/launcher.py, found none"),
         ("main__.py", None, "entries: expected main__.py, found none"),
     ],
-)
-def test_faults_of_a_precompiled_zip_are_found(
-    precompiled: Files, tmp_path: Path, name: str, change: Any, problem: str
+)  # fmt: skip
+def test_faults_of_a_zip_are_found(
+    request: pytest.FixtureRequest, tmp_path: Path, name: str, change: Any, problem: str
 ) -> None:
-    assert problem in audited(with_change(precompiled, name, change), tmp_path)
-
-
-def with_change(files: Files, name: str, change: Any) -> Files:
-    """Return files of which one has another content, or is left out, and a manifest of them."""
-    content = change(files.get(name, b"")) if callable(change) else change
+    """Change the content of one file, or leave it out, with a manifest that lists the others."""
+    only_precompiled = {"exec", "exec.env", "main__.py", "action/launcher.py"}
+    files = request.getfixturevalue("precompiled" if name in only_precompiled else "good")
+    content = change(files[name]) if callable(change) else change
     others = {each: files[each] for each in files if each != name}
-    return with_manifest(others if content is None else {**others, name: content})
+    changed = others if content is None else {**others, name: content}
+    assert problem in audited(with_manifest(changed), tmp_path)
+
+
+def test_zip_over_the_limit_is_found(good: Files, tmp_path: Path) -> None:
+    large = with_manifest({**good, "large": os.urandom(platform.zip_limit())})
+    assert "size: expected at most 37748736 bytes" in audited(large, tmp_path)
 
 
 def test_libraries_that_the_runtime_cannot_load_are_found(
