@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -30,20 +31,22 @@ _LABEL_KEYS = (
     *("id2label", "label2id", "labels", "classes", "names", "class_names", "label_names"),
     *("categories", "class_indices", "class_to_idx", "idx_to_class", "label_map"),
 )
-# Identifiers of WordNet and Freebase.
-ID = re.compile(r"n\d{8}|/[a-z]/\w+")
+# Identifiers of WordNet, Freebase and Google's Knowledge Graph.
+ID = re.compile(r"n\d{8}|/[mg]/[01]\w+")
 _BACKGROUND = re.compile(r"(?i)background|dummy")
 # What a terminal may obey, and what is no text.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# What sets a number apart from a name.
+_MARK = r"(?:[:,;=\t|]|[-=]>)"
 # "0: red", "0 red", "[0] red", "class 0: red", "0_red".
 _NUMBER_FIRST = re.compile(
     r"""(?i)(?:class |label |[#("'[])?\s*(?P<number>\d{1,6})["']?"""
-    r"(?P<separator>[])]?\s*(?:[:,;=\t|]|[-=]>)\s*|[])]\s*|\.\s+|\s*[_-]\s*|\s+)"
+    rf"(?P<separator>[])]?\s*{_MARK}\s*|[])]\s*|\.\s+|\s*[_-]\s*|\s+)"
     r"(?P<name>(?!- |(?<=-)\d|(?<=- )\d)\S.*)"  # no range, such as 0-1
 )
 # "red: 0", "red 0".
 _NUMBER_LAST = re.compile(
-    r"""(?P<name>\S.*?)(?P<separator>\s*[:,;=\t|]\s*|\s+)["']?(?P<number>\d{1,6})["']?"""
+    rf"""(?P<name>\S.*?)(?P<separator>\s*{_MARK}\s*|\s+)["']?(?P<number>\d{{1,6}})["']?"""
 )
 
 
@@ -116,7 +119,9 @@ def _split_ids(rows: list[LabelRow]) -> list[LabelRow]:
     """Move ids in front of names to their own field, if all names but a background's have one."""
     matches = [re.fullmatch(rf"({ID.pattern})[\s,;:|_-]+(\S.*)", row.name) for row in rows]
     pairs = list(zip(rows, matches, strict=True))
-    if not any(matches) or not all(match or _BACKGROUND.search(row.name) for row, match in pairs):
+    if not any(matches) or not all(
+        match or not row.name or _BACKGROUND.search(row.name) for row, match in pairs
+    ):
         return rows
     return [replace(row, name=match[2], id=match[1]) if match else row for row, match in pairs]
 
@@ -139,7 +144,10 @@ def _read_json(text: str, file: LabelFile) -> Labelled | None:
     if not isinstance(items, list) or not items:
         file.refuse("JSON without names")
     table = [(place, _flatten(item, file)) for place, item in enumerate(items, 1)]
-    return form, _read_table(table, [], form, file)
+    titles = []
+    if isinstance(value, dict) and {*map(repr, value.values())} == {*map(str, range(len(value)))}:
+        titles = ["name", "number"]  # as Keras' generators give them: names may be numbers, too
+    return form, _read_table(table, titles, form, file)
 
 
 def _parse_json(text: str, file: LabelFile) -> Any:
@@ -156,7 +164,8 @@ def _parse_json(text: str, file: LabelFile) -> Any:
     try:
         return json.loads(text, object_pairs_hook=build_object)
     except ValueError:
-        with suppress(ValueError, SyntaxError, TypeError, MemoryError):
+        with warnings.catch_warnings(), suppress(ValueError, SyntaxError, TypeError, MemoryError):
+            warnings.simplefilter("ignore")  # of strange literals
             return json.loads(json.dumps(ast.literal_eval(text.strip())))
         raise
 
@@ -243,7 +252,7 @@ def _choose_columns(
         return [], columns
     numeric = list(filter(_is_numeric, columns))
     counting = list(dict.fromkeys(filter(_is_counting, numeric)))
-    words = [column for column in columns if column not in numeric + ids]
+    words = [column for column in columns if any(column) and column not in numeric + ids]
     titled = list(zip(titles, columns, strict=False))
     names = [column for title, column in titled if _NAME_TITLE.fullmatch(title)]
     names = [column for column in names if column in words][:1]
@@ -279,8 +288,8 @@ def _is_counting(column: Iterable[str | int]) -> bool:
 
 
 def _read_lines(text: str, file: LabelFile) -> Labelled:
-    rows = _split_lines(text, file)
-    named = _split_ids([row for row in rows if row.name])
+    rows = _split_ids(_split_lines(text, file))
+    named = [row for row in rows if row.name]
     if numbered := _read_first_numbers(named, file) or _read_last_numbers(named, file):
         return "numbered lines", numbered
     if all(re.fullmatch(r"""(["'])([^"']*)\1""", row.name) for row in named):
@@ -332,8 +341,10 @@ def _read_last_numbers(rows: list[LabelRow], file: LabelFile) -> list[LabelRow] 
     numbers = [row.number or 0 for row in numbered]
     if len(numbered) < len(rows) or not _is_counting(numbers) or not _are_distinct(numbered):
         return None
-    if are_marked or numbers == sorted(numbers):
-        return numbered if are_marked else None  # the places are the same
+    if are_marked or numbers == list(range(len(rows))):
+        return numbered
+    if numbers == sorted(numbers):
+        return None  # from 1: the places are the same, and names may end so
     file.refuse(
         f"names that end in numbers, but not those of their lines (line {rows[0].line} is "
         f"{rows[0].name!r}),",

@@ -19,6 +19,7 @@ from builder.model.metadata import AXIS_LABELS, VALUE_LABELS, AssociatedFile, Me
 IMAGENET = 1000
 # Rank of labels in a locale that was not asked for.
 _OTHER_LOCALE = 4
+_BACKGROUND = re.compile(r"(?i)[\W_]*background([ _-]class)?[\W_]*")
 # A name that only a machine reads, such as /m/06fvc, n01440764, Q42 or class_7.
 _MACHINE_ID = re.compile(r"/\S+|(?=\D*\d)[\w./-]+")
 
@@ -79,10 +80,10 @@ def fit_labels(content: bytes, origin: str, classes: int, background: bool | Non
 
 def _find_background(names: list[str]) -> int | None:
     """Return the place of the background class; class 0 may have other names for it."""
-    plain = [name.strip("_ []<>").lower() for name in names]
-    if "background" in plain:
-        return plain.index("background")
-    return 0 if plain[0] in ("dummy", "???") else None
+    for place, name in enumerate(names):
+        if _BACKGROUND.fullmatch(name) or (place == 0 and name.lower() in ("dummy", "???")):
+            return place
+    return None
 
 
 def _sort_rows(rows: list[LabelRow], file: LabelFile) -> list[LabelRow]:

@@ -52,6 +52,8 @@ def fit(content: str | bytes, classes: int = 3, name: str = "l.txt") -> labels.L
         "class 0: red\nclass 1: green\nclass 2: blue",
         "0_red\n1_green\n2_blue",
         "green: 1\nblue: 2\nred: 0",
+        "green -> 1\nblue -> 2\nred -> 0",
+        "red 0\ngreen 1\nblue 2",
         "red,\ngreen,\nblue,",
         "'red',\n'green',\n'blue'",
         "id name\n2 blue\n0 red\n1 green",
@@ -80,6 +82,7 @@ def test_names_are_read_in_any_form(content: str | bytes) -> None:
         "sep=;\n0;red\n1;green\n2;blue",
         ",id,label\n0,2,blue\n1,0,red\n2,1,green",
         "Nr,Farbe\n1,green\n0,red\n2,blue",
+        "0,red,,\n1,green,,\n2,blue,,",
         "n01440764,red\nn01443537,green\nn01484850,blue",
         TEXT,
     ],
@@ -106,6 +109,7 @@ def test_commas_stay_in_names() -> None:
         ('{"0": "red", "0": "green", "1": "blue"}', "the same key twice"),
         ('{"model_type": "vit"}', r"a JSON dictionary \(model_type, vit\)"),
         ('{"0": "red"', "broken JSON"),
+        ("['re\\d', 1is 'blue']", "broken JSON"),
         ('{"a":' * 100_000, "broken JSON"),
         ('{"red": 0.5, "green": 1.5}', "JSON with 0.5 for a name or number"),
         ('["red", null, "blue"]', "JSON with null for a name or number"),
@@ -122,10 +126,12 @@ def test_commas_stay_in_names() -> None:
         ("red\n\u202egreen\nblue", r"the control character U\+202E in line 2"),
     ],
 )
-def test_unfit_files_are_refused(content: str | bytes, text: str) -> None:
+def test_unfit_files_are_refused(
+    content: str | bytes, text: str, recwarn: pytest.WarningsRecorder
+) -> None:
     with pytest.raises(ModelError, match=text) as caught:
         fit(content)
-    assert caught.value.hint
+    assert caught.value.hint and not recwarn.list
 
 
 @pytest.mark.parametrize(
@@ -152,7 +158,7 @@ def test_numbers_inside_names_stay() -> None:
     assert fit("zero\n7 up\nanother\n").names[1] == "7 up"
     assert fit("0\n1\n2\n").names == ["0", "1", "2"]
     assert fit("digit 0\ndigit 1\ndigit 2").names == ["digit 0", "digit 1", "digit 2"]
-    assert fit("red 0\ngreen 1\nblue 2").names[0] == "red 0"
+    assert fit("red 1\ngreen 2\nblue 3").names[0] == "red 1"
 
 
 @pytest.mark.parametrize(
@@ -186,6 +192,18 @@ def test_numbers_are_removed_though_a_few_names_repeat() -> None:
     assert fit(numbered, 52).names == [*names, "crane"]
 
 
+@pytest.mark.parametrize("names", [["1", "2", "10"], ["2", "0", "1"], ["7 up", "3 stars", "1 up"]])
+def test_names_may_be_numbers(names: list[str]) -> None:
+    """As folders that Keras' generators take for classes."""
+    assert fit(json.dumps({name: place for place, name in enumerate(names)})).names == names
+    assert fit(json.dumps(dict(enumerate(names)))).names == names
+
+
+def test_names_of_places365_keep_their_slashes() -> None:
+    names = ["/a/airfield", "/a/apartment_building/outdoor", "/m/mansion"]
+    assert fit("\n".join(f"{name} {place}" for place, name in enumerate(names))).names == names
+
+
 def test_blank_line_is_a_place() -> None:
     read = fit("red\n\nblue\n")
     assert read.names == ["red", "class 1", "blue"]
@@ -209,6 +227,7 @@ def test_wordnet_ids() -> None:
         ("n02119789\t2\tkit_fox\nn02100735\t1\tEnglish_setter\n", "l.txt"),
         ("n02119789,1,kit_fox\nn02100735,0,English_setter\n", "l.csv"),
         ("n02100735-English_setter\nn02119789-kit_fox\n", "l.txt"),
+        ("n02100735 'English_setter'\nn02119789 'kit_fox'\n", "l.txt"),
     ],
 )
 def test_ids_and_numbers_are_no_parts_of_names(content: str, name: str) -> None:
@@ -271,7 +290,8 @@ def test_background_is_added_to_imagenet_only() -> None:
 def test_background_is_found_by_its_name(background: bool | None) -> None:
     birds = b"id,name\n2,background\n0,wren\n1,robin\n"
     assert labels.fit_labels(birds, "l.csv", 3, background).background == 2
-    assert labels.fit_labels(b"wren\n__Background__\n", "l.txt", 2, background).background == 1
+    for name in (b"__Background__", b"(background)", b"background class"):
+        assert labels.fit_labels(b"wren\n" + name, "l.txt", 2, background).background == 1
     assert labels.fit_labels(birds, "l.csv", 3, background=False).background is None
     with pytest.raises(ModelError, match="expected 3 names") as caught:  # which is not class 0
         labels.fit_labels(b"1,robin\n0,wren\n", "l.csv", 3, background)
