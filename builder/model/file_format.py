@@ -10,6 +10,7 @@ import re
 import tarfile
 import zipfile
 import zlib
+from codecs import BOM_UTF8
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,7 @@ def recognize_format(content: bytes, role: str) -> FileFormat | None:
 
     The role is "model" or "labels".
     """
+    content = content.removeprefix(BOM_UTF8)
     start, members = content[:_START].decode("latin-1"), _list_members(content)
     for entry in read_toml(_FORMATS)["format"]:
         if entry.get("only", role) != role:
