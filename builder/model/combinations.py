@@ -113,8 +113,10 @@ class PictureEvidence:
         """Yield each open question's decision in words, and the options that overrule it."""
         for question in self.open:
             mine = self.chosen.combination.describe(question)
-            others = (a for a in self.attempts if a.combination.describe(question) != mine)
-            lead = self.chosen.right - next(others).right
+            best: dict[bool, int] = {}  # with this answer, and with another
+            for each in self.attempts:
+                best.setdefault(each.combination.describe(question) == mine, each.right)
+            lead = best[True] - best[False]
             text = f"{mine}, {lead} pictures ahead"
             if tied := ", ".join(self.tied(question)):
                 by = "the file or the default" if question in self.known else "the log-loss"

@@ -96,6 +96,7 @@ def check_right_or_tied(case: Case) -> None:
     assert (settings.mean, settings.std) == (chosen.normalization.mean, chosen.normalization.std)
     assert settings.labels == tuple(np.roll(NAMES, chosen.label_offset))
     assert settings.card["pictures"] == str(found)
+    assert all(int(lead) > 1 for lead in re.findall(r"(\S+) pictures ahead", str(found)))
 
 
 @pytest.mark.parametrize("seed", range(4))
