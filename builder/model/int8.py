@@ -41,8 +41,6 @@ _VERSIONS = {name: version for version, names in _INT8_SINCE.items() for name in
 _CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}
 # Operators whose input 1 is a constant of integers: axes, padding, shape.
 _WITH_INTEGERS = ("MEAN", "PAD", "PADV2", "RESHAPE")
-# Operators whose int8 kernels demand the same quantization of input and output.
-_SAME_QUANTIZATION = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "PAD", "PADV2", "RESHAPE", "SQUEEZE")
 
 
 @dataclass(frozen=True)
@@ -65,8 +63,10 @@ class Int8Model:
 def convert_to_int8(model: TFLiteModel) -> Int8Model | None:
     """Convert a model with uint8 weights to int8; return None if it has no uint8 weights.
 
+    What int8 kernels demand beyond types shows when both models run, in `check_agreement`.
+
     Raises:
-        ModelError: something cannot be converted with proof; names the operator and the tensor.
+        ModelError: something cannot be converted; names the operator and the tensor.
     """
     if not any(
         operator.name in _CHANNEL_AXIS and weights and weights.dtype == "uint8"
@@ -131,7 +131,6 @@ class _Converter:
             self._where = f"operator {position}, {operator.name}"
             if operator.name not in _VERSIONS:
                 self._refuse(f"one of {', '.join(sorted(_VERSIONS))}", operator.name)
-            self._check_operator(operator, written.builtinOptions)
             operators += [*self._convert_operator(operator, written), written]
             code = self._tables.operatorCodes[written.opcodeIndex]
             code.version = max(code.version, _VERSIONS[operator.name])
@@ -145,21 +144,6 @@ class _Converter:
             error=max(each.error for each in weights),
         )
 
-    def _check_operator(self, operator: Operator, options: Any) -> None:
-        """Raise ModelError if an int8 kernel demands more than int8 tensors."""
-        kind, output = operator.name, operator.outputs[0]
-        if kind == "FULLY_CONNECTED" and getattr(options, "weightsFormat", False):
-            self._refuse("weights in the default format", f"format {options.weightsFormat}")
-        if kind == "CONCATENATION" and operator.activation != "NONE":
-            self._refuse("no fused activation", operator.activation)
-        if kind in ("LOGISTIC", "SOFTMAX") and self._quantization(output) != (1 / 256, 0):
-            self._refuse("an output with scale 1/256 and zero point 0", _describe(output))
-        if kind in _SAME_QUANTIZATION:
-            for each in filter(None, (operator.inputs[0], *operator.inputs[2:])):
-                if self._quantization(each) != self._quantization(output):
-                    expected = f"the quantization of {_describe(output)}"
-                    self._refuse(expected, _describe(each))
-
     def _convert_operator(self, operator: Operator, written: Any) -> list[Any]:
         """Convert an operator's tensors; return the operators that have to run before it."""
         kind, before, inputs = operator.name, [], []
@@ -172,7 +156,7 @@ class _Converter:
             if kind in _CHANNEL_AXIS and place == 1:
                 inputs.append(self._convert_weights(tensor, _CHANNEL_AXIS[kind]).index)
             elif kind in _WITH_INTEGERS and place == 1:
-                inputs.append(self._keep_integers(tensor))
+                inputs.append(tensor.number)
             elif kind == "QUANTIZE":
                 inputs.append(self._convert_end(tensor))
             elif kind == "CONCATENATION" and (
@@ -195,11 +179,6 @@ class _Converter:
     def _convert_end(self, tensor: Tensor) -> int:
         """Return the tensor for one that may be float32, at an end of the graph."""
         return tensor.number if tensor.dtype == "float32" else self._convert_activation(tensor)
-
-    def _keep_integers(self, tensor: Tensor) -> int:
-        if tensor.dtype not in ("int32", "int64") or not tensor.is_constant:
-            self._refuse("constant integers", _describe(tensor))
-        return self._place(tensor, "integers")
 
     def _convert_weights(self, tensor: Tensor, axis: int | None) -> _Weights:
         """Return the int8 weights for uint8 ones; `axis` is the dimension of their channels."""
@@ -232,11 +211,8 @@ class _Converter:
         converted = self._convert_weights(weights, _CHANNEL_AXIS[operator.name])
         if tensor.dtype != "int32" or not tensor.is_constant:
             self._refuse("a constant int32 bias", _describe(tensor))
-        values = self._data(tensor).view("<i4")
-        if converted.ratios.size not in (1, values.size):
-            self._refuse(f"a bias of {converted.ratios.size} channels", _describe(tensor))
         input_scale = self._quantization(source)[0]
-        rounded = np.rint(values * converted.ratios).astype("<i4")
+        rounded = np.rint(self._data(tensor).view("<i4") * converted.ratios).astype("<i4")
         role = ("bias", input_scale, weights.number, operator.name)
         return self._place(tensor, role, input_scale * converted.scales, data=rounded)
 
@@ -261,27 +237,25 @@ class _Converter:
         self,
         tensor: Tensor,
         role: Any,
-        scales: Any = (),
+        scales: Any,
         zero_point: int = 0,
         axis: int = 0,
         data: _Array | None = None,
     ) -> int:
         """Return the index of a tensor in a role: its own in the first, a new one in others.
 
-        Equal roles share a tensor. Without scales, its quantization stays; `axis` is the dimension
-        that several of them count.
+        Equal roles share a tensor; `axis` is the dimension that several scales count.
         """
         roles = self._roles.setdefault(tensor.number, {})
         if role in roles:
             return roles[role]
         placed = copy.copy(self._old[tensor.number])
-        if len(scales):
-            placed.type = schema.TensorType.INT8 if tensor.dtype == "uint8" else placed.type
-            placed.quantization = schema.QuantizationParametersT(
-                scale=np.array(scales, np.float32),
-                zeroPoint=np.full(len(scales), zero_point, np.int64),
-                quantizedDimension=axis,
-            )
+        placed.type = schema.TensorType.INT8 if tensor.dtype == "uint8" else placed.type
+        placed.quantization = schema.QuantizationParametersT(
+            scale=np.array(scales, np.float32),
+            zeroPoint=np.full(len(scales), zero_point, np.int64),
+            quantizedDimension=axis,
+        )
         if data is not None:
             self._tables.buffers.append(schema.BufferT(np.frombuffer(data.tobytes(), np.uint8)))
             placed.buffer = len(self._tables.buffers) - 1

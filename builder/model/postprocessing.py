@@ -102,9 +102,8 @@ def decide_postprocessing(
     if len(outputs.values) > 1 and (outputs.values == outputs.values[0]).all():
         same = f"its outputs are the same for all {len(outputs.pictures)} pictures that were tried"
     if wanted:
-        _check_limits(model, wanted, outputs, by_outputs)
-        doubts = [same, *_find_doubts(count, wanted, by_file, by_outputs)]
-        doubt = "; ".join(filter(None, doubts))
+        doubts = _find_doubts(model, count, wanted, outputs, by_file, by_outputs)
+        doubt = "; ".join(filter(None, [same, *doubts]))
         return Postprocessing(count, Evidence(wanted, "option", "--scores", doubt))
     if same:
         raise ModelError(
@@ -114,10 +113,15 @@ def decide_postprocessing(
     return Postprocessing(count, _reconcile(model, count, by_file, by_outputs))
 
 
-def _check_limits(
-    model: TFLiteModel, wanted: str, outputs: ModelOutputs, by_outputs: _Kind
-) -> None:
-    """Raise ModelError if outputs are too far from 0..1 for what the user says."""
+def _find_doubts(
+    model: TFLiteModel,
+    count: int,
+    wanted: str,
+    outputs: ModelOutputs,
+    by_file: _Kind,
+    by_outputs: _Kind,
+) -> list[str]:
+    """Return what contradicts the user's option; raise ModelError if no output can be that."""
     low, high = float(outputs.values.min()), float(outputs.values.max())
     if wanted != "logits" and (low < -_MAX_CLIPPED or high > 1 + _MAX_CLIPPED):
         raise ModelError(
@@ -125,10 +129,6 @@ def _check_limits(
             "if they are logits: --scores logits; else convert the model without what follows its "
             "softmax or sigmoid",
         )
-
-
-def _find_doubts(count: int, wanted: str, by_file: _Kind, by_outputs: _Kind) -> list[str]:
-    """Return what contradicts the user's option."""
     doubts = []
     is_bounded = by_file.value in ("probabilities", "scores", "bounded")
     if by_file.value and (wanted == "logits") == is_bounded:
