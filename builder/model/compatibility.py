@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from builder.base.errors import ModelError
-from builder.model.tflite import TFLiteModel
+from builder.model.tflite import Tensor, TFLiteModel
 from builder.packages.operator_versions import HYBRID, HYBRID_SINCE, of_compiled, of_wheels
 
 _OPTION = "converter._experimental_disable_per_channel_quantization_for_dense_layers = True"
+_DEPTHWISE = "DEPTHWISE_CONV_2D"
 _NARROW = ("int4", "uint4", "int2")
 
 
@@ -25,6 +26,12 @@ def find_missing_operators(model: TFLiteModel, known: dict[str, int]) -> list[st
         missing += _find_narrow_types(model)
         if not missing and _has_hybrid_layer(model):
             missing.append("FULLY_CONNECTED of float32 with int8 weights that have several scales")
+    # Every interpreter reads a scale per channel, also where there is one: beyond its end.
+    if any(
+        each.scale_count == 1 and each.shape[-1:] > (1,)
+        for each in _list_hybrid_weights(model, _DEPTHWISE)
+    ):
+        missing.append(f"{_DEPTHWISE} of float32 with int8 weights that have one scale")
     return missing
 
 
@@ -53,6 +60,8 @@ def check_operators(model: TFLiteModel, known: dict[str, int], interpreter: str)
     is_dense = _has_hybrid_layer(model) or model.versions.get(HYBRID, 0) >= 12
     if is_dense and any(text.startswith(HYBRID) for text in missing):
         hints.append(f"or convert the model with {_OPTION}")
+    if any(text.startswith(f"{_DEPTHWISE} of") for text in missing):
+        hints = ["convert the model with a scale per channel, the converter's default"]
     if not hints:
         hints.append("convert the model for an older TensorFlow Lite, with builtin operators only")
     raise ModelError(
@@ -78,15 +87,14 @@ def _find_narrow_types(model: TFLiteModel) -> list[str]:
 
 def _has_hybrid_layer(model: TFLiteModel) -> bool:
     """Return whether a dense layer of float32 has int8 weights of several scales."""
-    for operator in model.operators:
-        source, weights = (*operator.inputs[:2], None, None)[:2]
-        if (
-            operator.name == HYBRID
-            and source is not None
-            and source.dtype == "float32"
-            and weights is not None
-            and weights.dtype == "int8"
-            and weights.scale_count > 1
-        ):
-            return True
-    return False
+    return any(weights.scale_count > 1 for weights in _list_hybrid_weights(model, HYBRID))
+
+
+def _list_hybrid_weights(model: TFLiteModel, kind: str) -> list[Tensor]:
+    """Return the int8 weights of all operators of a kind that take float32."""
+    pairs = [each.inputs[:2] for each in model.operators if each.name == kind]
+    return [
+        weights
+        for source, weights in (pair for pair in pairs if len(pair) == 2)
+        if source and source.dtype == "float32" and weights and weights.dtype == "int8"
+    ]

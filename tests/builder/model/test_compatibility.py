@@ -29,17 +29,15 @@ def model_with(**versions: int) -> TFLiteModel:
     return TFLiteModel("m.tflite", (), (), (), versions, Metadata(), None)
 
 
-def dense(weights: str, scales: int, version: int = 12) -> TFLiteModel:
-    """Return a dense layer of float32 inputs, with weights of a type and number of scales."""
+def hybrid(kind: str, shape: tuple[int, ...], scales: int, version: int = 12) -> TFLiteModel:
+    """Return an operator of float32 inputs, whose int8 weights have so many scales."""
     graph = Graph()
     source = graph.tensor((1, 4))
-    kernel = graph.tensor((3, 4), weights, 0.5, 0, np.ones((3, 4), weights))
-    if scales > 1:
-        graph.tensors[-1].quantization = schema.QuantizationParametersT(
-            scale=np.full(scales, 0.5, np.float32), zeroPoint=np.zeros(scales, np.int64)
-        )
-    options = schema.FullyConnectedOptionsT()
-    x = graph.operator("FULLY_CONNECTED", [source, kernel], (1, 3), options, version)
+    weights = graph.tensor(shape, "int8", 0.5, 0, np.ones(shape, np.int8))
+    graph.tensors[-1].quantization = schema.QuantizationParametersT(
+        scale=np.full(scales, 0.5, np.float32), zeroPoint=np.zeros(scales, np.int64)
+    )
+    x = graph.operator(kind, [source, weights], (1, 3), version=version)
     return parse_model(graph.file([source], [x]), "m.tflite")
 
 
@@ -82,13 +80,24 @@ def test_names_and_versions_are_compared() -> None:
 
 def test_hybrid_layers_with_several_scales_are_refused() -> None:
     """Version 12 marks them; the compiled kernel has one scale for float32 inputs."""
-    ours = of_compiled("classifier")
-    assert find_missing_operators(dense("int8", 1), ours) == []
-    assert find_missing_operators(dense("int8", 3), of_wheels()) == []
+    ours, dense = of_compiled("classifier"), ("FULLY_CONNECTED", (3, 4))
+    assert find_missing_operators(hybrid(*dense, 1), ours) == []
+    assert find_missing_operators(hybrid(*dense, 3), of_wheels()) == []
     for marked in (3, 12):
         with pytest.raises(ModelError, match="int8 weights that have several scales") as caught:
-            check_operators(dense("int8", 3, marked), ours, "ours")
+            check_operators(hybrid(*dense, 3, marked), ours, "ours")
         assert "_experimental_disable_per_channel_quantization_for_dense" in caught.value.hint
+
+
+@pytest.mark.parametrize("known", [of_compiled("classifier"), of_wheels()])
+def test_hybrid_depthwise_layers_with_one_scale_are_refused(known: dict[str, int]) -> None:
+    """Their kernel reads a scale per channel: it answered differently from run to run."""
+    depthwise = ("DEPTHWISE_CONV_2D", (1, 3, 3, 4))
+    assert find_missing_operators(hybrid(*depthwise, 4, 6), known) == []
+    assert find_missing_operators(hybrid("DEPTHWISE_CONV_2D", (1, 3, 3, 1), 1, 6), known) == []
+    with pytest.raises(ModelError, match="int8 weights that have one scale") as caught:
+        check_operators(hybrid(*depthwise, 1, 6), known, "this interpreter")
+    assert caught.value.hint.startswith("convert the model with a scale per channel")
 
 
 @pytest.mark.parametrize("provider", ["local", "container", "prebuilt"])
