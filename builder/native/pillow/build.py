@@ -10,7 +10,7 @@ from builder.native.steps import RECIPE
 from builder.native.toolchain import HARDENED, Toolchain
 
 FOLDER = RECIPE / "pillow"
-_FILES = (Path(__file__), *(FOLDER / n for n in ("CMakeLists.txt", "absent.c", "absent.cmake")))
+_FILES = (Path(__file__), FOLDER / "CMakeLists.txt", *sorted(FOLDER.glob("*.c*")))
 
 
 def build(toolchain: Toolchain, sources: Sources, python: Python, codecs: str) -> Path:
