@@ -8,7 +8,7 @@ from pathlib import Path
 
 from builder.base.environments import print_progress
 from builder.base.errors import BuildError
-from builder.native.steps import BuildFolder
+from builder.native.steps import FETCH, BuildFolder
 
 # Every apt has this program, but not on the PATH.
 HELPER = "/usr/lib/apt/apt-helper"
@@ -28,33 +28,25 @@ class DebianArchive:
         The version is Debian's; without one it is the newest.
         """
         package = f"{name}={version}" if version else name
-        command = ["apt-get", *self._options(), "--print-uris", "--only-source", "source", package]
-        listing = subprocess.run(command, capture_output=True, text=True).stdout
+        listing = self._query("apt-get", "--print-uris", "--only-source", "source", package)
         return re.findall(r"^'([^']+)' \S+ \d+ SHA256:([0-9a-f]{64})", listing, re.M)
 
     def versions(self, name: str) -> list[tuple[str, str]]:
         """Return the versions of a source package: (version, suite) each; none if not there."""
-        command = ["apt-cache", *self._options(), "madison", name]
-        listing = subprocess.run(command, capture_output=True, text=True).stdout
+        listing = self._query("apt-cache", "madison", name)
         return re.findall(r"^ *\S+ \| +(\S+) \| \S+ (\w+)/main Sources", listing, re.M)
 
     def download(self, url: str, destination: Path) -> None:
-        """Download one of the files."""
-        helper = [shutil.which("apt-helper") or HELPER, *self._options(), "download-file", url]
-        self._folder.run([*helper, str(destination)], "fetch")
+        """Download a file, of the archive or of another http(s) address."""
+        helper = shutil.which("apt-helper") or HELPER
+        self._run(helper, "download-file", url, str(destination))
 
-    def _options(self) -> list[str]:
-        """Return the options that separate our lists from the system's; update them once."""
+    def _run(self, program: str, *arguments: str) -> None:
+        self._folder.run([program, *self._options, *arguments], FETCH)
+
+    def _query(self, program: str, *arguments: str) -> str:
+        """Return what apt answers from our lists, which are updated once."""
         home = self._home
-        options = [
-            f"Dir::Etc::SourceList={home / 'sources.list'}",
-            "Dir::Etc::SourceParts=-",
-            f"Dir::State::Lists={home / 'lists'}",
-            f"Dir::Cache={home / 'cache'}",
-            "APT::Sandbox::User=root",
-            "Acquire::Retries=3",
-        ]
-        arguments = [word for option in options for word in ("-o", option)]
         if not (home / "ready").exists():
             (home / "lists" / "partial").mkdir(parents=True, exist_ok=True)
             (home / "cache" / "archives" / "partial").mkdir(parents=True, exist_ok=True)
@@ -63,9 +55,23 @@ class DebianArchive:
             lines = (f"deb-src [trusted=yes] {mirror} {suite} main\n" for suite in self._suites)
             (home / "sources.list").write_text("".join(lines))
             print_progress("reading Debian's lists of source packages")
-            self._folder.run(["apt-get", *arguments, "update"], "fetch")
+            self._run("apt-get", "update")
             (home / "ready").touch()
-        return arguments
+        command = [program, *self._options, *arguments]
+        return subprocess.run(command, capture_output=True, text=True).stdout
+
+    @property
+    def _options(self) -> list[str]:
+        """The options that separate our lists from the system's."""
+        options = (
+            f"Dir::Etc::SourceList={self._home / 'sources.list'}",
+            "Dir::Etc::SourceParts=-",
+            f"Dir::State::Lists={self._home / 'lists'}",
+            f"Dir::Cache={self._home / 'cache'}",
+            "APT::Sandbox::User=root",
+            "Acquire::Retries=3",
+        )
+        return [word for option in options for word in ("-o", option)]
 
 
 def find_domain() -> str:

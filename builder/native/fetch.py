@@ -5,7 +5,6 @@ apt, or the package index, through pip; last comes Debian's snapshot service.
 """
 
 import shutil
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,10 +13,8 @@ from builder.base.errors import BuildError
 from builder.base.files import sha256_of
 from builder.native.debian import DebianArchive, find_domain
 from builder.native.pins import Pin
-from builder.native.steps import RECIPE
+from builder.native.steps import FETCH, RECIPE
 from builder.native.toolchain import Toolchain
-
-SNAPSHOT_TIMEOUT_SECONDS = 10
 
 Origin = Callable[[Pin, Path], None]
 
@@ -104,13 +101,11 @@ class Fetcher:
         command += ["--no-build-isolation", kind, ":all:", "-d", str(scratch)]
         command += ["-r", str(requirements)]
         try:
-            self._toolchain.run(command, "fetch", env={"PYTHONPATH": str(RECIPE / "backend")})
+            self._toolchain.run(command, FETCH, env={"PYTHONPATH": str(RECIPE / "backend")})
             (scratch / pin.file).replace(part)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _download_snapshot(self, pin: Pin, part: Path) -> None:
         url = f"https://snapshot.{find_domain()}/file/{pin.sha1}"
-        response = urllib.request.urlopen(url, timeout=SNAPSHOT_TIMEOUT_SECONDS)
-        with response, part.open("wb") as file:
-            shutil.copyfileobj(response, file)
+        self._archive.download(url, part)

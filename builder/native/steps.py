@@ -12,6 +12,10 @@ from builder.base.processes import run_logged
 
 # The folder of the recipe.
 RECIPE = Path(__file__).resolve().parent
+# The step whose commands download. No file of theirs may have over 256 MiB, and none may take over
+# half an hour, as in builder/base/download.py.
+FETCH = "fetch"
+FETCH_LIMITS = ("timeout", "--verbose", "1800", "prlimit", f"--fsize={1 << 28}")
 
 
 class BuildFolder:
@@ -83,6 +87,6 @@ class BuildFolder:
                     shown = percent
                     print_progress(f"  {name}: {percent} %")
 
-        return run_logged(
-            command, f"{name}: {command[0]}", log, show_percent, cwd or self.path, env
-        )
+        limits = FETCH_LIMITS if name == FETCH else ()
+        title = f"{name}: {command[0]}"
+        return run_logged([*limits, *command], title, log, show_percent, cwd or self.path, env)

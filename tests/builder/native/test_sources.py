@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,10 @@ import pytest
 from builder.artifact.platform import pythons
 from builder.base.errors import BuildError
 from builder.model.tflite import OPERATORS
-from builder.native import COMPILED_PACKAGES
+from builder.native import COMPILED_PACKAGES, steps
 from builder.native.debian import DebianArchive
 from builder.native.fetch import Fetcher
-from builder.native.pins import FOLDERS, Pin, read_pins
+from builder.native.pins import read_pins
 from builder.native.steps import RECIPE, BuildFolder
 from builder.native.tflite.build import registered_operators
 from builder.native.toolchain import Toolchain
@@ -25,21 +26,7 @@ def fetch(folder: Path, given: Path, sha256: str) -> Path:
     """Fetch a source that only the given folder can have."""
     build_folder = BuildFolder(folder, 1)
     archive = DebianArchive(build_folder, ["trixie"])
-    pin = Pin(
-        name="it",
-        version="1",
-        file="it.tar.gz",
-        sha256=sha256,
-        package="it",
-        licence="MIT",
-        purl="pkg:generic/it@1",
-        cpe="cpe:2.3:a:it:it:1:*:*:*:*:*:*:*",
-        folder="numpy",
-        key="it",
-        suite="trixie",
-        revision="1-1",
-        sha1="0" * 40,
-    )
+    pin = replace(read_pins("3.11")["zlib"], file="it.tar.gz", sha256=sha256, sha1="0" * 40)
     return Fetcher(Toolchain(build_folder), archive, [given]).fetch(pin)
 
 
@@ -63,6 +50,16 @@ def test_a_missing_source_names_every_origin_that_was_tried(tmp_path: Path) -> N
     assert "Debian's snapshot service: " in str(caught.value)
     assert "--sources DIR" in caught.value.hint
     assert not list((tmp_path / "build").rglob("*.part"))
+
+
+@pytest.mark.parametrize("command", ["head -c 2000 /dev/zero > part", "sleep 60"])
+def test_downloads_are_bounded(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = [re.sub("1800|268435456", "1", word) for word in steps.FETCH_LIMITS]
+    monkeypatch.setattr(steps, "FETCH_LIMITS", limits)
+    with pytest.raises(BuildError, match="fetch: sh failed"):
+        BuildFolder(tmp_path, 1).run(["sh", "-c", command], steps.FETCH)
 
 
 @pytest.mark.parametrize("python", pythons())
@@ -119,8 +116,3 @@ def test_registered_operators_are_tflites() -> None:
     names = set(registered_operators())
     assert names <= set(OPERATORS.values())
     assert {"CONV_2D", "DEPTHWISE_CONV_2D", "SOFTMAX", "HARD_SWISH", "CONCATENATION"} <= names
-
-
-def test_every_folder_of_the_recipe_has_pins() -> None:
-    folders = {path.parent.name for path in RECIPE.glob("*/build.py")}
-    assert folders == set(FOLDERS) == {path.parent.name for path in RECIPE.glob("*/pins.toml")}
