@@ -6,8 +6,10 @@
 //
 // Each inference looks whether other processes want our processors: they do if the kernel took one
 // away from a thread of ours, SWITCHES times in LOOK_NANOSECONDS. Then a second thread would gain
-// nothing but waits, and pthreadpool is told that there is one thread: its loops do without atomic
-// operations. After a while two are tried again, after twice the time if that was too early.
+// nothing but waits, ours and theirs, and pthreadpool is told that there is one thread: its loops do
+// without atomic operations. After a while two are tried again, after twice the time if that was too
+// early. Every look that finds nobody halves that time: a single quiet moment proves nothing, as two
+// processes that try in turns would both be slowed down.
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -24,9 +26,10 @@
 #include "xnnpack/subgraph.h"
 
 enum {
-  SWITCHES = 10,
-  LOOK_NANOSECONDS = 20000000,
-  MOST_LOOKS = 64,              // that threads rest for
+  SWITCHES = 5,                 // an idle host has one or two of its own
+  LOOK_NANOSECONDS = 60000000,
+  LEAST_LOOKS = 5,              // that threads rest for
+  MOST_LOOKS = 40,
   DENORMALS_ARE_ZERO = 0x8040,  // and results are flushed to zero
 };
 
@@ -41,8 +44,8 @@ struct crew {
   struct fxdiv_divisor_size_t threads_count;
   struct worker* workers;
   int64_t next_look;
-  int64_t rest;  // how long one thread works alone when others want the processors
-  long switches;
+  int64_t rest;   // for how many looks one thread works alone when others want the processors
+  long switches;  // when this look began
 } __attribute__((aligned(PTHREADPOOL_CACHELINE_SIZE)));
 
 static struct crew* crew_of(struct pthreadpool* pool) { return (struct crew*) pool - 1; }
@@ -89,7 +92,7 @@ struct pthreadpool* pthreadpool_create(size_t threads_count) {
   struct pthreadpool* pool = (struct pthreadpool*) (crew + 1);
   crew->threads_count = pool->threads_count = fxdiv_init_size_t(threads_count);
   crew->workers = (struct worker*) ((char*) pool + pool_bytes);
-  crew->rest = LOOK_NANOSECONDS;
+  crew->rest = LEAST_LOOKS;
   crew->next_look = nanoseconds() + LOOK_NANOSECONDS;
   crew->switches = count_switches();
   pthread_mutex_init(&pool->execution_mutex, NULL);
@@ -149,19 +152,19 @@ void pthreadpool_parallelize(
 static void choose_threads(struct pthreadpool* pool) {
   struct crew* crew = crew_of(pool);
   const int64_t now = nanoseconds();
-  if (now < crew->next_look) {
+  const bool rests = pool->threads_count.value == 1;
+  const long switches = rests ? 0 : count_switches();
+  const bool crowded = !rests && switches - crew->switches >= SWITCHES;
+  if (now < crew->next_look && !crowded) {
     return;
   }
-  const long switches = count_switches();
-  const bool rested = pool->threads_count.value == 1;
-  const bool crowded = !rested && switches - crew->switches >= SWITCHES;
-  crew->switches = switches;
+  crew->next_look = now + (crowded ? crew->rest : 1) * LOOK_NANOSECONDS;
+  crew->switches = count_switches();
   pool->threads_count = crowded ? fxdiv_init_size_t(1) : crew->threads_count;
-  crew->next_look = now + (crowded ? crew->rest : LOOK_NANOSECONDS);
-  if (!rested) {
-    const int64_t longer = 2 * crew->rest;
-    const int64_t most = MOST_LOOKS * (int64_t) LOOK_NANOSECONDS;
-    crew->rest = !crowded ? LOOK_NANOSECONDS : longer < most ? longer : most;
+  if (crowded && crew->rest < MOST_LOOKS) {
+    crew->rest *= 2;
+  } else if (!crowded && !rests && crew->rest > LEAST_LOOKS) {
+    crew->rest /= 2;
   }
 }
 
