@@ -22,15 +22,16 @@ LINK = (
 # For C that reads what strangers send: a checked stack, and bounds where the compiler knows them.
 HARDENED = "-fstack-protector-strong -D_FORTIFY_SOURCE=3"
 _EXPORTS = RECIPE / "exports.map"
-_LEAVE_OUT = RECIPE / "leave-out.cmake"
+_SOURCES = RECIPE / "sources.cmake"
 
 
-def leave_out(project: str, files: str, *targets: str) -> dict[str, str]:
-    """Return CMake's options that drop files, by a regular expression, from a project's targets."""
+def change_sources(project: str, target: str, leave_out: str, together: str) -> dict[str, str]:
+    """Return CMake's options that compile less of a target: see sources.cmake."""
     return {
-        f"CMAKE_PROJECT_{project}_INCLUDE": str(_LEAVE_OUT),
-        "LEAVE_OUT": files,
-        "LEAVE_OUT_OF": ";".join(targets),
+        f"CMAKE_PROJECT_{project}_INCLUDE": str(_SOURCES),
+        "CHANGED_TARGET": target,
+        "LEAVE_OUT": leave_out,
+        "TOGETHER": together,
     }
 
 
@@ -59,7 +60,7 @@ class Toolchain:
     @cached_property
     def inputs(self) -> list[str]:
         """The inputs of every compiled step: the tools, not the Python that they run on."""
-        return [digest(REQUIREMENTS), digest(Path(__file__), _LEAVE_OUT), self.compiler]
+        return [digest(REQUIREMENTS), digest(Path(__file__), _SOURCES), self.compiler]
 
     @property
     def module_inputs(self) -> list[str]:

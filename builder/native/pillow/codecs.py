@@ -4,8 +4,10 @@ from pathlib import Path
 
 from builder.native.hashing import digest
 from builder.native.sources import Sources
-from builder.native.toolchain import C_FLAGS, HARDENED, Toolchain, leave_out
+from builder.native.toolchain import C_FLAGS, HARDENED, Toolchain, change_sources
 
+# Samples of 12 and 16 bits, which absent.cmake cuts from the link; and most of what encodes.
+_JPEG_UNREACHED = r"(^|/)(wrapper/[a-z0-9]+-(12|16)|src/jc(h|lh|ph)uff)\.c$"
 JPEG_OPTIONS = {
     "CMAKE_C_FLAGS_RELEASE": "-O2 -DNDEBUG",
     "ENABLE_SHARED": "OFF",
@@ -15,8 +17,7 @@ JPEG_OPTIONS = {
     # No camera and no browser writes JPEGs with arithmetic coding.
     "WITH_ARITH_DEC": "OFF",
     "WITH_ARITH_ENC": "OFF",
-    # Samples of 12 and 16 bits, which absent.cmake cuts from the link.
-    **leave_out("libjpeg-turbo", r"(^|/)wrapper/[a-z0-9]+-(12|16)\.c$", "jpeg-static"),
+    **change_sources("libjpeg-turbo", "jpeg-static", _JPEG_UNREACHED, "OFF"),
 }
 WEBP_OPTIONS = {"CMAKE_C_FLAGS_RELEASE": "-O2 -DNDEBUG", "WEBP_USE_THREAD": "OFF"}
 _TARGETS = {"libjpeg-turbo": "jpeg-static", "libwebp": "webpdecoder"}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from builder.native.hashing import digest
 from builder.native.sources import Sources
-from builder.native.toolchain import C_FLAGS, FLAGS, Toolchain, leave_out
+from builder.native.toolchain import C_FLAGS, FLAGS, Toolchain, change_sources
 
 OPTIONS = {
     "CMAKE_C_FLAGS_RELEASE": "-O2 -DNDEBUG",
@@ -32,7 +32,7 @@ def build(toolchain: Toolchain, sources: Sources) -> str:
     inputs = [sources.unpack(name) for name in ("xnnpack", *DEPENDENCIES)]
     options = {
         **OPTIONS,
-        **leave_out("XNNPACK", _UNREACHED, "microkernels-prod"),
+        **change_sources("XNNPACK", "microkernels-prod", _UNREACHED, "ON"),
         "CMAKE_C_FLAGS": f"{C_FLAGS} {toolchain.flags}",
         "CMAKE_ASM_FLAGS": f"{C_FLAGS} {toolchain.flags}",
         "CMAKE_CXX_FLAGS": f"{FLAGS} -fvisibility-inlines-hidden -fno-exceptions -fno-rtti"

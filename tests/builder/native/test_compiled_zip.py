@@ -79,12 +79,3 @@ def test_sbom_and_licences_have_all_linked_sources(
     for name in linked:
         assert f"{name} " in licences
     assert "Mozilla Public License" in licences
-
-
-def test_libraries_are_stripped(make_compiled: Make, imagenet_model: str) -> None:
-    files = read_zip(make_compiled(PYTHON, imagenet_model)).files
-    libraries = {name: content for name, content in files.items() if name.endswith(".so")}
-    assert libraries
-    for name, content in libraries.items():
-        assert b".debug_info" not in content, name
-        assert b".symtab" not in content, name
