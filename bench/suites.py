@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 
-from bench.measure.activation import encode_activation
+from bench.measure.activation import encode_activation, time_activation
 from bench.measure.cold import measure_cold
 from bench.measure.inference import measure_inference
 from bench.measure.size import measure_size
@@ -75,8 +74,8 @@ def list_makers(
         name: partial(build_ours, name, model, console, labels)
         for name in (OURS, PRECOMPILED, WHEELS)
     }
-    for package in (pip.TFLITE_RUNTIME, pip.AI_EDGE_LITERT, pip.ONNXRUNTIME):
-        makers[pip.peer_name(package)] = partial(pip.build_peer, package, model, console)
+    for package, name in pip.NAMES.items():
+        makers[name] = partial(pip.build_peer, package, model, console)
     for backend, name in tfjs.NAMES.items():
         makers[name] = partial(tfjs.build_peer, model, backend, console)
     return makers
@@ -107,10 +106,9 @@ def make_peers(makers: dict[str, Callable[[], Peer]], model: Model, session: Ses
 
 
 def ask_for_sample(peer: Peer) -> Answer:
-    """Return a peer's answer to the sample picture; raises BuildError if it has none."""
+    """Return a peer's answer to the sample picture; raises BuildError if it is an error."""
+    line = encode_activation(SAMPLE.read_bytes(), details=True)
     with peer.launched() as action:
-        answer = action.send(encode_activation(SAMPLE.read_bytes(), details=True))
-    if not answer.get("results"):
-        raise BuildError(f"expected results, found {json.dumps(answer)[:300]}")
+        _, answer = time_activation(action, line)
     first = answer["results"][0]
     return Answer(first["className"], first["probability"], first["classIndex"])

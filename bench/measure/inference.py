@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
 
 from bench.measure.bare_interpreter import start_inferences
 from bench.peers import pip
@@ -20,16 +19,11 @@ from builder.model.resolve import Model
 INT8, UINT8, MIXED = "s8 x s8", "u8 x u8", "u8 x s8"
 
 
-class Contender(NamedTuple):
-    """An interpreter with a model, a .tflite or an .onnx; `inference` gets the times."""
+def list_interpreters(model: Model, session: Session) -> Iterator[tuple[Inference, Path, Path]]:
+    """Yield the interpreters of our zip and of the pip zips, with each model that they can run.
 
-    inference: Inference
-    packages: Path
-    model: Path
-
-
-def list_contenders(model: Model, session: Session) -> Iterator[Contender]:
-    """Yield the interpreters of our zip and of the pip zips, each with the models it can run."""
+    Each comes as the results to fill, the folder of its packages, and the .tflite or .onnx.
+    """
     ours = next(peer for peer in session.peers if peer.name == OURS)
     shipped = extract_model(ours.archive, ours.unpacked)
     converted = shipped.read_bytes() != model.path.read_bytes()
@@ -42,18 +36,17 @@ def list_contenders(model: Model, session: Session) -> Iterator[Contender]:
         packages = find_packages(session.console) if peer is ours else peer.unpacked
         if package in INTERPRETERS:
             for types, path in models.items():
-                yield Contender(Inference(peer.name, interpreter, types), packages, path)
+                yield Inference(peer.name, interpreter, types), packages, path
         else:
             network = pip.convert_to_onnx(model, session.console)
-            yield Contender(Inference(peer.name, interpreter, MIXED), packages, network)
+            yield Inference(peer.name, interpreter, MIXED), packages, network
 
 
 def measure_inference(model: Model, session: Session) -> None:
     """Fill the run's `inference`, also when an interrupt ends it."""
     with ExitStack() as running:
         participants = {}
-        for contender in list_contenders(model, session):
-            inference, packages, path = contender
+        for inference, packages, path in list_interpreters(model, session):
             title = f"{inference.peer}, {inference.types}"
             session.show_progress(f"inference: starting {title}")
             try:

@@ -21,7 +21,7 @@ from bench.report.markdown import (
 from bench.results import Run
 
 # The pip-made zip that ours is compared with.
-PIP = pip.peer_name(pip.TFLITE_RUNTIME)
+PIP = pip.NAMES[pip.TFLITE_RUNTIME]
 
 
 def peers_table(run: Run) -> str:

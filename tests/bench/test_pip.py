@@ -15,14 +15,12 @@ from builder.model.resolve import ModelOptions, resolve_model
 from tests.conftest import PLUS_MINUS_ONE, base64_of, interpreter
 from tests.support.models import ColourModel
 
-PACKAGES = (pip.TFLITE_RUNTIME, pip.AI_EDGE_LITERT, pip.ONNXRUNTIME)
-
 
 @pytest.fixture(scope="module")
 def peers(imagenet_model: str, console: Console) -> dict[str, Peer]:
     interpreter(PYTHON)
     model = resolve_model(imagenet_model, ModelOptions(), console)
-    return {package: pip.build_peer(package, model, console) for package in PACKAGES}
+    return {package: pip.build_peer(package, model, console) for package in pip.NAMES}
 
 
 @pytest.mark.thorough
@@ -39,7 +37,7 @@ def test_peers_agree_on_the_sample(peers: dict[str, Peer]) -> None:
     assert 0.85 < max(probabilities) <= min(probabilities) + 6 / 256
 
 
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", pip.NAMES)
 def test_float_model_is_refused(
     package: str, tmp_path: Path, colour_labels: Path, console: Console
 ) -> None:

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from bench.peers import tfjs
-from bench.peers.tfjs.graph_model import convert_to_graph_model
+from bench.peers.tfjs.graph_model import GraphModelConverter
 from builder.artifact.smoke import SAMPLE
 from builder.base.console import Console
 from builder.base.errors import ModelError
@@ -53,7 +53,7 @@ def test_converted_model_scores_as_in_tflite(tmp_path: Path, console: Console) -
 def test_unknown_operator_is_refused(tmp_path: Path) -> None:
     path = DenseModel(head="decomposed").write(tmp_path / "m.tflite")
     with pytest.raises(ModelError, match=r"operator 2, EXP: expected one of ADD, .*CONV"):
-        convert_to_graph_model(path, softmax=False)
+        GraphModelConverter(path).convert(softmax=False)
 
 
 @pytest.mark.thorough

@@ -24,17 +24,13 @@ from builder.packages.wheels import read_pins
 
 HERE = Path(__file__).parent
 TFLITE_RUNTIME, AI_EDGE_LITERT, ONNXRUNTIME = "tflite-runtime", "ai-edge-litert", "onnxruntime"
-
-
-def peer_name(package: str) -> str:
-    """Return the name of the peer that has a package."""
-    return f"pip: {package}"
+NAMES = {package: f"pip: {package}" for package in (TFLITE_RUNTIME, AI_EDGE_LITERT, ONNXRUNTIME)}
 
 
 def build_peer(package: str, model: Model, console: Console) -> Peer:
-    """Build the zip of TFLITE_RUNTIME, AI_EDGE_LITERT or ONNXRUNTIME; kept between runs.
+    """Build the zip of a package, a key of NAMES; kept between runs.
 
-    The last two are larger than OpenWhisk takes.
+    Those of AI_EDGE_LITERT and ONNXRUNTIME are larger than OpenWhisk takes.
 
     Raises:
         BuildError: pip or the conversion failed, or there is no Python for it.
@@ -51,7 +47,7 @@ def build_peer(package: str, model: Model, console: Console) -> Peer:
     packages = _install_packages(package, console)
     archive = add_files(packages, action_files(package, model, console))
     info = PeerInfo(interpreter=package, versions=pinned_versions(package))
-    return Peer(peer_name(package), archive, find_python().path, info)
+    return Peer(NAMES[package], archive, find_python().path, info)
 
 
 def action_files(package: str, model: Model, console: Console) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench.peers.packages import add_files, run_installer, zip_packages
 from bench.peers.peer import Peer
-from bench.peers.tfjs.graph_model import WEIGHTS, convert_to_graph_model
+from bench.peers.tfjs.graph_model import WEIGHTS, GraphModelConverter
 from bench.results import PeerInfo
 from builder.base.console import Console
 from builder.base.environments import ensure_environment
@@ -35,8 +35,8 @@ def build_peer(model: Model, backend: str, console: Console) -> Peer:
     node = install_node()
     console.note(f"{NAMES[backend]}: node_modules, and {model.path.name} as a graph model")
     modules = install_node_modules(HERE / backend, f"tfjs-{backend}", node)
-    has_softmax = model.settings.activation == "softmax"
-    description, weights = convert_to_graph_model(model.path, has_softmax)
+    adds_softmax = model.settings.activation == "softmax"
+    description, weights = GraphModelConverter(model.path).convert(adds_softmax)
     settings = {key: model.settings.as_dict()[key] for key in ("mean", "std", "labels")}
     settings |= {"backend": backend, "size": model.tflite.inputs[0].shape[1:3]}
     files = {

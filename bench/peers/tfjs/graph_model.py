@@ -30,24 +30,16 @@ _DTYPES = {"float32": "<f4", "int32": "<i4", "int8": "i1", "uint8": "u1"}
 _FLOAT = {"type": "DT_FLOAT"}
 
 
-def convert_to_graph_model(path: Path, softmax: bool) -> tuple[dict[str, Any], bytes]:
-    """Convert a .tflite model that builder has read; raises ModelError with the operator.
-
-    It is uint8, int8 or float32, with one input and one output. `softmax` adds one to the end.
-
-    Returns:
-        The content of `model.json`, and the bytes of WEIGHTS, little-endian.
-    """
-    return _Converter(path).convert(softmax)
-
-
 def _encode(text: str) -> str:
     """Return a string as the format has it."""
     return base64.b64encode(text.encode()).decode()
 
 
-class _Converter:
-    """Converts one graph, operator by operator."""
+class GraphModelConverter:
+    """Converts a .tflite model that builder has read, operator by operator.
+
+    It is uint8, int8 or float32, with one input and one output.
+    """
 
     def __init__(self, path: Path) -> None:
         self._model = schema.ModelT.InitFromPackedBuf(path.read_bytes())
@@ -59,7 +51,14 @@ class _Converter:
         self._names: dict[int, str] = {}  # node by the tensor that it computes
 
     def convert(self, softmax: bool) -> tuple[dict[str, Any], bytes]:
-        """Convert all operators."""
+        """Convert all operators; `softmax` adds one to the end.
+
+        Returns:
+            The content of `model.json`, and the bytes of WEIGHTS, little-endian.
+
+        Raises:
+            ModelError: an operator is not converted; names it.
+        """
         graph, name = self._model.subgraphs[0], self._at
         source, sink = graph.inputs[0], graph.outputs[0]
         shape = {"dim": [{"size": str(size)} for size in self._tensors[source].shape]}
