@@ -208,7 +208,7 @@ def mixed_activations(chooser: random.Random) -> Iterator[bytes]:
     [
         ("wheels", "", 20_000),
         pytest.param("local", "", 20_000, marks=needs_compiled),
-        pytest.param("local", IMAGE, 1_500, marks=needs_compiled),
+        pytest.param("local", IMAGE, 1_000, marks=needs_compiled),
     ],
     ids=["wheels", "portable", "precompiled"],
 )
@@ -225,8 +225,8 @@ def test_memory_stays_over_mixed_activations(
     archive = make_zip(HERE, imagenet_model, provider=provider, execution_env=env)
     limit = audit.audit_zip(archive).manifest.memory
     assert limit == (256 if provider == "wheels" else 128)
-    count = most if thorough else 1_500
-    steps = [*range(min(1_000, count // 3), count + 1, count // 20)]
+    count = most if thorough else 1_000
+    steps = [*range(min(1_000, count // 2), count + 1, count // 20)]
     sizes: list[tuple[float, float]] = []
     activations = mixed_activations(random.Random(27))
     with container(archive, limit, tmp_path) as running:
