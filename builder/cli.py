@@ -214,14 +214,12 @@ def _open_zip(options: Options, deployment: Deployment, console: Console) -> Bui
 
 
 def _deploy_zip(result: BuildResult, options: Options, deployment: Deployment) -> DeployedAction:
-    from builder.artifact.smoke import SAMPLE
-
     audited = result.audit
     kind = deployment.kinds.choose(audited.manifest.pythons, options.kind)
     answer = result.smoke.get(kind.python)
     expected = answer.results if answer else None
     archive, memory = Path(audited.path), audited.manifest.memory
-    return deployment.run(archive, kind, memory, SAMPLE, expected, bool(options.keep_broken))
+    return deployment.run(archive, kind, memory, expected, bool(options.keep_broken))
 
 
 def _undeploy(options: Options, console: Console) -> Report:

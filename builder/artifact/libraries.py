@@ -1,10 +1,64 @@
-"""Check the zip's shared libraries: each must load in the runtime; ours are held to more."""
+"""Check the zip's shared libraries (ELF): each must load in the runtime; ours are held to more."""
 
+import io
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from builder.artifact import elf, modules, platform
+from elftools.elf.elffile import ELFFile
+
+from builder.artifact import modules, platform
 from builder.packages.elf_editor import list_symbols
+
+# A source file's absolute path, as assertions and debug information leave it in a binary. Its slash
+# comes first, then what must not be before it: so the search goes from slash to slash.
+_SOURCE_PATH = re.compile(
+    rb"/(?<![\w.]/)(?:[\w.+-]+/)+[\w.+-]+\.(?:c|cc|cpp|cxx|h|hpp|inc|S|pyx)\0"
+)
+_EXECUTABLE = 1  # PF_X
+
+
+@dataclass(frozen=True)
+class SharedLibrary:
+    """A shared library.
+
+    Attributes:
+        machine: as in its header, "EM_X86_64".
+        needed: names of the libraries it loads.
+        versioned_symbols: versions of symbols it needs, "GLIBC_2.14".
+        run_paths: its RPATH and RUNPATH.
+        executable_stack: whether it asks for one.
+        relro: whether relocated data becomes read-only.
+    """
+
+    machine: str
+    needed: set[str]
+    versioned_symbols: set[str]
+    run_paths: set[str]
+    executable_stack: bool
+    relro: bool
+
+
+def read_library(content: bytes) -> SharedLibrary:
+    """Read a shared library; raise ValueError if the bytes are not one."""
+    try:
+        elf = ELFFile(io.BytesIO(content))
+        segments = {segment["p_type"]: segment["p_flags"] for segment in elf.iter_segments()}
+        dynamic = elf.get_section_by_name(".dynamic")
+        versions = elf.get_section_by_name(".gnu.version_r")
+        needed = versions.iter_versions() if versions else ()
+        return SharedLibrary(
+            machine=elf.header["e_machine"],
+            needed={tag.needed for tag in dynamic.iter_tags("DT_NEEDED")},
+            versioned_symbols={symbol.name for _, symbols in needed for symbol in symbols},
+            run_paths={tag.rpath for tag in dynamic.iter_tags("DT_RPATH")}
+            | {tag.runpath for tag in dynamic.iter_tags("DT_RUNPATH")},
+            executable_stack=bool(segments.get("PT_GNU_STACK", _EXECUTABLE) & _EXECUTABLE),
+            relro="PT_GNU_RELRO" in segments,
+        )
+    # What pyelftools raises for bytes that are no library is not documented.
+    except Exception as error:
+        raise ValueError(str(error) or type(error).__name__) from error
 
 
 def check_libraries(
@@ -25,7 +79,7 @@ def check_libraries(
         bundled = {path.rpartition("/")[2] for path in paths}
         for path in paths:
             try:
-                library = elf.read_library(files[path])
+                library = read_library(files[path])
             except ValueError as error:
                 problems.append(f"{path}: not an ELF library: {error}")
                 continue
@@ -39,7 +93,7 @@ def check_libraries(
 
 
 def _check_loads(
-    path: str, library: elf.SharedLibrary, python: str, bundled: set[str]
+    path: str, library: SharedLibrary, python: str, bundled: set[str]
 ) -> Iterator[str]:
     """Yield what keeps the runtime of a Python version from loading a library."""
     tag = re.search(r"\.(cpython-\d+|abi3|cp\d+)[.-]", path)
@@ -56,7 +110,7 @@ def _check_loads(
             yield f"needs {family}_{version}, python:{python} has {family}_{ceilings[family]}"
 
 
-def _check_built(library: elf.SharedLibrary, content: bytes) -> Iterator[str]:
+def _check_built(library: SharedLibrary, content: bytes) -> Iterator[str]:
     """Yield what is wrong for a library that this project compiled, though not for a wheel's."""
     allowed = platform.table()["libraries"]["compiled"]
     for name in sorted(library.needed.difference(allowed)):
@@ -70,11 +124,11 @@ def _check_built(library: elf.SharedLibrary, content: bytes) -> Iterator[str]:
         yield "asks for an executable stack"
     if not library.relro:
         yield "its relocated data stays writable: expected RELRO"
-    for path in sorted(elf.find_source_paths(content)):
-        yield f"contains the path {path} of the machine that compiled it"
+    for path in sorted(set(_SOURCE_PATH.findall(content))):
+        yield f"contains the path {path[:-1].decode()} of the machine that compiled it"
 
 
-def _split_versions(library: elf.SharedLibrary, python: str) -> Iterator[tuple[str, str]]:
+def _split_versions(library: SharedLibrary, python: str) -> Iterator[tuple[str, str]]:
     """Yield family and version of the needed symbols that the platform has a limit for."""
     ceilings = platform.kind_of(python)["symbols"]
     for symbol in sorted(library.versioned_symbols):

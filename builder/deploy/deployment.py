@@ -104,7 +104,6 @@ class Deployment:
         archive: Path,
         kind: Kind,
         memory: int,
-        sample: Path,
         expected: list[dict[str, Any]] | None,
         keep_broken: bool,
     ) -> DeployedAction:
@@ -122,7 +121,7 @@ class Deployment:
         document = describe_action(before, kind.name, memory, timeout, self._settings)
         after = self._upload(document, archive)
         try:
-            return verify_action(self._api, name, after, found is None, sample, expected, console)
+            return verify_action(self._api, name, after, found is None, expected, console)
         except PlatformError:
             if keep_broken:
                 console.warn(f"--keep-broken: {name} stays as it is")

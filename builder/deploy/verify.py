@@ -7,10 +7,10 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from builder.base.console import Console
+from builder.base.paths import SAMPLE
 from builder.deploy.action_document import Document, values_of
 from builder.deploy.rest_api import Name, PlatformError, RestApi
 
@@ -62,11 +62,10 @@ def verify_action(
     name: Name,
     document: Document,
     created: bool,
-    sample: Path,
     expected: Results | None,
     console: Console,
 ) -> DeployedAction:
-    """Invoke the action with a JPEG, and compare with the zip's results on this machine, if any.
+    """Invoke the action with the sample, and compare with the zip's results here, if any.
 
     `document` is the action's. Raise PlatformError, with the activation's log, if it did not
     answer, or not as here.
@@ -78,7 +77,7 @@ def verify_action(
     bound = tuple(values_of(document.get("parameters", [])))
     with console.step(f"invoke {name}") as details:
         try:
-            answer, activation = _invoke_patiently(api, name, url, secret, sample, console)
+            answer, activation = _invoke_patiently(api, name, url, secret, console)
             results = answer.get("results")
             if not results and not (results == [] and "threshold" in bound):
                 text = f"{name} answered the sample picture with {str(answer)[:200]}"
@@ -90,7 +89,7 @@ def verify_action(
         record = api.record(name, activation) if activation else {}
         init_ms = values_of(record.get("annotations", [])).get("initTime")
         best = [f"{each['className']} ({100 * each['probability']:.0f} %)" for each in results[:1]]
-        details.append(f"{sample.name}: {', '.join(best) or 'no class above the threshold'}")
+        details.append(f"{SAMPLE.name}: {', '.join(best) or 'no class above the threshold'}")
         if init_ms is not None:
             details.append(f"cold start: {init_ms} ms of init, {record.get('duration')} ms in all")
         details.append(
@@ -115,25 +114,25 @@ def verify_action(
 
 
 def _invoke_patiently(
-    api: RestApi, name: Name, url: str, secret: Any, sample: Path, console: Console
+    api: RestApi, name: Name, url: str, secret: Any, console: Console
 ) -> tuple[dict[str, Any], str]:
     """Return the answer and the activation's id; wait once for the next calendar minute."""
     try:
-        return _invoke(api, name, url, secret, sample, console)
+        return _invoke(api, name, url, secret, console)
     except PlatformError as error:
         if error.status != 429:
             raise
         console.status(f"{error}; trying again in {MINUTE_SECONDS:.0f} s")
         time.sleep(MINUTE_SECONDS)
-    return _invoke(api, name, url, secret, sample, console)
+    return _invoke(api, name, url, secret, console)
 
 
 def _invoke(
-    api: RestApi, name: Name, url: str, secret: Any, sample: Path, console: Console
+    api: RestApi, name: Name, url: str, secret: Any, console: Console
 ) -> tuple[dict[str, Any], str]:
     """Invoke the action, over the web if it has an address there and clients need no key."""
     if not url or secret is True:
-        picture = base64.b64encode(sample.read_bytes()).decode()
+        picture = base64.b64encode(SAMPLE.read_bytes()).decode()
         status, answer, activation = api.invoke(name, {"image": picture})
         if status == 202:
             answer = api.wait(name, activation, console.status)
@@ -143,7 +142,7 @@ def _invoke(
         headers["x-require-whisk-auth"] = str(secret)
     for attempt in range(_TRIES):
         time.sleep(attempt)
-        status, answer, activation = api.invoke_web(f"{url}.http", sample.read_bytes(), headers)
+        status, answer, activation = api.invoke_web(f"{url}.http", SAMPLE.read_bytes(), headers)
         if status != 404:
             break
     if status == 202:

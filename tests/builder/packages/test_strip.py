@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from builder.artifact import actionloop
-from builder.artifact.elf import read_library
+from builder.artifact.libraries import read_library
 from builder.artifact.smoke import SAMPLE
 from builder.base.archive import read_zip
 from builder.base.console import Console
