@@ -19,9 +19,9 @@ from builder.model.metadata import AXIS_LABELS, VALUE_LABELS, AssociatedFile, Me
 IMAGENET = 1000
 # Rank of labels in a locale that was not asked for.
 _OTHER_LOCALE = 4
-_BACKGROUND = re.compile(r"(?i)[\W_]*background([ _-]class)?[\W_]*")
-# A name that only a machine reads, such as /m/06fvc, n01440764, Q42 or class_7.
-_MACHINE_ID = re.compile(r"/\S+|(?=\D*\d)[\w./-]+")
+_BACKGROUND = re.compile(r"[\W_]*background([ _-]class)?[\W_]*", re.IGNORECASE)
+# A name that only a machine reads, such as /m/06fvc, n01440764, Q42 or class_7, or that says none.
+_MACHINE_ID = re.compile(rf"/\S+|(?=\D*\d)[\w./-]+|{_BACKGROUND.pattern}|\?+", re.IGNORECASE)
 
 
 @dataclass
@@ -162,7 +162,7 @@ def find_embedded_labels(
         files = _guess_label_files(metadata)
     if not files:
         return None
-    ranked = sorted((_rank_file(file, metadata, locale), file.name) for file in files)
+    ranked = sorted({(_rank_file(file, metadata, locale), file.name) for file in files})
     (rank, name), *others = ranked
     if (others and others[0][0] == rank) or (locale and rank[-1] == _OTHER_LOCALE):
         listed = ", ".join(f"{file.name} ({file.locale or 'no locale'})" for file in files)

@@ -302,7 +302,10 @@ def chosen(*files: tuple[str, int, str], locale: str = "", present: bool = True)
     """Return the name of the label file that is chosen among those in a model."""
     metadata = Metadata(
         files=tuple(AssociatedFile(*each) for each in files) if present else (),
-        archive={name: b"/m/06fvc\n" if "ids" in name else b"red\n" for name, _, _ in files},
+        archive={
+            name: b"__background__\n/m/06fvc\n" if "ids" in name else b"red\n"
+            for name, _, _ in files
+        },
         is_present=present,
     )
     found = labels.find_embedded_labels(metadata, "m.tflite", locale)
@@ -345,4 +348,4 @@ def test_embedded_names_win_over_embedded_ids() -> None:
     assert chosen(ids, english) == chosen(ids, english, german) == "labels_en.txt"
     assert chosen(ids, english, german, locale="de") == "labels_de.txt"
     assert chosen(ids, ("v.txt", VALUE_LABELS, "")) == "v.txt"
-    assert chosen(ids) == "ids.txt"
+    assert chosen(ids) == chosen(ids, ids) == "ids.txt"
