@@ -181,8 +181,12 @@ def resolve_by_pictures(
     if file.entry:  # the catalogue knows
         candidates = [a for a in attempts if a.combination == default] or candidates
 
-    def distance(attempt: Attempt) -> int:
-        return sum(getattr(attempt.combination, q) != getattr(default, q) for q in known)
+    def distance(attempt: Attempt) -> tuple[int, ...]:
+        """Return how many answers differ from those that are known, and from the best ones."""
+        return tuple(
+            sum(getattr(attempt.combination, q) != getattr(other, q) for q in asked)
+            for other, asked in ((default, known), (attempts[0].combination, questions))
+        )
 
     evidence = PictureEvidence(
         len(files), attempts, min(candidates, key=distance), questions, known
