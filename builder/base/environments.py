@@ -229,7 +229,4 @@ def _draw_line(text: str, notify: Notify) -> None:
 
 def _try_command(command: Sequence[str], cwd: Path) -> tuple[int, str]:
     """Run a command without the user's settings; return its exit status and output."""
-    try:
-        return run_command(command, cwd=cwd, env=unconfigured_pip_variables())
-    except OSError as error:
-        return 127, f"{command[0]}: {error.strerror}"
+    return run_command(command, cwd=cwd, env=unconfigured_pip_variables())

@@ -211,28 +211,6 @@ def test_unused_environments_of_the_same_name_are_removed(
     assert (home / READY).stat().st_mtime > old + 24 * 3600
 
 
-def test_second_process_waits_and_takes_over_when_the_first_is_killed(
-    requirements: Path, tmp_path: Path
-) -> None:
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from builder.base.environments import ensure_environment\n"
-        "print(ensure_environment('it', Path(sys.argv[1]), folder=Path(sys.argv[2])))\n"
-    )
-    command = [sys.executable, "-c", script, str(requirements), str(tmp_path / "made")]
-    pipes = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes) as first:  # type: ignore[call-overload]
-        while not list((tmp_path / "made").glob("it-*/bin")):
-            assert first.poll() is None
-            time.sleep(0.01)
-        with subprocess.Popen(command, **pipes) as second:  # type: ignore[call-overload]
-            assert f"waiting: process {first.pid} is preparing it-" in second.stderr.readline()
-            first.kill()
-            out, err = second.communicate(timeout=120)
-    assert second.returncode == 0, err
-    assert works(Path(out.strip()), tmp_path / "made")
-
-
 @pytest.mark.parametrize(
     ("cache", "variables", "build", "folder"),
     [

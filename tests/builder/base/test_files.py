@@ -165,7 +165,7 @@ def test_only_one_holds_the_lock(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_inherited_lock_is_held_by_a_child_of_a_killed_owner(tmp_path: Path) -> None:
+def test_inherited_lock_is_waited_for_until_a_killed_owners_child_ends(tmp_path: Path) -> None:
     """A compiler that goes on when its build was killed is waited for as well."""
     target = tmp_path / "it"
     script = (
@@ -177,8 +177,10 @@ def test_inherited_lock_is_held_by_a_child_of_a_killed_owner(tmp_path: Path) -> 
         "    time.sleep(60)\n"
     )
 
+    texts: list[str] = []
+
     def wait() -> None:
-        with files.lock(target, "waiting", lambda text: None):
+        with files.lock(target, "waiting", texts.append):
             pass
 
     with process(script, target) as owner, ThreadPoolExecutor() as threads:
@@ -190,6 +192,7 @@ def test_inherited_lock_is_held_by_a_child_of_a_killed_owner(tmp_path: Path) -> 
             waiting.result(0.3)
         os.kill(child, signal.SIGKILL)
         waiting.result(20)
+    assert texts == [f"waiting: process {owner.pid} is testing (it)"]
 
 
 @pytest.mark.parametrize(
