@@ -8,6 +8,7 @@ import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,59 +117,50 @@ def test_packages_that_do_not_exist_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
-def recipe(**changes: object) -> bytes:
-    """Return a recipe.json of which some values are changed."""
-    pin = {"package": "numpy", "file": "f", "sha256": "0", "licence": "MIT", "version": "1"}
-    pin |= {"purl": "pkg:generic/x@1", "cpe": ""}
-    return json.dumps({"sources": {"numpy": pin}, "ops": "classifier", **changes}).encode()
-
-
 @pytest.mark.parametrize(
-    ("change", "text"),
+    ("name", "content", "text"),
     [
-        ({"runtime.json": None}, "expected a file that 'runtime export' wrote"),
-        ({"runtime.json": b"[1]"}, "expected a file that 'runtime export' wrote"),
-        ({"runtime.json": b"{}" * 9}, "expected a file that 'runtime export' wrote"),
-        ({"schema": "2"}, "expected schema 1"),
-        ({"key": "0123"}, "found '0123'"),
-        ({"python": "/3.9"}, "Python '/3.9'"),
-        ({"ops": "../x"}, "operators '../x'"),
-        ({"recipe.json": None}, "FileNotFoundError"),
-        ({"recipe.json": b"["}, "JSONDecodeError"),
-        ({"recipe.json": b"[]"}, "TypeError"),
-        ({"recipe.json": recipe(sources=[])}, "AttributeError"),
-        ({"recipe.json": recipe()}, "KeyError: 'tensorflow'"),
-        ({"PIL/__init__.py": None}, "no PIL/__init__.py"),
-        ({"licences/numpy.txt": None}, "FileNotFoundError"),
-        ({"numpy": b"x"}, "a file and a folder, of one name"),
-        ({"../evil.py": b"x"}, "outside its folder"),
-        ({"/evil.py": b"x"}, "outside its folder"),
-        ({"a\\..\\evil.py": b"x"}, "outside its folder"),
+        ("runtime.json", None, "expected a file that 'runtime export' wrote"),
+        ("runtime.json", b"[1]", "expected a file that 'runtime export' wrote"),
+        ("runtime.json", b"{}" * 9, "expected a file that 'runtime export' wrote"),
+        ("runtime.json", {"schema": "2"}, "expected schema 1"),
+        ("runtime.json", {"key": "0123"}, "found '0123'"),
+        ("runtime.json", {"python": "/3.9"}, "Python '/3.9'"),
+        ("runtime.json", {"ops": "../x"}, "operators '../x'"),
+        ("recipe.json", None, "FileNotFoundError"),
+        ("recipe.json", b"[", "JSONDecodeError"),
+        ("recipe.json", b"[]", "TypeError"),
+        ("recipe.json", {"sources": []}, "AttributeError"),
+        ("recipe.json", {"sources": {}}, "KeyError: 'tensorflow'"),
+        ("PIL/__init__.py", None, "no PIL/__init__.py"),
+        ("licences/numpy.txt", None, "FileNotFoundError"),
+        ("numpy", b"x", "a file and a folder, of one name"),
+        ("../evil.py", b"x", "outside its folder"),
+        ("/evil.py", b"x", "outside its folder"),
+        ("a\\..\\evil.py", b"x", "outside its folder"),
     ],
 )
 def test_another_or_damaged_file_is_refused(
-    change: dict[str, bytes | str | None],
+    name: str,
+    content: bytes | dict[str, Any] | None,
     text: str,
     exported: Path,
     tmp_path: Path,
     console: Console,
 ) -> None:
+    """Leave out an entry, replace it, or change values in its JSON."""
     with zipfile.ZipFile(exported) as archive:
-        entries: dict[str, bytes] = {name: archive.read(name) for name in archive.namelist()}
-    facts = json.loads(entries["runtime.json"])
-    for name, value in change.items():
-        if value is None:
-            del entries[name]
-        elif isinstance(value, bytes):
-            entries[name] = value
-        else:
-            entries["runtime.json"] = json.dumps({**facts, name: value}).encode()
-    changed = tmp_path / "changed.zip"
-    with zipfile.ZipFile(changed, "w") as archive:
-        for name, content in entries.items():
-            archive.writestr(name, content)
+        entries = {each: archive.read(each) for each in archive.namelist()}
+    before = entries.pop(name, b"")
+    if isinstance(content, dict):
+        content = json.dumps(json.loads(before) | content).encode()
+    if content is not None:
+        entries[name] = content
+    with zipfile.ZipFile(exported, "w") as archive:
+        for each in entries.items():
+            archive.writestr(*each)
     with pytest.raises(BuildError, match=text):
-        prebuilt.import_packages(str(changed), console)
+        prebuilt.import_packages(str(exported), console)
     assert not compiled.is_cached(HERE, DEFAULT_OPTIONS)
     assert not (tmp_path / "evil.py").exists()
 
