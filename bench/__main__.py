@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from builder.base.environments import ensure_environment, is_inside, reexec
+from builder.base.environments import enter_environment
 from builder.base.errors import run_main
 
 ENVIRONMENT = "bench"
@@ -16,9 +16,8 @@ ENVIRONMENT = "bench"
 
 def main(arguments: list[str]) -> int:
     """Run a benchmark in its environment; return the exit status."""
-    if not is_inside(ENVIRONMENT):
-        python = ensure_environment(ENVIRONMENT, Path(__file__).with_name("requirements.txt"))
-        return reexec(ENVIRONMENT, python, ["-m", "bench", *arguments])
+    requirements = Path(__file__).with_name("requirements.txt")
+    enter_environment(ENVIRONMENT, requirements, ["-m", "bench", *arguments])
     from bench import cli, guard, threads
 
     commands = {"cold": cli.run_cold, "guard": guard.run, "threads": threads.run}

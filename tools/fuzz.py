@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from action.bootstrap import PackedZip
-from builder.base.environments import ensure_environment, is_inside, reexec
+from builder.base.environments import enter_environment
 from builder.base.errors import run_main
 from builder.base.paths import BUILD, ROOT
-from builder.base.variables import neutral_variables
 
 ENVIRONMENT = "fuzz"
 SECONDS = 2.0
@@ -44,10 +43,9 @@ def main(arguments: list[str]) -> int:
         return fuzz(options)
     if not options.seconds and options.runs < 0 and not options.input:
         parser.error("expected --seconds or --runs, found neither")
-    if is_inside(ENVIRONMENT):
-        return prepare(arguments)
-    python = ensure_environment(ENVIRONMENT, Path(__file__).with_suffix(".txt"))
-    return reexec(ENVIRONMENT, python, ["-m", "tools.fuzz", *arguments], neutral_variables())
+    requirements = Path(__file__).with_suffix(".txt")
+    enter_environment(ENVIRONMENT, requirements, ["-m", "tools.fuzz", *arguments])
+    return prepare(arguments)
 
 
 def prepare(arguments: list[str]) -> int:

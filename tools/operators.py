@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import version
 
-from builder.base.environments import ensure_environment, is_inside, reexec
+from builder.base.environments import enter_environment
 from builder.base.errors import run_main
 from builder.base.paths import BUILDER
 from builder.packages.operator_versions import TABLE, UPSTREAM, WHEELS, table
@@ -19,9 +19,7 @@ ENVIRONMENT = "tools"
 
 def main() -> int:
     """Write the table; return the exit status."""
-    if not is_inside(ENVIRONMENT):
-        python = ensure_environment(ENVIRONMENT, BUILDER / "requirements.txt")
-        return reexec(ENVIRONMENT, python, ["-m", "tools.operators"])
+    enter_environment(ENVIRONMENT, BUILDER / "requirements.txt", ["-m", "tools.operators"])
     wheels = {"version": version(WHEELS), "operators": probe()}
     text = "# Written by tools/operators.py: operators and their highest versions.\n"
     for name, section in {UPSTREAM: table()[UPSTREAM], WHEELS: wheels}.items():

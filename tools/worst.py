@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from builder.artifact import actionloop
-from builder.base.environments import ensure_environment, is_inside, reexec
+from builder.base.environments import enter_environment
 from builder.base.errors import run_main
 from builder.base.paths import ROOT
-from builder.base.variables import neutral_variables
 
 # The tests' environment has Pillow.
 ENVIRONMENT = "tests"
@@ -132,10 +131,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seconds", type=float, default=60, help="time to spend")
     parser.add_argument("--seed", type=int, default=1, help="of the random choices")
     options = parser.parse_args(arguments)
-    if not is_inside(ENVIRONMENT):
-        python = ensure_environment(ENVIRONMENT, ROOT / "tests" / "requirements.txt")
-        command = ["-m", "tools.worst", *arguments]
-        return reexec(ENVIRONMENT, python, command, neutral_variables())
+    requirements = ROOT / "tests" / "requirements.txt"
+    enter_environment(ENVIRONMENT, requirements, ["-m", "tools.worst", *arguments])
     with actionloop.start_action(options.zip, sys.executable) as running:
         worst = search(
             lambda content: measure(running, content), options.seconds, random.Random(options.seed)

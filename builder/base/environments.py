@@ -25,7 +25,11 @@ from builder.base.errors import BuildError
 from builder.base.files import Notify
 from builder.base.paths import ENVIRONMENTS, ROOT
 from builder.base.processes import last_lines, run_command
-from builder.base.variables import pip_variables, unconfigured_pip_variables
+from builder.base.variables import (
+    neutral_variables,
+    pip_variables,
+    unconfigured_pip_variables,
+)
 
 # The file that marks an environment as complete: it has a hash of the modules that were installed,
 # and its time is that of the last use.
@@ -123,6 +127,12 @@ def reexec(
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(python, [str(python), *command], marked)
+
+
+def enter_environment(name: str, requirements: Path, command: Sequence[str]) -> None:
+    """Replace this process with `python COMMAND...` in an environment, unless it is there."""
+    if not is_inside(name):
+        reexec(name, ensure_environment(name, requirements), command, neutral_variables())
 
 
 def invalidate(python: Path) -> None:

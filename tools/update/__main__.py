@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from builder.base.environments import ensure_environment, is_inside, reexec
+from builder.base.environments import enter_environment
 from builder.base.errors import run_main
 
 ENVIRONMENT = "update"
@@ -25,9 +25,8 @@ def main(arguments: list[str]) -> int:
     text = "write nothing; exit with 1 if something is behind that is not held"
     usage.add_argument("--check", action="store_true", help=text)
     options = usage.parse_args(arguments)
-    if not is_inside(ENVIRONMENT):
-        python = ensure_environment(ENVIRONMENT, Path(__file__).with_name("requirements.txt"))
-        return reexec(ENVIRONMENT, python, ["-m", "tools.update", *arguments])
+    requirements = Path(__file__).with_name("requirements.txt")
+    enter_environment(ENVIRONMENT, requirements, ["-m", "tools.update", *arguments])
     from tools.update.updater import Updater
 
     updater = Updater(options.check)
