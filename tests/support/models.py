@@ -33,6 +33,16 @@ class Value:
     zero_point: int = 0
 
 
+_REDUCERS = ("MEAN", "SUM", "REDUCE_MAX")
+
+
+def _default_options(kind: str) -> Any:
+    """Return an operator's options, of the object API; None if it has none."""
+    name = "Reducer" if kind in _REDUCERS else kind.title().replace("_", "")
+    options = getattr(schema, f"{name}OptionsT", None)
+    return options and options(**{"beta": 1.0} if kind == "SOFTMAX" else {})
+
+
 class Graph:
     """A graph that grows operator by operator.
 
@@ -96,12 +106,13 @@ class Graph:
             kind: its name among the schema's builtin operators.
             inputs: in the operator's order.
             output: the only one; the shape of a new one of float32.
-            options: of the object API, such as `Conv2DOptionsT`; None if it has none.
+            options: of the object API, such as `Conv2DOptionsT`; None for the operator's defaults.
             version: of the operator.
             custom: name of a custom operator, whose kind is CUSTOM.
         """
         if not isinstance(output, Value):
             output = self.tensor(output)
+        options = options or _default_options(kind)
         code = getattr(schema.BuiltinOperator, kind)
         name = custom.encode() if custom else None
         # Codes of 128 and more do not fit the older of the two fields (the schema's comment).
@@ -187,12 +198,11 @@ class DenseModel:
         shapes = {"nchw": (1, self.channels, side, side), "nhwc": (1, *size), "hwc": size}
         source = x = self._activation(graph, shapes[self.layout], 1 / 255, 0)
         if self.layout == "hwc":
-            options = schema.ReshapeOptionsT(newShape=np.array((1, *size), np.int32))
             output = self._activation(graph, (1, *size), 1 / 255, 0)
-            x = graph.operator("RESHAPE", [x, graph.integers(1, *size)], output, options)
+            x = graph.operator("RESHAPE", [x, graph.integers(1, *size)], output)
         axes = graph.integers(*((2, 3) if self.layout == "nchw" else (1, 2)))
         mean = self._activation(graph, (1, self.channels), 1 / 255, 0)
-        x = graph.operator("MEAN", [x, axes], mean, schema.ReducerOptionsT(), 2)
+        x = graph.operator("MEAN", [x, axes], mean, version=2)
         x = self._add_head(graph, self._add_dense(graph, x) if self.outputs else x)
         path.write_bytes(graph.file([source], [x]))
         return path
@@ -226,12 +236,11 @@ class DenseModel:
         else:
             weights = graph.constant(values.astype(self.weights))
             if self.weights == "float16":
-                weights = graph.operator("DEQUANTIZE", [weights], values.shape, None, 3)
+                weights = graph.operator("DEQUANTIZE", [weights], values.shape, version=3)
             offsets = graph.constant(bias.astype(np.float32))
         output = self._activation(graph, (1, self.outputs), _LOGIT_SCALE, 128)
         version = 4 if self.weights == "int8" else 1
-        options = schema.FullyConnectedOptionsT()
-        return graph.operator("FULLY_CONNECTED", [x, weights, offsets], output, options, version)
+        return graph.operator("FULLY_CONNECTED", [x, weights, offsets], output, version=version)
 
     def _add_head(self, graph: Graph, x: Value) -> Value:
         if self.head == "logits":
@@ -239,15 +248,14 @@ class DenseModel:
         shape = x.shape
         if self.head in ("softmax", "sigmoid"):
             kind = "SOFTMAX" if self.head == "softmax" else "LOGISTIC"
-            options = schema.SoftmaxOptionsT(beta=1.0) if kind == "SOFTMAX" else None
             output = self._activation(graph, shape, 1 / 256, 0)
-            return graph.operator(kind, [x], output, options, 2 if self.weights == "int8" else 1)
+            return graph.operator(kind, [x], output, version=2 if self.weights == "int8" else 1)
         if self.is_quantized:
-            x = graph.operator("DEQUANTIZE", [x], shape, None, 2)
-        powers = graph.operator("EXP", [x], shape, schema.ExpOptionsT())
+            x = graph.operator("DEQUANTIZE", [x], shape, version=2)
+        powers = graph.operator("EXP", [x], shape)
         options = schema.ReducerOptionsT(keepDims=True)
         total = graph.operator("SUM", [powers, graph.integers(1)], (1, 1), options)
-        return graph.operator("DIV", [powers, total], shape, schema.DivOptionsT())
+        return graph.operator("DIV", [powers, total], shape)
 
 
 @dataclass(frozen=True)
@@ -315,7 +323,7 @@ class QuantizedNetwork(Graph):
         return self.tensor((size,), "int32", source.scale * weights.scale, 0, data)
 
     def _weighted(
-        self, kind: str, weights: Value, fan: int, shape: tuple[int, ...], options: Any
+        self, kind: str, weights: Value, fan: int, shape: tuple[int, ...], options: Any = None
     ) -> Value:
         """Add an operator with weights and bias, whose sums have `fan` products."""
         source = self.last
@@ -367,11 +375,10 @@ class QuantizedNetwork(Graph):
         weights = self.weights((classes, fan), 0, 0.0)
         if self.random.random() < wide:
             weights = self.weights((classes, fan), 0, 1.0)
-        options = schema.FullyConnectedOptionsT()
-        return self._weighted("FULLY_CONNECTED", weights, fan, (1, classes), options)
+        return self._weighted("FULLY_CONNECTED", weights, fan, (1, classes))
 
     def _same_scale(
-        self, kind: str, shape: tuple[int, ...], inputs: Sequence[Value], options: Any
+        self, kind: str, shape: tuple[int, ...], inputs: Sequence[Value], options: Any = None
     ) -> Value:
         """Add an operator whose output is quantized as its input."""
         output = self.activation(shape, self.last.scale, self.last.zero_point)
@@ -390,8 +397,7 @@ class QuantizedNetwork(Graph):
             zero = int(self.random.integers(256))
             other = self.tensor(source.shape, "uint8", source.scale, zero, data)
         scale = source.scale * other.scale * 100 if kind == "MUL" else source.scale + other.scale
-        options = getattr(schema, f"{kind.capitalize()}OptionsT")()
-        return self.operator(kind, [source, other], self.activation(source.shape, scale), options)
+        return self.operator(kind, [source, other], self.activation(source.shape, scale))
 
     def concatenation(self, other: Value) -> Value:
         """Add a CONCATENATION with another tensor that may be quantized otherwise."""
@@ -405,21 +411,19 @@ class QuantizedNetwork(Graph):
         source, paddings = self.last, self.integers([0, 0], [1, 0], [0, 1], [0, 0])
         shape = (1, source.shape[1] + 1, source.shape[2] + 1, source.shape[3])
         if value is None:
-            return self._same_scale("PAD", shape, [paddings], schema.PadOptionsT())
+            return self._same_scale("PAD", shape, [paddings])
         data = np.array([value], np.uint8)
         constant = self.tensor((1,), "uint8", source.scale, source.zero_point, data)
-        return self._same_scale("PADV2", shape, [paddings, constant], schema.PadV2OptionsT())
+        return self._same_scale("PADV2", shape, [paddings, constant])
 
     def mean(self) -> Value:
         source = self.last
         output = self.activation((1, source.shape[3]), source.scale / 2)
-        inputs = [source, self.integers(1, 2)]
-        return self.operator("MEAN", inputs, output, schema.ReducerOptionsT())
+        return self.operator("MEAN", [source, self.integers(1, 2)], output)
 
     def reshape(self) -> Value:
         shape = (1, int(np.prod(self.last.shape)))
-        options = schema.ReshapeOptionsT(newShape=np.array(shape, np.int32))
-        return self._same_scale("RESHAPE", shape, [self.integers(*shape)], options)
+        return self._same_scale("RESHAPE", shape, [self.integers(*shape)])
 
     def squeeze(self) -> Value:
         """Add the average over the picture, and a SQUEEZE that removes its two dimensions."""
@@ -433,9 +437,7 @@ class QuantizedNetwork(Graph):
         return self.operator(kind, [source], self.activation(source.shape, scale, 0))
 
     def probabilities(self, kind: str = "SOFTMAX") -> Value:
-        output = self.activation(self.last.shape, 1 / 256, 0)
-        options = schema.SoftmaxOptionsT(beta=1.0) if kind == "SOFTMAX" else None
-        return self.operator(kind, [self.last], output, options)
+        return self.operator(kind, [self.last], self.activation(self.last.shape, 1 / 256, 0))
 
     def classifier(self, classes: int = 10, wide: float = 0.5) -> QuantizedNetwork:
         """End as classifiers do."""
@@ -472,10 +474,9 @@ def write_float_network(path: Path) -> Path:
         x = graph.operator(kind, inputs, (1, 16, 16, channels), options)
     pool = schema.Pool2DOptionsT(VALID, 16, 16, 16, 16)
     x = graph.operator("AVERAGE_POOL_2D", [x], (1, 1, 1, 32), pool)
-    x = graph.operator("RESHAPE", [x, graph.integers(1, 32)], (1, 32), schema.ReshapeOptionsT())
-    inputs, dense = [x, weights(10, 32), bias(10)], schema.FullyConnectedOptionsT()
-    x = graph.operator("FULLY_CONNECTED", inputs, (1, 10), dense)
-    x = graph.operator("SOFTMAX", [x], (1, 10), schema.SoftmaxOptionsT(beta=1.0))
+    x = graph.operator("RESHAPE", [x, graph.integers(1, 32)], (1, 32))
+    x = graph.operator("FULLY_CONNECTED", [x, weights(10, 32), bias(10)], (1, 10))
+    x = graph.operator("SOFTMAX", [x], (1, 10))
     path.write_bytes(graph.file([picture], [x]))
     return path
 
@@ -495,11 +496,10 @@ def write_template_network(path: Path, templates: Array, softmax: bool) -> Path:
     bias = -(weights * flat).sum(axis=1) / 2
     source = graph.tensor((1, *templates.shape[1:]))
     shape = (1, flat.shape[1])
-    options = schema.ReshapeOptionsT(newShape=np.array(shape, np.int32))
-    x = graph.operator("RESHAPE", [source, graph.integers(*shape)], shape, options)
+    x = graph.operator("RESHAPE", [source, graph.integers(*shape)], shape)
     inputs = [x, *(graph.constant(each.astype(np.float32)) for each in (weights, bias))]
-    x = graph.operator("FULLY_CONNECTED", inputs, (1, len(flat)), schema.FullyConnectedOptionsT())
+    x = graph.operator("FULLY_CONNECTED", inputs, (1, len(flat)))
     if softmax:
-        x = graph.operator("SOFTMAX", [x], x.shape, schema.SoftmaxOptionsT(beta=1.0))
+        x = graph.operator("SOFTMAX", [x], x.shape)
     path.write_bytes(graph.file([source], [x]))
     return path

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 
 from builder.artifact import actionloop
 from builder.base.console import Console
@@ -71,12 +70,10 @@ def dense(head: Head | None = None, tail: Step | None = None, outputs: int = 3) 
     """Return a float32 model: `head`, means of the channels, a dense layer (4 x - 2), `tail`."""
     graph = Graph()
     source, x = (head or entering())(graph)
-    x = graph.operator(
-        "MEAN", [x, graph.integers(1, 2)], graph.tensor((1, 3)), schema.ReducerOptionsT(), 2
-    )
+    x = graph.operator("MEAN", [x, graph.integers(1, 2)], (1, 3), version=2)
     weights = graph.constant((4 * np.eye(3, dtype=np.float32))[:outputs])
     bias = graph.constant(np.full(outputs, -2, np.float32))
-    x = apply(graph, "FULLY_CONNECTED", [x, weights, bias], (1, outputs))
+    x = graph.operator("FULLY_CONNECTED", [x, weights, bias], (1, outputs))
     return graph.file([source], [tail(graph, x) if tail else x])
 
 
@@ -106,12 +103,15 @@ def chain(*steps: Step) -> Step:
 
 
 def unary(kind: str) -> Step:
-    return lambda graph, x: apply(graph, kind, [x], x.shape)
+    return lambda graph, x: graph.operator(kind, [x], x.shape)
+
+
+softmax = unary("SOFTMAX")
 
 
 def with_constant(kind: str, value: Any) -> Step:
     def step(graph: Graph, x: Value) -> Value:
-        return apply(graph, kind, [x, graph.constant(np.array(value, np.float32))], x.shape)
+        return graph.operator(kind, [x, graph.constant(np.array(value, np.float32))], x.shape)
 
     return step
 
@@ -126,21 +126,7 @@ def quantize(scale: float, zero_point: int) -> Step:
 
 
 def reshape(*shape: int) -> Step:
-    return lambda graph, x: apply(graph, "RESHAPE", [x, graph.integers(*shape)], shape)
-
-
-def softmax(graph: Graph, x: Value) -> Value:
-    return apply(graph, "SOFTMAX", [x], x.shape, schema.SoftmaxOptionsT(beta=1.0))
-
-
-def apply(
-    graph: Graph, kind: str, inputs: list[Value], shape: tuple[int, ...], options: Any = None
-) -> Value:
-    """Add an operator with a float32 output, and its own options where none are given."""
-    name = kind.title().replace("_", "") + "OptionsT"
-    return graph.operator(
-        kind, inputs, graph.tensor(shape), options or getattr(schema, name, lambda: None)()
-    )
+    return lambda graph, x: graph.operator("RESHAPE", [x, graph.integers(*shape)], shape)
 
 
 def expected(kind: str, logits: list[float]) -> Array:

@@ -225,9 +225,9 @@ def test_float_inputs_and_outputs_stay() -> None:
     network.classifier()
     source, output = network.source, network.last
     network.source = network.tensor(source.shape, "float32")
-    network.operator("QUANTIZE", [network.source], source, schema.QuantizeOptionsT())
+    network.operator("QUANTIZE", [network.source], source)
     network.operators.insert(0, network.operators.pop())
-    network.operator("DEQUANTIZE", [output], network.tensor(output.shape))
+    network.operator("DEQUANTIZE", [output], output.shape)
     picture = network.random.uniform(-1, 1, source.shape).astype(np.float32)
     answers = []
     for content in (network.content(), converted(network)):

@@ -23,7 +23,6 @@ from tests.builder.model.conftest import (
     Resolver,
     Step,
     answers,
-    apply,
     chain,
     dense,
     expected,
@@ -54,29 +53,29 @@ shrunk = chain(with_constant("MUL", 0.1), with_constant("ADD", 0.5))
 
 def reduce(kind: str) -> Step:
     options = schema.ReducerOptionsT(keepDims=True)
-    return lambda graph, x: apply(graph, kind, [x, graph.integers(1)], (1, 1), options)
+    return lambda graph, x: graph.operator(kind, [x, graph.integers(1)], (1, 1), options)
 
 
 def slice_of(graph: Graph, x: Value, first: int, count: int) -> Value:
     limits = [graph.integers(0, first), graph.integers(1, count)]
-    return apply(graph, "SLICE", [x, *limits], (1, count))
+    return graph.operator("SLICE", [x, *limits], (1, count))
 
 
 def join(graph: Graph, parts: list[Value]) -> Value:
     options = schema.ConcatenationOptionsT(axis=1)
-    return apply(graph, "CONCATENATION", parts, (1, sum(x.shape[1] for x in parts)), options)
+    return graph.operator("CONCATENATION", parts, (1, sum(x.shape[1] for x in parts)), options)
 
 
 def slice_of_four(graph: Graph, x: Value) -> Value:
     """Probabilities of four classes, the first of which is left out."""
     paddings = graph.constant(np.array([[0, 0], [1, 0]], np.int32))
-    x = softmax(graph, apply(graph, "PAD", [x, paddings], (1, 4)))
+    x = softmax(graph, graph.operator("PAD", [x, paddings], (1, 4)))
     return slice_of(graph, x, 1, 3)
 
 
 def decomposed(graph: Graph, x: Value) -> Value:
-    powers = apply(graph, "EXP", [x], x.shape)
-    return apply(graph, "DIV", [powers, reduce("SUM")(graph, powers)], x.shape)
+    powers = graph.operator("EXP", [x], x.shape)
+    return graph.operator("DIV", [powers, reduce("SUM")(graph, powers)], x.shape)
 
 
 def concatenated(graph: Graph, x: Value) -> Value:
@@ -91,7 +90,7 @@ def within_zero_to_one(graph: Graph, x: Value) -> Value:
     """Another dense layer, whose outputs happen to be within 0..1."""
     weights = graph.constant(np.eye(3, dtype=np.float32) / 10)
     bias = graph.constant(np.full(3, 0.5, np.float32))
-    return apply(graph, "FULLY_CONNECTED", [x, weights, bias], (1, 3))
+    return graph.operator("FULLY_CONNECTED", [x, weights, bias], (1, 3))
 
 
 @pytest.mark.parametrize(
@@ -216,7 +215,7 @@ def test_one_score_is_that_of_the_first_of_two_classes(
 def quantized_log_softmax(graph: Graph, x: Value) -> Value:
     x = quantize(1 / 20, 0)(graph, x)
     logs = graph.tensor(x.shape, "int8", 16 / 256, 127)
-    return graph.operator("LOG_SOFTMAX", [x], logs, schema.LogSoftmaxOptionsT(), 2)
+    return graph.operator("LOG_SOFTMAX", [x], logs, version=2)
 
 
 @pytest.mark.parametrize("tail", [log_softmax, quantized_log_softmax])

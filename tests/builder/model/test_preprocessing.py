@@ -18,7 +18,6 @@ from tests.builder.model.conftest import (
     Head,
     Resolver,
     answers,
-    apply,
     dense,
     entering,
     expected,
@@ -62,12 +61,12 @@ def reshaped(*shape: int) -> Head:
 def scale_by_half(graph: Graph, x: Value) -> Value:
     """Scale with a float16 constant, as converters write it."""
     half = graph.constant(np.array(1 / 255, np.float16))
-    factor = graph.operator("DEQUANTIZE", [half], graph.tensor(()), None, 3)
-    return apply(graph, "MUL", [x, factor], x.shape)
+    factor = graph.operator("DEQUANTIZE", [half], (), version=3)
+    return graph.operator("MUL", [x, factor], x.shape)
 
 
 def transpose(graph: Graph, x: Value) -> Value:
-    return apply(graph, "TRANSPOSE", [x, graph.integers(0, 2, 3, 1)], PICTURE)
+    return graph.operator("TRANSPOSE", [x, graph.integers(0, 2, 3, 1)], PICTURE)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 from PIL import Image, ImageOps
 
 from builder.artifact import actionloop
@@ -162,8 +161,7 @@ def test_dense_layer_with_a_scale_per_channel(version: int, tmp_path: Path) -> N
         quantization.scale = each
         quantization.zeroPoint = np.zeros(classes, np.int64)
     output = graph.tensor((1, classes), "int8", 0.25, 4)
-    options = schema.FullyConnectedOptionsT()
-    graph.operator("FULLY_CONNECTED", [source, matrix, bias], output, options, version)
+    graph.operator("FULLY_CONNECTED", [source, matrix, bias], output, version=version)
     path = tmp_path / "dense.tflite"
     path.write_bytes(graph.file([source], [output]))
     rows = random.integers(-128, 128, (20, fan), np.int8)
