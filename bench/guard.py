@@ -118,7 +118,7 @@ def measure_checks(model_name: str | None) -> list[Check]:
     source = "compiled" if is_compiled else "wheels"
     limits = read_toml(LIMITS)
     baselines = select_baselines(limits, model.path.stem, source, machine.cpu_class.slug)
-    archive = build_ours(OURS if is_compiled else WHEELS, model, console).archive
+    archive = build_ours(OURS if is_compiled else WHEELS, model).archive
     print(f"{archive.name}, {model.path.stem}, {source} packages for Python {PYTHON}")
     print(f"{machine.processor}, {machine.cpu_class.name}")
     litert = PROVIDERS["wheels"](PYTHON, DEFAULT_OPTIONS, console).folder

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from bench.peers.peer import Peer
 from bench.pictures import Pictures
 from bench.results import Run
-from builder.base.console import Console
 from builder.base.errors import BuildError
 
 
@@ -22,7 +21,6 @@ class Session:
         pictures: for the warm activations.
         rounds: number of rounds by suite.
         show_progress: is called with a line of progress.
-        console: shows builds and installations.
         peers: those that answered rightly, our zip first.
     """
 
@@ -30,7 +28,6 @@ class Session:
     pictures: Pictures
     rounds: dict[str, int]
     show_progress: Callable[[str], None]
-    console: Console = field(default_factory=lambda: Console(quiet=True))
     peers: list[Peer] = field(default_factory=list)
 
     def take_turns(self, suite: str, participants: Mapping[str, Callable[[int], None]]) -> None:

@@ -12,7 +12,7 @@ from bench.measure.inference import measure_inference
 from bench.measure.size import measure_size
 from bench.measure.warm import measure_warm
 from bench.peers import pip, tfjs
-from bench.peers.ours import OURS, PRECOMPILED, WHEELS, build_ours
+from bench.peers.ours import OURS, PRECOMPILED, QUIET, WHEELS, build_ours
 from bench.peers.peer import Peer
 from bench.results import Answer, PeerInfo
 from bench.session import Session
@@ -43,9 +43,9 @@ def run_suites(
         BuildError: our own zip cannot be made or does not answer rightly, or a name is unknown.
     """
     session.show_progress("the model")
-    model = resolve_model(model_name, ModelOptions(labels=labels), session.console)
+    model = resolve_model(model_name, ModelOptions(labels=labels), QUIET)
     session.run.model = model.settings.name
-    makers = list_makers(model, session, labels)
+    makers = list_makers(model, labels)
     wanted = {OURS, *(peers or makers)}
     if unknown := wanted - makers.keys():
         names = ", ".join(sorted(unknown))
@@ -65,19 +65,15 @@ def run_suites(
                 session.run.problems[suite] = str(error)
 
 
-def list_makers(
-    model: Model, session: Session, labels: Path | None
-) -> dict[str, Callable[[], Peer]]:
+def list_makers(model: Model, labels: Path | None) -> dict[str, Callable[[], Peer]]:
     """Return the functions that make the peers, by name in the order of the tables."""
-    console = session.console
     makers: dict[str, Callable[[], Peer]] = {
-        name: partial(build_ours, name, model, console, labels)
-        for name in (OURS, PRECOMPILED, WHEELS)
+        name: partial(build_ours, name, model, labels) for name in (OURS, PRECOMPILED, WHEELS)
     }
     for package, name in pip.NAMES.items():
-        makers[name] = partial(pip.build_peer, package, model, console)
+        makers[name] = partial(pip.build_peer, package, model)
     for backend, name in tfjs.NAMES.items():
-        makers[name] = partial(tfjs.build_peer, model, backend, console)
+        makers[name] = partial(tfjs.build_peer, model, backend)
     return makers
 
 

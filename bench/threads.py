@@ -98,7 +98,7 @@ def run(arguments: Sequence[str]) -> int:
     console, python = Console(quiet=True), find_python()
     machine = describe_machine(python.full_version)
     model = resolve_model(options.model, ModelOptions(), console)
-    archive = build_ours(OURS, model, console).archive
+    archive = build_ours(OURS, model).archive
     packages = {
         name: PROVIDERS[provider](PYTHON, DEFAULT_OPTIONS, console).folder
         for name, provider in PROVIDER_OF.items()

@@ -33,12 +33,12 @@ def list_interpreters(model: Model, session: Session) -> Iterator[tuple[Inferenc
             continue
         package = peer.info.interpreter
         interpreter = f"{package} {peer.info.versions.get(package, '')}"
-        packages = find_packages(session.console) if peer is ours else peer.unpacked
+        packages = find_packages() if peer is ours else peer.unpacked
         if package in INTERPRETERS:
             for types, path in models.items():
                 yield Inference(peer.name, interpreter, types), packages, path
         else:
-            network = pip.convert_to_onnx(model, session.console)
+            network = pip.convert_to_onnx(model)
             yield Inference(peer.name, interpreter, MIXED), packages, network
 
 

@@ -78,8 +78,7 @@ def measure_warm(session: Session) -> None:
     bare = Warm([])
     model = extract_model(ours.archive, ours.unpacked)
     with ExitStack() as running:
-        packages = find_packages(session.console)
-        infer = running.enter_context(start_inferences(ours.executable, packages, model))
+        infer = running.enter_context(start_inferences(ours.executable, find_packages(), model))
         try:
             for peer in session.peers:
                 session.show_progress(f"starting {peer.name}")

@@ -20,15 +20,17 @@ PRECOMPILED = f"{OURS}, precompiled"
 WHEELS = f"{OURS}, wheels"
 INTERPRETERS = ("tflite-runtime", "ai-edge-litert")
 
+# Builds print only warnings.
+QUIET = Console(quiet=True)
 
-def build_ours(name: str, model: Model, console: Console, labels: Path | None = None) -> Peer:
+
+def build_ours(name: str, model: Model, labels: Path | None = None) -> Peer:
     """Build one of our zips.
 
     Args:
         name: OURS, PRECOMPILED (past the compile step of the stock image) or WHEELS (from
             ready-made wheels).
         model: the model.
-        console: shows the build.
         labels: file with class names, where the model needs one.
     """
     output = ZIPS / f"{re.sub('[^a-z0-9]+', '-', name)}.zip"
@@ -42,13 +44,13 @@ def build_ours(name: str, model: Model, console: Console, labels: Path | None = 
         smoke=False,
         keep=False,
     )
-    parts = build.build(config, console).audit.components
+    parts = build.build(config, QUIET).audit.components
     versions = {part.name: part.version for part in parts if part.version}
     [interpreter] = [package for package in INTERPRETERS if package in versions]
     info = PeerInfo(is_ours=True, interpreter=interpreter, versions=versions)
     return Peer(name, output, find_python().path, info)
 
 
-def find_packages(console: Console) -> Path:
+def find_packages() -> Path:
     """Return the folder with the interpreter and numpy that OURS and PRECOMPILED have."""
-    return PROVIDERS["auto"](PYTHON, DEFAULT_OPTIONS, console).folder
+    return PROVIDERS["auto"](PYTHON, DEFAULT_OPTIONS, QUIET).folder

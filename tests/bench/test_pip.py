@@ -20,7 +20,7 @@ from tests.support.models import ColourModel
 def peers(imagenet_model: str, console: Console) -> dict[str, Peer]:
     interpreter(PYTHON)
     model = resolve_model(imagenet_model, ModelOptions(), console)
-    return {package: pip.build_peer(package, model, console) for package in pip.NAMES}
+    return {package: pip.build_peer(package, model) for package in pip.NAMES}
 
 
 @pytest.mark.thorough
@@ -44,4 +44,4 @@ def test_float_model_is_refused(
     path = ColourModel(dtype="float32").write(tmp_path / "colours.tflite")
     model = resolve_model(str(path), ModelOptions(colour_labels, PLUS_MINUS_ONE), console)
     with pytest.raises(ModelError, match=r"expected quantized tensors .* found .*float32"):
-        pip.build_peer(package, model, console)
+        pip.build_peer(package, model)

@@ -42,7 +42,7 @@ def test_converted_model_scores_as_in_tflite(tmp_path: Path, console: Console) -
         encoded(each.resize((32, 32)), "JPEG", quality=95, subsampling=0) for each in patches
     ]
     expected = tflite_scores(model, contents)
-    with tfjs.build_peer(model, "wasm", console).launched() as action:
+    with tfjs.build_peer(model, "wasm").launched() as action:
         for content, scores in zip(contents, expected, strict=True):
             for each in action.run({"image": base64_of(content)})["results"]:
                 score = scores[each["classIndex"]]
@@ -62,7 +62,7 @@ def test_action_answers_after_broken_pictures(
     backend: Any, imagenet_model: str, console: Console
 ) -> None:
     model = resolve_model(imagenet_model, ModelOptions(), console)
-    peer = tfjs.build_peer(model, backend, console)
+    peer = tfjs.build_peer(model, backend)
     assert peer.info.is_image
     assert peer.info.versions.keys() > {"node", f"@tensorflow/tfjs-backend-{backend}"}
     sample = {"image": base64_of(SAMPLE)}

@@ -39,7 +39,8 @@ class Updater:
             BuildError: nothing of this name is pinned.
         """
         if name == "images":
-            return self.update_images()
+            self.update_images()
+            return
         all_pins, sources = pins.read_pins(), requirements.find_sources()
         names = {pin.name for pin in all_pins}
         locked = {package for each in sources for package in requirements.read_versions(each)}
@@ -59,7 +60,6 @@ class Updater:
             print(f"written: {path.relative_to(ROOT).as_posix()}")
         if self.written:
             print("next: python3 build_zip.py && python3 -m tests && python3 -m bench guard")
-        return None
 
     def update_pins(self, wanted: list[Pin]) -> None:
         """Find newer versions of sources and wheels, try our patches, and write the pins."""

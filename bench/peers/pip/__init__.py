@@ -13,7 +13,6 @@ from pathlib import Path
 from bench.peers.packages import add_files, run_installer, zip_packages
 from bench.peers.peer import PACKAGES, PYTHON, Peer, find_python
 from bench.results import PeerInfo
-from builder.base.console import Console
 from builder.base.environments import ensure_environment
 from builder.base.errors import ModelError
 from builder.base.files import atomic_write, sha256_of
@@ -27,7 +26,7 @@ TFLITE_RUNTIME, AI_EDGE_LITERT, ONNXRUNTIME = "tflite-runtime", "ai-edge-litert"
 NAMES = {package: f"pip: {package}" for package in (TFLITE_RUNTIME, AI_EDGE_LITERT, ONNXRUNTIME)}
 
 
-def build_peer(package: str, model: Model, console: Console) -> Peer:
+def build_peer(package: str, model: Model) -> Peer:
     """Build the zip of a package, a key of NAMES; kept between runs.
 
     Those of AI_EDGE_LITERT and ONNXRUNTIME are larger than OpenWhisk takes.
@@ -44,13 +43,13 @@ def build_peer(package: str, model: Model, console: Console) -> Peer:
             f"{source} and output {sink}",
             "the plain pip zips are written for models like the quantized MobileNet v1",
         )
-    packages = _install_packages(package, console)
-    archive = add_files(packages, action_files(package, model, console))
+    packages = _install_packages(package)
+    archive = add_files(packages, action_files(package, model))
     info = PeerInfo(interpreter=package, versions=pinned_versions(package))
     return Peer(NAMES[package], archive, find_python().path, info)
 
 
-def action_files(package: str, model: Model, console: Console) -> dict[str, bytes]:
+def action_files(package: str, model: Model) -> dict[str, bytes]:
     """Return the model, settings and action of the zip with a package, by name; raises BuildError.
 
     For ONNX Runtime the model gets the int8 weights that our zip has, and uint8 activations: it is
@@ -58,7 +57,7 @@ def action_files(package: str, model: Model, console: Console) -> dict[str, byte
     """
     path, tensors, offset = model.path, model.tflite, 0
     if package == ONNXRUNTIME:
-        path = convert_to_onnx(model, console)
+        path = convert_to_onnx(model)
         tensors = read_model(path.with_name("model.tflite"))
         offset = 128 if tensors.inputs[0].dtype == "int8" else 0  # int8 became uint8
     [source], [sink] = tensors.inputs, tensors.outputs
@@ -76,7 +75,7 @@ def action_files(package: str, model: Model, console: Console) -> dict[str, byte
     }
 
 
-def _install_packages(package: str, console: Console) -> Path:
+def _install_packages(package: str) -> Path:
     """Zip what `pip install -t` installs for a package, once; raises BuildError if pip fails.
 
     pip compiles code files for this process's Python; they serve where that is the peers'.
@@ -90,8 +89,7 @@ def _install_packages(package: str, console: Console) -> Path:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps"]
         command += ["--disable-pip-version-check", "--require-hashes", *options]
         command += ["--target", str(folder), "-r", str(requirements)]
-        with console.step(f"pip zip of {package}"):
-            run_installer(command, f"pip install -r {requirements.name}")
+        run_installer(command, f"pip install -r {requirements.name}")
 
     key = "\n".join([sys.version, *options, requirements.read_text("utf-8")])
     return zip_packages(f"pip-{package}", key.encode(), install)
@@ -103,7 +101,7 @@ def pinned_versions(package: str) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)==(\S+)", requirements, re.MULTILINE))
 
 
-def convert_to_onnx(model: Model, console: Console) -> Path:
+def convert_to_onnx(model: Model) -> Path:
     """Convert a model to int8 weights, to ONNX, then to uint8 activations; kept between runs.
 
     Returns:
@@ -121,13 +119,12 @@ def convert_to_onnx(model: Model, console: Console) -> Path:
     if network.exists():
         return network
     python = str(ensure_environment("tf2onnx", requirements, find_python().path))
-    with console.step("conversion to ONNX"):
-        converted = convert_to_int8(model.tflite)
-        with atomic_write(int8) as part:
-            part.write_bytes(converted.content if converted else model.path.read_bytes())
-        with atomic_write(signed) as part:
-            options = ["--tflite", str(int8), "--output", str(part)]
-            run_installer([python, "-m", "tf2onnx.convert", *options], "the conversion to ONNX")
-        with atomic_write(network) as part:
-            run_installer([python, script, signed, part], "the conversion to uint8")
+    converted = convert_to_int8(model.tflite)
+    with atomic_write(int8) as part:
+        part.write_bytes(converted.content if converted else model.path.read_bytes())
+    with atomic_write(signed) as part:
+        options = ["--tflite", str(int8), "--output", str(part)]
+        run_installer([python, "-m", "tf2onnx.convert", *options], "the conversion to ONNX")
+    with atomic_write(network) as part:
+        run_installer([python, script, signed, part], "the conversion to uint8")
     return network

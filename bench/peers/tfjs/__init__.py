@@ -16,7 +16,6 @@ from bench.peers.packages import add_files, run_installer, zip_packages
 from bench.peers.peer import Peer
 from bench.peers.tfjs.graph_model import WEIGHTS, GraphModelConverter
 from bench.results import PeerInfo
-from builder.base.console import Console
 from builder.base.environments import ensure_environment
 from builder.model.resolve import Model
 
@@ -25,7 +24,7 @@ HERE = Path(__file__).parent
 NAMES = {"wasm": "TF.js, wasm", "cpu": "TF.js, plain JS"}
 
 
-def build_peer(model: Model, backend: str, console: Console) -> Peer:
+def build_peer(model: Model, backend: str) -> Peer:
     """Build the peer with a backend, a key of NAMES.
 
     Raises:
@@ -33,7 +32,6 @@ def build_peer(model: Model, backend: str, console: Console) -> Peer:
         ModelError: the model has something that is not converted.
     """
     node = install_node()
-    console.note(f"{NAMES[backend]}: node_modules, and {model.path.name} as a graph model")
     modules = install_node_modules(HERE / backend, f"tfjs-{backend}", node)
     adds_softmax = model.settings.activation == "softmax"
     description, weights = GraphModelConverter(model.path).convert(adds_softmax)
