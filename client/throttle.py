@@ -52,11 +52,11 @@ class Throttle:
         self._running = 0
         self._probing = False
         self._closed_at: float | None = None
-        self._waiting_since = self._next_probe = 0.0
+        self._next_probe = 0.0
         # Server's clock minus ours, and whether its minutes are those of the limit.
         self._offset = time.time() - time.monotonic()
         self._calendar = False
-        self._minute = self._sent = self._waiting_minute = 0
+        self._minute = self._sent = 0
         self._at_minute = False
 
     @property
@@ -92,14 +92,13 @@ class Throttle:
         """Return the seconds until a request may be sent; None: until another one has ended."""
         if self._max_running and self._running >= self._max_running:
             return None
-        if self._closed_at is None and self._is_spent():
-            self._begin_waiting(time.monotonic())
-            self._next_probe = self._next_minute()
+        if self._closed_at is None and self._is_minute_full():
+            self._closed_at, self._next_probe = time.monotonic(), self._next_minute()
         if self._closed_at is None:
             return 0.0
         return None if self._probing else self._next_probe - time.monotonic()
 
-    def _is_spent(self) -> bool:
+    def _is_minute_full(self) -> bool:
         """Whether this minute's requests are all sent, as far as is known."""
         same = self._minute == self._current_minute()
         return bool(self._calendar and self.allowed and same and self._sent >= self.allowed)
@@ -116,23 +115,19 @@ class Throttle:
         """Return when the server's next minute begins, on our clock."""
         return (self._current_minute() + 1) * MINUTE - self._offset
 
-    def _begin_waiting(self, now: float) -> None:
-        self._closed_at = self._waiting_since = now
-        self._waiting_minute = self._current_minute()
-
     def _close(self, refusal: Refusal) -> None:
         now = time.monotonic()
         if refusal.server_time is not None:
             self._set_clock(refusal.server_time - now)
         if self._closed_at is None:
-            self._begin_waiting(now)
+            self._closed_at = now
         number = _ALLOWED.search(refusal.text)
         if "concurrent" in refusal.text:
             self._max_running = max(1, int(number[1])) if number else None
             self._next_probe = now + FIRST_PROBE
             return
         self.allowed = max(1, int(number[1])) if number else None
-        self._schedule_probe(now, refusal.retry_after)
+        self._schedule_probe(now, self._closed_at, refusal.retry_after)
         self._announce_once()
 
     def _set_clock(self, offset: float) -> None:
@@ -140,19 +135,18 @@ class Throttle:
         near = 0 <= self._offset - offset < 1
         self._offset = self._offset if near else offset
 
-    def _schedule_probe(self, now: float, retry_after: float | None) -> None:
-        if self._current_minute() != self._waiting_minute:
-            # A minute in which all is refused: others use it up, or the clocks differ.
-            self._waiting_since, self._waiting_minute = now, self._current_minute()
-        waited = now - self._waiting_since
-        probe, minute = now + max(FIRST_PROBE, PROBE_SHARE * waited), self._next_minute()
-        self._at_minute = probe >= minute or (self._calendar and waited > 0)
+    def _schedule_probe(self, now: float, closed_at: float, retry_after: float | None) -> None:
+        minute = self._next_minute()
+        # If others use up whole minutes, or the clocks differ, each minute is waited for alike.
+        waited = now - max(closed_at, minute - MINUTE)
+        probe = now + max(FIRST_PROBE, PROBE_SHARE * waited)
+        self._at_minute = probe >= minute or (self._calendar and waited > FIRST_PROBE)
         self._next_probe = minute if self._at_minute else probe
         if retry_after is not None:
             self._next_probe, self._at_minute = now + retry_after, False
 
     def _open(self) -> None:
-        if self._at_minute and time.monotonic() - self._waiting_since > _MIN_PROOF:
+        if self._at_minute and self.refused_seconds > _MIN_PROOF:
             self._calendar = True
         self._closed_at = None
 

@@ -124,9 +124,10 @@ def test_calendar_minutes_are_learned(
     platform = Platform(minute=60.0, clock=answer_in_moments)
     check_answers_at_sixty_a_minute(platform, run, tmp_path, clock.time)
     first, *later = [platform.counts[minute] for minute in sorted(platform.counts)]
-    # Probes are refused until one wait was right. Then few are sent in vain, as a minute begins.
-    assert first > 70
-    assert max(later) <= 63
+    # Probes are refused until one wait was right. Then only requests that are under way when a
+    # minute begins may be too many for it.
+    assert first > 75
+    assert max(later) <= 68
 
 
 def test_requests_at_a_time_are_learned(run: Run, tmp_path: Path) -> None:
