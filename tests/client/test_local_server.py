@@ -20,7 +20,7 @@ from action.web import MAX_PAYLOAD
 from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
 from client.local_server import IncomingRequest, RequestRefused, web_action_params
-from tests.builder.deploy.test_contract import RECORDS
+from tests.builder.deploy import test_contract
 from tests.support.local_server import LocalServer, copy_client, python_with_waitress, run_client
 from tests.support.models import ColourModel
 
@@ -99,81 +99,34 @@ def test_malformed_http_is_refused(server: LocalServer) -> None:
         assert server.ask("GET")[0] == 200
 
 
-# What the recorded actions did.
-ACTIONS = """
+# Serves the code of a recorded action.
+SERVE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from client import local_server
-
-def rec_seen(params):
-    body = params.get("__ow_body", "")
-    seen = {"body": body[:200], "headers": params["__ow_headers"]}
-    seen |= {"method": params["__ow_method"], "path": params["__ow_path"]}
-    seen["others"] = sorted(name for name in params if not name.startswith("__ow_"))
-    seen["query"] = params.get("__ow_query")
-    return {"statusCode": 200, "body": seen}
-
-rec_seenraw = rec_seen
-
-def rec_nothttp(params):
-    return {"results": [1]}
-
-def rec_http(params):
-    return {"statusCode": 422, "headers": {"X-Mine": "1"}, "body": {"error": "mine"}}
-
-def rec_httperror(params):
-    return {"error": {"statusCode": 418, "body": {"error": "tea"}}}
-
-name = sys.argv[2]
-sys.exit(local_server.run_server(globals()[name], 0, name.endswith("raw")))
+exec(sys.argv[3])
+sys.exit(local_server.run_server(main, 0, sys.argv[2].endswith("raw")))
 """
-RECORDED = [
-    record
-    for record in RECORDS
-    if record["name"].startswith("web: ")
-    and re.search("/rec_(seen|nothttp|http)", record["request"]["path"])
-]
-
-
-def essence(headers: dict[str, str], content: str) -> tuple[dict[str, str], Any]:
-    """Return the headers that matter, and the body, without ids."""
-    kept = {
-        name: value
-        for name, value in headers.items()
-        if name.startswith(("access-control-", "content-type", "x-"))
-    }
-    if "x-openwhisk-activation-id" in kept:
-        kept["x-openwhisk-activation-id"] = "an id"
-    body = (
-        json.loads(content)
-        if kept.get("content-type") == "application/json" and content
-        else content
-    )
-    if isinstance(body, dict):
-        body.pop("code", None)
-    return kept, body
 
 
 @pytest.mark.parametrize(
     "name", ["rec_seen", "rec_seenraw", "rec_nothttp", "rec_http", "rec_httperror"]
 )
 def test_recorded_requests_get_the_answers_of_the_platform(name: str, tmp_path: Path) -> None:
-    (tmp_path / "actions.py").write_text(ACTIONS)
-    command = [python_with_waitress(), "actions.py", str(ROOT), name]
+    command = [python_with_waitress(), "-c", SERVE, str(ROOT), name, test_contract.ACTIONS[name]]
     running = LocalServer(tmp_path, command=command)
-    records = [each for each in RECORDED if re.search(rf"/{name}\b", each["request"]["path"])]
+    sent = [each for each in test_contract.RECORDS if each["name"].startswith("web: ")]
+    records = [each for each in sent if re.search(rf"/{name}\b", each["request"]["path"])]
     assert records
     try:
         for record in records:
-            sent, expected = record["request"], record["answer"]
-            size = re.fullmatch(r"(\d+) bytes", sent["body"])
-            body = b"\xff" * int(size[1]) if size else sent["body"].encode()
-            headers = {**sent["headers"], "Host": "127.0.0.1:3233"}
-            status, received, content = running.ask(sent["method"], sent["path"], body, **headers)
-            assert status == expected["status"], record["name"]
-            assert essence(received, content.decode()) == essence(
-                expected["headers"], expected["body"]
-            ), record["name"]
+            request = record["request"]
+            body = test_contract.expand_body(request["body"], request["path"])
+            headers = {**request["headers"], "Host": "127.0.0.1:3233"}
+            answer = running.ask(request["method"], request["path"], body, **headers)
+            status, received, content = answer
+            found = {"status": status, "headers": received, "body": content.decode()}
+            assert test_contract.agree(found, record["answer"]), (record, found)
     finally:
         assert running.stop()[0] == 0
 
