@@ -14,7 +14,7 @@ MAX_REPLY_BYTES = 16 * 1024 * 1024
 _STALE = (ConnectionResetError, ConnectionAbortedError, BrokenPipeError)
 
 
-class Request(NamedTuple):
+class HttpRequest(NamedTuple):
     """A request to the server's URL; `query` takes the place of the URL's own."""
 
     method: str
@@ -58,7 +58,7 @@ class Connections:
         proxy = "" if proxy_bypass(url.netloc) else getproxies().get(url.scheme, "")
         self._proxy = urlsplit(proxy if "://" in proxy or not proxy else f"http://{proxy}")
 
-    def send(self, request: Request, timeout: float) -> Reply:
+    def send(self, request: HttpRequest, timeout: float) -> Reply:
         """Send a request and return the reply; raise OSError or HTTPException if that fails."""
         while True:
             try:
@@ -88,7 +88,7 @@ class Connections:
         return {"proxy-authorization": "Basic " + base64.b64encode(user.encode()).decode()}
 
     def _send(
-        self, connection: http.client.HTTPConnection, request: Request, timeout: float
+        self, connection: http.client.HTTPConnection, request: HttpRequest, timeout: float
     ) -> Reply:
         target, headers = self._url._replace(query=request.query), request.headers
         if self._proxy.hostname and self._url.scheme == "http":

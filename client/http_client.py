@@ -21,7 +21,7 @@ from urllib.parse import urlencode, urlsplit
 from action.request import ActionError, Options, read_image
 from action.web import MAX_PAYLOAD
 from client.answer_formats import printable
-from client.connections import Connections, Reply, Request, create_tls_context
+from client.connections import Connections, HttpRequest, Reply, create_tls_context
 from client.shrink import convert_heic, is_heic, shrink_picture
 from client.throttle import Refusal, Throttle, parse_date, parse_retry_after
 
@@ -46,7 +46,7 @@ _BUSY_STATUSES = (502, 503, 504)
 # What OpenWhisk's controller answers, with 400, if an action failed: this and the picture's size
 # are not the function's answer. See `WebActions.scala` and `Messages.scala`.
 _FAILED_TEXTS = ("There was an error processing your request", "Response is not valid")
-_BOUND_TEXT = "Request defines parameters that are not allowed"
+_BOUND_TEXT = "HttpRequest defines parameters that are not allowed"
 _LIKELY_CAUSES = {
     401: "the action was created with --web-secure: give its secret by --secret, or in the "
     "environment as CLASSIFY_SECRET",
@@ -207,7 +207,7 @@ class WebActionClient:
     ) -> dict[str, Any]:
         """Send a request, up to MAX_TRIES times, and return its JSON object; raise RemoteError."""
         query = "&".join(filter(None, (self._query, query)))
-        request = Request(method, query, body, {**self._headers, **headers})
+        request = HttpRequest(method, query, body, {**self._headers, **headers})
         for number in itertools.count(1):
             try:
                 return self._parse_reply(self._send(request))
@@ -226,7 +226,7 @@ class WebActionClient:
         gave_up = f"; gave up after {number} tries" if number > 1 else ""
         raise UndeliveredError(f"{self._url}: {reason}{gave_up}")
 
-    def _send(self, request: Request) -> Reply:
+    def _send(self, request: HttpRequest) -> Reply:
         """Send a request when the platform takes it; raise _TemporaryError if it gets lost."""
         while True:
             probe, reply, refusal = self.throttle.acquire(), None, None
@@ -241,7 +241,7 @@ class WebActionClient:
                 text = f"refused all requests for {MAX_REFUSED / 60:.0f} minutes: {refusal.text}"
                 raise UndeliveredError(f"{self._url}: {text}")
 
-    def _send_once(self, request: Request) -> Reply:
+    def _send_once(self, request: HttpRequest) -> Reply:
         timeout = min(TIMEOUT, SHORT_TIMEOUT) if self._gone else TIMEOUT
         if self._settles:
             time.sleep(max(0.0, self._settled_at - time.monotonic()))

@@ -18,6 +18,7 @@ from builder.artifact import platform
 from builder.base import cpython
 from builder.base.errors import UsageError
 from builder.base.paths import ROOT
+from tests.builder.test_cli import build_zip
 from tests.support.special import KINDS as SPECIAL
 from tests.support.special import make_special
 
@@ -211,7 +212,7 @@ def test_own_zip_is_replaced_without_force(tmp_path: Path) -> None:
 
 
 def test_help_has_at_most_twenty_options_beside_the_models() -> None:
-    text = run("--help", PATH="").stdout  # needs no environment either
+    text = build_zip("--help", PATH="").stdout  # needs no environment either
     groups = {
         group.partition(":")[0]: re.findall(r"^  (?:-\w[^-]*)?(--[\w-]+)", group, re.M)
         for group in re.split(r"\n\n(?=\w)", text)
@@ -227,22 +228,13 @@ def test_help_has_at_most_twenty_options_beside_the_models() -> None:
 
 @pytest.mark.parametrize("command", ["inspect", "check", "deploy", "undeploy", "runtime"])
 def test_each_subcommand_has_its_help(command: str) -> None:
-    done = run(*command.split(), "--help")
+    done = build_zip(*command.split(), "--help")
     assert done.returncode == 0
     assert f"usage: python3 build_zip.py {command} " in done.stdout
 
 
 def test_version() -> None:
-    assert run("--version").stdout.strip() == action.__version__
-
-
-def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "build_zip.py"), *arguments],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-    )
+    assert build_zip("--version").stdout.strip() == action.__version__
 
 
 @pytest.mark.parametrize(
@@ -259,7 +251,7 @@ def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
 def test_json_of_a_failure(arguments: list[str], status: int) -> None:
     """On standard output JSON and nothing else; on standard error the same in words."""
     files = [str(ROOT / word) if word == "README.md" else word for word in arguments]
-    done = run(*files, "--json", "--quiet")
+    done = build_zip(*files, "--json", "--quiet")
     assert done.returncode == status, done.stderr
     report = json.loads(done.stdout)
     assert report["ok"] is False
@@ -272,7 +264,7 @@ def test_json_of_a_failure(arguments: list[str], status: int) -> None:
 
 def test_wrong_call_writes_nothing(tmp_path: Path) -> None:
     """Not even the tool's environment."""
-    done = run("--work", str(tmp_path / "w"), "--python", "3.11.7")
+    done = build_zip("--work", str(tmp_path / "w"), "--python", "3.11.7")
     assert done.returncode == 2
     assert not list(tmp_path.iterdir())
 
