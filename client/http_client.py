@@ -46,7 +46,7 @@ _BUSY_STATUSES = (502, 503, 504)
 # What OpenWhisk's controller answers, with 400, if an action failed: this and the picture's size
 # are not the function's answer. See `WebActions.scala` and `Messages.scala`.
 _FAILED_TEXTS = ("There was an error processing your request", "Response is not valid")
-_BOUND_TEXT = "HttpRequest defines parameters that are not allowed"
+_BOUND_TEXT = "Request defines parameters that are not allowed"
 _LIKELY_CAUSES = {
     401: "the action was created with --web-secure: give its secret by --secret, or in the "
     "environment as CLASSIFY_SECRET",
