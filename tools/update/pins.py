@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import tomlkit
+from tomlkit import TOMLDocument
 
 from builder.base.errors import BuildError
 from builder.base.paths import BUILDER
@@ -27,7 +28,7 @@ WHEELS = BUILDER / "packages" / "pins.toml"
 SUITES = ("trixie", "forky", "sid")
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False, frozen=True)
 class Pin:
     """The pinned version of a source or a wheel, for one Python or for all.
 
@@ -35,23 +36,24 @@ class Pin:
         name: of the package.
         kind: "source" or "wheel".
         python: "3.11", or empty for all.
-        version: upstream's.
         path: the TOML file that has it.
-        keys: lead to its table there.
-        file: the pinned file's name.
-        is_debian: whether the file is from Debian, not from the package index.
+        document: that file's content.
+        table: the pin's table in the document.
         hold: why it is not updated; empty if it is.
     """
 
     name: str
     kind: str
     python: str
-    version: str
     path: Path
-    keys: tuple[str | int, ...]
-    file: str
-    is_debian: bool = False
-    hold: str = ""
+    document: TOMLDocument
+    table: dict[str, Any]
+    hold: str
+
+    @property
+    def version(self) -> str:
+        """Return upstream's version."""
+        return self.table.get("version") or upstream_version(self.table["debian"]["version"])
 
 
 @dataclass(frozen=True)
@@ -77,24 +79,18 @@ def read_pins() -> list[Pin]:
 def _read_sources() -> Iterator[Pin]:
     for folder in FOLDERS:
         path = RECIPE / folder / "pins.toml"
-        for name, table in read_toml(path).items():
-            hold = table.get("hold", "")
-            for python, entry in table.get("files", {}).items():
-                keys = (name, "files", python)
-                version, file = entry["version"], entry["file"]
-                yield Pin(name, "source", python, version, path, keys, file, hold=hold)
-            if "files" not in table:
-                version = table.get("version") or upstream_version(table["debian"]["version"])
-                is_debian, file = "debian" in table, table["file"]
-                yield Pin(name, "source", "", version, path, (name,), file, is_debian, hold)
+        document: Any = tomlkit.parse(path.read_text("utf-8"))
+        for name, table in document.items():
+            for python, entry in table.get("files", {"": table}).items():
+                yield Pin(name, "source", python, path, document, entry, table.get("hold", ""))
 
 
 def _read_wheels() -> Iterator[Pin]:
-    for number, table in enumerate(read_toml(WHEELS)["wheels"]["package"]):
+    document: Any = tomlkit.parse(WHEELS.read_text("utf-8"))
+    for table in document["wheels"]["package"]:
+        hold = table.get("hold", "")
         for python, entry in table["files"].items():
-            keys: tuple[str | int, ...] = ("wheels", "package", number, "files", python)
-            version, file, hold = entry["version"], entry["file"], table.get("hold", "")
-            yield Pin(table["name"], "wheel", python, version, WHEELS, keys, file, hold=hold)
+            yield Pin(table["name"], "wheel", python, WHEELS, document, entry, hold)
 
 
 def find_newest(pin: Pin, index: Index, archive: DebianArchive) -> Release:
@@ -103,7 +99,7 @@ def find_newest(pin: Pin, index: Index, archive: DebianArchive) -> Release:
     Raises:
         BuildError: there is none, or the index or the archive does not answer.
     """
-    if pin.is_debian:
+    if "debian" in pin.table:
         return _find_in_debian(pin, archive)
     platforms = read_toml(WHEELS)["wheels"]["platforms"]
     files = [file for file in index.files(pin.name) if _fits_pin(file, pin, platforms)]
@@ -119,7 +115,7 @@ def _fits_pin(file: File, pin: Pin, platforms: list[str]) -> bool:
     """Return whether a file of the index can take a pin's place."""
     if pin.python and pin.python not in file.python:
         return False
-    if not pin.file.endswith(".whl"):
+    if not pin.table["file"].endswith(".whl"):
         return not file.tags and file.name.endswith(".tar.gz")
     if not pin.python:
         return "py3-none-any" in file.tags
@@ -173,25 +169,17 @@ def _compare_debian_versions(one: str, other: str) -> int:
 
 def write(updates: Sequence[tuple[Pin, Release]]) -> list[Path]:
     """Write releases into the pins' TOML files, keep comments and order; return the files."""
-    paths = list({pin.path: None for pin, _ in updates})
-    for path in paths:
-        document = tomlkit.parse(path.read_text("utf-8"))
-        for pin, release in updates:
-            if pin.path == path:
-                _merge_into_table(_find_table(document, pin.keys), release.entry)
+    for pin, release in updates:
+        _merge_into_table(pin.table, release.entry)
+    documents = {pin.path: pin.document for pin, _ in updates}
+    for path, document in documents.items():
         path.write_text(tomlkit.dumps(document), "utf-8")
-    return paths
+    return list(documents)
 
 
-def _merge_into_table(table: Any, entry: dict[str, Any]) -> None:
+def _merge_into_table(table: dict[str, Any], entry: dict[str, Any]) -> None:
     for key, value in entry.items():
         if isinstance(value, dict):
             _merge_into_table(table[key], value)
         else:
             table[key] = value
-
-
-def _find_table(document: Any, keys: tuple[str | int, ...]) -> Any:
-    for key in keys:
-        document = document[key]
-    return document
