@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import base64
-import io
 import random
 import re
 import struct
-import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import cache
@@ -226,20 +224,6 @@ def large_jpeg(size: tuple[int, int]) -> bytes:
     blocks = -(-size[0] // 8) * -(-size[1] // 8)
     head = content[:frame] + struct.pack(">HH", size[1], size[0]) + content[frame + 4 : at + 10]
     return head + content[at + 10 : at + 13] * (blocks // 4 + 1) + b"\xff\xd9"
-
-
-def polyglots() -> Iterator[tuple[str, bytes]]:
-    """Yield pictures that are also valid files of another kind."""
-    zipped = io.BytesIO()
-    with zipfile.ZipFile(zipped, "w") as archive:
-        archive.writestr("__main__.py", "raise SystemExit")
-    sample = SAMPLE.read_bytes()
-    yield "JPEG and zip", sample + zipped.getvalue()
-    yield "JPEG and JPEG", sample + sample
-    yield "GIF and JavaScript", gif((0x2A2F, 8), b"!\xfe\5*/=1;\0")
-    yield "PNG with JPEG", png((8, 8), before=chunk(b"teSt", sample))
-    yield "JPEG with PNG", jpeg_segments(b"\xec" + png((8, 8)), 1)
-    yield "JPEG with HTML", jpeg_segments(b"\xfe<script>alert(1)</script>", 1)
 
 
 # Kinds of small pictures: formats, and varieties of them.
