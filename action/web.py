@@ -62,7 +62,7 @@ def respond(
             reply = _make_reply(200, classify(_merge_parameters(params)))
         elif method in ("GET", "HEAD"):
             _parse_path_options(params)  # raises for any other path
-            reply = _choose_page(params) or _describe_function(model)
+            reply = _load_page() if _prefers_html(params) else _describe_function(model)
             if method == "HEAD":
                 reply = {**reply, "body": ""}
         elif method == "OPTIONS":
@@ -94,36 +94,30 @@ def _describe_function(model: Answer) -> Answer:
     return _make_reply(200, body, {"vary": "accept"})
 
 
-def _choose_page(params: Answer) -> Answer | None:
-    """Return the page if the client prefers HTML to JSON, else None; also None without a page."""
+def _prefers_html(params: Answer) -> bool:
+    """Return whether the client accepts HTML, and names it before JSON."""
     accept = _get_header(params, "accept").lower()
     html, json_type = accept.find("text/html"), accept.find(_JSON)
-    if html < 0 or 0 <= json_type < html:
-        return None
-    return _load_page()
+    return html >= 0 and not 0 <= json_type < html
 
 
 @cache
-def _load_page() -> Answer | None:
-    """Return the reply with the page; None if it does not ship.
+def _load_page() -> Answer:
+    """Return the reply with the page.
 
-    The policy allows only its inline scripts and styles, by their hashes (CSP 3, section 2.3.1).
+    The policy allows only its own script and style, by their hashes (CSP 3, section 2.3.1).
     """
     from base64 import b64encode
     from hashlib import sha256
 
-    try:
-        # The page is beside this module: in a checkout, or in `packed.zip` (PEP 302).
-        path = os.path.join(os.path.dirname(__file__), "page.html")
-        text = globals()["__loader__"].get_data(path).decode()
-    except OSError:
-        return None
+    # The page is beside this module: in a checkout, or in `packed.zip` (PEP 302).
+    path = os.path.join(os.path.dirname(__file__), "page.html")
+    text = globals()["__loader__"].get_data(path).decode()
     policy = _CONTENT_SECURITY_POLICY
     for tag in ("script", "style"):
-        inline = re.findall(rf"<{tag}(?:\s[^>]*)?>(.*?)</{tag}>", text, re.DOTALL | re.IGNORECASE)
-        digests = [b64encode(sha256(code.encode()).digest()).decode() for code in inline]
-        sources = " ".join(f"'sha256-{digest}'" for digest in digests) or "'none'"
-        policy += f"; {tag}-src {sources}"
+        code = text.partition(f"<{tag}>")[2].partition(f"</{tag}>")[0]
+        digest = b64encode(sha256(code.encode()).digest()).decode()
+        policy += f"; {tag}-src 'sha256-{digest}'"
     headers = {"content-type": "text/html; charset=utf-8", "cache-control": "max-age=300"}
     headers |= {"content-security-policy": policy, "vary": "accept"}
     return _make_reply(200, text, headers)

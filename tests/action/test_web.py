@@ -280,13 +280,6 @@ def test_other_methods(action: actionloop.RunningAction, raw: bool) -> None:
     assert "BR/EW" not in action.log()
 
 
-def change_file(zip_path: Path, target: Path, name: str, content: bytes | None) -> Path:
-    """Write the zip with another content of a file, or without it."""
-    files = read_zip(zip_path).files
-    del files[name]
-    return zips.write(files if content is None else {**files, name: content}, target)
-
-
 @both
 def test_page_for_browsers(action: actionloop.RunningAction, raw: bool) -> None:
     html = {"accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
@@ -303,16 +296,9 @@ def test_page_for_browsers(action: actionloop.RunningAction, raw: bool) -> None:
     assert policy["script-src"].startswith("'sha256-")
 
 
-@both
-def test_description_without_a_page(zip_path: Path, tmp_path: Path, raw: bool) -> None:
-    archive = change_file(zip_path, tmp_path / "a.zip", "action/page.html", None)
-    with actionloop.start_action(archive, interpreter()) as running:
-        status, description = ask(running, raw, b"", {"accept": "text/html"}, method="GET")
-    assert (status, description["health"]) == (200, "ok")
-
-
 def test_internal_error_stays_in_the_log(zip_path: Path, tmp_path: Path) -> None:
-    broken = change_file(zip_path, tmp_path / "a.zip", "action/page.html", b"\xff")
+    files = {**read_zip(zip_path).files, "action/page.html": b"\xff"}
+    broken = zips.write(files, tmp_path / "a.zip")
     with actionloop.start_action(broken, interpreter()) as running:
         params = web_action_params(IncomingRequest("POST", "/", JPEG, PICTURE))
         answer = running.run({**params, "__ow_path": "/topK/1", "topK": {}})
