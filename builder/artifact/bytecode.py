@@ -25,16 +25,16 @@ def compile_modules(python: PythonExecutable, sources: Mapping[str, Path]) -> di
         BuildError: one is not Python of this version.
     """
     inputs = [python.full_version, _SCRIPT.read_text("utf-8")]
-    for shown, source in sources.items():
-        inputs += [shown, hashlib.sha256(source.read_bytes()).hexdigest()]
+    for filename, source in sources.items():
+        inputs += [filename, hashlib.sha256(source.read_bytes()).hexdigest()]
     digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
     codes = io.BytesIO(cached(CODES / digest, lambda: _run_script(python, sources)))
-    return {shown: codes.read(int.from_bytes(codes.read(4), "little")) for shown in sources}
+    return {filename: codes.read(int.from_bytes(codes.read(4), "little")) for filename in sources}
 
 
 def _run_script(python: PythonExecutable, sources: Mapping[str, Path]) -> bytes:
     """Return the output of compile_all.py."""
-    work = [[str(source), shown] for shown, source in sources.items()]
+    work = [[str(source), filename] for filename, source in sources.items()]
     with tempfile.TemporaryDirectory() as empty:
         done = subprocess.run(
             # Tracebacks name the line, not the columns: their tables are a sixth of all code.

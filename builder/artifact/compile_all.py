@@ -15,19 +15,19 @@ from pathlib import Path
 _UNCHECKED_HASH = 1
 
 
-def compile_source(source: bytes, shown: str) -> bytes:
+def compile_source(source: bytes, filename: str) -> bytes:
     """Return the content of a code file.
 
     Docstrings, a third of such files, become empty strings, so that code which works on its own
     still does; assertions stay.
     """
-    tree = ast.parse(source, shown)
+    tree = ast.parse(source, filename)
     for node in ast.walk(tree):
         kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
         if isinstance(node, kinds) and ast.get_docstring(node, clean=False):
             node.body[0].value.value = ""  # type: ignore[attr-defined]
     header = importlib.util.MAGIC_NUMBER + _UNCHECKED_HASH.to_bytes(4, "little")
-    compiled = compile(tree, shown, "exec", dont_inherit=True, optimize=0)
+    compiled = compile(tree, filename, "exec", dont_inherit=True, optimize=0)
     return header + importlib.util.source_hash(source) + marshal.dumps(compiled)
 
 

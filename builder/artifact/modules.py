@@ -144,7 +144,7 @@ def pack_modules(runtime: PythonRuntime, precompiled: bool, weights: str) -> Ite
             yield Entry(cached, code, "action", outside=True)
     if runtime.compiler:
         index.magic = next(iter(codes.values()))[:4].hex()
-        codes = {shown: code[_HEADER_BYTES:] for shown, code in codes.items()}
+        codes = {filename: code[_HEADER_BYTES:] for filename, code in codes.items()}
     yield from _pack_code(runtime, codes, index)
     # The weights first: they take longest, and all else is imported in the meantime.
     index.ahead.append(weights)
@@ -164,7 +164,7 @@ def _read_modules(runtime: PythonRuntime, precompiled: bool) -> dict[str, bytes]
         sources[library_folder(runtime.python) + path] = packages.folder / path
     if runtime.compiler:
         return compile_modules(runtime.compiler, sources)
-    return {shown: path.read_bytes() for shown, path in sources.items()}
+    return {filename: path.read_bytes() for filename, path in sources.items()}
 
 
 def _module_name(path: str) -> str:
@@ -176,18 +176,16 @@ def _module_name(path: str) -> str:
 def _pack_code(runtime: PythonRuntime, codes: dict[str, bytes], index: Index) -> Iterator[Entry]:
     """Yield the streams of code, component by component, and add their modules to the index."""
     folder, owner = library_folder(runtime.python), runtime.packages.owner
+    owners = {filename: owner.get(filename.removeprefix(folder), "action") for filename in codes}
     components = list(dict.fromkeys(["action", *owner.values()]))
-    paths = {shown: shown.removeprefix(folder) for shown in codes}
-    numbers = {shown: components.index(owner.get(paths[shown], "action")) for shown in codes}
     streams: dict[str, bytes] = {}
-    for shown in sorted(codes, key=lambda shown: (numbers[shown], shown)):
-        name = _module_name(paths[shown])
+    for filename in sorted(codes, key=lambda each: (components.index(owners[each]), each)):
+        name = _module_name(filename.removeprefix(folder))
         package, name = name.endswith(".__init__"), name.removesuffix(".__init__")
-        later = "" if name in list_start_modules() else ".later"
-        stream = components[numbers[shown]] + later
+        stream = owners[filename] + ("" if name in list_start_modules() else ".later")
         before = streams.get(stream, b"")
-        index.modules[name] = [package, shown, stream, len(before), len(codes[shown])]
-        streams[stream] = before + codes[shown]
+        index.modules[name] = [package, filename, stream, len(before), len(codes[filename])]
+        streams[stream] = before + codes[filename]
     for stream, content in streams.items():
         component, _, later = stream.partition(".")
         version, when = "" if component == "action" else runtime.python, later or "start"

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _SECRET = "require-whisk-auth"
-# Annotations that the platform makes from the code.
-_MADE = ("exec", "binary")
+# Annotations that the platform derives from the code.
+_DERIVED = ("exec", "binary")
 
 Document = dict[str, Any]
 
@@ -85,7 +85,7 @@ def describe_earlier(document: Document, package: list[dict[str, Any]]) -> Docum
     code, parameters = document["exec"], document.get("parameters", [])
     return {
         "exec": {key: code[key] for key in ("kind", "code", "main", "binary") if key in code},
-        "annotations": [each for each in document["annotations"] if each["key"] not in _MADE],
+        "annotations": [each for each in document["annotations"] if each["key"] not in _DERIVED],
         "limits": document["limits"],
         "parameters": [each for each in parameters if each not in package],
     }

@@ -60,8 +60,8 @@ class Deployment:
             self._check_language(before)
             self._check_limits()
             images = self.kinds.images
-            shown = "not listed, so named after the Python version" if images is None else "none"
-            details.append(f"its Python kinds: {', '.join(sorted(images or ())) or shown}")
+            unknown = "not listed, so named after the Python version" if images is None else "none"
+            details.append(f"its Python kinds: {', '.join(sorted(images or ())) or unknown}")
             details.append(f"{self._name} {'exists and is updated' if before else 'is new'}")
 
     def _check_language(self, before: Document | None) -> None:

@@ -187,12 +187,12 @@ def _compare(name: Name, results: Results, expected: Results, narrowed: bool) ->
         pairs = zip(there, here, strict=True)
         if all(abs(one["probability"] - two["probability"]) <= TOLERANCE for one, two in pairs):
             return
-    shown = [
+    best = [
         ", ".join(f"{each['className']} {each['probability']:.3f}" for each in answer[:3])
         for answer in (results, expected)
     ]
     raise PlatformError(
-        f"{name} answers differently from the zip here: {shown[0]} there, {shown[1]} here",
+        f"{name} answers differently from the zip here: {best[0]} there, {best[1]} here",
         "does another action answer under this name (a cache, a package's default)? "
         "'wsk activation logs --last' shows its log",
     )
