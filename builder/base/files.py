@@ -214,7 +214,8 @@ def _create_locked(folder: Path) -> int:
         folder.mkdir()
         with suppress(FileNotFoundError):  # removed before it was locked, as if abandoned
             descriptor = os.open(folder, os.O_RDONLY)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            with suppress(OSError):  # folders on NFS have no locks: abandoned ones stay there
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
             if _is_at(descriptor, folder):
                 return descriptor
             os.close(descriptor)

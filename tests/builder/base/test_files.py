@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -109,6 +110,18 @@ def test_no_temp_file_after_interrupt(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(KeyboardInterrupt), files.atomic_write(tmp_path / "a"):
         pytest.fail("it began")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_file_is_written_where_folders_have_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EBADF, "as on NFS")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with files.atomic_write(tmp_path / "a") as part:
+        part.write_bytes(b"new")
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
 
 
 def test_part_of_a_killed_writer_goes_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
