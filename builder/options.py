@@ -248,7 +248,7 @@ def parse(arguments: list[str]) -> Options:
     given, unknown = _make_parser(name).parse_known_args(arguments[bool(name) :])
     if unknown:
         raise _unknown_word(unknown[0].partition("=")[0], name)
-    words = {word.partition("=")[0] for word in arguments}
+    words = {word.partition("=")[0] if word.startswith("--") else word[:2] for word in arguments}
     options = Options(command=name, words=words, **vars(given))
     _check(options)
     return options

@@ -18,7 +18,7 @@ from client import answer_formats, batch, last_build
 from client.answer_formats import printable
 from client.function import add_url_options, open_function, uses_url_options
 from client.picture_files import expand_folders
-from client.results_file import ResultsError, ResultsFile
+from client.results_file import ResultsFile
 
 # Exit statuses of a program that SIGINT or SIGPIPE ends.
 STOPPED, NO_READER = 130, 141
@@ -107,7 +107,7 @@ def _classify(parser: "_Parser", options: argparse.Namespace) -> int:
             raise
         except OSError as error:
             _discard_output(1)
-            raise ResultsError(f"the answers cannot be written: {error.strerror}") from None
+            raise ActionError(f"the answers cannot be written: {error.strerror}") from None
 
     return batch.classify_all(names, function, answer_options, write, results, options.quiet)
 

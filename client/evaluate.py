@@ -23,10 +23,6 @@ _TOP = 5
 _MAX_SHOWN = 10
 
 
-class EvaluationError(ActionError):
-    """No picture was answered, or the plot cannot be written; the text says why."""
-
-
 class Answered(NamedTuple):
     """A picture that was answered; `milliseconds` are to the answer, and in the function."""
 
@@ -140,7 +136,7 @@ def _fetch_class_names(files: Sequence[str], function: Function) -> ClassNames:
         error = outcome.answer["error"]
         if outcome.kind == "undelivered":
             break
-    raise EvaluationError(f"no picture was answered: {error}")
+    raise ActionError(f"no picture was answered: {error}")
 
 
 def _print_report(report: dict[str, Any]) -> None:
@@ -171,7 +167,7 @@ def _write_svg(evaluation: Evaluation, path: Path) -> None:
     pairs = evaluation.count_pairs()
     classes = sorted({expected for expected, _ in pairs})
     if not 1 <= len(classes) <= MAX_CLASSES:
-        raise EvaluationError(
+        raise ActionError(
             f"--svg: expected pictures of at most {MAX_CLASSES} classes, found {len(classes)}"
         )
     names = [evaluation.labels[index] for index in classes]
@@ -184,7 +180,7 @@ def _write_svg(evaluation: Evaluation, path: Path) -> None:
     try:
         path.write_text(draw_confusion_matrix(names, counts), "utf-8")
     except OSError as error:
-        raise EvaluationError(f"--svg {path}: cannot be written: {error.strerror}") from None
+        raise ActionError(f"--svg {path}: cannot be written: {error.strerror}") from None
 
 
 def run(arguments: list[str]) -> int:

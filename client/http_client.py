@@ -56,11 +56,7 @@ _LIKELY_CAUSES = {
 }
 
 
-class RemoteError(ActionError):
-    """The function or the platform refuses the picture, or the URL or the secret is wrong."""
-
-
-class UndeliveredError(RemoteError):
+class UndeliveredError(ActionError):
     """The function was not reached: nothing answers, or something else does."""
 
 
@@ -104,22 +100,22 @@ class WebActionClient:
         insecure: bool = False,
         announce: Callable[[str], None] = print_note,
     ) -> None:
-        """Check the arguments; raise RemoteError."""
+        """Check the arguments; raise ActionError."""
         try:
             parts = urlsplit(url)
             valid = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
         except ValueError:
             valid = False
         if not valid or "@" in parts.netloc or not url.isascii() or not url.isprintable():
-            raise RemoteError(f"--url: expected an http or https URL, found {url[:200]!r}")
+            raise ActionError(f"--url: expected an http or https URL, found {url[:200]!r}")
         if " " in url or not secret.isascii() or not secret.isprintable():
             name = "--url" if " " in url else "--secret"
-            raise RemoteError(f"{name}: expected ASCII characters without white space")
+            raise ActionError(f"{name}: expected ASCII characters without white space")
         try:
             context = create_tls_context(ca, insecure)
         except OSError as error:
             text = "expected a PEM file with certificates, found"
-            raise RemoteError(f"--ca {ca}: {text}: {error.strerror or error}") from None
+            raise ActionError(f"--ca {ca}: {text}: {error.strerror or error}") from None
         self._url, self._query = parts._replace(query="", fragment="").geturl(), parts.query
         self._connections = Connections(parts._replace(fragment=""), context)
         self.throttle = Throttle(announce)
@@ -135,12 +131,12 @@ class WebActionClient:
             self._headers["x-require-whisk-auth"] = secret
 
     def fetch_description(self) -> None:
-        """Read the function's number of classes; raise RemoteError."""
+        """Read the function's number of classes; raise ActionError."""
         began = time.monotonic()
         description = self._request("GET", None, "", {})
         self._cold_seconds = time.monotonic() - began
         if not isinstance(description.get("classes"), int):
-            raise RemoteError(f"{self._url}: this answers, but is not the function: no 'classes'")
+            raise ActionError(f"{self._url}: this answers, but is not the function: no 'classes'")
         self.classes = int(description["classes"])
 
     def plan(self, pictures: int, jobs: int) -> None:
@@ -205,7 +201,7 @@ class WebActionClient:
     def _request(
         self, method: str, body: bytes | None, query: str, headers: dict[str, str]
     ) -> dict[str, Any]:
-        """Send a request, up to MAX_TRIES times, and return its JSON object; raise RemoteError."""
+        """Send a request, up to MAX_TRIES times, and return its JSON object; raise ActionError."""
         query = "&".join(filter(None, (self._query, query)))
         request = HttpRequest(method, query, body, {**self._headers, **headers})
         for number in itertools.count(1):
@@ -276,7 +272,7 @@ class WebActionClient:
         return Refusal(text, parse_date(reply.headers.get("date")), self._parse_delay(reply))
 
     def _parse_reply(self, reply: Reply) -> dict[str, Any]:
-        """Return the JSON object in a reply; raise RemoteError if it is an error.
+        """Return the JSON object in a reply; raise ActionError if it is an error.
 
         Only an error without a code is the function's own: those of the platform have one.
         """
@@ -301,9 +297,9 @@ class WebActionClient:
             if status in (202, 500) or (status == 400 and not own):
                 raise _TemporaryError(text, max_tries=MAX_FAILED_TRIES)
             if own and status not in _LIKELY_CAUSES:
-                raise RemoteError(str(answer["error"])[:500])
+                raise ActionError(str(answer["error"])[:500])
         if status == 413:
-            raise RemoteError(f"{url}: {text}")
+            raise ActionError(f"{url}: {text}")
         raise UndeliveredError(f"{url}: {text}; {self._likely_cause(status)}")
 
     def _likely_cause(self, status: int) -> str:

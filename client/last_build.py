@@ -16,19 +16,15 @@ BUILT = Path(WORK) / "build" / "local"
 _RUNNING = "{}.{}".format(*sys.version_info)
 
 
-class NoBuildError(ActionError):
-    """There is no build that runs here; the text says what to do."""
-
-
 def load_handler() -> Handler:
-    """Load the function of the last build for this Python; raise NoBuildError."""
+    """Load the function of the last build for this Python; raise ActionError if none runs here."""
     folders = [path.parent.name for path in BUILT.glob(f"*/{PACKED_ZIP}")]
     built = [name for name in folders if name.replace(".", "").isdigit()]
     if not built:
-        raise NoBuildError("nothing is built yet: run  python3 build_zip.py")
+        raise ActionError("nothing is built yet: run  python3 build_zip.py")
     if _RUNNING not in built:
         version = max(built, key=lambda version: [*map(int, version.split("."))])
-        raise NoBuildError(
+        raise ActionError(
             f"the last build is for Python {version}, this is {_RUNNING}: run  "
             f"python{version} -m action  or  python3 build_zip.py --python {_RUNNING}"
         )
@@ -37,10 +33,10 @@ def load_handler() -> Handler:
         try:
             return Handler(install_importer(str(BUILT / _RUNNING), own=False))
         except IncompatibleError as error:
-            raise NoBuildError(str(error)) from None
+            raise ActionError(str(error)) from None
         except Exception as error:
             text = f"the function could not start: {type(error).__name__}: {error}"
-            raise NoBuildError(text) from error
+            raise ActionError(text) from error
 
 
 def import_packages() -> None:

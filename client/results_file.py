@@ -11,10 +11,6 @@ from client.answer_formats import json_line
 _LINE_START = b'{"file": "'
 
 
-class ResultsError(ActionError):
-    """The file cannot be written, or holds something other than answers; the text says what."""
-
-
 class ResultsFile:
     """Appends answers to a file at once; `answered` are the pictures that it had when opened."""
 
@@ -24,12 +20,12 @@ class ResultsFile:
         A last line that is incomplete, as after a crash, is removed.
 
         Raises:
-            ResultsError: it is a folder, may not be written, or has other lines than answers.
+            ActionError: it is a folder, may not be written, or has other lines than answers.
         """
         self.path = path
         self.answered: set[str] = set()
         if path.exists() and not path.is_file():
-            raise ResultsError(f"--output {path}: expected a file, found something else")
+            raise ActionError(f"--output {path}: expected a file, found something else")
         try:
             self._file = open(path, "a+b")  # noqa: SIM115  (open until the program ends)
             self._file.seek(0)
@@ -37,11 +33,11 @@ class ResultsFile:
             if lines and not lines[-1].endswith(b"\n"):
                 self._repair_last_line(lines)
         except OSError as error:
-            raise ResultsError(_write_error_text(path, error)) from None
+            raise ActionError(_write_error_text(path, error)) from None
         for number, line in enumerate(lines, 1):
             name = _parse_name(line)
             if name is None:
-                raise ResultsError(
+                raise ActionError(
                     f"--output {path}: expected JSON lines of an earlier run, found something else "
                     f"in line {number}; name another file"
                 )
@@ -56,12 +52,12 @@ class ResultsFile:
             del lines[-1]
 
     def write(self, answer: dict[str, Any]) -> None:
-        """Append one line; raise ResultsError if that fails, as on a full disk."""
+        """Append one line; raise ActionError if that fails, as on a full disk."""
         try:
             self._file.write(json_line(answer).encode() + b"\n")
             self._file.flush()
         except OSError as error:
-            raise ResultsError(_write_error_text(self.path, error)) from None
+            raise ActionError(_write_error_text(self.path, error)) from None
 
 
 def _parse_name(line: bytes) -> str | None:

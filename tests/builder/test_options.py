@@ -49,6 +49,7 @@ KINDS = "python:3, python:3.10, python:3.11, python:3.12, python:3.13"
         ("runtime export {folder}", "found the folder {folder}"),
         ("deploy {zip} --python 3.11", "--python does not go with deploy ZIP"),
         ("deploy {zip} --scores logits", "--scores does not go with deploy ZIP"),
+        ("deploy {zip} -ox.zip", "-o does not go with deploy ZIP"),
         ("deploy {folder}", "deploy: expected a zip, found the folder {folder}"),
         ("--insecure", "--insecure does not go with a build"),
         ("--quiet check {zip}", "expected the subcommand first"),
