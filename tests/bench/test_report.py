@@ -144,8 +144,16 @@ def test_publish_replaces_only_its_cpu_class(runs: list[Run], tmp_path: Path) ->
         for theme in ("", "-dark")
     )
     mb = [last.size[name].zip / 1e6 for name in ("this zip", "pip: tflite-runtime")]
-    ours, pips = f"{mb[0]:.2f} MB", f"{mb[1]:.1f} MB  ({mb[1] / mb[0]:.1f}x)"
-    for text in (ours, pips, "175 MB", "1,260 ms", "316 ms", "150 MB", "hello world"):
+    ours, pips = (f"{markdown.format_number(size)} MB" for size in mb)
+    for text in (
+        ours,
+        f"{pips}  ({mb[1] / mb[0]:.1f}x)",
+        "175 MB",
+        "1,260 ms",
+        "316 ms",
+        "150 MB",
+        "hello world",
+    ):
         assert f">{text}" in light and f">{text}" in dark
     assert "#0d1117" in dark and "#0d1117" not in light
 

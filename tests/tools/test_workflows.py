@@ -34,15 +34,13 @@ def test_workflows_pass_actionlint(actionlint: list[str | Path], tmp_path: Path)
     assert (done.returncode, "undefined variable" in done.stdout) == (1, True)
 
 
-def test_workflows_pin_actions_by_commit() -> None:
+def test_workflows_pin_actions_by_commit_and_images_by_digest() -> None:
     """A tag can be moved to other code; Dependabot raises the commit and the comment."""
-    lines = [
-        line.strip()
-        for path in WORKFLOW.parent.glob("*.yml")
-        for line in path.read_text("utf-8").splitlines()
-        if "uses:" in line
-    ]
+    text = "".join(path.read_text("utf-8") for path in WORKFLOW.parent.glob("*.yml"))
+    lines = re.findall(r"^ *(.*\buses:.*)$", text, re.MULTILINE)
     assert len(lines) > 5
     for line in lines:
         assert re.fullmatch(r"- uses: [\w/-]+@[0-9a-f]{40} # v[\d.]+", line), line
+    for image in re.findall(r"(?:\b(?:image|container):|docker://) *(\S+)", text):
+        assert "@sha256:" in image, image
     assert "github-actions" in (WORKFLOW.parent.parent / "dependabot.yml").read_text("utf-8")
