@@ -85,23 +85,6 @@ def convert_to_int8(model: TFLiteModel) -> Int8Model | None:
         ) from error
 
 
-@dataclass(frozen=True)
-class _Weights:
-    """Converted weights: the index of their tensor, and what their bias needs.
-
-    Attributes:
-        index: of their tensor.
-        scales, ratios: the new scale, and old / new scale, float64 of shape (channels,); of shape
-            (1,) where all channels have the same.
-        error: largest error of a weight, in steps of its old scale.
-    """
-
-    index: int
-    scales: _Array
-    ratios: _Array
-    error: float
-
-
 class _Converter:
     """Converts the graph of a model in a copy of its tables.
 
@@ -116,7 +99,7 @@ class _Converter:
         self._graph = self._tables.subgraphs[0]
         self._old = list(self._graph.tensors)
         self._roles: dict[int, dict[Any, int]] = {}
-        self._weights: dict[tuple[int, int | None], _Weights] = {}
+        self._channels, self._rescaled, self._error = 0, 0, 0.0
         self._where = ""  # for messages
 
     def convert(self) -> Int8Model:
@@ -136,13 +119,8 @@ class _Converter:
             code.version = max(code.version, _VERSIONS[operator.name])
         graph.operators = operators
         drop_unused(self._tables)
-        weights = self._weights.values()
-        return Int8Model(
-            pack_model(self._tables),
-            channels=sum(each.ratios.size for each in weights),
-            rescaled=sum(int((each.ratios < 1).sum()) for each in weights),
-            error=max(each.error for each in weights),
-        )
+        content = pack_model(self._tables)
+        return Int8Model(content, self._channels, self._rescaled, self._error)
 
     def _convert_operator(self, operator: Operator, written: Any) -> list[Any]:
         """Convert an operator's tensors; return the operators that have to run before it."""
@@ -154,7 +132,7 @@ class _Converter:
             if tensor is None:
                 raise ValueError(f"{self._where} lacks a tensor")
             if kind in _CHANNEL_AXIS and place == 1:
-                inputs.append(self._convert_weights(tensor, _CHANNEL_AXIS[kind]).index)
+                inputs.append(self._convert_weights(tensor, _CHANNEL_AXIS[kind]))
             elif kind in _WITH_INTEGERS and place == 1:
                 inputs.append(tensor.number)
             elif kind == "QUANTIZE":
@@ -180,10 +158,11 @@ class _Converter:
         """Return the tensor for one that may be float32, at an end of the graph."""
         return tensor.number if tensor.dtype == "float32" else self._convert_activation(tensor)
 
-    def _convert_weights(self, tensor: Tensor, axis: int | None) -> _Weights:
-        """Return the int8 weights for uint8 ones; `axis` is the dimension of their channels."""
-        if (tensor.number, axis) in self._weights:
-            return self._weights[tensor.number, axis]
+    def _convert_weights(self, tensor: Tensor, axis: int | None) -> int:
+        """Return the int8 tensor for uint8 weights; `axis` is the dimension of their channels."""
+        role = ("weights", axis)
+        if role in self._roles.get(tensor.number, ()):
+            return self._roles[tensor.number][role]
         old_scale, zero_point = self._quantization(tensor)
         if not tensor.is_constant:
             self._refuse("constant weights", _describe(tensor))
@@ -192,29 +171,26 @@ class _Converter:
         others = tuple(i for i in range(centred.ndim) if i != axis)
         peaks = abs(centred).max(axis=others, keepdims=True)
         scales = np.where(peaks > LIMIT, old_scale * peaks / LIMIT, old_scale)
-        scales = scales.astype(np.float32).astype(np.float64)  # as the file will have them
-        ratios = old_scale / scales
+        ratios = old_scale / scales.astype(np.float32).astype(np.float64)  # as in the file
         weights = np.rint(centred * ratios)
-        index = self._place(
-            tensor, ("weights", axis), scales.ravel(), 0, axis or 0, weights.astype(np.int8)
-        )
-        error = float(abs(weights / ratios - centred).max())
-        converted = _Weights(index, scales.ravel(), ratios.ravel(), error)
-        self._weights[tensor.number, axis] = converted
-        return converted
+        self._channels += peaks.size
+        self._rescaled += int((peaks > LIMIT).sum())
+        self._error = max(self._error, float(abs(weights / ratios - centred).max()))
+        return self._place(tensor, role, scales.ravel(), 0, axis or 0, weights.astype(np.int8))
 
     def _convert_bias(self, tensor: Tensor, operator: Operator) -> int:
         """Return the int32 tensor for a bias, whose scale is that of input times weights."""
         source, weights, _ = operator.inputs
         assert source is not None
         assert weights is not None
-        converted = self._convert_weights(weights, _CHANNEL_AXIS[operator.name])
         if tensor.dtype != "int32" or not tensor.is_constant:
             self._refuse("a constant int32 bias", _describe(tensor))
-        input_scale = self._quantization(source)[0]
-        rounded = np.rint(self._data(tensor).view("<i4") * converted.ratios).astype("<i4")
+        converted = self._convert_weights(weights, _CHANNEL_AXIS[operator.name])
+        scales = self._graph.tensors[converted].quantization.scale.astype(np.float64)
+        ratios, input_scale = self._quantization(weights)[0] / scales, self._quantization(source)[0]
+        rounded = np.rint(self._data(tensor).view("<i4") * ratios).astype("<i4")
         role = ("bias", input_scale, weights.number, operator.name)
-        return self._place(tensor, role, input_scale * converted.scales, data=rounded)
+        return self._place(tensor, role, input_scale * scales, data=rounded)
 
     def _build_quantize(self, tensor: Tensor, like: Tensor) -> Any:
         """Return a QUANTIZE operator that gives a tensor the quantization of another."""
