@@ -352,7 +352,7 @@ def _judge(
     combination: Combination, values: NDArray[np.float64], expected: NDArray[np.int_]
 ) -> Attempt:
     """Compare outputs with the places of the right ones."""
-    scores = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    scores = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     if combination.activation == "softmax":
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))
         scores /= scores.sum(axis=1, keepdims=True)

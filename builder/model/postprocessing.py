@@ -299,9 +299,8 @@ def _is_replaceable(model: TFLiteModel, activation: Operator, after: list[Operat
     return (
         (is_quantized or activation.name == "LOG_SOFTMAX")
         and bool(logits.scale or logits.dtype == "float32")
-        and logits.element_count == model.outputs[0].element_count
         and is_over_classes
-        and len(model.outputs) == len(model.tables.subgraphs) == 1
+        and len(model.tables.subgraphs) == 1
         # nothing else depends on them
         and all(len(model.consumers(tensor)) <= 1 for tensor in (logits, *outputs))
     )
