@@ -19,7 +19,6 @@ from builder.artifact.smoke import SAMPLE
 from builder.base.archive import read_zip
 from builder.base.errors import SmokeError
 from builder.packages import DEFAULT_OPTIONS, compiled
-from builder.report import commands
 from client.local_server import IncomingRequest, web_action_params
 from tests.conftest import HERE, IMAGE, base64_of, interpreter
 from tests.support import hostile
@@ -54,15 +53,6 @@ sys.stdin.read()
 )
 def test_limit_is_the_next_step(zip_bytes: float, process_bytes: float, limit: int) -> None:
     assert memory.choose_limit(int(zip_bytes), process_bytes) == limit
-
-
-def test_manifest_and_command_name_the_same_limit(zip_path: Path) -> None:
-    report = audit.audit_zip(zip_path)
-    assert json.loads(read_zip(zip_path).files["manifest.json"])["memory"] == report.manifest.memory
-    assert report.manifest.memory in memory.LIMITS
-    assert report.manifest.memory << 20 > 4 * report.bytes
-    [line] = commands(zip_path, report.manifest.pythons, report.manifest.memory)
-    assert line.endswith(f"--memory {report.manifest.memory}")
 
 
 def test_estimate_is_near_the_measured_memory(zip_path: Path) -> None:
