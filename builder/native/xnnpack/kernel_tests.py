@@ -14,6 +14,7 @@ _AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl"]
 INSTRUCTION_SETS = {
     "maddubs": {"avx2": ["-mavx2"], "avx512skx": _AVX512},
     "madd": {"avx2": ["-mavx2"], "avx512skx": _AVX512},
+    "vnni": {"avxvnni": ["-mavx2", "-mavxvnni"], "avx512vnni": [*_AVX512, "-mavx512vnni"]},
     "avx512vnni": {"avx512vnni": [*_AVX512, "-mavx512vnni"]},
 }
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]

@@ -6,6 +6,7 @@
 //   GEMM, IGEMM     3x8c8 for AVX2           -> 8x8c4, vpmaddubsw
 //                   7x16c8 for AVX512        -> 16x16c4, the same
 //                   7x16c8 with VNNI         -> 6x64c4, vpdpbusd
+//                   5x8c8 for AVX-VNNI       -> 6x16c4, the same
 //   depthwise       9p16c, 25p16c for AVX2   -> 9p32c, 25p32c, vpmaddwd
 //                   9p32c, 25p32c for AVX512 -> 9p64c, 25p64c, vpdpbusd where there is VNNI,
 //                                               vpmaddwd where there is none
@@ -109,6 +110,10 @@ static void init_gemm(void) {
       theirs->gemm[7 - 1].function[XNN_UARCH_DEFAULT] ==
       (xnn_gemm_ukernel_fn) xnn_qs8_qc8w_gemm_minmax_fp32_ukernel_7x16c8__avx512vnni_prfm) {
     TAKE(c4_avx512vnni, 6, 64);
+  } else if (
+      theirs->gemm[5 - 1].function[XNN_UARCH_DEFAULT] ==
+      (xnn_gemm_ukernel_fn) xnn_qs8_qc8w_gemm_minmax_fp32_ukernel_5x8c8__avxvnni_prfm) {
+    TAKE(c4_avxvnni, 6, 16);
   } else {
     return;
   }

@@ -28,7 +28,8 @@ struct packing_params {
 // GEMM and IGEMM, `mr` rows times `nc` columns, and what packs their weights:
 //
 //   c4_maddubs    qs8-qc8w-gemm-c4-maddubs.c, qs8-qc8w-packw-c4-maddubs.c
-//   c4_avx512vnni qs8-qc8w-gemm-c4-avx512vnni.c, qs8-qc8w-packw-c4-avx512vnni.c
+//   c4_avx512vnni, c4_avxvnni
+//                 qs8-qc8w-gemm-c4-vnni.c, qs8-qc8w-packw-c4-vnni.c
 //
 // packed_stride is in bytes per column.
 #define DECLARE_GEMM(kernel) \
@@ -64,6 +65,7 @@ struct packing_params {
 DECLARE_GEMM(c4_maddubs_avx2)       // at most 8 rows, tiles of 8 columns
 DECLARE_GEMM(c4_maddubs_avx512skx)  // 16 and 16
 DECLARE_GEMM(c4_avx512vnni)         // 6 and 64
+DECLARE_GEMM(c4_avxvnni)            // 6 and 16
 
 // qs8-qc8w-dwconv-madd.c: one row of a depthwise convolution of 9 or 25 taps.
 #define DECLARE_DWCONV(cpu) \

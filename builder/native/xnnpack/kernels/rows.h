@@ -87,8 +87,9 @@ ALWAYS_INLINE bool are_neighbours(
   __m256i all = _mm256_set1_epi8(-1);
 #pragma GCC unroll 4
   for (size_t row = 0; row < ROWS; row += 4) {
-    const __m256i here = _mm256_loadu_si256((const __m256i*) (pixels + row));
-    const __m256i next = _mm256_loadu_si256((const __m256i*) (pixels + row + per_tap));
+    const int8_t* const* four = pixels + (row + 4 <= ROWS ? row : ROWS - 4);
+    const __m256i here = _mm256_loadu_si256((const __m256i*) four);
+    const __m256i next = _mm256_loadu_si256((const __m256i*) (four + per_tap));
     const __m256i padding =
         _mm256_or_si256(_mm256_cmpeq_epi64(here, zero), _mm256_cmpeq_epi64(next, zero));
     const __m256i behind = _mm256_cmpeq_epi64(next, _mm256_add_epi64(here, kc));

@@ -179,6 +179,7 @@ static const struct set sets[] = {
     SET(c4_maddubs_avx2, 8, 8),
     SET(c4_maddubs_avx512skx, 16, 16),
     SET(c4_avx512vnni, 6, 64),
+    SET(c4_avxvnni, 6, 16),
 };
 
 // Where XNNPACK writes the scales: at the end of each tile.
@@ -457,6 +458,11 @@ int main(void) {
     test_dwconvs("avx512vnni", qs8_qc8w_dwconv_25p64c_avx512vnni, 25, 64);
   } else {
     puts("this CPU has no AVX512 with VNNI: kernels for it are not tested");
+  }
+  if (__builtin_cpu_supports("avxvnni")) {
+    test_set(&sets[3]);
+  } else {
+    puts("this CPU has no AVX-VNNI: kernels for it are not tested");
   }
   printf("%zu of %zu cases differ\n", failures, cases);
   return failures != 0;

@@ -1,5 +1,5 @@
 // One source for several instruction sets. What includes this is compiled for AVX2 and for AVX512 as
-// Skylake-SP has it, or for AVX512 with VNNI alone, and has vectors of 32 or 64 bytes:
+// Skylake-SP has it, or for those two with VNNI, and has vectors of 32 or 64 bytes:
 //
 //   MM(op)         Intel's intrinsic of that name and of that width: _mm256_op or _mm512_op
 //   FOR_CPU(name)  the name of a function that is seen from outside
@@ -59,6 +59,11 @@ ALWAYS_INLINE void store_masked(void* bytes, vector from, byte_mask mask) {
   _mm512_mask_storeu_epi8(bytes, mask, from);
 }
 
+// Writes the first bytes of a vector.
+ALWAYS_INLINE void store_first(int8_t* bytes, vector from, size_t count) {
+  store_masked(bytes, from, mask_of(count));
+}
+
 // Half as many bytes, each as int16.
 ALWAYS_INLINE vector load_words(const int8_t* bytes) {
   return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i*) bytes));
@@ -99,7 +104,11 @@ ALWAYS_INLINE void store_quarter(int8_t* out, vector from, size_t quarter) {
 #else
 
 #define MM(op) _mm256_##op
+#ifdef __AVXVNNI__
+#define FOR_CPU(name) name##_avxvnni
+#else
 #define FOR_CPU(name) name##_avx2
+#endif
 
 typedef __m256i vector;
 typedef __m256 floats;
@@ -133,6 +142,17 @@ ALWAYS_INLINE vector load_masked(const void* bytes, byte_mask mask) {
 
 ALWAYS_INLINE void store_masked(void* bytes, vector from, byte_mask mask) {
   _mm256_maskstore_epi32((int*) bytes, mask, from);
+}
+
+// Of at most half a vector.
+ALWAYS_INLINE void store_first(int8_t* bytes, vector from, size_t count) {
+  if (count == 16) {
+    _mm_storeu_si128((__m128i*) bytes, _mm256_castsi256_si128(from));
+  } else {
+    int8_t all[VECTOR_BYTES];
+    store(all, from);
+    memcpy(bytes, all, count);
+  }
 }
 
 ALWAYS_INLINE vector load_words(const int8_t* bytes) {

@@ -1,17 +1,18 @@
-// int8 GEMM and IGEMM (convolution by pointers to pixels): 6 rows by 64 channels, AVX512 with VNNI.
+// int8 GEMM and IGEMM (convolution by pointers to pixels): 6 rows by 64 channels for AVX512 with VNNI,
+// by 16 for AVX-VNNI.
 //
 // vpdpbusd multiplies uint8 by int8. XNNPACK's kernel makes its activations uint8 in the innermost
 // loop, for each 8 of them and each 16 channels, on the ports that vpdpbusd needs. Here that is
 // done once per call (rows.h); what it adds to a sum left the bias when weights were packed. Four
-// products of a channel lie together, so that nothing is added across lanes at the end, and 64
-// channels share a broadcast.
+// products of a channel lie together, so that nothing is added across lanes at the end, and all
+// channels of a tile share a broadcast.
 //
 // Exactness: vpdpbusd adds four products in int32 without saturation; int32 arithmetic modulo 2^32
 // does not depend on the order.
 //
-// Limits: none. Of more than BLOCK_K products, activations are copied again for each 64 channels.
+// Limits: none. Of more than BLOCK_K products, activations are copied again for each tile.
 
-#include "layout-c4-avx512vnni.h"
+#include "layout-c4-vnni.h"
 
 enum {
   ROWS = 6,
@@ -51,7 +52,11 @@ static void copy_block(struct call* call, size_t first, size_t n) {
 
 // As an intrinsic, gcc 12 copies and spills every sum.
 ALWAYS_INLINE void add_products(vector* sum, vector bytes, vector weights) {
+#ifdef __AVX512F__
   __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(bytes), "v"(weights));
+#else
+  __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(*sum) : "x"(bytes), "x"(weights));
+#endif
 }
 
 ALWAYS_INLINE void add_block(
@@ -78,18 +83,16 @@ ALWAYS_INLINE void store_rows(
     size_t mr, size_t vectors, vector acc[ROWS][TILE_VECTORS], const uint8_t* scale, int8_t* c,
     size_t c_stride, size_t nc, const struct minmax_params* params) {
   const struct requantization to = load_requantization(params);
-  const byte_mask mask = mask_of(nc);
 #pragma GCC unroll 6
   for (size_t r = 0; r < mr; r++) {
-    vector all[TILE_VECTORS];
+    vector all[4] = {zeros(), zeros(), zeros(), zeros()};
 #pragma GCC unroll 4
-    for (size_t v = 0; v < TILE_VECTORS; v++) {
-      all[v] = v < vectors
-          ? scaled(acc[r][v], _mm512_loadu_ps(scale + v * VECTOR_BYTES), to)
-          : zeros();
+    for (size_t v = 0; v < vectors; v++) {
+      const floats scales = MM(loadu_ps)((const float*) scale + v * VECTOR_LANES);
+      all[v] = scaled(acc[r][v], scales, to);
     }
     const vector bytes = in_order(narrowed(all[0], all[1], all[2], all[3], to));
-    store_masked(c + r * c_stride, bytes, mask);
+    store_first(c + r * c_stride, bytes, nc < TILE_CHANNELS ? nc : TILE_CHANNELS);
   }
 }
 
@@ -123,8 +126,8 @@ ALWAYS_INLINE void convolve_rows(size_t mr, struct call* call, size_t row) {
   const uint8_t* w = call->w;
   int8_t* c = call->c + row * call->cm_stride;
   size_t nc = call->nc;
-  for (; nc > 2 * VECTOR_LANES; nc -= TILE_CHANNELS, c += call->cn_stride) {
-    w = convolve_tile(mr, 4, call, row, w, c, nc);
+  for (; nc > TILE_CHANNELS / 2; nc -= TILE_CHANNELS, c += call->cn_stride) {
+    w = convolve_tile(mr, TILE_VECTORS, call, row, w, c, nc);
     if (nc <= TILE_CHANNELS) {
       return;
     }
@@ -173,7 +176,7 @@ static void convolve(
   }
 }
 
-void qs8_qc8w_igemm_1row_c4_avx512vnni(
+void FOR_CPU(qs8_qc8w_igemm_1row_c4)(
     size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
     const struct minmax_params* params) {
@@ -181,7 +184,7 @@ void qs8_qc8w_igemm_1row_c4_avx512vnni(
   convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
 }
 
-void qs8_qc8w_igemm_c4_avx512vnni(
+void FOR_CPU(qs8_qc8w_igemm_c4)(
     size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
     const struct minmax_params* params) {
@@ -189,7 +192,7 @@ void qs8_qc8w_igemm_c4_avx512vnni(
   convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
 }
 
-void qs8_qc8w_gemm_c4_avx512vnni(
+void FOR_CPU(qs8_qc8w_gemm_c4)(
     size_t mr, size_t nc, size_t kc, const int8_t* a, size_t a_stride, const void* w, int8_t* c,
     size_t cm_stride, size_t cn_stride, const struct minmax_params* params) {
   const int8_t* pixels[ROWS];
