@@ -208,7 +208,7 @@ def test_table_on_terminal(built: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(b"bad")
     status, shown = on_terminal(built, str(folder), str(tmp_path / "bad.png"), "--top", "2")
     assert status == 1
-    assert re.search(r"\[#+\.+\] 3/7  \d+ a minute, 0:0\d left", shown)
+    assert re.search(r"\[#+\.+\] 3/7  \d+ a minute, \d+:\d\d left", shown)
     lines = [line.rpartition("\x1b[K")[2] for line in shown.splitlines()]
     table = [line for line in lines if " %  " in line]
     assert [line.split()[-1] for line in table if not line.startswith(" ")] == [

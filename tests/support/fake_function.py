@@ -31,8 +31,6 @@ class FakeFunction:
         connections: a name for each.
         running: requests that are being answered.
         refuse: returns the reply for a path in place of an answer, or None.
-        description_seconds: how long a description takes.
-        times: when each reply was sent.
         clock: returns the time of its Date, in seconds since 1970.
     """
 
@@ -47,8 +45,6 @@ class FakeFunction:
     max_parallel: int = 0
     connections: set[str] = field(default_factory=set)
     refuse: Callable[[str], Reply | None] = lambda _: None
-    description_seconds: float = 0.0
-    times: list[float] = field(default_factory=list)
     clock: Callable[[], float] = time.time
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -69,12 +65,11 @@ class FakeFunction:
             next_reply = self.description
             if is_picture and not refusal:
                 next_reply = self.replies.pop(0) if self.replies else self.always
-        if not refusal:
-            time.sleep(seconds if is_picture else self.description_seconds)
+        if is_picture and not refusal:
+            time.sleep(seconds)
         with self.lock:
             self.running -= 1
             self.seen.append((request.method, request.target, request.headers))
-            self.times.append(time.monotonic())
             self.connections.add(threading.current_thread().name)
         status, headers, body = refusal or next_reply
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
