@@ -84,9 +84,9 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
         card = chosen.settings.card
         lines = [f"{title}: {card[title]}" for title in ("input", "fit", "output", "labels")]
         details += [shorten(line, 76, placeholder=" ...") for line in lines]
-    figures = None
+    conversion = None
     if config.requantize:
-        chosen, figures = _convert_to_int8(chosen, console)
+        chosen, conversion = _convert_to_int8(chosen, console)
     provider = _choose_provider(config, chosen, console)
     runtimes = [
         _collect_packages(python, provider, config.options, console) for python in config.pythons
@@ -109,7 +109,7 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
     for python in config.pythons if config.keep else ():
         _keep_local(config.output, python, console)
     uncompared = [python for python in config.pythons if python not in answers]
-    model = {**describe_model(chosen), "requantized": figures, "notCompared": uncompared}
+    model = {**describe_model(chosen), "requantized": conversion, "notCompared": uncompared}
     return BuildResult(audited, model, answers)
 
 
@@ -154,7 +154,7 @@ def _audit_part(part: Path, config: BuildConfig, console: Console) -> audit.Audi
 
 
 def _convert_to_int8(chosen: Model, console: Console) -> tuple[Model, dict[str, Any] | None]:
-    """Return the model with int8 weights and the figures of its conversion, None if unchanged."""
+    """Return the model with int8 weights, and how they differ; None if it is unchanged."""
     converted = convert_to_int8(chosen.tflite)
     if converted is None:
         return chosen, None
@@ -167,13 +167,13 @@ def _convert_to_int8(chosen: Model, console: Console) -> tuple[Model, dict[str, 
             f"{converted.rescaled:,} of {converted.channels:,} channels rescaled; probabilities "
             f"differ by at most {agreed.probability:.3f}"
         )
-    figures = {
+    differences = {
         "channels": converted.channels,
         "rescaled": converted.rescaled,
         "largestWeightError": round(converted.error, 6),
         "agreement": asdict(agreed),
     }
-    return int8, figures
+    return int8, differences
 
 
 def _choose_provider(config: BuildConfig, chosen: Model, console: Console) -> str:

@@ -21,7 +21,7 @@ class Function(NamedTuple):
 
     Attributes:
         classes: how many its model has.
-        classify: returns the answer for a picture's file; raises what `batch.classify_file` knows.
+        classify: returns the answer for a picture's file; raises ActionError.
         jobs: how many threads may call it at a time; 0 if only this one may.
         plan: is told for how many pictures it will be called.
         limit: returns how many pictures a minute the platform allows, None if that is not known.

@@ -114,7 +114,7 @@ def answer_request(main: Main, request: IncomingRequest, raw: bool = False) -> R
 
 
 def _split_address(target: str) -> tuple[str, str]:
-    """Return what of a request's target is behind the action's address, and its extension."""
+    """Return the part of a target behind the action's address, and the address's extension."""
     if len(target) > _MAX_TARGET:
         raise RequestRefused(
             414, f"URI length exceeds the configured limit of {_MAX_TARGET} characters"
