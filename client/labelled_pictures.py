@@ -68,14 +68,14 @@ def _read_table(path: str) -> list[LabelledPicture]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as table:
             text = table.read()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        separator = max("\t;,", key=text.partition("\n")[0].count)
+        rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        is_text = not isinstance(error, UnicodeDecodeError)
+        reason = getattr(error, "strerror", error) if is_text else "it is not UTF-8"
         raise LabelledPicturesError(
             f"{path}: expected a folder, or a CSV of file and class, that can be read: {reason}"
         ) from None
-    first = text.partition("\n")[0]
-    separator = max("\t;,", key=first.count)
-    rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
     file_column, class_column, has_head = _find_columns(rows[0] if rows else [])
     pictures = []
     for number, row in enumerate(rows[has_head:], 1 + has_head):

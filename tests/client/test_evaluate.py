@@ -124,6 +124,7 @@ def test_broken_csv_is_refused(tmp_path: Path) -> None:
         (b"a.png,red\nb.png, \n", "in row 2"),
         (b"file,class\n", "expected a line per picture, found none"),
         (b"\xff\xfe\x00", "it is not UTF-8"),
+        (b"a.png," + b"x" * 200_000, "field larger than field limit"),
     ):
         path.write_bytes(content)
         with pytest.raises(LabelledPicturesError, match=text):
