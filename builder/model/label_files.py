@@ -41,8 +41,8 @@ _MARK = r"(?:[:,;=\t|]|[-=]>)"
 # "0: red", "0 red", "[0] red", "class 0: red", "0_red".
 _NUMBER_FIRST = re.compile(
     r"""(?i)(?:class |label |[#("'[])?\s*(?P<number>\d{1,6})["']?"""
-    rf"(?P<separator>[])]?\s*{_MARK}\s*|[])]\s*|\.\s+|\s*[_-]\s*|\s+)"
-    r"(?P<name>(?!- |(?<=-)\d|(?<=- )\d)\S.*)"  # no range, such as 0-1
+    rf"(?P<separator>[])]?\s*{_MARK}\s*|[])]\s*|\.\s+|\s*[_–—-]\s*|\s+)"
+    r"(?P<name>(?![–—-] |(?<=[–—-])\d|(?<=[–—-] )\d)\S.*)"  # no range, such as 0-1
 )
 # "red: 0", "red 0".
 _NUMBER_LAST = re.compile(
@@ -191,7 +191,7 @@ def _flatten(item: Any, file: LabelFile) -> list[str]:
     """Return the cells of an item such as "red", [0, "red"] or {"id": 0, "name": "red"}."""
     if isinstance(item, dict):
         matches = [[k for k in item if form.fullmatch(k)] for form in (_NUMBER_TITLE, _NAME_TITLE)]
-        item = [item[keys[0]] for keys in matches if keys] or json.dumps(item)
+        item = [item[keys[0]] for keys in matches if keys] or [*item.items()]
     if isinstance(item, (list, tuple)):
         return [cell for each in item for cell in _flatten(each, file)]
     if not isinstance(item, (str, int)) or isinstance(item, bool):
@@ -305,8 +305,8 @@ def _split_lines(text: str, file: LabelFile) -> list[LabelRow]:
     if len(rows) != file.classes and max(file.classes - 1, 1) <= len(names) < len(rows):
         file.notes.append(f"{file.origin} has {len(rows) - len(names)} lines of comments (#)")
         rows = names
-    if len(rows) > 1 and all(row.name.endswith(",") for row in rows[:-1]):
-        rows = [replace(row, name=row.name.rstrip(", ")) for row in rows]
+    if len(rows) > 1 and all(row.name.endswith((",", ";")) for row in rows[:-1]):
+        rows = [replace(row, name=row.name.rstrip(",; ")) for row in rows]
     first, *others = rows
     words = re.split(r"[\s,;:|]+", first.name)
     is_title = all(_NAME_TITLE.fullmatch(word) or _NUMBER_TITLE.fullmatch(word) for word in words)
@@ -359,7 +359,7 @@ def _match_numbers(form: re.Pattern[str], rows: list[LabelRow]) -> tuple[list[La
         replace(row, name=match["name"].strip(" ,\"'"), number=int(match["number"]))
         for row, match in hits
     ]
-    return numbered, all(match["separator"].strip(" .-_") for _, match in hits)
+    return numbered, all(match["separator"].strip(" .-_–—") for _, match in hits)
 
 
 def _are_distinct(rows: list[LabelRow]) -> bool:
