@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.model.catalogue import find_model
-from builder.model.normalization import NAMED, Normalization
+from builder.model.normalization import RANGES, Normalization
 from builder.model.postprocessing import KINDS, REPLACED_BY
 from builder.model.preprocessing import DEFAULT_CROP, Fit
 from builder.model.resolve import Model, ModelOptions, resolve_model
@@ -220,7 +220,7 @@ def _resolve_base(wanted: str, options: ModelOptions) -> tuple[Model, ModelOptio
     """
     first = result = _try_to_resolve(wanted, options)
     for field, answers in (
-        ("normalization", [*NAMED.values()] if options.normalization is None else []),
+        ("normalization", [*RANGES.values()] if options.normalization is None else []),
         ("background", [True] if options.background is None else []),
         ("scores", [] if options.scores else [*KINDS]),
     ):
@@ -289,7 +289,7 @@ def _list_ranges(channels: str) -> dict[str, Normalization]:
     """Return the usual ranges, with their numbers in this order of channels."""
     step = -1 if channels == "bgr" else 1
     return {
-        name: Normalization(each.mean[::step], each.std[::step]) for name, each in NAMED.items()
+        name: Normalization(each.mean[::step], each.std[::step]) for name, each in RANGES.items()
     }
 
 
@@ -319,7 +319,7 @@ def _run_combinations(
     labels = len(base.settings.labels)
     offsets = {0: 0, 1 % labels: 1, -1 % labels: -1} if options.label_offset is None else {0: 0}
     attempts = [
-        _judge(
+        _rate_outputs(
             replace(combination, activation=activation, label_offset=offset),
             outputs.values,
             (expected + offset) % labels,
@@ -348,10 +348,10 @@ def _list_activations(
     return ["", activation]
 
 
-def _judge(
+def _rate_outputs(
     combination: Combination, values: NDArray[np.float64], expected: NDArray[np.int_]
 ) -> Attempt:
-    """Compare outputs with the places of the right ones."""
+    """Return how many outputs are highest in the right place, and their log-loss."""
     scores = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     if combination.activation == "softmax":
         scores = np.exp(scores - scores.max(axis=1, keepdims=True))

@@ -49,8 +49,8 @@ ZERO_TO_ONE = Normalization((0.0,), (255.0,))
 # Means and standard deviations of ImageNet, and Caffe's means; for red, green, blue.
 IMAGENET = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 CAFFE = Normalization((123.68, 116.779, 103.939), (1.0,))
-# By name, for people.
-NAMED = {
+# By the names that people know.
+RANGES = {
     "0..1": ZERO_TO_ONE,
     "-1..1": PLUS_MINUS_ONE,
     "0..255": BYTES,

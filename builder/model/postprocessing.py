@@ -65,7 +65,7 @@ class Postprocessing:
 
     @property
     def card(self) -> str:
-        """All of it in a line, with the reason."""
+        """Return the meaning in a line, with the reason."""
         count, reason = self.count, self.kind.explanation
         if count > 1:
             text = {

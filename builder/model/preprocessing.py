@@ -47,7 +47,7 @@ class Preprocessing:
 
     @property
     def card(self) -> str:
-        """All of it in a line, with the reasons."""
+        """Return all decisions in a line, with the reasons."""
         height, width, depth = self.size
         place = {"nhwc": "channels last", "nchw": "channels first"}[self.layout.value]
         colours = f"{self.channels.value.upper()}, {place}" if depth == 3 else "grey"

@@ -16,7 +16,7 @@ from action.picture import decode
 from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.model.combinations import FITS, Combination, PictureEvidence, resolve_by_pictures
-from builder.model.normalization import BYTES, NAMED, Normalization
+from builder.model.normalization import BYTES, RANGES, Normalization
 from builder.model.preprocessing import Fit
 from builder.model.resolve import Model, ModelOptions
 from tests.builder.model.conftest import ZERO_TO_ONE
@@ -68,7 +68,7 @@ def every_combination() -> list[Combination]:
         Combination(fit, channels, Normalization(each.mean[::step], each.std[::step]), *rest)
         for fit in FITS
         for channels, step in (("rgb", 1), ("bgr", -1))
-        for each in NAMED.values()
+        for each in RANGES.values()
         for rest in itertools.product(("", "softmax"), (0, 1, -1))
     ]
 
