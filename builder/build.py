@@ -161,8 +161,7 @@ def _convert_to_int8(chosen: Model, console: Console) -> tuple[Model, dict[str, 
     with console.step("int8 weights") as details:
         path = REQUANTIZED / chosen.component.sha256[:12] / chosen.settings.file
         int8 = resolve.replace_file(chosen, path, converted.content, "converted to int8")
-        scale = chosen.tflite.outputs[0].scale
-        agreed = agreement.check_agreement(chosen.path, path, chosen.settings, scale, SAMPLE)
+        agreed = agreement.check_agreement(chosen, path, SAMPLE)
         details.append(
             f"{converted.rescaled:,} of {converted.channels:,} channels rescaled; probabilities "
             f"differ by at most {agreed.probability:.3f}"

@@ -19,7 +19,6 @@ from builder.base.errors import ModelError
 from builder.model.int8 import HINT
 from builder.model.resolve import Model
 from builder.model.run import generate_patterns, run_model
-from builder.model.settings import ModelSettings
 from builder.model.tflite import TFLiteModel
 
 # How far the likeliest class's probability may move where the model is sure.
@@ -50,29 +49,25 @@ class Agreement:
     steps: float
 
 
-def check_agreement(
-    original: Path, converted: Path, settings: ModelSettings, output_scale: float, sample: Path
-) -> Agreement:
-    """Run the original and its int8 conversion on the same pictures, and compare.
+def check_agreement(original: Model, converted: Path, sample: Path) -> Agreement:
+    """Run a model and its int8 conversion on the same pictures, and compare.
 
     The likeliest class has to be the same, and its probability p within
     `PROBABILITY` + `LOGIT` * p * (1 - p). Another class counts as the same where either model has
     both within that tolerance: noise is no class in particular.
 
-    `output_scale` is that of the original's output; 0 if it is not quantized.
-
     Raises:
         ModelError: they disagree, or one does not run; says on which picture and by how much.
     """
-    patterns = generate_patterns(*settings.size)
+    patterns = generate_patterns(*original.settings.size)
     outputs = []
-    for form, path in (("original", original), ("int8", converted)):
+    for form, path in (("original", original.path), ("int8", converted)):
         try:
-            outputs += run_model(path, [settings], [sample], patterns)
+            outputs += run_model(path, [original.settings], [sample], patterns)
         except ModelError as error:
             raise ModelError(f"the {form} model does not run: {error}", HINT) from error
     before, after = outputs
-    step = output_scale or 1 / 256
+    step = original.tflite.outputs[0].scale or 1 / 256
     probability = steps = 0.0
     for number, picture in enumerate(before.pictures):
         first, second = before.scores[number], after.scores[number]

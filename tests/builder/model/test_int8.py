@@ -22,8 +22,8 @@ from builder.model import resolve
 from builder.model.agreement import check_agreement
 from builder.model.int8 import HINT, Int8Model, convert_to_int8
 from builder.model.resolve import ModelOptions
-from builder.model.settings import ModelSettings
 from builder.model.tflite import OPERATORS, Operator, pack_model, parse_model
+from tests.builder.model.conftest import Resolver
 from tests.conftest import HERE, MOBILENET, at_hand
 from tests.support.models import ACTIVATIONS, Array, ColourModel, QuantizedNetwork, Value
 
@@ -292,31 +292,27 @@ def test_mobilenet_is_converted(tmp_path: Path, console: Console) -> None:
     (tmp_path / "m.tflite").write_bytes(found.content)
     source = parse_model(found.content, "m.tflite").inputs[0]
     assert (source.dtype, source.zero_point) == ("int8", 0)
-    about = resolve.resolve_model(str(MOBILENET), ModelOptions(), console).settings
-    steps = (np.arange(256) - about.mean[0]) / about.std[0] / source.scale
+    original = resolve.resolve_model(str(MOBILENET), ModelOptions(), console)
+    [mean], [std] = original.settings.mean, original.settings.std
+    steps = (np.arange(256) - mean) / std / source.scale
     assert (np.rint(steps) + source.zero_point == np.arange(-128, 128)).all()
-    agreed = check_agreement(MOBILENET, tmp_path / "m.tflite", about, 1 / 256, SAMPLE)
+    agreed = check_agreement(original, tmp_path / "m.tflite", SAMPLE)
     assert agreed.probability <= 0.06 and agreed.steps <= 0.1
 
 
-def test_wrong_conversion_is_refused(tmp_path: Path) -> None:
-    names = tuple(f"class {number}" for number in range(10))
-    mean = std = (128.0,)
-    about = ModelSettings("m", "", 0.875, (16, 16, 3), "nhwc", mean, std, "", names)
+def test_wrong_conversion_is_refused(resolved: Resolver, tmp_path: Path) -> None:
     networks = [QuantizedNetwork(seed, (1, 16, 16, 3)) for seed in (9, 10)]
     for network in networks:
         network.convolution(8)
-        network.classifier()
-    original, int8 = tmp_path / "original.tflite", tmp_path / "int8.tflite"
-    original.write_bytes(networks[0].content())
-    wrong = converted(networks[1])
+        network.classifier(3)
+    original, wrong = resolved(networks[0].content()), converted(networks[1])
     for content, text in (
         (wrong, r"disagrees on the picture .*expected class \d"),
         (wrong[: len(wrong) // 2], "the int8 model does not run"),
     ):
-        int8.write_bytes(content)
+        (tmp_path / "int8.tflite").write_bytes(content)
         with pytest.raises(ModelError, match=text) as caught:
-            check_agreement(original, int8, about, 1 / 256, SAMPLE)
+            check_agreement(original, tmp_path / "int8.tflite", SAMPLE)
         assert caught.value.hint == HINT
 
 
