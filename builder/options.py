@@ -456,11 +456,14 @@ def _check_model(options: Options) -> None:
         known, wanted = list(known_models()), options.model
         found = files.describe_path(Path(wanted or "."))
         if wanted is not None and wanted not in known and found != "file":
+            hint = did_you_mean(wanted, known) or "a path is relative to the current folder"
+            if Path(wanted, "saved_model.pb").exists():
+                hint = "convert it: tf.lite.TFLiteConverter.from_saved_model(FOLDER).convert()"
+            elif found == "folder":
+                hint = "pass the .tflite file inside, if there is one"
             found = _name_path(wanted, found) if found else repr(wanted)
-            raise UsageError(
-                f"--model: expected one of {', '.join(known)} or a .tflite file, found {found}",
-                did_you_mean(wanted, known) or "a path is relative to the current folder",
-            )
+            expected = f"expected one of {', '.join(known)} or a .tflite file"
+            raise UsageError(f"--model: {expected}, found {found}", hint)
 
 
 def _name_path(path: Path | str, kind: str) -> str:

@@ -64,15 +64,10 @@ def find_model(
         return _find_in_catalogue(wanted, catalogue[wanted], console, folder)
     path = Path(wanted)
     if not path.is_file():
-        found, hint = repr(wanted), "check the name; a path is taken from the current folder"
-        if path.is_dir():
-            found += ", a folder"
-            hint = "pass the .tflite file inside, if there is one: --model FILE"
-            if (path / "saved_model.pb").exists():
-                hint = "convert it: tf.lite.TFLiteConverter.from_saved_model(FOLDER).convert()"
         raise ModelError(
-            f"--model: expected one of {', '.join(catalogue)} or a .tflite file, found {found}",
-            hint,
+            f"--model: expected one of {', '.join(catalogue)} or a .tflite file, found {wanted!r}"
+            + (", a folder" if path.is_dir() else ""),
+            "check the name; a path is taken from the current folder",
         )
     digest = sha256_of(path)
     name = next((name for name, entry in catalogue.items() if entry["sha256"] == digest), "")

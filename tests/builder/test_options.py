@@ -137,6 +137,12 @@ def test_hints_name_what_was_meant(arguments: str, hint: str) -> None:
     assert refused(*arguments.split()).hint == hint
 
 
+def test_hint_for_a_folder_names_the_way_to_a_model(tmp_path: Path) -> None:
+    assert "the .tflite file inside" in refused("--model", str(tmp_path)).hint
+    (tmp_path / "saved_model.pb").touch()
+    assert "from_saved_model" in refused("--model", str(tmp_path)).hint
+
+
 @pytest.mark.parametrize(
     ("arguments", "now"),
     [

@@ -73,16 +73,6 @@ def test_unexpected_downloads_are_refused(
     assert not list((tmp_path / "model").glob("*"))
 
 
-def test_folder_is_named_with_its_way_out(find: Any, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="a folder") as caught:
-        find(str(tmp_path), {"first": entry()})
-    assert "--model FILE" in caught.value.hint
-    (tmp_path / "saved_model.pb").touch()
-    with pytest.raises(ModelError, match="a folder") as caught:
-        find(str(tmp_path), {"first": entry()})
-    assert "from_saved_model" in caught.value.hint
-
-
 def test_default_falls_back_with_a_warning(find: Any, capsys: pytest.CaptureFixture[str]) -> None:
     with serving({"/m.tgz": File(PACKED)}) as server:
         known = {
