@@ -28,13 +28,12 @@ import statistics
 import subprocess
 import tempfile
 import time
-import zipfile
 from contextlib import closing
 from functools import partial
 from pathlib import Path
 
 from bench.measure.activation import encode_activation, time_activation
-from bench.measure.proxy import estimate_proxy, proxy_factor
+from bench.measure.proxy import estimate_proxy, proxy_factor, unzip
 from bench.peers.hello import build_hello_world, stock_image_python
 from bench.peers.peer import Peer
 from bench.results import Cold
@@ -131,15 +130,6 @@ def _compile(source: Path, scratch: Path, python: str) -> tuple[Path, float]:
     if done.returncode or done.stdout or done.stderr:
         raise BuildError(f"the compile step failed: {done.stderr.strip()[-500:]}")
     return destination, ms
-
-
-def unzip(archive: Path, folder: Path) -> None:
-    """Write the files of a zip into a folder with their permissions, as the runtime does."""
-    with zipfile.ZipFile(archive) as zipped:
-        zipped.extractall(folder)
-        for info in zipped.infolist():
-            if mode := info.external_attr >> 16 & 0o777:
-                (folder / info.filename).chmod(mode)
 
 
 def _write_start_script(scratch: Path, python: str) -> str:

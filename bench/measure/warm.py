@@ -11,14 +11,14 @@ import math
 import statistics
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from bench.measure.activation import encode_activation, time_activation
 from bench.measure.bare_interpreter import start_inferences
+from bench.measure.memory import read_memory
 from bench.peers.ours import find_packages
 from bench.peers.peer import extract_model
 from bench.pictures import Pictures
-from bench.results import Memory, Warm
+from bench.results import Warm
 from bench.session import Session
 from builder.artifact.actionloop import RunningAction
 from builder.base.errors import BuildError
@@ -110,16 +110,3 @@ def choose_interval(action: RunningAction, picture: bytes, pictures: int) -> int
     while math.gcd(every, pictures) != 1:
         every += 1
     return every
-
-
-def read_memory(pid: int) -> Memory:
-    """Return a process's memory and its peak so far; raises OSError or KeyError if it has ended."""
-    now = _read_kilobytes(f"/proc/{pid}/smaps_rollup")
-    peak = _read_kilobytes(f"/proc/{pid}/status")["VmHWM"]
-    return Memory(resident=now["Rss"], private=now["Anonymous"], peak=peak)
-
-
-def _read_kilobytes(path: str) -> dict[str, int]:
-    """Return the kernel's `Name:  123 kB` lines, in bytes."""
-    fields = (line.split() for line in Path(path).read_text().splitlines())
-    return {each[0][:-1]: int(each[1]) * 1024 for each in fields if each[2:] == ["kB"]}

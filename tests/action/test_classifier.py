@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from action.classifier import Classifier, count_threads, read_cpu_quota
+from action.classifier import Classifier, count_threads
+from action.cpus import read_quota
 from action.request import Options
 from tests.support.models import SIDE, DenseModel
 
@@ -119,7 +120,7 @@ def test_cpu_quota_is_that_of_the_tightest_cgroup(
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    assert read_cpu_quota(f"{tmp_path}/") == cpus
+    assert read_quota(f"{tmp_path}/") == cpus
 
 
 @pytest.mark.parametrize(
@@ -144,5 +145,5 @@ def test_two_threads_only_where_they_have_a_cpu(
 ) -> None:
     monkeypatch.setattr("action.classifier.INTERPRETER", interpreter)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cpus)))
-    monkeypatch.setattr("action.classifier.read_cpu_quota", lambda: quota)
+    monkeypatch.setattr("action.cpus.read_quota", lambda: quota)
     assert count_threads(wanted) == threads

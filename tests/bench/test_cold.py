@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from bench import results
-from bench.measure.cold import STAGES, measure_cold, summarize, unzip
-from bench.measure.proxy import HELLO_WORLD_MS, TIMES, estimate_proxy, proxy_factor
+from bench.measure.cold import STAGES, measure_cold, summarize
+from bench.measure.proxy import HELLO_WORLD_MS, TIMES, estimate_proxy, proxy_factor, unzip
 from bench.peers.hello import HELLO_PRECOMPILED, HELLO_WORLD, build_hello_world
 from bench.peers.peer import PYTHON, Peer
 from bench.results import PeerInfo
