@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.model.catalogue import find_model
-from builder.model.normalization import RANGES, Normalization
+from builder.model.normalization import RANGES, Normalization, decide_normalization
 from builder.model.postprocessing import KINDS, REPLACED_BY
 from builder.model.preprocessing import DEFAULT_CROP, Fit
 from builder.model.resolve import Model, ModelOptions, resolve_model
@@ -269,12 +269,15 @@ def _default_combination(model: Model) -> Combination:
 def _list_inputs(
     base: Model, default: Combination, options: ModelOptions, assumed: ModelOptions
 ) -> list[Combination]:
-    """Return the open ways to feed a model; those that differ in the fit are apart."""
-    depth = base.settings.size[2]
+    """Return the open ways to feed a model; those that differ in the fit are apart.
+
+    Ranges that the file contradicts are left out, unless it contradicts all.
+    """
+    source, depth = base.tflite.inputs[0], base.settings.size[2]
     is_fit_open = not options.fit and options.crop is None
     orders = ["rgb", "bgr"] if depth == 3 and not options.channels else [default.channels]
     is_range_open = assumed.normalization != options.normalization
-    return [
+    inputs = [
         replace(default, fit=fit, channels=channels, normalization=normalization)
         for fit in dict.fromkeys([default.fit, *(FITS if is_fit_open else ())])
         for channels in orders
@@ -283,6 +286,12 @@ def _list_inputs(
         )
         if len(normalization.mean) in (1, depth)
     ]
+
+    def is_likely(way: Combination) -> bool:
+        wanted, order = way.normalization, way.channels
+        return not decide_normalization(base.tflite, source, depth, wanted, None, order).doubt
+
+    return list(filter(is_likely, inputs)) or inputs
 
 
 def _list_ranges(channels: str) -> dict[str, Normalization]:

@@ -19,7 +19,7 @@ from builder.model.combinations import FITS, Combination, PictureEvidence, resol
 from builder.model.normalization import BYTES, RANGES, Normalization
 from builder.model.preprocessing import Fit
 from builder.model.resolve import Model, ModelOptions
-from tests.builder.model.conftest import ZERO_TO_ONE
+from tests.builder.model.conftest import ZERO_TO_ONE, dense, entering, softmax, unary
 from tests.conftest import encoded, plain
 from tests.support.models import COLOURS, Array, ColourModel, write_template_network
 
@@ -157,6 +157,16 @@ def test_missing_background_and_range_are_found(tmp_path: Path) -> None:
     assert model.settings.labels == ("background", "green", "blue")
     assert model.settings.background == 0
     assert "normalization" in found.open and "normalization" not in found.known
+
+
+def test_ranges_that_the_file_contradicts_are_not_tried(tmp_path: Path) -> None:
+    """An int16 input that holds -1..1 is for 0..1 or -1..1."""
+    write_colours(tmp_path, COLOURS, COLOURS * 2)
+    head = entering(unary("DEQUANTIZE"), dtype="int16", scale=1 / 32767)
+    (tmp_path / "m.tflite").write_bytes(dense(head, softmax))
+    _, found = resolve(tmp_path)
+    tried = {each.combination.describe("normalization") for each in found.attempts}
+    assert tried == {"0..1", "-1..1"}
 
 
 def test_score_of_two_classes_may_be_that_of_the_second(tmp_path: Path) -> None:
