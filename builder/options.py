@@ -202,7 +202,7 @@ class Options(argparse.Namespace):
 
     Attributes:
         command: the subcommand; empty for a build.
-        words: the options as they were typed, such as "--json".
+        words: the options as they were typed, without values, such as "--json" or "-o".
     """
 
     command: str
@@ -248,7 +248,8 @@ def parse(arguments: list[str]) -> Options:
     given, unknown = _make_parser(name).parse_known_args(arguments[bool(name) :])
     if unknown:
         raise _unknown_word(unknown[0].partition("=")[0], name)
-    words = {word.partition("=")[0] if word.startswith("--") else word[:2] for word in arguments}
+    typed = [word for word in arguments if word.startswith("-")]
+    words = {word.partition("=")[0] if word[1:2] == "-" else word[:2] for word in typed}
     options = Options(command=name, words=words, **vars(given))
     _check(options)
     return options
