@@ -25,8 +25,6 @@ from tests.support.local_server import LocalServer, copy_client, python_with_wai
 from tests.support.models import ColourModel
 
 PICTURE = SAMPLE.read_bytes()
-JPEG = {"content-type": "image/jpeg"}
-FORM = "application/x-www-form-urlencoded"
 
 
 def test_bodies_are_read_by_their_content_type() -> None:
@@ -39,7 +37,7 @@ def test_bodies_are_read_by_their_content_type() -> None:
     assert body("application/problem+json", b"[1]", True) == {"__ow_body": "[1]"}
     assert body("a/b+json", b"[1]", True) == {"__ow_body": "WzFd"}
     assert body("a/b+json; charset=utf-8", b"[1]", True) == {"__ow_body": "[1]"}
-    assert body(FORM, b"a=1&a=2") == {"a": "2"}
+    assert body("application/x-www-form-urlencoded", b"a=1&a=2") == {"a": "2"}
     with pytest.raises(RequestRefused, match="not allowed"):
         web_action_params(IncomingRequest("POST", "/?__ow_body=x", {}))
 
