@@ -142,6 +142,9 @@ def test_table_hides_background_and_tiny_probabilities() -> None:
     assert [line.split("%")[1].strip() for line in shown] == ["panda", "bear"]
     assert [line.startswith("a ") for line in shown] == [True, False]  # once per picture
     assert "no class reaches 0.1 %" in Table(["a"]).lines({"file": "a", "results": results[3:]})
+    name = "begin" + "x" * 40 + "end"
+    row = Table([name]).lines({"file": name, "results": results})
+    assert row.startswith("..." + "x" * 34 + "end   40.0 %")
 
 
 def test_reader_that_leaves_early(built: Path, tmp_path: Path) -> None:
@@ -157,7 +160,7 @@ def test_reader_that_leaves_early(built: Path, tmp_path: Path) -> None:
         )  # fmt: skip
         # The last answer may have been written before the reader left.
         assert re.fullmatch(r"(8 pictures: 6 answered, 2 failed; .*\n)?", done.stderr), options
-        first, status = done.stdout.splitlines()
+        *first, status = done.stdout.splitlines()  # a slow server may not have printed its address
         assert status in ("0", "1", "141", "124"), first
 
 
