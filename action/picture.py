@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from PIL.Image import Transpose as Turn
 from PIL.ImageFile import ImageFile, _safe_read
-from PIL.JpegImagePlugin import MARKER, SOF, JpegImageFile
+from PIL.JpegImagePlugin import MARKER, SOF, JpegImageFile, Skip
 
 from action import picture_limits as limits
 from action.request import ImageError, TooLargeError, UnsupportedError
@@ -197,8 +197,16 @@ def _read_frame(picture: JpegImageFile, marker: int) -> None:
     SOF(picture, marker)
 
 
+def _read_scan(picture: JpegImageFile, marker: int) -> None:
+    """Read the header of a JPEG's first scan as Pillow does, and note where it starts."""
+    assert picture.fp
+    picture.info["scan"] = picture.fp.tell()
+    Skip(picture, marker)
+
+
 for _marker in (0xC0, 0xC1, 0xC2, *_JPEG_KINDS):
     MARKER[0xFF00 + _marker] = ("", "", _read_frame)  # type: ignore[assignment]
+MARKER[0xFFDA] = ("", "", _read_scan)  # type: ignore[assignment]
 
 
 def _refuse_cgbi(stream: object, position: int, length: int) -> bytes:

@@ -120,18 +120,15 @@ def check_jpeg(picture: JpegImageFile, size: tuple[int, int], data: bytes, memor
     """Raise TooLargeError if decoding a JPEG takes over `memory` bytes, or too many scans.
 
     Args:
-        picture: read up to its first scan, with its scale set.
+        picture: read up to its first scan, whose place is in `info`, with its scale set.
         size: of the picture in full, in pixels.
         data: the file's bytes.
         memory: bytes that decoding may take.
     """
-    # The header of the first scan ends where Pillow stopped: marker, length, number of components,
-    # 2 bytes for each, 3 more (ITU T.81, B.2.3). If it names all components, it is the only scan.
-    assert picture.fp
-    components = picture.layers
-    header = picture.fp.tell() - 8 - 2 * components
-    expected = bytes((0xFF, 0xDA, 0, 6 + 2 * components, components))
-    one_scan = data[header : header + 5] == expected
+    # After a scan's marker are its length and number of components (ITU T.81, B.2.3). If the first
+    # scan has all components, it is the only one.
+    components, scan = picture.layers, picture.info["scan"]
+    one_scan = data[scan + 2] == components
     widest = max(across for _, across, _, _ in picture.layer)
     tallest = max(down for _, _, down, _ in picture.layer)
     needed = picture.width * picture.height * _PIXEL_BYTES.get(picture.mode, 4)
@@ -144,7 +141,7 @@ def check_jpeg(picture: JpegImageFile, size: tuple[int, int], data: bytes, memor
     units = ceil(size[0] / (_BLOCK * widest)) * ceil(size[1] / (_BLOCK * tallest))
     coefficients = _BLOCK**2 * units * sum(across * down for _, across, down, _ in picture.layer)
     check_memory(size, needed + _COEFFICIENT * coefficients, memory, "progressive JPEG")
-    scans, most = data.count(b"\xff\xda", header), min(MAX_SCANS, _MAX_VISITS // coefficients)
+    scans, most = data.count(b"\xff\xda", scan - 2), min(MAX_SCANS, _MAX_VISITS // coefficients)
     if scans > most:
         text = f"expected at most {most} in a progressive JPEG of this size, found {scans}"
         raise TooLargeError(f"too many scans: {text}; send it as a baseline JPEG")

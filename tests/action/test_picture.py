@@ -300,10 +300,14 @@ def resized(content: bytes, width: int, height: int) -> bytes:
     return content[:at] + struct.pack(">HH", height, width) + content[at + 4 :]
 
 
-def in_single_scans(content: bytes) -> bytes:
-    """Return a baseline JPEG whose first scan names only one component."""
+# A comment that ends as the header of a scan of four components starts.
+SCAN_IN_COMMENT = b"\xff\xfe\0\x08\xff\xda\0\x0e\4\0"
+
+
+def in_single_scans(content: bytes, before: bytes = b"") -> bytes:
+    """Return a baseline JPEG whose first scan names only one component; `before` precedes it."""
     at = content.rindex(b"\xff\xda")
-    return content[:at] + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + content[at + 14 :]
+    return content[:at] + before + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + content[at + 14 :]
 
 
 @pytest.mark.parametrize(
@@ -314,8 +318,9 @@ def in_single_scans(content: bytes) -> bytes:
         (encoded(halves(), "JPEG", progressive=True, subsampling="4:2:2"), 13.8),
         (encoded(halves().convert("L"), "JPEG", progressive=True), 27.8),
         (in_single_scans(encoded(halves(), "JPEG")), 18.3),
+        (in_single_scans(encoded(halves().convert("CMYK"), "JPEG"), SCAN_IN_COMMENT), 6.9),
     ],
-    ids=["4:2:0", "4:4:4", "4:2:2", "grey", "baseline in several scans"],
+    ids=["4:2:0", "4:4:4", "4:2:2", "grey", "baseline in several scans", "behind a comment"],
 )
 def test_large_progressive_jpeg_is_refused_before_decoding(content: bytes, most: float) -> None:
     """Its coefficients would all be kept: 48 megapixels are 144 MB and more."""
