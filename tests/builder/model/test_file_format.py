@@ -57,6 +57,7 @@ def saved_array() -> bytes:
         (gzip.compress(b"red\ngreen\n", mtime=0), "compressed", "unpack"),
         (b"\x89HDF\r\n\x1a\n" + bytes(200), r"\.h5", "from_keras_model"),
         (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:\0", "ONNX", "onnx2tf"),
+        (b"\0\0\x06\x08\x01\x1a\x02\x08\x01", "checkpoint", "from_keras_model"),
         (b"\x08\x01\x12\x90\x10\x0a\x05", r"saved_model\.pb", "from_saved_model"),
         (b"\x0a\x1c\x0a\x05input\x12\x0bPlaceholder", "frozen", "from_frozen_graph"),
         (pickle.dumps({"a": 1}), "pickle", "load it"),
