@@ -131,9 +131,15 @@ def _match_count(rows: list[LabelRow], file: LabelFile, background: bool | None)
 
 
 def move_labels(labels: Labels, offset: int) -> Labels:
-    """Return the labels, each `offset` places later; what leaves one end comes in at the other."""
+    """Return the labels, each `offset` places later; what leaves one end comes in at the other.
+
+    Raises:
+        ModelError: the offset is as large as the number of classes.
+    """
     count = len(labels.names)
-    if offset % count == 0:
+    if abs(offset) >= count:
+        raise ModelError(f"--label-offset {offset}: expected less than the {count} classes")
+    if offset == 0:
         return labels
     first, background = -offset % count, labels.background
     return replace(

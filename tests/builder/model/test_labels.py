@@ -302,6 +302,13 @@ def test_background_is_found_by_its_name(background: bool | None) -> None:
     assert "--background" not in caught.value.hint
 
 
+def test_labels_are_moved_within_the_classes() -> None:
+    moved = labels.move_labels(fit("background\nred\ngreen"), -1)
+    assert (moved.names, moved.background) == (["red", "green", "background"], 2)
+    with pytest.raises(ModelError, match="--label-offset 3: expected less than the 3 classes"):
+        labels.move_labels(moved, 3)
+
+
 def chosen(*files: tuple[str, int, str], locale: str = "", present: bool = True) -> str:
     """Return the name of the label file that is chosen among those in a model."""
     metadata = Metadata(
