@@ -4,12 +4,12 @@
 // A worker that could not be created, or that a fork left behind in the parent, takes nothing: the
 // caller does its items.
 //
-// Each inference looks whether other processes want our processors: they do if the kernel took one
-// away from a thread of ours, SWITCHES times in LOOK_NANOSECONDS. Then a second thread would gain
-// nothing but waits, ours and theirs, and pthreadpool is told that there is one thread: its loops do
-// without atomic operations. After a while two are tried again, after twice the time if that was too
-// early. Every look that finds nobody halves that time: a single quiet moment proves nothing, as two
-// processes that try in turns would both be slowed down.
+// Inferences look whether other processes want our processors: they do if the kernel took one away
+// from a thread of ours, SWITCHES times in LOOK_NANOSECONDS of inferences. Then a second thread would
+// gain nothing but waits, ours and theirs, and pthreadpool is told that there is one thread: its loops
+// do without atomic operations. After a while two are tried again, after twice the time if that was
+// too early. Every look that finds nobody halves that time: a single quiet moment proves nothing, as
+// two processes that try in turns would both be slowed down.
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -43,9 +43,10 @@ struct worker {
 struct crew {
   struct fxdiv_divisor_size_t threads_count;
   struct worker* workers;
-  int64_t next_look;
-  int64_t rest;   // for how many looks one thread works alone when others want the processors
-  long switches;  // when this look began
+  int64_t time;     // of inferences in this look
+  long switches;    // during them
+  int64_t rest;     // for how many looks one thread works alone when others want the processors
+  int64_t resumes;  // when that ends
 } __attribute__((aligned(PTHREADPOOL_CACHELINE_SIZE)));
 
 static struct crew* crew_of(struct pthreadpool* pool) { return (struct crew*) pool - 1; }
@@ -93,8 +94,6 @@ struct pthreadpool* pthreadpool_create(size_t threads_count) {
   crew->threads_count = pool->threads_count = fxdiv_init_size_t(threads_count);
   crew->workers = (struct worker*) ((char*) pool + pool_bytes);
   crew->rest = LEAST_LOOKS;
-  crew->next_look = nanoseconds() + LOOK_NANOSECONDS;
-  crew->switches = count_switches();
   pthread_mutex_init(&pool->execution_mutex, NULL);
   for (size_t i = 0; i < threads_count; i++) {
     pool->threads[i].thread_number = i;
@@ -148,33 +147,40 @@ void pthreadpool_parallelize(
   pthread_mutex_unlock(&pool->execution_mutex);
 }
 
-// Decides how many threads the next inferences use.
-static void choose_threads(struct pthreadpool* pool) {
-  struct crew* crew = crew_of(pool);
-  const int64_t now = nanoseconds();
-  const bool rests = pool->threads_count.value == 1;
-  const long switches = rests ? 0 : count_switches();
-  const bool crowded = !rests && switches - crew->switches >= SWITCHES;
-  if (now < crew->next_look && !crowded) {
+// Adds an inference of several threads to the look, which ends when it has seen enough.
+static void look(struct crew* crew, int64_t time, long switches) {
+  crew->time += time;
+  crew->switches += switches;
+  if (crew->switches >= SWITCHES) {
+    crew->resumes = nanoseconds() + crew->rest * LOOK_NANOSECONDS;
+    crew->rest = 2 * crew->rest < MOST_LOOKS ? 2 * crew->rest : MOST_LOOKS;
+  } else if (crew->time >= LOOK_NANOSECONDS) {
+    crew->rest = crew->rest / 2 > LEAST_LOOKS ? crew->rest / 2 : LEAST_LOOKS;
+  } else {
     return;
   }
-  crew->next_look = now + (crowded ? crew->rest : 1) * LOOK_NANOSECONDS;
-  crew->switches = count_switches();
-  pool->threads_count = crowded ? fxdiv_init_size_t(1) : crew->threads_count;
-  if (crowded && crew->rest < MOST_LOOKS) {
-    crew->rest *= 2;
-  } else if (!crowded && !rests && crew->rest > LEAST_LOOKS) {
-    crew->rest /= 2;
-  }
+  crew->time = 0;
+  crew->switches = 0;
 }
 
 enum xnn_status __real_xnn_invoke_runtime(xnn_runtime_t runtime);
 
 enum xnn_status __wrap_xnn_invoke_runtime(xnn_runtime_t runtime) {
-  if (runtime->threadpool != NULL && crew_of(runtime->threadpool)->threads_count.value > 1) {
-    choose_threads(runtime->threadpool);
+  struct pthreadpool* pool = runtime->threadpool;
+  if (pool == NULL || crew_of(pool)->threads_count.value == 1) {
+    return __real_xnn_invoke_runtime(runtime);
   }
-  return __real_xnn_invoke_runtime(runtime);
+  struct crew* crew = crew_of(pool);
+  const int64_t began = nanoseconds();
+  if (began < crew->resumes) {
+    pool->threads_count = fxdiv_init_size_t(1);
+    return __real_xnn_invoke_runtime(runtime);
+  }
+  pool->threads_count = crew->threads_count;
+  const long switches = count_switches();
+  const enum xnn_status status = __real_xnn_invoke_runtime(runtime);
+  look(crew, nanoseconds() - began, count_switches() - switches);
+  return status;
 }
 
 void pthreadpool_destroy(struct pthreadpool* pool) {
