@@ -13,6 +13,7 @@ from textwrap import indent, shorten
 
 import requests
 import truststore
+import urllib3
 
 from builder.base import files
 from builder.base.console import Advance, Console
@@ -29,6 +30,7 @@ TOTAL_SECONDS = 1800.0
 # Nothing that we download is as large.
 MAX_BYTES = 1 << 28
 _CHUNK = 1 << 16
+_PINS = "requirements.txt"
 _TEMPORARY = (408, 425, 429, 500, 502, 503, 504)
 # Signs in a connection's error that another attempt would fail too.
 _PERMANENT = {
@@ -97,13 +99,13 @@ def _download(url: str, part: Path, console: Console, pause: float) -> None:
                 time.sleep(pause * 2 ** (attempt - 1))
             try:
                 return _download_once(url, part, deadline, advance)
-            except requests.RequestException as error:
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 reason = _describe_error(error)
     raise _PermanentError(f"{reason} (tried {ATTEMPTS} times)")
 
 
 def _download_once(url: str, part: Path, deadline: float, advance: Advance) -> None:
-    """Request a file and write it to `part`; raise RequestException if it does not come whole."""
+    """Request a file and write it to `part`; raise what requests or urllib3 does if that fails."""
     headers = {"Accept-Encoding": "identity"}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:
         if response.status_code in _TEMPORARY:
@@ -114,7 +116,8 @@ def _download_once(url: str, part: Path, deadline: float, advance: Advance) -> N
         total = int(length) if length.isdigit() else None
         done = 0
         with part.open("wb") as file:
-            for chunk in response.iter_content(_CHUNK):
+            # As the bytes come: to wait for whole chunks of a slow server is to miss the deadline.
+            while chunk := response.raw.read1(_CHUNK):
                 done += len(chunk)
                 if max(done, total or 0) > MAX_BYTES:
                     raise _PermanentError(f"expected at most {MAX_BYTES} bytes, found more")
@@ -122,9 +125,11 @@ def _download_once(url: str, part: Path, deadline: float, advance: Advance) -> N
                     raise _PermanentError(f"{done} bytes in {TOTAL_SECONDS:.0f} s: gave up")
                 file.write(chunk)
                 advance(done, total)
+    if total is not None and done < total:
+        raise requests.ConnectionError(f"the connection ended at {done} of {total} bytes")
 
 
-def _describe_error(error: requests.RequestException) -> str:
+def _describe_error(error: Exception) -> str:
     """Return an error in short; raise if another attempt would fail too."""
     text = str(error)
     for sign, reason in _PERMANENT.items():
@@ -169,8 +174,17 @@ def download_from_index(
             with files.temporary_folder(folder / "pip") as downloaded:
                 _pip_download(missing, downloaded, console, python, platforms)
                 for package in missing:
-                    (downloaded / package.file).replace(folder / package.file)
+                    _take_downloaded(downloaded / package.file, folder)
     return [folder / package.file for package in packages]
+
+
+def _take_downloaded(path: Path, folder: Path) -> None:
+    """Move a file of the package index, whose sha256 pip has checked, to its folder."""
+    if not path.exists():  # an index may have the same bytes under another name
+        others = sorted(each.name for each in path.parent.iterdir() if each.name != _PINS)
+        found = ", ".join(others) or "none"
+        raise DownloadError(f"expected {path.name} from the index, found {found}")
+    path.replace(folder / path.name)
 
 
 def _pip_download(
@@ -180,7 +194,7 @@ def _pip_download(
     python: str,
     platforms: Sequence[str],
 ) -> None:
-    pins = folder / "requirements.txt"
+    pins = folder / _PINS
     pins.write_text("".join(f"{p.name}=={p.version} --hash=sha256:{p.sha256}\n" for p in packages))
     pip = [sys.executable, "-I", "-m", "pip"]
     command = [*pip, "download", "--no-deps", "--require-hashes", "--no-input"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -80,6 +83,31 @@ def test_unreachable_address_is_named_with_the_reason(tmp_path: Path, console: C
     assert not list(tmp_path.iterdir())
 
 
+def test_time_is_limited_where_bytes_come_now_and_then(
+    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server sends a byte, and the others too late; it is not asked again."""
+    monkeypatch.setattr(download, "TOTAL_SECONDS", 0.2)
+    asked: list[bytes] = []
+
+    def drip(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):  # until the client hangs up
+            asked.append(connection.recv(4096))
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            for _ in range(1000):
+                connection.sendall(b"x")
+                time.sleep(0.02)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as threads:
+        threads.submit(drip, listener)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/file"
+        with pytest.raises(DownloadError, match=r"\d+ bytes in 0 s: gave up"):
+            download_file(url, SHA256, tmp_path / "file", console, NO_PAUSE)
+    assert len(asked) == 1
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("sha256", ["", "abc", SHA256.upper(), SHA256 + "0"])
 def test_download_without_sha256_is_refused(sha256: str, tmp_path: Path, console: Console) -> None:
     with pytest.raises(ValueError, match="sha256 of 64 hex digits"):
@@ -117,4 +145,14 @@ def test_failed_index_download_is_quoted(
     with pytest.raises(DownloadError, match="could not download small from the") as caught:
         download_from_index([package], tmp_path, console, "3.11", ["any"])
     assert "pip" in caught.value.hint
+    assert not list(tmp_path.iterdir())
+
+
+def test_index_file_of_another_name_is_refused(
+    index: PackageIndex, tmp_path: Path, console: Console
+) -> None:
+    index.release("small", "small-1.0-1-py3-none-any.whl", wheel("small"))
+    text = r"expected small-1\.0-py3-none-any\.whl from the index, found small-1\.0-1-py3"
+    with pytest.raises(DownloadError, match=text):
+        download_from_index([small(wheel("small"))], tmp_path, console, "3.11", ["any"])
     assert not list(tmp_path.iterdir())
