@@ -244,6 +244,8 @@ class RestApi:
                 return {}
             time.sleep(0.5)
         record: dict[str, Any] = response.json()
+        if not record.get("logs"):  # some deployments keep them apart
+            record["logs"] = _json_object(self._call("GET", name, f"{path}/logs")).get("logs", [])
         return record
 
     def web_url(self, name: Name, namespace: str) -> str:

@@ -128,6 +128,7 @@ class OpenWhisk:
         statuses: what the next requests of a method get instead of an answer.
         requests: method and path of each request.
         late: so many times a record that is asked for is not written yet.
+        logs_apart: whether records have no logs, as with a log store of its own.
     """
 
     kinds: dict[str, str]
@@ -149,6 +150,7 @@ class OpenWhisk:
     requests: list[tuple[str, str]] = field(default_factory=list)
     containers: dict[str, tuple[ExitStack, actionloop.RunningAction]] = field(default_factory=dict)
     late: int = 0
+    logs_apart: bool = False
     minutes: Counter[int] = field(default_factory=Counter)
     locks: defaultdict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
 
@@ -448,11 +450,14 @@ class OpenWhisk:
         return reply(answer, 200 if activation.status == "success" else 502, activation.id)
 
     def _answer_record(self, name: str, request: IncomingRequest) -> Response:
-        activation = self.activations.get(name)
+        identifier, _, logs = name.partition("/")
+        activation = self.activations.get(identifier)
         if activation is None or not activation.done.is_set() or self.late > 0:
             self.late -= 1
             raise Rejection(404, NOT_THERE)
-        return reply(activation.record)
+        if logs:
+            return reply({"logs": activation.record["logs"]})
+        return reply({**activation.record, **({"logs": []} if self.logs_apart else {})})
 
     def _answer_web(
         self, request: IncomingRequest, namespace: str, package: str, own: str
