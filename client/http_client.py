@@ -23,7 +23,7 @@ from action.web import MAX_PAYLOAD
 from client.answer_formats import printable
 from client.connections import Connections, HttpRequest, Reply, create_tls_context
 from client.shrink import convert_heic, is_heic, shrink_picture
-from client.throttle import Refusal, Throttle, parse_date, parse_retry_after
+from client.throttle import MINUTE, Refusal, Throttle, parse_date, parse_retry_after
 
 # How often a request is sent while the server is busy or away, and if the function failed.
 MAX_TRIES, MAX_FAILED_TRIES = 5, 3
@@ -122,7 +122,7 @@ class WebActionClient:
         self.classes = 0
         self._announce = announce
         self._reached = self._gone = False
-        self._outages: set[str] = set()
+        self._announced: dict[str, float] = {}
         self._cold_seconds = self._settled_at = 0.0
         self._settles = False
         self._bound: set[str] = set()
@@ -212,8 +212,9 @@ class WebActionClient:
             # The first pictures wait for a server that restarts; the others then need not.
             if self._gone or number >= tries:
                 break
-            if reason not in self._outages:
-                self._outages.add(reason)
+            now = time.monotonic()
+            if now - self._announced.get(reason, -MINUTE) >= MINUTE:
+                self._announced[reason] = now
                 self._announce(f"{self._url}: {reason}; trying again")
             if delay is None:
                 delay = DELAY * 2 ** (number - 1) * random.uniform(0.5, 1)

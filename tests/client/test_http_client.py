@@ -125,6 +125,19 @@ def test_retry_after_is_honoured(run: Run, pictures: Path) -> None:
     assert "it asks to wait for 3600 s" in answers[0]["error"]
 
 
+@pytest.mark.parametrize(("minute", "told"), [(60.0, 1), (0.0, 3)])
+def test_outage_is_told_once_a_minute(
+    run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch, minute: float, told: int
+) -> None:
+    monkeypatch.setattr(http_client, "MINUTE", minute)
+    good: Reply = (200, {}, GOOD)
+    busy: Reply = (503, {}, b"busy")
+    with serving(FakeFunction(replies=[busy, good, busy, good, busy])) as fake:
+        status, _, err = run("--url", fake.url, "--jobs", "1", pictures)
+    assert status == 0
+    assert err.count("HTTP status 503; trying again") == told
+
+
 def test_gives_up_after_five_tries(run: Run, pictures: Path) -> None:
     with serving(FakeFunction(always=(503, {}, b"busy"))) as fake:
         status, answers, _ = run("--url", fake.url, "--jobs", "1", pictures)
