@@ -95,9 +95,10 @@ def check_answers_at_sixty_a_minute(
     assert counted.startswith("300 pictures: 300 answered, 0 failed; ")
 
 
-def test_hundreds_of_pictures_at_sixty_a_minute(run: Run, tmp_path: Path) -> None:
-    """Minutes of three seconds, which the client cannot know."""
-    check_answers_at_sixty_a_minute(Platform(minute=3.0), run, tmp_path, time.monotonic)
+@pytest.mark.parametrize("minute", [3.0, pytest.param(60.0, marks=pytest.mark.thorough)])
+def test_hundreds_of_pictures_at_sixty_a_minute(run: Run, tmp_path: Path, minute: float) -> None:
+    """Minutes of three seconds, which the client cannot know; real ones with --thorough."""
+    check_answers_at_sixty_a_minute(Platform(minute=minute), run, tmp_path, time.monotonic)
 
 
 @pytest.mark.parametrize(("began", "ahead"), [(0.0, 0.0), (31.0, 0.6), (45.0, -31.0)])
