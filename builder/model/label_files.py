@@ -36,6 +36,7 @@ ID = re.compile(r"n\d{8}|/[mg]/[01]\w+")
 _BACKGROUND = re.compile(r"(?i)background|dummy")
 # What a terminal may obey, and what is no text.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_QUOTED = re.compile(r"""^(["'])((?:(?!\1).)*)\1$""")
 # What sets a number apart from a name.
 _MARK = r"(?:[:,;=\t|]|[-=]>)"
 # "0: red", "0 red", "[0] red", "class 0: red", "0_red".
@@ -292,7 +293,7 @@ def _read_lines(text: str, file: LabelFile) -> Labelled:
     named = [row for row in rows if row.name]
     if numbered := _read_first_numbers(named, file) or _read_last_numbers(named, file):
         return "numbered lines", numbered
-    if all(re.fullmatch(r"""(["'])([^"']*)\1""", row.name) for row in named):
+    if all(map(_QUOTED.fullmatch, (row.name for row in named))):
         rows = [replace(row, name=row.name[1:-1].strip()) for row in rows]
     return "lines of text", rows
 
@@ -356,7 +357,9 @@ def _match_numbers(form: re.Pattern[str], rows: list[LabelRow]) -> tuple[list[La
     """Return the rows with a number, and whether punctuation sets it apart in all of them."""
     hits = [(row, match) for row in rows if (match := form.fullmatch(row.name))]
     numbered = [
-        replace(row, name=match["name"].strip(" ,\"'"), number=int(match["number"]))
+        replace(
+            row, name=_QUOTED.sub(r"\2", match["name"].strip(" ,")), number=int(match["number"])
+        )
         for row, match in hits
     ]
     return numbered, all(match["separator"].strip(" .-_–—") for _, match in hits)

@@ -94,10 +94,15 @@ def test_names_are_read_from_any_csv(content: str) -> None:
     assert fit(content, name="l.csv").names == COLOURS
 
 
-def test_commas_stay_in_names() -> None:
+def test_commas_and_single_quotes_stay_in_names() -> None:
     assert fit('0,"blue, dark"\n1,red\n', 2, "l.csv").names == ["blue, dark", "red"]
     assert fit("tench, Tinca tinca\ngoldfish\n", 2).names == ["tench, Tinca tinca", "goldfish"]
     assert fit("tench\tTinca\ngoldfish\tCarassius\n", 2).names[0] == "tench\tTinca"
+    assert fit('0: "devil\'s food"\n1: "pie"', 2).names == ["devil's food", "pie"]
+    names = ["'s-Hertogenbosch", 'a 17" screen', '15"', "Boxtel"]
+    for form in ("{0} {1}", "{0}: {1}", "{1}: {0}"):
+        lines = [form.format(*pair) for pair in enumerate(names)]
+        assert fit("\n".join(lines), 4).names == names
 
 
 @pytest.mark.parametrize(
