@@ -47,7 +47,7 @@ _NUMBER_FIRST = re.compile(
 )
 # "red: 0", "red 0".
 _NUMBER_LAST = re.compile(
-    rf"""(?P<name>\S.*?)(?P<separator>\s*{_MARK}\s*|\s+)["']?(?P<number>\d{{1,6}})["']?"""
+    rf"""(?P<name>\S.*?)(?<!\s)(?P<separator>\s*{_MARK}\s*|\s+)["']?(?P<number>\d{{1,6}})["']?"""
 )
 
 

@@ -165,6 +165,8 @@ def test_numbers_inside_names_stay() -> None:
     assert "taken for parts of the names" in read.notes[0]
     assert fit("zero\n7 up\nanother\n").names[1] == "7 up"
     assert fit("0\n1\n2\n").names == ["0", "1", "2"]
+    wide = "red" + " " * 200_000 + "wine"
+    assert fit(f"{wide}\ngreen\nblue").names == [wide, "green", "blue"]
     assert fit("digit 0\ndigit 1\ndigit 2").names == ["digit 0", "digit 1", "digit 2"]
     assert fit("red 1\ngreen 2\nblue 3").names[0] == "red 1"
 
