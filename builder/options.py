@@ -27,7 +27,7 @@ from builder.base.paths import WORK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from builder.base.images import Image
+    from builder.base.runtime_images import Image
     from builder.model.resolve import ModelOptions
 
 PROGRAM = "python3 build_zip.py"
@@ -591,11 +591,11 @@ def execution_env(options: Options) -> str:
 
 
 def _image_of_kind(kind: str) -> Image:
-    from builder.base import images
+    from builder.base import runtime_images
 
-    for image in images.images_of_kind(kind):
+    for image in runtime_images.images_of_kind(kind):
         return image
     raise UsageError(
-        f"--kind: expected one of {', '.join(images.known_kinds())}, found {kind}",
+        f"--kind: expected one of {', '.join(runtime_images.known_kinds())}, found {kind}",
         "for an image that is not known here, pass --python, --precompiled and --execution-env",
     )

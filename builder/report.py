@@ -11,7 +11,7 @@ from typing import Any
 from builder.artifact import platform
 from builder.artifact.audit import Audit
 from builder.artifact.smoke import SAMPLE, SmokeResult
-from builder.base import images
+from builder.base import runtime_images
 from builder.base.console import Console
 
 # How many of a zip's files and of a check's problems are shown.
@@ -35,7 +35,7 @@ def show_build(audited: Audit, answers: Answers, console: Console) -> None:
 
 def describe_platforms(python: str, execution_env: str) -> str:
     """Return where a zip can be deployed: the platforms that have a kind for it."""
-    known = images.images_of_kind(f"python:{python}")
+    known = runtime_images.images_of_kind(f"python:{python}")
     names = [image.platform for image in known if execution_env in ("", image.execution_env)]
     where = f" on {' or '.join(names)}" if names else ""
     image = f" where OW_EXECUTION_ENV is {execution_env}" if execution_env else ""

@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from builder.base import images
+from builder.base import runtime_images
 from builder.base.toml import read_toml
 
 
@@ -31,7 +31,9 @@ def execution_env(kind: str) -> str:
 
     A precompiled zip has to name it.
     """
-    value: str = images.table()["openwhisk"]["execution_env"].get(kind.removeprefix("python:"), "")
+    value: str = runtime_images.table()["openwhisk"]["execution_env"].get(
+        kind.removeprefix("python:"), ""
+    )
     return value
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from builder.base import images
+from builder.base import runtime_images
 from builder.base.console import Console
 from builder.base.errors import BuildError
 
@@ -74,8 +74,8 @@ class PythonKinds:
         """Return the Python version of a kind, as the host's image says; empty if unknown."""
         if exact := re.fullmatch(r"python:(\d+\.\d+)", kind):
             return exact[1]
-        image = images.identify_image((self.images or {}).get(kind, ""))
-        known = [image] if image else images.images_of_kind(kind)
+        image = runtime_images.identify_image((self.images or {}).get(kind, ""))
+        known = [image] if image else runtime_images.images_of_kind(kind)
         return known[0].python if known else ""
 
     def choose_environment(self, kind: Kind, wanted: bool | None, console: Console) -> str:
@@ -83,7 +83,7 @@ class PythonKinds:
 
         With `wanted`, raise BuildError if the image is not known; None means where that is safe.
         """
-        image = images.identify_image(kind.image)
+        image = runtime_images.identify_image(kind.image)
         if wanted is None and image and image.execution_env:
             wanted = image.survives_upgrades
             if not wanted:
@@ -103,7 +103,7 @@ class PythonKinds:
 
     def check_environment(self, kind: Kind, execution_env: str) -> None:
         """Raise BuildError if a precompiled zip is for another image than the kind's."""
-        image = images.identify_image(kind.image)
+        image = runtime_images.identify_image(kind.image)
         if execution_env and image and image.execution_env not in ("", execution_env):
             raise BuildError(
                 f"the zip is precompiled for {execution_env}, {kind.name} of {self._host} is "

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.base.errors import BuildError
-from builder.base.images import TABLE
 from builder.base.paths import BUILD, ROOT
+from builder.base.runtime_images import TABLE
 from builder.native.debian import DebianArchive
 from builder.native.steps import BuildFolder
-from tools.update import images, pins, requirements
+from tools.update import pins, requirements, runtime_images
 from tools.update.index import Index
 from tools.update.patches import find_problems
 from tools.update.pins import Pin, Release
@@ -110,7 +110,7 @@ class Updater:
 
     def update_images(self) -> None:
         """Read the Dockerfiles of the platforms' images again."""
-        for platform, python, old, found in images.update_images(TABLE, self.check):
+        for platform, python, old, found in runtime_images.update_images(TABLE, self.check):
             state = "current" if found == old else "behind"
             self.behind += found != old
             _print_row(f"image {python}", platform, old or "-", found, state)

@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, expect
 from builder import cli
 from builder.artifact.memory import estimate_early
 from builder.artifact.smoke import SAMPLE
-from builder.base import environments, images
+from builder.base import environments, runtime_images
 from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
@@ -245,7 +245,7 @@ def test_openserverless_gets_a_portable_zip_unless_told(
     build_zip: Command, platform: OpenWhisk, colours: list[str | Path], tmp_path: Path
 ) -> None:
     platform.kinds = {f"python:{HERE}": SERVERLESS, "python:3": SERVERLESS}
-    env = images.images_of_kind(f"python:{HERE}")[-1].execution_env
+    env = runtime_images.images_of_kind(f"python:{HERE}")[-1].execution_env
     platform.environments = dict.fromkeys(platform.kinds, env)
     for options, found in (((), ""), (("--precompiled",), env), (("--portable",), "")):
         done = build_zip("deploy", *colours, "--kind", "python:3", *options)

@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 
 from builder.base.errors import BuildError
-from builder.base.images import TABLE
+from builder.base.runtime_images import TABLE
 from builder.base.toml import read_toml
 from tests.support.server import File, serving
-from tools.update.images import update_images
+from tools.update.runtime_images import update_images
 
 DOCKERFILE = "FROM python:3\n# ENV OW_EXECUTION_ENV=no\nENV OW_EXECUTION_ENV={env} \\\n  A=b\n"
 
 
 def test_dockerfiles_are_read_into_the_table(tmp_path: Path) -> None:
-    path = tmp_path / "images.toml"
+    path = tmp_path / "runtime_images.toml"
     files = {
         "/v311/Dockerfile": File(DOCKERFILE.format(env="own/v3.11.9").encode()),
         "/v312/Dockerfile": File(DOCKERFILE.format(env="own/v3.12.0").encode()),

@@ -1,4 +1,4 @@
-"""Read images.toml: the images that platforms run Python actions in, and their kinds."""
+"""Read runtime_images.toml: the images that platforms run Python actions in, and their kinds."""
 
 import re
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Any
 
 from builder.base.toml import read_toml
 
-TABLE = Path(__file__).with_name("images.toml")
+TABLE = Path(__file__).with_name("runtime_images.toml")
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Image:
 
 @cache
 def table() -> dict[str, dict[str, Any]]:
-    """Return `images.toml`: a table per platform."""
+    """Return `runtime_images.toml`: a table per platform."""
     return read_toml(TABLE)
 
 

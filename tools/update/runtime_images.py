@@ -1,4 +1,4 @@
-"""Read what the platforms' Dockerfiles set OW_EXECUTION_ENV to, and write it to images.toml."""
+"""Write to runtime_images.toml what the platforms' Dockerfiles set OW_EXECUTION_ENV to."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def read_environment(platform: Mapping[str, Any], python: str, must_exist: bool)
         response.raise_for_status()
     except requests.RequestException as error:
         raise BuildError(
-            f"could not read {url}: {error}", "correct `dockerfile` in images.toml if it moved"
+            f"could not read {url}: {error}",
+            "correct `dockerfile` in runtime_images.toml if it moved",
         ) from error
     found = re.search(r"^\s*ENV\s+OW_EXECUTION_ENV[= ](\S+)", response.text, re.MULTILINE)
     if not found:
