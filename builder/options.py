@@ -245,10 +245,19 @@ def parse(arguments: list[str]) -> Options:
         BuildError: the output cannot be written.
     """
     name = _find_subcommand(arguments)
-    given, unknown = _make_parser(name).parse_known_args(arguments[bool(name) :])
+    parser, typed = _make_parser(name), [word for word in arguments if word.startswith("-")]
+    try:
+        given, unknown = parser.parse_known_args(arguments[bool(name) :])
+    except UsageError:
+        # What is missing or wrong may be so since an option is misspelt.
+        known = parser._option_string_actions
+        unknown = [
+            word for word in typed if word[1:2] == "-" and word.partition("=")[0] not in known
+        ]
+        if not unknown:
+            raise
     if unknown:
         raise _unknown_word(unknown[0].partition("=")[0], name)
-    typed = [word for word in arguments if word.startswith("-")]
     words = {word.partition("=")[0] if word[1:2] == "-" else word[:2] for word in typed}
     options = Options(command=name, words=words, **vars(given))
     _check(options)
@@ -314,7 +323,8 @@ def _make_parser(name: str) -> _Parser:
 
 def _add_operand(parser: _Parser, operand: str, text: str) -> None:
     if "|" in operand:
-        parser.add_argument("direction", choices=operand.split("|"), help=text)
+        choices = operand.split("|")
+        parser.add_argument("direction", metavar=operand, choices=choices, help=text)
     else:
         name, nargs = operand.strip("[]"), "?" if operand.startswith("[") else None
         parser.add_argument(name.lower(), metavar=name, nargs=nargs, help=text)

@@ -129,6 +129,8 @@ def test_hints_name_the_python_of_a_longer_version() -> None:
         ("--model mobilnet_v1", "Did you mean mobilenet_v1?"),
         ("chekc x.zip", "Did you mean check?"),
         ("check x.zip --no-smoek", "Did you mean --no-smoke?"),
+        ("inspect --labls=l.txt", "Did you mean --labels?"),
+        ("inspect m.tflite --lables l.txt --fit no", "Did you mean --labels?"),
         ("check x.zip --scores logits", "it is for a build, inspect, deploy"),
         ("--nothing-like-it", ""),
     ],
