@@ -140,7 +140,6 @@ def classify_files(
     Raises:
         FunctionGoneError: MAX_UNDELIVERED of them in a row were not delivered.
     """
-    function.plan(len(names))
     bar = ProgressBar(len(names), not quiet and len(names) >= MIN_COUNTED, function.limit)
     if function.jobs:
         outcomes = map_in_order(
@@ -184,6 +183,7 @@ def classify_all(
     todo = [name for name in names if not results or name not in results.answered]
     counts: Counter[str] = Counter()
     began, gone, summarize = time.monotonic(), "", not quiet
+    function.plan(len(todo))
     try:
         outcomes = classify_files(function, options, todo, quiet)
         for name, outcome in zip(todo, outcomes, strict=True):

@@ -23,7 +23,7 @@ class Function(NamedTuple):
         classes: how many its model has.
         classify: returns the answer for a picture's file; raises ActionError.
         jobs: how many threads may call it at a time; 0 if only this one may.
-        plan: is told for how many pictures it will be called.
+        plan: may be told for how many pictures it will be called: then it may pause before each.
         limit: returns how many pictures a minute the platform allows, None if that is not known.
     """
 

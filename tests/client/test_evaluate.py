@@ -12,7 +12,14 @@ from xml.etree import ElementTree
 import pytest
 
 from client.confusion_svg import draw_confusion_matrix
-from client.labelled_pictures import ClassNames, LabelledPicturesError, read_labelled_pictures
+from client.evaluate import evaluate
+from client.function import Function
+from client.labelled_pictures import (
+    ClassNames,
+    LabelledPicture,
+    LabelledPicturesError,
+    read_labelled_pictures,
+)
 from tests.conftest import encoded, plain
 from tests.support.local_server import LocalServer, run_client
 
@@ -115,6 +122,15 @@ def test_csv_of_file_and_class(tmp_path: Path, table: str) -> None:
     expected = [(str(tmp_path / "a/1.png"), "red"), (str(tmp_path / "b 2.png"), "green")]
     assert read_labelled_pictures(str(tmp_path / "list.csv")) == expected
     assert read_labelled_pictures(str(tmp_path)) == expected
+
+
+def test_nothing_is_paused_where_time_is_measured() -> None:
+    result = {"className": "red", "classIndex": 0, "probability": 1.0}
+    answer = {"results": [result], "details": {"timings": {"total": 1.0}}}
+    planned: list[int] = []
+    function = Function(1, lambda name, options: answer, 0, plan=planned.append)
+    assert evaluate([LabelledPicture("a.png", "red")], function, quiet=True).top(1) == 1.0
+    assert planned == []
 
 
 def test_broken_csv_is_refused(tmp_path: Path) -> None:
