@@ -208,7 +208,7 @@ Column = tuple[str, ...]
 
 def _read_csv(text: str, file: LabelFile) -> Labelled | None:
     text = re.sub(r"\Asep=(.)\s*\n", "", text)  # Excel's own first line
-    if file.suffix not in ("csv", "tsv") or not re.search("[,;\t]", text):
+    if file.suffix not in ("csv", "tsv") or not re.search('[,;\t"]', text):
         return None
     delimiter = max(",;\t", key=text.lstrip().partition("\n")[0].count)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
@@ -255,10 +255,11 @@ def _choose_columns(
     counting = list(dict.fromkeys(filter(_is_counting, numeric)))
     words = [column for column in columns if any(column) and column not in numeric + ids]
     titled = list(zip(titles, columns, strict=False))
-    names = [column for title, column in titled if _NAME_TITLE.fullmatch(title)]
-    names = [column for column in names if column in words][:1]
     numbers = [column for title, column in titled if _NUMBER_TITLE.fullmatch(title)]
     numbers = [column for column in numbers if column in numeric]
+    names = [column for title, column in titled if _NAME_TITLE.fullmatch(title)]
+    names = [column for column in names if column in words] or (names if numbers else [])
+    names = names[:1]
     if not numbers and (len(counting) == 1 or not words):
         numbers = counting[:1]
     elif not numbers and not names:

@@ -86,12 +86,18 @@ def test_names_are_read_in_any_form(content: str | bytes) -> None:
         ",id,label\n0,2,blue\n1,0,red\n2,1,green",
         "Nr,Farbe\n1,green\n0,red\n2,blue",
         "0,red,,\n1,green,,\n2,blue,,",
+        '"name"\n"red"\n"green"\n"blue"',
         "n01440764,red\nn01443537,green\nn01484850,blue",
         TEXT,
     ],
 )
 def test_names_are_read_from_any_csv(content: str) -> None:
     assert fit(content, name="l.csv").names == COLOURS
+
+
+def test_names_by_their_title_may_be_numbers() -> None:
+    signs = "id,label,unit\n1,30,km/h\n0,20,km/h\n2,50,km/h\n"
+    assert fit(signs, name="l.csv").names == ["20", "30", "50"]
 
 
 def test_commas_and_single_quotes_stay_in_names() -> None:
