@@ -126,6 +126,7 @@ def _match_count(rows: list[LabelRow], file: LabelFile, background: bool | None)
     file.refuse(
         f"{len(rows)} (lines {min(lines)} to {max(lines)}{places})",
         "if class 0 is a background class without a name: --background yes; else " * may_lack
+        + "if the first line is a heading, remove it; else " * (len(rows) == file.classes + 1)
         + HINT,
     )
 

@@ -95,6 +95,12 @@ def test_names_are_read_from_any_csv(content: str) -> None:
     assert fit(content, name="l.csv").names == COLOURS
 
 
+def test_hint_names_a_heading_that_is_not_known_as_one() -> None:
+    with pytest.raises(ModelError, match="found 4") as caught:
+        fit("breed\nred\ngreen\nblue\n", name="l.csv")
+    assert caught.value.hint.startswith("if the first line is a heading, remove it; else")
+
+
 def test_names_by_their_title_may_be_numbers() -> None:
     signs = "id,label,unit\n1,30,km/h\n0,20,km/h\n2,50,km/h\n"
     assert fit(signs, name="l.csv").names == ["20", "30", "50"]
