@@ -168,7 +168,7 @@ def _strip_data_url(text: str) -> str:
     """Return the base64 of a `data:` URL, or other text unchanged; RequestError for other URLs."""
     start = text[:20].lstrip().lower()
     if "://" in start:
-        url = f"as base64 or a data: URL, found the URL {text[:60]!r}"
+        url = f"as base64 or a data: URL, found the URL {text[:60]!r:.100}"
         advice = "this function fetches nothing, send the picture itself"
         raise RequestError(f"image: expected the picture, {url}: {advice}")
     if not start.startswith("data:"):
@@ -176,7 +176,7 @@ def _strip_data_url(text: str) -> str:
     head, comma, data = text.partition(",")
     if not comma or not head.lower().endswith(";base64"):
         form = "data:image/jpeg;base64,..."
-        raise RequestError(f"image: expected a URL of the form {form}, found {head[:60]!r}")
+        raise RequestError(f"image: expected a URL of the form {form}, found {head[:60]!r:.100}")
     return _unescape(data) if "%" in data else data
 
 
@@ -278,7 +278,7 @@ def _restore_plus(text: bytes) -> bytes:
 def _describe_value(value: object) -> str:
     """Describe a value for an error text: short, with its JSON type where that is wrong."""
     if isinstance(value, str):
-        return f"a string {value[:40]!r}"
+        return f"a string {value[:40]!r:.100}"
     if value is None or isinstance(value, (bool, list, dict)):
         return _json_type(value)
     try:

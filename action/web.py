@@ -27,6 +27,8 @@ from action.response import Answer, error_answer
 
 # OpenWhisk's default limit for parameters, in bytes.
 MAX_PAYLOAD = 1024 * 1024
+# Characters of a header that are read, as many as web servers take.
+_MAX_HEADER = 8192
 METHODS = ("GET", "HEAD", "OPTIONS", "POST")
 _ALLOW = {"allow": ", ".join(METHODS)}
 _CONTENT_SECURITY_POLICY = (
@@ -153,7 +155,8 @@ def _parse_path_options(params: Answer) -> Answer:
     text = path.strip("/") if isinstance(path, str) else ""
     parts = text.split("/") if text else []
     if len(parts) % 2 or not {*parts[::2]} <= _OPTION_PARSERS.keys():
-        raise RequestError(f"path: expected none, or options as in /topK/5, found {text[:60]!r}")
+        found = f"found {text[:60]!r:.100}"
+        raise RequestError(f"path: expected none, or options as in /topK/5, {found}")
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
@@ -234,7 +237,7 @@ def _parse_body(body: str, kind: str, params: Answer) -> object:
         if params.get("__ow_base64"):  # only DigitalOcean encodes forms
             body = _decode_body(body).decode("utf-8", "replace")
         return _parse_query(body)
-    raise UnsupportedError(f"content-type: expected {_ACCEPTED}, found {kind[:60]!r}")
+    raise UnsupportedError(f"content-type: expected {_ACCEPTED}, found {kind[:60]!r:.100}")
 
 
 def _decode_body(body: str) -> bytes:
@@ -320,5 +323,7 @@ def _is_picture(content: bytes, in_picture_field: bool) -> bool:
 
 def _parse_attributes(header: str) -> dict[str, str]:
     """Return the attributes of a header, as in `name: value; attribute="value"`."""
+    # `re` takes up to 200 bytes for each character in quotes.
+    header = header[:_MAX_HEADER]
     pairs = re.findall(r';\s*([\w*-]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]*))', header)
     return {name.lower(): quoted or plain for name, quoted, plain in pairs}

@@ -283,4 +283,10 @@ LINES = [
     (b'{"value": {"image": "%s"}}' % (b" " * 1_000_000), "found none"),
     (b'{"value": {"image": "%s"}}' % (b"%41" * 300_000), "not base64"),
     (b'{"value": {"image": "data:image/jpeg;base64,%s"}}' % (b"%41" * 300_000), "not base64"),
+    (b'{"value": {"image": "data:%s"}}' % (b"\\ud800" * 60), "expected a URL of the form"),
+    (
+        b'{"value": {"__ow_method": "post", "__ow_body": "-", "__ow_headers": '
+        b'{"content-type": "multipart/form-data; boundary=\\"%s"}}}' % (b"a" * 750_000),
+        "with a boundary, found none",
+    ),
 ]
