@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -95,24 +96,13 @@ def test_names_are_read_from_any_csv(content: str) -> None:
     assert fit(content, name="l.csv").names == COLOURS
 
 
-def test_hint_names_a_heading_that_is_not_known_as_one() -> None:
-    with pytest.raises(ModelError, match="found 4") as caught:
-        fit("breed\nred\ngreen\nblue\n", name="l.csv")
-    assert caught.value.hint.startswith("if the first line is a heading, remove it; else")
-
-
-def test_names_by_their_title_may_be_numbers() -> None:
-    signs = "id,label,unit\n1,30,km/h\n0,20,km/h\n2,50,km/h\n"
-    assert fit(signs, name="l.csv").names == ["20", "30", "50"]
-
-
-def test_commas_and_single_quotes_stay_in_names() -> None:
+def test_commas_quotes_and_slashes_stay_in_names() -> None:
     assert fit('0,"blue, dark"\n1,red\n', 2, "l.csv").names == ["blue, dark", "red"]
     assert fit("tench, Tinca tinca\ngoldfish\n", 2).names == ["tench, Tinca tinca", "goldfish"]
     assert fit("tench\tTinca\ngoldfish\tCarassius\n", 2).names[0] == "tench\tTinca"
     assert fit('0: "devil\'s food"\n1: "pie"', 2).names == ["devil's food", "pie"]
-    names = ["'s-Hertogenbosch", 'a 17" screen', '15"', "Boxtel"]
-    for form in ("{0} {1}", "{0}: {1}", "{1}: {0}"):
+    names = ["'s-Hertogenbosch", '15"', "/a/airfield", "/m/mansion/hall"]  # of Places365
+    for form in ("{0} {1}", "{0}: {1}", "{1}: {0}", "{1} {0}"):
         lines = [form.format(*pair) for pair in enumerate(names)]
         assert fit("\n".join(lines), 4).names == names
 
@@ -163,12 +153,14 @@ def test_unfit_files_are_refused(
         ("id,name\n0,red\n1,green\n", "found 2"),
         ("id,name", "a heading and no names"),
         (",\n\n", "a heading and no names"),
+        ("breed\nred\ngreen\nblue\n", "found 4 .*: if the first line is a heading, remove it"),
         ('0,"' + "x" * 200_000 + '"\n1,green\n2,blue', "CSV that cannot be read"),
     ],
 )
 def test_unclear_csv_is_refused(content: str, text: str) -> None:
-    with pytest.raises(ModelError, match=text):
+    with pytest.raises(ModelError) as caught:
         fit(content, name="l.csv")
+    assert re.search(text, f"{caught.value}: {caught.value.hint}")
 
 
 def test_numbers_inside_names_stay() -> None:
@@ -220,11 +212,8 @@ def test_names_may_be_numbers(names: list[str]) -> None:
     """As folders that Keras' generators take for classes."""
     assert fit(json.dumps({name: place for place, name in enumerate(names)})).names == names
     assert fit(json.dumps(dict(enumerate(names)))).names == names
-
-
-def test_names_of_places365_keep_their_slashes() -> None:
-    names = ["/a/airfield", "/a/apartment_building/outdoor", "/m/mansion"]
-    assert fit("\n".join(f"{name} {place}" for place, name in enumerate(names))).names == names
+    rows = [f"{place},{name},km/h" for place, name in enumerate(names)]
+    assert fit("\n".join(["id,label,unit", *rows]), name="l.csv").names == names
 
 
 def test_blank_line_is_a_place() -> None:
@@ -321,11 +310,9 @@ def test_background_is_found_by_its_name(background: bool | None) -> None:
     assert "--background" not in caught.value.hint
 
 
-def test_labels_are_moved_within_the_classes() -> None:
-    moved = labels.move_labels(fit("background\nred\ngreen"), -1)
-    assert (moved.names, moved.background) == (["red", "green", "background"], 2)
+def test_labels_are_moved_by_less_than_the_classes() -> None:
     with pytest.raises(ModelError, match="--label-offset 3: expected less than the 3 classes"):
-        labels.move_labels(moved, 3)
+        labels.move_labels(fit(TEXT), 3)
 
 
 def chosen(*files: tuple[str, int, str], locale: str = "", present: bool = True) -> str:
