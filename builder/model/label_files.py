@@ -33,7 +33,6 @@ _LABEL_KEYS = (
 )
 # Identifiers of WordNet, Freebase and Google's Knowledge Graph.
 ID = re.compile(r"n\d{8}|/[mg]/[01]\w+")
-_BACKGROUND = re.compile(r"(?i)background|dummy")
 # What a terminal may obey, and what is no text.
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _QUOTED = re.compile(r"""^(["'])((?:(?!\1).)*)\1$""")
@@ -117,12 +116,10 @@ def read_rows(file: LabelFile) -> Labelled:
 
 
 def _split_ids(rows: list[LabelRow]) -> list[LabelRow]:
-    """Move ids in front of names to their own field, if all names but a background's have one."""
+    """Move ids in front of names to their own field; one name, a background's, may lack it."""
     matches = [re.fullmatch(rf"({ID.pattern})[\s,;:|_-]+(\S.*)", row.name) for row in rows]
     pairs = list(zip(rows, matches, strict=True))
-    if not any(matches) or not all(
-        match or not row.name or _BACKGROUND.search(row.name) for row, match in pairs
-    ):
+    if not any(matches) or sum(bool(row.name and not match) for row, match in pairs) > 1:
         return rows
     return [replace(row, name=match[2], id=match[1]) if match else row for row, match in pairs]
 
