@@ -155,8 +155,8 @@ def _parse_path_options(params: Answer) -> Answer:
     text = path.strip("/") if isinstance(path, str) else ""
     parts = text.split("/") if text else []
     if len(parts) % 2 or not {*parts[::2]} <= _OPTION_PARSERS.keys():
-        found = f"found {text[:60]!r:.100}"
-        raise RequestError(f"path: expected none, or options as in /topK/5, {found}")
+        sent = f"found {text[:60]!r:.100}"
+        raise RequestError(f"path: expected none, or options as in /topK/5, {sent}")
     return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
