@@ -7,8 +7,9 @@ import sys
 from typing import Any
 
 CSV_HEAD = "file,class,probability,error"
-# What spreadsheets take for the start of a formula: such text gets a quote before it.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+# What spreadsheets take for the start of a formula, some of them full-width signs, too: such text
+# gets a quote before it.
+_FORMULA_STARTS = (*"=+-@\t\r\n", *"\uff1d\uff0b\uff0d\uff20")
 # Lower probabilities would be "0.0 %" in the table.
 _MIN_SHOWN = 0.0005
 # Columns for file names in the table.

@@ -125,8 +125,9 @@ def test_as_csv(built: Path, tmp_path: Path) -> None:
     assert {row[0] for row in rows[1:-1]} == {*files}
     assert rows[-1][0] == "none.png"
     assert "No such file" in rows[-1][3]
-    formula = run_client(built, "--csv", "=1+1.png").stdout.splitlines()[1]
-    assert formula.startswith("'=1+1.png,,,")
+    for name in ("=1+1.png", "\uff1d1.png"):
+        formula = run_client(built, "--csv", name).stdout.splitlines()[1]
+        assert formula.startswith(f"'{name},,,")
     assert run_client(built, "x.png", "--csv", "--json").returncode == 2
 
 
