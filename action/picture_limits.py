@@ -24,7 +24,8 @@ MAX_SCANS = 50
 _MAX_VISITS = 600_000_000
 # Bytes of a PNG's rows before its filters are undone, which takes up to 7 ns each: 0.35 s in all.
 _MAX_FILTERED_BYTES = 52_000_000
-# What each pixel of a PNG takes on top of its bytes, and once more if interlaced, in their time.
+# What each pixel of a PNG takes on top of its bytes, in their time; once more if interlaced, and
+# twice if a colour is transparent, since the pixels are then resized with an alpha channel.
 _PNG_PIXEL = 0.25
 # How often Pillow may read from a file: two or three times per segment, chunk or block. Some of
 # these it appends to all earlier ones, which takes quadratic time.
@@ -111,8 +112,8 @@ def _png_work(picture: ImageFile) -> int:
     # Pillow's raw mode is one letter per channel, and the bits of a sample if they are not 8.
     letters, _, bits = str(picture.tile[0][3]).partition(";")
     depth = 1 if letters == "1" else int(bits.removesuffix("B") or 8)
-    passes = 2 if picture.info.get("interlace") else 1
-    row = -(-picture.width * len(letters) * depth // 8) + _PNG_PIXEL * passes * picture.width
+    steps = 1 + bool(picture.info.get("interlace")) + 2 * ("transparency" in picture.info)
+    row = -(-picture.width * len(letters) * depth // 8) + _PNG_PIXEL * steps * picture.width
     return int(row * picture.height)
 
 

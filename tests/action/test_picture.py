@@ -358,22 +358,23 @@ def test_whole_units_of_a_jpeg_are_counted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("megapixels", "kind", "bits", "interlaced", "accepted"),
+    ("megapixels", "kind", "bits", "interlaced", "accepted", "before"),
     [
-        (12, 6, 8, 0, True),
-        (14, 6, 8, 1, False),
-        (7, 6, 16, 0, False),
-        (40, 0, 8, 0, True),
-        (43, 0, 8, 0, False),
-        (40, 3, 8, 1, False),
-        (24, 0, 16, 0, False),
-        (54, 0, 1, 1, True),
+        (12, 6, 8, 0, True, b""),
+        (14, 6, 8, 1, False, b""),
+        (7, 6, 16, 0, False, b""),
+        (40, 0, 8, 0, True, b""),
+        (43, 0, 8, 0, False, b""),
+        (40, 3, 8, 1, False, b""),
+        (24, 0, 16, 0, False, b""),
+        (54, 0, 1, 1, True, b""),
+        (54, 0, 1, 1, False, hostile.chunk(b"tRNS", bytes(2))),
     ],
 )
 def test_rows_of_a_png_are_bounded(
-    megapixels: int, kind: int, bits: int, interlaced: int, accepted: bool
+    megapixels: int, kind: int, bits: int, interlaced: int, accepted: bool, before: bytes
 ) -> None:
-    content = hostile.png((1000, megapixels * 1000), kind, bits, interlaced=interlaced)
+    content = hostile.png((1000, megapixels * 1000), kind, bits, before, interlaced)
     with pytest.raises(ImageError) as caught:
         pixels(content[: len(content) // 2])
     assert ("too many pixels for a PNG" in str(caught.value)) != accepted
