@@ -57,6 +57,8 @@ _JPEG_KINDS = {
     0xCA: "a JPEG with arithmetic coding", 0xCB: "a lossless JPEG", 0xF7: "a JPEG-LS",
 }  # fmt: skip
 _BILINEAR = Image.Resampling.BILINEAR
+# Bytes of a pixel with colours, as Pillow keeps it.
+_PIXEL_BYTES = 4
 # Larger pictures are converted strip by strip, to save memory.
 _MAX_WHOLE_PIXELS = 1 << 20
 # A WebP is decoded to at least this many times the model's size. libwebp scales by averaging
@@ -120,6 +122,9 @@ def decode(
             limits.check_pixels(*size)
             picture.decodermaxblock = len(data)  # read at once instead of copying block by block
             scale = max(width, height) / (crop * min(size))
+            if picture.mode == "P" or "transparency" in picture.info:
+                # Besides these, _resize keeps their rows in colour, resized in width only.
+                memory -= int(_PIXEL_BYTES * width * crop * min(size))
             loaded = _load_scaled(picture, data, name, scale, memory)
             orientation = _read_orientation(picture.info.get("exif", b""))
             target = (height, width) if orientation in _SIDEWAYS else (width, height)

@@ -285,6 +285,7 @@ def test_reported_pictures(cases: Path) -> None:
     [
         (hostile.gif((20000, 5001)), r"at most 100 megapixels, found 20000 x 5001 \(100 meg"),
         (hostile.gif((65535, 65535)), "found 65535 x 65535"),
+        (hostile.gif((7470, 7470)), "too many pixels for a GIF"),
         (hostile.png((0, 10)), "expected a picture with pixels|broken PNG"),
     ],
 )
