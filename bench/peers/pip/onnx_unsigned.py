@@ -18,6 +18,8 @@ constants = {each.name: each for each in graph.initializer}
 
 def unsigned_constant(name: str) -> str:
     """Return the name of a constant's uint8 copy; add the copy if it is missing."""
+    if constants[name].data_type == TensorProto.UINT8:  # of an input or output
+        return name
     copy = f"{name}_unsigned"
     if copy not in constants:
         values = numpy_helper.to_array(constants[name]).astype(np.int16) + 128
