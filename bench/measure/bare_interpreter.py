@@ -26,7 +26,7 @@ def start_bare_interpreter(
     Raises:
         BuildError: the model cannot be loaded.
     """
-    variables = {"MODEL": str(model), "PACKAGES": str(packages), "THREADS": str(threads)}
+    variables = {"MODEL": str(model.resolve()), "PACKAGES": str(packages), "THREADS": str(threads)}
     with tempfile.TemporaryDirectory(prefix="interpreter-") as folder:
         Path(folder, "exec").write_text(f"#!python -I -S\n{_PROCESS.read_text('utf-8')}")
         shutil.copy(pip.HERE / "interpreters.py", folder)

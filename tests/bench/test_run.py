@@ -57,7 +57,9 @@ def report(tmp_path_factory: pytest.TempPathFactory, imagenet_model: str, names:
     interpreter(PYTHON)
     folder = tmp_path_factory.mktemp("report")
     counts = ["--warm", "4", "--cold", "1", "--inferences", "2", "--peers", *names]
-    run_bench("--quick", *counts, "--model", imagenet_model, "--output", str(folder))
+    is_path = Path(imagenet_model).exists()  # processes with other folders have to find it
+    model = os.path.relpath(imagenet_model, ROOT) if is_path else imagenet_model
+    run_bench("--quick", *counts, "--model", model, "--output", str(folder))
     return folder
 
 
