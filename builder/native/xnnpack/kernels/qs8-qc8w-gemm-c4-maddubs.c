@@ -23,7 +23,7 @@ enum {
   PREFETCH = 2048,            // bytes ahead in the weights
 };
 
-#include "rows.h"
+#include "gemm.h"
 
 // A call's rows: one block of them as uint8 and, for quads that need it, as int16. Where there are
 // more blocks: sums of all that were before.
@@ -292,29 +292,4 @@ static void convolve(
   }
 }
 
-void FOR_CPU(qs8_qc8w_igemm_1row_c4_maddubs)(
-    size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
-    size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
-    const struct minmax_params* params) {
-  const struct rows rows = {a, 1, ks / sizeof(void*), kc, a_offset, zero};
-  convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
-}
-
-void FOR_CPU(qs8_qc8w_igemm_c4_maddubs)(
-    size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
-    size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
-    const struct minmax_params* params) {
-  const struct rows rows = {a, ROWS, ks / ROWS / sizeof(void*), kc, a_offset, zero};
-  convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
-}
-
-void FOR_CPU(qs8_qc8w_gemm_c4_maddubs)(
-    size_t mr, size_t nc, size_t kc, const int8_t* a, size_t a_stride, const void* w, int8_t* c,
-    size_t cm_stride, size_t cn_stride, const struct minmax_params* params) {
-  const int8_t* pixels[ROWS];
-  for (size_t r = 0; r < ROWS; r++) {
-    pixels[r] = r < mr ? a + r * a_stride : pixels[r - 1];
-  }
-  const struct rows rows = {pixels, mr == 1 ? 1 : ROWS, 1, kc, 0, NULL};
-  convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
-}
+DEFINE_GEMM(c4_maddubs)

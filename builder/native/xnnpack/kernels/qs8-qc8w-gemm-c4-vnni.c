@@ -20,7 +20,7 @@ enum {
   ROW_STRIDE = BLOCK_K + 64,  // no two rows at the same place of a page; space for a quad's zeros
 };
 
-#include "rows.h"
+#include "gemm.h"
 
 struct call {
   const struct rows* rows;
@@ -147,7 +147,7 @@ NOINLINE void convolve_1(struct call* call, size_t row) { convolve_rows(1, call,
 
 // Pictures are squares, mostly: beyond whole tiles there are 4 pixels, or one.
 static void convolve(
-    size_t mr, const struct rows* rows, size_t nc, const void* w, int8_t* c, size_t cm_stride,
+    size_t mr, const struct rows* rows, size_t nc, const uint8_t* w, int8_t* c, size_t cm_stride,
     size_t cn_stride, const struct minmax_params* params) {
   struct call call;
   call.rows = rows;
@@ -176,29 +176,4 @@ static void convolve(
   }
 }
 
-void FOR_CPU(qs8_qc8w_igemm_1row_c4)(
-    size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
-    size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
-    const struct minmax_params* params) {
-  const struct rows rows = {a, 1, ks / sizeof(void*), kc, a_offset, zero};
-  convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
-}
-
-void FOR_CPU(qs8_qc8w_igemm_c4)(
-    size_t mr, size_t nc, size_t kc, size_t ks, const int8_t** a, const void* w, int8_t* c,
-    size_t cm_stride, size_t cn_stride, size_t a_offset, const int8_t* zero,
-    const struct minmax_params* params) {
-  const struct rows rows = {a, ROWS, ks / ROWS / sizeof(void*), kc, a_offset, zero};
-  convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
-}
-
-void FOR_CPU(qs8_qc8w_gemm_c4)(
-    size_t mr, size_t nc, size_t kc, const int8_t* a, size_t a_stride, const void* w, int8_t* c,
-    size_t cm_stride, size_t cn_stride, const struct minmax_params* params) {
-  const int8_t* pixels[ROWS];
-  for (size_t r = 0; r < ROWS; r++) {
-    pixels[r] = r < mr ? a + r * a_stride : pixels[r - 1];
-  }
-  const struct rows rows = {pixels, mr == 1 ? 1 : ROWS, 1, kc, 0, NULL};
-  convolve(mr, &rows, nc, w, c, cm_stride, cn_stride, params);
-}
+DEFINE_GEMM(c4)
