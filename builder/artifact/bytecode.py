@@ -1,6 +1,5 @@
 """Byte-compile modules with the Python that will run them, which is not the one that runs this."""
 
-import hashlib
 import io
 import json
 import subprocess
@@ -10,30 +9,16 @@ from pathlib import Path
 
 from builder.base.cpython import PythonExecutable
 from builder.base.errors import BuildError
-from builder.base.files import cached
-from builder.base.paths import BUILD
 
-# Byte-compiled modules: most builds change none.
-CODES = BUILD / "codes"
 _SCRIPT = Path(__file__).with_name("compile_all.py")
 
 
 def compile_modules(python: PythonExecutable, sources: Mapping[str, Path]) -> dict[str, bytes]:
-    """Return the code file of each source, by its name in tracebacks; cached.
+    """Return the code file of each source, by its name in tracebacks.
 
     Raises:
         BuildError: one is not Python of this version.
     """
-    inputs = [python.full_version, _SCRIPT.read_text("utf-8")]
-    for filename, source in sources.items():
-        inputs += [filename, hashlib.sha256(source.read_bytes()).hexdigest()]
-    digest = hashlib.sha256(json.dumps(inputs).encode()).hexdigest()
-    codes = io.BytesIO(cached(CODES / digest, lambda: _run_script(python, sources)))
-    return {filename: codes.read(int.from_bytes(codes.read(4), "little")) for filename in sources}
-
-
-def _run_script(python: PythonExecutable, sources: Mapping[str, Path]) -> bytes:
-    """Return the output of compile_all.py."""
     work = [[str(source), filename] for filename, source in sources.items()]
     with tempfile.TemporaryDirectory() as empty:
         done = subprocess.run(
@@ -48,4 +33,5 @@ def _run_script(python: PythonExecutable, sources: Mapping[str, Path]) -> bytes:
         )
     if done.returncode:
         raise BuildError(f"byte-compiling failed: {done.stderr.decode(errors='replace').strip()}")
-    return done.stdout
+    codes = io.BytesIO(done.stdout)
+    return {filename: codes.read(int.from_bytes(codes.read(4), "little")) for filename in sources}

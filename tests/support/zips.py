@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-from collections.abc import Mapping
 from pathlib import Path
 
-from builder.artifact import modules
 from builder.artifact.action_files import BOOT_FILES
 from builder.artifact.manifest import MANIFEST, Manifest
 from builder.base.archive import Entry, write_zip
@@ -16,17 +13,6 @@ from builder.base.archive import Entry, write_zip
 Files = dict[str, bytes]
 _OUTSIDE = {f"action/{name}" for name in BOOT_FILES}
 _INSIDE = ("LICENSES.txt", "sbom.cdx.json", MANIFEST)
-
-
-def without_libraries(files: Files) -> Files:
-    """Return a zip's files without its shared libraries, which makes it quick to write."""
-    kept = {name: content for name, content in files.items() if not modules.is_library(name)}
-    for name in [name for name in kept if name.endswith(modules.INDEX)]:
-        index = json.loads(kept[name])
-        index["libraries"] = {}
-        index["ahead"] = [path for path in index["ahead"] if path in kept]
-        kept[name] = json.dumps(index).encode()
-    return with_manifest(kept)
 
 
 def with_manifest(files: Files, compiled: bool = False) -> Files:
@@ -39,28 +25,18 @@ def with_manifest(files: Files, compiled: bool = False) -> Files:
     return {**rest, MANIFEST: dataclasses.replace(manifest, components=components).to_json()}
 
 
-def write(
-    files: Files,
-    path: Path,
-    mode: int = 0o100644,
-    executable: int = 0,
-    places: Mapping[str, str] | None = None,
-) -> Path:
-    """Write a zip with most of its files in `packed.zip`.
-
-    Args:
-        files: path -> content.
-        path: the zip.
-        mode: of all files.
-        executable: another mode for `exec`.
-        places: name -> "inside" or "outside" of `packed.zip`, where that is not the usual place.
-    """
-    entries = []
-    for name, content in files.items():
-        usual = "inside" if _is_inside(name) else "outside"
-        outside = (places or {}).get(name, usual) == "outside"
-        own = executable if name == "exec" and executable else mode
-        entries.append(Entry(name, content, "", mode=own, outside=outside))
+def write(files: Files, path: Path, mode: int = 0o100644) -> Path:
+    """Write a zip whose files are in `packed.zip` where a build has them there; `exec` can run."""
+    entries = [
+        Entry(
+            name,
+            content,
+            "",
+            mode=0o100755 if name == "exec" else mode,
+            outside=not _is_inside(name),
+        )
+        for name, content in files.items()
+    ]
     write_zip(entries, path)
     return path
 

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from builder.artifact import actionloop
-from builder.artifact.libraries import read_library
 from builder.artifact.smoke import SAMPLE
 from builder.base.archive import read_zip
 from builder.base.console import Console
@@ -142,7 +141,7 @@ def test_zip_is_small_and_loads_only_what_it_has(wheels_path: Path) -> None:
         name
         for path, content in files.items()
         if ".so" in path
-        for name in read_library(content).needed
+        for name in elf_editor.list_needed(content)
     }
     gone = ("openblas", "gfortran", "quadmath", "tiff", "openjp2", "zstd", "lzma", "xcb", "lcms")
     for name in {*needed, *files}:
