@@ -1,7 +1,7 @@
 """Find OpenWhisk's host and key as `wsk` does: options, then the environment, then properties.
 
 Properties are lines `NAME=value` in `~/.wskprops`, or in the file that `WSK_CONFIG_FILE` names:
-`APIHOST`, `AUTH`, `APIVERSION`, `CERT` and `KEY`. For the first three there are variables, too.
+`APIHOST`, `AUTH` and `APIVERSION`. The variables are called `WHISK_APIHOST` and so on.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from builder.base.console import Console
-from builder.base.errors import BuildError, UsageError
+from builder.base.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,6 @@ class Host:
         version: of the API, a part of its paths.
         insecure: whether the host's certificate is not verified.
         ca: file of the certificates to verify it with; empty for the system's.
-        certificate: files of a client certificate and its key, if the host needs one.
         source: the origin of the key, for messages.
     """
 
@@ -35,7 +34,6 @@ class Host:
     version: str = "v1"
     insecure: bool = False
     ca: str = ""
-    certificate: tuple[str, str] | None = None
     source: str = ""
 
 
@@ -48,7 +46,7 @@ def find_host(
 
     Raises:
         UsageError: the host or the key is missing or malformed.
-        BuildError: the properties cannot be read.
+        OSError: the properties cannot be read.
     """
     named = os.environ.get("WSK_CONFIG_FILE")
     path = Path("~/.wskprops").expanduser() if named is None else Path(named or os.devnull)
@@ -81,9 +79,7 @@ def find_host(
         console.warn("--insecure: the host's certificate is not verified")
     if url.startswith("http:"):
         console.note("http: the key and the pictures travel in the clear")
-    files = properties.get("CERT", ""), properties.get("KEY", "")
-    certificate = files if all(files) else None
-    return Host(url, key, version, insecure, ca, certificate, source)
+    return Host(url, key, version, insecure, ca, source)
 
 
 def read_secret(option: str, given: str, console: Console) -> str:
@@ -92,19 +88,20 @@ def read_secret(option: str, given: str, console: Console) -> str:
     Raises:
         UsageError: there is no such file or variable, or it is empty.
     """
-    kind, name = ("@", given[1:]) if given.startswith("@") else given.partition(":")[::2]
-    if kind not in ("@", "env"):
-        if given:
-            console.warn(
-                f"{option}: processes here can read the secret; @FILE or env:NAME hides it"
-            )
-        return given
     try:
-        secret = os.environ.get(name, "") if kind == "env" else Path(name).read_text("utf-8")
+        if given.startswith("@"):
+            secret = Path(given[1:]).read_text("utf-8")
+        elif given.startswith("env:"):
+            secret = os.environ.get(given[4:], "")
+        else:
+            if given:
+                text = "processes here can read the secret; @FILE or env:NAME hides it"
+                console.warn(f"{option}: {text}")
+            return given
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{option}: cannot read {name}: {error}") from error
+        raise UsageError(f"{option}: cannot read {given[1:]}: {error}") from error
     if not secret.strip():
-        raise UsageError(f"{option}: expected a secret in {name}, found nothing")
+        raise UsageError(f"{option}: expected a secret in {given}, found nothing")
     return secret.strip()
 
 
@@ -130,20 +127,10 @@ def address(apihost: str) -> str:
 
 
 def _read_properties(path: Path) -> dict[str, str]:
-    """Return the properties in a file, by wsk's grammar; none if there is no file.
-
-    Raises:
-        BuildError: it cannot be read.
-    """
+    """Return the properties in a file, by wsk's grammar; none if there is no file."""
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8", "replace")
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BuildError(
-            f"cannot read {path}: {reason}",
-            "fix the file, name another with WSK_CONFIG_FILE, or pass --apihost and --auth",
-        ) from error
     lines = (line.partition("#")[0].strip().split("=") for line in text.splitlines())
     return {parts[0]: parts[1] for parts in lines if len(parts) == 2}

@@ -137,8 +137,7 @@ class Deployment:
         name, code = self._name, base64.b64encode(archive.read_bytes()).decode()
         document = {**document, "exec": {**document["exec"], "code": code}}
         with self._console.step(f"upload {name}") as details:
-            with self._console.progress(archive.name) as advance:
-                self._api.put(name, document, advance)
+            self._api.put(name, document)
             after = self._api.action(name)  # some hosts answer PUT without it
             if after is None:
                 raise BuildError(f"{self._host.url} took {name}, but does not have it")
@@ -155,8 +154,7 @@ class Deployment:
         if earlier is None:
             self._api.delete(self._name)
         else:
-            document = describe_restored(earlier, self._package, failed)
-            self._api.put(self._name, document, lambda done, total: None)
+            self._api.put(self._name, describe_restored(earlier, self._package, failed))
             done = f"version {earlier.get('version', '?')} was put back"
         self._console.warn(f"{self._name} failed its check: {done} (see --keep-broken)")
 

@@ -13,13 +13,12 @@ import time
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import requests
 import truststore
 import urllib3
 
-from builder.base.console import Advance
 from builder.base.errors import BuildError, UsageError
 from builder.deploy.credentials import Host
 
@@ -37,10 +36,6 @@ _EXTENSIONS = (".http", ".json", ".html", ".text", ".svg")
 _ENTITY = r"(\w|\w[\w@ .-]{0,254}[\w@.-])"
 # HTTP status -> what it means, and what to do.
 _MEANINGS = {
-    400: (
-        "the platform refused the action's description",
-        "if it names a kind, choose another with --python",
-    ),
     401: (
         "{host.url} does not accept the key",
         "it is from {host.source}; 'wsk property get --auth' shows the key of an installed wsk",
@@ -49,42 +44,30 @@ _MEANINGS = {
         "the key may not do this with {name}",
         "name an action of the key's own namespace, or ask the platform's operator for the right",
     ),
-    404: ("{host.url} has no {name}", "check the name and the API host"),
-    409: (
-        "{name} was changed by somebody else in the same moment, or is no action",
-        "run this again, or choose another name",
+    404: (
+        "{host.url} has no {name}",
+        "check the name and the API host; 'wsk package create NAME' makes a package",
     ),
     413: (
         "the action is too large for the platform",
         "OpenWhisk takes 48 MiB of base64, a proxy may take less: compiled packages are smaller",
     ),
     429: ("the platform takes no more requests for now", "wait a minute and run this again"),
-    502: ("{name} failed", "the activation's log says why"),
-    503: ("{host.url} cannot answer now", "try again later, or ask its operator"),
 }
-_MEANINGS[504] = _MEANINGS[503]
-_NO_PACKAGE = (
-    "{host.url} has no package {name.package} for {name}",
-    "create it first: wsk package create {name.package}; or deploy {name.action} alone",
+_UNKNOWN = (
+    "{host.url} failed for {name}",
+    "if that does not say why: try again later, or ask the platform's operator",
 )
-_UNKNOWN = ("{host.url} failed", "try again; if it fails again, ask the platform's operator")
 
 
 class PlatformError(BuildError):
     """The platform refused or failed.
 
     Attributes:
-        status: of its HTTP response; 0 if there was none.
-        activation: id of the activation that failed; empty if none did.
         at_init: whether the action did not even start.
     """
 
     at_init = False
-
-    def __init__(self, what: str, hint: str = "", status: int = 0, activation: str = "") -> None:
-        super().__init__(what, hint)
-        self.status = status
-        self.activation = activation
 
 
 class Name(NamedTuple):
@@ -128,20 +111,12 @@ def parse_name(text: str, web: bool = False) -> Name:
     return name
 
 
-class _Upload(BytesIO):
-    """A request's body that reports how much of it was sent."""
+class Answer(NamedTuple):
+    """HTTP status and JSON object of an invocation, and its activation's id; empty if unknown."""
 
-    def __init__(self, content: bytes, advance: Advance) -> None:
-        super().__init__(content)
-        self._advance, self._total = advance, len(content)
-
-    def __len__(self) -> int:
-        return self._total
-
-    def read(self, size: int | None = -1) -> bytes:
-        chunk = super().read(size)
-        self._advance(self.tell(), self._total)
-        return chunk
+    status: int
+    document: dict[str, Any]
+    activation: str
 
 
 class RestApi:
@@ -150,13 +125,13 @@ class RestApi:
     def __init__(self, host: Host) -> None:
         self.host = host
         self._session = requests.Session()
-        self._session.cert = host.certificate
+        self._session.headers["accept"] = "application/json"
         if host.insecure:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
     def host_info(self) -> dict[str, Any]:
         """Return what the host publishes: its `runtimes` and `limits`; empty if it does not."""
-        response = self._send("GET", f"{self.host.url}/", {"accept": "application/json"})
+        response = self._send("GET", f"{self.host.url}/")
         return _json_object(response) if response.status_code == 200 else {}
 
     def limits(self, published: Any) -> dict[str, int]:
@@ -170,52 +145,52 @@ class RestApi:
             limits[f"{end}ActionMemory"] = (published.get(f"{end}_action_memory") or 0) // 2**20
         response = self._call("GET", Name("_", "", ""), "limits")
         if response.status_code == 401:
-            raise self._failure(response, "its limits")
+            self._check(response, "its limits")
         limits |= _json_object(response) if response.ok else {}
         return {name: limit for name, limit in limits.items() if isinstance(limit, int)}
 
     def action(self, name: Name, code: bool = False) -> dict[str, Any] | None:
         """Return the action's document, its parameters merged with its package's; None if none."""
         response = self._call("GET", name, f"actions/{name.path}?code={str(code).lower()}")
-        return None if response.status_code == 404 else self._document(response, name)
+        if response.status_code == 404:
+            return None
+        if document := _json_object(self._check(response, name)):
+            return document
+        raise PlatformError(
+            f"expected JSON from {self.host.url}, found {response.text[:60]!r}",
+            "is that the API host? 'wsk property get --apihost' shows it",
+        )
 
     def package_parameters(self, name: Name) -> list[dict[str, Any]]:
         """Return the parameters that the name's package binds; raise if it does not exist."""
         if not name.package:
             return []
         response = self._call("GET", name, f"packages/{quote(name.package, safe='')}")
-        parameters: list[dict[str, Any]] = self._document(response, name).get("parameters", [])
+        package = _json_object(self._check(response, f"package {name.package}"))
+        parameters: list[dict[str, Any]] = package.get("parameters", [])
         return parameters
 
-    def put(self, name: Name, document: Mapping[str, Any], advance: Advance) -> None:
+    def put(self, name: Name, document: Mapping[str, Any]) -> None:
         """Create or update the action; fields and annotations that `document` lacks stay."""
-        body = _Upload(json.dumps(document).encode(), advance)
-        response = self._call("PUT", name, f"actions/{name.path}?overwrite=true", body)
-        if not response.ok:
-            raise self._failure(response, name)  # some hosts answer with the document, some "OK"
+        response = self._call("PUT", name, f"actions/{name.path}?overwrite=true", document)
+        self._check(response, name)  # some hosts answer with the document, some "OK"
 
     def delete(self, name: Name) -> bool:
         """Delete the action; return whether there was one."""
         response = self._call("DELETE", name, f"actions/{name.path}")
-        if not response.ok and response.status_code != 404:
-            raise self._failure(response, name)
-        return response.ok
+        if response.status_code == 404:
+            return False
+        self._check(response, name)
+        return True
 
-    def invoke(self, name: Name, params: Mapping[str, Any]) -> tuple[int, dict[str, Any], str]:
-        """Invoke the action with the key; return status, answer, and the activation's id."""
-        body = BytesIO(json.dumps(params).encode())
-        response = self._call("POST", name, f"actions/{name.path}?blocking=true&result=true", body)
-        activation = response.headers.get("x-openwhisk-activation-id", "")
-        document = self._document(response, name, activation)
-        return response.status_code, document, activation or str(document.get("activationId", ""))
+    def invoke(self, name: Name, params: Mapping[str, Any]) -> Answer:
+        """Invoke the action with the key."""
+        path = f"actions/{name.path}?blocking=true&result=true"
+        return _read_answer(self._call("POST", name, path, params))
 
-    def invoke_web(
-        self, url: str, body: bytes, headers: Mapping[str, str]
-    ) -> tuple[int, dict[str, Any], str]:
-        """Invoke a web action as any client does, without the key; return the same."""
-        response = self._send("POST", url, headers, BytesIO(body), auth=False)
-        activation = response.headers.get("x-openwhisk-activation-id", "")
-        return response.status_code, _json_object(response), activation
+    def invoke_web(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
+        """Invoke a web action as any client does, without the key."""
+        return _read_answer(self._send("POST", url, body, headers, auth=False))
 
     def wait(self, name: Name, activation: str, status: Callable[[str], None]) -> dict[str, Any]:
         """Return the result of an activation that was not ready when its response was sent.
@@ -229,18 +204,16 @@ class RestApi:
                 result: dict[str, Any] = record["response"]["result"]
                 return result
         raise PlatformError(
-            f"{name} has not answered within {waited / 60:.0f} minutes",
+            f"{name} has not answered within {waited / 60:.0f} minutes (activation {activation})",
             "with too little memory an action may die without an answer: see --memory",
-            202,
-            activation,
         )
 
     def record(self, name: Name, activation: str) -> dict[str, Any]:
         """Return the record of an activation with its `logs`; empty if there is none in time."""
         path = f"activations/{quote(activation, safe='')}"
         deadline = time.monotonic() + RECORD_SECONDS
-        while not (response := self._call("GET", name, path)).ok:
-            if response.status_code != 404 or time.monotonic() > deadline:
+        while (response := self._call("GET", name, path)).status_code != 200:
+            if time.monotonic() > deadline:
                 return {}
             time.sleep(0.5)
         record: dict[str, Any] = response.json()
@@ -255,29 +228,32 @@ class RestApi:
         return f"{self.host.url}/api/{self.host.version}/web/{path}"
 
     def _call(
-        self, method: str, name: Name, path: str, body: BytesIO | None = None
+        self, method: str, name: Name, path: str, document: Mapping[str, Any] | None = None
     ) -> requests.Response:
         """Send a request to the API, with the key."""
         namespace = quote(name.namespace, safe="")
         url = f"{self.host.url}/api/{self.host.version}/namespaces/{namespace}/{path}"
-        headers = {"content-type": "application/json"} if body else {}
-        return self._send(method, url, headers, body)
+        if document is None:
+            return self._send(method, url)
+        body = json.dumps(document).encode()
+        return self._send(method, url, body, {"content-type": "application/json"})
 
     def _send(
         self,
         method: str,
         url: str,
-        headers: Mapping[str, str],
-        body: BytesIO | None = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
         auth: bool = True,
     ) -> requests.Response:
         user, _, password = self.host.auth.partition(":")
         try:
-            response = self._session.request(
+            return self._session.request(
                 method,
                 url,
                 headers=headers,
-                data=body,
+                # A file is sent in blocks; bytes as a whole would have the time to connect only.
+                data=None if body is None else BytesIO(body),
                 # Without this, requests would look for a key in ~/.netrc.
                 auth=(user, password) if auth else (lambda unsigned: unsigned),
                 timeout=TIMEOUT_SECONDS,
@@ -286,44 +262,29 @@ class RestApi:
                 verify=self.host.ca or not self.host.insecure,
             )
         except requests.RequestException as error:
-            raise _connection_error(self.host, error) from error
-        if response.is_redirect and urlsplit(url).path != "/":  # there, a gateway has its own page
-            parts = urlsplit(response.headers["location"])
+            reason = str(error).rpartition(": ")[2].strip("()'\" ")[:160]
             raise PlatformError(
-                f"{self.host.url} redirects to {parts.scheme}://{parts.netloc}",
-                "if that is your platform, name it: --apihost",
-                response.status_code,
-            )
-        return response
+                f"{self.host.url} cannot be reached: {reason or error}",
+                "check the host (--apihost, or APIHOST of the properties), the network and the "
+                "proxy; name an unknown authority's certificate with --ca FILE, or pass --insecure",
+            ) from error
 
-    def _document(
-        self, response: requests.Response, name: Name, activation: str = ""
-    ) -> dict[str, Any]:
-        """Return the response's JSON object; raise in plain words for a status of 400 or more."""
-        if not response.ok:
-            raise self._failure(response, name, activation)
-        document = _json_object(response)
-        if document or response.text.strip() == "{}":
-            return document
-        raise PlatformError(
-            f"expected JSON from {self.host.url}, found {response.text[:60]!r}",
-            "is that the API host? 'wsk property get --apihost' shows it",
-            response.status_code,
-        )
-
-    def _failure(
-        self, response: requests.Response, name: Name | str, activation: str = ""
-    ) -> PlatformError:
-        """Return an error that explains the status, with the platform's own reason."""
+    def _check(self, response: requests.Response, name: Name | str) -> requests.Response:
+        """Return the response; raise if its status is 300 or more, with the platform's reason."""
         status = response.status_code
+        if status < 300:
+            return response
         meaning = _MEANINGS.get(status, _UNKNOWN)
-        if status == 404 and isinstance(name, Name) and name.package:
-            meaning = _NO_PACKAGE
         what, hint = (text.format(host=self.host, name=name) for text in meaning)
-        reason = _json_object(response).get("error") or ""
-        text = " ".join(reason.split()) if isinstance(reason, str) else json.dumps(reason)
-        what += f": {text[:300]}" if text else f" (HTTP {status})"
-        return PlatformError(what, hint, status, activation)
+        location = response.headers.get("location", "no reason given")
+        reason = " ".join(str(_json_object(response).get("error") or location).split())
+        raise PlatformError(f"{what}: {reason[:300]} (HTTP {status})", hint)
+
+
+def _read_answer(response: requests.Response) -> Answer:
+    answer = _json_object(response)
+    activation = response.headers.get("x-openwhisk-activation-id") or answer.get("activationId", "")
+    return Answer(response.status_code, answer, activation)
 
 
 def _json_object(response: requests.Response) -> dict[str, Any]:
@@ -333,17 +294,3 @@ def _json_object(response: requests.Response) -> dict[str, Any]:
     except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def _connection_error(host: Host, error: requests.RequestException) -> PlatformError:
-    text = str(error)
-    innermost = text.rpartition(": ")[2].strip("()'\" ")[:160] or text[:160]
-    if isinstance(error, requests.exceptions.SSLError):
-        return PlatformError(
-            f"{host.url}: its certificate cannot be trusted: {innermost}",
-            "name its authority's certificate with --ca FILE, or pass --insecure, as 'wsk -i' does",
-        )
-    return PlatformError(
-        f"{host.url} cannot be reached: {innermost}",
-        "check the host (--apihost, or APIHOST of the properties), the network and the proxy",
-    )

@@ -7,23 +7,23 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from builder.base.console import Console
 from builder.base.paths import SAMPLE
 from builder.deploy.action_document import Document, values_of
-from builder.deploy.rest_api import Name, PlatformError, RestApi
+from builder.deploy.rest_api import Answer, Name, PlatformError, RestApi
 
 # How far two machines' probabilities may differ: their kernels round in other steps.
 TOLERANCE = 0.01
-# How long to wait, once, where a namespace has no activations left in this calendar minute.
-MINUTE_SECONDS = 60.0
+# HTTP status -> how long to wait before the one other try: some of a deployment's controllers do
+# not know a new web action for a moment; activations are counted by the calendar minute.
+RETRY_SECONDS = {404: 3.0, 429: 60.0}
 # Parameters that, bound to an action by its owner, change the number of its classes.
 _NARROWING = {"topK", "threshold"}
 # What the platform says of an action that did not start.
 _REFUSED = "Cannot start action"
-# Some of a deployment's controllers do not know a new web action for a moment.
-_TRIES = 4
 
 Results = Sequence[dict[str, Any]]
 
@@ -76,17 +76,14 @@ def verify_action(
     secret = annotations.get("require-whisk-auth", False)
     bound = tuple(values_of(document.get("parameters", [])))
     with console.step(f"invoke {name}") as details:
-        try:
-            answer, activation = _invoke_patiently(api, name, url, secret, console)
-            results = answer.get("results")
-            if not results and not (results == [] and "threshold" in bound):
-                text = f"{name} answered the sample picture with {str(answer)[:200]}"
-                raise PlatformError(text, "the log says why", activation=activation)
-        except PlatformError as error:
-            raise _with_log(api, name, error) from error
+        status, answer, activation = _invoke(api, name, url, secret, console)
+        record = api.record(name, activation) if activation else {}
+        results = answer.get("results")
+        if not results and not (results == [] and "threshold" in bound):
+            text = f"{url or name} answered the sample picture with HTTP {status}: "
+            raise _failure(text + str(answer.get("error", answer))[:300], activation, record)
         if expected is not None:
             _compare(name, results, expected, not _NARROWING.isdisjoint(bound))
-        record = api.record(name, activation) if activation else {}
         init_ms = values_of(record.get("annotations", [])).get("initTime")
         best = [f"{each['className']} ({100 * each['probability']:.0f} %)" for each in results[:1]]
         details.append(f"{SAMPLE.name}: {', '.join(best) or 'no class above the threshold'}")
@@ -113,64 +110,37 @@ def verify_action(
     )
 
 
-def _invoke_patiently(
-    api: RestApi, name: Name, url: str, secret: Any, console: Console
-) -> tuple[dict[str, Any], str]:
-    """Return the answer and the activation's id; wait once for the next calendar minute."""
-    try:
-        return _invoke(api, name, url, secret, console)
-    except PlatformError as error:
-        if error.status != 429:
-            raise
-        console.status(f"{error}; trying again in {MINUTE_SECONDS:.0f} s")
-        time.sleep(MINUTE_SECONDS)
-    return _invoke(api, name, url, secret, console)
-
-
-def _invoke(
-    api: RestApi, name: Name, url: str, secret: Any, console: Console
-) -> tuple[dict[str, Any], str]:
+def _invoke(api: RestApi, name: Name, url: str, secret: Any, console: Console) -> Answer:
     """Invoke the action, over the web if it has an address there and clients need no key."""
-    if not url or secret is True:
-        picture = base64.b64encode(SAMPLE.read_bytes()).decode()
-        status, answer, activation = api.invoke(name, {"image": picture})
-        if status == 202:
-            answer = api.wait(name, activation, console.status)
-        return answer, activation
-    headers = {"content-type": "image/jpeg", "accept": "application/json"}
-    if secret is not False:
-        headers["x-require-whisk-auth"] = str(secret)
-    for attempt in range(_TRIES):
-        time.sleep(attempt)
-        status, answer, activation = api.invoke_web(f"{url}.http", SAMPLE.read_bytes(), headers)
-        if status != 404:
-            break
-    if status == 202:
-        result = api.wait(name, activation, console.status)
-        status, body = result.get("statusCode", 400), result.get("body", result)
-        answer = body if isinstance(body, dict) else json.loads(body)
-    if status == 200:
-        return answer, activation
-    reason = str(answer.get("error", ""))[:300]
-    raise PlatformError(
-        f"{url} answered the sample picture with HTTP {status}" + (f": {reason}" if reason else ""),
-        "the log says why" if activation else f"check the action: wsk action get {name}",
-        status,
-        activation,
-    )
+    picture = SAMPLE.read_bytes()
+    if url and secret is not True:
+        headers = {"content-type": "image/jpeg"}
+        if secret is not False:
+            headers["x-require-whisk-auth"] = str(secret)
+        invoke = partial(api.invoke_web, f"{url}.http", picture, headers)
+    else:
+        invoke = partial(api.invoke, name, {"image": base64.b64encode(picture).decode()})
+    answer = invoke()
+    if seconds := RETRY_SECONDS.get(answer.status):
+        console.status(f"HTTP {answer.status}; trying again in {seconds:.0f} s")
+        time.sleep(seconds)
+        answer = invoke()
+    if answer.status == 202:
+        result = api.wait(name, answer.activation, console.status)
+        body = result.get("body", result)
+        answer = answer._replace(document=body if isinstance(body, dict) else json.loads(body))
+    return answer
 
 
-def _with_log(api: RestApi, name: Name, error: PlatformError) -> PlatformError:
-    """Return the same error with the log of the activation that failed."""
-    if not error.activation:
-        return error
-    record = api.record(name, error.activation)
+def _failure(what: str, activation: str, record: dict[str, Any]) -> PlatformError:
+    """Return the error for an answer without results, with the activation's log."""
+    if not activation:
+        return PlatformError(what, "check the action: wsk action get NAME")
     result = record.get("response", {}).get("result", {})
     reason = str(result.get("error", ""))[:500] if isinstance(result, dict) else ""
     logs = [line[:500] for line in record.get("logs", [])[-20:]] or ["(its log is empty)"]
-    text = f"{error}\n  activation {error.activation}" + (f": {reason}" if reason else "")
-    text = "\n    ".join([text, *logs])
-    failure = PlatformError(text, error.hint, error.status, error.activation)
+    text = "\n    ".join([f"{what}\n  activation {activation}: {reason}", *logs])
+    failure = PlatformError(text, "the log says why")
     failure.at_init = _REFUSED in reason
     return failure
 
