@@ -11,8 +11,7 @@ files that ship (`ships.txt`), rules for its imports (`imports.toml`) and its bu
 `python3 -m builder.native` runs the recipe (`__main__`). Files in the order of the data:
 
     pins, versions   which file of a source, and which patches and rules, for a Python version
-    fetch, debian    get that file, verified by its sha256
-    sources, unpack  extract and patch it
+    sources, debian  get that file, verified by its sha256; extract and patch it
     steps            skip what is up to date; run commands with a log
     toolchain        compiler and linker flags, CMake, Ninja
     python           the Python that packages are compiled for

@@ -57,15 +57,13 @@ class Toolchain:
         """The compiler's name and version: another one gives other bytes."""
         return self.run(["c++", "--version"], "tools").partition("\n")[0]
 
-    @cached_property
-    def inputs(self) -> list[str]:
-        """The inputs of every compiled step: the tools, not the Python that they run on."""
-        return [digest(REQUIREMENTS), digest(Path(__file__), _SOURCES), self.compiler]
+    def inputs(self, folder: str) -> list[str]:
+        """Return the inputs of a compiled step of a folder of the recipe, besides its sources.
 
-    @property
-    def module_inputs(self) -> list[str]:
-        """The inputs of an extension module, besides its sources."""
-        return [*self.inputs, LINK, digest(_EXPORTS)]
+        They are the folder's files, the tools and their flags, not the Python that these run on.
+        """
+        files = (RECIPE / folder, REQUIREMENTS, Path(__file__), _SOURCES, _EXPORTS)
+        return [digest(*files), self.compiler]
 
     @property
     def module_options(self) -> dict[str, str]:
@@ -78,11 +76,6 @@ class Toolchain:
             "CMAKE_CXX_FLAGS_RELEASE": "",
             "CMAKE_MODULE_LINKER_FLAGS": LINK + exports,
         }
-
-    def portable(self, options: Mapping[str, str]) -> str:
-        """Return options as an input of a step: the same wherever folder and recipe are."""
-        text = repr(sorted(options.items()))
-        return text.replace(str(self.folder.path), "BUILD").replace(str(RECIPE), "RECIPE")
 
     def run(
         self,

@@ -1,11 +1,13 @@
 """Patches and rules that are for some versions of a source only: "NAME < 13", "NAME >= 2.4"."""
 
+import operator
 import re
 from collections.abc import Iterable
 from typing import Any
 
 # Module, as its path in the package -> "defer" and "instead" (imports.py).
 Rules = dict[str, dict[str, Any]]
+_COMPARISONS = {"<": operator.lt, ">=": operator.ge}
 
 
 def names_for_version(lines: Iterable[str], version: str) -> list[str]:
@@ -41,12 +43,7 @@ def upstream_version(revision: str) -> str:
 
 def _holds(line: str, version: str) -> bool:
     _, *bound = line.split()
-    if not bound:
-        return True
-    sign, limit = bound
-    if sign not in ("<", ">="):
-        raise ValueError(f"expected < or >= in {line!r}, found {sign}")
-    return (_numbers(version) < _numbers(limit)) == (sign == "<")
+    return not bound or _COMPARISONS[bound[0]](_numbers(version), _numbers(bound[1]))
 
 
 def _numbers(version: str) -> list[int]:

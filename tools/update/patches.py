@@ -13,7 +13,7 @@ from builder.base import cpython
 from builder.base.toml import read_toml
 from builder.native import imports
 from builder.native.hashing import read_list
-from builder.native.unpack import extract
+from builder.native.sources import extract
 from builder.native.versions import names_for_version, rules_for_version
 from tools.update.pins import Pin
 

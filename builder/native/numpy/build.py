@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from builder.native.hashing import digest
 from builder.native.python import Python
 from builder.native.sources import Sources
 from builder.native.steps import RECIPE
@@ -27,8 +26,7 @@ REPLACED = {
 
 def build(toolchain: Toolchain, sources: Sources, python: Python) -> tuple[str, Path]:
     """Build numpy; return the key of this step and the package's folder."""
-    inputs = [sources.unpack("numpy"), *toolchain.module_inputs, *python.inputs]
-    inputs += [digest(Path(__file__))]
+    inputs = [sources.unpack("numpy"), *toolchain.inputs("numpy"), *python.inputs]
     name = f"{python.tag}/numpy"
     source = sources.path("numpy")
 

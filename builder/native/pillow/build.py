@@ -3,20 +3,16 @@
 import shutil
 from pathlib import Path
 
-from builder.native.hashing import digest
 from builder.native.python import Python
 from builder.native.sources import Sources
 from builder.native.steps import RECIPE
 from builder.native.toolchain import HARDENED, Toolchain
 
-FOLDER = RECIPE / "pillow"
-_FILES = (Path(__file__), FOLDER / "CMakeLists.txt", *sorted(FOLDER.glob("*.c*")))
-
 
 def build(toolchain: Toolchain, sources: Sources, python: Python, codecs: str) -> Path:
     """Build the package `PIL` with codecs, named by the key of their step; return its folder."""
     inputs = [codecs, *(sources.unpack(name) for name in ("pillow", "zlib"))]
-    inputs += [*toolchain.module_inputs, *python.inputs, digest(*_FILES)]
+    inputs += [*toolchain.inputs("pillow"), *python.inputs]
     name = f"{python.tag}/pillow"
 
     def work(folder: Path) -> None:
@@ -32,7 +28,7 @@ def build(toolchain: Toolchain, sources: Sources, python: Python, codecs: str) -
             "SUFFIX": python.suffix,
             **toolchain.module_options,
         }
-        toolchain.cmake(FOLDER, folder, name, options)
+        toolchain.cmake(RECIPE / "pillow", folder, name, options)
         shutil.copytree(sources.path("pillow") / "src" / "PIL", folder / "PIL")
         for module in folder.glob("*.so"):
             shutil.copy(module, folder / "PIL")

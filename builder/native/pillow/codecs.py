@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from builder.native.hashing import digest
 from builder.native.sources import Sources
 from builder.native.toolchain import C_FLAGS, HARDENED, Toolchain, change_sources
 
@@ -31,12 +30,11 @@ def build(toolchain: Toolchain, sources: Sources) -> str:
         "CMAKE_POSITION_INDEPENDENT_CODE": "ON",
         "BUILD_SHARED_LIBS": "OFF",
     }
-    inputs = [sources.unpack(name) for name in projects]
-    inputs += [*toolchain.inputs, toolchain.portable(flags), digest(Path(__file__))]
+    keys = [sources.unpack(name) for name in projects]
 
     def work(folder: Path) -> None:
         for name, options in projects.items():
             source, chosen = sources.path(name), {**flags, **options}
             toolchain.cmake(source, folder / name, f"codecs/{name}", chosen, _TARGETS[name])
 
-    return toolchain.folder.step("codecs", inputs, work)
+    return toolchain.folder.step("codecs", [*keys, *toolchain.inputs("pillow")], work)

@@ -8,7 +8,6 @@ import re
 import shutil
 from pathlib import Path
 
-from builder.native.hashing import digest
 from builder.native.python import Python
 from builder.native.sources import Sources
 from builder.native.steps import RECIPE
@@ -18,11 +17,6 @@ FOLDER = RECIPE / "tflite"
 RUNTIME_SOURCES = (
     *("tensorflow", "flatbuffers", "gemmlowp", "eigen3", "fp16", "pthreadpool"),
     *("cpuinfo", "xnnpack", "farmhash", "oourafft"),
-)
-# What the module takes of the recipe's XNNPACK: our kernels and threads, and the stand-ins for what
-# is absent.
-_XNNPACK = tuple(
-    RECIPE / "xnnpack" / name for name in ("absent.cmake", "absent.c", "kernels", "threads")
 )
 
 
@@ -35,8 +29,7 @@ def registered_operators() -> dict[str, int]:
 
 def build(toolchain: Toolchain, sources: Sources, ops: str) -> str:
     """Build the runtime as a static library; return the key of this step."""
-    inputs = [sources.unpack(name) for name in RUNTIME_SOURCES]
-    inputs += [*toolchain.inputs, digest(FOLDER / "runtime", Path(__file__)), ops]
+    keys = [sources.unpack(name) for name in RUNTIME_SOURCES]
 
     def work(folder: Path) -> None:
         options = {
@@ -49,7 +42,7 @@ def build(toolchain: Toolchain, sources: Sources, ops: str) -> str:
         }
         toolchain.cmake(FOLDER / "runtime", folder, "tflite", options)
 
-    return toolchain.folder.step("tflite", inputs, work)
+    return toolchain.folder.step("tflite", [*keys, *toolchain.inputs("tflite"), ops], work)
 
 
 def build_module(
@@ -64,8 +57,7 @@ def build_module(
 
     `linked` has the keys of the steps that built the runtime, XNNPACK and numpy.
     """
-    inputs = [*linked, sources.unpack("pybind11"), *toolchain.module_inputs, *python.inputs]
-    inputs += [digest(FOLDER / "wrapper", *_XNNPACK, Path(__file__)), ops]
+    inputs = [*linked, sources.unpack("pybind11"), *toolchain.inputs("tflite"), *python.inputs, ops]
     name = f"{python.tag}/wrapper"
 
     def work(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from builder.native.hashing import digest
 from builder.native.sources import Sources
 from builder.native.toolchain import C_FLAGS, FLAGS, Toolchain, change_sources
 
@@ -29,7 +28,7 @@ DEPENDENCIES = ("cpuinfo", "pthreadpool", "fp16", "fxdiv")
 
 def build(toolchain: Toolchain, sources: Sources) -> str:
     """Build the libraries into the folder `xnnpack`; return the key of this step."""
-    inputs = [sources.unpack(name) for name in ("xnnpack", *DEPENDENCIES)]
+    keys = [sources.unpack(name) for name in ("xnnpack", *DEPENDENCIES)]
     options = {
         **OPTIONS,
         **change_sources("XNNPACK", "microkernels-prod", _UNREACHED, "ON"),
@@ -39,9 +38,8 @@ def build(toolchain: Toolchain, sources: Sources) -> str:
         f" {toolchain.flags}",
         **{f"{name.upper()}_SOURCE_DIR": str(sources.path(name)) for name in DEPENDENCIES},
     }
-    inputs += [*toolchain.inputs, toolchain.portable(options), digest(Path(__file__))]
 
     def work(folder: Path) -> None:
         toolchain.cmake(sources.path("xnnpack"), folder, "xnnpack", options)
 
-    return toolchain.folder.step("xnnpack", inputs, work)
+    return toolchain.folder.step("xnnpack", [*keys, *toolchain.inputs("xnnpack")], work)

@@ -13,39 +13,26 @@ from builder.artifact.platform import pythons
 from builder.base.errors import BuildError
 from builder.model.tflite import OPERATORS
 from builder.native import COMPILED_PACKAGES, steps
-from builder.native.debian import DebianArchive
-from builder.native.fetch import Fetcher
 from builder.native.pins import read_pins
+from builder.native.sources import Sources
 from builder.native.steps import RECIPE, BuildFolder
 from builder.native.tflite.build import registered_operators
 from builder.native.toolchain import Toolchain
 from builder.native.versions import names_for_version, upstream_version
 
 
-def fetch(folder: Path, given: Path, sha256: str) -> Path:
-    """Fetch a source that only the given folder can have."""
-    build_folder = BuildFolder(folder, 1)
-    archive = DebianArchive(build_folder, ["trixie"])
-    pin = replace(read_pins("3.11")["zlib"], file="it.tar.gz", sha256=sha256, sha1="0" * 40)
-    return Fetcher(Toolchain(build_folder), archive, [given]).fetch(pin)
-
-
-def test_a_given_source_is_found_by_its_hash(tmp_path: Path) -> None:
+def test_a_source_is_found_by_its_hash_or_the_origins_are_named(tmp_path: Path) -> None:
     given = tmp_path / "given" / "deep"
     given.mkdir(parents=True)
     (given / "another name.bin").write_bytes(b"the source")
     (given / "it.tar.gz").write_bytes(b"not the source")
+    sources = Sources(Toolchain(BuildFolder(tmp_path / "build", 1)), [tmp_path / "given"], "")
     sha256 = hashlib.sha256(b"the source").hexdigest()
-    path = fetch(tmp_path / "build", tmp_path / "given", sha256)
-    assert path.read_bytes() == b"the source"
-
-
-def test_a_missing_source_names_every_origin_that_was_tried(tmp_path: Path) -> None:
-    (tmp_path / "given").mkdir()
-    sha256 = "f" * 64
+    pin = replace(sources.pins["zlib"], file="it.tar.gz", sha256=sha256, sha1="0" * 40)
+    assert sources.fetch(pin).read_bytes() == b"the source"
     with pytest.raises(BuildError) as caught:
-        fetch(tmp_path / "build", tmp_path / "given", sha256)
-    assert f"could not find the source it.tar.gz (sha256 {sha256})" in str(caught.value)
+        sources.fetch(replace(pin, sha256="f" * 64))
+    assert f"could not find the source it.tar.gz (sha256 {'f' * 64})" in str(caught.value)
     assert "--sources: no file there has this sha256" in str(caught.value)
     assert "Debian's snapshot service: " in str(caught.value)
     assert "--sources DIR" in caught.value.hint
@@ -72,9 +59,6 @@ def test_every_source_is_pinned_for_every_python(python: str) -> None:
         assert pin.licence
         assert pin.package in modules
         assert bool(pin.suite) == bool(pin.revision) == bool(pin.sha1)
-
-
-def test_an_unpinned_python_is_refused() -> None:
     with pytest.raises(BuildError, match=r"expected a pin for one of Python 3\.10, .*found 3\.9"):
         read_pins("3.9")
 
@@ -91,8 +75,6 @@ def test_names_for_a_version() -> None:
     assert names_for_version(lines, "12.3.0") == ["a", "b", "c"]
     assert names_for_version(lines, "13.0.0") == ["a", "c"]
     assert names_for_version(lines, "2.10.0") == ["a", "b", "c"]
-    with pytest.raises(ValueError, match="expected < or >="):
-        names_for_version(["a = 3"], "1")
 
 
 def test_every_patch_belongs_to_a_source_and_gives_a_reason() -> None:
