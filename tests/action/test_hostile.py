@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from bench.measure.memory import read_memory
 from builder.artifact import actionloop
 from builder.artifact.smoke import SAMPLE
 from tests.conftest import HERE, at_hand, base64_of, encoded, interpreter
@@ -25,7 +26,6 @@ ESPRESSO = base64_of(SAMPLE)
 SLOW = base64_of(hostile.png((7400, 7400), bits=1, interlaced=1))
 # CPU time of an activation: reading pictures stops after four seconds.
 MAX_SECONDS = 10.0
-MAX_BYTES = 128_000_000
 
 
 class Victim:
@@ -53,11 +53,6 @@ class Victim:
         fields = Path(f"/proc/{self.running.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
-    def peak(self) -> int:
-        """Return the largest memory of the process so far, in bytes."""
-        status = Path(f"/proc/{self.running.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-
 
 @pytest.fixture(scope="module", params=["wheels", "local"])
 def victim(
@@ -70,7 +65,7 @@ def victim(
         started = Victim(running)
         yield started
         if request.param == "local":  # wheels alone take twice the memory
-            assert started.peak() < MAX_BYTES
+            assert read_memory(running.pid).peak < 128_000_000
 
 
 def test_bombs_are_decoded_or_refused_in_time(victim: Victim) -> None:
@@ -78,7 +73,6 @@ def test_bombs_are_decoded_or_refused_in_time(victim: Victim) -> None:
     for name, content in hostile.bombs():
         assert len(content) <= 1_200_100, name
         answer = victim.survives({"image": base64_of(content)})
-        print(f"{name}: {victim.peak() / 1e6:.0f} MB, {answer.get('error', 'results')}")
         assert list(answer) in (["results"], ["error"]), name
         results += "results" in answer
     assert results > 15
