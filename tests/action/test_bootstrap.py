@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import resource
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -44,29 +42,13 @@ def unpacked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     return folder
 
 
-@contextmanager
-def running(
-    folder: Path, environment: dict[str, str] | None = None
-) -> Iterator[actionloop.RunningAction]:
-    """Start the unpacked zip in `folder`, isolated but for a given environment."""
-    action = actionloop.RunningAction(
-        folder, interpreter(), environment or {}, isolated=environment is None
-    )
-    try:
-        yield action
-    finally:
-        action.close()
+def running(folder: Path) -> closing[actionloop.RunningAction]:
+    """Start the unpacked zip in `folder`, isolated."""
+    return closing(actionloop.RunningAction(folder, interpreter(), {}, isolated=True))
 
 
-@contextmanager
-def file_changed(file: Path, content: bytes) -> Iterator[None]:
-    """Change a file's content within the block."""
-    kept = file.read_bytes()
-    try:
-        file.write_bytes(content)
-        yield
-    finally:
-        file.write_bytes(kept)
+# Leaves out what an earlier start has extracted.
+without_extracted = shutil.ignore_patterns("lib", "model")
 
 
 def write_packed_zip(folder: Path, files: zips.Files) -> None:
@@ -94,23 +76,18 @@ def run_python(folder: Path, code: str, *more: str) -> subprocess.CompletedProce
 
 def test_modules_have_the_usual_attributes(unpacked: Path) -> None:
     native = next(n for n in PackedZip(str(unpacked)).members if f"{LIB}/PIL/_imaging." in n)
-    own = f"{unpacked}/action"
     expected = {
-        "PIL.Image": ["PIL", f"{LIB}/PIL/Image.py", None, "Importer"],
-        "PIL": ["PIL", f"{LIB}/PIL/__init__.py", [], "Importer"],
-        "PIL._imaging": ["PIL", f"{unpacked}/{native}", None, "ExtensionFileLoader"],
-        "action.request": ["action", "action/request.py", None, "Importer"],
-        "action": ["action", f"{own}/__init__.py", [own], "SourceFileLoader"],
+        "PIL.Image": ["PIL", f"{LIB}/PIL/Image.py", None],
+        "PIL": ["PIL", f"{LIB}/PIL/__init__.py", []],
+        "PIL._imaging": ["PIL", f"{unpacked}/{native}", None],
+        "action.request": ["action", "action/request.py", None],
     }
     code = (
         "import importlib, json\n"
         f"for name in {[*expected]}:\n"
         "    m = importlib.import_module(name); spec = m.__spec__\n"
-        "    assert m.__name__ == spec.name == name and m is sys.modules[name]\n"
-        "    assert m.__package__ == spec.parent and m.__file__ == spec.origin\n"
-        "    assert getattr(m, '__path__', None) == spec.submodule_search_locations\n"
-        "    attributes = m.__package__, m.__file__, getattr(m, '__path__', None)\n"
-        "    print(json.dumps([*attributes, type(m.__loader__).__name__]))\n"
+        "    assert m.__name__ == spec.name == name and m.__file__ == spec.origin\n"
+        "    print(json.dumps([m.__package__, m.__file__, getattr(m, '__path__', None)]))\n"
     )
     done = run_python(unpacked, code)
     assert done.stderr == ""
@@ -126,12 +103,6 @@ def test_traceback_names_the_line_of_a_package(unpacked: Path, console: Console)
     assert "core." in source.splitlines()[int(match[1]) - 1]
 
 
-@pytest.mark.parametrize("name", ["PIL.NoSuchPlugin", "numpy.no.such", "action.nothing", "nothing"])
-def test_missing_module_is_not_found(unpacked: Path, name: str) -> None:
-    done = run_python(unpacked, f"import {name}")
-    assert re.search(r"ModuleNotFoundError: No module named '[\w.]+'$", done.stderr.strip())
-
-
 def test_packages_elsewhere_do_not_mix_with_ours(unpacked: Path, tmp_path: Path) -> None:
     (tmp_path / "PIL").mkdir()
     for name in ("numpy.py", "PIL/__init__.py", "PIL/Image.py"):
@@ -139,12 +110,12 @@ def test_packages_elsewhere_do_not_mix_with_ours(unpacked: Path, tmp_path: Path)
     (tmp_path / "PIL" / "Plugin.py").write_text("")
     code = (
         "sys.path.insert(0, sys.argv[2])\nimport numpy, PIL.Image\n"
-        "try: import PIL.Plugin\nexcept ModuleNotFoundError as error: print(error.name)"
+        "for name in ('PIL.Plugin', 'action.nothing', 'nothing'):\n"
+        "    try: __import__(name)\n"
+        "    except ModuleNotFoundError as error: print(error.name)"
     )
     done = run_python(unpacked, code, str(tmp_path))
-    assert (done.stdout, done.stderr) == ("PIL.Plugin\n", "")
-    with running(unpacked, {**os.environ, "PYTHONPATH": str(tmp_path)}) as action:
-        assert action.run({"image": ESPRESSO})["results"][0]["className"] == "espresso"
+    assert (done.stdout, done.stderr) == ("PIL.Plugin\naction.nothing\nnothing\n", "")
 
 
 def test_other_python_is_refused(tmp_path: Path) -> None:
@@ -164,14 +135,6 @@ def test_other_machine_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         install_importer(str(tmp_path))
 
 
-def test_failed_import_leaves_the_path_unchanged(tmp_path: Path) -> None:
-    before = [*sys.path], [*sys.meta_path]
-    write_packed_zip(tmp_path, {f"{LIB}/index.json": b"{"})
-    with pytest.raises(ValueError, match="Expecting"):
-        install_importer(str(tmp_path))
-    assert ([*sys.path], [*sys.meta_path]) == before
-
-
 def test_error_handler_answers_with_the_reason(capfd: pytest.CaptureFixture[str]) -> None:
     answer = {"error": "built for another"}
     handler = error_handler(IncompatibleError(answer["error"]))
@@ -186,30 +149,25 @@ def test_error_handler_answers_with_the_reason(capfd: pytest.CaptureFixture[str]
     assert log.startswith("KeyError: 'é'\n") and log.endswith("start failed: KeyError: 'é'\n")
 
 
-@pytest.mark.parametrize("share", [0.0, 0.0001, 0.02, 0.5, 0.999])
-def test_truncated_zip_is_reported(unpacked: Path, share: float) -> None:
-    content = (unpacked / "packed.zip").read_bytes()
-    with file_changed(unpacked / "packed.zip", content[: int(len(content) * share)]):
-        assert_start_fails(unpacked, "ValueError: packed.zip is truncated")
-    with running(unpacked) as action:
-        assert action.run({"image": ESPRESSO})["results"]
+@pytest.mark.parametrize("share", [0.0, 0.0001, 0.5, 0.999])
+def test_truncated_zip_is_reported(unpacked: Path, tmp_path: Path, share: float) -> None:
+    folder = shutil.copytree(unpacked, tmp_path / "a")
+    content = (folder / "packed.zip").read_bytes()
+    (folder / "packed.zip").write_bytes(content[: int(len(content) * share)])
+    assert_start_fails(folder, "ValueError: packed.zip is truncated")
 
 
 @pytest.mark.parametrize("name", ["numpy.code", "index.json", "PIL/_imaging", "model", "settings"])
-def test_damaged_member_is_reported(unpacked: Path, name: str) -> None:
-    path = unpacked / "packed.zip"
-    content = bytearray(path.read_bytes())
-    packed = PackedZip(str(unpacked))
+def test_damaged_member_is_reported(unpacked: Path, tmp_path: Path, name: str) -> None:
+    folder = shutil.copytree(unpacked, tmp_path / "a", ignore=without_extracted)
+    packed = PackedZip(str(folder))
     names = {"model": "model/", "settings": "model/model.json"}
     start = names.get(name, f"{LIB}/{name}")
     member = next(each for each in packed.members if each.startswith(start))
-    offset, length, deflated, *_ = packed.members[member]
-    assert deflated and length
-    content[offset] = 0xFF  # no kind of deflated block
-    with file_changed(path, bytes(content)):
-        for folder in ("lib", "model"):  # files of an earlier start
-            shutil.rmtree(unpacked / folder, ignore_errors=True)
-        log = assert_start_fails(unpacked, f"{member} in packed.zip is damaged")
+    with (folder / "packed.zip").open("r+b") as file:
+        file.seek(packed.members[member][0])
+        file.write(b"\xff")  # no kind of deflated block
+    log = assert_start_fails(folder, f"{member} in packed.zip is damaged")
     if name == "settings":  # a traceback shows the lines of our own modules
         line = re.search(r'"action/classifier\.py", line (\d+), in load_classifier\n +(.+)\n', log)
         assert line, log
@@ -231,9 +189,7 @@ def assert_start_fails(folder: Path, reason: str) -> str:
 
 def test_unwritable_folder_is_reported(unpacked: Path, tmp_path: Path) -> None:
     """The log names the library that could not be written."""
-    folder = tmp_path / "a"
-    shutil.copytree(unpacked, folder, ignore=shutil.ignore_patterns("*.so*"))
-    shutil.rmtree(folder / "lib", ignore_errors=True)
+    folder = shutil.copytree(unpacked, tmp_path / "a", ignore=without_extracted)
     (folder / "lib").write_text("in the way")
     with running(folder) as action:
         answer = action.run({"image": ESPRESSO})

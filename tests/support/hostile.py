@@ -149,11 +149,9 @@ def bombs() -> list[tuple[str, bytes]]:
 
 def png_bombs() -> Iterator[tuple[str, bytes]]:
     text = zlib.compress(bytes(2**20 - 1), 9)
-    letters = zlib.compress("\u20ac".encode() + b"a" * (2**20 - 9), 9)
     wide = chunk(b"IHDR", struct.pack(">IIBBBBB", 2**31 - 1, 8, 8, 0, 0, 0, 0))
     yield "PNG, 99 megapixels", png((9900, 10000))
     yield "PNG, 49 megapixels of 1 bit", png((7000, 7000), bits=1)
-    yield "PNG, 49 megapixels of palette", png((7000, 7000), 3, 4)
     yield "PNG, 13 megapixels RGBA", png((3600, 3600), 6)
     yield "PNG, 27 megapixels of 16 bits", png((5200, 5200), bits=16)
     yield "PNG, 49 megapixels, interlaced", png((7000, 7000), interlaced=1)
@@ -161,7 +159,6 @@ def png_bombs() -> Iterator[tuple[str, bytes]]:
     yield "PNG, 1 x 5000000", png((1, 5_000_000), 3)
     yield "PNG, 50000000 x 1", png((50_000_000, 1), 3)
     yield "PNG, texts", png((8, 8), before=chunk(b"zTXt", b"a\0\0" + text) * 64)
-    yield "PNG, wide texts", png((8, 8), before=chunk(b"iTXt", b"a\0\1\0\0\0" + letters) * 63)
     yield "PNG, profile", png((8, 8), before=chunk(b"iCCP", b"a\0\0" + text))
     yield "PNG, many chunks", png((8, 8), before=chunk(b"teSt", b"") * MANY)
     end = b"\0\0\0\0IEND"
@@ -174,8 +171,6 @@ def gif_bombs() -> Iterator[tuple[str, bytes]]:
     clear = b"!\xf9\4\x08\0\0\0\0"  # clears the frame's area after it
     yield "GIF, 49 megapixels", flat_gif((7000, 7000))
     yield "GIF, cleared frame of 4 gigapixels", gif((8, 8), clear, (65535, 65535))
-    yield "GIF, screen of 4 gigapixels", gif((65535, 65535))
-    yield "GIF, 65535 x 1", flat_gif((65535, 1))
     yield "GIF, comment in bytes", gif((8, 8), b"!\xfe" + b"\1a" * 350_000 + b"\0")
     yield "GIF, many comments", gif((8, 8), b"!\xfe\1x\0" * 180_000)
     yield "GIF, 50000 frames", frames("GIF", 50_000)
@@ -187,7 +182,6 @@ def webp_bombs() -> Iterator[tuple[str, bytes]]:
     yield "WebP, 25 megapixels, lossless", encoded(large, "WebP", lossless=True, method=0)
     yield "WebP, 25 megapixels", encoded(large, "WebP", method=0)
     yield "WebP, 65536 sets of codes", webp_codes()
-    yield "WebP, 16383 x 1", encoded(plain("red", (16383, 1)), "WebP", lossless=True)
     yield "WebP, many chunks", webp_chunks(b"test", b"", 100_000)
     yield "WebP, many EXIF chunks", webp_chunks(b"EXIF", b"II*\0", 70_000)
     yield "WebP, canvas of 2^48 pixels", bytes.fromhex(canvas)
@@ -199,13 +193,11 @@ def bmp_bombs() -> Iterator[tuple[str, bytes]]:
     yield "BMP, 6 megapixels in runs of 4 bits", bmp((2500, 2500), 2, nibbles, 4)
     yield "BMP, one step over 10 gigapixels", bmp((49_000_000, 1), 1, b"\0\2\xff\xff")
     yield "BMP, line ends", bmp((7_000, 1_000), 1, b"\1\1\0\0" * 1_000)
-    yield "BMP, 65535 x 1", bmp((65535, 1), 0, bytes(65536))
 
 
 def jpeg_bombs() -> Iterator[tuple[str, bytes]]:
     yield "JPEG, 99 megapixels", large_jpeg((9900, 10000))
     yield "JPEG, 65535 x 1", encoded(plain("red", (65500, 1)), "JPEG")
-    yield "JPEG, 1 x 65535", encoded(plain("red", (1, 65500)), "JPEG")
     yield "JPEG, 65535 x 1500", large_jpeg((65500, 1500))
     yield "JPEG, thousands of scans", jpeg_of_scans((3000, 3000), 8_000)
     yield "JPEG, 49 scans", jpeg_of_scans((4200, 4200), 40)
@@ -269,19 +261,10 @@ _IMAGE = base64.b64encode(SAMPLE.read_bytes())
 # Lines that a launcher gets, and a part of the error; empty for an answer.
 LINES = [
     (b'{"value": {"image": ' + b"[" * 900 + b"]" * 900 + b"}}", "found a list"),
-    (b'{"value": {"image": "a", "image": "%s"}}' % _IMAGE, ""),
-    (b'{"value": {"topK": "five", "topK": 5, "image": "%s"}}' % _IMAGE, ""),
     (b'{"value": {"image": "a", "threshold": NaN}}', "threshold: expected a number"),
-    (b'{"value": {"image": "a", "threshold": -Infinity}}', "threshold: expected a number"),
-    (b'{"value": {"image": "a", "threshold": 1e999}}', "threshold: expected a number"),
-    (b'{"value": {"image": "a", "topK": NaN}}', "topK: expected a whole number"),
     (b'{"value": {"image": "%s", "topK": %s}}' % (_IMAGE, b"9" * 4000), ""),
-    (b'{"value": {"unknown": {"a": [1]}, "image": "%s"}}' % _IMAGE, ""),
-    (b'{"value": {"image": "\\ud800"}}', "not base64"),
-    (b"{}", "found neither"),
     (b'{"value": {"image": "%s"}}' % (b"A" * 1_000_000), "not a picture"),
     (b'{"value": {"image": "%s"}}' % (b" " * 1_000_000), "found none"),
-    (b'{"value": {"image": "%s"}}' % (b"%41" * 300_000), "not base64"),
     (b'{"value": {"image": "data:image/jpeg;base64,%s"}}' % (b"%41" * 300_000), "not base64"),
     (b'{"value": {"image": "data:%s"}}' % (b"\\ud800" * 60), "expected a URL of the form"),
     (
