@@ -7,10 +7,8 @@ container with it.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -31,56 +29,38 @@ TOO_DEEP = {"error": "maximum recursion depth exceeded"}
 SAME: list[tuple[Any, ...]] = [
     ("return {'got': params}", {"got": {"name": "Ada"}}),
     ("return [1, 2.5, True, None]", [1, 2.5, True, None]),
-    ("return None", None),
     ("return 'é☃😀\\u2028\\u0085\\0'", "é☃😀\u2028\u0085\0"),
-    ("return {'x': 'é' * 500_000}", {"x": "é" * 500_000}),
     ("return params", "é" * 500_000, '{"value": "%s"}' % ("é" * 500_000)),
     ("return [*map(ord, params)]", [0xE9, 0x2028, 0xD800, 0], '{"value": "é\u2028\\ud800\\u0000"}'),
     ("return len(params)", 1, b'{"value": "\xff"}'),
     ("return params", {}, '{"activation_id": "1"}'),
-    ("return [params]", [None], '{"value": null}'),
     ("raise ValueError('für ☃ \\u2028\\nzwei')", {"error": "für ☃ \u2028\nzwei"}),
     ("return main(params)", TOO_DEEP),
     ("sys.stderr = None; raise ValueError('x')", {"error": "x"}),
 ]
 OURS: list[tuple[Any, ...]] = [
     ("return {'x': float('nan')}", {"error": "not JSON compliant"}),
-    ("return [float('inf')]", {"error": "not JSON compliant"}),
     ("return b'ab'", {"error": "type bytes is not JSON serializable"}),
-    ("return {(1, 2): 3}", {"error": "keys must be str"}),
     ("a = []; a.append(a); return a", {"error": "Circular reference"}),
     ("raise ValueError", {"error": "ValueError"}),
     ("raise type('Bad', (Exception,), {'__str__': lambda it: 1 / 0})", {"error": "Bad"}),
     ("raise ValueError('\\ud800')", {"error": "\ud800"}),
-    ("return '\\ud800'", "\ud800"),
-    ("sys.exit()", {"error": "exit status None"}),
     ("sys.exit(3)", {"error": "exit status 3"}),
-    ("sys.exit('done')", {"error": "exit status done"}),
     ("raise KeyboardInterrupt", {"error": "KeyboardInterrupt"}),
-    ("raise GeneratorExit('x')", {"error": "x"}),
     (f"a = []\n    for _ in range({DEPTH}): a = [a]\n    return a", TOO_DEEP),
     ("return 1", TOO_DEEP, '{"value": ' + "[" * DEPTH + "]" * DEPTH + "}"),
     ("return 1", {"error": "Expecting value"}, "hello"),
-    ("return 1", {"error": "Expecting value"}, ""),
     ("return 1", {"error": ""}, "[1, 2]"),
-    ("return 1", {"error": "null byte"}, '{"x": "\\u0000"}'),
     ("return os.environ['__OW_DEADLINE']", "5", '{"value": {}, "deadline": 5}'),
     ("sys.stdout.close(); return 1", 1),
     ("sys.stderr.close(); raise ValueError('x')", {"error": "ValueError"}),
 ]
 
 
-@contextmanager
-def started(
-    folder: Path, launcher: str, module: str, python: str = HERE
-) -> Iterator[RunningAction]:
+def started(folder: Path, launcher: str, module: str, python: str = HERE) -> closing[RunningAction]:
     """Start a module with a `main` by one of the launchers."""
     unpacked(folder, launcher, module)
-    action = RunningAction(folder, interpreter(python), {}, isolated=True)
-    try:
-        yield action
-    finally:
-        action.close()
+    return closing(RunningAction(folder, interpreter(python), {}, isolated=True))
 
 
 def unpacked(folder: Path, launcher: str, module: str) -> Path:
@@ -124,30 +104,23 @@ def test_each_activation_has_its_result(
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 @pytest.mark.parametrize("python", EACH_PYTHON)
 def test_log_is_complete_before_the_result(tmp_path: Path, launcher: str, python: str) -> None:
+    """With the traceback of an error."""
     module = (
         "import sys\nprint('import, out é')\nprint('import, err', file=sys.stderr)\n"
         "def main(params):\n    print('run, out ☃', end='')\n"
         "    print('run, err', end='', file=sys.stderr)\n    print('y' * 100_000, end='')\n"
-        "    return 1\n"
+        "    missing = params['né']  # here\n"
     )
     with started(tmp_path / "a", launcher, module, python) as action:
         for runs in (1, 2, 3):
-            assert action.run({}) == 1
+            assert action.run({}) == {"error": "'né'"}
             log = action.log()
             assert log.count("import, out é") == log.count("import, err") == 1
             assert log.count("run, out ☃") == log.count("run, err") == runs
-            assert log.count("y") == 100_000 * runs
-
-
-@pytest.mark.parametrize("launcher", LAUNCHERS)
-def test_traceback_is_in_the_log(tmp_path: Path, launcher: str) -> None:
-    body = "missing = params['né']  # here"
-    with started(tmp_path / "a", launcher, module_of(body)) as action:
-        assert action.run({}) == {"error": "'né'"}
-        log = action.log()
-    assert 'main__.py", line 4, in main\n' in log
-    assert "    missing = params['né']  # here\n" in log
-    assert "KeyError: 'né'" in log
+            assert log.count("y" * 100_000) == runs
+            assert log.count('main__.py", line 8, in main\n') == runs
+            assert log.count("    missing = params['né']  # here\n") == runs
+            assert log.count("KeyError: 'né'") == runs
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
@@ -158,29 +131,8 @@ def test_environment_is_that_of_the_activation(tmp_path: Path, launcher: str) ->
         second = action.send(b'{"activation_id": "a2", "deadline": "7", "action_name": "/_/n"}')
     kept = {"__OW_WAIT_FOR_ACK": "1", "__OW_ODD": "x"}
     assert first == {**kept, "__OW_ACTIVATION_ID": "a1", "__OW_DEADLINE": "5"}
-    assert second == {
-        **kept,
-        "__OW_ACTIVATION_ID": "a2",
-        "__OW_DEADLINE": "7",
-        "__OW_ACTION_NAME": "/_/n",
-    }
-
-
-def test_10_000_activations_keep_order_and_memory(tmp_path: Path) -> None:
-    module = (
-        "count = 0\ndef main(params):\n    global count\n    count += 1\n"
-        "    if not params['n'] % 3: raise ValueError(count)\n"
-        "    return [params['n'], count]\n"
-    )
-    memory = []
-    with started(tmp_path / "a", "ours", module) as action:
-        statm = Path(f"/proc/{action.pid}/statm")
-        for number in range(1, 10_001):
-            result = action.send(b'{"value": {"n": %d}, "activation_id": "%d"}' % (number, number))
-            assert result == ([number, number] if number % 3 else {"error": str(number)})
-            if number in (1000, 10_000):
-                memory.append(int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
-    assert memory[1] - memory[0] < 1_000_000
+    later = {"__OW_ACTIVATION_ID": "a2", "__OW_DEADLINE": "7", "__OW_ACTION_NAME": "/_/n"}
+    assert second == {**kept, **later}
 
 
 def run_to_the_end(folder: Path, lines: bytes, **variables: str) -> tuple[list[Any], bytes, int]:
@@ -204,7 +156,5 @@ def test_end_of_input_ends_the_process(tmp_path: Path) -> None:
 
 def test_failed_import_ends_both_launchers(tmp_path: Path) -> None:
     for launcher in LAUNCHERS:
-        folder = tmp_path / launcher
         with pytest.raises(SmokeError, match=r"(?s)exit status 1.*ZeroDivisionError"):
-            with started(folder, launcher, "1 / 0"):
-                pass
+            started(tmp_path / launcher, launcher, "1 / 0")
