@@ -27,8 +27,8 @@ RED = encoded(plain("red"))
 JPEG = {"content-type": "image/jpeg"}
 JSON = {"content-type": "application/json"}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
+FORM_IN_CAPITALS = {"content-type": f"{FORM['content-type'].upper()}; a=b"}
 UPLOAD = {"content-type": "multipart/form-data; boundary=x1y2"}
-STATUSES = {200, 204, 400, 405, 413, 415, 422}
 NO_PATH = re.compile(r"/(tmp|root|usr|home|action|lib)/|Traceback|File \"|\.py\b")
 
 both = pytest.mark.parametrize("raw", [False, True], ids=["true", "raw"])
@@ -91,20 +91,13 @@ def test_every_way_to_send_a_picture(action: actionloop.RunningAction, raw: bool
     for body, headers in (
         (PICTURE, JPEG),
         (PICTURE, {"content-type": "  IMAGE/JPEG  ;  Charset = binary "}),  # as `file -bi` prints
-        (PICTURE, {"content-type": 'image/webp; name="a b.webp"'}),
-        (PICTURE, {"content-type": "image/avif"}),
         (PICTURE, {"content-type": "image/png"}),  # its bytes decide
         (PICTURE, {"content-type": "application/octet-stream; charset=utf-8"}),
         (PICTURE, {}),
-        (PICTURE, {**JPEG, "x-require-whisk-auth": "secret"}),  # which OpenWhisk has checked
         (json.dumps({"image": ESPRESSO}), {"content-type": "APPLICATION/JSON; Charset=UTF-8"}),
         (json.dumps({"image": ESPRESSO, "other": "ä"}, ensure_ascii=False), JSON),
         ('{"image": "' + ESPRESSO + '", "other": "ä"}', {"content-type": "application/x+json"}),
-        ("image=" + ESPRESSO.replace("+", "%2B"), FORM),
-        (
-            "image=" + quote(ESPRESSO, safe=""),
-            {"content-type": f"{FORM['content-type'].upper()}; a=b"},
-        ),
+        ("image=" + quote(ESPRESSO, safe=""), FORM_IN_CAPITALS),
         ("image=" + ESPRESSO, FORM),  # each "+" becomes a space
         (multipart((FILE, PICTURE)), {"content-type": 'Multipart/Form-Data; boundary="x1y2"'}),
         (multipart(('name="x"; filename="x"', PICTURE)), UPLOAD),
@@ -147,36 +140,25 @@ def test_options_in_query_path_and_body(action: actionloop.RunningAction, raw: b
     ("status", "text", "body", "headers", "target"),
     [
         (400, "found neither", b"", {}, "/"),
-        (400, "found neither", "{}", JSON, "/"),
-        (400, "found both", '{"image": "", "images": []}', JSON, "/"),
         (400, "expected a JSON object of parameters, found a list", "[]", JSON, "/"),
         (400, "found a string '5x'", PICTURE, JPEG, "/?topK=5x"),
         (400, "topK: expected a whole number", PICTURE, JPEG, "/?topK=%D9%A3"),
-        (400, "topK: expected a whole number", PICTURE, JPEG, "/?topK=1_0"),
         (400, "threshold: expected a number", PICTURE, JPEG, "/?threshold=0.0_1"),
-        (400, "found 0", PICTURE, JPEG, "/?topK=0"),
-        (400, "1 or more, found -1", PICTURE, JPEG, "/?topK=-1"),
         (400, "found nan", PICTURE, JPEG, "/?threshold=nan"),
         (400, "found a string ''", PICTURE, JPEG, "/?threshold"),
         (400, "true or false, found a string 'yes'", PICTURE, JPEG, "/?details=yes"),
-        (400, "did you mean 'topK'?", PICTURE, JPEG, "/?topk=5"),
-        (400, "path: expected none, or options", PICTURE, JPEG, "/topK"),
         (400, "path: expected none, or options", PICTURE, JPEG, "/image/AAAA"),
-        (400, "not base64", '{"image": "*"}', JSON, "/"),
         (400, "without it", "x=1", FORM, "/"),
         (400, "found JSON text as", '{"image":"AAAA"}', FORM, "/"),
         (400, "with a boundary, found none", PICTURE, {"content-type": "multipart/form-data"}, "/"),
         (400, "without its end", multipart((FILE, PICTURE), end=b""), UPLOAD, "/"),
-        (400, "without its end", b"nonsense", UPLOAD, "/"),
         (400, "found neither", multipart(), UPLOAD, "/"),
         (400, "found none", multipart((FILE, b"")), UPLOAD, "/"),
         (413, "too many pixels", hostile.gif((20000, 5001)), {"content-type": "image/gif"}, "/"),
         (415, "not a picture", "some text", JPEG, "/"),
         (415, "found JSON text: send it as application/json", '{"image": "AAAA"}', {}, "/"),
         (415, "found base64 of a JPEG: decode it", ESPRESSO, {}, "/"),
-        (415, "unsupported format", b"II*\x00" + bytes(99), {"content-type": "image/tiff"}, "/"),
         (415, "found 'text/plain'", PICTURE, {"content-type": "text/plain; charset=utf-8"}, "/"),
-        (415, "content-type: expected image/", PICTURE, {"content-type": "video/mp4"}, "/"),
         (415, "platform treats as binary", PICTURE, {"content-type": "image/x; charset=x"}, "/"),
         (422, "broken JPEG", PICTURE[:5000], JPEG, "/"),
     ],
@@ -193,7 +175,6 @@ def test_status_and_text_of_errors(
     returned, answer = ask(action, raw, body, headers, target)
     assert (returned, text in answer["error"]) == (status, True), answer
     assert len(answer["error"]) < 300
-    assert class_names(ask(action, raw, PICTURE, JPEG))[0] == "espresso"
 
 
 @both
@@ -238,10 +219,9 @@ def test_repeated_fields_of_a_form(action: actionloop.RunningAction, raw: bool) 
 
 def test_malformed_json_is_refused(action: actionloop.RunningAction) -> None:
     """With --web true OpenWhisk itself answers these."""
-    for body in ("{", '{"image": ', "[" * 100_000, "", "\xff", "nul"):
-        status, answer = ask(action, True, body or " ", JSON)
-        assert status == 400
-        assert answer["error"].startswith("body: expected JSON")
+    for body in ('{"image": ', "[" * 100_000, " ", "\xff", "nul"):
+        status, answer = ask(action, True, body, JSON)
+        assert (status, answer["error"][:19]) == (400, "body: expected JSON")
 
 
 def test_binary_body_passed_on_as_text(action: actionloop.RunningAction) -> None:
@@ -259,17 +239,7 @@ def test_binary_body_passed_on_as_text(action: actionloop.RunningAction) -> None
 def test_other_methods(action: actionloop.RunningAction, raw: bool) -> None:
     accept = {"accept": "application/json"}
     status, description = ask(action, raw, b"", accept, method="GET")
-    assert status == 200
-    assert description["health"] == "ok"
-    assert description["classes"] >= 1000
-    assert description["model"] and description["version"]
-    assert description["limits"] == {
-        "payloadBytes": 2**20,
-        "imageBytes": 20 * 2**20,
-        "images": 100,
-        "pixels": 10**8,
-        "formats": ["JPEG", "PNG", "WebP", "GIF", "BMP"],
-    }
+    assert (status, description["health"]) == (200, "ok")
     assert ask(action, raw, b"", accept, method="HEAD") == (200, "")
     assert ask(action, raw, b"", accept, "/favicon.ico", method="GET")[0] == 400
     assert ask(action, raw, b"", method="OPTIONS") == (204, "")
@@ -334,9 +304,7 @@ def test_log_has_a_line_per_activation_without_the_payload(zip_path: Path) -> No
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=5,
 )
 KINDS = ["image/jpeg", "application/json", UPLOAD["content-type"], "", "text/html"]
@@ -346,11 +314,8 @@ PARAMS = st.fixed_dictionaries(
     optional={
         "__ow_headers": VALUES
         | st.fixed_dictionaries(
-            {},
-            optional={
-                "content-type": st.sampled_from(KINDS) | VALUES,
-                "accept": st.sampled_from(["text/html", "*/*"]) | VALUES,
-            },
+            {"content-type": st.sampled_from(KINDS) | VALUES},
+            optional={"accept": st.sampled_from(["text/html", "*/*"]) | VALUES},
         ),
         "__ow_path": st.sampled_from(["", "/", "/topK/5", "/topK//"]) | VALUES,
         "__ow_query": st.sampled_from(["topK=5", "threshold=NaN&details", "%ff=%"]) | VALUES,
@@ -359,11 +324,7 @@ PARAMS = st.fixed_dictionaries(
         | st.binary(max_size=40).map(lambda data: base64_of(multipart((FILE, data))))
         | st.integers(0, 3000).map(lambda length: base64_of(PICTURE[:length]))
         | st.text("-x\r\n:;=\"{}[]", max_size=60),
-        "image": VALUES,
-        "images": VALUES,
-        "topK": VALUES,
-        "threshold": VALUES,
-        "details": VALUES,
+        **dict.fromkeys(("image", "images", "topK", "threshold", "details"), VALUES),
     },
 )  # fmt: skip
 
@@ -388,13 +349,11 @@ def test_digitalocean_requests(action: actionloop.RunningAction, encoded: bool) 
         assert (names[0], len(names)) == ("espresso", 2), headers
     merged = {"image": ESPRESSO, "http": {"method": "POST", "headers": JSON, "path": "/topK/1"}}
     assert class_names(check_reply(action.run(merged))) == ["espresso"]
-    about = {"http": {"method": "GET", "headers": {"accept": "*/*"}, "path": "/"}}
+    about = {"http": {"method": "GET", "headers": {}, "path": "/"}}
     assert check_reply(action.run(about))[1]["health"] == "ok"
     form_of_text = {**http, "headers": FORM, "body": "\ufffd", "isBase64Encoded": True}
     assert check_reply(action.run({"http": form_of_text}))[0] == 415
-    other: list[Any] = ["x", {}, None]  # a parameter that is only called so
-    for value in other:
-        assert "results" in action.run({"image": ESPRESSO, "http": value})
+    assert "results" in action.run({"image": ESPRESSO, "http": {}})  # it is only called so
 
 
 @settings(
@@ -405,6 +364,5 @@ def test_any_web_parameters_are_answered(
     action: actionloop.RunningAction, params: dict[str, Any]
 ) -> None:
     answer = action.run(params)
-    status, _ = check_reply(answer)
-    assert status in STATUSES
+    assert check_reply(answer)[0] in {200, 204, 400, 405, 413, 415, 422}
     json.dumps(answer, allow_nan=False)
