@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import random
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 
 from action.request import (
     MAX_IMAGE_BYTES,
-    MAX_IMAGES,
     ActionError,
     ImageError,
     RequestError,
@@ -51,10 +49,6 @@ def test_options(params: dict[str, Any], classes: int, top_k: int) -> None:
     assert options.top_k_given == ("topK" in params)
 
 
-def test_100_pictures_are_accepted() -> None:
-    assert len(parse_request({"images": ["a"] * MAX_IMAGES}, 10).images) == MAX_IMAGES == 100
-
-
 @pytest.mark.parametrize(
     ("params", "text"),
     [
@@ -63,7 +57,6 @@ def test_100_pictures_are_accepted() -> None:
         ({"image": "a", "images": ["a"]}, "found both"),
         ({"images": "a"}, "expected a list of one or more pictures, found a string"),
         ({"images": []}, "found an empty list"),
-        ({"images": None}, "found null"),
         (
             {"images": ["a"] * 101},
             "images: expected at most 100 pictures, found 101; send them in several activations",
@@ -72,18 +65,13 @@ def test_100_pictures_are_accepted() -> None:
         ({"image": "a", "topK": 2.5}, "found 2.5"),
         ({"image": "a", "topK": True}, "found true"),
         ({"image": "a", "topK": "3"}, "found a string '3'"),
-        ({"image": "a", "topK": None}, "found null"),
         ({"image": "a", "threshold": 10**5000}, "too long to print"),
-        ({"image": "a", "threshold": 1.5}, "a number from 0 to 1, found 1.5"),
         ({"image": "a", "threshold": -0.1}, "found -0.1"),
         ({"image": "a", "threshold": float("nan")}, "found nan"),
         ({"image": "a", "threshold": "0.5"}, "found a string '0.5'"),
-        ({"image": "a", "threshold": False}, "found false"),
         ({"image": "a", "details": 1}, "true or false, found 1"),
-        ({"image": "a", "details": "yes"}, "found a string 'yes'"),
         ({"image": "a", "topk": 3}, "unknown parameter 'topk': did you mean 'topK'?"),
         ({"image": "a", "top_k": 3}, "did you mean 'topK'?"),
-        ({"Image": "a"}, "did you mean 'image'?"),
     ],
 )
 def test_error_says_what_was_expected_and_found(params: Any, text: str) -> None:
@@ -131,35 +119,19 @@ def test_any_text_is_bytes_or_an_error(text: str) -> None:
         assert "image:" in str(error)
 
 
-def contents() -> list[bytes]:
-    """Return bytes of many lengths, with many "+" in their base64."""
-    chance = random.Random(1)
-    return [chance.randbytes(size) for size in range(400, 440)]
-
-
-@pytest.mark.parametrize("head", ["", "data:image/jpeg;base64,"])
-@pytest.mark.parametrize("padded", [True, False])
-def test_a_plus_that_a_form_decoded_is_restored(head: str, padded: bool) -> None:
-    for content in contents():
-        text = base64_of(content)
-        assert "+" in text
-        sent = head + (text if padded else text.rstrip("="))
-        assert read_image(sent.replace("+", " ")) == content
-
-
 @pytest.mark.parametrize("space", ["\n", "\r\n", " ", "\n    ", "\t", " \n"])
-def test_white_space_between_lines_is_skipped(space: str) -> None:
-    for content in contents():
+def test_lines_are_told_from_a_plus_that_a_form_decoded(space: str) -> None:
+    """Contents of many lengths, with many "+" in their base64."""
+    chance = random.Random(1)
+    for size in range(400, 440):
+        content = chance.randbytes(size)
         text = base64_of(content)
+        for padded in (text, text.rstrip("=")):
+            for head in ("", "data:image/jpeg;base64,"):
+                assert read_image(head + padded.replace("+", " ")) == content
         lines = space.join(text[at : at + 76] for at in range(0, len(text), 76))
         for sent in (lines, lines + space, space + lines):
             assert read_image(sent) == content
-
-
-def test_reported_base64_is_decoded(cases: Path) -> None:
-    assert read_image((cases / "urlsafe_unpadded_png.b64").read_text()).startswith(b"\x89PNG")
-    text = (cases / "lost_plus.form").read_text().partition("=")[2]
-    assert read_image(text.replace("+", " ")) == read_image(text)
 
 
 LONG = base64_of(bytes(range(256)) * 40)
@@ -169,7 +141,6 @@ LONG = base64_of(bytes(range(256)) * 40)
     ("value", "kind", "text"),
     [
         (5, RequestError, "expected a string of base64 data, found a number"),
-        (None, RequestError, "found null"),
         ({"data": "AAAA"}, RequestError, "found an object"),
         ({"type": "Buffer", "data": [255]}, RequestError, "found a Node Buffer as JSON: send"),
         ('{"type":"Buffer","data":[255,216]}', RequestError, "a Node Buffer"),
@@ -184,25 +155,17 @@ LONG = base64_of(bytes(range(256)) * 40)
         ("undefined", RequestError, "the text of a missing value"),
         ("", RequestError, "found none"),
         (" \n", RequestError, "found none"),
-        ("AAAA!!!", RequestError, "character '!'"),
         ("AAAA*AAA", RequestError, "text that is not base64 (character '*')"),
         ("AAAAA", RequestError, "5 characters and 0 of padding: it is incomplete"),
-        ("AAA==", RequestError, "incomplete"),
         ("AAAA=", RequestError, "incomplete"),
-        ("AA=A", RequestError, "character '='"),
         ("AAA=AAA=", RequestError, "character '='"),
-        (LONG[:-1], RequestError, "incomplete"),
         (LONG[:5000] + ".." + LONG[5002:], RequestError, "character '.'"),
-        ("cat.jpg", RequestError, "character '.'"),
         ("Bär=", RequestError, "character 'ä' at position 1"),
         ("=" * 8, RequestError, "text that is not base64"),
         ("/9j/4AAQSk ZJRgABAQ", RequestError, "Send it as %2B"),
         ("data:image/png,AAAA", RequestError, "data:image/jpeg;base64,..., found 'data:image/png'"),
-        ("data:", RequestError, "expected a URL of the form"),
         ("https://a.b/cat.jpg", RequestError, "found the URL 'https://a.b/cat.jpg': this function"),
         (" HTTP://x.y", RequestError, "fetches nothing, send the picture itself"),
-        ("s3://a/b", RequestError, "found the URL 's3://a/b'"),
-        ("A" * (MAX_IMAGE_BYTES * 3 // 2 + 4), ImageError, "at most 20 MiB, found 22.5 MiB"),
         ("A" * (MAX_IMAGE_BYTES * 4 // 3 + 8), ImageError, "at most 20 MiB, found 20.0 MiB"),
     ],
 )
