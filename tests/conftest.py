@@ -39,7 +39,6 @@ EACH_PYTHON = [
 # OW_EXECUTION_ENV of an image that is not Apache's.
 IMAGE = "registry.example/python:1"
 PLUS_MINUS_ONE = Normalization((127.5,), (127.5,))
-PANDA = "giant panda, panda, panda bear, coon bear, Ailuropoda melanoleuca"
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -9,38 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from builder.artifact import actionloop, modules, platform
+from builder.artifact import actionloop, modules
 from builder.artifact.smoke import SAMPLE
 from builder.base.archive import read_zip
-from builder.base.errors import BuildError
-from tests.conftest import (
-    EACH_PYTHON,
-    PANDA,
-    SHARED,
-    base64_of,
-    encoded,
-    interpreter,
-    plain,
-)
-from tests.support.models import COLOURS, ColourModel
+from tests.conftest import EACH_PYTHON, base64_of, interpreter
 
 ESPRESSO = base64_of(SAMPLE)
 
 
-def test_answer_has_three_ranked_classes(action: actionloop.RunningAction) -> None:
-    answer = action.run({"image": ESPRESSO})
-    assert list(answer) == ["results"]
-    assert [list(result) for result in answer["results"]] == [["className", "probability"]] * 3
-    assert answer["results"][0]["className"] == "espresso"
-    scores = [result["probability"] for result in answer["results"]]
-    assert scores == sorted(scores, reverse=True)
-    assert 0.5 < scores[0] <= 1
-
-
-def test_top_k_and_threshold(action: actionloop.RunningAction) -> None:
+def test_classes_are_ranked_and_cut_off(action: actionloop.RunningAction) -> None:
     every = action.run({"image": ESPRESSO, "topK": 1000})["results"]
     assert len(every) == 1000
     assert sum(result["probability"] for result in every) == pytest.approx(1, abs=0.1)
+    assert every == sorted(every, key=lambda result: -result["probability"])
+    assert action.run({"image": ESPRESSO}) == {"results": every[:3]}
     assert action.run({"image": ESPRESSO, "topK": 1})["results"] == every[:1]
     some = action.run({"image": ESPRESSO, "topK": 1000, "threshold": every[1]["probability"]})
     assert some["results"] == [r for r in every if r["probability"] >= every[1]["probability"]]
@@ -55,20 +37,15 @@ def test_details_leave_the_results_unchanged(action: actionloop.RunningAction) -
     assert answer["results"][0]["wordnetId"] == "n07920052"
     assert isinstance(answer["results"][0]["classIndex"], int)
     details = answer["details"]
-    assert details["image"] == {
-        "format": "JPEG",
-        "width": 600,
-        "height": 400,
-        "bytes": SAMPLE.stat().st_size,
-    }
+    size = {"width": 600, "height": 400, "bytes": SAMPLE.stat().st_size}
+    assert details["image"] == {"format": "JPEG", **size}
     assert details["model"]["input"] == [224, 224, 3]
     assert details["start"] == "warm"
-    assert set(details["timings"]) == {"decode", "classify", "total", "init"}
+    assert details["timings"].keys() == {"decode", "classify", "total", "init"}
     assert details["timings"]["total"] >= details["timings"]["decode"] > 0
     assert 20 < details["memory"]["rss"] < 400
     batch = action.run({"images": [ESPRESSO, "*"], "details": True})
     assert batch["predictions"][0]["details"]["image"] == details["image"]
-    assert "details" not in batch["predictions"][1]
     assert batch["details"]["model"] == details["model"]
 
 
@@ -85,46 +62,16 @@ def test_every_python_answers(
 
 
 @pytest.mark.thorough
-def test_two_pythons_in_one_zip(
-    make_zip: Callable[..., Path], imagenet_model: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_pythons_in_one_zip(make_zip: Callable[..., Path], imagenet_model: str) -> None:
     """The function imports the packages for its Python; a third Python gets an error."""
-    two, third = ["3.11", "3.12"], "3.13"
-    with monkeypatch.context() as patched:
-        patched.setitem(platform.table()["limits"], "zip_bytes", 20_000_000)
-        with pytest.raises(BuildError, match="expected at most 20000000 bytes") as caught:
-            make_zip(",".join(two), imagenet_model, provider="wheels")
-    assert "one zip for each" in caught.value.hint
-    archive = make_zip(",".join(two), imagenet_model, provider="wheels")
-    for python in two:
+    archive = make_zip("3.11,3.12", imagenet_model, provider="wheels")
+    for python in ("3.11", "3.12"):
         with actionloop.start_action(archive, interpreter(python)) as running:
             answer = running.run({"image": ESPRESSO, "details": True})
         assert answer["details"]["python"].startswith(python)
         assert answer["results"][0]["className"] == "espresso"
-    with actionloop.start_action(archive, interpreter(third)) as running:
+    with actionloop.start_action(archive, interpreter("3.13")) as running:
         assert "built for Python 3.11, 3.12, this runtime is 3.13" in running.run({})["error"]
-
-
-@pytest.mark.parametrize(
-    "want",
-    [
-        ColourModel("float32"),
-        ColourModel("float32", softmax=True),
-        ColourModel("uint8"),
-        ColourModel("int8"),
-        ColourModel("uint8", softmax=True),
-    ],
-    ids=str,
-)
-def test_custom_model_of_each_type(colour_zip: Callable[..., Path], want: ColourModel) -> None:
-    with actionloop.start_action(colour_zip(want), interpreter()) as running:
-        for colour, name in zip(("#ff0000", "#00ff00", "#0000ff"), COLOURS, strict=True):
-            answer = running.run({"image": base64_of(encoded(plain(colour)))})
-            assert answer["results"][0]["className"] == name
-            # one-hot scores (or -1 and 1 for float) through the softmax that the build found
-            # missing or present; the exact value depends on the input's scaling
-            assert answer["results"][0]["probability"] > 0.5
-            assert sum(r["probability"] for r in answer["results"]) == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("python", EACH_PYTHON)
@@ -164,13 +111,6 @@ def assert_all_import(path: Path, python: str, folder: Path, least: int = 60) ->
         env={},
     )
     assert json.loads(done.stdout) == {}, done.stderr
-
-
-def test_panda_of_the_article(action: actionloop.RunningAction) -> None:
-    panda = SHARED / "demo" / "giant_panda.JPEG"
-    if not panda.exists():
-        pytest.skip("no giant panda beside the checkout")
-    assert action.run({"image": base64_of(panda)})["results"][0]["className"] == PANDA
 
 
 def test_accuracy(action: actionloop.RunningAction, shared_images: Path) -> None:
