@@ -20,7 +20,7 @@ def main(arguments: list[str]) -> int:
     enter_environment(ENVIRONMENT, requirements, ["-m", "bench", *arguments])
     from bench import cli, guard, threads
 
-    commands = {"cold": cli.run_cold, "guard": guard.run, "threads": threads.run}
+    commands = {"guard": guard.run, "threads": threads.run}
     if arguments and (command := commands.get(arguments[0])):
         return command(arguments[1:])
     return cli.run(arguments)

@@ -5,27 +5,24 @@ from __future__ import annotations
 import argparse
 import datetime
 import shlex
-import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench import results
 from bench.machine import CPU_CLASSES, describe_machine
-from bench.measure.cold import measure_cold
 from bench.peers.ours import OURS
-from bench.peers.peer import ZIPS, Peer, find_python
+from bench.peers.peer import ZIPS, find_python
 from bench.pictures import load_pictures
-from bench.report import tables
 from bench.results import Run
 from bench.session import Session
 from bench.suites import SUITES, run_suites
-from builder.base.errors import BuildError
+from builder.base.console import Console
 from builder.base.paths import ROOT
 
-ROUNDS = {"warm": 1000, "cold": 40, "inferences": 200}
-QUICK_ROUNDS = {"warm": 50, "cold": 2, "inferences": 30}
+ROUNDS = {"warm": 1000, "cold": 40}
+QUICK_ROUNDS = {"warm": 50, "cold": 2}
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -34,68 +31,25 @@ def run(arguments: Sequence[str]) -> int:
     if options.stored:
         write_reports([results.read_run(path) for path in options.stored], options)
         return 0
-    rounds = {name: getattr(options, name) for name in ROUNDS}
-    session = start_session(rounds, options.images, options.labels)
-    session.run.command, session.run.quick = shareable_command(arguments), options.quick
-    began = time.monotonic()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # keeps results, as Ctrl-C
-    try:
-        suites, peers = options.only or SUITES, options.peers or ()
-        run_suites(session, suites, peers, options.model, options.class_names)
-    except KeyboardInterrupt:
-        session.run.interrupted = True
-    session.show_progress("")
-    session.run.minutes = round((time.monotonic() - began) / 60, 1)
-    write_reports([session.run], options)
-    return print_problems(session.run)
-
-
-def run_cold(arguments: Sequence[str]) -> int:
-    """Measure cold starts of any zips and print their table; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python3 -m bench cold",
-        description="Emulate cold starts of zips and of hello world, in turns "
-        "(bench/measure/cold.py explains the stages).",
-    )
-    parser.add_argument("zips", nargs="+", type=Path, metavar="ZIP", help="for Python 3.11")
-    parser.add_argument("--rounds", type=positive, default=20, help="of each zip (20)")
-    options = parser.parse_args(arguments)
-    session = start_session({"cold": options.rounds})
-    for archive in options.zips:
-        if not archive.is_file():
-            raise BuildError(f"expected a zip, found no file {archive}", "build it first")
-        session.peers.append(Peer(str(archive), archive, find_python().path))
-    try:
-        measure_cold(session)
-    except KeyboardInterrupt:
-        session.run.interrupted = True
-    session.show_progress("")
-    machine = session.run.machine
-    print(f"{machine.processor}, {machine.cpu_class.name}; medians, ms; emulated")
-    print(tables.cold_table(session.run))
-    return print_problems(session.run)
-
-
-def start_session(
-    rounds: dict[str, int], images: Path | None = None, labels: Path | None = None
-) -> Session:
-    """Return a session without peers and results."""
-    pictures = load_pictures(images, labels)
+    pictures = load_pictures(options.images, options.labels)
     sizes = sorted(map(len, pictures.contents.values()))
     run = Run(
         machine=describe_machine(find_python().full_version),
         date=str(datetime.date.today()),
         pictures=len(sizes),
         picture_bytes=sizes[len(sizes) // 2],
+        command=shareable_command(arguments),
     )
-    return Session(run, pictures, rounds, progress_line())
-
-
-def print_problems(run: Run) -> int:
-    """Print what ended early; return the exit status."""
+    rounds = {name: getattr(options, name) for name in ROUNDS}
+    began = time.monotonic()
+    session = Session(run, pictures, rounds, Console().status)
+    run_suites(session, options.only or SUITES, options.peers or (), options.model)
+    session.show_progress("")
+    run.minutes = round((time.monotonic() - began) / 60, 1)
+    write_reports([run], options)
     for what, problem in run.problems.items():
         print(f"ended early: {what}: {problem}", file=sys.stderr)
-    return 130 if run.interrupted else int(bool(run.problems))
+    return int(bool(run.problems))
 
 
 def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
@@ -103,10 +57,9 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python3 -m bench",
         description="Measure the zip and what people would deploy instead, in one run, in turns. "
-        "Writes the results as JSON, RESULTS.md and a plot; Ctrl-C keeps the results so far.",
-        epilog="Other commands: `python3 -m bench cold ZIP...` emulates cold starts of any zips; "
-        "`python3 -m bench guard` compares sizes and ratios with their limits; `python3 -m bench "
-        "threads` compares one thread with two.",
+        "Writes the results as JSON, RESULTS.md and a plot.",
+        epilog="Other commands: `python3 -m bench guard` compares sizes and ratios with their "
+        "limits; `python3 -m bench threads` compares one thread with two.",
     )
     add = parser.add_argument
     add("--quick", action="store_true", help="few rounds: two minutes instead of twenty")
@@ -117,7 +70,6 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     for name, count in ROUNDS.items():
         add(f"--{name}", type=positive, metavar="N", help=f"rounds of each peer ({count})")
     add("--model", metavar="NAME", help="the model, as build_zip.py takes it")
-    add("--class-names", type=Path, metavar="FILE", help="build_zip.py's --labels")
     add("--output", type=Path, metavar="DIR", default=ZIPS / "report", help="folder for reports")
     add(
         "--publish",
@@ -134,7 +86,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
         help="measure nothing: write the reports of these results",
     )
     options = parser.parse_args(arguments)
-    for name in ("only", "peers"):
+    for name in ("only", "peers", "quick"):
         if options.publish and getattr(options, name):
             parser.error(f"--publish: expected a whole run, found --{name}")
     for name, count in (QUICK_ROUNDS if options.quick else ROUNDS).items():
@@ -155,7 +107,7 @@ def write_reports(runs: list[Run], options: argparse.Namespace) -> None:
     # Imported late: matplotlib's memory would slow the forks that are timed.
     from bench.report import glance, readme, results_page
 
-    publish = options.publish and not any(run.interrupted or run.problems for run in runs)
+    publish = options.publish and not any(run.problems for run in runs)
     if options.publish and not publish:
         print(f"not published, since it ended early: see {options.output}", file=sys.stderr)
     folder, plots = options.output, options.output
@@ -180,27 +132,8 @@ def write_reports(runs: list[Run], options: argparse.Namespace) -> None:
 def shareable_command(arguments: Sequence[str]) -> str:
     """Return the command line with placeholders for the user's files and folders."""
     words = ["python3", "-m", "bench"]
-    paths = {"--images": "DIR", "--labels": "FILE", "--class-names": "FILE", "--output": "DIR"}
+    paths = {"--images": "DIR", "--labels": "FILE", "--output": "DIR"}
     for word in arguments:
         is_model = words[-1] == "--model" and word.endswith(".tflite")
         words.append(paths.get(words[-1], "MODEL" if is_model else word))
     return shlex.join(word for word in words if word != "--publish")
-
-
-def progress_line() -> Callable[[str], None]:
-    """Return a function that shows progress: one changing line, or a line every ten seconds."""
-    began = last = time.monotonic()
-    is_terminal = sys.stderr.isatty()
-
-    def show(text: str) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if is_terminal:
-            minutes, seconds = divmod(int(now - began), 60)
-            shown = f"{minutes}:{seconds:02} {text}" if text else ""
-            print(f"\r\x1b[K{shown}", end="", file=sys.stderr, flush=True)
-        elif text and now - last > 10:
-            last = now
-            print(text, file=sys.stderr, flush=True)
-
-    return show

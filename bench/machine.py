@@ -30,16 +30,15 @@ class CpuClass:
 
     slug: str
     name: str
-    examples: str
 
 
 # In the order of the report's chapters.
 CPU_CLASSES = (
-    CpuClass("avx512-vnni", "AVX512-VNNI", "Intel Xeon since Cascade Lake, AMD since Zen 4"),
-    CpuClass("avx-vnni", "AVX-VNNI", "Intel Core since Alder Lake"),
-    CpuClass("avx512", "AVX512 without VNNI", "Intel Xeon Skylake-SP"),
-    CpuClass("avx2", "AVX2 without VNNI", "AMD Zen to Zen 3, Intel Xeon and Core of 2013 to 2019"),
-    CpuClass("older", "without AVX2", "before 2013"),
+    CpuClass("avx512-vnni", "AVX512-VNNI"),  # Intel Xeon since Cascade Lake, AMD since Zen 4
+    CpuClass("avx-vnni", "AVX-VNNI"),  # Intel Core since Alder Lake
+    CpuClass("avx512", "AVX512 without VNNI"),  # Intel Xeon Skylake-SP
+    CpuClass("avx2", "AVX2 without VNNI"),  # AMD Zen to Zen 3, Intel of 2013 to 2019
+    CpuClass("older", "without AVX2"),  # before 2013
 )
 
 

@@ -1,6 +1,6 @@
 """The results of a benchmark run, suite by suite, and their JSON: a file per CPU class.
 
-Any part may be empty: a run may be short or interrupted. Times are in ms and sizes in bytes unless
+Any part may be empty. Times are in ms and sizes in bytes unless
 a name says otherwise. Dictionaries have the peers' names as keys, in the order of the tables.
 """
 
@@ -36,17 +36,13 @@ class PeerInfo:
     """The facts about a peer that reports need.
 
     Attributes:
-        is_ours: whether it is a zip that build_zip.py built.
         is_image: whether it is a custom image, so that a cold start neither sends nor unpacks it.
-        interpreter: the package that runs the model.
         versions: version by package.
         answer: its answer to the sample picture; None if there was none.
         problem: why it was not measured; empty if it was.
     """
 
-    is_ours: bool = False
     is_image: bool = False
-    interpreter: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     answer: Answer | None = None
     problem: str = ""
@@ -68,13 +64,11 @@ class Warm:
 
     Attributes:
         ms: time of each, measured outside the action.
-        stages: median per stage, for peers that report stages.
         right: labelled pictures whose first class was the label; None without labels.
         labelled: labelled pictures that were sent.
     """
 
     ms: list[float]
-    stages: dict[str, float] = field(default_factory=dict)
     right: int | None = None
     labelled: int = 0
 
@@ -97,16 +91,6 @@ class Cold:
     ms: list[float]
 
 
-@dataclass
-class Inference:
-    """One model in one interpreter, on one thread; `types` are those of activations and weights."""
-
-    peer: str
-    interpreter: str
-    types: str
-    ms: list[float] = field(default_factory=list)
-
-
 @dataclass(kw_only=True)
 class Run:
     """A benchmark run: where, when and how it was measured, then the results of each suite.
@@ -119,9 +103,7 @@ class Run:
         picture_bytes: median size of their files.
         model: name of the model.
         command: command line, without the user's paths.
-        quick: whether it had few rounds.
         minutes: duration.
-        interrupted: whether Ctrl-C ended it.
         problems: reason for what ended early, by suite and peer.
         peers: facts by peer.
         proxy_factor: this machine's time for hello world by the time on the machine whose proxy was
@@ -135,9 +117,7 @@ class Run:
     picture_bytes: int
     model: str = ""
     command: str = ""
-    quick: bool = False
     minutes: float = 0.0
-    interrupted: bool = False
     problems: dict[str, str] = field(default_factory=dict)
     peers: dict[str, PeerInfo] = field(default_factory=dict)
     size: dict[str, Size] = field(default_factory=dict)
@@ -145,7 +125,6 @@ class Run:
     memory: dict[str, Memory] = field(default_factory=dict)
     proxy_factor: float | None = None
     cold: dict[str, Cold] = field(default_factory=dict)
-    inference: list[Inference] = field(default_factory=list)
 
     def typical(self, suite: str, peer: str) -> float | None:
         """Return the bytes of `size` or `memory`, or the median ms of `warm` or `cold`, if any."""

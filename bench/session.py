@@ -37,9 +37,10 @@ class Session:
         round's number. One that raises BuildError leaves: its results so far stay, and the run's
         `problems` get the reason.
         """
-        active = dict(participants)
-        for number in range(self.rounds[suite]):
-            self.show_progress(f"{suite}: round {number + 1} of {self.rounds[suite]}")
+        active, rounds = dict(participants), self.rounds[suite]
+        for number in range(rounds):
+            if number % max(1, rounds // 40) == 0:
+                self.show_progress(f"{suite}: round {number + 1} of {rounds}")
             for name in random.Random(number).sample(list(active), len(active)):
                 try:
                     active[name](number)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from functools import partial
-from pathlib import Path
 
 from bench.measure.activation import encode_activation, time_activation
 from bench.measure.cold import measure_cold
-from bench.measure.inference import measure_inference
 from bench.measure.size import measure_size
 from bench.measure.warm import measure_warm
 from bench.peers import pip, tfjs
@@ -20,7 +18,11 @@ from builder.artifact.smoke import SAMPLE
 from builder.base.errors import BuildError
 from builder.model.resolve import Model, ModelOptions, resolve_model
 
-SUITES = ("size", "warm", "cold", "inference")
+SUITES: dict[str, Callable[[Session], None]] = {
+    "size": measure_size,
+    "warm": measure_warm,
+    "cold": measure_cold,
+}
 
 
 def run_suites(
@@ -28,52 +30,43 @@ def run_suites(
     suites: Collection[str],
     peers: Collection[str],
     model_name: str | None,
-    labels: Path | None,
 ) -> None:
-    """Make the peers and fill `session.run`; results before an error or an interrupt stay.
+    """Make the peers and fill `session.run`; results before an error stay.
 
     Args:
         session: gets the peers and the results.
         suites: some of SUITES.
         peers: names of peers besides our zip; empty for all.
         model_name: the model as build_zip.py takes it.
-        labels: file with the model's class names, where it needs one.
 
     Raises:
         BuildError: our own zip cannot be made or does not answer rightly, or a name is unknown.
     """
     session.show_progress("the model")
-    model = resolve_model(model_name, ModelOptions(labels=labels), QUIET)
+    model = resolve_model(model_name, ModelOptions(), QUIET)
     session.run.model = model.settings.name
-    makers = list_makers(model, labels)
+    makers = list_makers(model)
     wanted = {OURS, *(peers or makers)}
     if unknown := wanted - makers.keys():
         names = ", ".join(sorted(unknown))
         raise BuildError(f"--peers: expected some of {', '.join(makers)}, found {names}")
     make_peers({name: makers[name] for name in makers if name in wanted}, model, session)
-    measure: dict[str, Callable[[Session], None]] = {
-        "size": measure_size,
-        "warm": measure_warm,
-        "cold": measure_cold,
-        "inference": partial(measure_inference, model),
-    }
-    for suite in SUITES:
+    for suite, measure in SUITES.items():
         if suite in suites:
             try:
-                measure[suite](session)
+                measure(session)
             except BuildError as error:  # the other suites do not depend on it
                 session.run.problems[suite] = str(error)
 
 
-def list_makers(model: Model, labels: Path | None) -> dict[str, Callable[[], Peer]]:
+def list_makers(model: Model) -> dict[str, Callable[[], Peer]]:
     """Return the functions that make the peers, by name in the order of the tables."""
     makers: dict[str, Callable[[], Peer]] = {
-        name: partial(build_ours, name, model, labels) for name in (OURS, PRECOMPILED, WHEELS)
+        name: partial(build_ours, name, model) for name in (OURS, PRECOMPILED, WHEELS)
     }
     for package, name in pip.NAMES.items():
         makers[name] = partial(pip.build_peer, package, model)
-    for backend, name in tfjs.NAMES.items():
-        makers[name] = partial(tfjs.build_peer, model, backend)
+    makers[tfjs.NAME] = partial(tfjs.build_peer, model)
     return makers
 
 

@@ -13,17 +13,17 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.machine import describe_machine
 from bench.measure.bare_interpreter import start_bare_interpreter
 from bench.measure.cgroup import NoQuotaError, new_group
 from bench.peers.ours import OURS, build_ours
 from bench.peers.peer import PYTHON, extract_model, find_python
+from bench.report.markdown import table
 from builder.base.console import Console
-from builder.base.errors import BuildError
 from builder.model.resolve import ModelOptions, resolve_model
 from builder.packages import DEFAULT_OPTIONS
 from builder.packages.providers import PROVIDERS
@@ -43,45 +43,37 @@ class Scene:
         return f"{alone}, {self.quota:g} CPUs" if self.quota else alone
 
 
+# Scene, interpreter, threads.
+Case = tuple[Scene, str, int]
+
 SCENES = (Scene(1), Scene(2), Scene(4), Scene(1, 1.0), Scene(1, 2.0))
 
 
-@dataclass
-class Figures:
-    """What the rounds of one interpreter gave in one scene.
+class Figures(NamedTuple):
+    """What one round of an interpreter in a scene gave.
 
     Attributes:
-        rates: inferences per second, of all processes together.
-        medians: milliseconds of an inference.
-        tails: the 95th percentile of that.
-        megabytes: resident memory of a process.
+        ms: median of an inference.
+        tail: 95th percentile of that, in ms.
+        rate: inferences per second, of all processes together.
+        megabytes: median resident memory of a process.
     """
 
-    rates: list[float] = field(default_factory=list)
-    medians: list[float] = field(default_factory=list)
-    tails: list[float] = field(default_factory=list)
-    megabytes: list[float] = field(default_factory=list)
+    ms: float
+    tail: float
+    rate: float
+    megabytes: float
 
-    def add(self, results: Sequence[dict[str, Any]], seconds: float) -> None:
-        """Add a round: the answers of all processes that ran at once."""
-        times = [time for result in results for time in result["times"]]
-        self.rates.append(len(times) / seconds)
-        self.medians.append(statistics.median(times))
-        self.tails.append(statistics.quantiles(times, n=20)[-1])
-        self.megabytes += [result["megabytes"] for result in results]
 
-    def as_row(self, one_thread: Figures) -> str:
-        """Return the medians of the rounds, two of them also as a share of one thread's."""
-        times, rates = statistics.median(self.medians), statistics.median(self.rates)
-        cells = (
-            f"{times:.2f}",
-            f"{times / statistics.median(one_thread.medians):.2f}",
-            f"{statistics.median(self.tails):.2f}",
-            f"{rates:.0f}",
-            f"{rates / statistics.median(one_thread.rates):.2f}",
-            f"{statistics.median(self.megabytes):.1f}",
-        )
-        return " | ".join(cells)
+def summarize(results: Sequence[dict[str, Any]], seconds: float) -> Figures:
+    """Return the figures of a round from the answers of all processes that ran at once."""
+    times = [time for result in results for time in result["times"]]
+    return Figures(
+        ms=statistics.median(times),
+        tail=statistics.quantiles(times, n=20)[-1],
+        rate=len(times) / seconds,
+        megabytes=statistics.median(result["megabytes"] for result in results),
+    )
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -104,7 +96,7 @@ def run(arguments: Sequence[str]) -> int:
         for name, provider in PROVIDER_OF.items()
     }
     cases = [(scene, name, n) for scene in SCENES for name in packages for n in (1, 2)]
-    figures = {case: Figures() for case in cases}
+    rounds: dict[Case, list[Figures]] = {case: [] for case in cases}
     with tempfile.TemporaryDirectory(prefix="model-") as scratch:
         path = extract_model(archive, Path(scratch))
         for number in range(options.rounds):
@@ -115,13 +107,11 @@ def run(arguments: Sequence[str]) -> int:
                         scene, python.path, packages[name], path, threads, options.seconds
                     )
                 except NoQuotaError as error:
-                    figures.pop(case, None)
                     console.warn(f"{scene} is left out: {error}")
-                    continue
-                if case in figures:
-                    figures[case].add(results, options.seconds)
+                else:
+                    rounds[case].append(summarize(results, options.seconds))
     print(f"{machine.processor}, {machine.cpu_class.name}; {model.path.stem}; medians\n")
-    print(format_table(figures))
+    print(format_table(rounds))
     return 0
 
 
@@ -135,26 +125,30 @@ def run_scene(
     """
     message = f'{{"seconds": {seconds}}}'.encode()
     with ExitStack() as running:
-        if scene.quota:
-            python = running.enter_context(new_group(scene.quota)).wrap_executable(python)
+        group = running.enter_context(new_group(scene.quota)) if scene.quota else None
         loops = [
             running.enter_context(start_bare_interpreter(python, packages, model, threads))
             for _ in range(scene.processes)
         ]
+        for loop in loops:
+            if group:
+                group.write_text(str(loop.pid))
         with ThreadPoolExecutor(scene.processes) as drivers:
             return list(drivers.map(lambda loop: loop.send(message), loops))
 
 
-def format_table(figures: dict[tuple[Scene, str, int], Figures]) -> str:
-    """Return the figures as a table in Markdown; raise BuildError if there are none."""
-    if not figures:
-        raise BuildError("nothing was measured")
-    lines = [
-        "| scene | interpreter | threads | ms | to one thread | 95 % | per second | to one thread "
-        "| MB |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for (scene, name, threads), each in figures.items():
-        row = each.as_row(figures[scene, name, 1])
-        lines.append(f"| {scene} | {name} | {threads} | {row} |")
-    return "\n".join(lines)
+def format_table(rounds: dict[Case, list[Figures]]) -> str:
+    """Return the medians of the rounds as a table in Markdown, without cases that had none."""
+    medians = {
+        case: Figures(*map(statistics.median, zip(*each, strict=True)))
+        for case, each in rounds.items()
+        if each
+    }
+    rows = []
+    for (scene, name, threads), each in medians.items():
+        one_thread = medians[scene, name, 1]
+        times = [f"{each.ms:.2f}", f"{each.ms / one_thread.ms:.2f}", f"{each.tail:.2f}"]
+        rates = [f"{each.rate:.0f}", f"{each.rate / one_thread.rate:.2f}"]
+        rows.append([str(scene), name, str(threads), *times, *rates, f"{each.megabytes:.1f}"])
+    head = ["scene", "interpreter", "threads", "ms", "to one thread", "95 %", "per second"]
+    return table([*head, "to one thread", "MB"], rows, left=2)

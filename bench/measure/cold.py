@@ -48,7 +48,7 @@ _COMPILE_STEP = Path(__file__).with_name("compile_step.py")
 
 
 def measure_cold(session: Session) -> None:
-    """Fill the run's `cold` and `proxy_factor`, also when an interrupt ends it.
+    """Fill the run's `cold` and `proxy_factor`.
 
     Both hello worlds take part; the proxy's times are scaled by those of the portable one.
     """
@@ -63,18 +63,16 @@ def measure_cold(session: Session) -> None:
             for stage, ms in time_cold_start(peer, python, script).items():
                 times[peer.name].setdefault(stage, []).append(ms)
 
-        try:
-            session.take_turns("cold", {peer.name: partial(start, peer) for peer in everyone})
-        finally:
-            if times[hello.name]:
-                measured = sum(map(statistics.median, times[hello.name].values()))
-                factor = proxy_factor(hello.archive, measured)
-                session.run.proxy_factor = round(factor, 4)
-                session.run.cold = {
-                    peer.name: summarize(peer, times[peer.name], factor)
-                    for peer in everyone
-                    if times[peer.name]
-                }
+        session.take_turns("cold", {peer.name: partial(start, peer) for peer in everyone})
+    if times[hello.name]:
+        measured = sum(map(statistics.median, times[hello.name].values()))
+        factor = proxy_factor(hello.archive, measured)
+        session.run.proxy_factor = round(factor, 4)
+        session.run.cold = {
+            peer.name: summarize(peer, times[peer.name], factor)
+            for peer in everyone
+            if times[peer.name]
+        }
 
 
 def summarize(peer: Peer, times: dict[str, list[float]], factor: float) -> Cold:

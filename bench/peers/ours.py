@@ -11,34 +11,31 @@ from bench.results import PeerInfo
 from builder import build
 from builder.artifact import platform
 from builder.base.console import Console
-from builder.model.resolve import Model, ModelOptions
+from builder.model.resolve import Model
 from builder.packages import DEFAULT_OPTIONS
 from builder.packages.providers import PROVIDERS
 
 OURS = "this zip"
 PRECOMPILED = f"{OURS}, precompiled"
 WHEELS = f"{OURS}, wheels"
-INTERPRETERS = ("tflite-runtime", "ai-edge-litert")
 
 # Builds print only warnings.
 QUIET = Console(quiet=True)
 
 
-def build_ours(name: str, model: Model, labels: Path | None = None) -> Peer:
+def build_ours(name: str, model: Model) -> Peer:
     """Build one of our zips.
 
     Args:
         name: OURS, PRECOMPILED (past the compile step of the stock image) or WHEELS (from
             ready-made wheels).
         model: the model.
-        labels: file with class names, where the model needs one.
     """
     output = ZIPS / f"{re.sub('[^a-z0-9]+', '-', name)}.zip"
     config = build.BuildConfig(
         (PYTHON,),
         output,
         model=str(model.path),
-        model_options=ModelOptions(labels=labels),
         provider="wheels" if name == WHEELS else "auto",
         execution_env=platform.execution_env(KIND) if name == PRECOMPILED else "",
         smoke=False,
@@ -46,9 +43,7 @@ def build_ours(name: str, model: Model, labels: Path | None = None) -> Peer:
     )
     parts = build.build(config, QUIET).audit.components
     versions = {part.name: part.version for part in parts if part.version}
-    [interpreter] = [package for package in INTERPRETERS if package in versions]
-    info = PeerInfo(is_ours=True, interpreter=interpreter, versions=versions)
-    return Peer(name, output, find_python().path, info)
+    return Peer(name, output, find_python().path, PeerInfo(versions=versions))
 
 
 def find_packages() -> Path:

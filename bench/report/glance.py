@@ -10,9 +10,8 @@ from matplotlib import pyplot
 
 from bench.peers.hello import HELLO_WORLD
 from bench.peers.ours import OURS, PRECOMPILED
-from bench.report.cost import ARTICLE
 from bench.report.markdown import format_number
-from bench.report.tables import PIP
+from bench.report.tables import ARTICLE, PIP
 from bench.results import Run
 
 TFJS_2018 = "TensorFlow.js, 2018"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bench.peers.hello import HELLO_WORLD
 from bench.peers.ours import OURS
 from bench.report.markdown import format_mb, format_number, format_ratio, paragraph, table
-from bench.report.results_page import list_problems, list_warnings
+from bench.report.results_page import list_problems, warn_if_busy
 from bench.report.tables import PIP
 from bench.results import Run
 from builder.base.errors import BuildError
@@ -26,7 +26,7 @@ def format_section(runs: Sequence[Run]) -> str:
     Warm activations depend on the CPU class, so each run gets a column. The other columns and the
     plot are the first run's.
     """
-    notes = f"{list_warnings(runs[0])} {list_problems(runs[0])}".split()
+    notes = f"{warn_if_busy(runs[0])} {list_problems(runs[0])}".split()
     parts = [
         "## How fast, how small",
         paragraph(_introduction(runs)),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 from collections.abc import Callable, Sequence
 
-from bench.machine import CPU_CLASSES
 from bench.measure.warm import BARE
-from bench.report import cost, tables
+from bench.report import tables
 from bench.report.markdown import list_item, paragraph, percentile
 from bench.results import Run
 
@@ -27,11 +25,6 @@ SECTIONS: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
         tables.warm_table,
     ),
     (
-        "A warm activation by stage",
-        "Median per stage in ms, for peers that report stages.",
-        tables.warm_stages_table,
-    ),
-    (
         "A cold start",
         "From the init request to the first answer: medians in ms, by stage. Cold starts are "
         "emulated (bench/measure/cold.py explains how). Read the ratios.",
@@ -39,17 +32,10 @@ SECTIONS: tuple[tuple[str, str, Callable[[Run], str]], ...] = (
     ),
     ("Memory", "Of the action's process after the warm activations, in MB.", tables.memory_table),
     (
-        "One inference",
-        "The model alone, on one thread, in ms, in turns. Types are those of activations and "
-        "weights, signed or unsigned bytes.",
-        tables.inference_table,
-    ),
-    (
         "Cost in 2018",
-        f"By the prices of [the article]({cost.ARTICLE['source']}), in US dollars per million "
-        "activations beyond the free ones, and activations a month that are free. Memory is the "
-        "least that holds the peak and the platform's proxy.",
-        cost.cost_table,
+        f"By the prices of [the article]({tables.ARTICLE['source']}), in US dollars per million "
+        "activations. Memory is the least that holds the peak and the platform's proxy.",
+        tables.cost_table,
     ),
 )
 
@@ -73,12 +59,7 @@ def format_page(runs: Sequence[Run]) -> str:
         "do not compare times of two chapters. "
         "[`docs/internals.md`](../docs/internals.md) explains how to measure."
     )
-    contents = [f"- [{_heading(run)}](#{_anchor(_heading(run))})" for run in runs]
-    measured = [run.machine.cpu_class for run in runs]
-    if missing := [each for each in CPU_CLASSES if each not in measured]:
-        names = ", ".join(f"{each.name} ({each.examples})" for each in missing)
-        contents.append(list_item(f"No run is stored for: {names}"))
-    parts = ["# Results of `python3 -m bench`", paragraph(introduction), "\n".join(contents)]
+    parts = ["# Results of `python3 -m bench`", paragraph(introduction)]
     for run in runs:
         parts += _format_chapter(run)
     parts += ["## How to read it", READING_NOTES]
@@ -87,23 +68,14 @@ def format_page(runs: Sequence[Run]) -> str:
 
 def _format_chapter(run: Run) -> list[str]:
     parts = [
-        f"## {_heading(run)}",
-        paragraph(f"{describe_setup(run)} {list_warnings(run)}".strip()),
+        f"## {run.machine.cpu_class.name}: {run.machine.processor}, {run.date}",
+        paragraph(f"{describe_setup(run)} {warn_if_busy(run)}".strip()),
     ]
     parts += filter(None, [list_problems(run)])
     for title, introduction, format_table in SECTIONS:
         parts += [f"### {title}", paragraph(introduction), format_table(run)]
     minutes = f"It took {run.minutes:.0f} minutes."
     return [*parts, "### Command", f"```sh needs=minutes\n{run.command}\n```", minutes]
-
-
-def _heading(run: Run) -> str:
-    return f"{run.machine.cpu_class.name}: {run.machine.processor}, {run.date}"
-
-
-def _anchor(heading: str) -> str:
-    """Return a heading's anchor as GitHub makes it."""
-    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
 def describe_setup(run: Run) -> str:
@@ -118,18 +90,12 @@ def describe_setup(run: Run) -> str:
     )
 
 
-def list_warnings(run: Run) -> str:
-    """Return what the reader must know about the run as a whole."""
-    parts = []
-    if run.interrupted:
-        parts.append("**The run was interrupted, so results are missing.**")
-    if run.quick:
-        parts.append("**A quick run of few rounds: times scatter.**")
+def warn_if_busy(run: Run) -> str:
+    """Return a warning if other load on the machine disturbed the run, else an empty string."""
     # Alone, each inference takes the same time.
     bare = run.warm[BARE].ms if BARE in run.warm else [0.0]
-    if percentile(bare, 90) > BUSY_FACTOR * statistics.median(bare):
-        parts.append("**The machine was busy: times are too long, and ratios scatter.**")
-    return " ".join(parts)
+    is_busy = percentile(bare, 90) > BUSY_FACTOR * statistics.median(bare)
+    return "**The machine was busy: times are too long, and ratios scatter.**" if is_busy else ""
 
 
 def list_problems(run: Run) -> str:

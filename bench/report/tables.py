@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+from pathlib import Path
 
 from bench.measure.cold import STAGES
 from bench.measure.warm import BARE
@@ -19,9 +21,15 @@ from bench.report.markdown import (
     table,
 )
 from bench.results import Run
+from builder.base.toml import read_toml
 
 # The pip-made zip that ours is compared with.
 PIP = pip.NAMES[pip.TFLITE_RUNTIME]
+# Figures and prices of the article of 2018.
+ARTICLE = read_toml(Path(__file__).parents[1] / "article.toml")
+# Memory that an action may be given, in MB, and the bytes of it that the platform's proxy takes.
+MEMORY_SIZES = (128, 256, 512, 1024)
+PROXY_MEMORY = 40_000_000
 
 
 def peers_table(run: Run) -> str:
@@ -76,17 +84,6 @@ def warm_table(run: Run) -> str:
     return table(head, rows)
 
 
-def warm_stages_table(run: Run) -> str:
-    """Return the median per stage, for peers that report stages."""
-    by_peer = {name: warm.stages for name, warm in run.warm.items() if warm.stages}
-    stages = list(dict.fromkeys(stage for each in by_peer.values() for stage in each))
-    rows = [
-        [name, *(format_number(medians.get(stage)) for stage in stages)]
-        for name, medians in by_peer.items()
-    ]
-    return table(["", *stages], rows)
-
-
 def cold_table(run: Run) -> str:
     """Return the cold starts by stage, as ratios to hello world first."""
     hello = run.typical("cold", HELLO_WORLD)
@@ -120,15 +117,24 @@ def memory_table(run: Run) -> str:
     return table(["", f"peak to {PIP}", "resident", "private", "peak"], rows)
 
 
-def inference_table(run: Run) -> str:
-    """Return the model alone, by interpreter and types of tensors."""
-    measured = [each for each in run.inference if each.ms]
+def cost_table(run: Run) -> str:
+    """Return what a million activations would have cost by the prices of the article."""
     rows = []
-    for each in measured:
-        median = statistics.median(each.ms)
-        spread = [format_number(percentile(each.ms, percent)) for percent in (10, 90)]
-        ratio = format_ratio(median, statistics.median(measured[0].ms))
-        cells = [each.peer, each.interpreter, each.types, ratio, format_number(median), *spread]
-        rows.append([*cells, f"{len(each.ms):,}"])
-    head = ["", "interpreter", "types", f"to {OURS}", "median", "10 %", "90 %", "inferences"]
-    return table(head, rows, left=3)
+    for name, memory in run.memory.items():
+        needed = (memory.peak + PROXY_MEMORY) / 2**20
+        if size := next((size for size in MEMORY_SIZES if size >= needed), None):
+            costs = (format_cost(run.typical(suite, name), size) for suite in ("warm", "cold"))
+            rows.append([name, f"{size} MB", *costs])
+    return table(["", "memory", "warm", "cold"], rows)
+
+
+def format_cost(ms: float | None, memory: int) -> str:
+    """Return the US dollars of a million activations of so many ms, with `memory` MB.
+
+    A duration is rounded up to a whole step. A GB-s has 1024 MB, as platforms count.
+    """
+    if ms is None:
+        return EMPTY
+    prices = ARTICLE["prices"]
+    seconds = math.ceil(ms / prices["step_ms"]) * prices["step_ms"] / 1000
+    return f"${seconds * memory / 1024 * prices['gb_second'] * 1e6:.2f}"

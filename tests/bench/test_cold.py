@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 import zipfile
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 from bench import results
 from bench.measure.cold import STAGES, measure_cold, summarize
-from bench.measure.proxy import HELLO_WORLD_MS, TIMES, estimate_proxy, proxy_factor, unzip
+from bench.measure.proxy import HELLO_WORLD_MS, TIMES, estimate_proxy, proxy_factor
 from bench.peers.hello import HELLO_PRECOMPILED, HELLO_WORLD, build_hello_world
 from bench.peers.peer import PYTHON, Peer
 from bench.results import PeerInfo
@@ -22,9 +21,7 @@ from tests.support.runs import empty_session
 def some_zip(tmp_path: Path) -> Path:
     path = tmp_path / "some.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        start = zipfile.ZipInfo("exec")
-        start.external_attr = 0o100755 << 16
-        archive.writestr(start, "#!/usr/local/bin/python -ISB\n")
+        archive.writestr("exec", "#!/usr/local/bin/python -ISB\n")
         archive.writestr("a/b/c.txt", b"deep" * 1000, zipfile.ZIP_DEFLATED)
     return path
 
@@ -62,14 +59,6 @@ def test_stored_ratios_agree_with_the_real_proxy() -> None:
         cold = runs[cpu_class].cold
         emulated = {name: cold[name].total / cold[HELLO_WORLD].total for name in ratios}
         assert emulated == pytest.approx(ratios, rel=0.15), cpu_class
-
-
-def test_unzip_keeps_permissions(some_zip: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "src"
-    unzip(some_zip, folder)
-    assert (folder / "a" / "b" / "c.txt").read_bytes() == b"deep" * 1000
-    assert stat.S_IMODE((folder / "exec").stat().st_mode) & 0o700 == 0o700
-    assert not (folder / "a" / "b" / "c.txt").stat().st_mode & 0o111
 
 
 def test_summary_has_medians_and_scaled_proxy(some_zip: Path) -> None:

@@ -1,34 +1,19 @@
-"""The warm suite: its rounds and pictures, with actions of a few lines in real processes."""
+"""The warm suite: its rounds and pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bench.measure.warm import choose_interval
-from bench.peers.peer import Peer
 from bench.pictures import Pictures, load_pictures
 from builder.base.errors import BuildError
 from tests.support.runs import empty_session
 
 
-def test_slow_peers_join_every_third_round(make_peer: Callable[[str, str], Peer]) -> None:
-    """Two pictures: every second round would always send the same one."""
-    slow = make_peer("slow", "import time\ndef main(_):\n  time.sleep(0.21)\n  return {}\n")
-    quick = make_peer("quick", "def main(_): return {}\n")
-    with slow.launched() as first, quick.launched() as second:
-        assert choose_interval(first, b"", pictures=2) == 3
-        assert choose_interval(second, b"", pictures=2) == 1
-
-
-def test_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+def test_labels_belong_to_pictures(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match="expected a folder with JPEGs, found none"):
         load_pictures(tmp_path, None)
-
-
-def test_labels_belong_to_pictures(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.JPEG", "c.png"):
         (tmp_path / name).write_bytes(name.encode())
     (tmp_path / "labels.tsv").write_text("name\tclass\nb.JPEG\t7\n\n")

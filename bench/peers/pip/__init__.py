@@ -45,7 +45,7 @@ def build_peer(package: str, model: Model) -> Peer:
         )
     packages = _install_packages(package)
     archive = add_files(packages, action_files(package, model))
-    info = PeerInfo(interpreter=package, versions=pinned_versions(package))
+    info = PeerInfo(versions=pinned_versions(package))
     return Peer(NAMES[package], archive, find_python().path, info)
 
 

@@ -20,23 +20,23 @@ from builder.base.environments import ensure_environment
 from builder.model.resolve import Model
 
 HERE = Path(__file__).parent
-# By TF.js' backend: WebAssembly or plain JavaScript.
-NAMES = {"wasm": "TF.js, wasm", "cpu": "TF.js, plain JS"}
+# With its WebAssembly backend, which is much faster than the one in plain JavaScript.
+NAME = "TF.js, wasm"
 
 
-def build_peer(model: Model, backend: str) -> Peer:
-    """Build the peer with a backend, a key of NAMES.
+def build_peer(model: Model) -> Peer:
+    """Build the peer.
 
     Raises:
         BuildError: Node.js or the packages could not be installed.
         ModelError: the model has something that is not converted.
     """
     node = install_node()
-    modules = install_node_modules(HERE / backend, f"tfjs-{backend}", node)
+    modules = install_node_modules(HERE, "tfjs-wasm", node)
     adds_softmax = model.settings.activation == "softmax"
     description, weights = GraphModelConverter(model.path).convert(adds_softmax)
     settings = {key: model.settings.as_dict()[key] for key in ("mean", "std", "labels")}
-    settings |= {"backend": backend, "size": model.tflite.inputs[0].shape[1:3]}
+    settings["size"] = model.tflite.inputs[0].shape[1:3]
     files = {
         "exec": (HERE / "exec.js").read_bytes(),
         "settings.json": json.dumps(settings).encode(),
@@ -44,13 +44,13 @@ def build_peer(model: Model, backend: str) -> Peer:
         WEIGHTS: weights,
     }
     archive = add_files(modules, files)
-    packages = json.loads((HERE / backend / "package.json").read_text())["dependencies"]
+    packages = json.loads((HERE / "package.json").read_text())["dependencies"]
     versions = {
         "node": run_installer([node, "--version"], "Node.js").strip().lstrip("v"),
         **packages,
     }
-    info = PeerInfo(is_image=True, interpreter="TF.js", versions=versions)
-    return Peer(NAMES[backend], archive, str(node), info)
+    info = PeerInfo(is_image=True, versions=versions)
+    return Peer(NAME, archive, str(node), info)
 
 
 def install_node() -> Path:

@@ -11,16 +11,16 @@ const { loadGraphModel } = require("@tensorflow/tfjs-converter");
 const tf = require("@tensorflow/tfjs-core");
 
 const read = (name) => fs.readFileSync(path.join(__dirname, name));
-const { backend, size, mean, std, labels } = JSON.parse(read("settings.json"));
-const { setThreadsCount } = require(`@tensorflow/tfjs-backend-${backend}`);
+const { size, mean, std, labels } = JSON.parse(read("settings.json"));
+const { setThreadsCount } = require("@tensorflow/tfjs-backend-wasm");
 const decoder = new WebAssembly.Module(
   fs.readFileSync(require.resolve("@jsquash/jpeg/codec/dec/mozjpeg_dec.wasm")),
 );
 let model;
 
 async function load() {
-  setThreadsCount?.(1);
-  await tf.setBackend(backend);
+  setThreadsCount(1);
+  await tf.setBackend("wasm");
   await initDecoder(decoder);
   const { modelTopology, weightsManifest } = JSON.parse(read("model.json"));
   const weightData = new Uint8Array(read("weights.bin")).buffer;
