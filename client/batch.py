@@ -13,11 +13,9 @@ from typing import Any, Literal, TypeVar
 from action.request import ActionError, Options
 from action.response import error_answer
 from client.answer_formats import printable
+from client.errors import UndeliveredError, UnreadableError
 from client.function import Function
-from client.http_client import UndeliveredError
-from client.picture_files import UnreadableError
 from client.results_file import ResultsFile
-from client.shrink import CannotShrinkError
 
 # From this number of pictures on, a terminal shows a progress bar, and the outcomes are counted.
 MIN_COUNTED = 5
@@ -62,7 +60,7 @@ def classify_file(function: Function, options: Options, name: str) -> Outcome:
     try:
         answer = function.classify(name, options)
         return Outcome("answered", answer, time.perf_counter() - began)
-    except (UnreadableError, CannotShrinkError) as error:
+    except UnreadableError as error:
         return Outcome("unread", error_answer(error))
     except UndeliveredError as error:
         return Outcome("undelivered", error_answer(error))

@@ -8,7 +8,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,11 +18,10 @@ from client.answer_formats import printable
 from client.function import add_url_options, open_function, uses_url_options
 from client.picture_files import expand_folders
 from client.results_file import ResultsFile
+from client.tool_packages import add_tool_packages
 
 # Exit statuses of a program that SIGINT or SIGPIPE ends.
 STOPPED, NO_READER = 130, 141
-# The environment of `build_zip.py`.
-_ENVIRONMENT = "tools"
 
 
 def run(arguments: list[str]) -> int:
@@ -73,24 +71,11 @@ def _parse_options(parser: "_Parser", arguments: list[str]) -> argparse.Namespac
 
 
 def _serve(options: argparse.Namespace) -> int:
-    """Serve the last build, in the environment of `build_zip.py` if waitress is only there."""
     from client import local_server
 
     handler = last_build.load_handler()
-    if find_spec("waitress"):
-        return local_server.run_server(handler, options.port, options.raw)
-    try:
-        from builder.base import environments, errors, paths
-    except ImportError:
-        raise ActionError("--serve needs waitress: run  pip install waitress") from None
-
-    def restart() -> int:
-        if environments.is_inside(_ENVIRONMENT):
-            environments.invalidate(Path(sys.executable))
-        python = environments.ensure_environment(_ENVIRONMENT, paths.BUILDER / "requirements.txt")
-        return environments.reexec(_ENVIRONMENT, python, ["-m", "action", *sys.argv[1:]])
-
-    return errors.run_main(restart)
+    add_tool_packages("waitress")
+    return local_server.run_server(handler, options.port, options.raw)
 
 
 def _classify(parser: "_Parser", options: argparse.Namespace) -> int:

@@ -10,8 +10,9 @@ from action.activation import Handler
 from action.request import MAX_IMAGE_BYTES, Options, Request
 from client import last_build
 from client.picture_files import read_picture
+from client.tool_packages import add_tool_packages
 
-DEFAULT_JOBS, MAX_JOBS = 4, 64
+DEFAULT_JOBS = 4
 # Bytes of a file that is shrunk before it is sent.
 MAX_PHOTO_BYTES = 256 * 1024 * 1024
 
@@ -77,7 +78,8 @@ def _wrap_handler(handler: Handler) -> Function:
 
 
 def _open_deployed(parser: argparse.ArgumentParser, options: argparse.Namespace) -> Function:
-    from client.http_client import WebActionClient, print_note
+    add_tool_packages("urllib3")
+    from client.http_client import MAX_JOBS, WebActionClient, print_note
 
     jobs = DEFAULT_JOBS if options.jobs is None else options.jobs
     if not 1 <= jobs <= MAX_JOBS:
@@ -87,7 +89,6 @@ def _open_deployed(parser: argparse.ArgumentParser, options: argparse.Namespace)
     client = WebActionClient(options.url, secret, options.ca, options.insecure, announce)
     # A wrong address is reported here once, instead of for each picture.
     client.fetch_description()
-    last_build.import_packages()  # needed to shrink a picture that is too large
 
     def classify(name: str, answer_options: Options) -> dict[str, Any]:
         return client.classify(read_picture(name, MAX_PHOTO_BYTES), answer_options)

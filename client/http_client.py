@@ -12,16 +12,20 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from http.client import HTTPException
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode, urlsplit
+from typing import Any, NamedTuple
+from urllib.parse import unquote, urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from action.picture import sniff_format
 from action.request import ActionError, Options, read_image
 from action.web import MAX_PAYLOAD
 from client.answer_formats import printable
-from client.connections import Connections, HttpRequest, Reply, create_tls_context
+from client.errors import UndeliveredError
 from client.shrink import convert_heic, is_heic, shrink_picture
 from client.throttle import MINUTE, Refusal, Throttle, parse_date, parse_retry_after
 
@@ -34,13 +38,15 @@ MAX_RETRY_AFTER = 60.0
 # The longest time, in seconds, for which a platform may refuse all requests with status 429.
 MAX_REFUSED = 600.0
 # Seconds without an answer, while connecting or reading, of which OpenWhisk needs 60 to say that
-# an answer is late; the short one once the function is gone.
+# an answer is late.
 TIMEOUT = 90.0
-SHORT_TIMEOUT = 10.0
 # Seconds in which OpenWhisk collects a container's log; a call in them starts another container.
 LOG_SECONDS = 0.5
 # A larger picture is shrunk: base64 takes 4/3 of its bytes, and headers come on top.
 MAX_PICTURE_BYTES = int(MAX_PAYLOAD * 0.74)
+# Requests at a time.
+MAX_JOBS = 64
+MAX_REPLY_BYTES = 16 * 1024 * 1024
 
 _BUSY_STATUSES = (502, 503, 504)
 # What OpenWhisk's controller answers, with 400, if an action failed: this and the picture's size
@@ -56,8 +62,12 @@ _LIKELY_CAUSES = {
 }
 
 
-class UndeliveredError(ActionError):
-    """The function was not reached: nothing answers, or something else does."""
+class Reply(NamedTuple):
+    """A server's reply; the names of `headers` may be in any case."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
 
 
 class _TemporaryError(Exception):
@@ -111,13 +121,8 @@ class WebActionClient:
         if " " in url or not secret.isascii() or not secret.isprintable():
             name = "--url" if " " in url else "--secret"
             raise ActionError(f"{name}: expected ASCII characters without white space")
-        try:
-            context = create_tls_context(ca, insecure)
-        except OSError as error:
-            text = "expected a PEM file with certificates, found"
-            raise ActionError(f"--ca {ca}: {text}: {error.strerror or error}") from None
         self._url, self._query = parts._replace(query="", fragment="").geturl(), parts.query
-        self._connections = Connections(parts._replace(fragment=""), context)
+        self._connections = _open_connections(url, _create_tls_context(ca, insecure))
         self.throttle = Throttle(announce)
         self.classes = 0
         self._announce = announce
@@ -133,7 +138,7 @@ class WebActionClient:
     def fetch_description(self) -> None:
         """Read the function's number of classes; raise ActionError."""
         began = time.monotonic()
-        description = self._request("GET", None, "", {})
+        description = self._request({})
         self._cold_seconds = time.monotonic() - began
         if not isinstance(description.get("classes"), int):
             raise ActionError(f"{self._url}: this answers, but is not the function: no 'classes'")
@@ -184,12 +189,11 @@ class WebActionClient:
 
     def _request_unbound(self, picture: bytes, query: dict[str, Any]) -> dict[str, Any]:
         """Post a picture without the options that are bound, which the platform does not name."""
-        headers = {"content-type": _content_type(picture)}
         known = self._bound & query.keys()
         for bound in itertools.chain([known], _subsets(query)):
             rest = {name: value for name, value in query.items() if name not in bound}
             try:
-                answer = self._request("POST", picture, urlencode(rest), headers)
+                answer = self._request(rest, picture)
             except _BoundParameterError:
                 continue
             if new := set(bound) - self._bound:
@@ -198,15 +202,12 @@ class WebActionClient:
             return answer
         raise UndeliveredError(f"{self._url}: the URL's query has a bound parameter")
 
-    def _request(
-        self, method: str, body: bytes | None, query: str, headers: dict[str, str]
-    ) -> dict[str, Any]:
+    def _request(self, query: dict[str, Any], picture: bytes | None = None) -> dict[str, Any]:
         """Send a request, up to MAX_TRIES times, and return its JSON object; raise ActionError."""
-        query = "&".join(filter(None, (self._query, query)))
-        request = HttpRequest(method, query, body, {**self._headers, **headers})
+        url = f"{self._url}?{'&'.join(filter(None, (self._query, urlencode(query))))}".rstrip("?")
         for number in itertools.count(1):
             try:
-                return self._parse_reply(self._send(request))
+                return self._parse_reply(self._send(url, picture))
             except _TemporaryError as error:
                 reason, delay, tries = str(error), error.delay, error.max_tries
             # The first pictures wait for a server that restarts; the others then need not.
@@ -223,12 +224,12 @@ class WebActionClient:
         gave_up = f"; gave up after {number} tries" if number > 1 else ""
         raise UndeliveredError(f"{self._url}: {reason}{gave_up}")
 
-    def _send(self, request: HttpRequest) -> Reply:
+    def _send(self, url: str, picture: bytes | None) -> Reply:
         """Send a request when the platform takes it; raise _TemporaryError if it gets lost."""
         while True:
             probe, reply, refusal = self.throttle.acquire(), None, None
             try:
-                reply = self._send_once(request)
+                reply = self._send_once(url, picture)
                 refusal = self._parse_refusal(reply)
             finally:
                 self.throttle.release(probe, reply is not None, refusal)
@@ -238,15 +239,15 @@ class WebActionClient:
                 text = f"refused all requests for {MAX_REFUSED / 60:.0f} minutes: {refusal.text}"
                 raise UndeliveredError(f"{self._url}: {text}")
 
-    def _send_once(self, request: HttpRequest) -> Reply:
-        timeout = min(TIMEOUT, SHORT_TIMEOUT) if self._gone else TIMEOUT
+    def _send_once(self, url: str, picture: bytes | None) -> Reply:
         if self._settles:
             time.sleep(max(0.0, self._settled_at - time.monotonic()))
         try:
-            reply = self._connections.send(request, timeout)
-        except (OSError, HTTPException) as error:
-            reason, permanent = _describe_connection_error(error, timeout)
-            refused = isinstance(error, ConnectionRefusedError) and not self._reached
+            reply = self._exchange(url, picture)
+        except (OSError, HTTPError) as error:
+            cause = _find_cause(error)
+            reason, permanent = _describe_connection_error(cause)
+            refused = isinstance(cause, ConnectionRefusedError) and not self._reached
             if not (permanent or refused):
                 raise _TemporaryError(reason) from None
             self._gone = True
@@ -257,6 +258,18 @@ class WebActionClient:
             self._gone = False
             return reply
         raise _TemporaryError(f"HTTP status {reply.status}", self._parse_delay(reply))
+
+    def _exchange(self, url: str, picture: bytes | None) -> Reply:
+        """Send a request and return the reply; raise OSError or HTTPError if that fails."""
+        method, headers = "GET", self._headers
+        if picture is not None:
+            method, headers = "POST", {**headers, "content-type": _content_type(picture)}
+        with self._connections.request(
+            method, url, body=picture, headers=headers,
+            timeout=TIMEOUT, redirect=False, preload_content=False,
+        ) as response:  # fmt: skip
+            content = response.read(MAX_REPLY_BYTES)
+        return Reply(response.status, response.headers, content)
 
     def _parse_delay(self, reply: Reply) -> float | None:
         """Return for how long the server asks to wait; raise UndeliveredError if that is long."""
@@ -319,10 +332,8 @@ def _subsets(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
 def _content_type(picture: bytes) -> str:
     """Return the type of a picture; deployments treat every image/... as binary."""
     try:
-        from action.picture import sniff_format  # needs Pillow
-
         return f"image/{sniff_format(picture).lower()}"
-    except (ImportError, ActionError):
+    except ActionError:
         return "application/octet-stream"  # for which the function checks the bytes
 
 
@@ -331,14 +342,52 @@ def _is_result(each: Any) -> bool:
     return number and isinstance(each.get("className"), str)
 
 
-def _describe_connection_error(cause: object, timeout: float) -> tuple[str, bool]:
+def _create_tls_context(ca: Path | None, insecure: bool) -> ssl.SSLContext:
+    """Return how to check certificates: those in the PEM file `ca` replace the system's."""
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        text = "expected a PEM file with certificates, found"
+        raise ActionError(f"--ca {ca}: {text}: {error.strerror or error}") from None
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        urllib3.disable_warnings()  # the user asked for it
+    return context
+
+
+def _open_connections(url: str, context: ssl.SSLContext) -> urllib3.PoolManager:
+    """Return connections that stay open, through the proxy of the environment if there is one."""
+    parts = urlsplit(url)
+    proxy = "" if proxy_bypass(parts.netloc) else getproxies().get(parts.scheme, "")
+    if not proxy:
+        return urllib3.PoolManager(maxsize=MAX_JOBS, retries=False, ssl_context=context)
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    user = unquote(urlsplit(proxy).netloc.rpartition("@")[0])
+    try:
+        return urllib3.ProxyManager(
+            proxy, maxsize=MAX_JOBS, retries=False, ssl_context=context, proxy_ssl_context=context,
+            proxy_headers=urllib3.make_headers(proxy_basic_auth=user or None),
+        )  # fmt: skip
+    except HTTPError as error:
+        raise ActionError(f"the proxy of the environment cannot be used: {error}") from None
+
+
+def _find_cause(error: BaseException) -> BaseException:
+    """Return the error of Python's own that is behind one of urllib3."""
+    while isinstance(error, HTTPError) and (cause := error.__cause__ or error.__context__):
+        error = cause
+    return error
+
+
+def _describe_connection_error(cause: BaseException) -> tuple[str, bool]:
     """Return why there is no reply, and whether another try would fail too, or take minutes."""
     if isinstance(cause, ssl.SSLError):
         reason = getattr(cause, "verify_message", "") or cause.reason or cause
         hint = "; --ca FILE names the authority to trust" if "certificate" in str(reason) else ""
         return f"no secure connection: {reason}{hint}", True
     if isinstance(cause, TimeoutError):
-        return f"no answer within {timeout:.0f} s", True
+        return f"no answer within {TIMEOUT:.0f} s", True
     if isinstance(cause, socket.gaierror):
         return f"the host is not known: {cause.strerror}", cause.errno != socket.EAI_AGAIN
     text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__

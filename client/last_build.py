@@ -1,9 +1,9 @@
-"""The last build on this machine: load its function, or import its packages."""
+"""Load the function of the last build on this machine."""
 
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from action.activation import Handler
@@ -37,14 +37,6 @@ def load_handler() -> Handler:
         except Exception as error:
             text = f"the function could not start: {type(error).__name__}: {error}"
             raise ActionError(text) from error
-
-
-def import_packages() -> None:
-    """Import Pillow and numpy from the last build, if there is one that runs here."""
-    if (BUILT / _RUNNING / PACKED_ZIP).exists() and not sys.modules.keys() & {"PIL", "numpy"}:
-        # The code that needs the packages reports what is missing.
-        with suppress(IncompatibleError, OSError, ValueError):
-            install_importer(str(BUILT / _RUNNING), own=False)
 
 
 @contextmanager

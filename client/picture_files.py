@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 
-from action.request import ActionError
+from client.errors import UnreadableError
 
 # Of pictures in a folder, in lower or upper case.
 FILE_ENDINGS = (
@@ -11,10 +11,6 @@ FILE_ENDINGS = (
     ".dib", ".heic", ".heif",
 )  # fmt: skip
 STANDARD_INPUT = "-"
-
-
-class UnreadableError(ActionError):
-    """The file cannot be read; the text says why."""
 
 
 def expand_folders(names: list[str]) -> list[str]:

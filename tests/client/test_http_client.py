@@ -47,7 +47,7 @@ def test_folder_is_classified_by_the_local_server(
 
     def ask(*arguments: str) -> tuple[int, list[Any], str]:
         url = f"http://127.0.0.1:{server.port}"
-        done = run_client(tmp_path / "here", "--url", url, *arguments, folder)
+        done = run_client(tmp_path / "here", "--url", url, *arguments, folder, site=False)
         return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
     try:
@@ -227,6 +227,20 @@ def test_unreachable_server(run: Run, pictures: Path, monkeypatch: pytest.Monkey
     assert (status, "no secure connection: " in err) == (2, True), err
 
 
+def test_proxy_of_the_environment(
+    run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(FakeFunction()) as fake:
+        monkeypatch.setenv("http_proxy", fake.url.replace("//", "//me:p%40ss@"))
+        assert run("--url", "http://nothing.invalid/classify", pictures / "1.png")[0] == 0
+    _, path, headers = fake.seen[-1]
+    assert path == "http://nothing.invalid/classify"
+    assert headers["proxy-authorization"] == "Basic bWU6cEBzcw=="
+    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1")
+    status, _, err = run("--url", "http://nothing.invalid", pictures)
+    assert (status, "the proxy of the environment cannot be used" in err) == (2, True)
+
+
 def test_certificates(run: Run, pictures: Path, tmp_path: Path) -> None:
     """A certificate of one's own is trusted by --ca, any by --insecure."""
     pem = make_certificate(tmp_path, "IP:127.0.0.1")
@@ -378,20 +392,6 @@ def test_heic_photo_is_converted(run: Run, tmp_path: Path) -> None:
         assert Image.open(io.BytesIO(fake.bodies[0])).format == "JPEG"
         assert status == 1
         assert "pip install pillow-heif,  or save it as JPEG" in answers[1]["error"]
-
-
-def test_large_photo_without_pillow(tmp_path: Path) -> None:
-    """The error says what to do, and other pictures are answered."""
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(900_000))
-    (tmp_path / "b.png").write_bytes(b"small")
-    copy_client(tmp_path / "here")
-    with serving(FakeFunction()) as fake:
-        done = run_client(tmp_path / "here", "--url", fake.url, tmp_path, site=False)
-    assert done.returncode == 1, done.stderr
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert "pip install pillow numpy" in answers[0]["error"]
-    assert "0.9 MB" in answers[0]["error"]
-    assert answers[1]["results"]
 
 
 def test_pictures_survive_a_restart_of_the_server(

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import socket
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,7 @@ from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
 from client.local_server import IncomingRequest, RequestRefused, web_action_params
 from tests.builder.deploy import test_contract
-from tests.support.local_server import LocalServer, copy_client, python_with_waitress, run_client
-from tests.support.models import ColourModel
+from tests.support.local_server import LocalServer, python_with_waitress, run_client
 
 PICTURE = SAMPLE.read_bytes()
 
@@ -127,16 +125,6 @@ def test_recorded_requests_get_the_answers_of_the_platform(name: str, tmp_path: 
             assert test_contract.agree(found, record["answer"]), (record, found)
     finally:
         assert running.stop()[0] == 0
-
-
-def test_waitress_is_asked_for_without_the_tool(
-    colour_zip: Callable[..., Path], tmp_path: Path
-) -> None:
-    copy_client(tmp_path, colour_zip(ColourModel("uint8")))
-    shutil.rmtree(tmp_path / "builder")
-    done = run_client(tmp_path, "--serve", site=False)
-    assert done.returncode == 2
-    assert done.stderr == "--serve needs waitress: run  pip install waitress\n"
 
 
 def test_openapi_description_is_true(server: LocalServer, tmp_path: Path, thorough: bool) -> None:

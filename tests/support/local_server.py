@@ -48,7 +48,7 @@ class LocalServer:
     """`python3 -m action --serve` in a folder, on a free port; or another command that serves."""
 
     def __init__(self, folder: Path, *arguments: str, command: Sequence[str] = ()) -> None:
-        # Without site-packages, and so without waitress, it starts itself again.
+        # Without site-packages, and so without waitress...
         serve = [interpreter(HERE), "-S", "-m", "action", "--serve", "--port", "0", *arguments]
         command = command or serve
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a full pipe would stop it)
