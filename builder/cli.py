@@ -238,18 +238,18 @@ def _find_host(options: Options, console: Console) -> Host:
 
 def _exchange_runtime(options: Options, console: Console) -> Report:
     from builder import build
-    from builder.packages import RuntimeOptions, prebuilt
+    from builder.packages import RuntimeOptions, exchange
 
     if options.direction == "import":
         with console.step("compiled packages") as details:
-            runtime = prebuilt.import_packages(options.file, console)
+            runtime = exchange.import_packages(Path(options.file), console)
             details.append(f"for Python {runtime.python}: builds with --runtime auto use them")
         folder = str(runtime.folder)
         return {"runtime": folder, "python": runtime.python, "origin": runtime.origin}
     python = options.python or build.default_python()
     with console.step(f"compiled packages for Python {python}") as details:
         packages = RuntimeOptions(**options.fields_of(RuntimeOptions))
-        sha256 = prebuilt.export(python, packages, Path(options.file))
+        sha256 = exchange.export(python, packages, Path(options.file))
         details.append(f"{options.file}, sha256 {sha256}")
     return {"runtime": options.file, "sha256": sha256, "python": python}
 

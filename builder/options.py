@@ -58,7 +58,6 @@ _RENAMED = {
 # Options that have no effect with a runtime.
 _UNUSED = {
     "wheels": {"--ops", "--engine", "--engine-arg", "--sources", "--threads"},
-    "prebuilt": {"--engine", "--engine-arg", "--sources"},
     "local": {"--engine", "--engine-arg"},
 }
 # Options of a build that `deploy ZIP` takes too.
@@ -121,9 +120,8 @@ _BUILD: Groups = {
         "each start, by the CPUs that the function may use)",
     },
     "native packages": {
-        "--runtime auto|container|local|prebuilt|wheels": "compile in a container or on this "
-        "machine (local), download what a release compiled (prebuilt), or take ready-made wheels "
-        "(default: auto, the best available)",
+        "--runtime auto|container|local|wheels": "compile in a container or on this machine "
+        "(local), or take ready-made wheels (default: auto, the best available)",
         _OPS: "operators that are compiled (default: classifier)",
         "--engine NAME": "docker, podman or buildah (default: the first found)",
         "--engine-arg ARG...": "an argument for the engine's build command; repeatable "
@@ -184,7 +182,7 @@ _SUBCOMMANDS: dict[str, tuple[str, dict[str, str], Groups]] = {
         "Exchange compiled packages as a file.",
         {
             "export|import": "write them, or keep them for builds",
-            "FILE": "the file; to import also its URL#sha256=HEX",
+            "FILE": "the file",
         },
         {
             "with export": {
@@ -423,6 +421,9 @@ def _check_deployment(options: Options) -> None:
 def _check_runtime(options: Options) -> None:
     if options.direction == "import":
         options.refuse(["--python", "--ops"], "runtime import")
+        if (found := files.describe_path(Path(options.file))) != "file":
+            found = _name_path(options.file, found)
+            raise UsageError(f"runtime import: expected a file, found {found}")
         return
     _check_writable("runtime export", Path(options.file), options.file, "another FILE")
     with suppress(ImportError):

@@ -2,9 +2,9 @@
 
 `providers` has the choices of --runtime by name; each returns a `Runtime` for a Python version.
 `wheels` downloads ready-made wheels, `strip` (with `elf_editor`) takes from them what the function
-never calls, `compiled` runs the recipe in `builder/native` and caches what it made, `prebuilt`
-takes what a release compiled. `prune` selects the files that ship, and `operator_versions` lists
-the operators that each interpreter registers.
+never calls, `compiled` runs the recipe in `builder/native` and caches what it made, `exchange`
+moves that between machines. `prune` selects the files that ship, and `operator_versions` lists the
+operators that each interpreter registers.
 """
 
 from __future__ import annotations

@@ -41,8 +41,6 @@ WORK = BUILD / "native"
 # The container engines in the order of choice. `ENGINE info` succeeds if it answers.
 ENGINES = ("docker", "podman", "buildah")
 PROBE_SECONDS = 10
-# The file of a runtime that was compiled elsewhere: where it is from.
-ORIGIN = "prebuilt.txt"
 # The hashes of a runtime's files. It is written last: a folder that has it is complete.
 HASHES = "SHA256SUMS"
 RETRY = "or compile them (--runtime container, --runtime local), or take --runtime wheels"
@@ -157,8 +155,6 @@ def load(python: str, options: RuntimeOptions) -> Runtime:
 
 def _read_runtime(folder: Path, python: str) -> Runtime:
     """Read compiled packages; raise BuildError if their recipe.json is not the recipe's."""
-    note = folder / ORIGIN
-    origin = note.read_text("utf-8").strip() if note.exists() else "compiled by this recipe"
     components: list[Component] = []
     owner: dict[str, str] = {}
     try:
@@ -176,6 +172,7 @@ def _read_runtime(folder: Path, python: str) -> Runtime:
             f"another recipe.json, or files missing ({type(error).__name__}: {error})",
             f"export them again, {RETRY}",
         ) from error
+    origin = "compiled by this recipe"
     return Runtime(python, folder, tuple(components), owner, origin, operators)
 
 
@@ -195,24 +192,19 @@ def _read_package(
 
 
 def read_files(python: str, options: RuntimeOptions) -> dict[str, bytes]:
-    """Return the files of the packages in the cache, by their paths, without their origin."""
+    """Return the files of the packages in the cache, by their paths."""
     folder = cache_folder(python, options)
-    paths = [path for path in list_files(folder) if path not in (ORIGIN, HASHES)]
-    return {path: (folder / path).read_bytes() for path in paths}
+    return {path: (folder / path).read_bytes() for path in list_files(folder) if path != HASHES}
 
 
 def store(
-    python: str,
-    options: RuntimeOptions,
-    contents: Mapping[str, bytes],
-    origin: str,
-    console: Console,
+    python: str, options: RuntimeOptions, contents: Mapping[str, bytes], console: Console
 ) -> None:
     """Put packages compiled elsewhere into the cache; raise BuildError if they are not complete."""
     folder = cache_folder(python, options)
     lock = files.lock(folder, "unpacking compiled packages", console.note)
     with lock, files.temporary_folder(folder) as temporary:
-        for name, content in {**contents, ORIGIN: f"{origin}\n".encode()}.items():
+        for name, content in contents.items():
             path = temporary / "runtime" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from builder.base.console import Console
 from builder.base.errors import BuildError
-from builder.packages import Runtime, RuntimeOptions, compiled, prebuilt, wheels
+from builder.packages import Runtime, RuntimeOptions, compiled, wheels
 
 Provider = Callable[[str, RuntimeOptions, Console], Runtime]
 
@@ -34,6 +34,5 @@ PROVIDERS: dict[str, Provider] = {
     "auto": auto,
     "container": compiled.container,
     "local": compiled.local,
-    "prebuilt": prebuilt.provide,
     "wheels": wheels.provide,
 }

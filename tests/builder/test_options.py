@@ -40,13 +40,13 @@ KINDS = "python:3, python:3.10, python:3.11, python:3.12, python:3.13"
         ("--runtime wheels --engine-arg=-q", "--engine-arg does not go with --runtime wheels"),
         ("--runtime wheels --sources .", "--sources does not go with --runtime wheels"),
         ("--runtime local --engine docker", "--engine does not go with --runtime local"),
-        ("--runtime prebuilt --engine sh", "--engine does not go with --runtime prebuilt"),
         ("check {zip} --model x", "--model does not go with check"),
         ("check {zip} --output x.zip", "--output does not go with check"),
         ("undeploy a --model x", "--model does not go with undeploy"),
         ("runtime export x.zip --model m", "--model does not go with runtime"),
         ("runtime export /", "runtime export: expected the path of a file"),
         ("runtime export {folder}", "found the folder {folder}"),
+        ("runtime import {folder}/none", "runtime import: expected a file, found nothing at"),
         ("deploy {zip} --python 3.11", "--python does not go with deploy ZIP"),
         ("deploy {zip} --scores logits", "--scores does not go with deploy ZIP"),
         ("deploy {zip} -ox.zip", "-o does not go with deploy ZIP"),
@@ -153,7 +153,7 @@ def test_hint_for_a_folder_names_the_way_to_a_model(tmp_path: Path) -> None:
         ("--check=a.zip --deploy eyes", "check ZIP"),
         ("--undeploy", "undeploy NAME"),
         ("--export-runtime a.zip", "runtime export FILE"),
-        ("--runtime prebuilt --runtime-from a.zip", "runtime import FILE"),
+        ("--runtime-from a.zip", "runtime import FILE"),
         ("--output logits", "--scores logits"),
         ("--output=scores", "--scores scores"),
         ("--optimize size", "each file"),
@@ -195,7 +195,7 @@ def test_options_that_go_together(tmp_path: Path) -> None:
         ["deploy", str(model), "--kind", "python:3.11", "--no-smoke", "--json"],
         ["inspect", str(model), "--scores", "logits", "--mean", "1,2,3", "--std", "4"],
         ["undeploy", "a", "--apihost", "h"],
-        ["runtime", "import", "http://host/x.zip#sha256=00", "--quiet"],
+        ["runtime", "import", str(model), "--quiet"],
     ):
         options.parse(arguments)
     assert options.parse(["--mean", "1,2,3", "--std", "4"]).mean == (1.0, 2.0, 3.0)

@@ -100,7 +100,7 @@ def test_hybrid_depthwise_layers_with_one_scale_are_refused(known: dict[str, int
     assert caught.value.hint.startswith("convert the model with a scale per channel")
 
 
-@pytest.mark.parametrize("provider", ["local", "container", "prebuilt"])
+@pytest.mark.parametrize("provider", ["local", "container"])
 def test_build_stops_before_compiling_if_an_operator_is_missing(
     provider: str, tmp_path: Path, console: Console
 ) -> None:
