@@ -1,8 +1,7 @@
 """Files and folders that appear complete or not at all, and locks between processes.
 
-A file is written in a folder `.NAME.*.part` beside its target, which its writer has locked, and
-takes the target's place in one move. Locks die with the process that holds them. So the next writer
-knows what a killed build left behind, and removes it. Standard library only.
+A file is written in a folder `.NAME.*.part` beside its target, and takes the target's place in one
+move. A later writer removes what a killed one left behind. Standard library only.
 """
 
 from __future__ import annotations
@@ -12,11 +11,12 @@ import fcntl
 import glob
 import hashlib
 import os
+import secrets
 import shutil
 import stat
-import tempfile
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from builder.base.errors import BuildError
@@ -25,6 +25,8 @@ _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # Errors of an open file that is written to, other than those of reading.
 _WRITING = (*_NO_SPACE, errno.EFBIG, errno.EIO, errno.EROFS)
 _SHA256_BYTES = 32
+# Nothing is written for as long.
+_ABANDONED_SECONDS = 24 * 3600
 
 # Is called with a line of progress.
 Notify = Callable[[str], None]
@@ -105,22 +107,28 @@ def atomic_write(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
 @contextmanager
 def temporary_folder(target: Path, instead: str = "--work DIR") -> Iterator[Path]:
     """Yield an empty folder beside `target`, then remove it; raise BuildError on a write error."""
-    part = Path(tempfile.mktemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-    descriptor = -1
-    try:  # a signal may come between any two steps: all of them are in here
+    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(target)
-        descriptor = _create_locked(part)
+        part.mkdir()
+    except OSError as error:
+        raise write_error(target, error, instead) from error
+    try:
         yield part
     except OSError as error:
-        if descriptor >= 0 and error.errno not in _WRITING:
+        if error.errno not in _WRITING:
             raise
         raise write_error(target, error, instead) from error
     finally:
-        with suppress(OSError):
-            remove(part)
-        if descriptor >= 0:
-            os.close(descriptor)
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Remove the folders that writers of `target` left when they were killed, after a day."""
+    for folder in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
+        if folder.is_dir() and folder.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def cached(path: Path, make: Callable[[], bytes]) -> bytes:
@@ -171,9 +179,9 @@ def lock(target: Path, doing: str, notify: Notify, inherited: bool = False) -> I
     """Hold the lock for making `target`; wait while another process has it.
 
     Args:
-        target: a file or folder; the lock is `.NAME.lock` beside it.
+        target: a file or folder; the lock is `.NAME.lock` beside it, which stays.
         doing: the work, for processes that wait: "fetching numpy".
-        notify: is called with the holder's name and work before waiting.
+        notify: is called with a line that says so before waiting.
         inherited: whether processes that are started with `close_fds=False` hold it too. If this
             process is killed, it is released when the last of them has ended.
 
@@ -183,59 +191,17 @@ def lock(target: Path, doing: str, notify: Notify, inherited: bool = False) -> I
     path = target.with_name(f".{target.name}.lock")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            # Another user may have put a link there.
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
-                notify(f"waiting: {holder or 'another process is working here'} ({target.name})")
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_at(descriptor, path):
-                break
-            os.close(descriptor)  # its last holder removed it
-        os.truncate(descriptor, 0)
+        # Another user may have put a link there.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         os.set_inheritable(descriptor, inherited)
-        os.write(descriptor, f"process {os.getpid()} is {doing}\n".encode())
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            notify(f"waiting: another process is {doing} ({target.name})")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
     except OSError as error:
         raise write_error(target, error) from error
     try:
         yield
     finally:
-        with suppress(OSError):
-            path.unlink()
         os.close(descriptor)
-
-
-def _create_locked(folder: Path) -> int:
-    """Create a folder and lock it; return its descriptor."""
-    while True:
-        folder.mkdir()
-        with suppress(FileNotFoundError):  # removed before it was locked, as if abandoned
-            descriptor = os.open(folder, os.O_RDONLY)
-            with suppress(OSError):  # folders on NFS have no locks: abandoned ones stay there
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_at(descriptor, folder):
-                return descriptor
-            os.close(descriptor)
-
-
-def _remove_abandoned(target: Path) -> None:
-    """Remove the folders of writers of `target` that are dead."""
-    for folder in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-        with suppress(OSError):  # a living writer has it, or it is not a folder
-            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove(folder)
-            finally:
-                os.close(descriptor)
-
-
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Return whether an open file is the one at `path`."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, TimeoutError
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,28 +16,6 @@ from builder.base import files
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
 from tests.support.special import KINDS, make_special
-
-PRELUDE = """
-import sys, time
-from pathlib import Path
-from builder.base import files
-target = Path(sys.argv[1])
-"""
-WRITES = """
-with files.atomic_write(target) as part:
-    print("ready", flush=True)
-    time.sleep(60)
-"""
-
-
-@contextmanager
-def process(script: str, target: Path) -> Iterator[subprocess.Popen[str]]:
-    """Run a script that prints "ready" once it has begun."""
-    command = [sys.executable, "-c", PRELUDE + script, str(target)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as started:
-        assert started.stdout is not None
-        assert started.stdout.readline() == "ready\n"
-        yield started
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -99,53 +73,16 @@ def test_concurrent_writers_leave_one_complete_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_no_temp_file_after_interrupt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The signal comes just after the folder was made."""
-
-    def interrupt(*_: object) -> None:
-        assert len(list(tmp_path.iterdir())) == 1
+def test_part_of_a_killed_writer_goes_after_a_day(tmp_path: Path) -> None:
+    killed, living, pipe = (tmp_path / f".a[1].zip.{name}.part" for name in ("k", "l", "p"))
+    killed.mkdir()
+    living.mkdir()
+    os.mkfifo(pipe)
+    for path in (killed, pipe):
+        os.utime(path, (0, 0))
+    with pytest.raises(KeyboardInterrupt), files.atomic_write(tmp_path / "a[1].zip"):
         raise KeyboardInterrupt
-
-    monkeypatch.setattr(fcntl, "flock", interrupt)
-    with pytest.raises(KeyboardInterrupt), files.atomic_write(tmp_path / "a"):
-        pytest.fail("it began")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_file_is_written_where_folders_have_no_locks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(errno.EBADF, "as on NFS")
-
-    monkeypatch.setattr(fcntl, "flock", refuse)
-    with files.atomic_write(tmp_path / "a") as part:
-        part.write_bytes(b"new")
-    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
-
-
-def test_part_of_a_killed_writer_goes_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
-    target = tmp_path / "a[1].zip"
-    with process(WRITES, target) as dead, process(WRITES, target) as living:
-        assert len(list(tmp_path.iterdir())) == 2
-        dead.kill()
-        dead.wait()
-        with files.atomic_write(target) as part:
-            part.write_bytes(b"new")
-        left = [path for path in tmp_path.iterdir() if path != target]
-        assert len(left) == 1
-        living.kill()
-        living.wait()
-    with files.atomic_write(target):
-        pass
-    assert list(tmp_path.iterdir()) == [target]
-
-
-def test_named_pipe_beside_a_target_stays(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / ".x.zip.a.part")
-    with files.atomic_write(tmp_path / "x.zip"):
-        pass
-    assert {path.name for path in tmp_path.iterdir()} == {".x.zip.a.part", "x.zip"}
+    assert {*tmp_path.iterdir()} == {living, pipe}
 
 
 def test_lock_does_not_follow_a_link(tmp_path: Path) -> None:
@@ -175,37 +112,35 @@ def test_only_one_holds_the_lock(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(work, range(4)))
     assert (most, entered) == (1, 200)
-    assert not list(tmp_path.iterdir())
 
 
 def test_inherited_lock_is_waited_for_until_a_killed_owners_child_ends(tmp_path: Path) -> None:
     """A compiler that goes on when its build was killed is waited for as well."""
-    target = tmp_path / "it"
     script = (
-        "import subprocess\n"
-        "with files.lock(target, 'testing', print, inherited=True):\n"
-        "    child = subprocess.Popen(['sleep', '60'], close_fds=False)\n"
-        "    Path(sys.argv[1] + '.pid').write_text(str(child.pid))\n"
-        "    print('ready', flush=True)\n"
+        "import pathlib, subprocess, sys, time\n"
+        "from builder.base import files\n"
+        "with files.lock(pathlib.Path(sys.argv[1]), 'testing', print, inherited=True):\n"
+        "    print(subprocess.Popen(['sleep', '60'], close_fds=False).pid, flush=True)\n"
         "    time.sleep(60)\n"
     )
-
     texts: list[str] = []
 
     def wait() -> None:
-        with files.lock(target, "waiting", texts.append):
+        with files.lock(tmp_path / "it", "testing", texts.append):
             pass
 
-    with process(script, target) as owner, ThreadPoolExecutor() as threads:
-        child = int(target.with_name("it.pid").read_text())
+    command = [sys.executable, "-c", script, str(tmp_path / "it")]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as owner:
+        assert owner.stdout
+        child = int(owner.stdout.readline())
         owner.kill()
-        owner.wait()
+    with ThreadPoolExecutor() as threads:
         waiting = threads.submit(wait)
         with pytest.raises(TimeoutError):
             waiting.result(0.3)
         os.kill(child, signal.SIGKILL)
         waiting.result(20)
-    assert texts == [f"waiting: process {owner.pid} is testing (it)"]
+    assert texts == ["waiting: another process is testing (it)"]
 
 
 @pytest.mark.parametrize(

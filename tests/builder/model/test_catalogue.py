@@ -70,7 +70,7 @@ def test_unexpected_downloads_are_refused(
         with pytest.raises(DownloadError, match=text) as caught:
             find("first", known)
     assert "--model PATH" in caught.value.hint
-    assert not list((tmp_path / "model").glob("*"))
+    assert not list((tmp_path / "model").glob("[!.]*"))
 
 
 def test_default_falls_back_with_a_warning(find: Any, capsys: pytest.CaptureFixture[str]) -> None:
