@@ -71,14 +71,7 @@ def _print_json(value: object) -> None:
 def _main(arguments: list[str]) -> int:
     options = command_line.parse(arguments)
     if environments.is_inside(ENVIRONMENT):
-        try:
-            return _run(options)
-        except ImportError as error:
-            environments.invalidate(Path(sys.executable))
-            raise BuildError(
-                f"a package of the tool's environment does not import: {error}",
-                "run this again: the environment is built again",
-            ) from error
+        return _run(options)
     folder = ENVIRONMENTS
     variables = neutral_variables()
     if options.work is not None:

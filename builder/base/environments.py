@@ -23,13 +23,10 @@ from typing import NoReturn
 from builder.base import files
 from builder.base.errors import BuildError
 from builder.base.files import Notify
+from builder.base.package_index import run_pip
 from builder.base.paths import ENVIRONMENTS, ROOT
 from builder.base.processes import last_lines, run_command
-from builder.base.variables import (
-    neutral_variables,
-    pip_variables,
-    unconfigured_pip_variables,
-)
+from builder.base.variables import neutral_variables
 
 # The file that marks an environment as complete: it has a hash of the modules that were installed,
 # and its time is that of the last use.
@@ -206,37 +203,23 @@ def _create_environment(home: Path, base: str, requirements: Path, notify: Notif
 def _install_requirements(
     pip: Sequence[str], requirements: Path, home: Path, notify: Notify
 ) -> None:
-    command = [*pip, "install", "--no-input", "--disable-pip-version-check", "--no-deps"]
-    command += ["--require-hashes", "--no-warn-script-location", "--progress-bar", "off"]
+    """Install into an environment: the user's settings of pip count for what is downloaded only."""
+    wheels = home / "wheels"
+    wheels.mkdir()
+    notify("    downloading packages")
+    title = f"packages of {requirements.name}"
+    run_pip([*pip, "wheel", "--wheel-dir", "."], requirements, wheels, title)
+    notify("    installing packages")
+    command = [*pip, "install", "--no-index", "--no-deps", "--disable-pip-version-check"]
     # Few of so many modules are imported: Python compiles those when they are.
-    command += ["--no-compile", "-r", str(requirements)]
-    notify("    fetching packages")
-    fetched = 0
-
-    def follow(line: str) -> None:
-        nonlocal fetched
-        if match := re.match(r"Collecting ([\w.-]+?)==", line):
-            fetched += 1
-            _draw_line(f"    {match[1]} ({fetched})", notify)
-        elif line.startswith("Installing collected packages"):
-            _draw_line("", notify)
-            notify(f"    installing {fetched} package{'s' * (fetched != 1)}")
-
-    status, output = run_command(command, follow, home, pip_variables(pip, home))
+    command += ["--no-warn-script-location", "--no-compile", *map(str, wheels.iterdir())]
+    status, output = _try_command(command, home)
     if status:
-        _draw_line("", notify)
-        raise BuildError(
-            f"pip could not install {requirements.name}:\n{last_lines(output)}",
-            "check the network and pip's settings (pip config list), then run this again",
-        )
-
-
-def _draw_line(text: str, notify: Notify) -> None:
-    """Replace the terminal's last line, unless progress goes elsewhere."""
-    if notify is print_progress and sys.stderr.isatty():
-        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        raise BuildError(f"pip could not install {requirements.name}:\n{last_lines(output)}")
+    shutil.rmtree(wheels)
 
 
 def _try_command(command: Sequence[str], cwd: Path) -> tuple[int, str]:
-    """Run a command without the user's settings; return its exit status and output."""
-    return run_command(command, cwd=cwd, env=unconfigured_pip_variables())
+    """Run a command without the user's settings of pip; return its exit status and output."""
+    variables = {**neutral_variables(), "PIP_CONFIG_FILE": os.devnull}
+    return run_command(command, cwd=cwd, env=variables)

@@ -10,9 +10,10 @@ from typing import Any
 
 from builder.base import files
 from builder.base.console import Console
-from builder.base.download import IndexFile, download_file, download_from_index
+from builder.base.download import download_file
 from builder.base.errors import DownloadError, ModelError
 from builder.base.files import sha256_of
+from builder.base.package_index import IndexFile, download_from_index
 from builder.base.paths import DOWNLOADS, WORK
 from builder.model import known_models
 

@@ -27,7 +27,7 @@ from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.base.paths import BUILD, COMPILED, ROOT
 from builder.base.processes import run_logged
-from builder.base.variables import neutral_variables, pip_variables
+from builder.base.variables import neutral_variables
 from builder.native import COMPILED_PACKAGES, PackageName
 from builder.native.hashing import digest
 from builder.native.pins import read_pins
@@ -69,7 +69,7 @@ def container(python: str, options: RuntimeOptions, console: Console) -> Runtime
         command += [*options.engine_arguments, "--output", "type=local,dest={out}", str(ROOT)]
         title = f"compiling in a container ({engine})"
         try:
-            _compile(command, neutral_variables(), title, python, options, console)
+            _compile(command, title, python, options, console)
         except BuildError as error:
             if "short-name" in str(error):
                 error.hint = (
@@ -104,8 +104,7 @@ def local(python: str, options: RuntimeOptions, console: Console) -> Runtime:
         command += ["--out", "{out}", "--python", found.path, "--ops", options.ops]
         if options.sources:
             command += ["--sources", str(options.sources.resolve())]
-        variables = pip_variables([sys.executable, "-I", "-m", "pip"], ROOT)
-        _compile(command, variables, "compiling on this machine", python, options, console)
+        _compile(command, "compiling on this machine", python, options, console)
     return load(python, options)
 
 
@@ -225,12 +224,7 @@ def hash_files(folder: Path) -> str:
 
 
 def _compile(
-    command: Sequence[str],
-    variables: dict[str, str],
-    title: str,
-    python: str,
-    options: RuntimeOptions,
-    console: Console,
+    command: Sequence[str], title: str, python: str, options: RuntimeOptions, console: Console
 ) -> None:
     """Run a command that leaves `cpXY/` in the folder "{out}", and cache that.
 
@@ -245,7 +239,7 @@ def _compile(
             console.note(f"{title}: this takes 5 to 20 minutes the first time; the log is {log}")
             log.unlink(missing_ok=True)
             words = [word.replace("{out}", str(out)) for word in command]
-            run_logged(words, title, log, _progress(console), ROOT, variables)
+            run_logged(words, title, log, _progress(console), ROOT, neutral_variables())
             console.status("")
             _keep(out / folder.name, folder, python)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from builder.base import files
 from builder.base.console import Console
-from builder.base.download import IndexFile, download_from_index
+from builder.base.package_index import IndexFile, download_from_index
 from builder.base.paths import BUILD, DOWNLOADS
 from builder.base.toml import read_toml
 from builder.native import COMPILED_PACKAGES

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,8 +20,6 @@ from packaging.version import Version
 
 from builder.base.errors import BuildError
 from builder.base.files import sha256_of
-from builder.base.paths import ROOT
-from builder.base.variables import pip_variables
 
 JSON = "application/vnd.pypi.simple.v1+json"
 TIMEOUT_SECONDS = (8, 60)
@@ -39,15 +39,26 @@ class File:
     tags: frozenset[str]
 
 
+def read_pip_setting(name: str) -> str:
+    """Return a setting of pip, such as "index-url", from its variable or its files; else empty."""
+    variable = f"PIP_{name.upper().replace('-', '_')}"
+    command = [sys.executable, "-I", "-m", "pip", "config", "get", f"global.{name}"]
+    return (
+        os.environ.get(variable)
+        or subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ).stdout.strip()
+    )
+
+
 class Index:
     """The package index; each package is asked for once."""
 
     def __init__(self) -> None:
-        settings = pip_variables([sys.executable, "-I", "-m", "pip"], ROOT)
         default = import_module("pip._internal.models.index").PyPI.simple_url  # pip knows which
-        self._url = str(settings.get("PIP_INDEX_URL", default)).rstrip("/")
+        self._url = (read_pip_setting("index-url") or str(default)).rstrip("/")
         self._session = requests.Session()
-        self._session.verify = settings.get("PIP_CERT", True)
+        self._session.verify = read_pip_setting("cert") or True
         self._known: dict[str, list[File]] = {}
 
     def files(self, package: str) -> list[File]:

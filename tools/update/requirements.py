@@ -16,7 +16,8 @@ from tempfile import TemporaryDirectory
 from builder.base.errors import BuildError
 from builder.base.paths import BUILD, ROOT
 from builder.base.processes import last_lines
-from builder.base.variables import pip_variables
+from builder.base.variables import neutral_variables
+from tools.update.index import read_pip_setting
 
 
 def find_sources() -> list[Path]:
@@ -72,10 +73,9 @@ def compile_source(source: Path, package: str = "") -> str:
 
 def _uv_variables() -> dict[str, str]:
     """Return environment variables that give uv pip's index and certificates."""
-    settings = pip_variables([sys.executable, "-I", "-m", "pip"], ROOT)
-    variables = {name: value for name, value in settings.items() if not name.startswith("PIP_")}
-    if index := settings.get("PIP_INDEX_URL"):
+    variables = neutral_variables()
+    if index := read_pip_setting("index-url"):
         variables["UV_DEFAULT_INDEX"] = index
-    if certificates := settings.get("PIP_CERT"):
+    if certificates := read_pip_setting("cert"):
         variables["SSL_CERT_FILE"] = certificates
     return variables

@@ -23,8 +23,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from builder import build
 from builder.base.console import Console
-from builder.base.download import IndexFile, download_from_index
 from builder.base.errors import DownloadError, ModelError
+from builder.base.package_index import IndexFile, download_from_index
 from builder.base.paths import DOWNLOADS
 from builder.model import run
 from builder.model.normalization import BYTES, CAFFE, Normalization
