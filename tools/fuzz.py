@@ -54,7 +54,7 @@ def prepare(arguments: list[str]) -> int:
     from builder.model import resolve
     from builder.packages import DEFAULT_OPTIONS, compiled
     from builder.packages.providers import PROVIDERS
-    from tests.support.corpus import write_corpus, write_dictionary
+    from tests.support.corpus import write_corpus
     from tests.support.models import COLOURS, ColourModel
 
     console = Console(quiet=True)
@@ -72,7 +72,6 @@ def prepare(arguments: list[str]) -> int:
             packed.write(model.path, f"model/{model.path.name}")
             packed.writestr("model/model.json", model.settings.to_json())
         write_corpus(folder / "corpus", LARGEST)
-        write_dictionary(folder / "words")
         command = [sys.executable, "-m", "tools.fuzz", *arguments, "--prepared", scratch]
         variables = {**os.environ, "PYTHONPATH": str(packages)}
         return min(1, abs(subprocess.call(command, cwd=ROOT, env=variables)))
@@ -121,7 +120,7 @@ def fuzz(options: argparse.Namespace) -> int:
     flags = {
         "max_total_time": options.seconds, "runs": options.runs,
         "max_len": LARGEST, "timeout": 20, "rss_limit_mb": 2048,
-        "dict": options.prepared / "words", "artifact_prefix": f"{kept}/", "print_final_stats": 1,
+        "artifact_prefix": f"{kept}/", "print_final_stats": 1,
     }  # fmt: skip
     inputs = options.input or options.prepared / "corpus"
     if options.input:

@@ -1,4 +1,4 @@
-"""Inputs to begin fuzzing with: pictures, parameters, and words of their formats."""
+"""Inputs to begin fuzzing with: pictures and parameters."""
 
 from __future__ import annotations
 
@@ -7,20 +7,6 @@ from pathlib import Path
 
 from tests.conftest import base64_of
 from tests.support import hostile
-
-WORDS = (
-    *(b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"eXIf", b"iCCP", b"zTXt"),
-    *(b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"RIFF", b"\xff\xc0", b"\xff\xc2"),
-    *(b"\xff\xda", b"\xff\xd9", b"\xff\xdd", b"\xff\xe1", b"Exif\0\0", b"II*\0", b"MM\0*"),
-    *(b"!\xf9\x04", b"!\xfe", b"!\xff\x0bNETSCAPE2.0", b"\x28\0\0\0", b"\xff\xff\xff\xff"),
-    *(b'"image"', b'"images"', b'"topK"', b'"threshold"', b'"details"', b"data:image/png;base64,"),
-)
-
-
-def write_dictionary(path: Path) -> None:
-    """Write WORDS for libFuzzer."""
-    lines = ["".join(f"\\x{byte:02x}" for byte in word) for word in WORDS]
-    path.write_text("".join(f'"{line}"\n' for line in lines))
 
 
 def write_corpus(folder: Path, largest: int) -> None:

@@ -14,6 +14,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 from builder.artifact import platform
+from builder.artifact.licences import collect_licences
 from builder.artifact.manifest import MANIFEST, Manifest
 from builder.artifact.sbom import SBOM, write_sbom
 from builder.base.archive import read_zip
@@ -78,6 +79,9 @@ def test_linked_sources_are_named_with_their_patches() -> None:
     names = {(each.get("purl"), each.get("cpe")) for each in found.values()}
     pins = [pin for pin in read_pins(PYTHON).values() if pin.ops in ("", "classifier")]
     assert names >= {(pin.purl, pin.cpe) for pin in pins}
+    licences = collect_licences(components)
+    assert "Mozilla Public License" in licences
+    assert all(f"{name} " in licences for name in {*inner, "eigen3", "xnnpack", "pybind11"})
     patches = {
         (ROOT / patch["diff"]["url"]).relative_to(RECIPE)
         for component in list_components(bom)

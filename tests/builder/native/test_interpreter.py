@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
 from builder.artifact import actionloop
 from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
-from builder.packages import DEFAULT_OPTIONS, compiled
 from tests.conftest import MOBILENET, PLUS_MINUS_ONE, base64_of, encoded, interpreter
 from tests.support.compiled import PYTHON, needs_compiled, run_with_zip
-from tests.support.models import Graph, write_float_network
+from tests.support.models import write_float_network
 
 Make = Callable[..., Path]
 pytestmark = needs_compiled
@@ -127,58 +124,3 @@ def test_the_model_file_leaves_memory(make_compiled: Make, imagenet_model: str) 
     assert sizes, "the file is mapped, not read"
     size, resident = (sum(map(int, column)) for column in zip(*sizes, strict=True))
     assert resident < size / 5  # a page that is read brings its neighbours
-
-
-DENSE = """
-import sys
-sys.path.insert(0, sys.argv[1])
-import numpy as np
-from tflite_runtime.interpreter import Interpreter
-model = Interpreter(sys.argv[2], num_threads=1)
-model.allocate_tensors()
-source, sink = model.get_input_details()[0], model.get_output_details()[0]
-rows = np.frombuffer(open(sys.argv[3], "rb").read(), np.int8)
-for row in rows.reshape(-1, source["shape"][1]):
-    model.set_tensor(source["index"], row[np.newaxis])
-    model.invoke()
-    print(*model.get_tensor(sink["index"])[0].tolist())
-"""
-
-
-@pytest.mark.parametrize("version", [4, 11, 12])
-def test_dense_layer_with_a_scale_per_channel(version: int, tmp_path: Path) -> None:
-    """It computes what the 8-bit quantization specification says, in every version."""
-    random = np.random.default_rng(12)
-    fan, classes = 45, 7
-    scales = random.uniform(0.002, 0.02, classes).astype(np.float32)
-    weights = random.integers(-127, 128, (classes, fan), np.int8)
-    offsets = random.integers(-4000, 4000, classes, np.int32)
-    graph = Graph()
-    source = graph.tensor((1, fan), "int8", 0.05, -3)
-    matrix = graph.tensor((classes, fan), "int8", 1.0, 0, weights)
-    bias = graph.tensor((classes,), "int32", 1.0, 0, offsets)
-    for value, each in ((matrix, scales), (bias, scales * np.float32(0.05))):
-        quantization = graph.tensors[value.number].quantization
-        quantization.scale = each
-        quantization.zeroPoint = np.zeros(classes, np.int64)
-    output = graph.tensor((1, classes), "int8", 0.25, 4)
-    graph.operator("FULLY_CONNECTED", [source, matrix, bias], output, version=version)
-    path = tmp_path / "dense.tflite"
-    path.write_bytes(graph.file([source], [output]))
-    rows = random.integers(-128, 128, (20, fan), np.int8)
-    (tmp_path / "rows").write_bytes(rows.tobytes())
-    folder = compiled.cache_folder(PYTHON, DEFAULT_OPTIONS)
-    done = subprocess.run(
-        [interpreter(PYTHON), "-I", "-S", "-B", "-c", DENSE, str(folder), str(path)]
-        + [str(tmp_path / "rows")],
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    answers = np.array([line.split() for line in done.stdout.splitlines()], np.int64)
-    sums = (rows.astype(np.int64) + 3) @ weights.T.astype(np.int64) + offsets
-    real = sums * (scales.astype(np.float64) * np.float32(0.05))
-    expected = np.clip(np.rint(real / 0.25) + 4, -128, 127)
-    assert np.abs(answers - expected).max() <= 1  # kernels round by other steps
-    assert (answers == expected).mean() > 0.95
-    assert len(np.unique(expected)) > 40
