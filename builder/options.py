@@ -88,7 +88,6 @@ _MODEL = {
     "--crop SHARE": "with --fit crop: what is kept of the largest central part (default: 0.875)",
     "--channels rgb|bgr": "the order of colours in which pixels enter the model (default: rgb)",
     "--signature NAME": "which, of several (default: serving_default)",
-    "--layout nhwc|nchw": "channels last or first (default: by shape)",
     # The same words as `postprocessing.KINDS`, which only the tool's environment can import.
     "--scores probabilities|logits|scores": "what its output is (default: by its last operator)",
     "--label-offset N": "by how many outputs each label is later than its place in the file "

@@ -18,13 +18,6 @@ from builder.model.vision_task import check_batch, find_picture_input, refuse_in
 
 # Larger inputs do not fit in an action's memory.
 _MAX_PIXELS = 1 << 22
-# Operators that leave the layout as it is.
-_SAME_LAYOUT = (
-    *("QUANTIZE", "DEQUANTIZE", "CAST", "ADD", "SUB", "MUL", "DIV"),
-    *("PAD", "PADV2", "RELU"),
-)
-# Operators that TensorFlow Lite has for channels last only.
-_CHANNELS_LAST = ("CONV_2D", "DEPTHWISE_CONV_2D", "AVERAGE_POOL_2D", "MAX_POOL_2D")
 
 
 @dataclass(frozen=True)
@@ -41,7 +34,7 @@ class Preprocessing:
 
     source: Tensor
     size: tuple[int, int, int]
-    layout: Evidence[str]
+    layout: str
     channels: Evidence[str]
     normalization: Evidence[Normalization]
 
@@ -49,11 +42,10 @@ class Preprocessing:
     def card(self) -> str:
         """Return all decisions in a line, with the reasons."""
         height, width, depth = self.size
-        place = {"nhwc": "channels last", "nchw": "channels first"}[self.layout.value]
+        place = {"nhwc": "channels last", "nchw": "channels first"}[self.layout]
         colours = f"{self.channels.value.upper()}, {place}" if depth == 3 else "grey"
-        reason = f" ({self.layout.reason})" if self.layout.reason else ""
         return (
-            f"{width} x {height} {colours}{reason}, {self.source.dtype}; pixels enter as "
+            f"{width} x {height} {colours}, {self.source.dtype}; pixels enter as "
             f"{self.normalization.value} ({self.normalization.explanation})"
         )
 
@@ -63,7 +55,6 @@ def decide_preprocessing(
     *,
     normalization: Normalization | None = None,
     known: Normalization | None = None,
-    layout: str = "",
     channels: str = "",
 ) -> Preprocessing:
     """Decide how a picture enters.
@@ -75,7 +66,7 @@ def decide_preprocessing(
             which option settles it.
     """
     source = find_picture_input(model)
-    decided_layout, size = _decide_layout(model, source, layout)
+    layout, size = _read_layout(model, source)
     height, width, depth = size
     if height * width > _MAX_PIXELS:
         raise ModelError(
@@ -89,38 +80,27 @@ def decide_preprocessing(
             raise ModelError(f"--channels {channels}: expected a model of colours, found {source}")
         order = Evidence(channels, "option", "--channels")
     decided = decide_normalization(model, source, depth, normalization, known, channels)
-    return Preprocessing(source, size, decided_layout, order, decided)
+    return Preprocessing(source, size, layout, order, decided)
 
 
 # Size and layout
 
 
-def _decide_layout(
-    model: TFLiteModel, source: Tensor, wanted: str
-) -> tuple[Evidence[str], tuple[int, int, int]]:
+def _read_layout(model: TFLiteModel, source: Tensor) -> tuple[str, tuple[int, int, int]]:
     """Return the layout, and the picture's height, width and channels."""
     first, second, third = _picture_sizes(model, source)
     readings = {"nhwc": (first, second, third), "nchw": (second, third, first)}
     fitting = {layout: size for layout, size in readings.items() if size[2] in (1, 3)}
-    if wanted:
-        if wanted not in fitting:
-            raise ModelError(
-                f"--layout {wanted}: expected 3 or 1 channels, found {source.name}: {source}"
-            )
-        return Evidence(wanted, "option", "--layout"), fitting[wanted]
     if all(min(height, width) == 1 for height, width, _ in fitting.values()):
         refuse_input(model, source)
-    if len(fitting) == 1:
-        [(layout, size)] = fitting.items()
-        return Evidence(layout, "file", ""), size
-    layout = _layout_of_first_operator(model, source)
-    if not layout:
+    if len(fitting) > 1:
         raise ModelError(
             f"{model.name}: the input {source} may be read as height, width, channels or as "
             "channels, height, width",
-            "say which with --layout nhwc or --layout nchw",
+            "convert the model with another size",
         )
-    return Evidence(layout, "file", "by its first operator"), fitting[layout]
+    [(layout, size)] = fitting.items()
+    return layout, size
 
 
 def _picture_sizes(model: TFLiteModel, source: Tensor) -> tuple[int, ...]:
@@ -138,18 +118,6 @@ def _picture_sizes(model: TFLiteModel, source: Tensor) -> tuple[int, ...]:
             "convert the model with a fixed height and width, such as [1, 224, 224, 3]",
         )
     return sizes if len(sizes) == 3 else (*sizes, 1)
-
-
-def _layout_of_first_operator(model: TFLiteModel, source: Tensor) -> str:
-    """Return the layout that the first operator with one expects; empty if there is none."""
-    for operator in model.trace_forward(source, _SAME_LAYOUT):
-        if operator.name == "TRANSPOSE" and operator.inputs[1] is not None:
-            axes = operator.inputs[1].values
-            to_nhwc = axes is not None and axes.ravel().tolist()[-3:] == [2, 3, 1]
-            return "nchw" if to_nhwc else ""
-        if operator.name in _CHANNELS_LAST:
-            return "nhwc"
-    return ""
 
 
 # Fit: a picture of any size becomes one of the model's size

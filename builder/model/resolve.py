@@ -45,7 +45,7 @@ SIGNATURES = BUILD / "signatures"
 DECIDED_BY = {
     "model": "--model",
     "signature": "--signature",
-    "input": "--mean, --std, --channels, --layout",
+    "input": "--mean, --std, --channels",
     "fit": "--fit, --crop",
     "output": "--scores",
     "labels": "--labels, --locale, --background",
@@ -59,7 +59,6 @@ class ModelOptions:
     Attributes:
         labels: file with the class names; None for the catalogue's or the model's own.
         normalization: of the input's pixels.
-        layout: "nhwc" or "nchw"; empty for the file's.
         scores: what the output is, one of `postprocessing.KINDS`; empty to find out.
         background: whether class 0 is a background class; None to follow the labels.
         locale: of the labels inside the model; empty for any.
@@ -73,7 +72,6 @@ class ModelOptions:
 
     labels: Path | None = None
     normalization: Normalization | None = None
-    layout: str = ""
     scores: str = ""
     background: bool | None = None
     locale: str = ""
@@ -143,7 +141,6 @@ def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -
         model,
         normalization=options.normalization,
         known=known,
-        layout=options.layout,
         channels=options.channels,
     )
     if doubt := preprocessing.normalization.doubt:
@@ -235,7 +232,7 @@ def _build_settings(
         file=file.entry.get("file", safe_name),
         crop=fit.crop,
         size=preprocessing.size,
-        layout=preprocessing.layout.value,
+        layout=preprocessing.layout,
         mean=preprocessing.normalization.value.mean,
         std=preprocessing.normalization.value.std,
         activation="",

@@ -62,19 +62,20 @@ def test_old_python_names_the_needed_version(python: str, command: list[str]) ->
 def test_model_options_are_on_its_card(tmp_path: Path) -> None:
     """From the command line to the zip: decided, shown by a check, and answered."""
     path, output = tmp_path / "m.tflite", tmp_path / "a.zip"
-    ColourModel("float32", size=3).write(path)  # [1, 3, 3, 3]: either layout
+    ColourModel(
+        "float32",
+    ).write(path)
     with zipfile.ZipFile(path, "a") as appended:
         appended.writestr("labels_de.txt", "rot\ngr\u00fcn\nblau\n")
         appended.writestr("labels_fr.txt", "rouge\nvert\nbleu\n")
-    given = "--locale fr --background yes --layout nhwc --mean 0,0,0 --std 255,255,255"
+    given = "--locale fr --background yes --mean 0,0,0 --std 255,255,255"
     given += " --fit pad --channels bgr"
     options = ["--model", str(path), *given.split(), "--scores", "scores", "--output", str(output)]
     done = build_zip(*options, "--python", HERE, "--runtime", at_hand(), "--no-keep", "--json")
     assert done.returncode == 0, done.stderr
     card = json.loads(done.stdout)["model"]["card"]
     assert card["input"] == (
-        "3 x 3 BGR, channels last (--layout), float32; pixels enter as 0..1, 0..1, 0..1 "
-        "(--mean and --std)"
+        "8 x 8 BGR, channels last, float32; pixels enter as 0..1, 0..1, 0..1 (--mean and --std)"
     )
     assert card["output"].endswith(
         "independent scores of 3 classes, each 0..1, as they are (--scores)"
@@ -90,7 +91,7 @@ def test_model_options_are_on_its_card(tmp_path: Path) -> None:
     assert answer["details"]["model"]["card"] == card
     best, *others = answer["results"]
     assert best["className"] == "bleu"
-    assert best["probability"] == pytest.approx(2 / 3)  # one of three rows is black
+    assert best["probability"] == pytest.approx(6 / 8)  # two of eight rows are black
     assert {each["className"]: each.get("background") for each in others}["rouge"] is True
 
 
@@ -149,7 +150,7 @@ def test_inspect_builds_nothing(colours: list[str]) -> None:
     assert report["model"]["card"]["output"].endswith("(--scores)")
     assert report["operators"]
     for text in (
-        "input (--mean, --std, --channels, --layout)",
+        "input (--mean, --std, --channels)",
         "labels (--labels",
         "compiled interpreter: ",
     ):
