@@ -19,7 +19,7 @@ from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.model.catalogue import find_model
 from builder.model.normalization import RANGES, Normalization, decide_normalization
-from builder.model.postprocessing import KINDS, REPLACED_BY
+from builder.model.postprocessing import KINDS, MAX_CLIPPED, REPLACED_BY
 from builder.model.preprocessing import DEFAULT_CROP, Fit
 from builder.model.resolve import Model, ModelOptions, resolve_model
 from builder.model.run import run_model
@@ -48,8 +48,8 @@ _REASONS = {
 _MIN_LEAD = 2
 # The least probability that the log-loss sees, so that no single picture decides.
 _MIN_PROBABILITY = 1e-4
-# How far from 0..1 an output without an activation may be, and its sum from 1.
-_MAX_CLIPPED, _TOLERANCE = 0.25, 0.02
+# How far from 1 the sum of probabilities may be.
+_TOLERANCE = 0.02
 # Combinations in the table for people.
 _MAX_ROWS = 12
 
@@ -350,7 +350,7 @@ def _list_activations(
     if options.scores or (last and last.name in REPLACED_BY):
         return [model.settings.activation]
     activation = "softmax" if values.shape[1] > 1 else "sigmoid"
-    if values.min() < -_MAX_CLIPPED or values.max() > 1 + _MAX_CLIPPED:
+    if values.min() < -MAX_CLIPPED or values.max() > 1 + MAX_CLIPPED:
         return [activation]
     if activation == "softmax" and abs(values.sum(axis=1) - 1).max() < _TOLERANCE:
         return [""]

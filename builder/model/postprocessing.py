@@ -10,6 +10,7 @@ import copy
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from builder.base.errors import ModelError
 from builder.model.evidence import Evidence, Source
@@ -28,18 +29,20 @@ _CUT_OFF = ("PAD", "MAXIMUM", "MINIMUM", "REDUCE_MAX")
 # Operators after which probabilities may be none any more, and logits are still logits.
 _RESCALE = ("ADD", "SUB", "MUL", "DIV", "NEG", "MEAN", "SUM", "AVERAGE_POOL_2D")
 _LINEAR = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "BATCH_MATMUL")
-_BOUNDED = ("SOFTMAX", "LOGISTIC", "TANH")
+# Activations whose output, once rescaled, gives scores only within 0..1.
+_ACTIVATIONS = ("SOFTMAX", "LOGISTIC", "TANH", "LOG_SOFTMAX")
 # How far probabilities may be from 0..1, and their sum from 1, plus half a step for each class.
 _TOLERANCE = 0.02
 # How far from 0..1 outputs may be that the user calls probabilities or scores: they are clipped.
-_MAX_CLIPPED = 0.25
+MAX_CLIPPED = 0.25
 _HINT = "say what it is: --scores probabilities, --scores logits or --scores scores"
 _HINT_RANGE = "the input's range may be another (--mean, --std), or the model is damaged"
-# What the function applies in place of an operator. A softmax of LOG_SOFTMAX's output is a softmax
-# of its input.
-REPLACED_BY = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid", "LOG_SOFTMAX": "softmax"}
-# What is known about the kind of output: one of KINDS, or another word; empty if unknown.
+# What the function applies in place of an operator.
+REPLACED_BY = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
+# What is known about the kind of output: one of KINDS, or another word; empty if it is none.
 _Kind = Evidence[str]
+# Kinds of numbers of any size.
+_UNBOUNDED = ("logits", "linear")
 _READ: Source = "file"
 _SEEN: Source = "behaviour"
 
@@ -89,105 +92,83 @@ def decide_postprocessing(
     Raises:
         ModelError: it is unclear, or the evidence contradicts itself; says which option settles it.
     """
-    rows = zip(outputs.pictures, outputs.values, strict=True)
-    if bad := [name for name, values in rows if not np.isfinite(values).all()]:
+    pictures = len(outputs.pictures)
+    if broken := sum(not np.isfinite(values).all() for values in outputs.values):
         raise ModelError(
-            f"{model.name}: expected numbers, found NaN or infinity for {len(bad)} of "
-            f"{len(outputs.pictures)} pictures ({', '.join(bad[:4])})",
+            f"{model.name}: expected numbers, found NaN or infinity for {broken} of "
+            f"{pictures} pictures",
             _HINT_RANGE,
         )
     by_file = _judge_last_operators(model, count)
-    by_outputs = _judge_outputs(model.outputs[0], outputs, count)
+    by_outputs = _judge_outputs(model.outputs[0], outputs.values, count)
     same = ""
-    if len(outputs.values) > 1 and (outputs.values == outputs.values[0]).all():
-        same = f"its outputs are the same for all {len(outputs.pictures)} pictures that were tried"
+    if pictures > 1 and (outputs.values == outputs.values[0]).all():
+        same = f"its outputs are the same for all {pictures} pictures that were tried"
     if wanted:
-        doubts = _find_doubts(model, count, wanted, outputs, by_file, by_outputs)
-        doubt = "; ".join(filter(None, [same, *doubts]))
+        low, high = outputs.values.min(), outputs.values.max()
+        if wanted != "logits" and (low < -MAX_CLIPPED or high > 1 + MAX_CLIPPED):
+            raise ModelError(
+                f"{model.name}: --scores {wanted}: expected outputs of 0..1, found "
+                f"{by_outputs.reason}",
+                "if they are logits: --scores logits; else convert the model without what follows "
+                "its softmax or sigmoid",
+            )
+        doubts = [same, *_find_doubts(count, wanted, by_file, by_outputs)]
+        doubt = "; ".join(filter(None, doubts))
         return Postprocessing(count, Evidence(wanted, "option", "--scores", doubt))
     if same:
         raise ModelError(
             f"{model.name}: {same}, whatever is on them",
             f"{_HINT_RANGE}; if this is right, {_HINT}",
         )
-    return Postprocessing(count, _reconcile(model, count, by_file, by_outputs))
+    return Postprocessing(count, _reconcile(model, by_file, by_outputs))
 
 
-def _find_doubts(
-    model: TFLiteModel,
-    count: int,
-    wanted: str,
-    outputs: ModelOutputs,
-    by_file: _Kind,
-    by_outputs: _Kind,
-) -> list[str]:
-    """Return what contradicts the user's option; raise ModelError if no output can be that."""
-    low, high = float(outputs.values.min()), float(outputs.values.max())
-    if wanted != "logits" and (low < -_MAX_CLIPPED or high > 1 + _MAX_CLIPPED):
-        raise ModelError(
-            f"{model.name}: --scores {wanted}: expected outputs of 0..1, found {by_outputs.reason}",
-            "if they are logits: --scores logits; else convert the model without what follows its "
-            "softmax or sigmoid",
-        )
+def _find_doubts(count: int, wanted: str, by_file: _Kind, by_outputs: _Kind) -> list[str]:
+    """Return what contradicts the user's option."""
     doubts = []
-    is_bounded = by_file.value in ("probabilities", "scores", "bounded")
-    if by_file.value and (wanted == "logits") == is_bounded:
+    if by_file.value and (wanted == "logits") != (by_file.value in _UNBOUNDED):
         doubts.append(by_file.reason)
     if wanted == "probabilities" and count > 1 and by_outputs.value != "probabilities":
         doubts.append(f"its outputs are {by_outputs.reason}")
     return doubts
 
 
-def _reconcile(model: TFLiteModel, count: int, by_file: _Kind, by_outputs: _Kind) -> _Kind:
+def _reconcile(model: TFLiteModel, by_file: _Kind, by_outputs: _Kind) -> _Kind:
     """Return what file and outputs say together; raise ModelError if they contradict each other."""
-    kind, found = by_outputs.value, by_outputs.reason
-    if by_file.value in ("", "linear") and kind == "embedding":
+    kind, found = by_outputs.value, f"its outputs are {by_outputs.reason}"
+    if by_file.value in ("", "linear") and not kind:
         raise ModelError(
-            f"{model.name}: expected a score per class, found {found}",
-            f"this looks like another kind of model, an embedding; if not, {_HINT}",
+            f"{model.name}: expected probabilities, scores or logits, but {found}",
+            "this looks like another kind of model, such as an embedding or a regression (an age, "
+            f"a price), or like one to convert without its last operators; if not, {_HINT}",
         )
-    if kind in ("percentages", "costs"):
-        raise ModelError(
-            f"{model.name}: expected probabilities, scores or logits, found {found} "
-            f"({by_file.reason})",
-            f"convert the model without its last operators; or {_HINT}",
-        )
-    fitting = {"": (kind,), "logits": (kind,), "linear": ("logits",)}
-    if kind not in fitting.get(by_file.value, ("probabilities", "scores")):
+    is_bounded = kind in ("probabilities", "scores")
+    if by_file.value not in ("", "logits") and is_bounded == (by_file.value == "linear"):
         likely = ", as for logits" if by_file.value == "linear" else ""
         raise ModelError(
-            f"{model.name}: {by_file.reason}{likely}, but its outputs are {found}",
+            f"{model.name}: {by_file.reason}{likely}, but {found}",
             f"these contradict each other: {_HINT}",
         )
     if by_file.value in KINDS:
         return by_file
-    reason = f"{by_file.reason}; {found}" if by_file.value else f"its outputs are {found}"
-    if kind == "logits" and count == 1:
-        raise ModelError(
-            f"{model.name}: expected a score from 0 to 1, found one number that may be any "
-            f"({reason})",
-            "this looks like another kind of model, a regression (an age, a price); if it is the "
-            "logit of two classes: --scores logits",
-        )
-    return _Kind(kind, _SEEN, reason)
+    return _Kind(kind, _SEEN, f"{by_file.reason}; {found}" if by_file.value else found)
 
 
 def _judge_last_operators(model: TFLiteModel, count: int) -> _Kind:
     """Return what the last operators say about the kind of output.
 
-    The kind is one of KINDS; "linear" for any number; "bounded" for what was within 0..1 or -1..1
-    and was then rescaled; or empty.
+    The kind is one of KINDS; "linear" for any number; "rescaled" for what an activation gave and
+    other operators changed; or empty.
     """
     makers, after = _find_makers(model)
     if not makers:
         return _Kind("", _READ, "no operator makes its output")
     names = sorted(maker.name for maker in makers)
-    are, them = ("s are", "them") if len(names) > 1 else (" is", "it")
-    reason = f"its last operator{are} {', '.join(names)}"
-    if after:
-        reason += f", behind {them} {', '.join(after)}"
-    if {*names} <= {*_BOUNDED} and ({*after} & {*_RESCALE} or "TANH" in names):
-        return _Kind("bounded", _READ, reason)
+    are = " is" if len(names) + len(after) == 1 else "s are"
+    reason = f"its last operator{are} {', '.join([*names, *after])}"
+    if {*names} <= {*_ACTIVATIONS} and ({*after} & {*_RESCALE} or "TANH" in names):
+        return _Kind("rescaled", _READ, reason)
     if {*names} == {"LOGISTIC"}:
         return _Kind("scores", _READ, reason)
     if len(makers) > 1:  # several softmaxes, each of its own classes
@@ -227,29 +208,22 @@ def _find_makers(model: TFLiteModel) -> tuple[list[Operator], list[str]]:
     return makers, after
 
 
-def _judge_outputs(output: Tensor, outputs: ModelOutputs, count: int) -> _Kind:
-    """Return what outputs look like: one of KINDS, "percentages", "costs" or "embedding"."""
-    values, step = outputs.values, output.scale / 2
+def _judge_outputs(output: Tensor, values: NDArray[np.float64], count: int) -> _Kind:
+    """Return what outputs, of shape (pictures, outputs), look like: one of KINDS, or empty."""
+    step = output.scale / 2
     low, high = float(values.min()), float(values.max())
-    sums = values.sum(axis=1)
+    sums, lengths = values.sum(axis=1), np.sqrt((values**2).sum(axis=1))
     ends, pictures = f"{low:.3g}..{high:.3g}", f"for {len(values)} pictures"
     if low >= -_TOLERANCE - step and high <= 1 + _TOLERANCE + step:
         if count > 1 and abs(sums - 1).max() <= _TOLERANCE + step * count:
             return _Kind("probabilities", _SEEN, f"within 0..1 and add up to 1, {pictures}")
         return _Kind("scores", _SEEN, f"within 0..1 ({ends}) and do not add up to 1, {pictures}")
-    if count > 1 and low >= -step and len(values) > 1:
-        if abs(sums - sums[0]).max() <= _TOLERANCE * sums[0]:
-            unit = "percentages" if abs(sums[0] - 100) < 2 else "shares"
-            return _Kind("percentages", _SEEN, f"{unit}: {ends}, they add up to {sums[0]:.4g}")
-        with np.errstate(over="ignore"):
-            shares = np.exp(-values).sum(axis=1)
-        if abs(shares - 1).max() <= _TOLERANCE:
-            return _Kind(
-                "costs", _SEEN, f"costs, least for the likeliest: {ends}, and exp(-x) add up to 1"
-            )
-    lengths = np.sqrt((values**2).sum(axis=1))
+    if count == 1:
+        return _Kind("", _SEEN, f"one number that may be any ({ends})")
+    if low >= -step and len(sums) > 1 and abs(sums - sums[0]).max() <= _TOLERANCE * sums[0]:
+        return _Kind("", _SEEN, f"shares of {sums[0]:.4g}, which they add up to")
     if count > 8 and abs(lengths - 1).max() <= _TOLERANCE:
-        return _Kind("embedding", _SEEN, f"vectors of length 1, {pictures}")
+        return _Kind("", _SEEN, f"vectors of length 1, {pictures}")
     return _Kind("logits", _SEEN, f"outside 0..1 ({ends})")
 
 
@@ -257,15 +231,15 @@ def _judge_outputs(output: Tensor, outputs: ModelOutputs, count: int) -> _Kind:
 
 
 def strip_activation(model: TFLiteModel) -> tuple[bytes, str] | None:
-    """Return the model without its final activation, if that is quantized or a LOG_SOFTMAX.
+    """Return the model without its final activation, if that is quantized to 8 bits.
 
     A quantized softmax knows 256 steps: what is likelier than 0.998 is 0.996094, and what is less
     likely than 0.002 is 0. What enters it tells more, and the function's own softmax of that keeps
     the order, but for what was a tie. XNNPACK's graphs have no quantized softmax either.
 
     Returns:
-        The .tflite file, without files appended to the original (labels), and the operator's name,
-        a key of REPLACED_BY. None if the model does not end with such an operator.
+        The .tflite file, without files appended to the original (labels), and what the function
+        applies instead. None if the model does not end with such an operator.
     """
     *after, activation = model.trace_back(model.outputs[0], SAME_ORDER) or (None,)
     if activation is None or not _is_replaceable(model, activation, after):
@@ -285,7 +259,7 @@ def strip_activation(model: TFLiteModel) -> tuple[bytes, str] | None:
     for signature in tables.signatureDefs or ():
         for output in signature.outputs or ():
             output.tensorIndex = logits.number
-    return pack_model(tables), activation.name
+    return pack_model(tables), REPLACED_BY[activation.name]
 
 
 def _is_replaceable(model: TFLiteModel, activation: Operator, after: list[Operator]) -> bool:
@@ -294,10 +268,10 @@ def _is_replaceable(model: TFLiteModel, activation: Operator, after: list[Operat
     if logits is None or activation.name not in REPLACED_BY or activation.beta != 1:
         return False
     outputs = [operator.outputs[0] for operator in (activation, *after)]
-    is_quantized = any(tensor.scale for tensor in outputs)
+    is_coarse = any(tensor.dtype in ("uint8", "int8") for tensor in outputs)
     is_over_classes = activation.name == "LOGISTIC" or abs(logits.shape[-1]) == logits.element_count
     return (
-        (is_quantized or activation.name == "LOG_SOFTMAX")
+        is_coarse
         and bool(logits.scale or logits.dtype == "float32")
         and is_over_classes
         and len(model.tables.subgraphs) == 1
