@@ -1,6 +1,6 @@
 """Decide what a model's output means: probabilities, independent scores, or logits.
 
-The user's option decides, else the file's last operators, else the outputs for some pictures. A
+The user's option decides, else the file's last operator, else the outputs for some pictures. A
 quantized softmax or sigmoid at the end is stripped: the function computes it in float.
 """
 
@@ -13,24 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from builder.base.errors import ModelError
-from builder.model.evidence import Evidence, Source
+from builder.model.evidence import Evidence
 from builder.model.run import ModelOutputs
 from builder.model.tflite import Operator, Tensor, TFLiteModel, drop_unused, pack_model
 from builder.model.vision_task import PASS_ON, SAME_ORDER
 
 KINDS = ("probabilities", "logits", "scores")
-# Operators that choose among scores or join them: probabilities stay what they are.
-_CHOOSE = (
-    *("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "UNPACK", "GATHER", "GATHER_ND"),
-    *("CONCATENATION", "PACK", "PAD", "MAXIMUM", "MINIMUM", "REDUCE_MAX"),
-)
-# Those after which logits may be something else.
-_CUT_OFF = ("PAD", "MAXIMUM", "MINIMUM", "REDUCE_MAX")
-# Operators after which probabilities may be none any more, and logits are still logits.
-_RESCALE = ("ADD", "SUB", "MUL", "DIV", "NEG", "MEAN", "SUM", "AVERAGE_POOL_2D")
+# Operators whose outputs may be any numbers.
 _LINEAR = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "BATCH_MATMUL")
-# Activations whose output, once rescaled, gives scores only within 0..1.
-_ACTIVATIONS = ("SOFTMAX", "LOGISTIC", "TANH", "LOG_SOFTMAX")
+# Operators that may change scores: only within 0..1 they still are such.
+_RESCALING = ("MUL", "DIV", "NEG", "TANH")
 # How far probabilities may be from 0..1, and their sum from 1, plus half a step for each class.
 _TOLERANCE = 0.02
 # How far from 0..1 outputs may be that the user calls probabilities or scores: they are clipped.
@@ -41,10 +33,6 @@ _HINT_RANGE = "the input's range may be another (--mean, --std), or the model is
 REPLACED_BY = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
 # What is known about the kind of output: one of KINDS, or another word; empty if it is none.
 _Kind = Evidence[str]
-# Kinds of numbers of any size.
-_UNBOUNDED = ("logits", "linear")
-_READ: Source = "file"
-_SEEN: Source = "behaviour"
 
 
 @dataclass(frozen=True)
@@ -99,7 +87,7 @@ def decide_postprocessing(
             f"{pictures} pictures",
             _HINT_RANGE,
         )
-    by_file = _judge_last_operators(model, count)
+    by_file = _judge_last_operator(model, count)
     by_outputs = _judge_outputs(model.outputs[0], outputs.values, count)
     same = ""
     if pictures > 1 and (outputs.values == outputs.values[0]).all():
@@ -127,7 +115,8 @@ def decide_postprocessing(
 def _find_doubts(count: int, wanted: str, by_file: _Kind, by_outputs: _Kind) -> list[str]:
     """Return what contradicts the user's option."""
     doubts = []
-    if by_file.value and (wanted == "logits") != (by_file.value in _UNBOUNDED):
+    is_unbounded = by_file.value in ("logits", "linear")
+    if by_file.value not in ("", "rescaled") and (wanted == "logits") != is_unbounded:
         doubts.append(by_file.reason)
     if wanted == "probabilities" and count > 1 and by_outputs.value != "probabilities":
         doubts.append(f"its outputs are {by_outputs.reason}")
@@ -148,64 +137,29 @@ def _reconcile(model: TFLiteModel, by_file: _Kind, by_outputs: _Kind) -> _Kind:
         likely = ", as for logits" if by_file.value == "linear" else ""
         raise ModelError(
             f"{model.name}: {by_file.reason}{likely}, but {found}",
-            f"these contradict each other: {_HINT}",
+            f"these do not go together: {_HINT}",
         )
     if by_file.value in KINDS:
         return by_file
-    return _Kind(kind, _SEEN, f"{by_file.reason}; {found}" if by_file.value else found)
+    return _Kind(kind, "behaviour", f"{by_file.reason}; {found}" if by_file.value else found)
 
 
-def _judge_last_operators(model: TFLiteModel, count: int) -> _Kind:
-    """Return what the last operators say about the kind of output.
+def _judge_last_operator(model: TFLiteModel, count: int) -> _Kind:
+    """Return what the last operator says about the kind of output.
 
-    The kind is one of KINDS; "linear" for any number; "rescaled" for what an activation gave and
-    other operators changed; or empty.
+    The kind is one of KINDS; "linear" for any number; "rescaled" for one of `_RESCALING`; or empty.
     """
-    makers, after = _find_makers(model)
-    if not makers:
-        return _Kind("", _READ, "no operator makes its output")
-    names = sorted(maker.name for maker in makers)
-    are = " is" if len(names) + len(after) == 1 else "s are"
-    reason = f"its last operator{are} {', '.join([*names, *after])}"
-    if {*names} <= {*_ACTIVATIONS} and ({*after} & {*_RESCALE} or "TANH" in names):
-        return _Kind("rescaled", _READ, reason)
-    if {*names} == {"LOGISTIC"}:
-        return _Kind("scores", _READ, reason)
-    if len(makers) > 1:  # several softmaxes, each of its own classes
-        return _Kind("", _READ, reason)
-    if names == ["SOFTMAX"]:
-        return _Kind("probabilities" if count > 1 else "scores", _READ, reason)
-    if names == ["LOG_SOFTMAX"] and not after:
-        return _Kind("logits", _READ, reason)
-    is_linear = names[0] in _LINEAR and makers[0].activation == "NONE"
-    return _Kind("linear" if is_linear and not {*after} & {*_CUT_OFF} else "", _READ, reason)
-
-
-def _find_makers(model: TFLiteModel) -> tuple[list[Operator], list[str]]:
-    """Return the operators that compute the scores, and the names of those after them.
-
-    Operators that only pass scores on are left out.
-    """
-    makers: list[Operator] = []
-    after: list[str] = []
-    waiting, seen = [model.outputs[0]], set()
-    while waiting:
-        tensor = waiting.pop()
-        operator = model.producer(tensor)
-        if operator is None or tensor.number in seen:
-            continue
-        seen.add(tensor.number)
-        sources = [each for each in operator.inputs if each and not model.constant_behind(each)]
-        is_rescaling = (
-            operator.name in _RESCALE and operator.activation == "NONE" and len(sources) == 1
-        )
-        if operator.name in (*PASS_ON, *_CHOOSE) or is_rescaling:
-            if operator.name not in (*PASS_ON, *after):
-                after.insert(0, operator.name)
-            waiting += sources
-        elif operator not in makers:
-            makers.append(operator)
-    return makers, after
+    *_, last = model.trace_back(model.outputs[0], PASS_ON) or (None,)
+    if last is None:
+        return _Kind("", "file", "no operator makes its output")
+    kind = {
+        "SOFTMAX": "probabilities" if count > 1 else "scores",
+        "LOGISTIC": "scores",
+        "LOG_SOFTMAX": "logits",
+        **dict.fromkeys(_RESCALING, "rescaled"),
+        **dict.fromkeys(_LINEAR, "linear" if last.activation == "NONE" else ""),
+    }
+    return _Kind(kind.get(last.name, ""), "file", f"its last operator is {last.name}")
 
 
 def _judge_outputs(output: Tensor, values: NDArray[np.float64], count: int) -> _Kind:
@@ -216,15 +170,17 @@ def _judge_outputs(output: Tensor, values: NDArray[np.float64], count: int) -> _
     ends, pictures = f"{low:.3g}..{high:.3g}", f"for {len(values)} pictures"
     if low >= -_TOLERANCE - step and high <= 1 + _TOLERANCE + step:
         if count > 1 and abs(sums - 1).max() <= _TOLERANCE + step * count:
-            return _Kind("probabilities", _SEEN, f"within 0..1 and add up to 1, {pictures}")
-        return _Kind("scores", _SEEN, f"within 0..1 ({ends}) and do not add up to 1, {pictures}")
+            return _Kind("probabilities", "behaviour", f"within 0..1 and add up to 1, {pictures}")
+        return _Kind(
+            "scores", "behaviour", f"within 0..1 ({ends}) and do not add up to 1, {pictures}"
+        )
     if count == 1:
-        return _Kind("", _SEEN, f"one number that may be any ({ends})")
+        return _Kind("", "behaviour", f"one number that may be any ({ends})")
     if low >= -step and len(sums) > 1 and abs(sums - sums[0]).max() <= _TOLERANCE * sums[0]:
-        return _Kind("", _SEEN, f"shares of {sums[0]:.4g}, which they add up to")
+        return _Kind("", "behaviour", f"shares of {sums[0]:.4g}, which they add up to")
     if count > 8 and abs(lengths - 1).max() <= _TOLERANCE:
-        return _Kind("", _SEEN, f"vectors of length 1, {pictures}")
-    return _Kind("logits", _SEEN, f"outside 0..1 ({ends})")
+        return _Kind("", "behaviour", f"vectors of length 1, {pictures}")
+    return _Kind("logits", "behaviour", f"outside 0..1 ({ends})")
 
 
 # The final activation, which the function applies in float
