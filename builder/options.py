@@ -484,11 +484,15 @@ def _name_path(path: Path | str, kind: str) -> str:
 def model_options(options: Options) -> ModelOptions:
     """Return what the options say about the model; inspect and a build have the same ones."""
     from builder.model.normalization import Normalization
+    from builder.model.preprocessing import DEFAULT_CROP, Fit
     from builder.model.resolve import ModelOptions
 
     given = options.fields_of(ModelOptions)
     if options.mean:
         given["normalization"] = Normalization(options.mean, options.std)
+    if options.fit or options.crop:
+        mode = options.fit or "crop"
+        given["fit"] = Fit(mode, options.crop or (DEFAULT_CROP if mode == "crop" else 1.0))
     if options.background:
         given["background"] = options.background == "yes"
     if options.threads:

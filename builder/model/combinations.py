@@ -27,22 +27,13 @@ from builder.model.vision_task import PASS_ON
 from client.labelled_pictures import ClassNames, LabelledPicturesError, read_labelled_pictures
 
 FITS = (Fit("crop", DEFAULT_CROP), Fit("crop"), Fit("squash"), Fit("pad"))
-# What may be open, with the options that say it.
+# What may be open, with the options that say it, as they are named on the card.
 _QUESTIONS = {
     "fit": "--fit, --crop",
     "channels": "--channels",
     "normalization": "--mean, --std",
     "activation": "--scores",
     "label_offset": "--label-offset",
-}
-# Field of ModelOptions -> the topic on the card, and the option that is its reason there.
-_REASONS = {
-    "fit": ("fit", "--fit"),
-    "crop": ("fit", "--crop"),
-    "channels": ("input", "--channels"),
-    "normalization": ("input", "--mean and --std"),
-    "scores": ("output", "--scores"),
-    "label_offset": ("labels", "--label-offset"),
 }
 # A lead of fewer pictures is a tie.
 _MIN_LEAD = 2
@@ -201,10 +192,12 @@ def resolve_by_pictures(
             )
     decided = _decide_options(assumed, evidence.chosen.combination, default)
     model = resolve_model(wanted, decided, console)
-    card = {**model.settings.card, "pictures": str(evidence)}
-    for field, (topic, option) in _REASONS.items():
+    card = model.settings.card
+    for question, given in _QUESTIONS.items():
+        field = "scores" if question == "activation" else question
         if getattr(decided, field) != getattr(options, field):
-            card[topic] = card[topic].replace(option, "labelled pictures")
+            card = {topic: text.replace(given, "labelled pictures") for topic, text in card.items()}
+    card = {**card, "pictures": str(evidence)}
     return replace(model, settings=replace(model.settings, card=card)), evidence
 
 
@@ -274,12 +267,11 @@ def _list_inputs(
     Ranges that the file contradicts are left out, unless it contradicts all.
     """
     source, depth = base.tflite.inputs[0], base.settings.size[2]
-    is_fit_open = not options.fit and options.crop is None
     orders = ["rgb", "bgr"] if depth == 3 and not options.channels else [default.channels]
     is_range_open = assumed.normalization != options.normalization
     inputs = [
         replace(default, fit=fit, channels=channels, normalization=normalization)
-        for fit in dict.fromkeys([default.fit, *(FITS if is_fit_open else ())])
+        for fit in dict.fromkeys([default.fit, *(() if options.fit else FITS)])
         for channels in orders
         for normalization in (
             _list_ranges(channels).values() if is_range_open else [default.normalization]
@@ -381,12 +373,9 @@ def _decide_options(
     """Return the options that make the chosen combination of a model."""
     changes: dict[str, Any] = {
         question: getattr(chosen, question)
-        for question in ("channels", "normalization", "label_offset")
+        for question in ("fit", "channels", "normalization", "label_offset")
         if getattr(chosen, question) != getattr(default, question)
     }
-    if chosen.fit != default.fit:
-        changes["fit"] = chosen.fit.mode
-        changes["crop"] = chosen.fit.crop if chosen.fit.mode == "crop" else None
     if chosen.activation != default.activation:
         changes["scores"] = "logits" if chosen.activation else "scores"
     return replace(assumed, **changes)

@@ -35,16 +35,6 @@ def find_missing_operators(model: TFLiteModel, known: dict[str, int]) -> list[st
     return missing
 
 
-def find_missing_by_interpreter(model: TFLiteModel) -> dict[str, list[str]]:
-    """Return interpreter -> what it lacks for a model, for each interpreter of a zip."""
-    interpreters = {
-        "compiled interpreter": of_compiled("classifier"),
-        "compiled with --ops all": of_compiled("all"),
-        "ready-made wheels": of_wheels(),
-    }
-    return {name: find_missing_operators(model, known) for name, known in interpreters.items()}
-
-
 def check_operators(model: TFLiteModel, known: dict[str, int], interpreter: str) -> None:
     """Raise ModelError if an interpreter would not load a model, or compute it wrongly."""
     missing = find_missing_operators(model, known)

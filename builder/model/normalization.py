@@ -106,7 +106,7 @@ def decide_normalization(
         doubt = _find_contradiction(wanted, source, by_file)
         if not (doubt or channels) and np.allclose(wanted.mean, CAFFE.mean[::-1], atol=1):
             doubt = "they are Caffe's for blue, green, red; pixels enter as RGB (--channels bgr)"
-        return Evidence(wanted, "option", "--mean and --std", doubt)
+        return Evidence(wanted, "option", "--mean, --std", doubt)
     if known is not None:
         return Evidence(known, "catalogue", "the catalogue")
     stated = _read_metadata(model.metadata, depth)

@@ -35,7 +35,7 @@ class Preprocessing:
     source: Tensor
     size: tuple[int, int, int]
     layout: str
-    channels: Evidence[str]
+    channels: str
     normalization: Evidence[Normalization]
 
     @property
@@ -43,7 +43,7 @@ class Preprocessing:
         """Return all decisions in a line, with the reasons."""
         height, width, depth = self.size
         place = {"nhwc": "channels last", "nchw": "channels first"}[self.layout]
-        colours = f"{self.channels.value.upper()}, {place}" if depth == 3 else "grey"
+        colours = f"{self.channels.upper()}, {place}" if depth == 3 else "grey"
         return (
             f"{width} x {height} {colours}, {self.source.dtype}; pixels enter as "
             f"{self.normalization.value} ({self.normalization.explanation})"
@@ -74,13 +74,10 @@ def decide_preprocessing(
             f"{height}: {source}",
             "a function has 512 MB of memory at most; convert the model with a smaller input",
         )
-    order: Evidence[str] = Evidence("rgb", "default", "the default")
-    if channels:
-        if depth == 1:
-            raise ModelError(f"--channels {channels}: expected a model of colours, found {source}")
-        order = Evidence(channels, "option", "--channels")
+    if channels and depth == 1:
+        raise ModelError(f"--channels {channels}: expected a model of colours, found {source}")
     decided = decide_normalization(model, source, depth, normalization, known, channels)
-    return Preprocessing(source, size, layout, order, decided)
+    return Preprocessing(source, size, layout, channels or "rgb", decided)
 
 
 # Size and layout
@@ -148,19 +145,13 @@ class Fit:
         return f"the whole picture, {how[self.mode]}"
 
 
-def decide_fit(
-    mode: str, crop: float | None, entry: dict[str, Any], names: Sequence[str]
-) -> Evidence[Fit]:
-    """Decide how a picture becomes one of the model's size.
+def decide_fit(wanted: Fit | None, entry: dict[str, Any], names: Sequence[str]) -> Evidence[Fit]:
+    """Decide how a picture becomes one of the model's size; `wanted` is that of the options.
 
     ImageNet has its own evaluation, and is known by the names or WordNet ids of its classes.
     """
-    if mode in ("squash", "pad"):
-        return Evidence(Fit(mode), "option", "--fit")
-    if crop is not None:
-        return Evidence(Fit("crop", crop), "option", "--crop")
-    if mode:
-        return Evidence(Fit("crop", DEFAULT_CROP), "option", "--fit")
+    if wanted is not None:
+        return Evidence(wanted, "option", "--fit, --crop")
     if entry:
         return Evidence(Fit(entry.get("fit", "crop"), entry["crop"]), "catalogue", "the catalogue")
     if len(names) in (IMAGENET, IMAGENET + 1) and any(

@@ -12,7 +12,6 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 from urllib.parse import quote
 
 from builder.base.console import Console
@@ -21,7 +20,7 @@ from builder.base.files import atomic_write
 from builder.base.paths import BUILD, SAMPLE
 from builder.model import MODELS, labels
 from builder.model.catalogue import ModelFile, find_model
-from builder.model.compatibility import check_operators, find_missing_by_interpreter
+from builder.model.compatibility import check_operators
 from builder.model.evidence import Evidence
 from builder.model.labels import IMAGENET, Labels
 from builder.model.normalization import Normalization
@@ -57,8 +56,7 @@ class ModelOptions:
         scores: what the output is, one of `postprocessing.KINDS`; empty to find out.
         background: whether class 0 is a background class; None to follow the labels.
         locale: of the labels inside the model; empty for any.
-        fit: "crop", "squash" or "pad"; empty for the default.
-        crop: what is kept of the largest central part; None for the default.
+        fit: how a picture becomes one of the model's size; None for the default.
         channels: the order of colours, "rgb" or "bgr"; empty for the default.
         signature: name of the one to run; empty for the default.
         threads: of an inference; None to decide when the function starts.
@@ -70,8 +68,7 @@ class ModelOptions:
     scores: str = ""
     background: bool | None = None
     locale: str = ""
-    fit: str = ""
-    crop: float | None = None
+    fit: Fit | None = None
     channels: str = ""
     signature: str = ""
     threads: int | None = None
@@ -112,10 +109,6 @@ class Model:
         console.text()
         rows = [tuple(map(str, each)) for each in self.tflite.count_operators()]
         console.table(("operator", "version", "nodes"), rows)
-        console.text()
-        for interpreter, missing in find_missing_by_interpreter(self.tflite).items():
-            lacks = f"lacks {', '.join(missing)}" if missing else "has all of them"
-            console.text(f"{interpreter}: {lacks}")
 
 
 def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -> Model:
@@ -139,13 +132,13 @@ def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -
         channels=options.channels,
     )
     if doubt := preprocessing.normalization.doubt:
-        console.warn(f"--mean and --std are used, though {doubt}")
+        console.warn(f"{preprocessing.normalization.reason} are used, though {doubt}")
     output_count = count_outputs(model)
     classes = max(output_count, 2)
     class_labels, labels_component = _find_labels(file, model, classes, options, console)
     class_labels = labels.move_labels(class_labels, options.label_offset or 0)
     names = class_labels.wordnet_ids or class_labels.names
-    fit = decide_fit(options.fit, options.crop, file.entry, names)
+    fit = decide_fit(options.fit, file.entry, names)
     settings = _build_settings(file, preprocessing, fit.value, class_labels)
     check_operators(model, operator_versions.of_wheels(), "even the newest interpreter")
     [outputs] = run_model(file.path, [settings], [SAMPLE])
@@ -231,7 +224,7 @@ def _build_settings(
         background=class_labels.background,
         wordnet_ids=tuple(class_labels.wordnet_ids),
         fit=fit.mode,
-        channels=preprocessing.channels.value,
+        channels=preprocessing.channels,
     )
 
 
@@ -246,10 +239,14 @@ def _find_labels(
     if options.labels is None and not file.entry:
         embedded = labels.find_embedded_labels(model.metadata, model.name, options.locale)
     if options.locale and embedded is None:
-        _refuse_locale(file, model, options)
+        raise ModelError(
+            f"--locale {options.locale}: it chooses among labels inside the model, but none of "
+            "those are used",
+            "leave out --locale; --labels FILE gives names",
+        )
     licence, licence_text = NO_LICENCE, ""
     if options.labels is not None:
-        content, origin = _read_labels(options.labels), options.labels.name
+        content, origin = options.labels.read_bytes(), options.labels.name
         source = f"{origin} (given with --labels)"
     elif embedded is not None:
         content, origin = embedded[1], f"{embedded[0]} inside {model.name}"
@@ -262,42 +259,16 @@ def _find_labels(
         source = "class names and settings of the model; ImageNet's come from timm 1.0.31"
         licence_text = (MODELS / "labels.LICENSE.txt").read_text("utf-8")
     else:
-        _refuse_without_labels(model, classes)
+        raise ModelError(
+            f"{model.name} has {classes} classes and no labels"
+            + (f"; {model.metadata.problem}" if model.metadata.problem else ""),
+            "pass their names with --labels FILE; but if it gives an embedding, a vector that is "
+            "compared with others, it is not a classifier",
+        )
     digest = hashlib.sha256(content).hexdigest()
     texts = (("labels", licence_text),) if licence_text else ()
     component = Component("labels", "", source, digest, licence, texts)
     return labels.fit_labels(content, origin, classes, options.background), component
-
-
-def _refuse_locale(file: ModelFile, model: TFLiteModel, options: ModelOptions) -> NoReturn:
-    found = "the catalogue has others" if file.entry else f"{model.name} carries no labels"
-    if options.labels is not None:
-        found = "--labels names others"
-    raise ModelError(
-        f"--locale {options.locale}: it chooses among labels inside the model, and {found}",
-        "leave out --locale; --labels FILE gives names",
-    )
-
-
-def _read_labels(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(
-            f"--labels: cannot read {path}: {error.strerror or error}",
-            "expected a file with a class name per line",
-        ) from error
-
-
-def _refuse_without_labels(model: TFLiteModel, classes: int) -> NoReturn:
-    others = ", ".join(sorted(model.metadata.archive)[:5])
-    raise ModelError(
-        f"{model.name} has {classes} classes and no labels"
-        + (f" (it carries {others}, but nothing says that they are labels)" if others else "")
-        + (f"; {model.metadata.problem}" if model.metadata.problem else ""),
-        "pass their names with --labels FILE; but if it gives an embedding, a vector that is "
-        "compared with others, it is not a classifier",
-    )
 
 
 def _build_card(

@@ -195,14 +195,9 @@ def read_model(path: Path, signature: str = "") -> TFLiteModel:
     Without a signature it is read for serving_default.
 
     Raises:
-        ModelError: it cannot be read, is not a TFLite file, or is damaged; or its signature is
-            unclear.
+        ModelError: it is not a TFLite file, or is damaged; or its signature is unclear.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"cannot read {path}: {error.strerror or error}") from error
-    return parse_model(content, path.name, signature)
+    return parse_model(path.read_bytes(), path.name, signature)
 
 
 def parse_model(content: bytes, name: str, signature: str = "") -> TFLiteModel:
@@ -284,12 +279,6 @@ def _unpack(content: bytes, name: str) -> Any:
             "offsets point past its end or to the same tables again and again",
             "download or convert it again, and compare its size with the original's",
         ) from error
-    if _has_external_buffers(tables):
-        # TensorFlow Lite 2.14 takes such weights for empty, without an error.
-        raise ModelError(
-            f"{name} keeps weights outside of its tables, as models of 2 GB and more do",
-            "convert it with its weights inside",
-        )
     return tables
 
 
@@ -341,12 +330,6 @@ def _check_indices(tables: Any) -> None:
         tables.buffers[entry.buffer]
     for signature in tables.signatureDefs or ():
         tables.subgraphs[signature.subgraphIndex]
-
-
-def _has_external_buffers(tables: Any) -> bool:
-    return any(buffer.offset > 1 for buffer in tables.buffers or ()) or any(
-        tensor.externalBuffer for graph in tables.subgraphs for tensor in graph.tensors
-    )
 
 
 def _code_name(code: Any) -> str:

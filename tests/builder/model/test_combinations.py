@@ -101,13 +101,13 @@ def check_right_or_tied(folder: Path, truth: Combination) -> None:
 
 def test_decisive_pictures_decide_and_options_are_not_tried(tmp_path: Path) -> None:
     write_case(tmp_path, Combination(Fit("pad"), "bgr", BYTES, "softmax", -1), 3)
-    model, found = resolve(tmp_path, fit="pad")
+    model, found = resolve(tmp_path, fit=Fit("pad"))
     assert found.open == ["channels", "normalization", "label_offset"]
     assert found.tied("channels") == found.tied("label_offset") == []
     assert (model.settings.channels, model.settings.labels[0]) == ("bgr", NAMES[1])
     card = model.settings.card
     assert re.search(r"BGR, \d+ pictures ahead", card["pictures"])
-    assert "(--fit)" in card["fit"]  # given by the user, unlike these
+    assert "(--fit, --crop)" in card["fit"]  # given by the user, unlike these
     assert "(labelled pictures)" in card["input"] and "(labelled pictures)" in card["labels"]
     values = found.as_values()
     assert values["chosen"]["right"] == values["pictures"] == 16

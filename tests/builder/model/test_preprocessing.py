@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from builder import options as command_line
 from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.model.labels import IMAGENET
@@ -173,7 +174,7 @@ def test_range_that_contradicts_the_file_is_used_with_a_warning(
 ) -> None:
     resolved.console = Console()
     card = resolved(model, PLUS_MINUS_ONE).settings.card["input"]
-    assert f"--mean and --std, though {text}" in card
+    assert f"--mean, --std, though {text}" in card
     assert text in " ".join(capsys.readouterr().err.split())
 
 
@@ -221,22 +222,31 @@ IMAGENETS_NAMES = ("tench, Tinca tinca", *("other",) * (IMAGENET - 1))
 
 
 @pytest.mark.parametrize(
-    ("mode", "crop", "entry", "names", "fit", "source"),
+    ("option", "entry", "names", "fit", "source"),
     [
-        ("", None, {}, COLOURS, Fit("squash"), "default"),
-        ("", None, {}, IMAGENETS_NAMES, Fit("crop", 0.875), "default"),
-        ("", None, {}, ("background", *IMAGENETS_NAMES), Fit("crop", 0.875), "default"),
-        ("", None, {}, ("eagle",) * IMAGENET, Fit("squash"), "default"),
-        ("", None, {"crop": 0.9}, IMAGENETS_NAMES, Fit("crop", 0.9), "catalogue"),
-        ("pad", None, {"crop": 0.9}, IMAGENETS_NAMES, Fit("pad"), "option"),
-        ("squash", None, {}, IMAGENETS_NAMES, Fit("squash"), "option"),
-        ("crop", None, {}, COLOURS, Fit("crop", 0.875), "option"),
-        ("crop", 1.0, {}, COLOURS, Fit("crop", 1.0), "option"),
-        ("", 0.5, {}, COLOURS, Fit("crop", 0.5), "option"),
+        (None, {}, COLOURS, Fit("squash"), "default"),
+        (None, {}, IMAGENETS_NAMES, Fit("crop", 0.875), "default"),
+        (None, {}, ("background", *IMAGENETS_NAMES), Fit("crop", 0.875), "default"),
+        (None, {}, ("eagle",) * IMAGENET, Fit("squash"), "default"),
+        (None, {"crop": 0.9}, IMAGENETS_NAMES, Fit("crop", 0.9), "catalogue"),
+        (Fit("pad"), {"crop": 0.9}, IMAGENETS_NAMES, Fit("pad"), "option"),
     ],
 )
 def test_fit_follows_option_catalogue_and_classes(
-    mode: str, crop: float | None, entry: Any, names: tuple[str, ...], fit: Fit, source: str
+    option: Fit | None, entry: Any, names: tuple[str, ...], fit: Fit, source: str
 ) -> None:
-    found = decide_fit(mode, crop, entry, names)
+    found = decide_fit(option, entry, names)
     assert (found.value, found.source) == (fit, source)
+
+
+@pytest.mark.parametrize(
+    ("words", "fit"),
+    [
+        ("--fit crop", Fit("crop", 0.875)),
+        ("--crop 0.5", Fit("crop", 0.5)),
+        ("--fit squash", Fit("squash")),
+    ],
+)
+def test_fit_of_the_command_line(words: str, fit: Fit) -> None:
+    given = command_line.parse(["inspect", "mobilenet_v1", *words.split()])
+    assert command_line.model_options(given).fit == fit

@@ -28,6 +28,7 @@ from builder.base.package_index import IndexFile, download_from_index
 from builder.base.paths import DOWNLOADS
 from builder.model import run
 from builder.model.normalization import BYTES, CAFFE, Normalization
+from builder.model.preprocessing import Fit
 from builder.model.resolve import ModelOptions
 from tests.builder.model.conftest import ZERO_TO_ONE, ask
 from tests.conftest import HERE, at_hand, encoded
@@ -212,8 +213,8 @@ def check_answers(
     ("model", "labels", "options", "expected"),
     [
         ("thirds_12x4.tflite", "thirds.txt", {}, THIRDS),
-        ("thirds_12x4.tflite", "thirds.txt", {"fit": "pad"}, THIRDS),
-        ("thirds_12x4.tflite", "thirds.txt", {"fit": "crop"}, THIRDS),
+        ("thirds_12x4.tflite", "thirds.txt", {"fit": Fit("pad")}, THIRDS),
+        ("thirds_12x4.tflite", "thirds.txt", {"fit": Fit("crop")}, THIRDS),
         ("caffe_bgr.tflite", "rgb.txt", OF_CAFFE, COLOURS),
         ("serving_is_second.tflite", "rgb.txt", {}, COLOURS),
     ],
@@ -229,7 +230,7 @@ def test_right_class_is_answered(
 
 def test_frame_is_seen_by_default(reported: Path, tmp_path: Path) -> None:
     shares = []
-    for fit in ("", "crop"):
+    for fit in (None, Fit("crop", 0.875)):
         archive, _ = build_reported(reported, tmp_path, "caffe_bgr.tflite", fit=fit, **OF_CAFFE)
         [scores] = ask(archive, [reported / "border_red.png"], 3)
         shares.append(scores["red"])
