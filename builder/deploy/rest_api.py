@@ -216,10 +216,8 @@ class RestApi:
             if time.monotonic() > deadline:
                 return {}
             time.sleep(0.5)
-        record: dict[str, Any] = response.json()
-        if not record.get("logs"):  # some deployments keep them apart
-            record["logs"] = _json_object(self._call("GET", name, f"{path}/logs")).get("logs", [])
-        return record
+        logs = self._call("GET", name, f"{path}/logs")  # some records are without them
+        return {**response.json(), **_json_object(logs)}
 
     def web_url(self, name: Name, namespace: str) -> str:
         """Return the address of a web action; `namespace` is its true name, not "_"."""
