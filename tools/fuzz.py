@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -132,8 +133,7 @@ def fuzz(options: argparse.Namespace) -> int:
 
 def peak_memory() -> float:
     """Return the most memory that the process had, in MB."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) / 1000
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
 
 
 def _check_answer(answer: Any, data: bytes) -> None:

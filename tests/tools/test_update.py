@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import os
 import shutil
 import subprocess
 import sys
-import tarfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,53 +19,15 @@ from builder.base.toml import read_toml
 from builder.native import debian
 from tests.support.index import PackageIndex, serving_index, wheel
 
-IMAGE = """\
-from __future__ import annotations
-
-import logging
-from . import TiffTags
-
-logger = logging.getLogger(__name__)
-
-
-def width(size):
-    return TiffTags.of(size[0])
-
-
-def height(size):
-    return size[1]
-"""
-PATCH = """\
-Heights are doubled.
-
-Upstream: not sent.
-
---- a/src/PIL/Image.py
-+++ b/src/PIL/Image.py
-@@ -11,4 +11,4 @@
-
-
- def height(size):
--    return size[1]
-+    return 2 * size[1]
-"""
-PATCH = PATCH.replace("@@\n\n\n", "@@\n \n \n")
-SHIPS = "Image.py\n_imaging.*.so\n"
-IMPORTS = """\
-["Image.py"]
-instead = { logging = "._standins" }
-defer = ["TiffTags"]
-"""
 PILLOW = """\
 [pillow]  # pictures
-patches = ["height.patch"]
 [pillow.files]
 "3.10" = { version = "1.0.0", file = "pillow-1.0.0.tar.gz", sha256 = "OLD" }
 "3.11" = { version = "1.0.0", file = "pillow-1.0.0.tar.gz", sha256 = "OLD" }  # kept
 
 [zlib]  # PNG
 file = "zlib_1.3.1.orig.tar.gz"
-sha256 = "DEB"
+sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
 sha1 = "0000000000000000000000000000000000000000"
 debian = { suite = "trixie", version = "1:1.3.1-1" }
 """
@@ -88,26 +46,6 @@ name = "pillow"
 def index() -> Iterator[PackageIndex]:
     with serving_index() as served:
         yield served
-
-
-def sdist(version: str, image: str = IMAGE) -> bytes:
-    """Return Pillow's source, with the one module that the copy's recipe ships."""
-    return tarball({f"pillow-{version}/src/PIL/Image.py": image})
-
-
-def zlib(version: str) -> bytes:
-    return tarball({f"zlib-{version}/zlib.h": version})
-
-
-def tarball(files: dict[str, str]) -> bytes:
-    """Return a .tar.gz; the same files give the same bytes."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as tar:
-        for name, text in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(text)
-            tar.addfile(member, io.BytesIO(text.encode()))
-    return gzip.compress(out.getvalue(), mtime=0)
 
 
 @dataclass
@@ -143,17 +81,17 @@ class Checkout:
         assert done.returncode == status, done.stdout + done.stderr
         return done
 
-    def debian(self, *releases: tuple[str, str, bytes]) -> None:
-        """Set what apt lists of zlib: (suite, version, content of the .orig tarball)."""
+    def debian(self, *releases: tuple[str, str]) -> None:
+        """Set what apt lists of zlib: (suite, version); a tarball holds its upstream version."""
         store = self.folder / "debian"
         store.mkdir(exist_ok=True)
         lines = ""
-        for suite, version, content in releases:
+        for suite, version in releases:
             lines += f"      zlib | {version} | file:/mirror {suite}/main Sources\n"
             upstream = version.partition(":")[2].partition("-")[0]
             file = store / f"zlib_{upstream}.orig.tar.gz"
-            file.write_bytes(content)
-            digest = hashlib.sha256(content).hexdigest()
+            file.write_text(upstream)
+            digest = hashlib.sha256(upstream.encode()).hexdigest()
             dsc = f"'file:/pool/zlib_{version}.dsc' zlib.dsc 9 SHA256:{'1' * 64}\n"
             uris = f"{dsc}'{file}' {file.name} 9 SHA256:{digest}\n"
             (store / f"zlib={version}").write_text(uris)
@@ -175,22 +113,16 @@ def checkout(tmp_path: Path, index: PackageIndex) -> Checkout:
         debian.find_mirror()
     except BuildError:
         pytest.skip("apt has no Debian mirror here")
-    ignored = shutil.ignore_patterns("__pycache__", "*.in", "*.toml", "*.patch")
+    ignored = shutil.ignore_patterns("__pycache__", "*.in", "*.toml")
     for room in ("builder", "tools"):
         shutil.copytree(ROOT / room, tmp_path / room, ignore=ignored)
     native = tmp_path / "builder" / "native"
-    old = index.release("pillow", "pillow-1.0.0.tar.gz", sdist("1.0.0"))
+    old = index.release("pillow", "pillow-1.0.0.tar.gz", b"source 1.0.0")
     name = "pillow-1.0.0-cp311-cp311-manylinux_2_28_x86_64.whl"
     old_wheel = index.release("pillow", name, wheel("pillow", "1.0.0"))
-    debs = hashlib.sha256(zlib("1.3.1")).hexdigest()
-    pinned = PILLOW.replace("OLD", old).replace("DEB", debs)
-    (native / "pillow" / "pins.toml").write_text(pinned)
+    (native / "pillow" / "pins.toml").write_text(PILLOW.replace("OLD", old))
     for folder in ("numpy", "tflite", "xnnpack"):
         (native / folder / "pins.toml").write_text("")
-    (native / "pillow" / "patches").mkdir(exist_ok=True)
-    (native / "pillow" / "patches" / "height.patch").write_text(PATCH)
-    (native / "pillow" / "imports.toml").write_text(IMPORTS)
-    (native / "pillow" / "ships.txt").write_text(SHIPS)
     (tmp_path / "builder" / "packages" / "pins.toml").write_text(
         WHEELS.replace("WHEEL", name).replace("OLD", old_wheel)
     )
@@ -198,24 +130,21 @@ def checkout(tmp_path: Path, index: PackageIndex) -> Checkout:
     (tmp_path / "tests" / "tool.in").write_text("# A tool.\n# compile: --universal\nthetool\n")
     locked = f"{index.release_wheel('thetool')}    # via tests/tool.in\n"
     (tmp_path / "tests" / "tool.txt").write_text(locked)
-    copy = Checkout(tmp_path, index)
-    copy.debian(("trixie", "1:1.3.1-1", zlib("1.3.1")))
-    return copy
+    return Checkout(tmp_path, index)
 
 
-def release_newer(checkout: Checkout, image: str = IMAGE) -> dict[str, str]:
+def release_newer(checkout: Checkout) -> dict[str, str]:
     """Release a newer version of everything; return file -> sha256."""
     release = checkout.index.release
     checkout.debian(
-        ("trixie", "1:1.3.1-1", zlib("1.3.1")),
-        ("sid", "1:1.3.10-1", zlib("1.3.10")),
-        ("forky", "1:1.3.10-1", zlib("1.3.10")),
-        ("sid", "1:1.3.2-1", zlib("1.3.2")),
+        ("trixie", "1:1.3.1-1"),
+        ("sid", "1:1.3.10-1"),
+        ("forky", "1:1.3.10-1"),
+        ("sid", "1:1.3.2-1"),
     )
-    source = sdist("1.0.10", image)
     wheel_name = "pillow-1.0.10-cp311-cp311-manylinux_2_27_x86_64.manylinux_2_28_x86_64.whl"
     made = {
-        "pillow-1.0.10.tar.gz": release("pillow", "pillow-1.0.10.tar.gz", source, ">=3.11"),
+        "pillow-1.0.10.tar.gz": release("pillow", "pillow-1.0.10.tar.gz", b"source", ">=3.11"),
         wheel_name: release("pillow", wheel_name, wheel("pillow", "1.0.10"), ">=3.11"),
         "thetool-1.1-py3-none-any.whl": release(
             "thetool", "thetool-1.1-py3-none-any.whl", wheel("thetool", "1.1")
@@ -224,9 +153,9 @@ def release_newer(checkout: Checkout, image: str = IMAGE) -> dict[str, str]:
     # What must not be taken: for another machine, withdrawn, or not final.
     other = "pillow-1.0.11-cp311-cp311-macosx_11_0_arm64.whl"
     release("pillow", other, wheel("pillow", "1.0.11"))
-    release("pillow", "pillow-1.0.12.tar.gz", sdist("1.0.12"), yanked="broken")
-    release("pillow", "pillow-1.1.0rc1.tar.gz", sdist("1.1.0rc1"))
-    release("pillow", "pillow-1.0.2.tar.gz", sdist("1.0.2"), ">=3.11")
+    release("pillow", "pillow-1.0.12.tar.gz", b"", yanked="broken")
+    release("pillow", "pillow-1.1.0rc1.tar.gz", b"")
+    release("pillow", "pillow-1.0.2.tar.gz", b"", ">=3.11")
     return made
 
 
@@ -261,8 +190,8 @@ def test_update_writes_pins_and_requirements(checkout: Checkout) -> None:
     assert pins["pillow"]["files"]["3.10"]["version"] == "1.0.0"
     assert pins["zlib"]["debian"] == {"suite": "forky", "version": "1:1.3.10-1"}
     assert pins["zlib"]["file"] == "zlib_1.3.10.orig.tar.gz"
-    assert pins["zlib"]["sha256"] == hashlib.sha256(zlib("1.3.10")).hexdigest()
-    assert pins["zlib"]["sha1"] == hashlib.sha1(zlib("1.3.10")).hexdigest()
+    assert pins["zlib"]["sha256"] == hashlib.sha256(b"1.3.10").hexdigest()
+    assert pins["zlib"]["sha1"] == hashlib.sha1(b"1.3.10").hexdigest()
     text = checkout.pins.read_text()
     assert "[pillow]  # pictures\n" in text
     assert text.count("# kept") == 1
@@ -271,8 +200,12 @@ def test_update_writes_pins_and_requirements(checkout: Checkout) -> None:
     locked = (checkout.folder / "tests" / "tool.txt").read_text()
     assert "thetool==1.1" in locked
     assert made["thetool-1.1-py3-none-any.whl"] in locked
-    assert "written: builder/native/pillow/pins.toml" in done.stdout
-    checkout.update("--check")
+    assert "next: python3 build_zip.py" in done.stdout
+    checkout.debian(("trixie", "1:1.3.10-1"), ("sid", "1:2.0-1"))
+    checkout.pins.write_text(text.replace("# PNG\n", '# PNG\nhold = "it is another format"\n'))
+    done = checkout.update("--check")
+    assert "1.3.10 -> 2.0" in done.stdout
+    assert "held: it is another format" in done.stdout
 
 
 def test_only_the_named_package_is_updated(checkout: Checkout) -> None:
@@ -288,56 +221,10 @@ def test_only_the_named_package_is_updated(checkout: Checkout) -> None:
     assert "error: expected a package that is pinned, found pilow" in done.stderr
 
 
-def test_held_pin_is_not_behind(checkout: Checkout) -> None:
-    release_newer(checkout)
-    checkout.update()
-    checkout.debian(("trixie", "1:1.3.10-1", zlib("1.3.10")), ("sid", "1:2.0-1", zlib("2.0")))
-    text = checkout.pins.read_text()
-    checkout.pins.write_text(text.replace("# PNG\n", '# PNG\nhold = "it is another format"\n'))
-    done = checkout.update("--check")
-    assert "1.3.10 -> 2.0" in done.stdout
-    assert "held: it is another format" in done.stdout
-
-
-@pytest.mark.parametrize(
-    ("image", "ships", "problem"),
-    [
-        (IMAGE.replace("size[1]", "size.height"), SHIPS, "height.patch: Hunk #1 FAILED at 11."),
-        (
-            IMAGE.replace("import logging", "import weakref as logging"),
-            SHIPS,
-            "Image.py: expected imports of logging, found none",
-        ),
-        (IMAGE, f"{SHIPS}ImageMode.py\n", "ships.txt: no ImageMode.py"),
-    ],
-)
-def test_source_that_does_not_fit_is_named_and_not_written(
-    checkout: Checkout, image: str, ships: str, problem: str
-) -> None:
-    release_newer(checkout, image)
-    (checkout.pins.parent / "ships.txt").write_text(ships)
-    done = checkout.update(status=1)
-    assert problem in done.stdout
-    pins = read_toml(checkout.pins)
-    assert pins["pillow"]["files"]["3.11"]["version"] == "1.0.0"
-    assert pins["zlib"]["debian"]["version"] == "1:1.3.10-1"
-
-
-def test_file_with_another_sha256_is_refused(checkout: Checkout) -> None:
-    release_newer(checkout)
-    before = contents(checkout)
-    checkout.index.served["/files/pillow-1.0.10.tar.gz"].content = b"something else"
-    done = checkout.update("pillow", status=1)
-    assert "pillow-1.0.10.tar.gz: expected sha256" in done.stderr
-    assert contents(checkout) == before
-
-
 def test_unreachable_index_is_reported(checkout: Checkout) -> None:
-    began = time.monotonic()
     done = checkout.update("--check", PIP_INDEX_URL="http://127.0.0.1:1/simple", status=1)
     assert "error: the package index does not answer" in done.stderr
     assert "pip config list" in done.stderr
-    assert time.monotonic() - began < 30
 
 
 def test_every_requirements_file_has_its_command() -> None:

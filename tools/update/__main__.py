@@ -1,4 +1,4 @@
-"""Find newer versions of everything pinned, try our patches on them, and write the pins."""
+"""Find newer versions of everything pinned, and write the pins."""
 
 from __future__ import annotations
 
@@ -27,11 +27,15 @@ def main(arguments: list[str]) -> int:
     options = usage.parse_args(arguments)
     requirements = Path(__file__).with_name("requirements.txt")
     enter_environment(ENVIRONMENT, requirements, ["-m", "tools.update", *arguments])
-    from tools.update.updater import Updater
+    from tools.update.updater import update
 
-    updater = Updater(options.check)
-    updater.update(options.package)
-    return 1 if updater.failed or (options.check and updater.behind) else 0
+    behind = 0
+    for row in update(options.package, options.check):
+        behind += row.is_behind
+        print(row, flush=True)
+    if behind and not options.check:
+        print("next: python3 build_zip.py && python3 -m tests && python3 -m bench guard")
+    return int(options.check and behind > 0)
 
 
 if __name__ == "__main__":

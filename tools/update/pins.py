@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cmp_to_key
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import tomlkit
@@ -62,13 +63,13 @@ class Release:
 
     Attributes:
         version: upstream's.
-        entry: what is written into the pin's table; `fetch` adds a sha1 for Debian's files.
-        fetch: downloads the file into a folder, verified, and returns its path.
+        entry: what is written into the pin's table.
+        url: of a file in Debian's archive, whose sha1 has to be found, too.
     """
 
     version: str
     entry: dict[str, Any]
-    fetch: Callable[[Path], Path]
+    url: str = ""
 
 
 def read_pins() -> list[Pin]:
@@ -108,7 +109,7 @@ def find_newest(pin: Pin, index: Index, archive: DebianArchive) -> Release:
         raise BuildError(f"{pin.name}: expected a {pin.kind}{python} in the index, found none")
     file = max(files, key=lambda file: file.version)
     entry = {"version": str(file.version), "file": file.name, "sha256": file.sha256}
-    return Release(str(file.version), entry, lambda folder: index.download(file, folder))
+    return Release(str(file.version), entry)
 
 
 def _fits_pin(file: File, pin: Pin, platforms: list[str]) -> bool:
@@ -137,19 +138,8 @@ def _find_in_debian(pin: Pin, archive: DebianArchive) -> Release:
     [(address, sha256)] = tarballs
     name = address.rpartition("/")[2].replace("%2b", "+")
     origin = {"suite": suite, "version": revision}
-    entry: dict[str, Any] = {"file": name, "sha256": sha256, "debian": origin}
-
-    def fetch(folder: Path) -> Path:
-        target = folder / name
-        folder.mkdir(parents=True, exist_ok=True)
-        archive.download(address, target)
-        content = target.read_bytes()
-        if (found := hashlib.sha256(content).hexdigest()) != sha256:
-            raise BuildError(f"{name}: expected sha256 {sha256}, found {found}")
-        entry["sha1"] = hashlib.sha1(content, usedforsecurity=False).hexdigest()
-        return target
-
-    return Release(upstream_version(revision), entry, fetch)
+    entry = {"file": name, "sha256": sha256, "debian": origin}
+    return Release(upstream_version(revision), entry, address)
 
 
 def _newest_revision(pin: Pin, archive: DebianArchive) -> tuple[str, str]:
@@ -167,14 +157,29 @@ def _compare_debian_versions(one: str, other: str) -> int:
     return -1 if less else int(one != other)
 
 
-def write(updates: Sequence[tuple[Pin, Release]]) -> list[Path]:
-    """Write releases into the pins' TOML files, keep comments and order; return the files."""
+def write(updates: Sequence[tuple[Pin, Release]], archive: DebianArchive) -> None:
+    """Write releases into the pins' TOML files, and keep comments and order.
+
+    Raises:
+        BuildError: a file of Debian's archive has another sha256 than its list says.
+    """
     for pin, release in updates:
         _merge_into_table(pin.table, release.entry)
-    documents = {pin.path: pin.document for pin, _ in updates}
-    for path, document in documents.items():
+        if release.url:
+            pin.table["sha1"] = _find_sha1(release, archive)
+    for path, document in {pin.path: pin.document for pin, _ in updates}.items():
         path.write_text(tomlkit.dumps(document), "utf-8")
-    return list(documents)
+
+
+def _find_sha1(release: Release, archive: DebianArchive) -> str:
+    """Download a release's file; return its sha1, by which Debian's snapshots name it."""
+    with TemporaryDirectory() as scratch:
+        file = Path(scratch) / "file"
+        archive.download(release.url, file)
+        content = file.read_bytes()
+    if (found := hashlib.sha256(content).hexdigest()) != release.entry["sha256"]:
+        raise BuildError(f"{release.url}: expected {release.entry['sha256']}, found {found}")
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
 
 
 def _merge_into_table(table: dict[str, Any], entry: dict[str, Any]) -> None:

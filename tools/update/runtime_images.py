@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import requests
 import tomlkit
@@ -28,23 +26,20 @@ def update_images(path: Path, check: bool) -> list[tuple[str, str, str, str]]:
     rows = []
     for name, platform in document.items():
         known = platform["execution_env"]
-        for python in [*known, _next_minor(list(known)[-1])]:
-            found = read_environment(platform, python, must_exist=python in known)
-            if found:
-                rows.append((name, python, str(known.get(python, "")), found))
-                known[python] = found
+        for python, old in known.items():
+            digits = python.replace(".", "")
+            found = read_environment(platform["dockerfile"].format(python=python, digits=digits))
+            rows.append((name, python, str(old), found))
+            known[python] = found
     if not check:
         path.write_text(tomlkit.dumps(document), "utf-8")
     return rows
 
 
-def read_environment(platform: Mapping[str, Any], python: str, must_exist: bool) -> str:
-    """Return OW_EXECUTION_ENV of a platform's image for a Python; empty if there is no image."""
-    url = platform["dockerfile"].format(python=python, digits=python.replace(".", ""))
+def read_environment(url: str) -> str:
+    """Return what a Dockerfile sets OW_EXECUTION_ENV to; raises BuildError."""
     try:
         response = requests.get(url, timeout=TIMEOUT_SECONDS)
-        if response.status_code == 404 and not must_exist:
-            return ""
         response.raise_for_status()
     except requests.RequestException as error:
         raise BuildError(
@@ -55,8 +50,3 @@ def read_environment(platform: Mapping[str, Any], python: str, must_exist: bool)
     if not found:
         raise BuildError(f"{url}: expected a line ENV OW_EXECUTION_ENV=..., found none")
     return found[1]
-
-
-def _next_minor(python: str) -> str:
-    major, minor = python.split(".")
-    return f"{major}.{int(minor) + 1}"
