@@ -1,9 +1,8 @@
 """TF.js on Node.js: the stack of the 2018 article, in today's versions.
 
 The article's custom image had Node.js, TensorFlow.js and the model in it. So has this peer: its
-base is Node.js, and the archive has what npm installs. The JPEG decoders on npm without native code
-compile to WebAssembly and are equally fast, five times as fast as jpeg-js. Only @jsquash/jpeg
-keeps working after broken pictures.
+base is Node.js, and the archive has what npm installs. @jsquash/jpeg is one of the JPEG decoders in
+WebAssembly, which are five times as fast as jpeg-js.
 """
 
 from __future__ import annotations
