@@ -60,13 +60,11 @@ def find_host(
     }
     source, key = next(((name, key) for name, key in keys.items() if key), ("", ""))
     if not apihost or not key:
-        what, name, option = "an API host", "APIHOST", "--apihost HOST"
-        if apihost:
-            what, name, option = f"a key for {apihost}", "AUTH", "--auth @FILE"
+        what = f"a key for {apihost}" if apihost else "an API host"
         raise UsageError(
-            f"expected {what}, found none ({name} in {path}, WHISK_{name})",
-            f"pass {option}, or set it once: wsk property set --apihost HOST --auth KEY. wsk reads "
-            "lines NAME=value, without spaces around = and with no other = or # in them",
+            f"expected {what}, found none in {path} or the environment",
+            "pass --apihost HOST and --auth @FILE, or set them once: wsk property set --apihost "
+            "HOST --auth KEY. wsk reads lines NAME=value, without spaces around =, other = or #",
         )
     user, colon, password = key.partition(":")
     if not (user and colon and password) or not key.isascii() or not key.isprintable():

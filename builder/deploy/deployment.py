@@ -46,7 +46,7 @@ class Deployment:
             PlatformError: the host does not answer, does not take the key, or lacks the package.
         """
         self._host, self._settings, self._console = host, settings, console
-        self._name = parse_name(name, web=True)
+        self._name = parse_name(name)
         if settings.secret not in (None, "true", "false"):
             secret = read_secret("--web-secure", settings.secret, console)
             self._settings = replace(settings, secret=secret)
@@ -59,9 +59,6 @@ class Deployment:
             before = self._api.action(self._name)
             self._check_language(before)
             self._check_limits()
-            images = self.kinds.images
-            unknown = "not listed, so named after the Python version" if images is None else "none"
-            details.append(f"its Python kinds: {', '.join(sorted(images or ())) or unknown}")
             details.append(f"{self._name} {'exists and is updated' if before else 'is new'}")
 
     def _check_language(self, before: Document | None) -> None:

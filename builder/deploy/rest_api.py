@@ -88,11 +88,11 @@ class Name(NamedTuple):
         return namespace + "/".join(part for part in (self.package, self.action) if part)
 
 
-def parse_name(text: str, web: bool = False) -> Name:
+def parse_name(text: str) -> Name:
     """Return a name written as for `wsk`: `[/NAMESPACE/][PACKAGE/]ACTION`.
 
     Raises:
-        UsageError: it is none, or, with `web`, none that can be called over the web.
+        UsageError: it is none, or none that can be called over the web.
     """
     found = re.fullmatch(f"(?:/{_ENTITY}/)?(?:{_ENTITY}/)?{_ENTITY}", text, re.ASCII)
     if found is None:
@@ -100,15 +100,13 @@ def parse_name(text: str, web: bool = False) -> Name:
             f"expected an action's name as [/NAMESPACE/][PACKAGE/]ACTION, found {text!r}",
             "letters, digits, and between them _ @ . - and spaces",
         )
-    name = Name(found[1] or "_", found[2] or "", found[3])
-    own, _, extension = name.action.rpartition(".")
-    if web and name.action.endswith(_EXTENSIONS):
+    if text.endswith(_EXTENSIONS):
         raise UsageError(
-            f"--name: a web action cannot be called {name.action}: its address would be that of "
-            f"{own}, with .{extension} as the form of its answer",
-            f"for example {own}-{extension}",
+            f"a web action cannot be called {text}: in its address, the end of the name would "
+            "stand for the form of its answer",
+            "choose another name",
         )
-    return name
+    return Name(found[1] or "_", found[2] or "", found[3])
 
 
 class Answer(NamedTuple):
