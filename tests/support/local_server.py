@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import re
 import shutil
 import signal
@@ -14,7 +13,9 @@ from pathlib import Path
 
 from builder.base.environments import ensure_environment
 from builder.base.paths import BUILDER, ROOT
+from client.local_server import Response
 from tests.conftest import HERE, interpreter
+from tests.support.server import ask
 
 
 def copy_client(folder: Path, archive: Path | None = None) -> Path:
@@ -68,15 +69,9 @@ class LocalServer:
 
     def ask(
         self, method: str, target: str = "/", body: bytes | None = None, **headers: str
-    ) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+    ) -> Response:
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, target, body, sent)
-        answer = connection.getresponse()
-        received = {name.lower(): value for name, value in answer.getheaders()}
-        content = answer.read()
-        connection.close()
-        return answer.status, received, content
+        return ask(self.port, method, target, body, sent)
 
     def stop(self) -> tuple[int, str]:
         """Stop it as Ctrl-C does; return the exit status and what was printed."""

@@ -182,16 +182,14 @@ class OpenWhisk:
         return {"kind": kind, "code": given["code"], "binary": given.get("binary", True)}
 
     def _check_limits(self, memory: int, timeout: int, **_: int) -> None:
-        problem = ""
-        if memory < MIN_MEMORY:
-            problem = f"memory size {memory} MB below allowed threshold of {MIN_MEMORY} MB"
-        if memory > self.max_memory:
-            problem = f"memory size {memory} MB exceeds allowed threshold of {self.max_memory} MB"
-        if timeout > self.max_timeout:
-            limit = f"{self.max_timeout} milliseconds"
-            problem = f"duration {timeout} milliseconds exceeds allowed threshold of {limit}"
-        if problem:
-            raise Rejection(400, f"requirement failed: {problem}")
+        for what, value, least, most, unit in (
+            ("memory size", memory, MIN_MEMORY, self.max_memory, "MB"),
+            ("duration", timeout, MIN_TIMEOUT, self.max_timeout, "milliseconds"),
+        ):
+            if not least <= value <= most:
+                verb, limit = ("exceeds", most) if value > most else ("below", least)
+                text = f"{what} {value} {unit} {verb} allowed threshold of {limit} {unit}"
+                raise Rejection(400, f"requirement failed: {text}")
 
     def bound(self, name: str) -> Document:
         """Return the parameters that an action gets from its package and its own document."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
 import ssl
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -55,6 +56,18 @@ def make_certificate(folder: Path, host: str) -> Path:
     subprocess.run(command, check=True, capture_output=True)
     path.write_bytes(path.read_bytes() + made.read_bytes())
     return path
+
+
+def ask(
+    port: int, method: str, target: str, body: bytes | None, headers: dict[str, str]
+) -> Response:
+    """Send a request to a port of 127.0.0.1; the names of the response's headers are lower case."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    with closing(connection):
+        connection.request(method, target, body, headers)
+        answer = connection.getresponse()
+        received = {name.lower(): value for name, value in answer.getheaders()}
+        return Response(answer.status, received, answer.read())
 
 
 @contextmanager

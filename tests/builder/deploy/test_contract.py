@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
 import re
 from collections.abc import Iterator
@@ -14,7 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from client.local_server import Response
 from tests.support.openwhisk import AUTH, OpenWhisk, openwhisk, pairs
+from tests.support.server import ask
 
 PYTHONS = ("3.10", "3.11", "3.12")
 # Requests that neither deployments nor clients send.
@@ -59,7 +60,7 @@ ACTIONS = {
 
 
 @pytest.fixture(scope="module")
-def replayed() -> Iterator[dict[str, dict[str, Any]]]:
+def replayed() -> Iterator[dict[str, Response]]:
     """Send each recorded request to a platform like the recorded one; return answers by name."""
     images = {f"python:{each}": f"openwhisk/action-python-v{each}:nightly" for each in PYTHONS}
     images["python:3"] = images["python:3.12"]
@@ -83,7 +84,7 @@ def create(platform: OpenWhisk, name: str, code: str) -> None:
     platform.put(name, content)
 
 
-def replay(platform: OpenWhisk, minute: int, record: dict[str, Any]) -> dict[str, Any]:
+def replay(platform: OpenWhisk, minute: int, record: dict[str, Any]) -> Response:
     """Send a request in a minute of its own, unless it is one too many of a minute.
 
     Where the real proxy died with its action, or hung, nothing was answered for a minute.
@@ -92,18 +93,13 @@ def replay(platform: OpenWhisk, minute: int, record: dict[str, Any]) -> dict[str
     platform.clock = lambda: 0.0 if full else 60.0 * (minute + 1)
     platform.wait_seconds = 0 if record["seconds"] >= 60 else 60
     request = record["request"]
-    connection = http.client.HTTPConnection(urlsplit(platform.url).netloc, timeout=60)
     headers = {"Host": "127.0.0.1:3233", **request["headers"]}
     if request["authorization"] != "none":
         key = AUTH if request["authorization"] == "the key" else "a:wrong key"
         headers["Authorization"] = f"Basic {base64.b64encode(key.encode()).decode()}"
-    body = expand_body(request["body"], request["path"])
-    connection.request(request["method"], request["path"], body or None, headers)
-    response = connection.getresponse()
-    found = {name.lower(): value for name, value in response.getheaders()}
-    content = response.read().decode()
-    connection.close()
-    return {"status": response.status, "headers": found, "body": content}
+    body = expand_body(request["body"], request["path"]) or None
+    port = urlsplit(platform.url).port or 0
+    return ask(port, request["method"], request["path"], body, headers)
 
 
 def expand_body(text: str, path: str) -> bytes:
@@ -122,15 +118,13 @@ def expand_body(text: str, path: str) -> bytes:
 FRAMING = {"content-length", "connection", "date", "server"}
 
 
-def normalize(answer: dict[str, Any], size: int | None = None) -> str:
-    """Return an answer as text without ids and times; of a body only the first `size` letters."""
-    headers = {name: text for name, text in answer["headers"].items() if name not in FRAMING}
-    body = answer["body"]
-    if size is not None:
-        body = f"{body[:size]}... ({len(body)} bytes)"
+def normalize(status: int, headers: dict[str, str], content: str) -> str:
+    """Return an answer as text without ids, times and what depends on a server's framing."""
+    headers = {name: text for name, text in headers.items() if name not in FRAMING}
+    body: Any = content
     with suppress(ValueError):
-        body = json.loads(body)
-    text = json.dumps([answer["status"], headers, body], sort_keys=True)
+        body = json.loads(content)
+    text = json.dumps([status, headers, body], sort_keys=True)
     text = re.sub(r'("(?:updated|duration|start|end)": |Time", "value": )\d+', r"\g<1>0", text)
     # In recordings, what looks like an id is X; the kinds are in no order.
     text = re.sub(r"[0-9a-fAX]{32}", "an id", text)
@@ -138,15 +132,15 @@ def normalize(answer: dict[str, Any], size: int | None = None) -> str:
     return text.replace(kinds[1], ", ".join(sorted(kinds[1].split(", ")))) if kinds else text
 
 
-def agree(found: dict[str, Any], recorded: dict[str, Any]) -> bool:
-    """Return whether two answers are equal; of long bodies begin and size were recorded."""
-    cut = re.fullmatch(r"(.*)\.\.\. \(\d+ bytes\)", recorded["body"], re.DOTALL)
-    return normalize(found, len(cut[1]) if cut else None) == normalize(recorded)
+def assert_agree(found: Response, recorded: dict[str, Any]) -> None:
+    """Compare an answer with a recorded one; of long bodies begin and size were recorded."""
+    content = found.content.decode()
+    if cut := re.fullmatch(r"(.*)\.\.\. \(\d+ bytes\)", recorded["body"], re.DOTALL):
+        content = f"{content[: len(cut[1])]}... ({len(content)} bytes)"
+    status, headers, body = (recorded[key] for key in ("status", "headers", "body"))
+    assert normalize(found.status, found.headers, content) == normalize(status, headers, body)
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record["name"])
-def test_answer_is_the_recorded_one(
-    replayed: dict[str, dict[str, Any]], record: dict[str, Any]
-) -> None:
-    found, recorded = replayed[record["name"]], record["answer"]
-    assert agree(found, recorded), f"{normalize(found)[:4000]}\n{normalize(recorded)}"
+def test_answer_is_the_recorded_one(replayed: dict[str, Response], record: dict[str, Any]) -> None:
+    assert_agree(replayed[record["name"]], record["answer"])
