@@ -13,6 +13,7 @@ from builder.packages import Component
 
 MANIFEST = "manifest.json"
 SCHEMA = 2
+_TEXTS = ("name", "version", "source", "sha256", "licence")
 
 
 @dataclass(frozen=True)
@@ -95,13 +96,7 @@ def list_components(
     ordered = sorted(entries, key=lambda entry: entry.path)
     return tuple(
         ListedComponent(
-            name=component.name,
-            version=component.version,
-            python=component.python,
-            source=component.source,
-            sha256=component.sha256,
-            licence=component.licence,
-            compiled=component.compiled,
+            **{name: getattr(component, name) for name in (*_TEXTS, "python", "compiled")},
             files={
                 entry.path: hashlib.sha256(entry.content).hexdigest()
                 for entry in ordered
@@ -113,9 +108,8 @@ def list_components(
 
 
 def _read_component(values: dict[str, Any]) -> ListedComponent:
-    texts = ("name", "version", "source", "sha256", "licence")
     return ListedComponent(
-        **{name: str(values[name]) for name in texts},
+        **{name: str(values[name]) for name in _TEXTS},
         python=str(values.get("python", "")),
         compiled=bool(values["compiled"]),
         files={str(path): str(sha256) for path, sha256 in values["files"].items()},

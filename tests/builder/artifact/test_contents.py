@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import pytest
 from builder import build
 from builder.artifact import actionloop, modules
 from builder.artifact.action_files import BOOT_FILES
-from builder.artifact.manifest import MANIFEST, Manifest
+from builder.artifact.manifest import MANIFEST
 from builder.base import cpython
 from builder.base.archive import read_zip
 from builder.base.console import Console
@@ -40,20 +39,6 @@ LAUNCHER = {"action/launcher.py", f"action/__pycache__/launcher.{TAG}.pyc"}
 BOOT_MODULES = {name.removesuffix(".py") for name in BOOT_FILES} - {"launcher"}
 PACKED_MODULES = {path.stem for path in ACTION.glob("*.py")} - {"__main__", "launcher"}
 PACKED_MODULES -= BOOT_MODULES
-
-
-def test_manifest_and_licences_name_each_package(wheels_path: Path) -> None:
-    files = read_zip(wheels_path).files
-    manifest = Manifest.from_json(files[MANIFEST])
-    licences = files["LICENSES.txt"].decode()
-    components = {component.name: component for component in manifest.components}
-    for name in ("ai-edge-litert", "numpy", "pillow"):
-        assert components[name].version
-        assert components[name].python == HERE
-        assert re.fullmatch("[0-9a-f]{64}", components[name].sha256)
-        assert components[name].licence in licences
-    for text in ("Apache License", "OpenBLAS", "LIBJPEG", "Permission is hereby granted"):
-        assert text in licences
 
 
 def test_precompiled_zip_differs_in_what_the_runtime_would_make(

@@ -1,4 +1,4 @@
-"""The bill of materials: valid CycloneDX, with every component named as others name it."""
+"""Bill of materials and licences: valid CycloneDX, every component named as others name it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packageurl import PackageURL
 
 from builder.artifact import platform
-from builder.artifact.licences import collect_licences
+from builder.artifact.licences import LICENCES, collect_licences
 from builder.artifact.manifest import MANIFEST, Manifest
 from builder.artifact.sbom import SBOM, write_sbom
 from builder.base.archive import read_zip
@@ -66,6 +66,10 @@ def test_wheels_are_named_as_on_the_package_index(wheels_path: Path) -> None:
     assert {(each["name"], each.get("version", "")) for each in bom["components"]} == {
         (each.name, each.version) for each in manifest.components[1:]
     }
+    licences = files[LICENCES].decode()
+    assert all(each.licence in licences for each in manifest.components)
+    for text in ("Apache License", "OpenBLAS", "LIBJPEG", "Permission is hereby granted"):
+        assert text in licences
 
 
 @needs_compiled

@@ -1,4 +1,4 @@
-"""A zip of compiled packages is small, starts with few modules, and lists its licences."""
+"""A zip of compiled packages is small, and whole."""
 
 from __future__ import annotations
 
