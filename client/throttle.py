@@ -2,8 +2,7 @@
 
 OpenWhisk counts the requests of a calendar minute, refused ones too, and accepts none until the
 next one begins. Other platforms count otherwise. So while requests are refused, one at a time is
-sent as a probe, less and less often, and one when the server's clock begins a minute. Once that
-was right, no request is sent in vain: the client counts too.
+sent as a probe, less and less often, and one when the server's clock begins a minute.
 """
 
 import re
@@ -15,9 +14,7 @@ from typing import NamedTuple
 
 MINUTE = 60.0
 # Seconds between a refusal and the first probe; later ones wait for a share of the time so far.
-FIRST_PROBE, PROBE_SHARE = 0.5, 0.25
-# A wait for the next minute that was shorter, in seconds, may have been right by chance.
-_MIN_PROOF = 10.0
+FIRST_PROBE, PROBE_SHARE = 0.5, 0.5
 # "... in the last minute (count: 61, allowed: 60)", "... in flight (count: 31, allowed: 30)"
 _ALLOWED = re.compile(r"allowed: (\d+)")
 
@@ -53,11 +50,6 @@ class Throttle:
         self._probing = False
         self._closed_at: float | None = None
         self._next_probe = 0.0
-        # Server's clock minus ours, and whether its minutes are those of the limit.
-        self._offset = time.time() - time.monotonic()
-        self._calendar = False
-        self._minute = self._sent = 0
-        self._at_minute = False
 
     @property
     def refused_seconds(self) -> float:
@@ -70,7 +62,6 @@ class Throttle:
             while (delay := self._delay()) is None or delay > 0:
                 self._changed.wait(delay)
             self._running += 1
-            self._count()
             self._probing = self._closed_at is not None
             return self._probing
 
@@ -81,7 +72,7 @@ class Throttle:
             if refusal:
                 self._close(refusal)
             elif probe and accepted:
-                self._open()
+                self._closed_at = None
             elif probe:
                 self._next_probe = time.monotonic() + FIRST_PROBE
             if probe:
@@ -92,63 +83,26 @@ class Throttle:
         """Return the seconds until a request may be sent; None: until another one has ended."""
         if self._max_running and self._running >= self._max_running:
             return None
-        if self._closed_at is None and self._is_minute_full():
-            self._closed_at, self._next_probe = time.monotonic(), self._next_minute()
         if self._closed_at is None:
             return 0.0
         return None if self._probing else self._next_probe - time.monotonic()
 
-    def _is_minute_full(self) -> bool:
-        """Whether this minute's requests are all sent, as far as is known."""
-        same = self._minute == self._current_minute()
-        return bool(self._calendar and self.allowed and same and self._sent >= self.allowed)
-
-    def _count(self) -> None:
-        if self._minute != (minute := self._current_minute()):
-            self._minute, self._sent = minute, 0
-        self._sent += 1
-
-    def _current_minute(self) -> int:
-        return int((time.monotonic() + self._offset) // MINUTE)
-
-    def _next_minute(self) -> float:
-        """Return when the server's next minute begins, on our clock."""
-        return (self._current_minute() + 1) * MINUTE - self._offset
-
     def _close(self, refusal: Refusal) -> None:
         now = time.monotonic()
-        if refusal.server_time is not None:
-            self._set_clock(refusal.server_time - now)
         if self._closed_at is None:
             self._closed_at = now
         number = _ALLOWED.search(refusal.text)
+        limit = max(1, int(number[1])) if number else None
         if "concurrent" in refusal.text:
-            self._max_running = max(1, int(number[1])) if number else None
-            self._next_probe = now + FIRST_PROBE
+            self._max_running, self._next_probe = limit, now + FIRST_PROBE
             return
-        self.allowed = max(1, int(number[1])) if number else None
-        self._schedule_probe(now, self._closed_at, refusal.retry_after)
+        self.allowed = limit
+        delay = refusal.retry_after
+        if delay is None:
+            minute_left = MINUTE - (refusal.server_time or 0.0) % MINUTE
+            delay = min(minute_left, max(FIRST_PROBE, PROBE_SHARE * self.refused_seconds))
+        self._next_probe = now + delay
         self._announce_once()
-
-    def _set_clock(self, offset: float) -> None:
-        """Take the server's clock from its Date, which is up to a second late."""
-        near = 0 <= self._offset - offset < 1
-        self._offset = self._offset if near else offset
-
-    def _schedule_probe(self, now: float, closed_at: float, retry_after: float | None) -> None:
-        minute = self._next_minute()
-        # If others use up whole minutes, or the clocks differ, each minute is waited for alike.
-        waited = now - max(closed_at, minute - MINUTE)
-        probe = now + max(FIRST_PROBE, PROBE_SHARE * waited)
-        self._at_minute = probe >= minute or (self._calendar and waited > FIRST_PROBE)
-        self._next_probe = minute if self._at_minute else probe
-        if retry_after is not None:
-            self._next_probe, self._at_minute = now + retry_after, False
-
-    def _open(self) -> None:
-        if self._at_minute and self.refused_seconds > _MIN_PROOF:
-            self._calendar = True
-        self._closed_at = None
 
     def _announce_once(self) -> None:
         limit = f"allows {self.allowed} requests a minute" if self.allowed else "limits requests"
