@@ -2,12 +2,10 @@
 
 import sys
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
-from threading import Event, Thread
+from multiprocessing.pool import ThreadPool
 from typing import Any, Literal, TypeVar
 
 from action.request import ActionError, Options
@@ -73,61 +71,28 @@ def map_in_order(
 ) -> Generator[R, None, None]:
     """Yield `function` of each item, in order, from up to `jobs` threads at a time.
 
-    Closing the generator stops each thread after its current item.
+    Closing the generator stops each thread after its current item, and does not wait for it.
     """
-    futures: list[Future[R]] = [Future() for _ in items]
-    waiting = deque(zip(items, futures, strict=True))
-    closed = Event()
-
-    def work() -> None:
-        with suppress(IndexError):  # when none is left
-            while not closed.is_set():
-                item, future = waiting.popleft()
-                try:
-                    future.set_result(function(item))
-                except BaseException as error:
-                    future.set_exception(error)
-
-    for _ in range(min(jobs, len(items))):
-        # At Ctrl-C an executor would wait for the requests that are under way.
-        Thread(target=work, daemon=True).start()
-    try:
-        for future in futures:
-            yield future.result()
-    finally:
-        closed.set()
+    with ThreadPool(jobs) as pool:
+        yield from pool.imap(function, items)
 
 
-class ProgressBar:
-    """A progress bar on the last line of a terminal; prints nothing elsewhere."""
+def describe_progress(done: int, total: int, seconds: float, limit: int | None) -> str:
+    """Return a progress bar, how many are done a minute, and how long the others take.
 
-    def __init__(self, total: int, enabled: bool, limit: Callable[[], int | None]) -> None:
-        """Begin to measure; `limit` returns the platform's limit per minute, None if not known."""
-        self._total = total
-        self._enabled = enabled and total > 0 and sys.stderr.isatty()
-        self._limit = limit
-        self._began = time.monotonic()
+    `limit` is how many a minute the platform allows, None if that is not known.
+    """
+    filled = 30 * done // total
+    bar = f"[{'#' * filled}{'.' * (30 - filled)}] {done}/{total}"
+    if not done or not seconds:
+        return bar
+    rate = min(60 * done / seconds, limit or float("inf"))
+    left = round(60 * (total - done) / rate)
+    return f"{bar}  {rate:.0f} a minute, {left // 60}:{left % 60:02} left"
 
-    def draw(self, done: int) -> None:
-        """Show that `done` of all are done, how many a minute, and how long the others take."""
-        if self._enabled:
-            filled = 30 * done // self._total
-            bar = "#" * filled + "." * (30 - filled)
-            line = f"[{bar}] {done}/{self._total}{self._forecast(done)}"
-            print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
 
-    def _forecast(self, done: int) -> str:
-        minutes = (time.monotonic() - self._began) / 60
-        if not done or not minutes:
-            return ""
-        rate = min(done / minutes, self._limit() or float("inf"))
-        seconds = round(60 * (self._total - done) / rate)
-        return f"  {rate:.0f} a minute, {seconds // 60}:{seconds % 60:02} left"
-
-    def clear(self) -> None:
-        """Remove the bar, so that a line can be printed."""
-        if self._enabled:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+def _replace_line(text: str) -> None:
+    print(f"\r{text}\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def classify_files(
@@ -138,7 +103,8 @@ def classify_files(
     Raises:
         FunctionGoneError: MAX_UNDELIVERED of them in a row were not delivered.
     """
-    bar = ProgressBar(len(names), not quiet and len(names) >= MIN_COUNTED, function.limit)
+    shown = not quiet and len(names) >= MIN_COUNTED and sys.stderr.isatty()
+    began = time.monotonic()
     if function.jobs:
         outcomes = map_in_order(
             lambda name: classify_file(function, options, name), names, function.jobs
@@ -148,9 +114,12 @@ def classify_files(
     undelivered = 0
     try:
         for done in range(len(names)):
-            bar.draw(done)
+            if shown:
+                seconds = time.monotonic() - began
+                _replace_line(describe_progress(done, len(names), seconds, function.limit()))
             outcome = next(outcomes)
-            bar.clear()
+            if shown:
+                _replace_line("")
             yield outcome
             if outcome.final:
                 undelivered = 0
@@ -160,7 +129,8 @@ def classify_files(
                 text = f"{undelivered} pictures in a row could not be delivered"
                 raise FunctionGoneError(f"{text}: {outcome.answer['error']}")
     finally:
-        bar.clear()
+        if shown:
+            _replace_line("")
         outcomes.close()
 
 

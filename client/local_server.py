@@ -229,24 +229,12 @@ def http_response(result: Any, extension: str = ".http", accept: str = "") -> Re
         headers.pop("content-type", None)
         return Response(status, headers, b"")
     if isinstance(body, str):
-        return Response(
-            status, {"content-type": "text/html", **headers}, _encode_text(body, headers)
-        )
+        return Response(status, {"content-type": "text/html", **headers}, body.encode())
     headers.setdefault("content-type", media_type.JSON)
     if headers["content-type"] == media_type.JSON and not _accepts_json(accept):
         text = "Resource representation is only available with these types:"
         raise RequestRefused(406, f"{text}\n{media_type.JSON}")
     return Response(status, headers, json.dumps(body, indent=2, ensure_ascii=False).encode())
-
-
-def _encode_text(body: str, headers: dict[str, str]) -> bytes:
-    """Return the bytes of a body: a binary content type says that it is base64."""
-    if not media_type.parse_content_type(headers.get("content-type", "text/html")).binary:
-        return body.encode()
-    try:
-        return base64.b64decode(body, validate=True)
-    except ValueError:
-        raise RequestRefused(400, "Response is not valid 'message/http'.", cors=True) from None
 
 
 def _accepts_json(accept: str) -> bool:

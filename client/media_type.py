@@ -14,18 +14,13 @@ FORM = "application/x-www-form-urlencoded"
 DEFAULT = "application/octet-stream"
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
-_PARAMETER = rf"; *({_TOKEN}) *= *({_TOKEN}|{_QUOTED}) *"
+_PARAMETER = rf'; *({_TOKEN}) *= *({_TOKEN}|"[^"]*") *'
 _CONTENT_TYPE = re.compile(rf"({_TOKEN}) */({_TOKEN}) *((?:{_PARAMETER})*)")
 
 # Known type -> whether it is binary. Only types that the function accepts, and similar ones.
 _KNOWN = {
     JSON: False,
     FORM: False,
-    "application/json-patch+json": False,
-    "application/merge-patch+json": False,
-    "application/problem+json": False,
-    "application/vnd.api+json": False,
     "text/html": False,
     "text/plain": False,
     DEFAULT: True,
@@ -37,8 +32,6 @@ _KNOWN = {
     "image/webp": True,
     "image/x-ms-bmp": True,
 }
-# Types that are always UTF-8, whose charset is not passed on; so are all known +json types.
-_ALWAYS_UTF8 = {JSON, FORM}
 
 
 class MediaType(NamedTuple):
@@ -66,22 +59,12 @@ def parse_content_type(content_type: str) -> MediaType:
     if not match:
         return MediaType(DEFAULT, DEFAULT, True)
     kind = f"{match[1]}/{match[2]}".lower()
-    parameters = [(name, _unquote(value)) for name, value in re.findall(_PARAMETER, match[3])]
-    charset = next((value for name, value in parameters[::-1] if name.lower() == "charset"), None)
-    rest = sorted({name: value for name, value in parameters if name.lower() != "charset"}.items())
-    value = kind + "".join(f"; {name}={_quote(value)}" for name, value in rest)
+    parameters = re.findall(_PARAMETER, match[3])
+    charset = next((value for name, value in parameters if name.lower() == "charset"), None)
+    value = kind + "".join(
+        f"; {name}={text}" for name, text in parameters if name.lower() != "charset"
+    )
     binary = _KNOWN.get(kind, kind.startswith("multipart/") or charset is None)
-    fixed = binary or kind in _ALWAYS_UTF8 or (kind in _KNOWN and kind.endswith("+json"))
-    header = value if fixed or charset is None else f"{value}; charset={charset}"
-    return MediaType(value, header, binary)
-
-
-def _unquote(value: str) -> str:
-    return re.sub(r"\\(.)", r"\1", value[1:-1]) if value.startswith('"') else value
-
-
-def _quote(value: str) -> str:
-    if re.fullmatch(_TOKEN, value):
-        return value
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    # JSON and forms are always UTF-8: their charset is not passed on.
+    fixed = binary or charset is None or kind in (JSON, FORM)
+    return MediaType(value, value if fixed else f"{value}; charset={charset}", binary)

@@ -32,7 +32,6 @@ def test_bodies_are_read_by_their_content_type() -> None:
         )
         return {name: value for name, value in sent.items() if name in ("a", "b", "__ow_body")}
 
-    assert body("application/problem+json", b"[1]", True) == {"__ow_body": "[1]"}
     assert body("a/b+json", b"[1]", True) == {"__ow_body": "WzFd"}
     assert body("a/b+json; charset=utf-8", b"[1]", True) == {"__ow_body": "[1]"}
     assert body("application/x-www-form-urlencoded", b"a=1&a=2") == {"a": "2"}
