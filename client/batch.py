@@ -4,9 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
-from multiprocessing.pool import ThreadPool
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from action.request import ActionError, Options
 from action.response import error_answer
@@ -31,8 +29,7 @@ class FunctionGoneError(ActionError):
     """Several pictures in a row could not be delivered; the text has the last reason."""
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """The outcome for a picture: the function's answer, or an `error`.
 
     Attributes:
@@ -73,6 +70,8 @@ def map_in_order(
 
     Closing the generator stops each thread after its current item, and does not wait for it.
     """
+    from multiprocessing.pool import ThreadPool  # takes 10 ms
+
     with ThreadPool(jobs) as pool:
         yield from pool.imap(function, items)
 

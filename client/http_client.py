@@ -26,14 +26,14 @@ from action.request import ActionError, Options, read_image
 from action.web import MAX_PAYLOAD
 from client.answer_formats import printable
 from client.errors import UndeliveredError
-from client.shrink import convert_heic, is_heic, shrink_picture
+from client.shrink import convert_picture
 from client.throttle import MINUTE, Refusal, Throttle, parse_date, parse_retry_after
 
 # How often a request is sent while the server is busy or away, and if the function failed.
 MAX_TRIES, MAX_FAILED_TRIES = 5, 3
 # Seconds before the second try, or down to half of them; doubled before each further try.
 DELAY = 1.0
-# A server that asks for a longer wait, in seconds, is not tried again.
+# A server that asks for a longer wait, in seconds, is tried again after this one.
 MAX_RETRY_AFTER = 60.0
 # The longest time, in seconds, for which a platform may refuse all requests with status 429.
 MAX_REFUSED = 600.0
@@ -162,19 +162,10 @@ class WebActionClient:
 
         Raises:
             ActionError: the picture is refused, by the function or here.
-            CannotShrinkError: it is too large, and cannot be shrunk here.
+            UnreadableError: it cannot be converted here.
             UndeliveredError: the function was not reached.
         """
-        sent: dict[str, Any] = {}
-        converted, kind = data, ""
-        if is_heic(data):
-            (converted, *size), kind = convert_heic(data), "JPEG"
-        if len(converted) > MAX_PICTURE_BYTES:
-            (converted, *size), kind = shrink_picture(converted, MAX_PICTURE_BYTES), "PNG"
-        if kind:
-            width, height = size
-            sent = {"format": kind, "width": width, "height": height, "bytes": len(converted)}
-            sent = {"sent": {**sent, "of": len(data)}}
+        converted, sent = convert_picture(data, MAX_PICTURE_BYTES)
         picture = read_image(converted)
         query: dict[str, Any] = {"topK": options.top_k} if options.top_k_given else {}
         if options.threshold:
@@ -185,12 +176,12 @@ class WebActionClient:
         results = answer.get("results")
         if not isinstance(results, list) or not all(map(_is_result, results)):
             raise UndeliveredError(f"expected 'results', found {json.dumps(answer)[:100]}")
-        return {**answer, **sent}
+        return {**answer, "sent": sent} if sent else answer
 
     def _request_unbound(self, picture: bytes, query: dict[str, Any]) -> dict[str, Any]:
         """Post a picture without the options that are bound, which the platform does not name."""
-        known = self._bound & query.keys()
-        for bound in itertools.chain([known], _subsets(query)):
+        query = {name: value for name, value in query.items() if name not in self._bound}
+        for bound in _subsets(query):
             rest = {name: value for name, value in query.items() if name not in bound}
             try:
                 answer = self._request(rest, picture)
@@ -230,7 +221,7 @@ class WebActionClient:
             probe, reply, refusal = self.throttle.acquire(), None, None
             try:
                 reply = self._send_once(url, picture)
-                refusal = self._parse_refusal(reply)
+                refusal = _parse_refusal(reply) if reply.status == 429 else None
             finally:
                 self.throttle.release(probe, reply is not None, refusal)
             if refusal is None:
@@ -257,7 +248,7 @@ class WebActionClient:
         if reply.status not in _BUSY_STATUSES:
             self._gone = False
             return reply
-        raise _TemporaryError(f"HTTP status {reply.status}", self._parse_delay(reply))
+        raise _TemporaryError(f"HTTP status {reply.status}", _parse_delay(reply))
 
     def _exchange(self, url: str, picture: bytes | None) -> Reply:
         """Send a request and return the reply; raise OSError or HTTPError if that fails."""
@@ -270,20 +261,6 @@ class WebActionClient:
         ) as response:  # fmt: skip
             content = response.read(MAX_REPLY_BYTES)
         return Reply(response.status, response.headers, content)
-
-    def _parse_delay(self, reply: Reply) -> float | None:
-        """Return for how long the server asks to wait; raise UndeliveredError if that is long."""
-        delay = parse_retry_after(reply.headers.get("retry-after"))
-        if delay is not None and delay > MAX_RETRY_AFTER:
-            text = f"HTTP status {reply.status}; it asks to wait for {delay:.0f} s"
-            raise UndeliveredError(f"{self._url}: {text}")
-        return delay
-
-    def _parse_refusal(self, reply: Reply) -> Refusal | None:
-        if reply.status != 429:
-            return None
-        text = reply.content[:500].decode("utf-8", "replace")
-        return Refusal(text, parse_date(reply.headers.get("date")), self._parse_delay(reply))
 
     def _parse_reply(self, reply: Reply) -> dict[str, Any]:
         """Return the JSON object in a reply; raise ActionError if it is an error.
@@ -322,10 +299,21 @@ class WebActionClient:
         return _LIKELY_CAUSES.get(status, "is it the function's address?")
 
 
+def _parse_refusal(reply: Reply) -> Refusal:
+    text = reply.content[:500].decode("utf-8", "replace")
+    return Refusal(text, parse_date(reply.headers.get("date")), _parse_delay(reply))
+
+
+def _parse_delay(reply: Reply) -> float | None:
+    """Return for how long the server asks to wait, in seconds, None if it does not."""
+    delay = parse_retry_after(reply.headers.get("retry-after"))
+    return None if delay is None else min(delay, MAX_RETRY_AFTER)
+
+
 def _subsets(names: Iterable[str]) -> Iterator[tuple[str, ...]]:
-    """Yield each selection of one or more names, the smallest first."""
+    """Yield each selection of names, the smallest first."""
     chosen = [*names]
-    for count in range(1, len(chosen) + 1):
+    for count in range(len(chosen) + 1):
         yield from itertools.combinations(chosen, count)
 
 

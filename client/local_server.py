@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from io import TextIOWrapper
 from string import hexdigits
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from action.web import MAX_PAYLOAD
 from client import media_type
@@ -283,16 +283,13 @@ def _wsgi_application(main: Main, raw: bool) -> Callable[..., Iterable[bytes]]:
 
 
 def _read_request(environ: dict[str, Any]) -> IncomingRequest:
-    target = environ["REQUEST_URI"]
-    if not target.startswith("/"):  # RFC 9112, section 3.2.2
-        target = urlsplit(target)._replace(scheme="", netloc="").geturl()
     headers = {
         name.removeprefix("HTTP_").replace("_", "-").lower(): value
         for name, value in environ.items()
         if name.startswith("HTTP_") or name == "CONTENT_TYPE"
     }
     body = environ["wsgi.input"].read()
-    return IncomingRequest(environ["REQUEST_METHOD"], target, headers, body)
+    return IncomingRequest(environ["REQUEST_METHOD"], environ["REQUEST_URI"], headers, body)
 
 
 def _serve(application: Callable[..., Iterable[bytes]], listener: socket.socket) -> None:

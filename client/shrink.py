@@ -8,6 +8,7 @@ pixels than models take, and lossless.
 from importlib import import_module
 from io import BytesIO
 from threading import Lock
+from typing import Any
 
 from PIL import Image
 
@@ -28,17 +29,28 @@ _HEIC_STARTS = tuple(b"ftyp" + brand for brand in (b"heic", b"heix", b"heim", b"
 _one_at_a_time = Lock()  # decoding a WebP sets a limit of the whole process
 
 
-def is_heic(data: bytes) -> bool:
-    """Return whether these are the bytes of a HEIC photo."""
-    return data[4:12] in _HEIC_STARTS
+def convert_picture(data: bytes, limit: int) -> tuple[bytes, dict[str, Any]]:
+    """Return a picture that the function takes, of at most `limit` bytes, and what it is.
 
-
-def convert_heic(data: bytes) -> tuple[bytes, int, int]:
-    """Return a HEIC photo as a JPEG, its width and its height, by the package pillow-heif.
+    The latter is empty if the picture stays as it is. Else it has its `format`, `width`, `height`,
+    `bytes`, and the bytes of the original (`of`).
 
     Raises:
-        UnreadableError: the package is missing, or cannot read the photo.
+        ImageError: not a picture, or broken.
+        UnreadableError: the picture cannot be converted here.
     """
+    converted = _convert_heic(data) if data[4:12] in _HEIC_STARTS else data
+    if len(converted) > limit:
+        converted = _shrink_picture(converted, limit)
+    if converted is data:
+        return data, {}
+    image = Image.open(BytesIO(converted))
+    sent = {"format": image.format, "width": image.width, "height": image.height}
+    return converted, {**sent, "bytes": len(converted), "of": len(data)}
+
+
+def _convert_heic(data: bytes) -> bytes:
+    """Return a HEIC photo as a JPEG, by the package pillow-heif."""
     try:
         photo = import_module("pillow_heif").open_heif(BytesIO(data)).to_pillow()
         photo.thumbnail((HEIC_SIDE, HEIC_SIDE))
@@ -50,26 +62,20 @@ def convert_heic(data: bytes) -> tuple[bytes, int, int]:
         ) from None
 
 
-def shrink_picture(data: bytes, limit: int) -> tuple[bytes, int, int]:
-    """Return a picture as a smaller PNG of at most `limit` bytes, its width and its height.
-
-    Raises:
-        ImageError: not a picture, or broken.
-        UnreadableError: `limit` is too low for any picture.
-    """
-    with _one_at_a_time:
-        side = SIDE
-        while side >= MIN_SIDE:
+def _shrink_picture(data: bytes, limit: int) -> bytes:
+    """Return a picture as a smaller PNG of at most `limit` bytes."""
+    side = SIDE
+    while side >= MIN_SIDE:
+        with _one_at_a_time:
             pixels = picture.decode(data, side, side, 3, 1.0, MEMORY, fit="inside").pixels
-            smaller = _encode(Image.fromarray(pixels), "PNG")
-            if len(smaller[0]) <= limit:
-                return smaller
-            side = side * 3 // 4
+        smaller = _encode(Image.fromarray(pixels), "PNG")
+        if len(smaller) <= limit:
+            return smaller
+        side = side * 3 // 4
     raise UnreadableError(f"the picture could not be made smaller than {limit} bytes")
 
 
-def _encode(image: Image.Image, kind: str) -> tuple[bytes, int, int]:
-    """Return a file of this format, its width and its height."""
+def _encode(image: Image.Image, kind: str) -> bytes:
     file = BytesIO()
     image.save(file, kind, quality=95)
-    return file.getvalue(), image.width, image.height
+    return file.getvalue()

@@ -118,11 +118,6 @@ def test_retry_after_is_honoured(run: Run, pictures: Path) -> None:
             began = time.monotonic()
             assert run("--url", fake.url, pictures / "1.png")[0] == 0
             assert time.monotonic() - began >= 1
-    with serving(FakeFunction(replies=[(429, {"retry-after": "3600"}, b"")])) as fake:
-        status, answers, _ = run("--url", fake.url, "--jobs", "1", pictures)
-    assert status == 1
-    assert ["error" in answer for answer in answers] == [True] + [False] * 5
-    assert "it asks to wait for 3600 s" in answers[0]["error"]
 
 
 @pytest.mark.parametrize(("minute", "told"), [(60.0, 1), (0.0, 3)])
