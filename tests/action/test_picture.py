@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from action import picture as picture_module
 from action.picture import FORMATS, decode, sniff_format
 from action.picture_limits import MEMORY
 from action.request import ImageError, TooLargeError, UnsupportedError
-from builder.artifact.smoke import SAMPLE
 from tests.conftest import encoded, plain
 from tests.support import hostile
 
@@ -55,45 +53,37 @@ def test_every_format_is_decoded(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour", "expected"),
+    ("mode", "colour", "options", "expected"),
     [
-        ("1", 1, (255, 255, 255)),
-        ("L", 77, (77, 77, 77)),
-        ("P", ORANGE, ORANGE),
-        ("RGB", ORANGE, ORANGE),
-        ("RGBA", (*ORANGE, 255), ORANGE),
-        ("RGBA", (*ORANGE, 1), (255, 255, 255)),
-        ("RGBA", (255, 0, 0, 128), (255, 127, 127)),
-        ("LA", (0, 1), (255, 255, 255)),
-        ("LA", (100, 255), (100, 100, 100)),
-        ("I;16", 40000, (156, 156, 156)),
+        ("1", 1, {}, (255, 255, 255)),
+        ("L", 77, {}, (77, 77, 77)),
+        ("L", 0, {"transparency": 0}, (255, 255, 255)),
+        ("L", 0, {"transparency": 1}, (0, 0, 0)),
+        ("P", ORANGE, {}, ORANGE),
+        ("RGB", ORANGE, {}, ORANGE),
+        ("RGBA", (*ORANGE, 255), {}, ORANGE),
+        ("RGBA", (*ORANGE, 1), {}, (255, 255, 255)),
+        ("RGBA", (255, 0, 0, 128), {}, (255, 127, 127)),
+        ("LA", (0, 1), {}, (255, 255, 255)),
+        ("LA", (100, 255), {}, (100, 100, 100)),
+        ("I;16", 40000, {}, (156, 156, 156)),
+        ("CMYK", (0, 255, 255, 0), {}, (255, 0, 0)),
     ],
 )
-def test_every_png_mode_becomes_rgb(mode: str, colour: Any, expected: tuple[int, int, int]) -> None:
-    decoded = pixels(encoded(plain(colour, mode=mode)))
-    assert np.abs(decoded.astype(int) - expected).max() <= 1, decoded[0, 0]
-
-
-def test_cmyk_jpeg_becomes_rgb() -> None:
-    red = pixels(encoded(plain("red").convert("CMYK"), "JPEG"))
-    assert np.abs(red.astype(int) - (255, 0, 0)).max() < 60
-
-
-@pytest.mark.parametrize("mode", ["P", "L"])
-def test_transparent_colour_becomes_white(mode: str) -> None:
-    picture = Image.new(mode, (64, 48), 0)
-    picture.putpixel((32, 24), 9)
-    assert pixels(encoded(picture, transparency=0))[0].min() == 255
-    assert pixels(encoded(picture))[0].max() == 0
+def test_every_mode_becomes_rgb(mode: str, colour: Any, options: Any, expected: Any) -> None:
+    picture = plain(colour, mode=mode)
+    if mode == "L":
+        picture.putpixel((32, 24), 9)  # not transparent
+    decoded = pixels(encoded(picture, "JPEG" if mode == "CMYK" else "PNG", **options))
+    off = np.abs(decoded[:12].astype(int) - expected).max()
+    assert off <= (2 if mode == "CMYK" else 1), decoded[0, 0]
 
 
 def test_first_frame_of_an_animation_is_decoded() -> None:
     frames = [plain(colour) for colour in ("red", "lime", "blue")]
     for kind in ("GIF", "WebP", "PNG"):
         content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
-        decoded = pixels(content)
-        assert decoded[..., 0].min() > 240, kind
-        assert decoded[..., 1:].max() < 15, kind
+        assert np.abs(pixels(content).astype(int) - (255, 0, 0)).max() < 15, kind
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -123,12 +113,9 @@ def orientation_tag(kind: int, count: int, value: bytes) -> bytes:
     [
         orientation_tag(3, 1, b"\0\0\0\0"),
         orientation_tag(3, 1, b"\x09\0\0\0"),
-        orientation_tag(3, 1, b"\xff\xff\0\0"),
         orientation_tag(2, 4, b"six\0"),
-        orientation_tag(5, 1, b"\xff\xff\xff\x7f"),
         orientation_tag(99, 1, b"\x06\0\0\0"),
         orientation_tag(3, 2**31, b"\x06\0\0\0"),
-        b"Exif\0\0",
         b"Exif\0\0II*\0\xff\xff\xff\xff",
         b"Exif\0\0" * 400,
     ],
@@ -140,9 +127,7 @@ def test_invalid_exif_is_ignored(exif: bytes) -> None:
 def test_crop_is_the_central_square_of_the_shorter_side() -> None:
     picture = Image.new("RGB", (400, 200), "red")
     picture.paste("blue", (100, 0, 300, 200))
-    decoded = pixels(encoded(picture, "PNG"))
-    assert decoded[:, 1:-1, 2].min() == 255  # the blue square, with a soft edge on either side
-    assert decoded[:, [0, -1], 2].min() > 200
+    assert pixels(encoded(picture, "PNG"))[..., 2].min() > 200  # with a soft edge on either side
     picture.paste("lime", (100, 0, 106, 200))  # 3 % of the side: outside the central 87.5 %
     assert pixels(encoded(picture, "PNG"), crop=0.875)[..., 2].min() == 255
 
@@ -171,15 +156,7 @@ def test_fit_says_what_the_model_sees(fit: str, across: str, down: str, turned: 
 
 
 def test_one_channel_is_grey() -> None:
-    decoded = pixels(encoded(plain("white")), channels=1)
-    assert decoded.shape == (SIDE, SIDE, 1)
-    assert decoded.min() == 255
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (2, 2), (7, 5)])
-def test_tiny_and_thin_pictures_are_resized(size: tuple[int, int]) -> None:
-    for kind in ("JPEG", "PNG", "BMP"):
-        assert pixels(encoded(plain("white", size), kind), crop=0.875).min() > 250
+    assert pixels(encoded(plain("white")), channels=1).tolist() == [[[255]] * SIDE] * SIDE
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -226,15 +203,10 @@ def test_strips_give_the_same_pixels_as_one_resize(
             "unsupported format: expected JPEG, PNG, WebP, GIF, BMP, found TIFF",
         ),
         (b"\0\0\0\x18ftypheic", "found HEIC: save it as JPEG; on an iPhone, Settings > Camera"),
-        (b"\0\0\0\x18ftypavif", "found AVIF"),
         (b"\0\0\0\x18ftypisom", "found a video"),
-        (b"%PDF-1.7", "found PDF"),
         (b"<svg xmlns=", "found SVG"),
-        (b"\x1f\x8b\x08", "found gzip"),
         (b"hello, world", "not a picture: expected JPEG, PNG, WebP, GIF, BMP, found 12 bytes"),
-        (b"\xff\xd8", "not a picture"),
         (b"RIFF1234WAVE", "not a picture"),
-        (bytes(9), "not a picture"),
     ],
 )
 def test_what_is_no_supported_picture_is_named(content: bytes, text: str) -> None:
@@ -268,23 +240,10 @@ def test_checksums_count_only_where_chunks_do() -> None:
         pixels(PNG[:29] + b"none" + PNG[33:])
 
 
-def test_reported_pictures(cases: Path) -> None:
-    for name in ("turn3/pics/bits12.jpg", "turn3/pics/cgbi.png", "turn3/pics/dnl.jpg"):
-        with pytest.raises(UnsupportedError, match="save it as JPEG or PNG"):
-            pixels((cases / name).read_bytes())
-    assert pixels((cases / "turn3/pics/badcrc_text.png").read_bytes()).any()
-    with pytest.raises(ImageError, match="transparent"):
-        pixels((cases / "alpha0.png").read_bytes())
-    with Image.open(cases / "alpha0.bmp") as picture:
-        opaque = encoded(picture.convert("RGB"), "PNG")
-    assert np.array_equal(pixels((cases / "alpha0.bmp").read_bytes()), pixels(opaque))
-
-
 @pytest.mark.parametrize(
     ("content", "text"),
     [
         (hostile.gif((20000, 5001)), r"at most 100 megapixels, found 20000 x 5001 \(100 meg"),
-        (hostile.gif((65535, 65535)), "found 65535 x 65535"),
         (hostile.gif((7470, 7470)), "too many pixels for a GIF"),
         (hostile.png((0, 10)), "expected a picture with pixels|broken PNG"),
     ],
@@ -311,25 +270,41 @@ def in_single_scans(content: bytes, before: bytes = b"") -> bytes:
     return content[:at] + before + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" + content[at + 14 :]
 
 
+def sampled_by_four() -> bytes:
+    """Return a progressive JPEG whose units have 4 x 4 blocks of the first component."""
+    content = encoded(halves(), "JPEG", progressive=True, subsampling="4:2:0")
+    at = content.index(b"\xff\xc2") + 11
+    assert content[at] == 0x22
+    return content[:at] + b"\x44" + content[at + 1 :]
+
+
 @pytest.mark.parametrize(
-    ("content", "most"),
+    ("content", "size", "most"),
     [
-        (encoded(halves(), "JPEG", progressive=True), 18.3),
-        (encoded(halves(), "JPEG", progressive=True, subsampling="4:4:4"), 9.2),
-        (encoded(halves(), "JPEG", progressive=True, subsampling="4:2:2"), 13.8),
-        (encoded(halves().convert("L"), "JPEG", progressive=True), 27.8),
-        (in_single_scans(encoded(halves(), "JPEG")), 18.3),
-        (in_single_scans(encoded(halves().convert("CMYK"), "JPEG"), SCAN_IN_COMMENT), 6.9),
+        (encoded(halves(), "JPEG", progressive=True), (8000, 6000), 18.3),
+        (encoded(halves(), "JPEG", progressive=True, subsampling="4:4:4"), (8000, 6000), 9.2),
+        (encoded(halves(), "JPEG", progressive=True, subsampling="4:2:2"), (8000, 6000), 13.8),
+        (encoded(halves().convert("L"), "JPEG", progressive=True), (8000, 6000), 27.8),
+        (sampled_by_four(), (65500, 353), 21.7),
+        (in_single_scans(encoded(halves(), "JPEG")), (8000, 6000), 18.3),
+        (
+            in_single_scans(encoded(halves().convert("CMYK"), "JPEG"), SCAN_IN_COMMENT),
+            (8000, 6000),
+            6.9,
+        ),
     ],
-    ids=["4:2:0", "4:4:4", "4:2:2", "grey", "baseline in several scans", "behind a comment"],
+    ids=["4:2:0", "4:4:4", "4:2:2", "grey", "whole units", "several scans", "behind a comment"],
 )
-def test_large_progressive_jpeg_is_refused_before_decoding(content: bytes, most: float) -> None:
+def test_large_progressive_jpeg_is_refused_before_decoding(
+    content: bytes, size: tuple[int, int], most: float
+) -> None:
     """Its coefficients would all be kept: 48 megapixels are 144 MB and more."""
     with pytest.raises(TooLargeError) as caught:
-        pixels(resized(content, 8000, 6000))
+        pixels(resized(content, *size))
+    found = f"{size[0]} x {size[1]} ({size[0] * size[1] / 1e6:.1f} megapixels)"
     assert str(caught.value) == (
-        f"too many pixels for a progressive JPEG: expected at most {most} megapixels, found "
-        "8000 x 6000 (48.0 megapixels); send it as a baseline JPEG, or smaller"
+        f"too many pixels for a progressive JPEG: expected at most {most} megapixels, "
+        f"found {found}; send it as a baseline JPEG, or smaller"
     )
 
 
@@ -344,18 +319,6 @@ def test_scans_are_bounded_by_size(side: int, scans: int, most: int) -> None:
     else:
         with pytest.raises(TooLargeError, match=f"too many scans: expected at most {most} in a"):
             pixels(content)
-
-
-def test_whole_units_of_a_jpeg_are_counted() -> None:
-    """With 4 x 4 blocks in a unit, 65 rows of pixels take 96 rows of coefficients."""
-    content = encoded(plain("red", (64, 64)), "JPEG", progressive=True, subsampling="4:2:0")
-    content = resized(content, 65500, 65)
-    at = content.index(b"\xff\xc2") + 11
-    assert content[at] == 0x22
-    content = content[:at] + b"\x44" + content[at + 1 :]
-    memory = 65500 * 65 * 4 + 2 * 65500 * 65 * 18 // 16
-    with pytest.raises(TooLargeError, match="too many pixels for a progressive JPEG"):
-        pixels(content, memory=memory + 16 * 4 * 3 * 65500)
 
 
 @pytest.mark.parametrize(
@@ -409,22 +372,12 @@ def test_baseline_jpeg_is_told_from_progressive(mode: str, options: dict[str, An
             pixels(progressive, memory=memory)
 
 
-@pytest.mark.parametrize("kind", list(FORMATS))
-def test_truncated_picture_is_an_error_or_a_picture(kind: str) -> None:
-    content = encoded(halves(), kind)
-    for length in range(4, len(content), max(1, len(content) // 60)):
-        try:
-            assert pixels(content[:length]).shape == (SIDE, SIDE, 3)
-        except ImageError as error:
-            assert hostile.ERRORS.fullmatch(str(error))
-
-
-def bitmap(alpha: bytes, header: int, masks: bytes, pixel: bytes = b"\0\x80\xff") -> bytes:
-    """Return a BMP of 32 bits, 8 x 8, all of one colour; the bytes of `alpha` repeat."""
+def bitmap(alpha: bytes, header: int, masks: bytes) -> bytes:
+    """Return a BMP of 32 bits, 8 x 8, all orange; the bytes of `alpha` repeat."""
     compression = 3 if masks else 0
     info = struct.pack("<IiiHHIIiiII", header, 8, 8, 1, 32, compression, 256, 0, 0, 0, 0)
     info = (info + masks).ljust(header, b"\0") if header > 40 else info + masks
-    data = b"".join(pixel + alpha[at % len(alpha) :][:1] for at in range(64))
+    data = b"".join(b"\0\x80\xff" + alpha[at % len(alpha) :][:1] for at in range(64))
     return b"BM" + struct.pack("<IHHI", 14 + len(info) + 256, 0, 0, 14 + len(info)) + info + data
 
 
@@ -435,33 +388,24 @@ HEADERS = [(40, b""), (40, BGRA[:12]), (56, BGRA), (108, BGRA), (124, BGRA), (10
 @pytest.mark.parametrize(("header", "masks"), HEADERS)
 def test_bmp_without_any_alpha_is_opaque(header: int, masks: bytes) -> None:
     opaque = pixels(encoded(plain("#ff8000", (8, 8)), "BMP"))
-    for alpha in (b"\0", b"\xff"):
-        assert np.array_equal(pixels(bitmap(alpha, header, masks)), opaque)
+    assert np.array_equal(pixels(bitmap(b"\0", header, masks)), opaque)
     if len(masks) == 16:  # one pixel with alpha makes all of it count
         some = bitmap(bytes(63) + b"\xff", header, masks)
         assert not np.array_equal(pixels(some), opaque)
 
 
-def transparent_pictures() -> list[bytes]:
-    with Image.open(SAMPLE) as sample:
-        clear = sample.resize((60, 40)).convert("RGBA")
-    clear.putalpha(0)
-    flat = Image.new("P", (40, 40), 0)
-    return [
-        encoded(clear, "PNG"),
-        encoded(clear.convert("LA"), "PNG"),
-        encoded(flat, "PNG", transparency=0),
-        encoded(Image.new("L", (40, 40), 7), "PNG", transparency=7),
-        encoded(Image.new("RGB", (40, 40), (1, 2, 3)), "PNG", transparency=(1, 2, 3)),
-        encoded(clear.resize((1100, 1000)), "PNG"),
+def test_wholly_transparent_picture_is_an_error() -> None:
+    clear = Image.new("RGBA", (60, 40), (9, 9, 9, 0))
+    for content in (
+        encoded(clear),
+        encoded(clear.convert("LA")),
+        encoded(clear.resize((1100, 1000))),
+        encoded(Image.new("P", (40, 40), 0), transparency=0),
+        encoded(Image.new("RGB", (40, 40), (1, 2, 3)), transparency=(1, 2, 3)),
         encoded(clear, "WebP", exact=True),
         encoded(clear, "WebP", lossless=True, exact=True),
-        encoded(flat, "GIF", transparency=0),
-    ]
-
-
-def test_wholly_transparent_picture_is_an_error() -> None:
-    for content in transparent_pictures():
+        encoded(Image.new("P", (40, 40), 0), "GIF", transparency=0),
+    ):
         with pytest.raises(ImageError, match="nothing to see: expected a picture"):
             pixels(content)
     spot = Image.new("RGBA", (40, 40))
