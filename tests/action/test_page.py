@@ -22,12 +22,10 @@ from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from builder.artifact.smoke import SAMPLE
-from builder.base.archive import read_zip
-from builder.base.paths import ACTION, ROOT
+from builder.base.paths import ROOT
 from tests.conftest import encoded, plain
 from tests.support.local_server import LocalServer
 
-MAX_DEFLATED = 18_000
 # Keeps bodies that are sent: the browser does not expose those of requests with files.
 WATCHED = """
 const send = XMLHttpRequest.prototype.send;
@@ -58,8 +56,7 @@ class Visit:
         self.page.on("request", lambda made: self.requests.append((made.method, made.url)))
         self.page.add_init_script(WATCHED)
         self.page.goto(address)
-        if options.get("java_script_enabled", True):  # it asks for the model first
-            expect(self.page.locator("#about")).not_to_be_empty()
+        expect(self.page.locator("#about")).not_to_be_empty()  # it asks for the model first
         self.rows = self.page.locator("#rows li")
         self.status = self.page.locator("#status")
         self.live = self.page.locator("#live")
@@ -83,17 +80,17 @@ class Visit:
             self.button(name).click()
         return saved.value.path().read_bytes().decode()
 
-    def send_event(self, event: str, content: bytes, name: str, kind: str) -> None:
-        """Drop or paste a file."""
+    def send_event(self, event: str, content: bytes = b"", name: str = "", kind: str = "") -> None:
+        """Drop or paste a file; nothing without a name."""
         self.page.evaluate(
             """([event, content, name, kind]) => {
               const bytes = Uint8Array.from(atob(content), (one) => one.charCodeAt(0));
               const carried = new DataTransfer();
-              carried.items.add(new File([bytes], name, { type: kind }));
+              if (name) carried.items.add(new File([bytes], name, { type: kind }));
               const made = event === 'paste'
                 ? new ClipboardEvent(event, { clipboardData: carried, bubbles: true })
                 : new DragEvent(event, { dataTransfer: carried, bubbles: true, cancelable: true });
-              document.querySelector('figure').dispatchEvent(made);
+              document.body.dispatchEvent(made);
             }""",
             [event, base64.b64encode(content).decode(), name, kind],
         )
@@ -164,14 +161,8 @@ def visit(open_page: Callable[..., Visit]) -> Visit:
     return open_page()
 
 
-def test_page_ships_small(zip_path: Path) -> None:
-    contents = read_zip(zip_path)
-    [info] = [each for each in contents.infos if each.filename == "action/page.html"]
-    assert info.compress_size <= MAX_DEFLATED
-    assert contents.files["action/page.html"] == (ACTION / "page.html").read_bytes()
-
-
 def test_dropped_pasted_and_chosen_pictures_are_classified(visit: Visit) -> None:
+    """None is thrown away but by a button."""
     picture = SAMPLE.read_bytes()
     expect(visit.page.locator("#about")).to_contain_text("kinds of things")
     expect(visit.page.locator("#about")).to_contain_text("JPEG, PNG, WebP, GIF or BMP")
@@ -184,47 +175,25 @@ def test_dropped_pasted_and_chosen_pictures_are_classified(visit: Visit) -> None
         visit.sees("espresso")
         expect(visit.page.locator("figure img")).to_be_visible()
         expect(visit.page.locator(".answer")).to_be_focused()
-        expect(visit.page.locator(".row")).to_have_count(number)  # none is thrown away
+        expect(visit.page.locator(".row")).to_have_count(number)
         assert visit.sent() == picture
-    width = visit.page.locator("#share div").evaluate(
-        "(bar) => bar.offsetWidth / bar.parentNode.offsetWidth"
-    )
-    share = float(re.findall(r"([\d.]+)%", visit.status.inner_text())[0])
-    assert width * 100 == pytest.approx(share, abs=2)
     visit.page.get_by_text("Details").click()
     for name in ("Sent", "Decode", "Classify", "Function", "Round trip"):
         value = visit.page.locator(f"dt:has-text('{name}') + dd").inner_text()
         assert re.match(r"[\d.]+ (ms|kB)", value), value
-    assert {method for method, _ in visit.requests} == {"GET", "POST"}
-
-
-def test_text_file_is_refused(visit: Visit) -> None:
-    visit.choose(SAMPLE.read_bytes())
-    visit.sees("espresso")
+    for event, text in (("paste", "no picture on the clip"), ("drop", "That was no file.")):
+        visit.send_event(event)
+        expect(visit.page.locator("#note")).to_contain_text(text)
+        visit.sees("espresso")
     for kind in ("text/plain", "image/jpeg"):
         visit.send_event("drop", b"Some text, no picture.\n", "notes.txt", kind)
         visit.fails("“notes.txt” is not a picture that this browser can open. Try a JPEG, PNG")
         expect(visit.page.locator("figure")).to_be_hidden()
-    expect(visit.page.locator(".row")).to_have_count(3)
-    assert visit.posts() == 1
+        expect(visit.page.locator("#note")).to_be_hidden()
     visit.choose(b"ftypheic", "a.heic")
     visit.fails("“a.heic” is a HEIC photo, which this browser cannot open. Export it as JPEG.")
-
-
-def test_drop_and_paste_without_a_file_keep_the_answer(visit: Visit) -> None:
-    visit.choose(SAMPLE.read_bytes())
-    visit.sees("espresso")
-    note = visit.page.locator("#note")
-    for event, text in (
-        ("ClipboardEvent('paste', { clipboardData: carried })", "no picture on the clip"),
-        ("DragEvent('drop', { dataTransfer: carried })", "That was no file."),
-    ):
-        made = f"const carried = new DataTransfer(); dispatchEvent(new {event});"
-        visit.page.evaluate(f"() => {{ {made} }}")
-        expect(note).to_contain_text(text)
-        visit.sees("espresso")
-    visit.choose(SAMPLE.read_bytes())
-    expect(note).to_be_hidden()
+    expect(visit.page.locator(".row")).to_have_count(6)
+    assert visit.posts() == 3
     visit.button("Remove all").click()
     expect(visit.status).to_be_hidden()
     expect(visit.page.locator(".row")).to_have_count(0)
@@ -305,7 +274,7 @@ def test_failed_request_is_tried_again(visit: Visit, status: int, body: str, sen
 
 def test_batch_waits_for_the_next_minute(visit: Visit) -> None:
     """Ten are answered; then all are refused until four were; then one at a time asks again."""
-    statuses = [200] * 10 + [429] * 4 + [200] * 10 + [429] * 4 + [200] * 10
+    statuses = [200] * 10 + [429] * 4 + [200] * 10 + [429] * 4 + [200] * 180
     replies = {200: answered([("owl", 0.9)]), 429: '{"error": "Too many requests", "code": "x"}'}
 
     def answer(route: Route) -> None:
@@ -314,30 +283,26 @@ def test_batch_waits_for_the_next_minute(visit: Visit) -> None:
 
     visit.page.evaluate(HURRY)
     visit.page.route("**/*details=true", answer)
-    visit.choose(encoded(plain("red")), *[f"{number}.png" for number in range(25)])
-    expect(visit.live).to_have_text("25 of 25 pictures are answered.", timeout=20_000)
-    assert visit.page.locator(".row .share").all_inner_texts() == ["90.0%"] * 25
-    assert visit.posts() == 25 + 8
+    visit.choose(encoded(plain("red", (8, 8))), *[f"{number}.png" for number in range(200)])
+    expect(visit.live).to_have_text("200 of 200 pictures are answered.", timeout=60_000)
+    assert visit.page.locator(".row .share").all_inner_texts() == ["90.0%"] * 200
+    assert statuses == []
     visit.clear_status_messages()
+    assert visit.page.evaluate("document.documentElement.scrollHeight < 1600")  # the list scrolls
+    visit.page.get_by_role("listbox").press("End")
+    expect(visit.page.locator(".row").last).to_be_in_viewport()
 
 
 def test_stopped_batch_goes_on(visit: Visit) -> None:
-    held: list[Route] = []
-    visit.page.route("**/*details=true", lambda route: held.append(route))
-    visit.choose(encoded(plain("red")), "red.png")
-    expect(visit.status).to_have_class("busy")
-    expect(visit.page.locator(".wait")).to_be_visible()
-    expect(visit.page.locator("main")).to_have_attribute("aria-busy", "true")
-    visit.button("Cancel").click()
-    visit.fails("Stopped before it was answered.")
+    visit.page.route("**/*details=true", lambda route: None)
     visit.choose(SAMPLE.read_bytes(), *[f"{number}.png" for number in range(6)])
-    visit.page.wait_for_function("() => window.sent.length === 2")
+    visit.page.wait_for_function("() => window.sent.length === 1")
     visit.button("Stop").click()
-    expect(visit.page.locator("#count")).to_have_text("7 of 7 pictures, 7 without an answer")
+    expect(visit.page.locator("#count")).to_have_text("6 of 6 pictures, 6 without an answer")
     visit.page.unroute("**/*details=true")
     visit.button("Try failed ones again").click()
-    expect(visit.live).to_have_text("7 of 7 pictures are answered.")
-    assert visit.page.locator(".row .class").all_inner_texts()[1:] == ["espresso"] * 6
+    expect(visit.live).to_have_text("6 of 6 pictures are answered.")
+    assert visit.page.locator(".row .class").all_inner_texts() == ["espresso"] * 6
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -395,6 +360,7 @@ def test_slow_upload_shows_its_progress(visit: Visit) -> None:
     session.send("Network.emulateNetworkConditions", slow)
     visit.choose(noise, "noise.jpg")
     expect(visit.status).to_have_text(re.compile(r"Sending, [1-9]\d?\.\d% …"))
+    expect(visit.page.locator("main")).to_have_attribute("aria-busy", "true")
     assert visit.page.locator("#share div").evaluate("(bar) => parseFloat(bar.style.width)") > 0
     visit.button("Cancel").click()
     visit.fails("Stopped before it was answered.")
@@ -460,9 +426,6 @@ def test_unlikely_classes_are_hidden(visit: Visit) -> None:
     assert [row.is_visible() for row in visit.rows.all()] == [True, True, False, False]
     more.click()
     assert [row.is_visible() for row in visit.rows.all()] == [True] * 4
-    assert min(bar.bounding_box()["width"] for bar in visit.page.locator(".bar div").all()) > 0  # type: ignore[index]
-    visit.page.get_by_role("button", name="Fewer").click()
-    assert [row.is_visible() for row in visit.rows.all()] == [True, True, False, False]
     show(visit, answered([("background", 1.0), ("owl", 0.0)]))
     expect(visit.status).to_have_text("No class fits. Try another picture.")
     expect(visit.page.locator("#share")).to_be_hidden()
@@ -541,29 +504,17 @@ def test_list_of_pictures(visit: Visit) -> None:
     assert [each["file"] for each in kept if "error" in each] == ["notes.txt"]
 
 
-def test_two_hundred_pictures_scroll(visit: Visit) -> None:
-    one = answered([("owl", 0.9)])
-    visit.page.route("**/*details=true", lambda route: route.fulfill(status=200, body=one))
-    visit.choose(encoded(plain("red", (8, 8))), *[f"{number}.png" for number in range(200)])
-    expect(visit.live).to_have_text("200 of 200 pictures are answered.", timeout=60_000)
-    assert visit.page.evaluate("document.documentElement.scrollHeight < 1600")
-    visit.page.get_by_role("listbox").press("End")
-    expect(visit.page.locator(".row").last).to_be_in_viewport()
-
-
-@pytest.mark.parametrize(
-    ("name", "classes"),
-    [("cat", ("Egyptian cat", "tabby", "tiger cat")), ("cup of coffee", ("espresso",))],
-)
-def test_examples_are_classified(visit: Visit, name: str, classes: tuple[str, ...]) -> None:
+def test_examples_are_classified(visit: Visit) -> None:
+    """They are offered where the model has their classes."""
     examples = visit.page.locator(".examples")
-    expect(examples).to_be_visible()
     visit.page.evaluate("() => { known = about.samples; about.samples = []; offer(); }")
-    expect(examples).to_be_hidden()  # it has none of the model's classes
+    expect(examples).to_be_hidden()
     visit.page.evaluate("() => { about.samples = known; offer(); }")
-    visit.page.get_by_role("button", name=name, exact=True).click()
-    expect(visit.status).to_have_class("found")
-    assert visit.status.inner_text().replace("\n", "").startswith(classes)
+    visit.button("cup of coffee").click()
+    visit.sees("espresso")
+    visit.page.evaluate("clear()")
+    visit.page.get_by_role("button", name="cat", exact=True).click()
+    expect(visit.status).to_have_text(re.compile("^(Egyptian cat|tabby|tiger cat)"))
 
 
 def copied(visit: Visit, button: str) -> str:
@@ -616,13 +567,6 @@ def test_injected_script_does_not_run(visit: Visit) -> None:
     assert visit.page.evaluate("window.ran") is None
     assert ["Content Security Policy" in text for text in visit.problems] == [True, True]
     visit.problems.clear()
-
-
-def test_page_without_javascript(open_page: Callable[..., Visit]) -> None:
-    visit = open_page(java_script_enabled=False)
-    expect(visit.page.get_by_text("This page needs JavaScript")).to_be_visible()
-    expect(visit.page.get_by_text("curl -H")).to_be_visible()
-    expect(visit.page.locator("main")).to_be_hidden()
 
 
 @pytest.mark.parametrize(
