@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import resource
 import shutil
@@ -72,26 +71,6 @@ def run_python(folder: Path, code: str, *more: str) -> subprocess.CompletedProce
         capture_output=True,
         text=True,
     )
-
-
-def test_modules_have_the_usual_attributes(unpacked: Path) -> None:
-    native = next(n for n in PackedZip(str(unpacked)).members if f"{LIB}/PIL/_imaging." in n)
-    expected = {
-        "PIL.Image": ["PIL", f"{LIB}/PIL/Image.py", None],
-        "PIL": ["PIL", f"{LIB}/PIL/__init__.py", []],
-        "PIL._imaging": ["PIL", f"{unpacked}/{native}", None],
-        "action.request": ["action", "action/request.py", None],
-    }
-    code = (
-        "import importlib, json\n"
-        f"for name in {[*expected]}:\n"
-        "    m = importlib.import_module(name); spec = m.__spec__\n"
-        "    assert m.__name__ == spec.name == name and m.__file__ == spec.origin\n"
-        "    print(json.dumps([m.__package__, m.__file__, getattr(m, '__path__', None)]))\n"
-    )
-    done = run_python(unpacked, code)
-    assert done.stderr == ""
-    assert [json.loads(line) for line in done.stdout.splitlines()] == [*expected.values()]
 
 
 def test_traceback_names_the_line_of_a_package(unpacked: Path, console: Console) -> None:

@@ -10,9 +10,8 @@ import pytest
 
 from builder.artifact import actionloop
 from builder.artifact.smoke import SAMPLE
-from builder.base import cpython
 from builder.base.archive import read_zip
-from tests.conftest import EACH_PYTHON, HERE, IMAGE, PYTHONS, base64_of, encoded, interpreter, plain
+from tests.conftest import EACH_PYTHON, IMAGE, base64_of, encoded, interpreter, plain
 
 ESPRESSO = base64_of(SAMPLE)
 REQUESTS: tuple[Any, ...] = (
@@ -53,13 +52,3 @@ def test_answers_equal_those_of_the_portable_zip(
 def test_executable_names_the_python_of_the_image(precompiled_path: Path) -> None:
     start = read_zip(precompiled_path).files["exec"]
     assert start.startswith(b"#!/usr/local/bin/python -ISB\n")
-
-
-def test_other_python_is_refused(precompiled_path: Path) -> None:
-    other = next((v for v in PYTHONS if v != HERE and cpython.find_python(v)), None)
-    if other is None:
-        pytest.skip("no second Python on this machine")
-    with actionloop.start_action(precompiled_path, interpreter(other)) as running:
-        for _ in range(2):
-            error = running.run({"image": ESPRESSO})["error"]
-            assert error.startswith(f"built for Python {HERE}, this runtime is {other}: ")

@@ -49,18 +49,6 @@ def test_details_leave_the_results_unchanged(action: actionloop.RunningAction) -
     assert batch["details"]["model"] == details["model"]
 
 
-@pytest.mark.parametrize("provider", ["", pytest.param("wheels", marks=pytest.mark.thorough)])
-@pytest.mark.parametrize("python", EACH_PYTHON)
-def test_every_python_answers(
-    make_zip: Callable[..., Path], imagenet_model: str, python: str, provider: str
-) -> None:
-    archive = make_zip(python, imagenet_model, provider=provider)
-    with actionloop.start_action(archive, interpreter(python)) as running:
-        answer = running.run({"image": ESPRESSO, "details": True})
-    assert answer["results"][0]["className"] == "espresso"
-    assert answer["details"]["python"].startswith(python + ".")
-
-
 @pytest.mark.thorough
 def test_two_pythons_in_one_zip(make_zip: Callable[..., Path], imagenet_model: str) -> None:
     """The function imports the packages for its Python; a third Python gets an error."""
