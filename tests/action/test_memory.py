@@ -111,7 +111,6 @@ def mixed_activations(chooser: random.Random) -> Iterator[bytes]:
 def test_memory_stays_over_mixed_activations(
     make_zip: Callable[..., Path],
     imagenet_model: str,
-    tmp_path: Path,
     provider: str,
     env: str,
     most: int,
@@ -123,7 +122,6 @@ def test_memory_stays_over_mixed_activations(
     assert limit == (256 if provider == "wheels" else 128)
     proxy = memory.PROXY_BYTES + memory.PROXY_BYTES_PER_ZIP_BYTE * archive.stat().st_size
     count = most if thorough else 1_000
-    steps = [*range(min(1_000, count // 2), count + 1, count // 20)]
     sizes: list[int] = []
     activations = mixed_activations(random.Random(27))
     with actionloop.start_action(archive, interpreter()) as running:
@@ -133,10 +131,9 @@ def test_memory_stays_over_mixed_activations(
         for number in range(1, count + 1):
             answer = running.send(next(activations))
             assert {*answer} & {"results", "predictions", "error", "statusCode"}
-            if number in steps:
-                assert "results" in running.run({"image": base64_of(SAMPLE)})
+            if number in (min(1_000, count // 2), count):
+                running.run({"image": base64_of(SAMPLE)})
                 sizes.append(read_memory(running.pid).resident)
         peak = read_memory(running.pid).peak
-    print("MB: " + ", ".join(f"{size / MB:.1f}" for size in (*sizes, peak, proxy)))
-    assert sizes[-1] <= sizes[0] + 3 * MB
+    assert sizes[1] <= sizes[0] + 3 * MB
     assert peak + proxy <= limit << 20
