@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import resource
 import shutil
-import subprocess
 import sys
 import zipfile
 from contextlib import closing
@@ -28,6 +27,7 @@ from builder.packages import DEFAULT_OPTIONS
 from builder.packages.providers import PROVIDERS
 from tests.conftest import HERE, at_hand, base64_of, interpreter
 from tests.support import zips
+from tests.support.compiled import run_with_zip
 
 LIB = f"lib/{HERE}"
 ESPRESSO = base64_of(SAMPLE)
@@ -57,44 +57,35 @@ def write_packed_zip(folder: Path, files: zips.Files) -> None:
             archive.writestr(name, content)
 
 
-def run_python(folder: Path, code: str, *more: str) -> subprocess.CompletedProcess[str]:
-    """Run code in a clean Python that imports the packages in `folder`."""
-    start = (
-        "import sys; sys.path[:0] = sys.argv[1:]\n"
-        "from action.bootstrap import install_importer\n"
-        "install_importer(sys.argv[1])\n"
+def test_traceback_names_the_line_of_a_package(
+    zip_path: Path, tmp_path: Path, console: Console
+) -> None:
+    code = (
+        "import traceback; from PIL import Image\n"
+        "try: Image.new('no such mode', (1, 1))\n"
+        "except Exception: traceback.print_exc(file=sys.stdout)"
     )
-    return subprocess.run(
-        [interpreter(), *("-I", "-S", "-B", "-c"), start + code] + [str(folder), *more],
-        cwd=folder,
-        env={},
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_traceback_names_the_line_of_a_package(unpacked: Path, console: Console) -> None:
-    done = run_python(unpacked, "from PIL import Image\nImage.new('no such mode', (1, 1))")
-    match = re.search(rf'File "{LIB}/PIL/Image\.py", line (\d+), in new\n', done.stderr)
-    assert match, done.stderr
+    printed = run_with_zip(zip_path, HERE, code, tmp_path)
+    match = re.search(rf'File "{LIB}/PIL/Image\.py", line (\d+), in new\n', printed)
+    assert match, printed
     packages = PROVIDERS[at_hand()](HERE, DEFAULT_OPTIONS, console).folder
     source = (packages / "PIL" / "Image.py").read_text("utf-8")
     assert "core." in source.splitlines()[int(match[1]) - 1]
 
 
-def test_packages_elsewhere_do_not_mix_with_ours(unpacked: Path, tmp_path: Path) -> None:
+def test_packages_elsewhere_do_not_mix_with_ours(zip_path: Path, tmp_path: Path) -> None:
     (tmp_path / "PIL").mkdir()
     for name in ("numpy.py", "PIL/__init__.py", "PIL/Image.py"):
         (tmp_path / name).write_text("raise AssertionError('not ours')")
     (tmp_path / "PIL" / "Plugin.py").write_text("")
     code = (
-        "sys.path.insert(0, sys.argv[2])\nimport numpy, PIL.Image\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\nimport numpy, PIL.Image\n"
         "for name in ('PIL.Plugin', 'action.nothing', 'nothing'):\n"
         "    try: __import__(name)\n"
         "    except ModuleNotFoundError as error: print(error.name)"
     )
-    done = run_python(unpacked, code, str(tmp_path))
-    assert (done.stdout, done.stderr) == ("PIL.Plugin\naction.nothing\nnothing\n", "")
+    printed = run_with_zip(zip_path, HERE, code, tmp_path / "zip")
+    assert printed == "PIL.Plugin\naction.nothing\nnothing\n"
 
 
 def test_other_python_is_refused(tmp_path: Path) -> None:

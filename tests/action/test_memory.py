@@ -92,8 +92,7 @@ def mixed_activations(chooser: random.Random) -> Iterator[bytes]:
             yield line({"images": [*chooser.choices(small, k=chooser.randint(1, 6)), "*"]})
         elif kind == "corrupt":
             whole = hostile.small_picture(chooser.choice(hostile.KINDS))
-            damaged = hostile.corrupt(whole, chooser.randrange(6), chooser)
-            yield line({"image": base64_of(damaged)})
+            yield line({"image": base64_of(hostile.corrupt(whole, chooser))})
         else:
             lines = {"single": single, "http": http, "refused": refused, "large": large}
             yield chooser.choice(lines[kind])

@@ -127,11 +127,6 @@ class Visit:
         self.problems.clear()
 
 
-def colour(picture: Image.Image, x: int, y: int) -> tuple[int, int, int]:
-    red, green, blue = picture.convert("RGB").crop((x, y, x + 1, y + 1)).tobytes()
-    return red, green, blue
-
-
 @pytest.fixture(scope="module")
 def address(installed: Path) -> Iterator[str]:
     server = LocalServer(installed)
@@ -208,18 +203,15 @@ def test_large_picture_is_shrunk(visit: Visit) -> None:
     exif[0x0112] = 6
     content = encoded(picture, "JPEG", quality=92, exif=exif)
     assert len(content) > 5_000_000
-    with visit.page.expect_response(lambda answer: answer.request.method == "POST") as answered:
-        visit.choose(content)
-    assert int(answered.value.request.all_headers()["content-length"]) <= 700 * 1024
-    assert answered.value.status == 200
+    visit.choose(content)
     expect(visit.status).to_have_class("found")
     assert " MB" in str(visit.page.locator("dt:has-text('Sent') + dd").text_content())
+    assert len(visit.sent()) <= 700 * 1024
     sent = Image.open(io.BytesIO(visit.sent()))
     assert (sent.format, sent.width / sent.height) == ("JPEG", 0.75)
     assert 500 < sent.height <= 1024
-    for row in (20, sent.height // 5):
-        red, green, _ = colour(sent, sent.width // 2, row)
-        assert (red > 200, green < 60) == (True, True)
+    red, green, _ = np.asarray(sent)[sent.height // 5, sent.width // 2]
+    assert (red > 200, green < 60) == (True, True)
 
 
 def test_transparent_and_svg_pictures_are_converted(visit: Visit) -> None:
@@ -227,7 +219,7 @@ def test_transparent_and_svg_pictures_are_converted(visit: Visit) -> None:
     noise.paste((0, 0, 0, 0), (0, 0, 1200, 400))
     visit.choose(encoded(noise), "a.png")
     expect(visit.status).to_have_class("found")
-    assert min(colour(Image.open(io.BytesIO(visit.sent())), 50, 50)) > 240
+    assert np.asarray(Image.open(io.BytesIO(visit.sent())))[50, 50].min() > 240
     drawing = b'<svg xmlns="http://www.w3.org/2000/svg" width="300" height="90"></svg>'
     visit.choose(drawing, "a.svg")
     visit.page.wait_for_function("() => window.sent.length === 2")

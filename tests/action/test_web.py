@@ -18,6 +18,7 @@ from builder.artifact.smoke import SAMPLE
 from builder.base.archive import read_zip
 from builder.base.paths import ACTION
 from client.local_server import IncomingRequest, web_action_params
+from tests.action import test_request
 from tests.conftest import base64_of, encoded, interpreter, plain
 from tests.support import hostile, zips
 
@@ -155,6 +156,7 @@ def test_options_in_query_path_and_body(action: actionloop.RunningAction, raw: b
         (400, "found neither", multipart(), UPLOAD, "/"),
         (400, "found none", multipart((FILE, b"")), UPLOAD, "/"),
         (413, "too many pixels", hostile.gif((20000, 5001)), {"content-type": "image/gif"}, "/"),
+        (400, "found both", PICTURE, JPEG, "/?image=AAAA"),
         (415, "not a picture", "some text", JPEG, "/"),
         (415, "found JSON text: send it as application/json", '{"image": "AAAA"}', {}, "/"),
         (415, "found base64 of a JPEG: decode it", ESPRESSO, {}, "/"),
@@ -190,15 +192,11 @@ def test_every_file_of_a_form_is_answered(action: actionloop.RunningAction, raw:
     ):
         both_answered = (200, {"predictions": [espresso, red]})
         assert ask(action, raw, multipart(*parts), UPLOAD) == both_answered, parts[0][0]
-        status, body = ask(action, raw, multipart(*parts, ("name=topK", b"1")), UPLOAD)
-        assert [len(each["results"]) for each in body["predictions"]] == [1, 1]
     single = multipart(file_part("images", PICTURE))
     assert ask(action, raw, single, UPLOAD) == (200, {"predictions": [espresso]})
     broken = multipart(file_part("image", PICTURE), file_part("image", b"no"))
     status, body = ask(action, raw, broken, UPLOAD)
     assert (status, ["error" in each for each in body["predictions"]]) == (200, [False, True])
-    status, body = ask(action, raw, multipart(*[file_part("image", RED)] * 101), UPLOAD)
-    assert (status, "at most 100 pictures, found 101" in body["error"]) == (400, True)
 
 
 @both
@@ -213,8 +211,6 @@ def test_repeated_fields_of_a_form(action: actionloop.RunningAction, raw: bool) 
             assert ask(action, raw, body, FORM) == (200, expected)
     assert ask(action, raw, f"images={red}", FORM) == (200, {"predictions": [one]})
     assert ask(action, raw, b"", {}, f"/?images={red}") == (200, {"predictions": [one]})
-    status, answer = ask(action, raw, PICTURE, JPEG, f"/?image={red}")
-    assert (status, "found both" in answer["error"]) == (400, True)
 
 
 def test_malformed_json_is_refused(action: actionloop.RunningAction) -> None:
@@ -302,11 +298,7 @@ def test_log_has_a_line_per_activation_without_the_payload(zip_path: Path) -> No
     assert len(log) < 1000
 
 
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=5,
-)
+VALUES = test_request.JSON
 KINDS = ["image/jpeg", "application/json", UPLOAD["content-type"], "", "text/html"]
 KINDS += [FORM["content-type"], "multipart/form-data; boundary=\ud800", "a/b+json", ";;;", "image/"]
 PARAMS = st.fixed_dictionaries(

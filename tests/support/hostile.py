@@ -237,24 +237,19 @@ def small_picture(kind: str) -> bytes:
     return encoded(picture, kind)
 
 
-def corrupt(content: bytes, way: int, chance: random.Random) -> bytes:
+def corrupt(content: bytes, chance: random.Random) -> bytes:
     """Damage a file in one of the ways in which files break."""
-    data = bytearray(content)
-    at, length = chance.randrange(len(data)), chance.randint(1, 40)
-    if way == 0:
-        return content[:at]
-    if way == 1:
-        for _ in range(length):
-            data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
-    elif way == 2:
-        data[at : at + length] = bytes(length)
-    elif way == 3:
-        del data[at : at + length]
-    elif way == 4:
-        data[at:at] = chance.randbytes(length)
-    else:
-        data[at % 60] = chance.randrange(256)
-    return bytes(data)
+    at, length, early = chance.randrange(len(content)), chance.randint(1, 40), chance.randrange(60)
+    head, tail, noise = content[:at], content[at + length :], chance.randbytes(length)
+    ways = (
+        head,
+        head + tail,
+        head + bytes(length) + tail,
+        head + noise + tail,
+        head + noise + content[at:],
+        content[:early] + noise[:1] + content[early + 1 :],
+    )
+    return chance.choice(ways)
 
 
 _IMAGE = base64.b64encode(SAMPLE.read_bytes())
