@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import shlex
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,25 +69,18 @@ class Deployment:
                 "choose another name with --name, or delete it first: undeploy NAME",
             )
 
-    def _bounds(self, limit: str) -> tuple[int, int]:
-        """Return the least and the most of a limit of the key, as "ActionMemory"."""
-        return self._limits.get(f"min{limit}", 0), self._limits.get(f"max{limit}") or sys.maxsize
-
     def _check_limits(self) -> None:
         """Raise UsageError if --memory or --timeout is outside the key's limits."""
-        for option, value, limit in (
-            ("--memory", self._settings.memory, "ActionMemory"),
-            ("--timeout", self._settings.timeout, "ActionTimeout"),
-        ):
-            least, most = self._bounds(limit)
+        for name, (least, most) in self._limits.items():
+            value = getattr(self._settings, name)
             if value and not least <= value <= most:
                 expected = f"{least} to {most}, the key's limits"
-                raise UsageError(f"{option}: expected {expected}, found {value}")
+                raise UsageError(f"--{name}: expected {expected}, found {value}")
 
     def check_memory(self, needed: int, what: str = "this zip") -> None:
         """Raise BuildError if the action cannot get the memory that it needs, in MB."""
         given = self._settings.memory or needed
-        most = self._bounds("ActionMemory")[1]
+        most = self._limits["memory"][1]
         text = f"{self._host.url} gives an action {most} MB at most, {what} needs {needed} MB"
         if given < needed:
             text = f"--memory: {what} needs {needed} MB, found {given}"
@@ -113,8 +105,8 @@ class Deployment:
         name, console = self._name, self._console
         found = self._api.action(name, code=True)
         before = describe_earlier(found, self._package) if found else None
-        memory = max(memory, self._bounds("ActionMemory")[0])
-        timeout = min(TIMEOUT_MS, self._bounds("ActionTimeout")[1])
+        memory = max(memory, self._limits["memory"][0])
+        timeout = min(TIMEOUT_MS, self._limits["timeout"][1])
         document = describe_action(before, kind.name, memory, timeout, self._settings)
         after = self._upload(document, archive)
         try:
@@ -138,11 +130,9 @@ class Deployment:
             after = self._api.action(name)  # some hosts answer PUT without it
             if after is None:
                 raise BuildError(f"{self._host.url} took {name}, but does not have it")
-            details.append(
-                f"{after.get('namespace', name.namespace)}/{name.action}, "
-                f"version {after.get('version', '?')}, {after['exec']['kind']}, "
-                f"{after['limits']['memory']} MB, {megabytes(archive.stat().st_size)}"
-            )
+            limit, size = after["limits"]["memory"], megabytes(archive.stat().st_size)
+            version = after.get("version", "?")
+            details.append(f"version {version}, {after['exec']['kind']}, {limit} MB, {size}")
         return after
 
     def _put_back(self, earlier: Document | None, failed: Document) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping
 from io import BytesIO
@@ -132,20 +133,25 @@ class RestApi:
         response = self._send("GET", f"{self.host.url}/")
         return _json_object(response) if response.status_code == 200 else {}
 
-    def limits(self, published: Any) -> dict[str, int]:
-        """Return the key's limits, as `maxActionMemory` in MB and `maxActionTimeout` in ms.
+    def limits(self, published: Any) -> dict[str, tuple[int, int]]:
+        """Return the least and the most "memory" in MB and "timeout" in ms that the key may give.
 
-        `published` are the host's, for what the key's leave open.
+        `published` are the host's limits, for what the key's leave open.
         """
-        limits: dict[str, Any] = {}
-        for end in ("min", "max") if isinstance(published, dict) else ():
-            limits[f"{end}ActionTimeout"] = published.get(f"{end}_action_duration")
-            limits[f"{end}ActionMemory"] = (published.get(f"{end}_action_memory") or 0) // 2**20
         response = self._call("GET", Name("_", "", ""), "limits")
         if response.status_code == 401:
             self._check(response, "its limits")
-        limits |= _json_object(response) if response.ok else {}
-        return {name: limit for name, limit in limits.items() if isinstance(limit, int)}
+        own = _json_object(response) if response.ok else {}
+        host = published if isinstance(published, dict) else {}
+        limits = {}
+        for name, title, unit in (("memory", "memory", 2**20), ("timeout", "duration", 1)):
+            least, most = (
+                own.get(f"{end}Action{name.title()}")
+                or host.get(f"{end}_action_{title}", 0) // unit
+                for end in ("min", "max")
+            )
+            limits[name] = (least, most or sys.maxsize)
+        return limits
 
     def action(self, name: Name, code: bool = False) -> dict[str, Any] | None:
         """Return the action's document, its parameters merged with its package's; None if none."""

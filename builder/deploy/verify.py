@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -128,7 +127,7 @@ def _invoke(api: RestApi, name: Name, url: str, secret: Any, console: Console) -
     if answer.status == 202:
         result = api.wait(name, answer.activation, console.status)
         body = result.get("body", result)
-        answer = answer._replace(document=body if isinstance(body, dict) else json.loads(body))
+        answer = answer._replace(document=body if isinstance(body, dict) else {"error": body})
     return answer
 
 
