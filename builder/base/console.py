@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from shlex import quote, split
 from textwrap import TextWrapper
 
 from rich.console import Console as RichConsole
@@ -120,18 +119,8 @@ class Console:
         self._line(Text(text))
 
     def command(self, text: str) -> None:
-        """Print a command for the shell; a long one continues after a backslash."""
-        first, *words = [quote(word) for word in split(text)]
-        lines = [f"  {first}"]
-        for number, word in enumerate(words, 1):
-            width = len(lines[-1]) + 1 + len(word) + 2 * (number < len(words))  # " \\" follows
-            if self._rich.is_terminal and width > self._rich.width:
-                lines[-1] += " \\"
-                lines.append(f"    {word}")
-            else:
-                lines[-1] += f" {word}"
-        for line in lines:
-            self._rich.print(Text(line), soft_wrap=True)
+        """Print a command for the shell, to be copied as it is: it is never broken."""
+        self._rich.print(Text(f"  {text}"), soft_wrap=True)
 
     def _line(self, text: Text, console: RichConsole | None = None) -> None:
         """Print a line, broken between words on a terminal, with its indentation."""
