@@ -243,16 +243,7 @@ def parse(arguments: list[str]) -> Options:
     """
     name = _find_subcommand(arguments)
     parser, typed = _make_parser(name), [word for word in arguments if word.startswith("-")]
-    try:
-        given, unknown = parser.parse_known_args(arguments[bool(name) :])
-    except UsageError:
-        # What is missing or wrong may be so since an option is misspelt.
-        known = parser._option_string_actions
-        unknown = [
-            word for word in typed if word[1:2] == "-" and word.partition("=")[0] not in known
-        ]
-        if not unknown:
-            raise
+    given, unknown = parser.parse_known_args(arguments[bool(name) :])
     if unknown:
         raise _unknown_word(unknown[0].partition("=")[0], name)
     words = {word.partition("=")[0] if word[1:2] == "-" else word[:2] for word in typed}
@@ -279,13 +270,10 @@ def _unknown_word(word: str, name: str) -> UsageError:
         return UsageError(f"{word} {_RENAMED[word]}")
     if word in _SUBCOMMANDS:
         return UsageError(f"expected the subcommand first: {PROGRAM} {word} ...")
-    known = {other: _make_parser(other)._option_string_actions for other in ("", *_SUBCOMMANDS)}
-    users = [other or "a build" for other, options in known.items() if word in options]
-    if users:
-        hint = f"it is for {', '.join(users)}"
-        return UsageError(f"{word} does not go with {name or 'a build'}", hint)
     kind = "option" if word.startswith("-") else "argument"
-    return UsageError(f"unknown {kind} {word}", did_you_mean(word, known[name]))
+    known = _make_parser(name)._option_string_actions
+    text = f"{name or 'a build'} has no {kind} {word}"
+    return UsageError(text, did_you_mean(word, known))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -396,13 +384,20 @@ def _check(options: Options) -> None:
             raise UsageError(f"{option}: expected {expected}, found {_name_path(path, found)}")
     if options.insecure:
         options.refuse(["--ca"], "--insecure, which verifies nothing")
+    builds = options.command == "" or (options.command == "deploy" and not options.zip)
     if options.command == "deploy":
         _check_deployment(options)
-    _check_model(options)
     if options.command == "runtime":
         _check_runtime(options)
-    elif options.command == "" or (options.command == "deploy" and not options.zip):
+    if builds:
         _check_build(options)
+    _check_numbers(options)
+    # A bare Python 3.10 may lack a TOML reader: then the tool's environment checks these.
+    with suppress(ImportError):
+        _check_model(options)
+        if builds or options.direction == "export":
+            execution_env(options)
+            pythons(options, "3.11")
 
 
 def _check_deployment(options: Options) -> None:
@@ -425,8 +420,6 @@ def _check_runtime(options: Options) -> None:
             raise UsageError(f"runtime import: expected a file, found {found}")
         return
     _check_writable("runtime export", Path(options.file), options.file, "another FILE")
-    with suppress(ImportError):
-        _check_python(options.python or "3.11")
 
 
 def _check_build(options: Options) -> None:
@@ -445,15 +438,11 @@ def _check_build(options: Options) -> None:
             "--execution-env: expected the image's OW_EXECUTION_ENV, no white space around it, "
             f"found {env!r}"
         )
-    # A bare Python 3.10 may lack a TOML reader: then the tool's environment checks these.
-    with suppress(ImportError):
-        execution_env(options)
-        pythons(options, "3.11")
     output(options)
 
 
-def _check_model(options: Options) -> None:
-    """Raise if the model's name or its numbers cannot be used."""
+def _check_numbers(options: Options) -> None:
+    """Raise if options about the model contradict each other."""
     if (options.mean is None) != (options.std is None):
         raise UsageError("--mean and --std go together")
     if options.fit in ("squash", "pad"):
@@ -461,20 +450,24 @@ def _check_model(options: Options) -> None:
     for number in options.std or ():
         if number <= 0:
             raise UsageError(f"--std: expected a number above 0, found {number}")
-    with suppress(ImportError):
-        from builder.model import known_models
 
-        known, wanted = list(known_models()), options.model
-        found = files.describe_path(Path(wanted or "."))
-        if wanted is not None and wanted not in known and found != "file":
-            hint = did_you_mean(wanted, known) or "a path is relative to the current folder"
-            if Path(wanted, "saved_model.pb").exists():
-                hint = "convert it: tf.lite.TFLiteConverter.from_saved_model(FOLDER).convert()"
-            elif found == "folder":
-                hint = "pass the .tflite file inside, if there is one"
-            found = _name_path(wanted, found) if found else repr(wanted)
-            expected = f"expected one of {', '.join(known)} or a .tflite file"
-            raise UsageError(f"--model: {expected}, found {found}", hint)
+
+def _check_model(options: Options) -> None:
+    """Raise unless --model is a name in the catalogue or a file."""
+    from builder.model import known_models
+
+    known, wanted = list(known_models()), options.model
+    found = files.describe_path(Path(wanted or "."))
+    if wanted is None or wanted in known or found == "file":
+        return
+    hint = did_you_mean(wanted, known) or "a path is relative to the current folder"
+    if Path(wanted, "saved_model.pb").exists():
+        hint = "convert it: tf.lite.TFLiteConverter.from_saved_model(FOLDER).convert()"
+    elif found == "folder":
+        hint = "pass the .tflite file inside, if there is one"
+    found = _name_path(wanted, found) if found else repr(wanted)
+    expected = f"expected one of {', '.join(known)} or a .tflite file"
+    raise UsageError(f"--model: {expected}, found {found}", hint)
 
 
 def _name_path(path: Path | str, kind: str) -> str:
@@ -553,34 +546,24 @@ def pythons(options: Options, default: str) -> tuple[str, ...]:
     Raises:
         UsageError: one is not supported, or they do not go with the other options.
     """
+    from builder.artifact import platform
+
     exact = re.fullmatch(r"python:(\d+\.\d+)", options.kind or "")
     kind_python = exact[1] if exact else ""
     if not exact and not options.command and options.kind:  # with a host, that says what it is
         kind_python = _image_of_kind(options.kind).python
     wanted = kind_python or default if options.python is None else options.python
     found = tuple(dict.fromkeys(each.strip() for each in wanted.split(",")))
-    for python in found:
-        _check_python(python)
+    supported = platform.pythons()
+    if not {*found} <= {*supported}:
+        raise UsageError(
+            f"--python: expected one or more of {', '.join(supported)}, found {wanted}"
+        )
     if options.precompiled and len(found) > 1:
         raise UsageError(f"--precompiled: expected one --python, found {wanted}")
     if kind_python and found != (kind_python,):
         raise UsageError(f"--kind {options.kind} runs Python {kind_python}, --python says {wanted}")
     return found
-
-
-def _check_python(python: str) -> None:
-    from builder.artifact import platform
-
-    supported = platform.pythons()
-    if python in supported:
-        return
-    short = re.match(r"(?:python:?)?(\d+\.\d+)", python)
-    raise UsageError(
-        f"--python: expected one or more of {', '.join(supported)}, found {python}",
-        f"a kind is for all of a minor version: --python {short[1]}"
-        if short and short[1] in supported
-        else "",
-    )
 
 
 def execution_env(options: Options) -> str:

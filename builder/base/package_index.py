@@ -21,8 +21,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from builder.base.console import Console
 
-_PINS = "requirements.txt"
-
 
 @dataclass(frozen=True)
 class IndexFile:
@@ -98,17 +96,8 @@ def download_from_index(
             with files.temporary_folder(folder / "pip") as downloaded:
                 _download(missing, downloaded, console, python, platforms)
                 for package in missing:
-                    _take_downloaded(downloaded / package.file, folder)
+                    (downloaded / package.file).replace(folder / package.file)
     return [folder / package.file for package in packages]
-
-
-def _take_downloaded(path: Path, folder: Path) -> None:
-    """Move a file of the package index, whose sha256 pip has checked, to its folder."""
-    if not path.exists():  # an index may have the same bytes under another name
-        others = sorted(each.name for each in path.parent.iterdir() if each.name != _PINS)
-        found = ", ".join(others) or "none"
-        raise DownloadError(f"expected {path.name} from the index, found {found}")
-    path.replace(folder / path.name)
 
 
 def _download(
@@ -118,7 +107,7 @@ def _download(
     python: str,
     platforms: Sequence[str],
 ) -> None:
-    pins = folder / _PINS
+    pins = folder / "requirements.txt"
     pins.write_text("".join(f"{p.name}=={p.version} --hash=sha256:{p.sha256}\n" for p in packages))
     command = [sys.executable, "-I", "-m", "pip", "download", "--dest", str(folder)]
     if python:

@@ -22,13 +22,5 @@ _CACHE_HOME = _XDG_CACHE if os.path.isabs(_XDG_CACHE) else os.path.expanduser("~
 _CACHE = Path(_CACHE_HOME, "classify-zip")
 # Compiled packages by a hash of their recipe, shared by the user's checkouts.
 COMPILED = WORK / "compiled" if _MOVED else _CACHE
-
-
-def _is_writable(folder: Path) -> bool:
-    """Return whether a folder, or the folder that it would be made in, can be written."""
-    existing = next(path for path in (folder, *folder.parents) if os.path.exists(path))
-    return os.path.isdir(existing) and os.access(existing, os.W_OK | os.X_OK)
-
-
 # Virtual environments by a hash of their contents, shared by the user's checkouts.
-ENVIRONMENTS = BUILD if _MOVED or not _is_writable(_CACHE) else _CACHE / "environments"
+ENVIRONMENTS = BUILD if _MOVED else _CACHE / "environments"

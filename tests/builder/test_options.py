@@ -40,10 +40,10 @@ KINDS = "python:3, python:3.10, python:3.11, python:3.12, python:3.13"
         ("--runtime wheels --engine-arg=-q", "--engine-arg does not go with --runtime wheels"),
         ("--runtime wheels --sources .", "--sources does not go with --runtime wheels"),
         ("--runtime local --engine docker", "--engine does not go with --runtime local"),
-        ("check {zip} --model x", "--model does not go with check"),
-        ("check {zip} --output x.zip", "--output does not go with check"),
-        ("undeploy a --model x", "--model does not go with undeploy"),
-        ("runtime export x.zip --model m", "--model does not go with runtime"),
+        ("check {zip} --model x", "check has no option --model"),
+        ("check {zip} --output x.zip", "check has no option --output"),
+        ("undeploy a --model x", "undeploy has no option --model"),
+        ("runtime export x.zip --model m", "runtime has no option --model"),
         ("runtime export /", "runtime export: expected the path of a file"),
         ("runtime export {folder}", "found the folder {folder}"),
         ("runtime import {folder}/none", "runtime import: expected a file, found nothing at"),
@@ -51,11 +51,11 @@ KINDS = "python:3, python:3.10, python:3.11, python:3.12, python:3.13"
         ("deploy {zip} --scores logits", "--scores does not go with deploy ZIP"),
         ("deploy {zip} -ox.zip", "-o does not go with deploy ZIP"),
         ("deploy {folder}", "deploy: expected a zip, found the folder {folder}"),
-        ("--insecure", "--insecure does not go with a build"),
+        ("--insecure", "a build has no option --insecure"),
         ("--quiet check {zip}", "expected the subcommand first"),
         ("surplus", "expected an option or one of inspect, check, deploy, undeploy, runtime"),
         ("runtime improt x.zip", "invalid choice: 'improt' (choose from"),
-        ("check {zip} surplus", "unknown argument surplus"),
+        ("check {zip} surplus", "check has no argument surplus"),
         ("--python 3.11.7", "--python: expected one or more of 3.10, 3.11, 3.12, 3.13, found 3.11"),
         ("--python 3.11,", "--python: expected one or more of"),
         ("--python=", "--python: expected one or more of"),
@@ -115,12 +115,6 @@ def test_wrong_calls(tmp_path: Path, arguments: str, message: str) -> None:
     assert expected in str(refused(*(word.format(**names) for word in arguments.split())))
 
 
-def test_hints_name_the_python_of_a_longer_version() -> None:
-    assert refused("--python", "3.11.7").hint.endswith("--python 3.11")
-    assert refused("--python", "python:3.12").hint.endswith("--python 3.12")
-    assert not refused("--python", "2.7.18").hint
-
-
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
@@ -129,9 +123,7 @@ def test_hints_name_the_python_of_a_longer_version() -> None:
         ("--model mobilnet_v1", "Did you mean mobilenet_v1?"),
         ("chekc x.zip", "Did you mean check?"),
         ("check x.zip --no-smoek", "Did you mean --no-smoke?"),
-        ("inspect --labls=l.txt", "Did you mean --labels?"),
-        ("inspect m.tflite --lables l.txt --fit no", "Did you mean --labels?"),
-        ("check x.zip --scores logits", "it is for a build, inspect, deploy"),
+        ("inspect m.tflite --labls=l.txt", "Did you mean --labels?"),
         ("--nothing-like-it", ""),
     ],
 )

@@ -106,20 +106,17 @@ def test_index_file_is_downloaded_once(
     assert [p.name for p in tmp_path.glob("[!.]*")] == ["small-1.0-py3-none-any.whl"]
 
 
-@pytest.mark.parametrize("fault", ["wrong hash", "missing", "broken off", "another name"])
+@pytest.mark.parametrize("fault", ["wrong hash", "missing", "broken off"])
 def test_failed_index_download_is_quoted(
     index: PackageIndex, tmp_path: Path, console: Console, fault: str
 ) -> None:
-    package, text = pin(wheel("small")), "could not download small from the"
-    if fault == "another name":
-        index.release("small", "small-1.0-1-py3-none-any.whl", wheel("small"))
-        text = r"expected small-1\.0-py3-none-any\.whl from the index, found small-1\.0-1-py3"
-    elif fault != "missing":
+    package = pin(wheel("small"))
+    if fault != "missing":
         index.release_wheel("small")
     if fault == "wrong hash":
         package = pin(b"another")
     elif fault == "broken off":
         index.served[f"/files/{package.file}"].cut_at = [100] * 99
-    with pytest.raises(DownloadError, match=text):
+    with pytest.raises(DownloadError, match="could not download small from the"):
         download_from_index([package], tmp_path, console, "3.11", ["any"])
     assert not list(tmp_path.glob("[!.]*"))

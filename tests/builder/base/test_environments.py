@@ -182,28 +182,25 @@ def test_unused_environments_of_the_same_name_are_removed(
 
 
 @pytest.mark.parametrize(
-    ("cache", "variables", "build", "folder"),
+    ("variables", "build", "folder"),
     [
-        ("folder", {}, ROOT / "build", "home/classify-zip/environments"),
-        ("none yet", {}, ROOT / "build", "home/classify-zip/environments"),
-        ("file", {}, ROOT / "build", ROOT / "build"),
-        ("folder", {"CLASSIFY_WORK": "work"}, "work/build", "work/build"),
+        ({}, ROOT / "build", "home/classify-zip/environments"),
+        ({"CLASSIFY_WORK": "work"}, "work/build", "work/build"),
         # as the XDG Base Directory Specification demands
-        ("none yet", {"XDG_CACHE_HOME": "x"}, ROOT / "build", ".cache/classify-zip/environments"),
+        ({"XDG_CACHE_HOME": "x"}, ROOT / "build", ".cache/classify-zip/environments"),
     ],
 )
-def test_environments_are_in_the_cache_if_it_can_be_written(
-    tmp_path: Path, cache: str, variables: dict[str, str], build: Path, folder: Path
+def test_environments_are_in_the_cache_or_in_the_folder_for_all(
+    tmp_path: Path, variables: dict[str, str], build: Path, folder: Path
 ) -> None:
-    home = tmp_path / "home"
-    if cache == "folder":
-        home.mkdir()
-    elif cache == "file":
-        home.write_text("in the way")
-    paths = {"XDG_CACHE_HOME": str(home), "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    home = {"XDG_CACHE_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
     script = "from builder.base.paths import *; print(BUILD, ENVIRONMENTS, sep='\\n')"
-    command = [sys.executable, "-c", script]
-    printed = subprocess.check_output(command, cwd=tmp_path, env={**paths, **variables}, text=True)
+    printed = subprocess.check_output(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(ROOT), **home, **variables},
+        text=True,
+    )
     assert [Path(line) for line in printed.splitlines()] == [tmp_path / build, tmp_path / folder]
 
 
