@@ -43,10 +43,8 @@ def main(arguments: list[str]) -> int:
     except UsageError as error:
         usage = f"usage: {command_line.PROGRAM} [OPTION...], see --help"
         return _fail(2, str(error), f"{error.hint}\n  {usage}".lstrip(), arguments)
-    except BuildError as error:
-        return _fail(1, str(error), error.hint, arguments)
-    except OSError as error:
-        return _fail(1, str(error), "", arguments)
+    except (BuildError, OSError) as error:
+        return _fail(1, str(error), getattr(error, "hint", ""), arguments)
     except KeyboardInterrupt:
         return _fail(130, "stopped; no zip was written", "", arguments)
 

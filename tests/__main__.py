@@ -14,7 +14,7 @@ from builder.base import files
 from builder.base.environments import ensure_environment
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
-from builder.base.variables import NO_BYTECODE, neutral_variables
+from builder.base.variables import neutral_variables
 
 # Files that a run writes outside pytest's folders go to a temporary folder of this name.
 TEMPORARY = Path(tempfile.gettempdir(), "classify-tests")
@@ -29,14 +29,12 @@ def main(arguments: list[str]) -> int:
         with files.temporary_folder(TEMPORARY) as folder:
             # What failed tests wrote stays where pytest keeps it.
             places = {"TMPDIR": str(folder), "PYTEST_DEBUG_TEMPROOT": str(TEMPORARY.parent)}
-            # A thousand processes that import the same: Python keeps what it compiled of it.
-            ours = {name: value for name, value in os.environ.items() if name != NO_BYTECODE}
             # Nothing here multiplies matrices: the threads that numpy starts for it only spin.
             single = {"OPENBLAS_NUM_THREADS": "1"}
             return subprocess.call(
                 [str(python), "-m", "pytest", *side_by_side(arguments), *arguments],
                 cwd=ROOT,
-                env={**neutral_variables(ours), **places, **single},
+                env={**neutral_variables(), **places, **single},
             )
     except BuildError as error:
         print(f"error: {error}\n  {error.hint}", file=sys.stderr)

@@ -1,8 +1,8 @@
-"""Print a command's log on standard error: steps with their times, progress, tables."""
+"""Print a command's log on standard error: steps with their times, notes, tables."""
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from textwrap import TextWrapper
 
@@ -13,14 +13,8 @@ from rich.text import Text
 
 from builder.base.errors import escape_controls
 
-# Progress is shown only for what takes longer than this.
-_PATIENCE_SECONDS = 1.0
 # Tables are at most as wide as this.
 _TABLE_WIDTH = 80
-
-
-# Reports progress: bytes done so far, and the total where it is known.
-Advance = Callable[[int, int | None], None]
 
 
 class Console:
@@ -85,23 +79,6 @@ class Console:
         if self._rich.is_terminal:
             line = (ControlType.ERASE_IN_LINE, 2)
             self._rich.control(Control(line, ControlType.CARRIAGE_RETURN))
-
-    @contextmanager
-    def progress(self, label: str) -> Iterator[Advance]:
-        """Show the progress of one transfer: each percent on a terminal, each quarter elsewhere."""
-        began = time.monotonic()
-        unit = 1 if self._rich.is_terminal else 25
-        shown = 0
-
-        def advance(done: int, total: int | None) -> None:
-            nonlocal shown
-            percent = 100 * done // total if total else 0
-            if percent // unit > shown and time.monotonic() - began > _PATIENCE_SECONDS:
-                shown = percent // unit
-                self.status(f"{label}: {percent} % of {(total or 0) / 1e6:.1f} MB")
-
-        yield advance
-        self.status("")
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Print a table; the first column is text, cut where it is too wide, the others numbers."""

@@ -12,7 +12,7 @@ import truststore
 import urllib3
 
 from builder.base import files
-from builder.base.console import Advance, Console
+from builder.base.console import Console
 from builder.base.errors import DownloadError
 from builder.base.files import sha256_of
 
@@ -24,6 +24,7 @@ TOTAL_SECONDS = 1800.0
 # Nothing that we download is as large.
 MAX_BYTES = 1 << 28
 _CHUNK = 1 << 16
+_PROGRESS_SECONDS = 2
 # Statuses of servers that may deliver the file later.
 _TEMPORARY = (408, 425, 429, 500, 502, 503, 504)
 
@@ -72,18 +73,17 @@ def download_file(
 def _download(url: str, part: Path, console: Console, pause: float) -> None:
     """Download an address; try again if the server breaks off or is not available."""
     deadline = time.monotonic() + TOTAL_SECONDS
-    with console.progress(url.rpartition("/")[2]) as advance:
-        for attempt in range(ATTEMPTS):
-            if attempt:
-                time.sleep(pause * 2 ** (attempt - 1))
-            try:
-                return _download_once(url, part, deadline, advance)
-            except urllib3.exceptions.HTTPError as error:
-                reason = error
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(pause * 2 ** (attempt - 1))
+        try:
+            return _download_once(url, part, deadline, console)
+        except urllib3.exceptions.HTTPError as error:
+            reason = error
     raise requests.RequestException(f"{reason} (tried {ATTEMPTS} times)")
 
 
-def _download_once(url: str, part: Path, deadline: float, advance: Advance) -> None:
+def _download_once(url: str, part: Path, deadline: float, console: Console) -> None:
     """Request a file and write it to `part`.
 
     Raises:
@@ -97,17 +97,20 @@ def _download_once(url: str, part: Path, deadline: float, advance: Advance) -> N
         if response.status_code != 200:
             raise requests.HTTPError(f"HTTP status {response.status_code}")
         length = response.headers.get("Content-Length", "")
-        total = int(length) if length.isdigit() else None
-        done = 0
+        total = int(length) if length.isdigit() else 0  # 0: not known
+        done, shown = 0, time.monotonic()
         with part.open("wb") as file:
             # As the bytes come: to wait for whole chunks of a slow server is to miss the deadline.
             while chunk := response.raw.read1(_CHUNK):
                 done += len(chunk)
-                if max(done, total or 0) > MAX_BYTES:
+                if max(done, total) > MAX_BYTES:
                     raise requests.HTTPError(f"expected at most {MAX_BYTES} bytes, found more")
-                if time.monotonic() > deadline:
+                if (now := time.monotonic()) > deadline:
                     raise requests.HTTPError(f"{done} bytes in {TOTAL_SECONDS:.0f} s: gave up")
                 file.write(chunk)
-                advance(done, total)
-    if total is not None and done < total:
+                if now > shown + _PROGRESS_SECONDS:
+                    console.status(f"{part.name}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
+                    shown = now
+    console.status("")
+    if done < total:
         raise urllib3.exceptions.HTTPError(f"the connection ended at {done} of {total} bytes")

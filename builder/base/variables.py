@@ -5,22 +5,13 @@ or mix in others. Of pip's, only what says how the index is reached is passed on
 only.
 """
 
-from __future__ import annotations
-
 import os
-from collections.abc import Mapping
-
-from builder.base.paths import ENVIRONMENTS
 
 # Python's variables for text encoding, buffering and the bytecode cache.
 _PYTHON_KEPT = {
     *("PYTHONIOENCODING", "PYTHONUTF8", "PYTHONCOERCECLOCALE", "PYTHONUNBUFFERED"),
     "PYTHONPYCACHEPREFIX",
 }
-NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
-# Bytecode for users who want none beside the sources, as many images do: compiling all that a
-# build imports, each time, takes a quarter as long as the build itself.
-BYTECODE_CACHE = ENVIRONMENTS / "code"
 # pip's variables for the index, proxy, certificates, timeouts and pip's own cache.
 _PIP_KEPT = {
     *("PIP_CONFIG_FILE", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"),
@@ -37,15 +28,15 @@ _REMOVED = {
 }
 
 
-def neutral_variables(variables: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the variables (default: ours) without search paths of Python, pip and compilers."""
-    given = os.environ if variables is None else variables
-    kept = {
+def neutral_variables() -> dict[str, str]:
+    """Return this process's variables without search paths of Python, pip and compilers.
+
+    PYTHONDONTWRITEBYTECODE, which many images set, is left out too: to compile all that a build
+    imports, each time, takes a quarter as long as the build itself.
+    """
+    return {
         name: value
-        for name, value in given.items()
+        for name, value in os.environ.items()
         if name in _PYTHON_KEPT | _PIP_KEPT
         or (name not in _REMOVED and not name.startswith(("PYTHON", "PIP_")))
     }
-    if given.get(NO_BYTECODE):
-        kept.setdefault("PYTHONPYCACHEPREFIX", str(BYTECODE_CACHE))
-    return kept

@@ -23,12 +23,9 @@ COMMAND = (
 )
 SCRIPT = f"""
 from builder.base import console
-console._PATIENCE_SECONDS = 0
 console = console.Console()
 with console.step("packages for Python 3.11") as details:
     details.append("numpy 2.4.6 and pillow 13.0.0 and ai-edge-litert 2.3.0 of the package index")
-    with console.progress("numpy-2.4.6-cp311-cp311-manylinux_2_27_x86_64.whl") as bar:
-        bar(5_000_000, 20_000_000)
     console.status("cp311/wrapper: 30 % of what there is to compile in this step (123 s)")
     console.status("")
 console.note({NOTE!r})
@@ -59,7 +56,7 @@ def test_lines_fit_the_terminal(width: int) -> None:
     whole = "model mobilenet_v1_1.0_224_quant MobileNet v1 1.0 224" in text
     assert whole or "..." in text
     assert "…" not in text
-    assert "25 % of 20.0 MB" in text
+    assert "cp311/wrapper: 30 %" in text
 
 
 def test_in_a_file_nothing_is_broken(tmp_path: Path) -> None:
@@ -73,7 +70,6 @@ def test_in_a_file_nothing_is_broken(tmp_path: Path) -> None:
     assert f"  · {NOTE}\n" in done.stderr
     assert f"  {COMMAND}\n" in done.stderr
     assert "\nnumpy 2.4.6 " in done.stderr
-    assert "25 % of 20.0 MB\n" in done.stderr
     assert "\x1b" not in done.stderr
 
 

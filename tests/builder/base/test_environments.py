@@ -14,7 +14,7 @@ from builder.base import environments
 from builder.base.environments import READY, ensure_environment
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
-from builder.base.variables import BYTECODE_CACHE, NO_BYTECODE, neutral_variables
+from builder.base.variables import neutral_variables
 from tests.support.index import PackageIndex
 
 BASE = environments.BASE_PYTHON
@@ -71,16 +71,11 @@ def test_settings_that_set_places_are_ignored(
     assert sorted(evil.iterdir()) == before
 
 
-def test_only_settings_that_reach_the_index_are_passed_on() -> None:
+def test_only_settings_that_reach_the_index_are_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = ("PIP_INDEX_URL", "PIP_CERT", "PIP_CONFIG_FILE", "HTTPS_PROXY", "SSL_CERT_FILE", "LANG")
     removed = ("PIP_PREFIX", "PIP_CONSTRAINT", "DESTDIR", "CPATH", "PYTHONPATH", "PYTHONHOME")
-    assert neutral_variables(dict.fromkeys((*kept, *removed), "x")) == dict.fromkeys(kept, "x")
-
-
-@pytest.mark.parametrize("own", [{}, {"PYTHONPYCACHEPREFIX": "/x"}])
-def test_bytecode_goes_to_the_cache_if_not_wanted_beside_the_sources(own: dict[str, str]) -> None:
-    prefix = {"PYTHONPYCACHEPREFIX": str(BYTECODE_CACHE)}
-    assert neutral_variables({NO_BYTECODE: "1", **own}) == {**prefix, **own}
+    monkeypatch.setattr(os, "environ", dict.fromkeys((*kept, *removed), "x"))
+    assert neutral_variables() == dict.fromkeys(kept, "x")
 
 
 def break_command(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
