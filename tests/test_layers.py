@@ -7,8 +7,6 @@ import graphlib
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from builder.base.paths import ROOT
 
 # A room is a folder or a file at the top of the project or of builder/; from the ground up.
@@ -112,24 +110,3 @@ def test_few_rooms_and_few_arrows_between_them() -> None:
 def test_no_import_circles() -> None:
     # An import of a submodule does not need its package's names.
     graphlib.TopologicalSorter(read_imports(ROOT)).prepare()
-
-
-def test_climbing_imports_and_circles_are_found(tmp_path: Path) -> None:
-    sources = {
-        "action/one.py": "from action import two\nfrom builder.base.errors import BuildError",
-        "action/two.py": "def late():\n    from .one import one",
-        "builder/base/errors.py": "import client.cli",
-        "client/cli.py": "",
-        "bench/tool.py": "import action.one, builder.base.errors",
-    }
-    for name, text in sources.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    imports = read_imports(tmp_path)
-    assert climbing(imports) == [
-        "action.one imports builder.base.errors",
-        "builder.base.errors imports client.cli",
-    ]
-    with pytest.raises(graphlib.CycleError):
-        graphlib.TopologicalSorter(imports).prepare()

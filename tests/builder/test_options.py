@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -162,14 +161,9 @@ def test_old_spellings_name_the_new_ones(arguments: str, now: str) -> None:
 def test_paths_that_are_no_files_are_not_opened(tmp_path: Path, kind: str) -> None:
     """A pipe would never end, nor would a device."""
     path = make_special(tmp_path, kind)
-    before = os.lstat(path)
-    for call in (["--labels"], ["--model"], ["check"], ["deploy"]):
+    for call in (["--labels"], ["--model"], ["check"], ["deploy"], ["runtime", "import"]):
         assert "found the " in str(refused(*call, str(path)))
     assert str(refused("--output", str(path))).startswith("--output: expected a file, found the ")
-    after = os.lstat(path)  # looking at a link is an access to it
-    assert (after.st_ino, after.st_mode, after.st_ctime_ns) == (
-        before.st_ino, before.st_mode, before.st_ctime_ns,
-    )  # fmt: skip
 
 
 def test_options_that_go_together(tmp_path: Path) -> None:
@@ -227,15 +221,16 @@ def test_help_has_at_most_twenty_options_beside_the_models() -> None:
         assert status in text
 
 
-@pytest.mark.parametrize("command", ["inspect", "check", "deploy", "undeploy", "runtime"])
-def test_each_subcommand_has_its_help(command: str) -> None:
-    done = build_zip(*command.split(), "--help")
-    assert done.returncode == 0
-    assert f"usage: python3 build_zip.py {command} " in done.stdout
-
-
-def test_version() -> None:
-    assert build_zip("--version").stdout.strip() == action.__version__
+def test_subcommands_have_help_and_the_program_a_version(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for command in ("inspect", "check", "deploy", "undeploy", "runtime"):
+        with pytest.raises(SystemExit, match="0"):
+            options.parse([command, "--help"])
+        assert f"usage: python3 build_zip.py {command} " in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="0"):
+        options.parse(["--version"])
+    assert capsys.readouterr().out.strip() == action.__version__
 
 
 @pytest.mark.parametrize(

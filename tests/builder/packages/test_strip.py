@@ -18,7 +18,6 @@ from builder.base.archive import read_zip
 from builder.base.console import Console
 from builder.base.errors import BuildError
 from builder.base.paths import ACTION, DOWNLOADS
-from builder.base.toml import read_toml
 from builder.packages import DEFAULT_OPTIONS, Runtime, elf_editor, prune, strip, wheels
 from tests.conftest import HERE, interpreter
 from tests.support import hostile
@@ -26,9 +25,6 @@ from tests.support.compiled import run_with_zip
 from tests.support.models import ColourModel, DenseModel
 from tests.support.pictures import encoded, plain, small_pictures
 
-# numpy's functions that multiply matrices, by name or by operator.
-PRODUCTS = {"dot", "matmul", "inner", "vdot", "vecdot", "matvec", "vecmat", "tensordot", "einsum"}
-PRODUCTS |= {"convolve", "correlate", "linalg", "MatMult"}
 DRIVE = """\
 import json, sys
 from pathlib import Path
@@ -102,13 +98,6 @@ def write_inputs(folder: Path) -> None:
         (folder / f"{number}.picture").write_bytes(content)
 
 
-def names_used(path: Path) -> set[str]:
-    """Return the attributes and operators in a module."""
-    nodes = [*ast.walk(ast.parse(path.read_text("utf-8")))]
-    names = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-    return names | {type(node).__name__ for node in nodes if isinstance(node, ast.operator)}
-
-
 def functions_with_numpy() -> Iterator[str]:
     """Yield the names of the function's functions and methods that use numpy."""
     for path in (ACTION / "classifier.py", ACTION / "picture.py"):
@@ -117,21 +106,6 @@ def functions_with_numpy() -> Iterator[str]:
                 body = [inner for line in node.body for inner in ast.walk(line)]
                 if any(isinstance(each, ast.Name) and each.id == "np" for each in body):
                     yield node.name
-
-
-def test_every_pattern_matches_a_wheel_and_has_a_reason() -> None:
-    rules = read_toml(prune.PRUNE)
-    for package in wheels.read_pins()["wheels"]["package"]:
-        paths = [DOWNLOADS / pin["file"] for pin in package["files"].values()]
-        present = [zipfile.ZipFile(path) for path in paths if path.exists()]
-        names = {name for wheel in present for name in wheel.namelist()}
-        everywhere = len(present) == len(paths)
-        for kind in ("keep", "drop"):
-            for rule in rules[package["name"]][kind]:
-                assert len(rule["reason"]) > 5
-                for pattern in rule["paths"] if everywhere else ():
-                    alone = {"keep": [{"paths": [pattern]}], "drop": []}
-                    assert prune.apply_rules(alone, names), f"{pattern} matches nothing"
 
 
 def test_zip_is_small_and_loads_only_what_it_has(wheels_path: Path) -> None:
@@ -166,18 +140,6 @@ def test_every_symbol_is_found_and_a_call_to_a_dropped_library_ends_the_process(
         env={"LD_BIND_NOW": "1"},
     )
     assert (done.returncode, done.stdout) == (-6, "loaded\n"), done.stderr  # SIGABRT
-
-
-def test_the_function_multiplies_no_matrices(runtime: Runtime) -> None:
-    shipped = [runtime.folder / path for path, name in runtime.owner.items() if "litert" in name]
-    modules = [path for path in shipped if path.suffix == ".py"]
-    assert modules
-    for path in (*ACTION.glob("*.py"), *modules):
-        assert PRODUCTS.isdisjoint(names_used(path)), path
-    probe = runtime.folder / "probe.py"
-    probe.write_text("a @ b")
-    assert names_used(probe) == {"MatMult"}
-    probe.unlink()
 
 
 def test_every_path_of_the_function_runs_without_the_dropped_libraries(
