@@ -7,12 +7,11 @@ blank line is a place. Names that do not fit are refused, with both counts and t
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import product
 
 from builder.base.errors import ModelError
-from builder.model.label_files import HINT, ID, JSON_HINT, LabelFile, LabelRow, join_some, read_rows
+from builder.model.label_files import HINT, ID, NUMBER_HINT, LabelFile, LabelRow, read_rows
 from builder.model.metadata import AXIS_LABELS, VALUE_LABELS, AssociatedFile, Metadata
 
 # ImageNet's classes; TensorFlow's models have one more, in front: background.
@@ -56,13 +55,7 @@ def fit_labels(content: bytes, origin: str, classes: int, background: bool | Non
     rows = _match_count(_sort_rows(rows, file), file, background)
     names = [row.name or f"class {place}" for place, row in enumerate(rows)]
     if blank := [name for name, row in zip(names, rows, strict=True) if not row.name]:
-        file.notes.append(f"{origin} has no name for {join_some(blank)}")
-    if ids := [row.id for row in rows if row.id.startswith("/")]:
-        file.notes.append(f"ids in {origin}, such as {ids[0]}, are left out")
-    has_wordnet_ids = any(row.id.startswith("n") for row in rows)
-    repeated = [repr(name) for name, count in Counter(names).items() if count > 1]
-    if repeated and not has_wordnet_ids:
-        file.notes.append(f"{origin} has the name {join_some(repeated)} more than once")
+        file.notes.append(f"{origin} has no name for {len(blank)} classes, such as {blank[0]!r}")
     if all(map(ID.fullmatch, names)):
         file.notes.append(f"{origin} has ids, such as {names[0]}: --labels FILE gives names")
     place = _find_background(names)
@@ -71,7 +64,7 @@ def fit_labels(content: bytes, origin: str, classes: int, background: bool | Non
         file.notes.append(f"--background yes: class 0, {names[0]!r}, is the background")
     return Labels(
         names=names,
-        wordnet_ids=[row.id for row in rows] if has_wordnet_ids else [],
+        wordnet_ids=[row.id for row in rows] if any(row.id.startswith("n") for row in rows) else [],
         origin=f"{origin} ({form})",
         background=None if background is False else place,
         notes=file.notes,
@@ -98,35 +91,34 @@ def _sort_rows(rows: list[LabelRow], file: LabelFile) -> list[LabelRow]:
             shown = ", then ".join(f"{each.number} in line {each.line}" for each in near)
             file.refuse(
                 f"{len(rows)} whose numbers have a gap or repeat ({shown})",
-                f"number every class once, from 0; {JSON_HINT}",
+                NUMBER_HINT,
             )
     return rows
 
 
 def _match_count(rows: list[LabelRow], file: LabelFile, background: bool | None) -> list[LabelRow]:
     """Return as many rows as classes, with a background class where one is known to be missing."""
-    first, place = rows[0], _find_background([row.name for row in rows])
-    if len(rows) == file.classes:
+    first, missing = rows[0], file.classes - len(rows)
+    place = _find_background([row.name for row in rows])
+    if missing == 0:
         if first.number == 1:
             file.notes.append(f"the numbers in {file.origin} count from 1, the first class")
         return rows
-    if len(rows) == IMAGENET + 1 and file.classes == IMAGENET and place == 0:
+    if file.classes == IMAGENET == len(rows) - 1 and place == 0:
         file.notes.append(f"{first.name!r} in {file.origin} is no class of ImageNet's 1000")
         return rows[1:]
     is_imagenet = len(rows) == IMAGENET and background is not False
-    may_lack = (
-        len(rows) == file.classes - 1 and place is None and (is_imagenet or first.number != 0)
-    )
+    may_lack = missing == 1 and place is None and (is_imagenet or first.number != 0)
     if may_lack and (is_imagenet or background):
-        why = "--background yes" if background else "as in TensorFlow's ImageNet models"
-        file.notes.append(f"class 0 is called 'background', which {file.origin} lacks ({why})")
-        return [LabelRow("background", 0), *rows]
-    lines, blank = [row.line for row in rows], [row.line for row in rows if not row.name]
-    places = f"; also blank lines are places: {join_some(blank)}" if blank else ""
+        file.notes.append(f"class 0 is called 'background', which {file.origin} lacks")
+        return [LabelRow("background", 0, None, ""), *rows]
+    lines = [row.line for row in rows]
+    blank = sum(not row.name for row in rows)
     file.refuse(
-        f"{len(rows)} (lines {min(lines)} to {max(lines)}{places})",
+        f"{len(rows)} (lines {min(lines)} to {max(lines)}"
+        + (f"; {blank} blank ones are places, too)" if blank else ")"),
         "if class 0 is a background class without a name: --background yes; else " * may_lack
-        + "if the first line is a heading, remove it; else " * (len(rows) == file.classes + 1)
+        + "if the first line is a heading, remove it; else " * (missing == -1)
         + HINT,
     )
 
@@ -184,7 +176,7 @@ def find_embedded_labels(
             "download the model again, or pass --labels FILE",
         )
     ids = [other for (has_only_ids, *_), other in others if has_only_ids > rank[0]]
-    title = f"{name} (not the ids in {join_some(ids)})" if ids else name
+    title = f"{name} (not the ids in {', '.join(ids)})" if ids else name
     return title, metadata.archive[name]
 
 
