@@ -297,6 +297,7 @@ def test_wrong_host_key_or_name_fails_before_the_build(
         ("--name other", {}, 1, "is an action of kind nodejs:20"),
     ]
     platform.max_memory, platform.max_timeout = 160, 50_000
+    refuse(platform, *[("GET .*/limits", 404)] * 20)  # an older host: its own are at `/`
     platform.actions["other"] = {"exec": {"kind": "nodejs:20"}, "parameters": []}
     if HERE != "3.12":
         cases.append(("--python 3.12", {}, 1, f"it has {KIND}"))
@@ -323,6 +324,7 @@ def test_refusals_are_explained(
     for refusals, status, text in (
         ([("PUT", 413)], 1, "the action is too large for the platform: by the gateway (HTTP 413)"),
         ([("PUT", 500)], 1, f"{platform.url} failed for classify: by the gateway (HTTP 500)"),
+        ([("PUT", 307)], 1, "(HTTP 307)"),
         ([("POST", 429), ("GET .*/activations/", 404)], 0, "HTTP 429; trying again in 0 s"),
         ([("POST", 429)] * 2, 1, "answered the sample picture with HTTP 429: by the gateway"),
     ):
