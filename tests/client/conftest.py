@@ -32,13 +32,18 @@ def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CLASSIFY_SECRET", raising=False)
 
 
+def make_pictures(folder: Path, count: int) -> Path:
+    """Write so many files that the fake function takes for pictures."""
+    folder.mkdir()
+    width = len(str(count - 1))
+    for number in range(count):
+        (folder / f"{number:0{width}}.png").write_bytes(b"picture %d" % number)
+    return folder
+
+
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number in range(6):
-        (folder / f"{number}.png").write_bytes(b"picture %d" % number)
-    return folder
+    return make_pictures(tmp_path / "pictures", 6)
 
 
 @pytest.fixture

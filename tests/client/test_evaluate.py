@@ -12,11 +12,8 @@ from xml.etree import ElementTree
 import pytest
 
 from client.confusion_svg import draw_confusion_matrix
-from client.evaluate import evaluate
-from client.function import Function
 from client.labelled_pictures import (
     ClassNames,
-    LabelledPicture,
     LabelledPicturesError,
     read_labelled_pictures,
 )
@@ -87,17 +84,12 @@ def test_folder_called_evaluate_is_a_path(built: Path, labelled: Path, tmp_path:
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 3)
 
 
-def test_unknown_class_is_refused(built: Path, labelled: Path) -> None:
-    (labelled / "red").rename(labelled / "reed")
-    done = run_client(built, "evaluate", labelled)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "expected a class of the model, such as 'red', found 'reed'" in done.stderr
-
-
 def test_usage_errors(built: Path, labelled: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
+    (tmp_path / "reed.csv").write_text(f"{labelled}/red/0.png,reed")
     for arguments, text in (
         (["missing"], "missing: expected a folder, or a CSV of file and class"),
+        ([tmp_path / "reed.csv"], "expected a class of the model, such as 'red', found 'reed'"),
         ([tmp_path / "empty"], "expected folders that are named after classes"),
         ([labelled / "red"], "found 0.png in none of them"),
         ([labelled, "--jobs", "2"], "--jobs, --secret, --ca and --insecure go with --url"),
@@ -122,15 +114,6 @@ def test_csv_of_file_and_class(tmp_path: Path, table: str) -> None:
     expected = [(str(tmp_path / "a/1.png"), "red"), (str(tmp_path / "b 2.png"), "green")]
     assert read_labelled_pictures(str(tmp_path / "list.csv")) == expected
     assert read_labelled_pictures(str(tmp_path)) == expected
-
-
-def test_nothing_is_paused_where_time_is_measured() -> None:
-    result = {"className": "red", "classIndex": 0, "probability": 1.0}
-    answer = {"results": [result], "details": {"timings": {"total": 1.0}}}
-    planned: list[int] = []
-    function = Function(1, lambda name, options: answer, 0, plan=planned.append)
-    assert evaluate([LabelledPicture("a.png", "red")], function, quiet=True).top(1) == 1.0
-    assert planned == []
 
 
 def test_broken_csv_is_refused(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from action.request import MAX_IMAGE_BYTES
 from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
 from client import batch, http_client
-from tests.client.conftest import Run
+from tests.client.conftest import Run, make_pictures
 from tests.conftest import HERE, encoded, interpreter, plain
 from tests.support.fake_function import GOOD, FakeFunction, Reply, serving
 from tests.support.local_server import LocalServer, copy_client, run_client
@@ -265,6 +265,9 @@ def test_certificates(run: Run, pictures: Path, tmp_path: Path) -> None:
         (["--url", "http://a", "--secret", "ä"], "--secret: expected ASCII"),
         (["--url", "http://a", "--jobs", "0"], "--jobs: expected a whole number from 1 to 64"),
         (["--jobs", "2"], "go with --url"),
+        (["--serve"], "expected either pictures or --serve"),
+        (["--csv", "--json"], "not allowed with argument"),
+        (["--url", "http://127.0.0.1:0", "--top", "x"], "invalid int value"),
     ],
 )
 def test_invalid_options(run: Run, arguments: list[str], text: str) -> None:
@@ -394,12 +397,10 @@ def test_pictures_survive_a_restart_of_the_server(
 ) -> None:
     """It is busy once in ten times, breaks off, is away for half a second and comes back."""
     monkeypatch.setattr(http_client, "DELAY", 0.2)
-    (tmp_path / "pictures").mkdir()
-    for number in range(200):
-        (tmp_path / "pictures" / f"{number:03}.png").write_bytes(b"picture %d" % number)
-    busy: list[Reply] = [(503, {}, b"") if n % 10 == 7 else (200, {}, GOOD) for n in range(200)]
+    folder = make_pictures(tmp_path / "pictures", 200)
+    replies: list[Reply] = [(503, {}, b"") if n % 10 == 7 else (200, {}, GOOD) for n in range(200)]
     broken: Reply = (200, {"content-length": "99"}, b"{")
-    fake = FakeFunction(replies=busy)
+    fake = FakeFunction(replies=replies)
     with ExitStack() as server:
         server.enter_context(serving(fake))
 
@@ -414,10 +415,9 @@ def test_pictures_survive_a_restart_of_the_server(
 
         threading.Thread(target=restart).start()
         kept = tmp_path / "results.jsonl"
-        command = ["--jobs", "16", "--output", kept, tmp_path / "pictures"]
-        status, _, err = run("--url", fake.url, *command)
+        status, _, err = run("--url", fake.url, "--jobs", "16", "--output", kept, folder)
     assert status == 0, err
     assert "the connection failed: " in err
     assert "200 pictures: 200 answered, 0 failed; see" in err
     answers = [json.loads(line) for line in kept.read_text().splitlines()]
-    assert [Path(answer["file"]).name for answer in answers] == [f"{n:03}.png" for n in range(200)]
+    assert [answer["file"] for answer in answers] == [*map(str, sorted(folder.iterdir()))]

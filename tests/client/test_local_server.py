@@ -11,30 +11,19 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from action.web import MAX_PAYLOAD
 from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
 from client.local_server import IncomingRequest, RequestRefused, web_action_params
 from tests.builder.deploy import test_contract
-from tests.support.local_server import LocalServer, python_with_waitress, run_client
+from tests.support.local_server import LocalServer, run_client
 
 PICTURE = SAMPLE.read_bytes()
 
 
-def test_bodies_are_read_by_their_content_type() -> None:
-    def body(kind: str, content: bytes, raw: bool = False) -> Any:
-        sent = web_action_params(
-            IncomingRequest("POST", "/?a=0", {"content-type": kind}, content), raw
-        )
-        return {name: value for name, value in sent.items() if name in ("a", "b", "__ow_body")}
-
-    assert body("a/b+json", b"[1]", True) == {"__ow_body": "WzFd"}
-    assert body("a/b+json; charset=utf-8", b"[1]", True) == {"__ow_body": "[1]"}
-    assert body("application/x-www-form-urlencoded", b"a=1&a=2") == {"a": "2"}
+def test_reserved_parameters_are_refused() -> None:
     with pytest.raises(RequestRefused, match="not allowed"):
         web_action_params(IncomingRequest("POST", "/?__ow_body=x", {}))
 
@@ -54,17 +43,8 @@ def test_requests_are_served(server: LocalServer) -> None:
     status, headers, body = server.ask("POST", "/?topK=1", PICTURE, content_type="image/jpeg")
     assert status == 200
     assert headers["content-type"] == "application/json"
-    assert headers["cache-control"] == "no-store"
     assert json.loads(body)["results"][0]["className"] == "espresso"
-    assert json.loads(server.ask("GET", accept="application/json")[2])["health"] == "ok"
     assert server.ask("HEAD")[::2] == (200, b"")
-    assert server.ask("OPTIONS")[::2] == (200, b"")
-    status, headers, body = server.ask("DELETE")
-    assert (status, headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
-    for size, expected in ((MAX_PAYLOAD, 415), (MAX_PAYLOAD + 1, 413)):
-        status, headers, body = server.ask("POST", "/", bytes(size), content_type="image/jpeg")
-        assert (status, headers["content-type"]) == (expected, "application/json")
-        assert "error" in json.loads(body)
 
 
 def test_malformed_http_is_refused(server: LocalServer) -> None:
@@ -98,7 +78,8 @@ def test_malformed_http_is_refused(server: LocalServer) -> None:
 SERVE = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from client import local_server
+from client import local_server, tool_packages
+tool_packages.add_tool_packages("waitress")
 exec(sys.argv[3])
 sys.exit(local_server.run_server(main, 0, sys.argv[2].endswith("raw")))
 """
@@ -108,7 +89,7 @@ sys.exit(local_server.run_server(main, 0, sys.argv[2].endswith("raw")))
     "name", ["rec_seen", "rec_seenraw", "rec_nothttp", "rec_http", "rec_httperror"]
 )
 def test_recorded_requests_get_the_answers_of_the_platform(name: str, tmp_path: Path) -> None:
-    command = [python_with_waitress(), "-c", SERVE, str(ROOT), name, test_contract.ACTIONS[name]]
+    command = [sys.executable, "-c", SERVE, str(ROOT), name, test_contract.ACTIONS[name]]
     running = LocalServer(tmp_path, command=command)
     sent = [each for each in test_contract.RECORDS if each["name"].startswith("web: ")]
     records = [each for each in sent if re.search(rf"/{name}\b", each["request"]["path"])]

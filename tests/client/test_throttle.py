@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition
@@ -15,9 +13,10 @@ from types import SimpleNamespace
 import pytest
 
 from client import http_client, throttle
-from tests.client.conftest import Run
-from tests.support.fake_function import GOOD, FakeFunction, Reply, serving
+from tests.client.conftest import Run, make_pictures
+from tests.support.fake_function import FakeFunction, Reply, serving
 
+# What OpenWhisk answers for a container that died, answered rubbish, or is late.
 DIED = {"error": "There was an error processing your request.", "code": "x"}
 NOT_HTTP = {"error": "Response is not valid 'message/http'.", "code": "x"}
 LATE = {"error": "Response not yet ready.", "code": "x"}
@@ -28,53 +27,37 @@ BOUND = {
 
 
 @dataclass
-class Platform:
+class Platform(FakeFunction):
     """A platform that counts requests as OpenWhisk does: of a minute, refused ones too.
 
     Attributes:
         minute: seconds; a minute begins when the clock is a multiple of them.
         allowed: requests in a minute.
         at_once: the most requests at a time.
-        fake: the function that it runs.
-        clock: returns seconds.
         counts: requests, in each minute.
     """
 
-    minute: float
+    minute: float = 60.0
     allowed: int = 60
     at_once: int = 30
-    fake: FakeFunction = field(default_factory=FakeFunction)
-    clock: Callable[[], float] = time.time
     counts: Counter[int] = field(default_factory=Counter)
 
-    def refuse(self, _: str) -> Reply | None:
+    def __post_init__(self) -> None:
+        self.refuse = self.limit
+
+    def limit(self, _: str) -> Reply | None:
         """Count a request; return the reply if it is refused."""
         minute = int(self.clock() // self.minute)
         self.counts[minute] += 1
-        count, running = self.counts[minute], self.fake.running
+        count = self.counts[minute]
         if count > self.allowed:
             words, limit = "requests in the last minute", self.allowed
-        elif running > self.at_once:
-            words, count, limit = "concurrent requests in flight", running, self.at_once
+        elif self.running > self.at_once:
+            words, count, limit = "concurrent requests in flight", self.running, self.at_once
         else:
             return None
         text = f"Too many {words} (count: {count}, allowed: {limit})."
         return 429, {}, {"error": text, "code": "x"}
-
-
-@contextmanager
-def limiting(platform: Platform) -> Iterator[str]:
-    """Run the platform; yield the function's URL."""
-    platform.fake.refuse, platform.fake.clock = platform.refuse, platform.clock
-    with serving(platform.fake):
-        yield platform.fake.url
-
-
-def many(folder: Path, count: int) -> Path:
-    folder.mkdir()
-    for number in range(count):
-        (folder / f"{number:03}.png").write_bytes(b"picture %d" % number)
-    return folder
 
 
 def check_answers_at_sixty_a_minute(
@@ -82,8 +65,8 @@ def check_answers_at_sixty_a_minute(
 ) -> None:
     """Classify 300 pictures: each is answered once, in the time that the limit allows."""
     began = elapsed()
-    with limiting(platform) as url:
-        status, answers, err = run("--url", url, many(tmp_path / "pictures", 300))
+    with serving(platform):
+        status, answers, err = run("--url", platform.url, make_pictures(tmp_path / "pictures", 300))
     assert status == 0, err
     assert len(answers) == 300
     answered = sum(min(count, platform.allowed) for count in platform.counts.values())
@@ -122,17 +105,17 @@ def test_calendar_minutes_are_waited_for(
     clock = SimpleNamespace(monotonic=lambda: now, time=lambda: now)
     monkeypatch.setattr(throttle, "time", clock)
     monkeypatch.setattr(throttle, "Condition", PassingTime)
-    platform = Platform(minute=60.0, clock=answer_in_moments)
+    platform = Platform(clock=answer_in_moments)
     check_answers_at_sixty_a_minute(platform, run, tmp_path, clock.time)
     # Refused are only requests that are under way when a minute is full, and a few probes.
     assert max(platform.counts.values()) <= 60 + 4 + 12
 
 
 def test_requests_at_a_time_are_learned(run: Run, tmp_path: Path) -> None:
-    folder = many(tmp_path / "pictures", 40)
-    platform = Platform(minute=3600, allowed=999, at_once=2, fake=FakeFunction(seconds=0.02))
-    with limiting(platform) as url:
-        status, answers, err = run("--url", url, "--jobs", "8", folder)
+    folder = make_pictures(tmp_path / "pictures", 40)
+    platform = Platform(minute=3600, allowed=999, at_once=2, seconds=0.02)
+    with serving(platform):
+        status, answers, err = run("--url", platform.url, "--jobs", "8", folder)
     assert (status, len(answers)) == (0, 40), err
     assert sum(platform.counts.values()) <= 41 + 8 + 2
 
@@ -140,8 +123,8 @@ def test_requests_at_a_time_are_learned(run: Run, tmp_path: Path) -> None:
 def test_refusals_without_an_end(run: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_client, "MAX_REFUSED", 1.0)
     platform = Platform(minute=3600, allowed=1)
-    with limiting(platform) as url:
-        status, answers, err = run("--url", url, pictures)
+    with serving(platform):
+        status, answers, err = run("--url", platform.url, pictures)
     assert (status, len(answers)) == (3, 5)
     assert "with --output FILE, the same command, given again, does the rest" in err
     assert sum(platform.counts.values()) <= 20
@@ -166,21 +149,6 @@ def test_failed_action_is_no_answer(
         assert "5 answered, 0 failed, 1 not delivered" in err
         assert run("--url", fake.url, "--output", kept, pictures)[0] == 0
         assert len(kept.read_text().splitlines()) == 6
-
-
-def test_hundreds_of_pictures_while_containers_die(run: Run, tmp_path: Path) -> None:
-    chance = random.Random(28)
-    replies: list[Reply] = [
-        (chance.choice((400, 202)), {}, chance.choice((DIED, NOT_HTTP, LATE)))
-        if chance.random() < 0.1
-        else (200, {}, GOOD)
-        for _ in range(220)
-    ]
-    with serving(FakeFunction(replies=replies)) as fake:
-        status, answers, err = run("--url", fake.url, many(tmp_path / "pictures", 200))
-    assert status == 0, err
-    assert all("results" in answer for answer in answers)
-    assert Counter(fake.bodies)[b"picture 7"] >= 1
 
 
 @pytest.mark.parametrize("bound", [{"topK"}, {"details", "threshold"}])

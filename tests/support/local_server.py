@@ -11,7 +11,6 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.base.environments import ensure_environment
 from builder.base.paths import BUILDER, ROOT
 from client.local_server import Response
 from tests.conftest import HERE, interpreter
@@ -38,11 +37,6 @@ def run_client(
     done = subprocess.run(command, cwd=cwd, input=stdin, capture_output=True, timeout=120)
     out, err = done.stdout.decode(), done.stderr.decode()
     return subprocess.CompletedProcess(command, done.returncode, out, err)
-
-
-def python_with_waitress() -> str:
-    """Return the Python of the tool's environment."""
-    return str(ensure_environment("tools", BUILDER / "requirements.txt"))
 
 
 class LocalServer:
