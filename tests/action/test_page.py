@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, Locator, Page, Route, expect
 from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
 from tests.conftest import encoded, plain
-from tests.support.local_server import LocalServer
+from tests.support.local_server import serving_locally
 
 # Keeps bodies that are sent: the browser does not expose those of requests with files.
 WATCHED = """
@@ -129,9 +129,8 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def address(installed: Path) -> Iterator[str]:
-    server = LocalServer(installed)
-    yield f"http://127.0.0.1:{server.port}/"
-    server.stop()
+    with serving_locally(installed) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from client.labelled_pictures import (
     read_labelled_pictures,
 )
 from tests.conftest import encoded, plain
-from tests.support.local_server import LocalServer, run_client
+from tests.support.local_server import run_client, serving_locally
 
 # Class -> the colours of its pictures: one green is called red, one blue cannot be decoded.
 PICTURES = {"red": ("red", "red", "red"), "green": ("lime", "red"), "blue": ("blue", "blue", "")}
@@ -56,12 +56,9 @@ def test_last_build_and_deployed_function_are_evaluated_alike(built: Path, label
     done = run_client(built, "evaluate", labelled, "--json")
     assert done.returncode == 1, done.stderr  # one picture was not answered
     check_report(json.loads(done.stdout), labelled)
-    server = LocalServer(built)
-    try:
-        url = f"http://127.0.0.1:{server.port}/"
+    with serving_locally(built) as port:
+        url = f"http://127.0.0.1:{port}/"
         done = run_client(built, "evaluate", labelled, "--json", "--url", url, "--jobs", "2")
-    finally:
-        server.stop()
     assert done.returncode == 1, done.stderr
     check_report(json.loads(done.stdout), labelled)
 

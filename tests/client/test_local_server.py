@@ -14,13 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from builder.artifact.smoke import SAMPLE
 from builder.base.paths import ROOT
 from client.local_server import IncomingRequest, RequestRefused, web_action_params
 from tests.builder.deploy import test_contract
-from tests.support.local_server import LocalServer, run_client
-
-PICTURE = SAMPLE.read_bytes()
+from tests.support.local_server import run_client, serving_locally
+from tests.support.server import ask
 
 
 def test_reserved_parameters_are_refused() -> None:
@@ -29,25 +27,12 @@ def test_reserved_parameters_are_refused() -> None:
 
 
 @pytest.fixture(scope="module", params=[(), ("--raw",)], ids=["true", "raw"])
-def server(installed: Path, request: pytest.FixtureRequest) -> Iterator[LocalServer]:
-    running = LocalServer(installed, *request.param)
-    try:
-        yield running
-    finally:
-        code, printed = running.stop()
-    assert (code, printed.endswith("stopped\n")) == (0, True), printed
-    assert "Traceback" not in printed
+def port(installed: Path, request: pytest.FixtureRequest) -> Iterator[int]:
+    with serving_locally(installed, *request.param) as port:
+        yield port
 
 
-def test_requests_are_served(server: LocalServer) -> None:
-    status, headers, body = server.ask("POST", "/?topK=1", PICTURE, content_type="image/jpeg")
-    assert status == 200
-    assert headers["content-type"] == "application/json"
-    assert json.loads(body)["results"][0]["className"] == "espresso"
-    assert server.ask("HEAD")[::2] == (200, b"")
-
-
-def test_malformed_http_is_refused(server: LocalServer) -> None:
+def test_malformed_http_is_refused(port: int) -> None:
     head = b"POST / HTTP/1.1\r\nHost: localhost\r\n"
     for request, expected in (
         (b"GARBAGE\r\n\r\n", 400),
@@ -62,16 +47,16 @@ def test_malformed_http_is_refused(server: LocalServer) -> None:
         (b"GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", 200),
         (head + b"Content-Length: 9\r\n\r\nab", None),  # hangs up
     ):
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
             client.sendall(request)
             if expected:
                 assert client.recv(12)[-4:] == b" %d" % expected, request[:100]
     for _ in range(20):  # clients that reset the connection before they are answered
-        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n")
-    with socket.create_connection(("127.0.0.1", server.port), timeout=10):  # a silent client
-        assert server.ask("GET")[0] == 200
+    with socket.create_connection(("127.0.0.1", port), timeout=10):  # a silent client
+        assert ask(port, "GET", "/", None, {}).status == 200
 
 
 # Serves the code of a recorded action.
@@ -90,29 +75,26 @@ sys.exit(local_server.run_server(main, 0, sys.argv[2].endswith("raw")))
 )
 def test_recorded_requests_get_the_answers_of_the_platform(name: str, tmp_path: Path) -> None:
     command = [sys.executable, "-c", SERVE, str(ROOT), name, test_contract.ACTIONS[name]]
-    running = LocalServer(tmp_path, command=command)
     sent = [each for each in test_contract.RECORDS if each["name"].startswith("web: ")]
     records = [each for each in sent if re.search(rf"/{name}\b", each["request"]["path"])]
     assert records
-    try:
+    with serving_locally(tmp_path, command=command) as port:
         for record in records:
             request = record["request"]
             body = test_contract.expand_body(request["body"], request["path"])
             headers = {**request["headers"], "Host": "127.0.0.1:3233"}
-            found = running.ask(request["method"], request["path"], body, **headers)
+            found = ask(port, request["method"], request["path"], body, headers)
             test_contract.assert_agree(found, record["answer"])
-    finally:
-        assert running.stop()[0] == 0
 
 
-def test_openapi_description_is_true(server: LocalServer, tmp_path: Path, thorough: bool) -> None:
+def test_openapi_description_is_true(port: int, tmp_path: Path, thorough: bool) -> None:
     """Schemathesis derives good and bad requests from the description, and checks the replies."""
-    description = json.loads(server.ask("GET", accept="application/json")[2])
+    description = json.loads(ask(port, "GET", "/", None, {"accept": "application/json"}).content)
     openapi = json.loads((ROOT / "docs" / "openapi.json").read_text("utf-8"))
     assert openapi["info"]["version"] == description["version"]
     (tmp_path / "openapi.json").write_text(json.dumps(openapi))
     command = [sys.executable, "-m", "schemathesis.cli", "run", str(tmp_path / "openapi.json")]
-    command += ["--url", f"http://127.0.0.1:{server.port}", "--checks", "all", "--no-color"]
+    command += ["--url", f"http://127.0.0.1:{port}", "--checks", "all", "--no-color"]
     command += ["--max-examples", "50" if thorough else "15"]
     command += ["--seed", "1", "--continue-on-failure"]
     command += ["--phases", "examples,coverage,fuzzing"]

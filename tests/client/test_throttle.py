@@ -159,7 +159,7 @@ def test_bound_parameters_are_left_out(run: Run, pictures: Path, bound: set[str]
         status, answers, err = run("--url", fake.url, *options, pictures)
     assert (status, len(answers)) == (0, 6)
     assert f"left out, as the deployment binds it: {', '.join(sorted(bound))}\n" in err
-    paths = [path for _, path, _ in fake.seen[-5:]]
+    paths = [request.target for request in fake.seen[-5:]]
     assert len({*paths}) == 1
     kept = {"topK", "threshold", "details"} - bound
     assert all((name in paths[0]) == (name in kept) for name in kept | bound)

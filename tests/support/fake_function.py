@@ -39,8 +39,7 @@ class FakeFunction:
     replies: list[Reply] = field(default_factory=list)
     always: Reply = (200, {}, GOOD)
     seconds: float = 0.0
-    seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
-    bodies: list[bytes] = field(default_factory=list)
+    seen: list[IncomingRequest] = field(default_factory=list)
     running: int = 0
     max_parallel: int = 0
     connections: set[str] = field(default_factory=set)
@@ -49,27 +48,24 @@ class FakeFunction:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def posts(self) -> int:
-        return sum(method == "POST" for method, *_ in self.seen)
+        return sum(request.method == "POST" for request in self.seen)
 
     def respond(self, request: IncomingRequest) -> Response:
         """Answer a request as the attributes say."""
         is_picture = request.method == "POST"
-        # The first picture takes longest, so that answers arrive in another order.
-        seconds = self.seconds * (3 if request.body.endswith(b"0") else 1)
         with self.lock:
             self.running += 1
             self.max_parallel = max(self.max_parallel, self.running)
-            if is_picture:
-                self.bodies.append(request.body)
             refusal = self.refuse(request.target)
             next_reply = self.description
             if is_picture and not refusal:
                 next_reply = self.replies.pop(0) if self.replies else self.always
         if is_picture and not refusal:
-            time.sleep(seconds)
+            # The first picture takes longest, so that answers arrive in another order.
+            time.sleep(self.seconds * (3 if request.body.endswith(b"0") else 1))
         with self.lock:
             self.running -= 1
-            self.seen.append((request.method, request.target, request.headers))
+            self.seen.append(request)
             self.connections.add(threading.current_thread().name)
         status, headers, body = refusal or next_reply
         content = body if isinstance(body, bytes) else json.dumps(body).encode()

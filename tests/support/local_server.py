@@ -7,14 +7,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from builder.base.paths import BUILDER, ROOT
-from client.local_server import Response
 from tests.conftest import HERE, interpreter
-from tests.support.server import ask
 
 
 def copy_client(folder: Path, archive: Path | None = None) -> Path:
@@ -39,38 +38,25 @@ def run_client(
     return subprocess.CompletedProcess(command, done.returncode, out, err)
 
 
-class LocalServer:
-    """`python3 -m action --serve` in a folder, on a free port; or another command that serves."""
+@contextmanager
+def serving_locally(folder: Path, *arguments: str, command: Sequence[str] = ()) -> Iterator[int]:
+    """Run `python3 -m action --serve`, or another command that serves; yield the port.
 
-    def __init__(self, folder: Path, *arguments: str, command: Sequence[str] = ()) -> None:
-        # Without site-packages, and so without waitress...
-        serve = [interpreter(HERE), "-S", "-m", "action", "--serve", "--port", "0", *arguments]
-        command = command or serve
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (a full pipe would stop it)
-        self.process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=self.errors, text=True
-        )
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        address = re.match(r"http://127\.0\.0\.1:(\d+)/ ", line)
-        assert address, line
-        self.printed: list[str] = []
-        self.reader = threading.Thread(
-            target=lambda: self.printed.extend(self.process.stdout or ())
-        )
-        self.reader.start()
-        self.port = int(address[1])
-
-    def ask(
-        self, method: str, target: str = "/", body: bytes | None = None, **headers: str
-    ) -> Response:
-        sent = {name.replace("_", "-"): value for name, value in headers.items()}
-        return ask(self.port, method, target, body, sent)
-
-    def stop(self) -> tuple[int, str]:
-        """Stop it as Ctrl-C does; return the exit status and what was printed."""
-        self.process.send_signal(signal.SIGINT)
-        self.process.wait(timeout=20)
-        self.reader.join()
-        self.errors.seek(0)
-        return self.process.returncode, "".join(self.printed) + self.errors.read()
+    At the end it is stopped as by Ctrl-C, and must not have failed.
+    """
+    # Without site-packages, and so without waitress.
+    serve = [interpreter(HERE), "-S", "-m", "action", "--serve", "--port", "0", *arguments]
+    with tempfile.NamedTemporaryFile() as output:
+        process = subprocess.Popen(command or serve, cwd=folder, stdout=output, stderr=output)
+        printed = Path(output.name)
+        while not (address := re.match(r"http://127\.0\.0\.1:(\d+)/ ", printed.read_text())):
+            assert process.poll() is None, printed.read_text()
+            time.sleep(0.02)
+        try:
+            yield int(address[1])
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=20)
+        text = printed.read_text()
+        assert process.returncode == 0 and text.endswith("stopped\n"), text
+        assert "Traceback" not in text, text
