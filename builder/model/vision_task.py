@@ -1,4 +1,4 @@
-"""Tell image classifiers from models for other vision tasks; the error names the task."""
+"""Tell image classifiers from models for other tasks, by their tensors and operators."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ _OUTPUT_DTYPES = ("float32", "float16", "uint8", "int8", "int16")
 # Operators that pass scores on as they are, up to quantization; the first of them in their order.
 SAME_ORDER = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS")
 PASS_ON = (*SAME_ORDER, "CAST", "TRANSPOSE")
-_OTHER = "this looks like another kind of model: "
+_OTHER_TASK = (
+    "a classifier gives a score per class; detectors (boxes), segmenters (maps), landmarks, poses "
+    "and text are other kinds of models"
+)
+# Beginnings of operators' names that a converter or another tool adds.
+_CUSTOM_HINTS = {
+    "TFLite_Detection_PostProcess": "this is another kind of model: a detector, which gives boxes",
+    "edgetpu-custom-op": "it was compiled for Edge TPUs: take the .tflite of before",
+    "Flex": "convert the model without SELECT_TF_OPS (TensorFlow's operators)",
+    "": "convert the model with builtin operators only",
+}
 
 
 def find_picture_input(model: TFLiteModel) -> Tensor:
     """Return the input tensor; raise ModelError if there are several, or it cannot hold pixels."""
     if len(model.inputs) != 1:
-        listed = ", ".join(f"{each.name} ({each})" for each in model.inputs[:4])
         raise ModelError(
-            f"{model.name}: expected one input, a picture, found {len(model.inputs)}: {listed}",
+            f"{model.name}: expected one input, a picture, found {_list_tensors(model.inputs)}",
             "this is another kind of model: it needs more than a picture",
         )
     source = model.inputs[0]
@@ -35,18 +44,14 @@ def find_picture_input(model: TFLiteModel) -> Tensor:
 
 def refuse_input(model: TFLiteModel, source: Tensor) -> NoReturn:
     """Raise ModelError for an input whose shape is not a picture's."""
-    shape = source.shape
-    kind = "what enters is not a picture"
-    if len([size for size in shape if size not in (1, 3)]) <= 1:
-        kind = (
-            "a vector enters, such as sound, text or measurements. If it is a picture laid flat, "
-            "convert the model with its own shape"
+    hint = "this is another kind of model: what enters is not an RGB or grey picture"
+    if len([size for size in source.shape if size not in (1, 3)]) <= 1:
+        hint = (
+            "this is another kind of model: a vector enters, such as sound or text; if it is a "
+            "picture laid flat, convert the model with its own shape"
         )
-    elif len(shape) >= 3 and (shape[-1] in (2, 4) or shape[-1] > 4):
-        kind = f"{shape[-1]} channels are not an RGB or grey picture"
     raise ModelError(
-        f"{model.name}: expected an input of shape [1, height, width, 3 or 1], found {source}",
-        _OTHER + kind,
+        f"{model.name}: expected an input of shape [1, height, width, 3 or 1], found {source}", hint
     )
 
 
@@ -68,9 +73,9 @@ def count_outputs(model: TFLiteModel) -> int:
     _check_custom_operators(model)
     if len(model.outputs) != 1:
         raise ModelError(
-            f"{model.name}: expected one output, a score per class, found {len(model.outputs)}: "
-            + ", ".join(f"{each.name} ({each})" for each in model.outputs[:6]),
-            _OTHER + _guess_by_outputs(model.outputs),
+            f"{model.name}: expected one output, a score per class, found "
+            + _list_tensors(model.outputs),
+            _OTHER_TASK,
         )
     output = model.outputs[0]
     _check_last_operator(model, output)
@@ -92,7 +97,7 @@ def count_outputs(model: TFLiteModel) -> int:
         raise ModelError(
             f"{model.name}: expected an output of shape [1, classes], found {output.name}: "
             f"{output}",
-            _OTHER + _guess_by_shape(model.inputs[0], output),
+            _OTHER_TASK,
         )
     return sizes[0]
 
@@ -100,16 +105,11 @@ def count_outputs(model: TFLiteModel) -> int:
 def _check_custom_operators(model: TFLiteModel) -> None:
     """Raise ModelError if an operator is not built into TFLite."""
     custom = next((each.name for each in model.operators if each.is_custom), "")
-    if not custom:
-        return
-    hint = "convert the model with builtin operators only"
-    if custom == "TFLite_Detection_PostProcess":
-        hint = "this is another kind of model: a detector, which gives boxes"
-    elif custom == "edgetpu-custom-op":
-        hint = "it was compiled for Edge TPUs: take the .tflite that was given to the compiler"
-    elif custom.startswith("Flex"):
-        hint = "convert the model without SELECT_TF_OPS (TensorFlow's operators)"
-    raise ModelError(f"{model.name} uses an operator that is not built into TFLite: {custom}", hint)
+    if custom:
+        raise ModelError(
+            f"{model.name} uses an operator that is not built into TFLite: {custom}",
+            next(hint for start, hint in _CUSTOM_HINTS.items() if custom.startswith(start)),
+        )
 
 
 def _check_last_operator(model: TFLiteModel, output: Tensor) -> None:
@@ -130,32 +130,5 @@ def _check_last_operator(model: TFLiteModel, output: Tensor) -> None:
         raise ModelError(f"{model.name}: expected a score per class, found {found}", hint)
 
 
-def _guess_by_outputs(outputs: tuple[Tensor, ...]) -> str:
-    shapes = [tensor.shape for tensor in outputs]
-    names = " ".join(tensor.name.lower() for tensor in outputs)
-    sizes = [tensor.element_count for tensor in outputs]
-    has_boxes = any(len(shape) >= 3 and shape[-1] == 4 for shape in shapes) or "box" in names
-    if has_boxes or all(len(shape) == 3 and shape[1] == shapes[0][1] > 100 for shape in shapes):
-        return "a detector, which gives boxes and scores"
-    if any(len(shape) == 4 and min(shape[1:3]) > 1 for shape in shapes):
-        return "a detector, or one of poses or outlines, which gives maps"
-    if "landmark" in names or all(size == 1 or (size % 3 == 0 and size > 9) for size in sizes):
-        return "one of landmarks: points of a face, a hand or a body"
-    return "one with several answers; convert it with the one output that has a score per class"
-
-
-def _guess_by_shape(source: Tensor, output: Tensor) -> str:
-    shape = output.shape
-    if len(shape) == 4 and min(shape[1:3]) > 1:
-        if shape[3] in (1, 3) and shape[1:3] == source.shape[1:3]:
-            return "an image for an image (a mask, depth, a style)"
-        return "a segmenter, or one of poses: a score per class for each of many places"
-    if len(shape) == 4 and shape[2:] == (17, 3):
-        return "one of poses: 17 points of the body"
-    if len(shape) == 3:
-        if shape[2] == 4 or (shape[1] != shape[2] and max(shape[1:]) > 500):
-            return "a detector, which gives boxes"
-        if shape[2] in (2, 3):
-            return "one of landmarks: points of a face, a hand or a body"
-        return "a sequence, as for reading text, or a segmenter: a score per class for each place"
-    return "more than one score per class, as a segmenter or a detector gives"
+def _list_tensors(tensors: tuple[Tensor, ...]) -> str:
+    return f"{len(tensors)}: " + ", ".join(f"{each.name} ({each})" for each in tensors[:6])

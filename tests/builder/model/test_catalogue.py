@@ -10,7 +10,7 @@ import pytest
 
 from builder.base.console import Console
 from builder.base.errors import DownloadError, ModelError
-from builder.model import catalogue, known_models
+from builder.model import catalogue
 from builder.model.catalogue import ModelFile, find_model
 from tests.builder.model.conftest import tar_of
 from tests.support.server import File, serving
@@ -103,14 +103,3 @@ def test_copy_of_a_catalogue_model_is_known_by_its_hash(find: Any, tmp_path: Pat
     assert find(str(copy), {"first": entry()}).name == "first"
     copy.write_bytes(b"another")
     assert find(str(copy), {"first": entry()}).name == ""
-
-
-def test_catalogue_is_complete() -> None:
-    known = known_models()
-    assert list(known)[0] == "mobilenet_v1"
-    for name, about in known.items():
-        assert len(about["sha256"]) == 64, name
-        assert about["licence"] and about["labels"] and about["sample"].startswith("n")
-        for each in about["sources"]:
-            assert len(each["sha256"]) == 64
-            assert each.get("url", "https://").startswith(("https://", "http://"))

@@ -26,7 +26,6 @@ from tests.support.models import ColourModel, Graph
 
 MODEL = ColourModel(dtype="uint8")
 PICTURE = (1, 96, 96, 3)
-BOXES = [(1, 10, 4), (1, 10), (1, 10), (1,)]
 Shapes = list[tuple[int, ...]]
 
 
@@ -44,21 +43,13 @@ def model_of(
 @pytest.mark.parametrize(
     ("inputs", "outputs", "text"),
     [
-        ([PICTURE], BOXES, "found 4.*: a detector, which gives boxes"),
-        ([PICTURE], [(1, 896, 16), (1, 896, 1)], "a detector, which gives boxes and scores"),
-        ([PICTURE], [(1, 96, 96, 21)], "a segmenter"),
-        ([PICTURE], [PICTURE], "an image for an image"),
-        ([PICTURE], [(1, 1, 17, 3)], "poses"),
-        ([PICTURE], [(1, 84, 8400)], "a detector"),
-        ([PICTURE], [(1, 468, 3)], "landmarks"),
-        ([PICTURE], [(1, 24, 40)], "a sequence"),
-        ([PICTURE], [(1, 5), (1, 2)], "one with several answers"),
+        ([PICTURE], [(1, 10, 4), (1, 10)], "expected one output, .* found 2: .*detectors"),
+        ([PICTURE], [(1, 84, 8400)], r"shape \[1, classes\], .*detectors"),
+        ([PICTURE], [(1, 96, 96, 21)], "segmenters"),
         ([PICTURE, (1, 4)], [(1, 3)], "expected one input, a picture, found 2"),
-        ([(1, 15600)], [(1, 3)], "a vector enters, such as sound"),
-        ([(15600,)], [(1, 3)], "a vector enters"),
+        ([(15600,)], [(1, 3)], "a vector enters, such as sound"),
         ([(1, 15600, 1)], [(1, 3)], "a vector enters"),
-        ([(1, 96, 96, 4)], [(1, 3)], "4 channels are not an RGB or grey picture"),
-        ([(1, 98, 40, 2)], [(1, 3)], "2 channels are not an RGB"),
+        ([(1, 96, 96, 4)], [(1, 3)], "not an RGB or grey picture"),
         ([(1, 8, 96, 96, 3)], [(1, 3)], "expected an input of shape"),
         ([(8, 96, 96, 3)], [(8, 3)], "a batch of 1 picture, found 8"),
         ([(1, -1, -1, 3)], [(1, 3)], "expected an input of a fixed size, found"),
