@@ -124,13 +124,12 @@ class RestApi:
     def __init__(self, host: Host) -> None:
         self.host = host
         self._session = requests.Session()
-        self._session.headers["accept"] = "application/json"
         if host.insecure:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
 
     def host_info(self) -> dict[str, Any]:
         """Return what the host publishes: its `runtimes` and `limits`; empty if it does not."""
-        response = self._send("GET", f"{self.host.url}/")
+        response = self._send("GET", f"{self.host.url}/", headers={"accept": "application/json"})
         return _json_object(response) if response.status_code == 200 else {}
 
     def limits(self, published: Any) -> dict[str, tuple[int, int]]:

@@ -113,7 +113,7 @@ def _invoke(api: RestApi, name: Name, url: str, secret: Any, console: Console) -
     """Invoke the action, over the web if it has an address there and clients need no key."""
     picture = SAMPLE.read_bytes()
     if url and secret is not True:
-        headers = {"content-type": "image/jpeg"}
+        headers = {"content-type": "image/jpeg", "accept": "application/json"}
         if secret is not False:
             headers["x-require-whisk-auth"] = str(secret)
         invoke = partial(api.invoke_web, f"{url}.http", picture, headers)

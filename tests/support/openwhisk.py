@@ -256,10 +256,11 @@ class OpenWhisk:
         """Start a container for the action; return the milliseconds of its init."""
         execution = self.actions[name]["exec"]
         kind, code, archive = execution["kind"], execution["code"], self.folder / "action.zip"
-        with zipfile.ZipFile(archive, "w") as content:
-            content.writestr("__main__.py", code)
         if execution["binary"]:
             archive.write_bytes(base64.b64decode(code))
+        else:
+            with zipfile.ZipFile(archive, "w") as content:
+                content.writestr("__main__.py", code)
         with zipfile.ZipFile(archive) as content:
             own = "exec.env" in content.namelist() and content.read("exec.env").decode()
         image = self.kinds[kind]

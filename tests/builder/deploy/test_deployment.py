@@ -341,6 +341,7 @@ def test_unusual_hosts(build_zip: Command, platform: OpenWhisk, archive: Path) -
             return Response(302, {"location": "https://console.example/"}, b"")
         response = respond(request)
         if request.method == "PUT":
+            assert request.headers["accept"] == "*/*"  # or the answer would be 406
             return Response(200, {"content-type": "text/plain; charset=UTF-8"}, b"OK")
         return Response(204, {}, b"") if request.method == "DELETE" else response
 
