@@ -22,8 +22,6 @@ _ANY_VERSION = 1  # VER_NDX_GLOBAL
 _SYMBOL_BYTES = 24  # of an entry in the table of symbols
 # What is called in place of a function that is gone: a call must not go unnoticed.
 _STOP = "abort"
-# Tags of the dynamic section whose values are strings.
-_STRING_TAGS = ("DT_NEEDED", "DT_SONAME", "DT_RPATH", "DT_RUNPATH")
 
 
 def open_library(content: bytes) -> ELFFile:
@@ -120,33 +118,30 @@ def remove_needed(
         ValueError: its tables are not as linkers write them, or it does not need a replacement.
     """
     elf, data = open_library(content), bytearray(content)
-    removed, strings = _remove_versions(elf, data, libraries)
+    removed = _remove_versions(elf, data, libraries)
     dynamic = elf.get_section_by_name(".dynamic")
-    offset, size, entries = dynamic["sh_offset"], dynamic["sh_size"], b""
-    for index, tag in enumerate(dynamic.iter_tags()):
+    offset, size, entries, unused = dynamic["sh_offset"], dynamic["sh_size"], b"", 0
+    for tag in dynamic.iter_tags():
+        number, value = struct.unpack_from("<qQ", content, offset)
+        offset += 16
         if getattr(tag, "needed", "") in libraries:
+            unused = value
             continue
-        number, value = struct.unpack_from("<qQ", content, offset + 16 * index)
-        if tag.entry.d_tag in _STRING_TAGS:
-            strings.add(value)
         value -= removed if tag.entry.d_tag == "DT_VERNEEDNUM" else 0
         entries += struct.pack("<qQ", number, value)
-    data[offset : offset + size] = entries.ljust(size, b"\0")
-    _rename_symbols(elf, data, {name: replacements.get(name, _STOP) for name in symbols}, strings)
+    start = dynamic["sh_offset"]
+    data[start : start + size] = entries.ljust(size, b"\0")
+    _rename_symbols(elf, data, {name: replacements.get(name, _STOP) for name in symbols}, unused)
     return bytes(data)
 
 
-def _remove_versions(elf: ELFFile, data: bytearray, libraries: Set[str]) -> tuple[int, set[int]]:
-    """Remove the versions that are needed of some libraries.
-
-    Returns:
-        The number of libraries removed, and where the names of those that are left begin.
-    """
+def _remove_versions(elf: ELFFile, data: bytearray, libraries: Set[str]) -> int:
+    """Remove the versions that are needed of some libraries; return of how many."""
     section = elf.get_section_by_name(".gnu.version_r")
     if section is None:
-        return 0, set()
-    removed, strings, offset, last = 0, set(), section["sh_offset"], 0
-    for needed, versions in section.iter_versions():
+        return 0
+    removed, offset, last = 0, section["sh_offset"], 0
+    for needed, _ in section.iter_versions():
         if needed.name in libraries:
             if not last:
                 raise ValueError("the first of its versions is one of a library to remove")
@@ -154,43 +149,27 @@ def _remove_versions(elf: ELFFile, data: bytearray, libraries: Set[str]) -> tupl
             struct.pack_into("<I", data, last + 12, step)
             removed += 1
         else:
-            strings |= {needed["vn_file"], *(version["vna_name"] for version in versions)}
             last = offset
         offset += needed["vn_next"]
     header = elf["e_shoff"] + elf["e_shentsize"] * elf.get_section_index(section.name)
     struct.pack_into("<I", data, header + 44, section["sh_info"] - removed)
-    return removed, strings
+    return removed
 
 
-def _rename_symbols(
-    elf: ELFFile, data: bytearray, names: Mapping[str, str], strings: Set[int]
-) -> None:
-    """Give symbols other names; `strings` are where the names of libraries and versions begin."""
-    symbols = [*elf.get_section_by_name(".dynsym").iter_symbols()]
-    places = {each.name: each["st_name"] for each in symbols}
-    used = strings | {place for name, place in places.items() if name not in names}
-    if _STOP not in places:  # write it over a name that is no longer needed
-        table = elf.get_section_by_name(".dynstr")["sh_offset"]
-        # Linkers store a name that ends like a longer one as the end of that.
-        free = (
-            (place, place + len(name))
-            for name, place in places.items()
-            if name in names and len(name) >= len(_STOP) and not data[table + place - 1]
-        )
-        place = next(
-            (start for start, end in free if not any(start <= each <= end for each in used)), 0
-        )
-        if not place:
-            raise ValueError(f"no place for the name {_STOP}")
-        places[_STOP] = place
-        data[table + place : table + place + len(_STOP) + 1] = _STOP.encode() + b"\0"
+def _rename_symbols(elf: ELFFile, data: bytearray, names: Mapping[str, str], unused: int) -> None:
+    """Give symbols other names; `unused` is the place of a library's name that may be replaced."""
+    table = elf.get_section_by_name(".dynsym")
+    places = {each.name: each["st_name"] for each in table.iter_symbols()}
+    if _STOP not in places:
+        places[_STOP] = unused
+        start = elf.get_section_by_name(".dynstr")["sh_offset"] + unused
+        data[start : start + len(_STOP) + 1] = _STOP.encode() + b"\0"
     versions = elf.get_section_by_name(".gnu.version")
-    for index, symbol in enumerate(symbols):
+    for index, symbol in enumerate(table.iter_symbols()):
         if new := names.get(symbol.name):
             if new not in places:
                 raise ValueError(f"its replacement for {symbol.name}, {new}, is not used so far")
-            entry = elf.get_section_by_name(".dynsym")["sh_offset"] + _SYMBOL_BYTES * index
-            struct.pack_into("<I", data, entry, places[new])
+            struct.pack_into("<I", data, table["sh_offset"] + _SYMBOL_BYTES * index, places[new])
             if versions:
                 struct.pack_into("<H", data, versions["sh_offset"] + 2 * index, _ANY_VERSION)
 
