@@ -59,11 +59,7 @@ def _fail(status: int, error: str, hint: str, arguments: list[str]) -> int:
 
 
 def _print_json(value: object) -> None:
-    # Escaped are what a terminal may obey, and bytes of a file's name that are not UTF-8.
-    text = json.dumps(value, indent=2, ensure_ascii=False)
-    text = "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
-    sys.stdout.buffer.write(text.encode() + b"\n")
-    sys.stdout.flush()
+    print(json.dumps(value, indent=2))  # ASCII: escaped is what a terminal may obey
 
 
 def _main(arguments: list[str]) -> int:

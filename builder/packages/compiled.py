@@ -249,11 +249,8 @@ def _progress(console: Console) -> Callable[[str], None]:
     began = time.monotonic()
 
     def show(line: str) -> None:
-        if match := re.search(r"\S+: (?:\d+ %|done in \d+ s)$", line):
+        if match := re.search(r"\S+: (?:\d+ %|done in \d+ s)$|waiting: .*", line):
             console.status(f"{match[0]} ({time.monotonic() - began:.0f} s)")
-        elif match := re.search(r"waiting: .*", line):
-            console.status("")
-            console.note(match[0])
 
     return show
 

@@ -32,12 +32,8 @@ def read_rules(package: str) -> dict[str, Any]:
 
 
 def select_shipped(package: str, paths: Iterable[str]) -> list[str]:
-    """Return the paths of a package that ship."""
-    return apply_rules(read_rules(package), paths)
-
-
-def apply_rules(rules: dict[str, Any], paths: Iterable[str]) -> list[str]:
     """Return the paths that a package's `keep` and `drop` rules leave, sorted."""
+    rules = read_rules(package)
     keep = [pattern for rule in rules["keep"] for pattern in rule["paths"]] or ["*"]
     drop = [pattern for rule in rules["drop"] for pattern in rule["paths"]]
     return sorted(
