@@ -7,6 +7,7 @@ standard output, errors too.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from dataclasses import asdict, replace
@@ -17,7 +18,6 @@ from builder import options as command_line
 from builder.base import environments
 from builder.base.errors import BuildError, UsageError
 from builder.base.paths import BUILDER, ENVIRONMENTS, ROOT, WORK_VARIABLE
-from builder.base.variables import neutral_variables
 from builder.options import Options
 
 TYPE_CHECKING = False
@@ -67,18 +67,15 @@ def _main(arguments: list[str]) -> int:
     if environments.is_inside(ENVIRONMENT):
         return _run(options)
     folder = ENVIRONMENTS
-    variables = neutral_variables()
     if options.work is not None:
-        work = options.work.resolve()
-        folder = work / "build"
-        variables[WORK_VARIABLE] = str(work)
+        os.environ[WORK_VARIABLE] = str(options.work.resolve())
+        folder = options.work.resolve() / "build"
     requirements = BUILDER / "requirements.txt"
     notify = (lambda text: None) if options.quiet else environments.print_progress
     python = environments.ensure_environment(
         ENVIRONMENT, requirements, folder=folder, notify=notify
     )
-    command = [str(ROOT / "build_zip.py"), *arguments]
-    return environments.reexec(ENVIRONMENT, python, command, variables)
+    return environments.reexec(ENVIRONMENT, python, [str(ROOT / "build_zip.py"), *arguments])
 
 
 def _run(options: Options) -> int:

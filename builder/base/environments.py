@@ -15,7 +15,7 @@ import shutil
 import sys
 import sysconfig
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
@@ -113,23 +113,18 @@ def is_inside(name: str) -> bool:
     return os.environ.get(_ENTERED) == f"{name}:{ROOT}"
 
 
-def reexec(
-    name: str,
-    python: Path | str,
-    command: Sequence[str],
-    variables: Mapping[str, str] | None = None,
-) -> NoReturn:
+def reexec(name: str, python: Path, command: Sequence[str]) -> NoReturn:
     """Replace this process with `python COMMAND...`, marked as inside the environment `name`."""
-    marked = {**(os.environ if variables is None else variables), _ENTERED: f"{name}:{ROOT}"}
     sys.stdout.flush()
     sys.stderr.flush()
+    marked = {**neutral_variables(), _ENTERED: f"{name}:{ROOT}"}
     os.execve(python, [str(python), *command], marked)
 
 
 def enter_environment(name: str, requirements: Path, command: Sequence[str]) -> None:
     """Replace this process with `python COMMAND...` in an environment, unless it is there."""
     if not is_inside(name):
-        reexec(name, ensure_environment(name, requirements), command, neutral_variables())
+        reexec(name, ensure_environment(name, requirements), command)
 
 
 def invalidate(python: Path) -> None:

