@@ -145,11 +145,7 @@ def _audit_part(part: Path, config: BuildConfig, console: Console) -> audit.Audi
         audited = audit.audit_zip(part)
         audited.path = str(config.output)
     if not audited.ok:
-        hint = "several Pythons in one zip may be too many: build one zip for each"
-        raise BuildError(
-            "the zip failed its audit: " + "; ".join(audited.problems[:3]),
-            hint if len(config.pythons) > 1 and audited.bytes > platform.zip_limit() else "",
-        )
+        raise BuildError("the zip failed its audit: " + "; ".join(audited.problems[:3]))
     return audited
 
 

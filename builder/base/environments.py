@@ -127,11 +127,6 @@ def enter_environment(name: str, requirements: Path, command: Sequence[str]) -> 
         reexec(name, ensure_environment(name, requirements), command)
 
 
-def invalidate(python: Path) -> None:
-    """Rebuild this Python's environment on next use."""
-    (python.parent.parent / READY).unlink(missing_ok=True)
-
-
 def _is_ready(home: Path, python: Path) -> bool:
     try:
         if (home / READY).read_text("utf-8") != _hash_modules(home) or not python.exists():
