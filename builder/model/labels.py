@@ -172,7 +172,7 @@ def find_embedded_labels(
         )
     if name not in metadata.archive:
         raise ModelError(
-            metadata.problem or f"{model}: {name} is not in the file",
+            metadata.problem or f"{model}: its metadata names {name}, which is not in the file",
             "download the model again, or pass --labels FILE",
         )
     ids = [other for (has_only_ids, *_), other in others if has_only_ids > rank[0]]

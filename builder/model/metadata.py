@@ -73,9 +73,6 @@ def read_metadata(table: bytes, content: bytes, name: str) -> Metadata:
         metadata = _read_table(table) if table else metadata
     except (struct.error, IndexError, ValueError, TypeError):
         problem = f"{name}: its metadata is damaged"
-    missing = [file.name for file in metadata.files if file.name not in archive]
-    if missing and not problem:
-        problem = f"{name}: its metadata names {', '.join(missing)}, which is not in the file"
     return replace(metadata, archive=archive, problem=problem, is_present=bool(table))
 
 

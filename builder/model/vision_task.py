@@ -44,14 +44,10 @@ def find_picture_input(model: TFLiteModel) -> Tensor:
 
 def refuse_input(model: TFLiteModel, source: Tensor) -> NoReturn:
     """Raise ModelError for an input whose shape is not a picture's."""
-    hint = "this is another kind of model: what enters is not an RGB or grey picture"
-    if len([size for size in source.shape if size not in (1, 3)]) <= 1:
-        hint = (
-            "this is another kind of model: a vector enters, such as sound or text; if it is a "
-            "picture laid flat, convert the model with its own shape"
-        )
     raise ModelError(
-        f"{model.name}: expected an input of shape [1, height, width, 3 or 1], found {source}", hint
+        f"{model.name}: expected an input of shape [1, height, width, 3 or 1], found {source}",
+        "this is another kind of model, as for sound or text; if it is a picture laid flat, "
+        "convert the model with its own shape",
     )
 
 
@@ -117,17 +113,19 @@ def _check_last_operator(model: TFLiteModel, output: Tensor) -> None:
     *_, last = model.trace_back(output, PASS_ON) or (None,)
     if last is None:
         return
-    hint, found = "convert the model without its last operator", ""
-    source = last.inputs[0] if last.inputs else None
+    scores = last.inputs[0].shape if last.inputs and last.inputs[0] else ()
+    found, hint = "", "convert the model without its last operator"
     if last.name in ("ARG_MAX", "ARG_MIN", "TOPK_V2"):
-        found = f"the number of a class, by {last.name}"
-    elif last.name == "REDUCE_MAX" and source is not None and abs(output.element_count) == 1:
-        found = "that of the likeliest, by REDUCE_MAX" if source.shape[-1:] > (1,) else ""
+        found = "the number of a class"
+    elif last.name == "REDUCE_MAX" and abs(output.element_count) == 1 and scores[-1:] > (1,):
+        found = "that of the likeliest"
     elif last.name == "L2_NORMALIZATION":
-        found = "a vector of length 1 (its last operator is L2_NORMALIZATION)"
+        found = "a vector of length 1"
         hint = "this is another kind of model: an embedding, which is compared with others"
     if found:
-        raise ModelError(f"{model.name}: expected a score per class, found {found}", hint)
+        raise ModelError(
+            f"{model.name}: expected a score per class, found {found}, by {last.name}", hint
+        )
 
 
 def _list_tensors(tensors: tuple[Tensor, ...]) -> str:

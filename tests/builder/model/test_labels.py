@@ -16,9 +16,6 @@ from builder.model.metadata import AXIS_LABELS, VALUE_LABELS, AssociatedFile, Me
 COLOURS = ["red", "green", "blue"]
 TEXT = "red\ngreen\nblue\n"
 
-# The schema's number of a kind of files that hold no labels.
-SCORE_CALIBRATION = 4
-
 
 def fit(content: str | bytes, classes: int = 3, name: str = "l.txt") -> labels.Labels:
     data = content.encode() if isinstance(content, str) else content
@@ -283,53 +280,57 @@ def test_labels_are_moved_by_less_than_the_classes() -> None:
         labels.move_labels(fit(TEXT), 3)
 
 
-def chosen(*files: tuple[str, int, str], locale: str = "", present: bool = True) -> str:
-    """Return the name of the label file that is chosen among those in a model."""
-    metadata = Metadata(
-        files=tuple(AssociatedFile(*each) for each in files) if present else (),
-        archive={
-            name: b"__background__\n/m/06fvc\n" if "ids" in name else b"red\n"
-            for name, _, _ in files
-        },
-        is_present=present,
-    )
-    found = labels.find_embedded_labels(metadata, "m.tflite", locale)
-    return found[0].partition(" (not ")[0] if found else ""
+Files = list[tuple[str, int, str]]
+AXIS, VALUES, OTHER = ("b.txt", AXIS_LABELS, ""), ("v.txt", VALUE_LABELS, ""), ("a.txt", 4, "")
+IDS, PLAIN = ("ids.txt", AXIS_LABELS, ""), ("labels.txt", AXIS_LABELS, "")
+DE, EN, PT = ((f"{tag}.txt", AXIS_LABELS, tag) for tag in ("de", "en", "pt-BR"))
 
 
-def test_embedded_labels_are_chosen_by_kind() -> None:
-    score, axis = ("a.txt", SCORE_CALIBRATION, ""), ("b.txt", AXIS_LABELS, "")
-    assert chosen(score, axis) == "b.txt"
-    assert chosen(("v.txt", VALUE_LABELS, ""), axis) == "b.txt"
-    assert chosen(("v.txt", VALUE_LABELS, ""), score) == "v.txt"
-    assert chosen(score, ("labels.txt", 0, "")) == ""
-    named = [(name, 0, "") for name in ("notes.txt", "labels.txt", "score_calibration.txt")]
-    assert chosen(*named, present=False) == "labels.txt"
+def choose(files: Files, locale: str) -> str:
+    """Return the title of the label file that is chosen among those in a model."""
+    archive = {name: b"red\n" for name, *_ in files} | {"ids.txt": b"__background__\n/m/06fvc\n"}
+    listed = tuple(AssociatedFile(*each) for each in files)
+    found = labels.find_embedded_labels(Metadata((), (), listed, archive, "", True), "m", locale)
+    return found[0] if found else ""
 
 
-def test_embedded_labels_are_chosen_by_locale() -> None:
-    files = [
-        (f"labels{mark}.txt", AXIS_LABELS, locale)
-        for mark, locale in (("_de", "de"), ("", ""), ("_en", "en"), ("_pt", "pt-BR"))
-    ]
-    assert chosen(*files) == "labels.txt"
-    assert chosen(files[0], files[2]) == "labels_en.txt"
-    assert chosen(*files, locale="de") == "labels_de.txt"
-    assert chosen(*files, locale="pt_br") == chosen(*files, locale="pt") == "labels_pt.txt"
-    assert chosen(files[0]) == "labels_de.txt"
-    assert chosen(files[0], files[1], present=False) == "labels.txt"
-    with pytest.raises(ModelError, match=r"one label file in m.tflite, found labels_de.txt \(de\)"):
-        chosen(files[0], files[3])
-    with pytest.raises(ModelError, match="--locale fr: expected .* found labels_de.txt"):
-        chosen(*files, locale="fr")
-    with pytest.raises(ModelError, match="a.txt .no locale., b.txt"):
-        chosen(("a.txt", AXIS_LABELS, ""), ("b.txt", AXIS_LABELS, ""))
+@pytest.mark.parametrize(
+    ("files", "locale", "expected"),
+    [
+        ([OTHER, AXIS], "", "b.txt"),
+        ([VALUES, AXIS], "", "b.txt"),
+        ([VALUES, OTHER], "", "v.txt"),
+        ([OTHER], "", ""),
+        ([DE, PLAIN, EN, PT], "", "labels.txt"),
+        ([DE, EN], "", "en.txt"),
+        ([DE], "", "de.txt"),
+        ([DE, PLAIN, EN, PT], "de", "de.txt"),
+        ([DE, PLAIN, EN, PT], "pt_br", "pt-BR.txt"),
+        ([DE, PLAIN, EN, PT], "pt", "pt-BR.txt"),
+        ([IDS, EN, DE], "", "en.txt (not the ids in ids.txt)"),
+        ([IDS, EN, DE], "de", "de.txt (not the ids in ids.txt)"),
+        ([IDS, VALUES], "", "v.txt (not the ids in ids.txt)"),
+        ([IDS, IDS], "", "ids.txt"),
+    ],
+)
+def test_embedded_labels_are_chosen(files: Files, locale: str, expected: str) -> None:
+    assert choose(files, locale) == expected
 
 
-def test_embedded_names_win_over_embedded_ids() -> None:
-    ids = ("ids.txt", AXIS_LABELS, "")
-    english, german = ("labels_en.txt", AXIS_LABELS, "en"), ("labels_de.txt", AXIS_LABELS, "de")
-    assert chosen(ids, english) == chosen(ids, english, german) == "labels_en.txt"
-    assert chosen(ids, english, german, locale="de") == "labels_de.txt"
-    assert chosen(ids, ("v.txt", VALUE_LABELS, "")) == "v.txt"
-    assert chosen(ids) == chosen(ids, ids) == "ids.txt"
+@pytest.mark.parametrize(
+    ("files", "locale", "text"),
+    [
+        ([DE, PT], "", r"one label file in m, found de.txt \(de\), pt-BR.txt \(pt-BR\)"),
+        ([DE, PLAIN], "fr", "--locale fr: expected .* found de.txt"),
+        ([AXIS, PLAIN], "", r"b.txt \(no locale\), labels.txt"),
+    ],
+)
+def test_unclear_embedded_labels_are_refused(files: Files, locale: str, text: str) -> None:
+    with pytest.raises(ModelError, match=text):
+        choose(files, locale)
+
+
+def test_labels_without_metadata_are_found_by_name() -> None:
+    names = ("notes.txt", "labels_de.txt", "labels.txt", "score_calibration.txt")
+    metadata = Metadata(archive=dict.fromkeys(names, b"red\n"))
+    assert labels.find_embedded_labels(metadata, "m.tflite") == ("labels.txt", b"red\n")
