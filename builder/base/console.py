@@ -9,6 +9,7 @@ from textwrap import TextWrapper
 from rich.console import Console as RichConsole
 from rich.control import Control
 from rich.segment import ControlType
+from rich.table import Table
 from rich.text import Text
 
 from builder.base.errors import escape_controls
@@ -72,8 +73,9 @@ class Console:
                 self.text(f"    {text}")
             return
         self._erase_status()
-        line = cut(escape_controls(text), self._rich.width - 6)
-        self._rich.print(Text(f"    {line}" if text else ""), end="")
+        line = Text(f"    {escape_controls(text)}" if text else "")
+        width = self._rich.width - 1
+        self._rich.print(line, end="", no_wrap=True, overflow="ellipsis", width=width)
 
     def _erase_status(self) -> None:
         if self._rich.is_terminal:
@@ -81,15 +83,13 @@ class Console:
             self._rich.control(Control(line, ControlType.CARRIAGE_RETURN))
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table; the first column is text, cut where it is too wide, the others numbers."""
-        table = [[escape_controls(cell) for cell in cells] for cells in (columns, *rows)]
-        widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
-        width = min(self._rich.width, _TABLE_WIDTH)
-        widths[0] = min(widths[0], width - sum(widths[1:]) - 2 * len(widths))
-        for number, (first, *others) in enumerate(table):
-            cells = [f"{cell:>{size}}" for cell, size in zip(others, widths[1:], strict=True)]
-            line = "  ".join([f"{cut(first, widths[0]):<{widths[0]}}", *cells])
-            self._rich.print(Text(line, style="" if number else "bold"), soft_wrap=True)
+        """Print a table; the first column is text, the others are numbers."""
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for number, title in enumerate(columns):
+            table.add_column(title, justify="right" if number else "left", no_wrap=bool(number))
+        for cells in rows:
+            table.add_row(*(Text(escape_controls(cell)) for cell in cells))
+        self._rich.print(table, width=min(self._rich.width, _TABLE_WIDTH))
 
     def text(self, text: str = "") -> None:
         """Print a plain line."""
@@ -118,14 +118,6 @@ def _break_lines(text: str, width: int) -> Iterator[str]:
     for line in text.splitlines():
         breaking.subsequent_indent = " " * (len(line) - len(line.lstrip()) + 2)
         yield from breaking.wrap(line)
-
-
-def cut(text: str, width: int) -> str:
-    """Return the text, shortened to a width by leaving out its middle."""
-    if len(text) <= width:
-        return text
-    head = max(width - 3, 0) // 2
-    return f"{text[:head]}...{text[head + 3 - width :]}"
 
 
 def megabytes(size: int) -> str:
