@@ -56,7 +56,7 @@ def container(python: str, options: RuntimeOptions, console: Console) -> Runtime
         engine = options.engine or find_engine()
         if not engine:
             raise BuildError(
-                f"--runtime container: expected one of {', '.join(ENGINES)} to answer, found none",
+                f"no container engine answers: expected one of {', '.join(ENGINES)}",
                 "start or install one, or use --runtime local or --runtime wheels",
             )
         # The zip's packages are for x86_64, whatever this machine is.

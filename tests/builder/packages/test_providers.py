@@ -52,7 +52,9 @@ def test_without_an_engine_container_is_refused_and_auto_uses_wheels(
     console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compiled, "find_engine", lambda: "")
-    with pytest.raises(BuildError, match="expected one of docker, podman, buildah to answer"):
+    with pytest.raises(
+        BuildError, match="no container engine answers: expected one of docker, podman, buildah"
+    ):
         compiled.container("3.11", DEFAULT_OPTIONS, console)
     runtime = providers.auto("3.11", DEFAULT_OPTIONS, console)
     assert {each.name for each in runtime.components} == {"ai-edge-litert", "numpy", "pillow"}
