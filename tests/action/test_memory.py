@@ -25,18 +25,6 @@ COMPILED = compiled.is_cached(HERE, DEFAULT_OPTIONS)
 needs_compiled = pytest.mark.skipif(not COMPILED, reason=f"nothing compiled for Python {HERE}")
 
 
-@pytest.mark.parametrize(
-    ("zip_bytes", "process_bytes", "limit"),
-    [
-        (6.4 * MB, 31 * MB, 128),
-        (12 * MB, 40 * MB, 256),
-        (36 * 2**20, 9000 * MB, 2048),
-    ],
-)
-def test_limit_is_the_next_step(zip_bytes: float, process_bytes: float, limit: int) -> None:
-    assert memory.choose_limit(int(zip_bytes), process_bytes) == limit
-
-
 def test_estimate_is_near_the_measured_memory(zip_path: Path) -> None:
     files = read_zip(zip_path).files
     libraries = [len(content) for name, content in files.items() if ".so" in name]
@@ -48,25 +36,20 @@ def test_estimate_is_near_the_measured_memory(zip_path: Path) -> None:
 
 
 def http_activations() -> list[Any]:
-    """Return parameters of web actions: a picture in each type of body, a refusal, and GETs."""
-    picture = SAMPLE.read_bytes()
+    """Return parameters of web actions: a picture in most types of body, a refusal, the page."""
+    picture, image = SAMPLE.read_bytes(), base64_of(SAMPLE)
     form = b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n' + picture
-    text = json.dumps({"image": base64_of(picture)}).encode()
-    bodies = {
-        "image/jpeg": picture,
-        "multipart/form-data; boundary=x": form + b"\r\n--x--\r\n",
-        "application/json": text,
-        "application/x-www-form-urlencoded": b"image=" + base64_of(picture).encode(),
-        "text/plain": b"refused",
-    }
-    posts = [
+    requests = [
         IncomingRequest("POST", "/?topK=5", {"content-type": kind}, body)
-        for kind, body in bodies.items()
+        for kind, body in (
+            ("image/jpeg", picture),
+            ("multipart/form-data; boundary=x", form + b"\r\n--x--\r\n"),
+            ("application/json", json.dumps({"image": image}).encode()),
+            ("text/plain", b"refused"),
+        )
     ]
-    gets = [
-        IncomingRequest("GET", "/", {"accept": kind}) for kind in ("text/html", "application/json")
-    ]
-    return [web_action_params(each, raw=True) for each in posts + gets]
+    requests.append(IncomingRequest("GET", "/", {"accept": "text/html"}))
+    return [web_action_params(each, raw=True) for each in requests]
 
 
 def mixed_activations(chooser: random.Random) -> Iterator[bytes]:

@@ -45,20 +45,12 @@ def large_pictures() -> list[tuple[str, bytes]]:
     sample = Image.open(SAMPLE)
     grain = Image.effect_noise((1000, 750), 30).convert("RGB")
     noisy = Image.blend(sample.resize((4000, 3000)), grain.resize((4000, 3000)), 0.15)
-    pictures = []
-    for name, kind, options in (
-        ("12 MP JPEG", "JPEG", {}),
-        ("12 MP progressive JPEG", "JPEG", {"progressive": True}),
-        ("12 MP WebP", "WebP", {"method": 0}),
-    ):
-        for quality in (92, 85, 75, 60, 45, 30, 15):
-            content = encoded(noisy, kind, quality=quality, **options)
-            if len(content) <= MAX_BYTES:
-                break
-        pictures.append((name, content))
     drawing = sample.resize((500, 375)).quantize(8).resize((4000, 3000))
     rgb = drawing.convert("RGB")
-    pictures += [
+    pictures = [
+        ("12 MP JPEG", encoded(noisy, "JPEG", quality=60)),
+        ("12 MP progressive JPEG", encoded(noisy, "JPEG", quality=60, progressive=True)),
+        ("12 MP WebP", encoded(noisy, "WebP", quality=75, method=0)),
         ("12 MP PNG", encoded(rgb, "PNG")),
         ("12 MP PNG, transparent", encoded(drawing.convert("RGBA"), "PNG")),
         ("12 MP GIF", encoded(drawing, "GIF")),
@@ -66,4 +58,5 @@ def large_pictures() -> list[tuple[str, bytes]]:
         ("BMP", encoded(sample.resize((580, 440)), "BMP")),
         ("noise in a PNG", encoded(grain.resize((4000, 3000)).resize((590, 440)), "PNG")),
     ]
-    return [(name, content) for name, content in pictures if len(content) <= MAX_BYTES]
+    assert all(len(content) <= MAX_BYTES for _, content in pictures)
+    return pictures
