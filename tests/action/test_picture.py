@@ -242,6 +242,7 @@ def test_checksums_count_only_where_chunks_do() -> None:
     [
         (hostile.gif((20000, 5001)), r"at most 100 megapixels, found 20000 x 5001 \(100 meg"),
         (hostile.gif((7470, 7470)), "too many pixels for a GIF"),
+        (hostile.png((8, 8), before=hostile.chunk(b"teSt", b"") * 20_000), "too many parts"),
         (hostile.png((0, 10)), "expected a picture with pixels|broken PNG"),
     ],
 )
