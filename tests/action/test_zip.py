@@ -1,20 +1,32 @@
-"""Plain activations of built zips, as OpenWhisk's runtime invokes them: answers and models."""
+"""Activations of built zips, portable and precompiled, as OpenWhisk's runtime invokes them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from builder.artifact import actionloop, modules
 from builder.artifact.smoke import SAMPLE
 from builder.base.archive import read_zip
-from tests.conftest import EACH_PYTHON, base64_of, interpreter
+from tests.conftest import EACH_PYTHON, IMAGE, base64_of, encoded, interpreter, plain
 from tests.support.compiled import run_with_zip
 
 ESPRESSO = base64_of(SAMPLE)
+REQUESTS: tuple[Any, ...] = (
+    {"image": ESPRESSO},
+    {"image": f"data:image/jpeg;base64,{ESPRESSO}", "threshold": 0.01},
+    {"images": [ESPRESSO, "*", base64_of(encoded(plain("red"))), 7]},
+    {"image": base64_of(SAMPLE.read_bytes()[:5000])},
+    {"image": "é\u2028\ud800"},
+    {"image": ESPRESSO, "topK": 0},
+    "text",
+    {"__ow_method": "get", "__ow_headers": {"accept": "text/html"}},
+    {"__ow_method": "post", "__ow_headers": {"content-type": "image/jpeg"}, "__ow_body": ESPRESSO},
+)
 
 
 def test_classes_are_ranked_and_cut_off(action: actionloop.RunningAction) -> None:
@@ -47,6 +59,27 @@ def test_details_leave_the_results_unchanged(action: actionloop.RunningAction) -
     batch = action.run({"images": [ESPRESSO, "*"], "details": True})
     assert batch["predictions"][0]["details"]["image"] == details["image"]
     assert batch["details"]["model"] == details["model"]
+
+
+@pytest.mark.parametrize("python", EACH_PYTHON)
+def test_portable_and_precompiled_zips_give_the_same_answers(
+    make_zip: Callable[..., Path], imagenet_model: str, python: str
+) -> None:
+    found = []
+    for execution_env in ("", IMAGE):
+        archive = make_zip(python, imagenet_model, execution_env=execution_env)
+        with actionloop.start_action(archive, interpreter(python)) as running:
+            found.append([running.run(request) for request in REQUESTS])
+            log = running.log()
+        assert log.count("\nclassify warm") == len(REQUESTS) - 1
+        assert log.count("classify cold") == 1
+    assert found[1] == found[0]
+    assert ["error" in answer for answer in found[0]] == [False] * 3 + [True] * 4 + [False] * 2
+
+
+def test_executable_of_a_precompiled_zip_names_the_images_python(precompiled_path: Path) -> None:
+    start = read_zip(precompiled_path).files["exec"]
+    assert start.startswith(b"#!/usr/local/bin/python -ISB\n")
 
 
 @pytest.mark.thorough
