@@ -71,12 +71,6 @@ def build(config: BuildConfig, console: Console) -> BuildResult:
     Raises:
         BuildError: one of these failed; an earlier zip at `output` is untouched.
     """
-    for python in config.pythons:
-        if python not in platform.pythons_with_image():
-            console.warn(
-                f"OpenWhisk has no image for Python {python}: python:{python} is a kind only on "
-                "platforms that added it"
-            )
     with console.step("model") as details:
         chosen, _ = resolve_model(config.model, config.model_options, config.pictures, console)
         chosen = resolve.strip_final_activation(chosen)

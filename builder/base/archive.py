@@ -117,7 +117,6 @@ def _write_archive(entries: Sequence[Entry]) -> bytes:
     with zipfile.ZipFile(buffer, "w") as archive:
         for entry in sorted(entries, key=lambda entry: entry.path):
             info = zipfile.ZipInfo(entry.path, DATE)
-            info.create_system = 3  # Unix, so that the modes count, on Windows too
             info.external_attr = (0o100000 | entry.mode) << 16
             info.file_size = len(entry.content)
             if entry.compressed is not None:

@@ -68,9 +68,9 @@ def _read_export(archive: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     try:
         contents = read_zip(archive).files
         facts = json.loads(contents.pop(FACTS))
-        known = {name: facts[name] for name in ("python", "ops", "key")}
-        if not re.fullmatch(r"3\.\d+", known["python"]) or known["ops"] not in OPS:
-            raise ValueError(f"Python {known['python']!r}, operators {known['ops']!r}")
+        python, ops, _ = facts["python"], facts["ops"], facts["key"]
+        if not re.fullmatch(r"3\.\d+", python) or ops not in OPS:
+            raise ValueError(f"Python {python!r}, operators {ops!r}")
     except (KeyError, TypeError, ValueError) as error:
         raise BuildError(
             f"{archive.name}: expected a file that 'runtime export' wrote, found another, or a "
@@ -79,4 +79,4 @@ def _read_export(archive: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     paths = [PurePosixPath(name) for name in contents]
     if any(path.is_absolute() or ".." in path.parts or "\\" in str(path) for path in paths):
         raise BuildError(f"{archive.name}: an entry would be unpacked outside its folder")
-    return known, contents
+    return facts, contents
