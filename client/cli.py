@@ -50,6 +50,10 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         _discard_output(1, 2)
         return NO_READER
+    except OSError as error:
+        _discard_output(1)
+        print(printable(f"stopped: {error}"), file=sys.stderr)
+        return batch.USAGE
 
 
 def _discard_output(*streams: int) -> None:
@@ -86,13 +90,7 @@ def _classify(parser: "_Parser", options: argparse.Namespace) -> int:
     format_answer = _choose_format(options, names)
 
     def write(answer: dict[str, Any]) -> None:
-        try:
-            print(format_answer(answer), flush=True)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            _discard_output(1)
-            raise ActionError(f"the answers cannot be written: {error.strerror}") from None
+        print(format_answer(answer), flush=True)
 
     return batch.classify_all(names, function, answer_options, write, results, options.quiet)
 

@@ -12,9 +12,9 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -27,14 +27,12 @@ from action.web import MAX_PAYLOAD
 from client.answer_formats import printable
 from client.errors import UndeliveredError
 from client.shrink import convert_picture
-from client.throttle import MINUTE, Refusal, Throttle, parse_date, parse_retry_after
+from client.throttle import MINUTE, Reply, Throttle
 
 # How often a request is sent while the server is busy or away, and if the function failed.
 MAX_TRIES, MAX_FAILED_TRIES = 5, 3
 # Seconds before the second try, or down to half of them; doubled before each further try.
 DELAY = 1.0
-# A server that asks for a longer wait, in seconds, is tried again after this one.
-MAX_RETRY_AFTER = 60.0
 # The longest time, in seconds, for which a platform may refuse all requests with status 429.
 MAX_REFUSED = 600.0
 # Seconds without an answer, while connecting or reading, of which OpenWhisk needs 60 to say that
@@ -60,14 +58,6 @@ _LIKELY_CAUSES = {
     404: "no web action has this address: is the name in the URL right, and was the action created "
     "with --web true?",
 }
-
-
-class Reply(NamedTuple):
-    """A server's reply; the names of `headers` may be in any case."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
 
 
 class _TemporaryError(Exception):
@@ -218,17 +208,18 @@ class WebActionClient:
     def _send(self, url: str, picture: bytes | None) -> Reply:
         """Send a request when the platform takes it; raise _TemporaryError if it gets lost."""
         while True:
-            probe, reply, refusal = self.throttle.acquire(), None, None
+            probe, reply = self.throttle.acquire(), None
             try:
                 reply = self._send_once(url, picture)
-                refusal = _parse_refusal(reply) if reply.status == 429 else None
             finally:
-                self.throttle.release(probe, reply is not None, refusal)
-            if refusal is None:
+                self.throttle.release(probe, reply)
+            if reply.status != 429:
                 return reply
             if self.throttle.refused_seconds > MAX_REFUSED:
-                text = f"refused all requests for {MAX_REFUSED / 60:.0f} minutes: {refusal.text}"
-                raise UndeliveredError(f"{self._url}: {text}")
+                text = f"refused all requests for {MAX_REFUSED / 60:.0f} minutes"
+                raise UndeliveredError(
+                    f"{self._url}: {text}: {reply.content[:500].decode(errors='replace')}"
+                )
 
     def _send_once(self, url: str, picture: bytes | None) -> Reply:
         if self._settles:
@@ -248,7 +239,7 @@ class WebActionClient:
         if reply.status not in _BUSY_STATUSES:
             self._gone = False
             return reply
-        raise _TemporaryError(f"HTTP status {reply.status}", _parse_delay(reply))
+        raise _TemporaryError(f"HTTP status {reply.status}", reply.retry_after)
 
     def _exchange(self, url: str, picture: bytes | None) -> Reply:
         """Send a request and return the reply; raise OSError or HTTPError if that fails."""
@@ -297,17 +288,6 @@ class WebActionClient:
         if status == 401 and "x-require-whisk-auth" in self._headers:
             return "the secret is not the one that the action was created with (--web-secure)"
         return _LIKELY_CAUSES.get(status, "is it the function's address?")
-
-
-def _parse_refusal(reply: Reply) -> Refusal:
-    text = reply.content[:500].decode("utf-8", "replace")
-    return Refusal(text, parse_date(reply.headers.get("date")), _parse_delay(reply))
-
-
-def _parse_delay(reply: Reply) -> float | None:
-    """Return for how long the server asks to wait, in seconds, None if it does not."""
-    delay = parse_retry_after(reply.headers.get("retry-after"))
-    return None if delay is None else min(delay, MAX_RETRY_AFTER)
 
 
 def _subsets(names: Iterable[str]) -> Iterator[tuple[str, ...]]:

@@ -7,30 +7,35 @@ sent as a probe, less and less often, and one when the server's clock begins a m
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from threading import Condition
 from typing import NamedTuple
 
 MINUTE = 60.0
+# A server that asks for a longer wait, in seconds, is tried again after this one.
+MAX_RETRY_AFTER = 60.0
 # Seconds between a refusal and the first probe; later ones wait for a share of the time so far.
 FIRST_PROBE, PROBE_SHARE = 0.5, 0.5
 # "... in the last minute (count: 61, allowed: 60)", "... in flight (count: 31, allowed: 30)"
-_ALLOWED = re.compile(r"allowed: (\d+)")
+_ALLOWED = re.compile(rb"allowed: (\d+)")
 
 
-class Refusal(NamedTuple):
-    """A reply with status 429.
+class Reply(NamedTuple):
+    """A server's reply to a request; the names of `headers` may be in any case."""
 
-    Attributes:
-        text: the platform's message.
-        server_time: the reply's Date in seconds, None if it has none.
-        retry_after: the seconds that the reply asks to wait for, None if it does not.
-    """
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
 
-    text: str
-    server_time: float | None = None
-    retry_after: float | None = None
+    @property
+    def retry_after(self) -> float | None:
+        """The seconds for which it asks to wait (RFC 9110, section 10.2.3), None if it does not."""
+        value = self.headers.get("retry-after", "")
+        if value.strip().isdecimal():
+            return min(float(value), MAX_RETRY_AFTER)
+        moment = _parse_date(value)
+        return None if moment is None else min(max(0.0, moment - time.time()), MAX_RETRY_AFTER)
 
 
 class Throttle:
@@ -65,13 +70,13 @@ class Throttle:
             self._probing = self._closed_at is not None
             return self._probing
 
-    def release(self, probe: bool, accepted: bool, refusal: Refusal | None = None) -> None:
-        """Take note of the outcome of a request; one that is not accepted nor refused got lost."""
+    def release(self, probe: bool, reply: Reply | None) -> None:
+        """Take note of the reply to a request, None if it got lost."""
         with self._changed:
             self._running -= 1
-            if refusal:
-                self._close(refusal)
-            elif probe and accepted:
+            if reply and reply.status == 429:
+                self._close(reply)
+            elif probe and reply:
                 self._closed_at = None
             elif probe:
                 self._next_probe = time.monotonic() + FIRST_PROBE
@@ -87,19 +92,20 @@ class Throttle:
             return 0.0
         return None if self._probing else self._next_probe - time.monotonic()
 
-    def _close(self, refusal: Refusal) -> None:
+    def _close(self, refusal: Reply) -> None:
         now = time.monotonic()
         if self._closed_at is None:
             self._closed_at = now
-        number = _ALLOWED.search(refusal.text)
+        number = _ALLOWED.search(refusal.content)
         limit = max(1, int(number[1])) if number else None
-        if "concurrent" in refusal.text:
+        if b"concurrent" in refusal.content:
             self._max_running, self._next_probe = limit, now + FIRST_PROBE
             return
         self.allowed = limit
         delay = refusal.retry_after
         if delay is None:
-            minute_left = MINUTE - (refusal.server_time or 0.0) % MINUTE
+            server_time = _parse_date(refusal.headers.get("date", ""))
+            minute_left = MINUTE - (server_time or 0.0) % MINUTE
             delay = min(minute_left, max(FIRST_PROBE, PROBE_SHARE * self.refused_seconds))
         self._next_probe = now + delay
         self._announce_once()
@@ -111,17 +117,9 @@ class Throttle:
         self._announced = True
 
 
-def parse_retry_after(value: str | None) -> float | None:
-    """Return the seconds that a Retry-After header asks for (RFC 9110, section 10.2.3)."""
-    if value and value.strip().isdecimal():
-        return float(value)
-    moment = parse_date(value)
-    return None if moment is None else max(0.0, moment - time.time())
-
-
-def parse_date(value: str | None) -> float | None:
+def _parse_date(value: str) -> float | None:
     """Return the time in a header such as Date, in seconds; None if it has none."""
     try:
-        return parsedate_to_datetime(value or "").timestamp()
+        return parsedate_to_datetime(value).timestamp()
     except (TypeError, ValueError, OverflowError):
         return None

@@ -163,7 +163,7 @@ def test_reader_that_leaves_early(built: Path, tmp_path: Path) -> None:
 def test_output_that_cannot_be_written(built: Path) -> None:
     command = f"'{interpreter(HERE)}' -m action '{SAMPLE}'"
     for redirection, status, expected in (
-        (">/dev/full", 2, "the answers cannot be written: No space left on device\n"),
+        (">/dev/full", 2, "stopped: [Errno 28] No space left on device\n"),
         ("--output /dev/full", 2, "--output /dev/full: expected a file"),
         ("--output none/a", 2, "--output none/a: cannot be written: No such file"),
         (">&-", 0, ""),
