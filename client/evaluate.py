@@ -177,10 +177,7 @@ def _write_svg(evaluation: Evaluation, path: Path) -> None:
     if any(others):
         names.append("another class")
         counts = [[*cells, other] for cells, other in zip(counts, others, strict=True)]
-    try:
-        path.write_text(draw_confusion_matrix(names, counts), "utf-8")
-    except OSError as error:
-        raise ActionError(f"--svg {path}: cannot be written: {error.strerror}") from None
+    path.write_text(draw_confusion_matrix(names, counts), "utf-8")
 
 
 def run(arguments: list[str]) -> int:

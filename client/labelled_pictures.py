@@ -71,11 +71,8 @@ def _read_table(path: str) -> list[LabelledPicture]:
         separator = max("\t;,", key=text.partition("\n")[0].count)
         rows = [row for row in csv.reader(text.splitlines(), delimiter=separator) if any(row)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        is_text = not isinstance(error, UnicodeDecodeError)
-        reason = getattr(error, "strerror", error) if is_text else "it is not UTF-8"
-        raise LabelledPicturesError(
-            f"{path}: expected a folder, or a CSV of file and class, that can be read: {reason}"
-        ) from None
+        text = f"{path}: expected a folder, or a CSV of file and class, that can be read: {error}"
+        raise LabelledPicturesError(text) from None
     file_column, class_column, has_head = _find_columns(rows[0] if rows else [])
     pictures = []
     for number, row in enumerate(rows[has_head:], 1 + has_head):

@@ -20,20 +20,18 @@ class ResultsFile:
         A last line that is incomplete, as after a crash, is removed.
 
         Raises:
-            ActionError: it is a folder, may not be written, or has other lines than answers.
+            ActionError: it is no file, or has other lines than answers.
+            OSError: it may not be written.
         """
         self.path = path
         self.answered: set[str] = set()
         if path.exists() and not path.is_file():
             raise ActionError(f"--output {path}: expected a file, found something else")
-        try:
-            self._file = open(path, "a+b")  # noqa: SIM115  (open until the program ends)
-            self._file.seek(0)
-            lines = self._file.readlines()
-            if lines and not lines[-1].endswith(b"\n"):
-                self._repair_last_line(lines)
-        except OSError as error:
-            raise ActionError(_write_error_text(path, error)) from None
+        self._file = open(path, "a+b")  # noqa: SIM115  (open until the program ends)
+        self._file.seek(0)
+        lines = self._file.readlines()
+        if lines and not lines[-1].endswith(b"\n"):
+            self._repair_last_line(lines)
         for number, line in enumerate(lines, 1):
             name = _parse_name(line)
             if name is None:
@@ -52,12 +50,9 @@ class ResultsFile:
             del lines[-1]
 
     def write(self, answer: dict[str, Any]) -> None:
-        """Append one line; raise ActionError if that fails, as on a full disk."""
-        try:
-            self._file.write(json_line(answer).encode() + b"\n")
-            self._file.flush()
-        except OSError as error:
-            raise ActionError(_write_error_text(self.path, error)) from None
+        """Append one line; raise OSError if that fails, as on a full disk."""
+        self._file.write(json_line(answer).encode() + b"\n")
+        self._file.flush()
 
 
 def _parse_name(line: bytes) -> str | None:
@@ -67,7 +62,3 @@ def _parse_name(line: bytes) -> str | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return name if isinstance(name, str) else None
-
-
-def _write_error_text(path: Path, error: OSError) -> str:
-    return f"--output {path}: cannot be written: {error.strerror or error}"

@@ -165,7 +165,7 @@ def test_output_that_cannot_be_written(built: Path) -> None:
     for redirection, status, expected in (
         (">/dev/full", 2, "stopped: [Errno 28] No space left on device\n"),
         ("--output /dev/full", 2, "--output /dev/full: expected a file"),
-        ("--output none/a", 2, "--output none/a: cannot be written: No such file"),
+        ("--output none/a", 2, "stopped: [Errno 2] No such file or directory: 'none/a'"),
         (">&-", 0, ""),
     ):
         done = subprocess.run(
