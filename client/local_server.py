@@ -239,11 +239,8 @@ def http_response(result: Any, extension: str = ".http", accept: str = "") -> Re
 
 def _accepts_json(accept: str) -> bool:
     """Return whether an Accept header (RFC 9110, section 12.5.1) allows JSON."""
-    ranges = [item.replace(" ", "").lower().split(";") for item in accept.split(",")]
-    allowed = [name for name, *parameters in ranges if not {"q=0", "q=0.0"} & {*parameters}]
-    return not accept.strip() or any(
-        name in ("*/*", "application/*", media_type.JSON) for name in allowed
-    )
+    ranges = {item.partition(";")[0].strip().lower() for item in accept.split(",")}
+    return not accept.strip() or bool(ranges & {"*/*", "application/*", media_type.JSON})
 
 
 def run_server(main: Main, port: int, raw: bool) -> int:

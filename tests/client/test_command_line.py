@@ -127,20 +127,15 @@ def test_as_csv(built: Path, tmp_path: Path) -> None:
 
 
 def test_table_hides_background_and_tiny_probabilities() -> None:
-    results = [
-        {"className": "background", "probability": 0.5, "background": True},
-        {"className": "panda", "probability": 0.4},
-        {"className": "bear", "probability": 0.0005},
-        {"className": "cat", "probability": 0.0004},
-        {"className": "dog", "probability": 0.0},
-    ]
-    shown = Table(["a"]).lines({"file": "a", "results": results}).splitlines()
-    assert [line.split("%")[1].strip() for line in shown] == ["panda", "bear"]
-    assert [line.startswith("a ") for line in shown] == [True, False]  # once per picture
-    assert "no class reaches 0.1 %" in Table(["a"]).lines({"file": "a", "results": results[3:]})
+    background = {"className": "background", "probability": 0.5, "background": True}
+    classes = (("panda", 0.4), ("bear", 0.0005), ("cat", 0.0004))
+    results = [{"className": name, "probability": share} for name, share in classes]
     name = "begin" + "x" * 40 + "end"
-    row = Table([name]).lines({"file": name, "results": results})
-    assert row.startswith("..." + "x" * 34 + "end   40.0 %")
+    shown = Table([name]).lines({"file": name, "results": [background, *results]}).splitlines()
+    # The file's name stands once per picture.
+    assert shown[0] == "..." + "x" * 34 + "end   40.0 %  panda"
+    assert [line.strip() for line in shown[1:]] == ["0.1 %  bear"]
+    assert "no class reaches 0.1 %" in Table(["a"]).lines({"file": "a", "results": results[2:]})
 
 
 def test_reader_that_leaves_early(built: Path, tmp_path: Path) -> None:
