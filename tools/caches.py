@@ -20,7 +20,7 @@ def find_caches() -> dict[str, list[Path]]:
     environments = [path.parent for path in ENVIRONMENTS.glob("*/pyvenv.cfg")]
     return {
         "virtual environments": environments,
-        "bytecode, type checks, peers": sorted({*ENVIRONMENTS.glob("*")} - {*environments}),
+        "type checks, peers": sorted({*ENVIRONMENTS.glob("*")} - {*environments}),
         "compiled packages": sorted(COMPILED.glob("*-*")),
         "builds and downloads": sorted(BUILD.glob("*")) if BUILD != ENVIRONMENTS else [],
         "downloaded models": sorted((WORK / "model").glob("*.tflite")),
