@@ -179,7 +179,7 @@ def colour_zip(
 
     def make(want: ColourModel) -> Path:
         path = tmp_path_factory.mktemp("model") / "colours.tflite"
-        scaled = PLUS_MINUS_ONE if want.dtype == "float32" else None
+        scaled = PLUS_MINUS_ONE if want.weights == "float32" else None
         model = str(want.write(path))
         return make_zip(HERE, model, str(colour_labels), normalization=scaled)
 

@@ -161,7 +161,7 @@ class DenseModel:
     Attributes:
         weights: their dtype; "uint8" and "int8" make the whole model of that type.
         channels: of the picture: 3 or 1.
-        layout: "nhwc", "nchw", or "hwc" for no batch.
+        layout: "nhwc" or "nchw".
         head: "softmax", "logits", "sigmoid", or "decomposed" for EXP, SUM and DIV.
         outputs: of the dense layer; 0 for a model without it, whose logits are the means.
         seed: of the weights.
@@ -194,12 +194,9 @@ class DenseModel:
 
     def write(self, path: Path) -> Path:
         """Write the model to `path`."""
-        graph, side, size = Graph(), self.size, (self.size, self.size, self.channels)
-        shapes = {"nchw": (1, self.channels, side, side), "nhwc": (1, *size), "hwc": size}
-        source = x = self._activation(graph, shapes[self.layout], 1 / 255, 0)
-        if self.layout == "hwc":
-            output = self._activation(graph, (1, *size), 1 / 255, 0)
-            x = graph.operator("RESHAPE", [x, graph.integers(1, *size)], output)
+        graph, size = Graph(), (self.size, self.size)
+        shape = (1, self.channels, *size) if self.layout == "nchw" else (1, *size, self.channels)
+        source = x = self._activation(graph, shape, 1 / 255, 0)
         axes = graph.integers(*((2, 3) if self.layout == "nchw" else (1, 2)))
         mean = self._activation(graph, (1, self.channels), 1 / 255, 0)
         x = graph.operator("MEAN", [x, axes], mean, version=2)
@@ -258,32 +255,21 @@ class DenseModel:
         return graph.operator("DIV", [powers, total], shape)
 
 
-@dataclass(frozen=True)
-class ColourModel:
+class ColourModel(DenseModel):
     """A classifier whose classes are the channels: it takes the mean of each over the picture.
 
-    Attributes:
-        dtype: of input and output; quantized ones have a scale of 1/255.
-        size: side of the input, in pixels.
-        channels: of the input, and so the number of classes.
-        softmax: whether a SOFTMAX follows the mean.
+    Quantized ones have a scale of 1/255 for input and output.
     """
 
-    dtype: str = "float32"
-    size: int = SIDE
-    channels: int = 3
-    softmax: bool = False
-
-    def write(self, path: Path) -> Path:
-        """Write the model to `path`."""
-        head = "softmax" if self.softmax else "logits"
-        model = DenseModel(self.dtype, self.channels, head=head, outputs=0, size=self.size)
-        return model.write(path)
+    def __init__(
+        self, dtype: str = "float32", size: int = SIDE, channels: int = 3, softmax: bool = False
+    ) -> None:
+        head = "softmax" if softmax else "logits"
+        super().__init__(dtype, channels, head=head, outputs=0, size=size)
 
 
 # Networks with random weights
 
-ACTIVATIONS = (0, schema.ActivationFunctionType.RELU, schema.ActivationFunctionType.RELU6)
 # Standard deviation of an output in steps, so that it neither saturates nor vanishes.
 _SPREAD = 40.0
 
@@ -291,11 +277,13 @@ _SPREAD = 40.0
 class QuantizedNetwork(Graph):
     """A uint8 network as TensorFlow's quantization-aware training made them.
 
-    Each method adds an operator to `self.last`, which is the source at first.
+    Each method adds an operator to `self.last`, which is the source at first. Each channel's
+    weights leave the reach of int8 with probability `wide`.
     """
 
-    def __init__(self, seed: int, shape: tuple[int, ...] = (1, 8, 8, 3)) -> None:
+    def __init__(self, seed: int, shape: tuple[int, ...] = (1, 8, 8, 3), wide: float = 0.5) -> None:
         super().__init__()
+        self.wide = wide
         self.random = np.random.default_rng(seed)
         self.source = self.last = self.activation(shape, 1 / 128, 128)
 
@@ -305,77 +293,39 @@ class QuantizedNetwork(Graph):
         zero = int(self.random.integers(256)) if zero_point is None else zero_point
         return self.tensor(shape, "uint8", scale, zero)
 
-    def weights(self, shape: tuple[int, ...], axis: int, wide: float) -> Value:
-        """Add weights; each channel leaves the reach of int8 with probability `wide`."""
+    def weights(self, shape: tuple[int, ...], axis: int) -> Value:
+        """Add weights whose channels are dimension `axis`."""
         zero = int(self.random.integers(40, 216))
         low, high = max(0, zero - 127), min(255, zero + 127)
         data = self.random.integers(low, high + 1, shape, np.uint8)
-        rows = np.moveaxis(data, axis, 0)
-        for row in rows:
-            if self.random.random() < wide:
+        for row in np.moveaxis(data, axis, 0):
+            if self.random.random() < self.wide:
                 row[(0,) * row.ndim] = 0 if zero > 127 else 255
         return self.tensor(shape, "uint8", float(self.random.uniform(0.002, 0.02)), zero, data)
 
-    def bias(self, source: Value, weights: Value, size: int) -> Value:
-        """Add an int32 bias, of the size of the sums that it is added to."""
-        fan = int(np.prod(weights.shape)) // size
-        data = self.random.normal(0, 60 * 60 * fan**0.5, size).astype(np.int32)
-        return self.tensor((size,), "int32", source.scale * weights.scale, 0, data)
-
-    def _weighted(
-        self, kind: str, weights: Value, fan: int, shape: tuple[int, ...], options: Any = None
-    ) -> Value:
-        """Add an operator with weights and bias, whose sums have `fan` products."""
-        source = self.last
+    def _weighted(self, kind: str, weights: Value, depth: int, options: Any = None) -> Value:
+        """Add an operator with weights and bias, of the size of the sums, and `depth` channels."""
+        source, shape = self.last, (*self.last.shape[:-1], depth)
+        fan = int(np.prod(weights.shape)) // depth
         spread = source.scale * 70 * weights.scale * 70 * fan**0.5 * 1.4
+        data = self.random.normal(0, 60 * 60 * fan**0.5, depth).astype(np.int32)
+        bias = self.tensor((depth,), "int32", source.scale * weights.scale, 0, data)
         output = self.activation(shape, spread / _SPREAD)
-        bias = self.bias(source, weights, shape[-1])
         return self.operator(kind, [source, weights, bias], output, options)
 
-    def _spatial(self, kernel: int, stride: int, same: bool) -> tuple[int, int]:
-        sizes = (n if same else n - kernel + 1 for n in self.last.shape[1:3])
-        height, width = (-(-n // stride) for n in sizes)
-        return height, width
+    def convolution(self, channels: int = 4) -> Value:
+        weights = self.weights((channels, 3, 3, self.last.shape[3]), 0)
+        return self._weighted("CONV_2D", weights, channels, schema.Conv2DOptionsT(SAME, 1, 1))
 
-    def convolution(
-        self,
-        channels: int = 4,
-        kernel: int = 3,
-        stride: int = 1,
-        same: bool = True,
-        activation: int = 0,
-        wide: float = 0.5,
-    ) -> Value:
-        depth = self.last.shape[3]
-        weights = self.weights((channels, kernel, kernel, depth), 0, wide)
-        shape = (1, *self._spatial(kernel, stride, same), channels)
-        options = schema.Conv2DOptionsT(SAME if same else VALID, stride, stride, activation)
-        return self._weighted("CONV_2D", weights, kernel * kernel * depth, shape, options)
-
-    def depthwise(
-        self,
-        multiplier: int = 1,
-        kernel: int = 3,
-        stride: int = 1,
-        same: bool = True,
-        activation: int = 0,
-        wide: float = 0.5,
-        weights: Value | None = None,
-    ) -> Value:
+    def depthwise(self, multiplier: int = 1, weights: Value | None = None) -> Value:
         channels = self.last.shape[3] * multiplier
-        weights = weights or self.weights((1, kernel, kernel, channels), 3, wide)
-        shape = (1, *self._spatial(kernel, stride, same), channels)
-        options = schema.DepthwiseConv2DOptionsT(
-            SAME if same else VALID, stride, stride, multiplier, activation
-        )
-        return self._weighted("DEPTHWISE_CONV_2D", weights, kernel * kernel, shape, options)
+        weights = weights or self.weights((1, 3, 3, channels), 3)
+        options = schema.DepthwiseConv2DOptionsT(SAME, 1, 1, multiplier)
+        return self._weighted("DEPTHWISE_CONV_2D", weights, channels, options)
 
-    def dense(self, classes: int, wide: float = 0.5) -> Value:
-        fan = self.last.shape[1]
-        weights = self.weights((classes, fan), 0, 0.0)
-        if self.random.random() < wide:
-            weights = self.weights((classes, fan), 0, 1.0)
-        return self._weighted("FULLY_CONNECTED", weights, fan, (1, classes))
+    def dense(self, classes: int) -> Value:
+        weights = self.weights((classes, self.last.shape[1]), 0)
+        return self._weighted("FULLY_CONNECTED", weights, classes)
 
     def _same_scale(
         self, kind: str, shape: tuple[int, ...], inputs: Sequence[Value], options: Any = None
@@ -384,10 +334,11 @@ class QuantizedNetwork(Graph):
         output = self.activation(shape, self.last.scale, self.last.zero_point)
         return self.operator(kind, [self.last, *inputs], output, options)
 
-    def pool(self, kind: str, size: int = 2) -> Value:
-        shape = (1, *self._spatial(size, size, True), self.last.shape[3])
-        options = schema.Pool2DOptionsT(SAME, size, size, size, size)
-        return self._same_scale(kind, shape, [], options)
+    def pool(self, kind: str) -> Value:
+        """Add a pool of 2 x 2 pixels."""
+        _, height, width, depth = self.last.shape
+        options = schema.Pool2DOptionsT(SAME, 2, 2, 2, 2)
+        return self._same_scale(kind, (1, -(-height // 2), -(-width // 2), depth), [], options)
 
     def combine(self, kind: str, other: Value | None = None) -> Value:
         """Add ADD, SUB or MUL with another tensor, or with a constant."""
@@ -399,13 +350,17 @@ class QuantizedNetwork(Graph):
         scale = source.scale * other.scale * 100 if kind == "MUL" else source.scale + other.scale
         return self.operator(kind, [source, other], self.activation(source.shape, scale))
 
-    def concatenation(self, other: Value) -> Value:
-        """Add a CONCATENATION with another tensor that may be quantized otherwise."""
-        source = self.last
-        shape = (*source.shape[:3], source.shape[3] + other.shape[3])
-        output = self.activation(shape, max(source.scale, other.scale))
+    def join(self, kind: str) -> Value:
+        """Add a convolution, and an ADD or a CONCATENATION of its output and its input."""
+        other = self.last
+        source = self.convolution(other.shape[3])
+        if kind == "ADD":
+            return self.combine(kind, other)
+        output = self.activation(
+            (*source.shape[:3], 2 * source.shape[3]), max(source.scale, other.scale)
+        )
         options = schema.ConcatenationOptionsT(axis=3)
-        return self.operator("CONCATENATION", [source, other], output, options)
+        return self.operator(kind, [source, other], output, options)
 
     def pad(self, value: int | None = None) -> Value:
         source, paddings = self.last, self.integers([0, 0], [1, 0], [0, 1], [0, 0])
@@ -427,9 +382,11 @@ class QuantizedNetwork(Graph):
 
     def squeeze(self) -> Value:
         """Add the average over the picture, and a SQUEEZE that removes its two dimensions."""
-        self.pool("AVERAGE_POOL_2D", max(self.last.shape[1:3]))
+        _, height, width, depth = self.last.shape
+        options = schema.Pool2DOptionsT(VALID, width, height, width, height)
+        self._same_scale("AVERAGE_POOL_2D", (1, 1, 1, depth), [], options)
         options = schema.SqueezeOptionsT(squeezeDims=np.array([1, 2], np.int32))
-        return self._same_scale("SQUEEZE", (1, self.last.shape[3]), [], options)
+        return self._same_scale("SQUEEZE", (1, depth), [], options)
 
     def relu(self, kind: str) -> Value:
         source = self.last
@@ -439,10 +396,10 @@ class QuantizedNetwork(Graph):
     def probabilities(self, kind: str = "SOFTMAX") -> Value:
         return self.operator(kind, [self.last], self.activation(self.last.shape, 1 / 256, 0))
 
-    def classifier(self, classes: int = 10, wide: float = 0.5) -> QuantizedNetwork:
+    def classifier(self, classes: int = 10) -> QuantizedNetwork:
         """End as classifiers do."""
         self.mean()
-        self.dense(classes, wide)
+        self.dense(classes)
         self.probabilities()
         return self
 

@@ -21,7 +21,7 @@ from builder.model import run
 from builder.model.normalization import Normalization
 from builder.model.resolve import Model, ModelOptions, resolve_model
 from tests.conftest import base64_of, interpreter
-from tests.support.models import COLOURS, SIDE, Array, ColourModel, DenseModel, Graph, Value
+from tests.support.models import COLOURS, SIDE, Array, DenseModel, Graph, Value
 
 ZERO_TO_ONE = Normalization((0.0,), (255.0,))
 PICTURE = (1, SIDE, SIDE, 3)
@@ -39,7 +39,7 @@ class Resolver:
 
     def __call__(
         self,
-        model: bytes | ColourModel | DenseModel,
+        model: bytes | DenseModel,
         normalization: Normalization | None = None,
         **options: Any,
     ) -> Model:

@@ -7,7 +7,6 @@ import re
 import zipfile
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 from pathlib import Path
 
 import flatbuffers
@@ -227,7 +226,7 @@ def test_unclear_signature_is_asked_for(resolved: Resolver) -> None:
 
 
 def test_card_says_what_was_decided(resolved: Resolver) -> None:
-    assert strip_final_activation(resolved(replace(MODEL, softmax=True))).settings.card == {
+    assert strip_final_activation(resolved(ColourModel("uint8", softmax=True))).settings.card == {
         "input": "8 x 8 RGB, channels last, uint8; pixels enter as 0..1 (its scale and zero point "
         "hold 0..1)",
         "fit": "the whole picture, squashed to the model's size (the default; else --fit crop or "

@@ -66,10 +66,10 @@ def strip_again(package: str, folder: Path, **changes: Any) -> None:
 
 def write_inputs(folder: Path) -> None:
     """Write models with their settings, and pictures good and bad."""
-    networks: list[tuple[ColourModel | DenseModel, str, str]] = [
+    networks: list[tuple[DenseModel, str, str]] = [
         (DenseModel(dtype, layout=layout, head=head), layout, "softmax" if head == "logits" else "")
         for dtype in ("uint8", "int8", "float32", "float16")
-        for layout, head in (("nhwc", "logits"), ("nchw", "softmax"), ("hwc", "sigmoid"))
+        for layout, head in (("nhwc", "logits"), ("nchw", "softmax"), ("nhwc", "sigmoid"))
     ]
     networks += [(DenseModel(outputs=1, head="logits"), "nhwc", "sigmoid")]
     networks += [(ColourModel(dtype, channels=1), "nhwc", "") for dtype in ("uint8", "float32")]
