@@ -125,17 +125,12 @@ def decide_normalization(
 
 def _read_metadata(metadata: Metadata, depth: int) -> _Range:
     """Return what the metadata's mean and standard deviation say."""
-    mean, std = metadata.mean, metadata.std
+    mean, std, reason = metadata.mean, metadata.std, "its metadata's mean and std"
     if not mean or len(mean) != len(std):
         return _Range(None, "metadata", "")
-    problem = ""
-    if len(mean) not in (1, depth):
-        problem = f"{len(mean)} numbers for {depth} channels"
-    elif not (min(std) > 0 and np.isfinite([*mean, *std]).all()):
-        problem = f"a mean of {mean[0]:g} and a std of {min(std):g}"
-    stated, reason = Normalization(mean, std), "its metadata's mean and std"
-    if problem:
-        return _Range(None, "metadata", f"{reason} ({problem})")
+    if len(mean) not in (1, depth) or not (min(std) > 0 and np.isfinite([*mean, *std]).all()):
+        return _Range(None, "metadata", f"{reason} ({mean}, {std}), for {depth} channels")
+    stated = Normalization(mean, std)
     return _Range(stated, "metadata", f"{reason}, for {stated}")
 
 
@@ -194,15 +189,14 @@ def _read_quantization(tensor: Tensor, how: str, is_stored: bool = False) -> _Ra
     if tensor.dtype not in _STORED_RANGES:
         return _Range(None, "file", f"a scale of {tensor.scale:g}")
     low, high = _held_range(tensor)
-    if tensor.dtype == "int16":
-        found = _match_symmetric(high)
-    else:
-        found = _match_usual(np.array([low]), np.array([high]))
-        # Bright pictures may have been missing, but no other range reaches so far.
-        found = found or (BYTES if abs(low) <= 1 and 128 < high <= 256 else None)
-        if is_stored and found and len(found.mean) == 1:
-            first = _STORED_RANGES[tensor.dtype][0]
-            found = Normalization((float(tensor.zero_point - first),), (1 / tensor.scale,))
+    found = _match_usual(np.array([low]), np.array([high]))
+    # Bright pictures may have been missing, but no other range reaches so far.
+    found = found or (BYTES if abs(low) <= 1 and 128 < high <= 256 else None)
+    if tensor.dtype == "int16":  # symmetric: as much below 0 can always be held
+        found = None
+    elif is_stored and found and len(found.mean) == 1:
+        first = _STORED_RANGES[tensor.dtype][0]
+        found = Normalization((float(tensor.zero_point - first),), (1 / tensor.scale,))
     return _Range(found, "file", f"{how} {low:.4g}..{high:.4g}")
 
 
@@ -222,19 +216,6 @@ def _match_usual(low: Floats, high: Floats) -> Normalization | None:
         if (distance <= _TOLERANCE * (ends - starts).max()).all():
             return usual
     return None
-
-
-def _match_symmetric(high: float) -> Normalization | None:
-    """Return the one usual range that reaches as far as a symmetric one, -high..high.
-
-    Its lower end does not matter: as much below 0 can always be held. None if several fit.
-    """
-    fitting = [
-        usual
-        for usual in _USUAL
-        if abs(high - max(abs(end).max() for end in usual.range())) <= _TOLERANCE * high
-    ]
-    return fitting[0] if len(fitting) == 1 else None
 
 
 def _read_integers(model: TFLiteModel, source: Tensor) -> _Range:
