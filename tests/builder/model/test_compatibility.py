@@ -100,13 +100,12 @@ def test_hybrid_depthwise_layers_with_one_scale_are_refused(known: dict[str, int
     assert caught.value.hint.startswith("convert the model with a scale per channel")
 
 
-@pytest.mark.parametrize("provider", ["local", "container"])
 def test_build_stops_before_compiling_if_an_operator_is_missing(
-    provider: str, tmp_path: Path, console: Console
+    tmp_path: Path, console: Console
 ) -> None:
     """The error comes before minutes of work, whether or not the zip is invoked."""
     with pytest.raises(ModelError, match=r"lacks: EXP version 1 .*, SUM version 1") as caught:
-        build.build(config(tmp_path, provider), console)
+        build.build(config(tmp_path, "local"), console)
     assert "--ops all" in caught.value.hint and "--runtime wheels" in caught.value.hint
     assert not (tmp_path / "a.zip").exists()
 

@@ -16,8 +16,8 @@ from builder.model.preprocessing import Fit, decide_fit
 from tests.builder.model.conftest import (
     PICTURE,
     ZERO_TO_ONE,
-    Head,
     Resolver,
+    Step,
     answers,
     dense,
     entering,
@@ -33,30 +33,32 @@ from tests.support.models import COLOURS, SIDE, ColourModel, Graph, Value
 
 HINT = "--mean 127.5 --std 127.5"
 IMAGENETS_RANGE = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
+OF_GREEN = Normalization((0.0, 255.0, 0.0), (255.0, 255.0, 255.0))
 BYTES, SHARES = ((0.0,), (1.0,)), ((0.0,), (255.0,))
 
 
-def quantize_first(scale: float, zero_point: int) -> Head:
+def entered_by(*steps: Step, **tensor: Any) -> bytes:
+    """Return a model whose input goes through some steps, and whose output through a softmax."""
+    return dense(entering(*steps, **tensor), softmax)
+
+
+def quantize_first(scale: float, zero_point: int) -> bytes:
     """A float input that is quantized and dequantized at once."""
-    return entering(quantize(scale, zero_point), unary("DEQUANTIZE"))
+    return entered_by(quantize(scale, zero_point), unary("DEQUANTIZE"))
 
 
-def arithmetic(*steps: tuple[str, Any]) -> Head:
+def arithmetic(*steps: tuple[str, Any]) -> bytes:
     """An input that goes through operators with constants."""
-    return entering(*(with_constant(*step) for step in steps))
+    return entered_by(*(with_constant(*step) for step in steps))
 
 
-def cast(dtype: str) -> Head:
+def cast(dtype: str) -> bytes:
     """Integers that are cast and scaled."""
-    return entering(unary("CAST"), with_constant("MUL", 1 / 255), dtype=dtype)
+    return entered_by(unary("CAST"), with_constant("MUL", 1 / 255), dtype=dtype)
 
 
-def int16(scale: float) -> Head:
-    return entering(unary("DEQUANTIZE"), dtype="int16", scale=scale)
-
-
-def reshaped(*shape: int) -> Head:
-    return entering(reshape(*PICTURE), shape=shape)
+def int16(scale: float) -> bytes:
+    return entered_by(unary("DEQUANTIZE"), dtype="int16", scale=scale)
 
 
 def scale_by_half(graph: Graph, x: Value) -> Value:
@@ -70,19 +72,11 @@ def transpose(graph: Graph, x: Value) -> Value:
     return graph.operator("TRANSPOSE", [x, graph.integers(0, 2, 3, 1)], PICTURE)
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int8"])
-def test_scale_of_a_quantized_input_tells_the_range(dtype: str, resolved: Resolver) -> None:
-    model = ColourModel(dtype, softmax=True)
-    settings = resolved(model).settings
-    assert settings.mean == (0.0,)
-    assert settings.std == pytest.approx((255.0,))
-    assert "its scale and zero point hold 0..1" in settings.card["input"]
-    assert resolved(model, Normalization((1.0,), (2.0,))).settings.mean == (1.0,)
-
-
 @pytest.mark.parametrize(
-    ("head", "range_"),
+    ("model", "range_"),
     [
+        (ColourModel("uint8", softmax=True), SHARES),
+        (ColourModel("int8", softmax=True), SHARES),
         (quantize_first(1.0, -128), BYTES),
         (quantize_first(1 / 255, -128), SHARES),
         (quantize_first(1 / 127.5, -1), ((127.5,), (127.5,))),
@@ -97,22 +91,22 @@ def test_scale_of_a_quantized_input_tells_the_range(dtype: str, resolved: Resolv
         (arithmetic(("SUB", [0.485, 0.456, 0.406]), ("DIV", [0.229, 0.224, 0.225])), SHARES),
         (cast("uint8"), BYTES),
         (cast("int32"), BYTES),
-        (entering(reshape(*PICTURE), scale_by_half, shape=PICTURE[1:]), BYTES),
-        (entering(transpose, scale_by_half, shape=(1, 3, SIDE, SIDE)), BYTES),
+        (entered_by(reshape(*PICTURE), scale_by_half, shape=PICTURE[1:]), BYTES),
+        (entered_by(transpose, scale_by_half, shape=(1, 3, SIDE, SIDE)), BYTES),
     ],
 )
-def test_first_operators_tell_the_range(
-    head: Head, range_: tuple[Any, Any], resolved: Resolver
+def test_quantization_or_first_operators_tell_the_range(
+    model: Any, range_: tuple[Any, Any], resolved: Resolver
 ) -> None:
-    settings = resolved(dense(head, softmax)).settings
+    settings = resolved(model).settings
     assert settings.mean == pytest.approx(range_[0])
     assert settings.std == pytest.approx(range_[1])
 
 
 @pytest.mark.parametrize(
-    ("head", "text"),
+    ("model", "text"),
     [
-        (None, "m.tflite does not say how its input .* is scaled"),
+        (entered_by(), "m.tflite does not say how its input .* is scaled"),
         (quantize_first(0.05, 3), "QUANTIZE, holds -6.55..6.2"),
         (arithmetic(("MUL", 7.0)), "found its first operators, MUL "),
         (arithmetic(("SUB", [103.9, 116.8, 123.7])), "found its first operators, SUB "),
@@ -120,8 +114,7 @@ def test_first_operators_tell_the_range(
         (int16(1 / 32767), "scale and zero point hold -1..1"),
     ],
 )
-def test_unclear_range_is_asked_for(head: Head | None, text: str, resolved: Resolver) -> None:
-    model = dense(head, softmax)
+def test_unclear_range_is_asked_for(model: bytes, text: str, resolved: Resolver) -> None:
     with pytest.raises(ModelError, match=text) as caught:
         resolved(model)
     assert HINT in caught.value.hint and "--mean A,B,C" in caught.value.hint
@@ -140,28 +133,38 @@ def test_option_that_does_not_fit_the_input_is_refused(
     shape: tuple[int, ...], options: Any, text: str, resolved: Resolver
 ) -> None:
     with pytest.raises(ModelError, match=text):
-        resolved(dense(reshaped(*shape), softmax), **{"normalization": ZERO_TO_ONE, **options})
+        resolved(
+            entered_by(reshape(*PICTURE), shape=shape), **{"normalization": ZERO_TO_ONE, **options}
+        )
 
 
-def test_pixels_enter_as_the_range_says(resolved: Resolver) -> None:
-    red = answers(resolved(dense(cast("uint8"), softmax)))["red"]
-    assert red == pytest.approx(expected("softmax", [2, -2, -2]), abs=1e-4)
-    red = answers(resolved(dense(int16(1 / 32767), softmax), ZERO_TO_ONE))["red"]
-    assert red == pytest.approx(expected("softmax", [2, -2, -2]), abs=1e-3)
-    means = Normalization((0.0, 255.0, 0.0), (255.0, 255.0, 255.0))
-    white = answers(resolved(dense(tail=softmax), means))["white"]
-    assert white == pytest.approx(expected("softmax", [2, -2, 2]), abs=1e-4)
+@pytest.mark.parametrize(
+    ("model", "options", "picture", "logits"),
+    [
+        (cast("uint8"), {"normalization": None}, "red", [2, -2, -2]),
+        (int16(1 / 32767), {}, "red", [2, -2, -2]),
+        (entered_by(), {"normalization": OF_GREEN}, "white", [2, -2, 2]),
+        (entered_by(), {"channels": "rgb"}, "red", [2, -2, -2]),
+        (entered_by(), {"channels": "bgr"}, "red", [-2, -2, 2]),
+    ],
+)
+def test_pixels_enter_as_was_decided(
+    model: bytes, options: Any, picture: str, logits: list[float], resolved: Resolver
+) -> None:
+    found = resolved(model, **{"normalization": ZERO_TO_ONE, **options})
+    assert options.get("channels", "rgb").upper() in found.settings.card["input"]
+    assert answers(found)[picture] == pytest.approx(expected("softmax", logits), abs=1e-3)
 
 
 @pytest.mark.parametrize(
     ("model", "text"),
     [
         (
-            dense(arithmetic(("MUL", 1 / 255)), softmax),
+            arithmetic(("MUL", 1 / 255)),
             "its first operators, MUL 0.003922, as for pixels of 0..255",
         ),
         (
-            dense(quantize_first(1.0, -128), softmax),
+            quantize_first(1.0, -128),
             "its first operator, QUANTIZE, holds 0..255, as for pixels of 0..255",
         ),
         # half of the pixels would be clipped
@@ -193,17 +196,8 @@ def test_range_that_contradicts_the_file_is_used_with_a_warning(
 def test_shape_tells_size_and_layout(
     shape: tuple[int, ...], size: tuple[int, ...], layout: str, resolved: Resolver
 ) -> None:
-    settings = resolved(dense(reshaped(*shape), softmax), ZERO_TO_ONE).settings
+    settings = resolved(entered_by(reshape(*PICTURE), shape=shape), ZERO_TO_ONE).settings
     assert (settings.size, settings.layout) == (size, layout)
-
-
-@pytest.mark.parametrize(("channels", "logits"), [("rgb", [2.0, -2, -2]), ("bgr", [-2.0, -2, 2])])
-def test_red_is_blue_for_a_model_of_bgr(
-    channels: str, logits: list[float], resolved: Resolver
-) -> None:
-    found = resolved(dense(tail=softmax), ZERO_TO_ONE, channels=channels)
-    assert channels.upper() in found.settings.card["input"]
-    assert answers(found)["red"] == pytest.approx(expected("softmax", logits), abs=1e-4)
 
 
 def test_means_of_caffe_without_bgr_are_warned_about(
@@ -211,9 +205,9 @@ def test_means_of_caffe_without_bgr_are_warned_about(
 ) -> None:
     resolved.console = Console()
     caffe = Normalization((103.939, 116.779, 123.68), (1.0,))
-    resolved(dense(tail=softmax), caffe, channels="bgr")
+    resolved(entered_by(), caffe, channels="bgr")
     assert "warning" not in capsys.readouterr().err
-    resolved(dense(tail=softmax), caffe)
+    resolved(entered_by(), caffe)
     assert "(--channels bgr)" in capsys.readouterr().err
 
 
