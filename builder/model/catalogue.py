@@ -66,8 +66,7 @@ def find_model(
     path = Path(wanted)
     if not path.is_file():
         raise ModelError(
-            f"--model: expected one of {', '.join(catalogue)} or a .tflite file, found {wanted!r}"
-            + (", a folder" if path.is_dir() else ""),
+            f"--model: expected one of {', '.join(catalogue)} or a .tflite file, found {wanted!r}",
             "check the name; a path is taken from the current folder",
         )
     digest = sha256_of(path)
@@ -117,10 +116,12 @@ def _download_model(name: str, entry: dict[str, Any], path: Path, console: Conso
     for source in entry["sources"]:
         try:
             archive = _download_source(source, console)
-            _extract_model(archive, source.get("member", ""), entry["sha256"], path)
-            return
         except DownloadError as error:
             reasons.append(f"  {error}")
+        else:
+            _extract_member(archive, source["member"], path)
+            archive.unlink()
+            return
     raise DownloadError(
         f"{name} could not be downloaded:\n" + "\n".join(reasons),
         f"to use {name} all the same: put the file with sha256 {entry['sha256']} at "
@@ -139,29 +140,11 @@ def _download_source(source: dict[str, str], console: Console) -> Path:
     return download_file(source["url"], source["sha256"], path, console)
 
 
-def _extract_model(archive: Path, member: str, sha256: str, path: Path) -> None:
-    """Move a model out of the downloaded file to `path`, if it has the expected sha256."""
-    try:
-        content = _read_member(archive, member) if member else archive.read_bytes()
+def _extract_member(archive: Path, member: str, path: Path) -> None:
+    """Copy a file to `path` from a tar archive whose sha256 was checked."""
+    with tarfile.open(archive) as tar:
+        [info] = [info for info in tar if f"/{info.name}".endswith(f"/{member}")]
+        file = tar.extractfile(info)
+        assert file is not None
         with files.atomic_write(path) as part:
-            part.write_bytes(content)
-            digest = sha256_of(part)
-            if digest != sha256:
-                raise DownloadError(
-                    f"{member or archive.name}: expected sha256 {sha256}, found {digest}"
-                )
-    finally:
-        archive.unlink(missing_ok=True)
-
-
-def _read_member(archive: Path, member: str) -> bytes:
-    try:
-        with tarfile.open(archive) as tar:
-            for info in tar:
-                if info.isfile() and ("/" + info.name).endswith("/" + member):
-                    file = tar.extractfile(info)
-                    assert file is not None
-                    return file.read()
-    except (tarfile.TarError, EOFError) as error:
-        raise DownloadError(f"{archive.name} is not a tar archive") from error
-    raise DownloadError(f"{archive.name} holds no {member}")
+            part.write_bytes(file.read())
