@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import zip_longest
+from itertools import chain, repeat, zip_longest
 from typing import Any, NamedTuple, NoReturn
 
 from builder.base.errors import ModelError
@@ -215,10 +215,8 @@ def _read_lines(text: str, file: LabelFile) -> LabelTable:
     lines, texts = zip(*_select_lines(text, file), strict=True)
     *ids, names = _split_ids(texts)
     count, numbers = sum(map(bool, names)), Column()
-    for pattern, has_numbers in (
-        (_NUMBER_FIRST, _has_first_numbers),
-        (_NUMBER_LAST, _has_last_numbers),
-    ):
+    forms = ((_NUMBER_FIRST, _has_first_numbers), (_NUMBER_LAST, _has_last_numbers))
+    for pattern, has_numbers in forms:
         hits = [pattern.fullmatch(name) for name in names]
         if has_numbers([hit for hit in hits if hit], count, file):
             numbers = tuple(hit["number"] if hit else "" for hit in hits)
@@ -290,10 +288,9 @@ def _are_distinct(hits: list[Match]) -> bool:
 
 def _find_columns(table: LabelTable, file: LabelFile) -> list[LabelRow]:
     """Return the rows of a table; titles and content tell numbers, ids and names apart."""
-    titles = table.titles + [""] * len(table.columns)
     titled = [
         (title, part)
-        for title, column in zip(titles, table.columns, strict=False)
+        for title, column in zip(chain(table.titles, repeat("")), table.columns, strict=False)
         for part in _split_ids(column)
         if any(part)
     ]

@@ -89,10 +89,7 @@ def _sort_rows(rows: list[LabelRow], file: LabelFile) -> list[LabelRow]:
         if row.number != first + place:
             near = rows[max(place - 1, 0) : place + 1]
             shown = ", then ".join(f"{each.number} in line {each.line}" for each in near)
-            file.refuse(
-                f"{len(rows)} whose numbers have a gap or repeat ({shown})",
-                NUMBER_HINT,
-            )
+            file.refuse(f"{len(rows)} whose numbers have a gap or repeat ({shown})", NUMBER_HINT)
     return rows
 
 
