@@ -1,4 +1,4 @@
-"""Memory of a running zip: it stays constant, fits the limit, and matches the build's estimate."""
+"""Memory of a running zip: it stays constant, and fits the limit that the build estimates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import pytest
 from bench.measure.memory import read_memory
 from builder.artifact import actionloop, audit, memory
 from builder.artifact.smoke import SAMPLE
-from builder.base.archive import read_zip
 from builder.packages import DEFAULT_OPTIONS, compiled
 from client.local_server import IncomingRequest, web_action_params
 from tests.conftest import HERE, IMAGE, base64_of, interpreter
@@ -23,16 +22,6 @@ from tests.support.pictures import large_pictures, small_pictures
 MB = 1_000_000
 COMPILED = compiled.is_cached(HERE, DEFAULT_OPTIONS)
 needs_compiled = pytest.mark.skipif(not COMPILED, reason=f"nothing compiled for Python {HERE}")
-
-
-def test_estimate_is_near_the_measured_memory(zip_path: Path) -> None:
-    files = read_zip(zip_path).files
-    libraries = [len(content) for name, content in files.items() if ".so" in name]
-    model = next(len(content) for name, content in files.items() if name.endswith(".tflite"))
-    with actionloop.start_action(zip_path, interpreter()) as running:
-        answer = running.run({"image": base64_of(SAMPLE), "details": True})
-    measured = answer["details"]["memory"]["rss"] * MB
-    assert 1 <= memory.estimate_process(libraries, model, 224 * 224, 1) / measured < 1.5
 
 
 def http_activations() -> list[Any]:
