@@ -162,7 +162,6 @@ def classify_all(
             else:
                 print(printable(f"{name}: {answer['error']}"), file=sys.stderr)
             counts[outcome.kind] += 1
-            counts["smaller"] += "sent" in answer
     except FunctionGoneError as error:
         gone = printable(str(error))
     except BrokenPipeError:
@@ -192,4 +191,4 @@ def _summarize(names: int, todo: int, counts: Counter[str], results: ResultsFile
     if results:
         path, skipped = printable(str(results.path)), names - todo
         text += f"; {skipped} were in {path} already" if skipped else f"; see {path}"
-    return text + (f"; {counts['smaller']} sent smaller" if counts["smaller"] else "")
+    return text

@@ -224,7 +224,7 @@ def test_certificates(run: Run, pictures: Path, tmp_path: Path) -> None:
         (["--url", "http://a:99999"], "expected an http or https URL"),
         (["--url", "http://me:secret@a"], "expected an http or https URL"),
         (["--url", "http://a/ä\n"], "expected an http or https URL"),
-        (["--url", "http://a/b c"], "--url: expected ASCII"),
+        (["--url", "http://a/b c"], "expected an http or https URL"),
         (["--url", "http://a", "--secret", "ä"], "--secret: expected ASCII"),
         (["--url", "http://a", "--jobs", "0"], "--jobs: expected a whole number from 1 to 64"),
         (["--jobs", "2"], "go with --url"),
