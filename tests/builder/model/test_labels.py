@@ -75,12 +75,11 @@ def test_names_are_read_in_any_form(content: str | bytes) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        "id;label\r\n2;blue\r\n0;red\r\n1;green\r\n",
         "red,0\ngreen,1\nblue,2\n",
         'class_index,class_name,hex\n0,"red","#f00"\n1,green,#0f0\n2,blue,#00f\n',
         "name,hex\nred,#f00\ngreen,#0f0\nblue,#00f\n",
         "name,r,code\nred,255,0\nblue,0,2\ngreen,0,1\n",
-        "sep=;\n0;red\n1;green\n2;blue",
+        "sep=;\r\nid;label\r\n2;blue\r\n0;red\r\n1;green\r\n",
         ",id,label\n0,2,blue\n1,0,red\n2,1,green",
         "Nr,Farbe\n1,green\n0,red\n2,blue",
         "0,red,,\n1,green,,\n2,blue,,",
@@ -121,6 +120,7 @@ def test_commas_quotes_and_slashes_stay_in_names() -> None:
         ("{}", "JSON without names"),
         ("red 2\ngreen 0\nblue 1", "end in numbers, but not those of their lines"),
         (" \n\n", "an empty file"),
+        ("red\n\u202egreen\nblue", r"the control character U\+202E in line 2"),
         (b"caf\xe9\nb\nc", "no UTF-8 .* byte 0xe9 in position 3"),
         ("re\x1b[31md\ngreen\nblue", r"the control character U\+001B in line 1"),
         ('["red", "gre\\u009ben", "blue"]', r"the control character U\+009B in line 2"),
@@ -151,6 +151,7 @@ def test_unfit_files_are_refused(content: str | bytes, text: str) -> None:
         ["red 1", "green 2", "blue 3"],
         ["1 star", "2 stars", "3 stars"],
         ["3 stars", "1 star", "2 stars"],
+        ["0 errors", "1 error"],
         ["10 Cent", "20 Cent", "1 Euro", "2 Euro"],
         ["1. Klasse", "2. Klasse"],
         ["1st", "2nd", "3rd"],
@@ -257,6 +258,8 @@ def test_background_is_added_to_imagenet_only() -> None:
     assert fit(f"dummy\n{thousand}", 1000).names == read.names[1:]
     with pytest.raises(ModelError, match="expected 1001 names"):
         labels.fit_labels(thousand.encode(), "l.txt", 1001, background=False)
+    with pytest.raises(ModelError, match="expected 3 names, .*, found 2"):
+        labels.fit_labels(b"background\nred", "l.txt", 3, background=True)
     with pytest.raises(ModelError, match="expected 4 names, .*, found 3") as caught:
         fit(TEXT, 4)
     assert "--background yes" in caught.value.hint
