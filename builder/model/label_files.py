@@ -130,7 +130,7 @@ def _read_json(text: str, file: LabelFile) -> LabelTable | None:
     if not text.lstrip().startswith(("{", "[")):
         return None
     try:
-        value = _find_labels(_parse_json(text, file))
+        value = _find_labels(_parse_json(text, file), file)
     except (ValueError, RecursionError) as error:
         if re.match(r"\s*\[[\w ]*\]", text):
             return None  # "[0] red"
@@ -165,9 +165,14 @@ def _parse_json(text: str, file: LabelFile) -> Any:
         raise
 
 
-def _find_labels(value: Any) -> Any:
+def _find_labels(value: Any, file: LabelFile) -> Any:
     """Return the list or dictionary with the labels, which may be inside others."""
     while isinstance(value, dict):
+        numbers = value.get("label2id")
+        if isinstance(value.get("id2label"), dict) and isinstance(numbers, dict):
+            for number, name in value["id2label"].items():
+                if str(numbers.get(str(name), number)) != number:
+                    file.refuse(f"two numbers of {name!r} in id2label and label2id")
         inner = [value[key] for key in _LABEL_KEYS if isinstance(value.get(key), (list, dict))]
         if not inner:
             inner = [each for each in value.values() if isinstance(each, (list, dict))]

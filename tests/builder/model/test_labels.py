@@ -118,6 +118,10 @@ def test_commas_quotes_and_slashes_stay_in_names() -> None:
         ('{"red": 0.5, "green": 1.5}', "JSON with 0.5 for a name or number"),
         ('["red", null, "blue"]', "JSON with null for a name or number"),
         ("{}", "JSON without names"),
+        (
+            '{"id2label": {"0": "red", "1": "green"}, "label2id": {"red": 1, "green": 0}}',
+            "two numbers of 'red' in id2label and label2id",
+        ),
         ("red 2\ngreen 0\nblue 1", "end in numbers, but not those of their lines"),
         (" \n\n", "an empty file"),
         ("red\n\u202egreen\nblue", r"the control character U\+202E in line 2"),
