@@ -13,6 +13,7 @@ import socket
 import ssl
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -186,13 +187,15 @@ class WebActionClient:
     def _request(self, query: dict[str, Any], picture: bytes | None = None) -> dict[str, Any]:
         """Send a request, up to MAX_TRIES times, and return its JSON object; raise ActionError."""
         url = f"{self._url}?{'&'.join(filter(None, (self._query, urlencode(query))))}".rstrip("?")
+        tried: Counter[int] = Counter()  # of the failures that allow so many tries
         for number in itertools.count(1):
             try:
                 return self._parse_reply(self._send(url, picture))
             except _TemporaryError as error:
                 reason, delay, tries = str(error), error.delay, error.max_tries
             # The first pictures wait for a server that restarts; the others then need not.
-            if self._gone or number >= tries:
+            tried[tries] += 1
+            if self._gone or tried[tries] >= tries:
                 break
             now = time.monotonic()
             if now - self._announced.get(reason, -MINUTE) >= MINUTE:

@@ -24,5 +24,6 @@ def add_tool_packages(needed: str) -> None:
         requirements = paths.BUILDER / "requirements.txt"
         python = environments.ensure_environment("tools", requirements)
     except errors.BuildError as error:
-        raise ActionError("; ".join([*str(error).splitlines(), error.hint])) from None
+        text = " ".join(str(error).split())  # pip's has lines
+        raise ActionError(f"{text}; {error.hint}") from None
     sys.path[:0] = map(str, python.parent.parent.glob("lib/python*/site-packages"))

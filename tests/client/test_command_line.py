@@ -140,19 +140,16 @@ def test_table_hides_background_and_tiny_probabilities() -> None:
 
 def test_reader_that_leaves_early(built: Path, tmp_path: Path) -> None:
     folder = pictures(tmp_path / "p")
-    for options in ("", "--csv", "--output kept.jsonl 2>&1", "--serve --port 0"):
-        names = "" if "--serve" in options else f"'{folder}' none1.png none2.png"
+    for options in ("", "--csv", "--output kept.jsonl 2>&1"):
+        names = f"'{folder}' none1.png none2.png"
         command = f"'{interpreter(HERE)}' -m action {names} {options} | head -1"
-        if "--serve" in options:
-            command = f"timeout -s INT 4 {command}"
         done = subprocess.run(
             ["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}}"],
             cwd=built, capture_output=True, text=True,
         )  # fmt: skip
         # The last answer may have been written before the reader left.
         assert re.fullmatch(r"(8 pictures: 6 answered, 2 failed; .*\n)?", done.stderr), options
-        *first, status = done.stdout.splitlines()  # a slow server may not have printed its address
-        assert status in ("0", "1", "141", "124"), first
+        assert done.stdout.splitlines()[-1] in ("1", "141")
 
 
 def test_output_that_cannot_be_written(built: Path) -> None:

@@ -84,6 +84,7 @@ def test_requests_have_options_type_and_secret(
         [(503, {"retry-after": "soon"}, b"")],
         [(503, {"retry-after": formatdate(0, usegmt=True)}, b""), (504, {}, b"<html>")] * 2,
         [(200, {"content-length": "99"}, b"{")],
+        [(503, {}, b"")] * 3 + [(500, {}, {"error": "?"})] * 2,  # an outage, then a dead container
     ],
 )
 def test_temporary_failure_is_tried_again(run: Run, pictures: Path, replies: list[Reply]) -> None:
