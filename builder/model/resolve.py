@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
@@ -35,15 +36,6 @@ from builder.packages import NO_LICENCE, Component, operator_versions
 # Models without their final activation, and with one of their signatures.
 STRIPPED = BUILD / "stripped"
 SIGNATURES = BUILD / "signatures"
-# Options that change each decision on a model's card.
-DECIDED_BY = {
-    "model": "--model",
-    "signature": "--signature",
-    "input": "--mean, --std, --channels",
-    "fit": "--fit, --crop",
-    "output": "--scores",
-    "labels": "--labels, --locale, --background",
-}
 
 
 @dataclass(frozen=True)
@@ -96,19 +88,13 @@ class Model:
     tflite: TFLiteModel
 
     def show(self, console: Console) -> None:
-        """Print the file, the decisions about it, and its operators."""
+        """Print the file and its card."""
         component = self.component
         console.text(f"{self.path.name}, {self.path.stat().st_size:,} bytes")
         console.text(f"sha256 {component.sha256}")
         console.text(f"source: {component.source}")
         for title, text in self.settings.card.items():
-            if title in DECIDED_BY:
-                console.text()
-                console.text(f"{title} ({DECIDED_BY[title]})")
-                console.text(f"    {text}")
-        console.text()
-        rows = [tuple(map(str, each)) for each in self.tflite.count_operators()]
-        console.table(("operator", "version", "nodes"), rows)
+            console.text(f"{title}: {text}")
 
 
 def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -> Model:
@@ -298,8 +284,10 @@ def _build_card(
 
 
 def _list_operators(model: TFLiteModel) -> str:
+    nodes = Counter(operator.name for operator in model.operators)
     return ", ".join(
-        f"{nodes} {name} (version {version})" for name, version, nodes in model.count_operators()
+        f"{nodes[name]} {name} (version {version})"
+        for name, version in sorted(model.versions.items())
     )
 
 

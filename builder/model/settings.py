@@ -49,10 +49,9 @@ class ModelSettings:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings under their names in JSON, without those that are empty."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
         return {
             _JSON_NAMES.get(name, name): value
-            for name, value in values.items()
+            for name, value in vars(self).items()
             if value not in (None, ())
         }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import struct
-from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,11 +132,6 @@ class TFLiteModel:
     signature: str = ""
     signatures: tuple[str, ...] = ()
     is_part: bool = False
-
-    def count_operators(self) -> list[tuple[str, int, int]]:
-        """Return the builtin operators by name, each with its highest version and its nodes."""
-        nodes = Counter(operator.name for operator in self.operators)
-        return [(name, version, nodes[name]) for name, version in sorted(self.versions.items())]
 
     def producer(self, tensor: Tensor | None) -> Operator | None:
         """Return the operator that computes a tensor; None for a constant or an input."""

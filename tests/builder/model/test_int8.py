@@ -279,13 +279,9 @@ def test_build_converts_unless_told_otherwise(tmp_path: Path, console: Console) 
     config = build.BuildConfig(
         (HERE,), tmp_path / "a.zip", str(path), ModelOptions(labels), provider=at_hand(), keep=False
     )
-    converted = build.build(config, console)
-    figures = converted.model["requantized"]
+    model = build.build(config, console).model
+    figures = model["requantized"]
     assert figures["channels"] == 17 and figures["agreement"]["pictures"] == 9
-    assert converted.model["source"].endswith(", converted to int8")
-    original = build.build(replace(config, requantize=False), console)
-    assert original.model["requantized"] is None
-    [before], [after] = original.smoke.values(), converted.smoke.values()
-    assert after.results[0]["probability"] == pytest.approx(
-        before.results[0]["probability"], abs=0.1
-    )
+    assert model["source"].endswith(", converted to int8")
+    model = build.build(replace(config, requantize=False, smoke=False), console).model
+    assert model["requantized"] is None
