@@ -19,7 +19,7 @@ from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.model.catalogue import find_model
 from builder.model.normalization import RANGES, Normalization, decide_normalization
-from builder.model.postprocessing import KINDS, MAX_CLIPPED, REPLACED_BY
+from builder.model.postprocessing import KINDS, REPLACED_BY, judge_outputs
 from builder.model.preprocessing import DEFAULT_CROP, Fit
 from builder.model.resolve import Model, ModelOptions, resolve_model
 from builder.model.run import run_model
@@ -39,8 +39,6 @@ _QUESTIONS = {
 _MIN_LEAD = 2
 # The least probability that the log-loss sees, so that no single picture decides.
 _MIN_PROBABILITY = 1e-4
-# How far from 1 the sum of probabilities may be.
-_TOLERANCE = 0.02
 # Combinations in the table for people.
 _MAX_ROWS = 12
 
@@ -163,11 +161,7 @@ def resolve_by_pictures(
     attempts = _run_combinations(base, inputs, options, files, expected)
     console.status("")
     questions = [q for q in _QUESTIONS if len({getattr(a.combination, q) for a in attempts}) > 1]
-    is_assumed = {
-        "normalization": assumed.normalization != options.normalization,
-        "activation": assumed.scores != options.scores,
-    }
-    known = [question for question in questions if not is_assumed.get(question)]
+    known = [q for q in questions if _option(assumed, q) == _option(options, q)]
     candidates = _list_tied(attempts)
     if file.entry:  # the catalogue knows
         candidates = [a for a in attempts if a.combination == default] or candidates
@@ -194,11 +188,14 @@ def resolve_by_pictures(
     model = resolve_model(wanted, decided, console)
     card = model.settings.card
     for question, given in _QUESTIONS.items():
-        field = "scores" if question == "activation" else question
-        if getattr(decided, field) != getattr(options, field):
+        if _option(decided, question) != _option(options, question):
             card = {topic: text.replace(given, "labelled pictures") for topic, text in card.items()}
     card = {**card, "pictures": str(evidence)}
     return replace(model, settings=replace(model.settings, card=card)), evidence
+
+
+def _option(options: ModelOptions, question: str) -> Any:
+    return getattr(options, "scores" if question == "activation" else question)
 
 
 def _list_tied(attempts: list[Attempt]) -> list[Attempt]:
@@ -342,11 +339,8 @@ def _list_activations(
     if options.scores or (last and last.name in REPLACED_BY):
         return [model.settings.activation]
     activation = "softmax" if values.shape[1] > 1 else "sigmoid"
-    if values.min() < -MAX_CLIPPED or values.max() > 1 + MAX_CLIPPED:
-        return [activation]
-    if activation == "softmax" and abs(values.sum(axis=1) - 1).max() < _TOLERANCE:
-        return [""]
-    return ["", activation]
+    kind = judge_outputs(model.tflite.outputs[0], values, values.shape[1]).value
+    return {"probabilities": [""], "logits": [activation]}.get(kind, ["", activation])
 
 
 def _rate_outputs(

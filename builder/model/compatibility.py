@@ -6,7 +6,6 @@ from builder.base.errors import ModelError
 from builder.model.tflite import Tensor, TFLiteModel
 from builder.packages.operator_versions import HYBRID, HYBRID_SINCE, of_compiled, of_wheels
 
-_OPTION = "converter._experimental_disable_per_channel_quantization_for_dense_layers = True"
 _DEPTHWISE = "DEPTHWISE_CONV_2D"
 _NARROW = ("int4", "uint4", "int2")
 
@@ -24,7 +23,8 @@ def find_missing_operators(model: TFLiteModel, known: dict[str, int]) -> list[st
             missing.append(f"{name} version {version} (it has 1 to {known[name]})")
     if known.get(HYBRID, 0) < HYBRID_SINCE:  # the compiled interpreter, of TensorFlow 2.14
         missing += _find_narrow_types(model)
-        if not missing and _has_hybrid_layer(model):
+        dense = _list_hybrid_weights(model, HYBRID)
+        if not missing and any(weights.scale_count > 1 for weights in dense):
             missing.append("FULLY_CONNECTED of float32 with int8 weights that have several scales")
     # Every interpreter reads a scale per channel, also where there is one: beyond its end.
     if any(
@@ -47,9 +47,6 @@ def check_operators(model: TFLiteModel, known: dict[str, int], interpreter: str)
     ):
         if known != operators and not find_missing_operators(model, operators):
             hints.append(option)
-    is_dense = _has_hybrid_layer(model) or model.versions.get(HYBRID, 0) >= 12
-    if is_dense and any(text.startswith(HYBRID) for text in missing):
-        hints.append(f"or convert the model with {_OPTION}")
     if any(text.startswith(f"{_DEPTHWISE} of") for text in missing):
         hints = ["convert the model with a scale per channel, the converter's default"]
     if not hints:
@@ -73,11 +70,6 @@ def _find_narrow_types(model: TFLiteModel) -> list[str]:
         if tensor is not None and tensor.dtype in _NARROW
     }
     return sorted(found)
-
-
-def _has_hybrid_layer(model: TFLiteModel) -> bool:
-    """Return whether a dense layer of float32 has int8 weights of several scales."""
-    return any(weights.scale_count > 1 for weights in _list_hybrid_weights(model, HYBRID))
 
 
 def _list_hybrid_weights(model: TFLiteModel, kind: str) -> list[Tensor]:

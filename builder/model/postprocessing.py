@@ -26,7 +26,7 @@ _RESCALING = ("MUL", "DIV", "NEG", "TANH")
 # How far probabilities may be from 0..1, and their sum from 1, plus half a step for each class.
 _TOLERANCE = 0.02
 # How far from 0..1 outputs may be that the user calls probabilities or scores: they are clipped.
-MAX_CLIPPED = 0.25
+_MAX_CLIPPED = 0.25
 _HINT = "say what it is: --scores probabilities, --scores logits or --scores scores"
 _HINT_RANGE = "the input's range may be another (--mean, --std), or the model is damaged"
 # What the function applies in place of an operator.
@@ -88,13 +88,13 @@ def decide_postprocessing(
             _HINT_RANGE,
         )
     by_file = _judge_last_operator(model, count)
-    by_outputs = _judge_outputs(model.outputs[0], outputs.values, count)
+    by_outputs = judge_outputs(model.outputs[0], outputs.values, count)
     same = ""
     if pictures > 1 and (outputs.values == outputs.values[0]).all():
         same = f"its outputs are the same for all {pictures} pictures that were tried"
     if wanted:
         low, high = outputs.values.min(), outputs.values.max()
-        if wanted != "logits" and (low < -MAX_CLIPPED or high > 1 + MAX_CLIPPED):
+        if wanted != "logits" and (low < -_MAX_CLIPPED or high > 1 + _MAX_CLIPPED):
             raise ModelError(
                 f"{model.name}: --scores {wanted}: expected outputs of 0..1, found "
                 f"{by_outputs.reason}",
@@ -162,7 +162,7 @@ def _judge_last_operator(model: TFLiteModel, count: int) -> _Kind:
     return _Kind(kind.get(last.name, ""), "file", f"its last operator is {last.name}")
 
 
-def _judge_outputs(output: Tensor, values: NDArray[np.float64], count: int) -> _Kind:
+def judge_outputs(output: Tensor, values: NDArray[np.float64], count: int) -> _Kind:
     """Return what outputs, of shape (pictures, outputs), look like: one of KINDS, or empty."""
     step = output.scale / 2
     low, high = float(values.min()), float(values.max())
