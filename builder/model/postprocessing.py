@@ -1,6 +1,6 @@
 """Decide what a model's output means: probabilities, independent scores, or logits.
 
-The user's option decides, else the file's last operator, else the outputs for some pictures. A
+The user's option decides, else the file's last operators, else the outputs for some pictures. A
 quantized softmax or sigmoid at the end is stripped: the function computes it in float.
 """
 
@@ -21,8 +21,11 @@ from builder.model.vision_task import PASS_ON, SAME_ORDER
 KINDS = ("probabilities", "logits", "scores")
 # Operators whose outputs may be any numbers.
 _LINEAR = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "BATCH_MATMUL")
-# Operators that may change scores: only within 0..1 they still are such.
-_RESCALING = ("MUL", "DIV", "NEG", "TANH")
+# Operators that choose, join or rescale: only within 0..1 what was scores still is such.
+_CHANGING = (
+    *("ADD", "SUB", "MUL", "DIV", "NEG", "MEAN", "SUM", "AVERAGE_POOL_2D"),
+    *("SLICE", "STRIDED_SLICE", "SPLIT", "SPLIT_V", "GATHER", "CONCATENATION"),
+)
 # How far probabilities may be from 0..1, and their sum from 1, plus half a step for each class.
 _TOLERANCE = 0.02
 # How far from 0..1 outputs may be that the user calls probabilities or scores: they are clipped.
@@ -87,7 +90,7 @@ def decide_postprocessing(
             f"{pictures} pictures",
             _HINT_RANGE,
         )
-    by_file = _judge_last_operator(model, count)
+    by_file = _judge_last_operators(model, count)
     by_outputs = judge_outputs(model.outputs[0], outputs.values, count)
     same = ""
     if pictures > 1 and (outputs.values == outputs.values[0]).all():
@@ -116,7 +119,7 @@ def _find_doubts(count: int, wanted: str, by_file: _Kind, by_outputs: _Kind) -> 
     """Return what contradicts the user's option."""
     doubts = []
     is_unbounded = by_file.value in ("logits", "linear")
-    if by_file.value not in ("", "rescaled") and (wanted == "logits") != is_unbounded:
+    if by_file.value and (wanted == "logits") != is_unbounded:
         doubts.append(by_file.reason)
     if wanted == "probabilities" and count > 1 and by_outputs.value != "probabilities":
         doubts.append(f"its outputs are {by_outputs.reason}")
@@ -144,22 +147,28 @@ def _reconcile(model: TFLiteModel, by_file: _Kind, by_outputs: _Kind) -> _Kind:
     return _Kind(kind, "behaviour", f"{by_file.reason}; {found}" if by_file.value else found)
 
 
-def _judge_last_operator(model: TFLiteModel, count: int) -> _Kind:
-    """Return what the last operator says about the kind of output.
+def _judge_last_operators(model: TFLiteModel, count: int) -> _Kind:
+    """Return what the last operators say about the kind of output.
 
-    The kind is one of KINDS; "linear" for any number; "rescaled" for one of `_RESCALING`; or empty.
+    The kind is one of KINDS; "linear" for any number; "changed" for what had another range before;
+    or empty.
     """
-    *_, last = model.trace_back(model.outputs[0], PASS_ON) or (None,)
-    if last is None:
+    found = model.trace_back(model.outputs[0], (*PASS_ON, *_CHANGING))
+    if not found:
         return _Kind("", "file", "no operator makes its output")
+    *after, last = found
+    changes = ", ".join(each.name for each in reversed(after) if each.name in _CHANGING)
+    is_linear = last.name in _LINEAR and all(each.activation == "NONE" for each in found)
     kind = {
         "SOFTMAX": "probabilities" if count > 1 else "scores",
         "LOGISTIC": "scores",
         "LOG_SOFTMAX": "logits",
-        **dict.fromkeys(_RESCALING, "rescaled"),
-        **dict.fromkeys(_LINEAR, "linear" if last.activation == "NONE" else ""),
-    }
-    return _Kind(kind.get(last.name, ""), "file", f"its last operator is {last.name}")
+        "TANH": "changed",
+    }.get(last.name, "linear" if is_linear else "")
+    if changes and kind in KINDS:
+        kind = "changed"
+    behind = f", behind it {changes}" if changes else ""
+    return _Kind(kind, "file", f"its last operator is {last.name}{behind}")
 
 
 def judge_outputs(output: Tensor, values: NDArray[np.float64], count: int) -> _Kind:

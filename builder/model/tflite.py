@@ -161,7 +161,8 @@ class TFLiteModel:
     def trace_back(self, tensor: Tensor, through: tuple[str, ...]) -> list[Operator]:
         """Return the operators before a tensor, backwards, up to the first one not in `through`.
 
-        The list is empty if no such operator computes the tensor.
+        Of several inputs it follows the first that is computed. The list is empty if no such
+        operator computes the tensor.
         """
         found: list[Operator] = []
         operator = self.producer(tensor)
@@ -169,7 +170,7 @@ class TFLiteModel:
             found.append(operator)
             if operator.name not in through or not operator.inputs or not operator.outputs:
                 return found
-            operator = self.producer(operator.inputs[0])
+            operator = next(filter(None, map(self.producer, operator.inputs)), None)
         return []
 
     def constant_behind(self, tensor: Tensor) -> Tensor | None:
