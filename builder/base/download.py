@@ -27,6 +27,7 @@ _CHUNK = 1 << 16
 _PROGRESS_SECONDS = 2
 # Statuses of servers that may deliver the file later.
 _TEMPORARY = (408, 425, 429, 500, 502, 503, 504)
+_BROKEN_OFF = (requests.ConnectionError, requests.ReadTimeout, urllib3.exceptions.HTTPError)
 
 truststore.inject_into_ssl()
 
@@ -63,10 +64,7 @@ def download_file(
                     f"expected sha256 {sha256}, found {found} ({size} bytes)"
                 )
         except requests.RequestException as error:
-            reason = str(error)
-            if isinstance(error, requests.ConnectionError):  # it has others' texts around its own
-                reason = reason.rpartition(": ")[2].rstrip("')")
-            raise DownloadError(f"could not download {url}: {reason}") from error
+            raise DownloadError(f"could not download {url}: {error}") from error
     return target
 
 
@@ -78,7 +76,9 @@ def _download(url: str, part: Path, console: Console, pause: float) -> None:
             time.sleep(pause * 2 ** (attempt - 1))
         try:
             return _download_once(url, part, deadline, console)
-        except urllib3.exceptions.HTTPError as error:
+        except _BROKEN_OFF as error:
+            if isinstance(error.args[0], urllib3.exceptions.MaxRetryError):  # no connection
+                raise requests.RequestException(error.args[0].reason) from error
             reason = error
     raise requests.RequestException(f"{reason} (tried {ATTEMPTS} times)")
 
@@ -87,8 +87,8 @@ def _download_once(url: str, part: Path, deadline: float, console: Console) -> N
     """Request a file and write it to `part`.
 
     Raises:
-        requests.RequestException: another attempt would fail too.
-        urllib3.exceptions.HTTPError: it might not.
+        _BROKEN_OFF: another attempt may succeed, if there was a connection.
+        requests.RequestException: it would fail too.
     """
     headers = {"Accept-Encoding": "identity"}
     with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_SECONDS) as response:

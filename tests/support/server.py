@@ -25,7 +25,8 @@ class File:
     Attributes:
         content: the bytes.
         cut_at: lengths of the file at which the first, second, ... responses break off.
-        statuses: status codes that the first, second, ... requests get in place of the file.
+        statuses: status codes that the first, second, ... requests get in place of the file; 0 is
+            no status of HTTP: clients see a broken connection.
         kind: the Content-Type.
     """
 

@@ -32,7 +32,7 @@ def test_file_is_downloaded_once_unless_it_is_damaged(tmp_path: Path, console: C
 
 
 @pytest.mark.parametrize(
-    "served", [File(CONTENT, cut_at=[300_000, 700_000]), File(CONTENT, statuses=[503, 429])]
+    "served", [File(CONTENT, cut_at=[300_000, 700_000]), File(CONTENT, statuses=[503, 0])]
 )
 def test_difficult_server_is_asked_again(served: File, tmp_path: Path, console: Console) -> None:
     with serving({"/file": served}) as server:
@@ -75,9 +75,9 @@ def test_unreachable_address_is_named_with_the_reason(tmp_path: Path, console: C
             (f"{server.url}/gone", "HTTP status 404"),
             (
                 f"http://127.0.0.1:{unused.getsockname()[1]}/file",
-                r"\[Errno 111\] Connection refused",
+                r".*: \[Errno 111\] Connection refused$",
             ),
-            ("http://no-such-host.invalid/file", "Failed to resolve 'no-such-host.invalid'"),
+            ("http://no-such-host.invalid/file", ".*Failed to resolve 'no-such-host.invalid'"),
         ):
             with pytest.raises(DownloadError, match=f"could not download {url}: {reason}"):
                 download_file(url, SHA256, tmp_path / "file", console)
