@@ -106,7 +106,8 @@ def audit_zip(path: Path) -> Audit:
         manifest = Manifest.from_json(contents.files.get(MANIFEST, b""))
         settings = ModelSettings.from_json(contents.files.get(MODEL_SETTINGS, b""))
         if not manifest.pythons or not set(manifest.pythons) <= set(platform.pythons()):
-            raise ValueError(f"it is for Python {', '.join(manifest.pythons) or 'none'}")
+            expected, found = ", ".join(platform.pythons()), ", ".join(manifest.pythons) or "none"
+            raise ValueError(f"expected Python {expected}, found {found}")
     except OSError as error:
         raise BuildError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:

@@ -16,7 +16,7 @@ import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from builder.base.errors import BuildError
@@ -127,8 +127,9 @@ def temporary_folder(target: Path, instead: str = "--work DIR") -> Iterator[Path
 def _remove_abandoned(target: Path) -> None:
     """Remove the folders that writers of `target` left when they were killed, after a day."""
     for folder in target.parent.glob(f".{glob.escape(target.name)}.*.part"):
-        if folder.is_dir() and folder.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+        with suppress(FileNotFoundError):  # its writer has just ended
+            if folder.is_dir() and folder.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def cached(path: Path, make: Callable[[], bytes]) -> bytes:

@@ -71,5 +71,5 @@ class ModelSettings:
                 if key in names
             }
             return cls(**values)
-        except (AttributeError, TypeError, RecursionError) as error:
+        except (AttributeError, TypeError, ValueError, RecursionError) as error:
             raise ValueError(f"not the settings of a model: {error}") from error

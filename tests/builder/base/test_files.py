@@ -62,7 +62,7 @@ def test_concurrent_writers_leave_one_complete_file(tmp_path: Path) -> None:
     target = tmp_path / "file"
 
     def write(letter: bytes) -> None:
-        for _ in range(30):
+        for _ in range(250):
             with files.atomic_write(target) as part:
                 part.write_bytes(letter * 100_000)
 
