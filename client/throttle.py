@@ -2,11 +2,13 @@
 
 OpenWhisk counts the requests of a calendar minute, refused ones too, and accepts none until the
 next one begins. Other platforms count otherwise. So while requests are refused, one at a time is
-sent as a probe, less and less often, and one when the server's clock begins a minute.
+sent as a probe, less and less often, and one when the server's clock begins a minute. Once that
+was right, no request is sent in vain: the client counts too.
 """
 
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from threading import Condition
@@ -17,6 +19,8 @@ MINUTE = 60.0
 MAX_RETRY_AFTER = 60.0
 # Seconds between a refusal and the first probe; later ones wait for a share of the time so far.
 FIRST_PROBE, PROBE_SHARE = 0.5, 0.5
+# A wait for the next minute that was shorter, in seconds, may have been right by chance.
+_MIN_PROOF = 10.0
 # "... in the last minute (count: 61, allowed: 60)", "... in flight (count: 31, allowed: 30)"
 _ALLOWED = re.compile(rb"allowed: (\d+)")
 
@@ -55,6 +59,11 @@ class Throttle:
         self._probing = False
         self._closed_at: float | None = None
         self._next_probe = 0.0
+        # Server's clock minus ours; how many were sent in each of its minutes; whether the next
+        # probe is the first of a minute, and whether the limit is one of such minutes.
+        self._ahead = time.time() - time.monotonic()
+        self._sent: Counter[float] = Counter()
+        self._at_minute = self._calendar = False
 
     @property
     def refused_seconds(self) -> float:
@@ -67,6 +76,7 @@ class Throttle:
             while (delay := self._delay()) is None or delay > 0:
                 self._changed.wait(delay)
             self._running += 1
+            self._sent[self._server_time() // MINUTE] += 1
             self._probing = self._closed_at is not None
             return self._probing
 
@@ -74,9 +84,12 @@ class Throttle:
         """Take note of the reply to a request, None if it got lost."""
         with self._changed:
             self._running -= 1
+            self._set_clock(_parse_date(reply.headers.get("date", "")) if reply else None)
             if reply and reply.status == 429:
                 self._close(reply)
             elif probe and reply:
+                if self.refused_seconds > _MIN_PROOF:
+                    self._calendar = self._at_minute
                 self._closed_at = None
             elif probe:
                 self._next_probe = time.monotonic() + FIRST_PROBE
@@ -89,8 +102,18 @@ class Throttle:
         if self._max_running and self._running >= self._max_running:
             return None
         if self._closed_at is None:
-            return 0.0
+            minute, second = divmod(self._server_time(), MINUTE)
+            full = self._calendar and self.allowed and self._sent[minute] >= self.allowed
+            return MINUTE - second if full else 0.0
         return None if self._probing else self._next_probe - time.monotonic()
+
+    def _server_time(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def _set_clock(self, date: float | None) -> None:
+        """Take the server's clock from a reply's Date, which may be a second late."""
+        if date is not None and not 0 <= self._server_time() - date < 2:
+            self._ahead = date - time.monotonic()
 
     def _close(self, refusal: Reply) -> None:
         now = time.monotonic()
@@ -102,11 +125,10 @@ class Throttle:
             self._max_running, self._next_probe = limit, now + FIRST_PROBE
             return
         self.allowed = limit
-        delay = refusal.retry_after
+        delay, minute_left = refusal.retry_after, MINUTE - self._server_time() % MINUTE
         if delay is None:
-            server_time = _parse_date(refusal.headers.get("date", ""))
-            minute_left = MINUTE - (server_time or 0.0) % MINUTE
             delay = min(minute_left, max(FIRST_PROBE, PROBE_SHARE * self.refused_seconds))
+        self._at_minute = delay == minute_left
         self._next_probe = now + delay
         self._announce_once()
 
