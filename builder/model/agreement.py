@@ -60,13 +60,11 @@ def check_agreement(original: Model, converted: Path, sample: Path) -> Agreement
         ModelError: they disagree, or one does not run; says on which picture and by how much.
     """
     patterns = generate_patterns(*original.settings.size)
-    outputs = []
-    for form, path in (("original", original.path), ("int8", converted)):
-        try:
-            outputs += run_model(path, [original.settings], [sample], patterns)
-        except ModelError as error:
-            raise ModelError(f"the {form} model does not run: {error}", HINT) from error
-    before, after = outputs
+    [before] = run_model(original.path, [original.settings], [sample], patterns)
+    try:
+        [after] = run_model(converted, [original.settings], [sample], patterns)
+    except ModelError as error:
+        raise ModelError(f"the int8 model does not run: {error}", HINT) from error
     step = original.tflite.outputs[0].scale or 1 / 256
     probability = steps = 0.0
     for number, picture in enumerate(before.pictures):

@@ -154,10 +154,8 @@ def strip_final_activation(model: Model) -> Model:
     The function applies the activation in float instead.
     """
     result = strip_activation(model.tflite)
-    if result is None:
+    if result is None or model.settings.activation:  # then the user calls its outputs logits
         return model
-    if model.settings.activation:
-        return model  # the user says that its outputs are logits
     content, activation = result
     path = STRIPPED / f"{model.component.sha256[:12]}-{activation}" / model.path.name
     note = f"; the function does the {activation}, in float: its own knows 256 steps"

@@ -388,19 +388,16 @@ class QuantizedNetwork(Graph):
         options = schema.SqueezeOptionsT(squeezeDims=np.array([1, 2], np.int32))
         return self._same_scale("SQUEEZE", (1, depth), [], options)
 
-    def relu(self, kind: str) -> Value:
-        source = self.last
-        scale = 6 / 255 if kind == "RELU6" else source.scale
-        return self.operator(kind, [source], self.activation(source.shape, scale, 0))
-
-    def probabilities(self, kind: str = "SOFTMAX") -> Value:
-        return self.operator(kind, [self.last], self.activation(self.last.shape, 1 / 256, 0))
+    def activate(self, kind: str) -> Value:
+        """Add RELU, RELU6, SOFTMAX or LOGISTIC."""
+        scale = {"RELU": self.last.scale, "RELU6": 6 / 255}.get(kind, 1 / 256)
+        return self.operator(kind, [self.last], self.activation(self.last.shape, scale, 0))
 
     def classifier(self, classes: int = 10) -> QuantizedNetwork:
         """End as classifiers do."""
         self.mean()
         self.dense(classes)
-        self.probabilities()
+        self.activate("SOFTMAX")
         return self
 
     def content(self) -> bytes:

@@ -21,7 +21,7 @@ from builder.base.errors import ModelError
 from builder.model.agreement import check_agreement
 from builder.model.int8 import HINT, Int8Model, convert_to_int8
 from builder.model.resolve import ModelOptions
-from builder.model.tflite import OPERATORS, operator_name, pack_model, parse_model
+from builder.model.tflite import OPERATORS, operator_name, pack_model, parse_model, read_model
 from tests.builder.model.conftest import Resolver
 from tests.conftest import HERE, at_hand
 from tests.support.models import Array, ColourModel, QuantizedNetwork, Value
@@ -115,7 +115,7 @@ LAYERS: list[tuple[str, Any]] = [
     *(("convolution", 1), ("convolution", 6), ("depthwise", 1), ("depthwise", 2)),
     *(("pool", "AVERAGE_POOL_2D"), ("pool", "MAX_POOL_2D")),
     *(("combine", "ADD"), ("combine", "SUB"), ("combine", "MUL")),
-    *(("relu", "RELU"), ("relu", "RELU6"), ("pad", None), ("pad", 0), ("pad", 77)),
+    *(("activate", "RELU"), ("activate", "RELU6"), ("pad", None), ("pad", 0), ("pad", 77)),
     *(("join", "ADD"), ("join", "CONCATENATION")),
 ]
 
@@ -129,7 +129,7 @@ def networks(draw: Callable[..., Any]) -> QuantizedNetwork:
         getattr(network, method)(argument)
     draw(st.sampled_from([network.mean, network.reshape, network.squeeze]))()
     network.dense(5)
-    network.probabilities(draw(st.sampled_from(["SOFTMAX", "LOGISTIC"])))
+    network.activate(draw(st.sampled_from(["SOFTMAX", "LOGISTIC"])))
     return network
 
 
@@ -195,24 +195,21 @@ def test_shared_weights_and_biases_are_converted_per_role() -> None:
     check_layers(content, result, picture)
 
 
-def test_float_inputs_and_outputs_stay() -> None:
+def test_float_inputs_and_outputs_stay(resolved: Resolver, tmp_path: Path) -> None:
     network = QuantizedNetwork(6)
     network.convolution()
-    network.classifier()
+    network.classifier(3)
     source, output = network.source, network.last
-    network.source = network.tensor(source.shape, "float32")
+    network.source = network.tensor(source.shape)
     network.operator("QUANTIZE", [network.source], source)
     network.operators.insert(0, network.operators.pop())
     network.operator("DEQUANTIZE", [output], output.shape)
-    picture = network.random.uniform(-1, 1, source.shape).astype(np.float32)
-    answers = []
-    for content in (network.content(), converted(network)):
-        interpreter = Interpreter(model_content=content)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], picture)
-        interpreter.invoke()
-        answers.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
-    assert answers[0].dtype == np.float32 and abs(answers[0] - answers[1]).max() <= 0.05
+    (tmp_path / "int8.tflite").write_bytes(converted(network))
+    original = resolved(network.content())
+    assert original.tflite.inputs[0].dtype == "float32"
+    assert check_agreement(original, tmp_path / "int8.tflite", SAMPLE).probability <= 0.05
+    ends = read_model(tmp_path / "int8.tflite")
+    assert {each.dtype for each in (*ends.inputs, *ends.outputs)} == {"float32"}
 
 
 FLOAT = {"type": schema.TensorType.FLOAT32, "quantization": None}
