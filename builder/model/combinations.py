@@ -19,7 +19,7 @@ from builder.base.console import Console
 from builder.base.errors import ModelError
 from builder.model.catalogue import find_model
 from builder.model.normalization import RANGES, Normalization, decide_normalization
-from builder.model.postprocessing import KINDS, REPLACED_BY, judge_outputs
+from builder.model.postprocessing import REPLACED_BY, judge_outputs
 from builder.model.preprocessing import DEFAULT_CROP, Fit
 from builder.model.resolve import Model, ModelOptions, resolve_model
 from builder.model.run import run_model
@@ -212,7 +212,7 @@ def _resolve_base(wanted: str, options: ModelOptions) -> tuple[Model, ModelOptio
     for field, answers in (
         ("normalization", [*RANGES.values()] if options.normalization is None else []),
         ("background", [True] if options.background is None else []),
-        ("scores", [] if options.scores else [*KINDS]),
+        ("scores", [] if options.scores else ["logits"]),  # any numbers may be
     ):
         problem = str(result)
         for answer in [] if isinstance(result, Model) else answers:
@@ -340,7 +340,7 @@ def _list_activations(
         return [model.settings.activation]
     activation = "softmax" if values.shape[1] > 1 else "sigmoid"
     kind = judge_outputs(model.tflite.outputs[0], values, values.shape[1]).value
-    return {"probabilities": [""], "logits": [activation]}.get(kind, ["", activation])
+    return {"probabilities": [""], "scores": ["", activation]}.get(kind, [activation])
 
 
 def _rate_outputs(

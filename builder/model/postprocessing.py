@@ -129,18 +129,14 @@ def _find_doubts(count: int, wanted: str, by_file: _Kind, by_outputs: _Kind) -> 
 def _reconcile(model: TFLiteModel, by_file: _Kind, by_outputs: _Kind) -> _Kind:
     """Return what file and outputs say together; raise ModelError if they contradict each other."""
     kind, found = by_outputs.value, f"its outputs are {by_outputs.reason}"
-    if by_file.value in ("", "linear") and not kind:
+    is_bounded, is_linear = kind in ("probabilities", "scores"), by_file.value == "linear"
+    if not kind or (by_file.value not in ("", "logits") and is_bounded == is_linear):
+        likely = ", as for logits" if is_linear else ""
         raise ModelError(
-            f"{model.name}: expected probabilities, scores or logits, but {found}",
+            f"{model.name}: expected probabilities, scores or logits; {by_file.reason}{likely}, "
+            f"but {found}",
             "this looks like another kind of model, such as an embedding or a regression (an age, "
             f"a price), or like one to convert without its last operators; if not, {_HINT}",
-        )
-    is_bounded = kind in ("probabilities", "scores")
-    if by_file.value not in ("", "logits") and is_bounded == (by_file.value == "linear"):
-        likely = ", as for logits" if by_file.value == "linear" else ""
-        raise ModelError(
-            f"{model.name}: {by_file.reason}{likely}, but {found}",
-            f"these do not go together: {_HINT}",
         )
     if by_file.value in KINDS:
         return by_file

@@ -181,6 +181,15 @@ def test_score_of_two_classes_may_be_that_of_the_second(tmp_path: Path) -> None:
     assert found.tied("label_offset") == []
 
 
+def test_one_number_that_may_be_any_is_a_logit(tmp_path: Path) -> None:
+    """Without pictures it is an error."""
+    write_colours(tmp_path, ("red", "other"), ("red", "blue"))
+    (tmp_path / "pictures.csv").write_text("0.png,red\n1.png,other\n" * 2)
+    (tmp_path / "m.tflite").write_bytes(dense(outputs=1))
+    model, found = resolve(tmp_path, normalization=ZERO_TO_ONE)
+    assert (model.settings.activation, found.chosen.right) == ("sigmoid", 4)
+
+
 def test_pictures_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     write_colours(tmp_path, COLOURS, COLOURS)
     (tmp_path / "0.png").write_bytes(b"broken")
