@@ -170,13 +170,13 @@ def test_ranges_that_the_file_contradicts_are_not_tried(tmp_path: Path) -> None:
 
 
 def test_score_of_two_classes_may_be_that_of_the_second(tmp_path: Path) -> None:
-    """The labels are the wrong way round."""
-    for number, grey in enumerate((250, 5)):
+    """The labels are the wrong way round, and pixels of 0..255 would not give scores."""
+    for number, grey in enumerate((250, 0)):
         Image.new("L", (8, 8), grey).save(tmp_path / f"{number}.png")
     ColourModel(channels=1).write(tmp_path / "m.tflite")
     (tmp_path / "labels.txt").write_text("dark\nbright")
     (tmp_path / "pictures.csv").write_text("0.png,bright\n1.png,dark\n" * 2)
-    model, found = resolve(tmp_path, normalization=ZERO_TO_ONE)
+    model, found = resolve(tmp_path)
     assert model.settings.labels == ("bright", "dark")
     assert found.tied("label_offset") == []
 
