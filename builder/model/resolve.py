@@ -21,7 +21,7 @@ from builder.base.files import atomic_write
 from builder.base.paths import BUILD, SAMPLE
 from builder.model import MODELS, labels
 from builder.model.catalogue import ModelFile, find_model
-from builder.model.compatibility import check_operators
+from builder.model.compatibility import check_operators, find_missing_operators
 from builder.model.evidence import Evidence
 from builder.model.labels import IMAGENET, Labels
 from builder.model.normalization import Normalization
@@ -36,6 +36,15 @@ from builder.packages import NO_LICENCE, Component, operator_versions
 # Models without their final activation, and with one of their signatures.
 STRIPPED = BUILD / "stripped"
 SIGNATURES = BUILD / "signatures"
+# Topic on a model's card -> the options that change its decision.
+_DECIDED_BY = {
+    "model": "--model",
+    "signature": "--signature",
+    "input": "--mean, --std, --channels",
+    "fit": "--fit, --crop",
+    "output": "--scores",
+    "labels": "--labels, --locale, --background, --label-offset",
+}
 
 
 @dataclass(frozen=True)
@@ -88,13 +97,21 @@ class Model:
     tflite: TFLiteModel
 
     def show(self, console: Console) -> None:
-        """Print the file and its card."""
+        """Print the file, its card with the options that change it, and which interpreters fit."""
         component = self.component
         console.text(f"{self.path.name}, {self.path.stat().st_size:,} bytes")
         console.text(f"sha256 {component.sha256}")
         console.text(f"source: {component.source}")
         for title, text in self.settings.card.items():
-            console.text(f"{title}: {text}")
+            options = f" ({_DECIDED_BY[title]})" if title in _DECIDED_BY else ""
+            console.text(f"{title}{options}: {text}")
+        for name, known in (
+            ("compiled interpreter", operator_versions.of_compiled("classifier")),
+            ("compiled with --ops all", operator_versions.of_compiled("all")),
+            ("ready-made wheels", operator_versions.of_wheels()),
+        ):
+            lacking = ", ".join(find_missing_operators(self.tflite, known))
+            console.text(f"{name}: lacks {lacking}" if lacking else f"{name}: has all operators")
 
 
 def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -> Model:

@@ -148,8 +148,10 @@ def test_inspect_builds_nothing(colours: list[str]) -> None:
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert report["model"]["card"]["output"].endswith("(--scores)")
-    for title, text in report["model"]["card"].items():
-        assert f"{title}: {text}" in done.stderr
+    for text in report["model"]["card"].values():
+        assert f": {text}" in done.stderr
+    assert "input (--mean, --std, --channels): " in done.stderr
+    assert "ready-made wheels: has all operators" in done.stderr
     for operator, version in report["operators"].items():
         assert f" {operator} (version {version})" in report["model"]["card"]["operators"]
     assert sorted((ROOT / "dist").glob("*")) == before
