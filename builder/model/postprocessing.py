@@ -33,7 +33,8 @@ _MAX_CLIPPED = 0.25
 _HINT = "say what it is: --scores probabilities, --scores logits or --scores scores"
 _HINT_RANGE = "the input's range may be another (--mean, --std), or the model is damaged"
 # What the function applies in place of an operator.
-REPLACED_BY = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid"}
+# A softmax of LOG_SOFTMAX's output is a softmax of its input.
+REPLACED_BY = {"SOFTMAX": "softmax", "LOGISTIC": "sigmoid", "LOG_SOFTMAX": "softmax"}
 # What is known about the kind of output: one of KINDS, or another word; empty if it is none.
 _Kind = Evidence[str]
 
@@ -192,15 +193,15 @@ def judge_outputs(output: Tensor, values: NDArray[np.float64], count: int) -> _K
 
 
 def strip_activation(model: TFLiteModel) -> tuple[bytes, str] | None:
-    """Return the model without its final activation, if that is quantized to 8 bits.
+    """Return the model without its final activation, if that is of 8 bits or a LOG_SOFTMAX.
 
     A quantized softmax knows 256 steps: what is likelier than 0.998 is 0.996094, and what is less
     likely than 0.002 is 0. What enters it tells more, and the function's own softmax of that keeps
     the order, but for what was a tie. XNNPACK's graphs have no quantized softmax either.
 
     Returns:
-        The .tflite file, without files appended to the original (labels), and what the function
-        applies instead. None if the model does not end with such an operator.
+        The .tflite file, without files appended to the original (labels), and the operator's name,
+        a key of REPLACED_BY. None if the model does not end with such an operator.
     """
     *after, activation = model.trace_back(model.outputs[0], SAME_ORDER) or (None,)
     if activation is None or not _is_replaceable(model, activation, after):
@@ -220,7 +221,7 @@ def strip_activation(model: TFLiteModel) -> tuple[bytes, str] | None:
     for signature in tables.signatureDefs or ():
         for output in signature.outputs or ():
             output.tensorIndex = logits.number
-    return pack_model(tables), REPLACED_BY[activation.name]
+    return pack_model(tables), activation.name
 
 
 def _is_replaceable(model: TFLiteModel, activation: Operator, after: list[Operator]) -> bool:
@@ -232,7 +233,7 @@ def _is_replaceable(model: TFLiteModel, activation: Operator, after: list[Operat
     is_coarse = any(tensor.dtype in ("uint8", "int8") for tensor in outputs)
     is_over_classes = activation.name == "LOGISTIC" or abs(logits.shape[-1]) == logits.element_count
     return (
-        is_coarse
+        (is_coarse or activation.name == "LOG_SOFTMAX")
         and bool(logits.scale or logits.dtype == "float32")
         and is_over_classes
         and len(model.tables.subgraphs) == 1

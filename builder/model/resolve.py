@@ -25,7 +25,12 @@ from builder.model.compatibility import check_operators, find_missing_operators
 from builder.model.evidence import Evidence
 from builder.model.labels import IMAGENET, Labels
 from builder.model.normalization import Normalization
-from builder.model.postprocessing import Postprocessing, decide_postprocessing, strip_activation
+from builder.model.postprocessing import (
+    REPLACED_BY,
+    Postprocessing,
+    decide_postprocessing,
+    strip_activation,
+)
 from builder.model.preprocessing import Fit, Preprocessing, decide_fit, decide_preprocessing
 from builder.model.run import run_model
 from builder.model.settings import ModelSettings
@@ -166,16 +171,20 @@ def resolve_model(wanted: str | None, options: ModelOptions, console: Console) -
 
 
 def strip_final_activation(model: Model) -> Model:
-    """Return the model without its final activation, if that is quantized to 8 bits.
+    """Return the model without its final activation, if that is of 8 bits or a LOG_SOFTMAX.
 
     The function applies the activation in float instead.
     """
     result = strip_activation(model.tflite)
-    if result is None or model.settings.activation:  # then the user calls its outputs logits
+    if result is None:
         return model
-    content, activation = result
+    content, operator = result
+    if model.settings.activation and operator != "LOG_SOFTMAX":
+        return model  # the user calls its outputs logits
+    activation = REPLACED_BY[operator]
     path = STRIPPED / f"{model.component.sha256[:12]}-{activation}" / model.path.name
-    note = f"; the function does the {activation}, in float: its own knows 256 steps"
+    note = f"; the function does the {activation}, in float"
+    note += "" if operator == "LOG_SOFTMAX" else ": its own knows 256 steps"
     card = {**model.settings.card, "output": model.settings.card["output"] + note}
     stripped = replace(model, settings=replace(model.settings, activation=activation, card=card))
     return replace_file(stripped, path, content, f"without its last {activation}")

@@ -173,6 +173,13 @@ def test_one_score_is_that_of_the_first_of_two_classes(
 # Activations that the function applies in float
 
 
+def test_log_softmax_is_stripped(resolved: Resolver) -> None:
+    """A compiled interpreter has none, and looks for each operator that the file lists."""
+    found = strip_final_activation(resolved(dense(tail=log_softmax), ZERO_TO_ONE))
+    assert "LOG_SOFTMAX" not in found.tflite.versions
+    assert answers(found)["red"] == pytest.approx(expected("softmax", [2, -2, -2]), abs=0.02)
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])
 def test_quantized_softmax_is_computed_in_float(dtype: str, resolved: Resolver) -> None:
     """The order stays where there was no tie, and there are more than 256 steps."""
