@@ -56,7 +56,8 @@ def run_pip(
     status, output = run_command([*command, *options], follow, folder, neutral_variables())
     if status:
         lines = output.splitlines()
-        errors = [line for line in lines if line.startswith(("ERROR", "error"))] or lines
+        # That an address cannot be reached is a warning of pip's, and its error does not say why.
+        errors = [line for line in lines if line.startswith(("ERROR", "error", "WARNING"))] or lines
         raise DownloadError(
             f"could not download {title} from the package index:\n"
             + indent(last_lines("\n".join(errors)), "  "),

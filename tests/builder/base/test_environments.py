@@ -111,6 +111,7 @@ def test_environment_without_a_pinned_pip_has_its_own(unpinned: Path, tmp_path: 
     [
         ("no pip", "no ensurepip here", "apt install python"),
         ("damaged wheel", r"could not download packages of it\.txt", "pip config list"),
+        ("no index", "Connection refused", "pip config list"),
         (
             "damaged pip.conf",
             r"could not download packages of it\.txt(.|\n)*pip\.conf",
@@ -131,6 +132,9 @@ def test_failure_says_what_to_do_and_leaves_nothing(
         break_command(monkeypatch, "ensurepip", "pip")
     elif fault == "damaged wheel":
         index.served["/files/small-1.0-py3-none-any.whl"].content += b"x"
+    elif fault == "no index":
+        monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+        monkeypatch.setenv("PIP_RETRIES", "1")
     else:
         (tmp_path / "pip.conf").write_text("[global\n")
         monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
