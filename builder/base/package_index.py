@@ -55,12 +55,9 @@ def run_pip(
     options += ["--progress-bar", "off", "-r", str(requirements.resolve())]
     status, output = run_command([*command, *options], follow, folder, neutral_variables())
     if status:
-        lines = output.splitlines()
-        # That an address cannot be reached is a warning of pip's, and its error does not say why.
-        errors = [line for line in lines if line.startswith(("ERROR", "error", "WARNING"))] or lines
         raise DownloadError(
             f"could not download {title} from the package index:\n"
-            + indent(last_lines("\n".join(errors)), "  "),
+            + indent(last_lines(output), "  "),
             "check the network and pip's settings (pip config list), then run this again",
         )
 
