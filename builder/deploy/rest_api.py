@@ -138,13 +138,13 @@ class RestApi:
         `published` are the host's limits, for what the key's leave open.
         """
         response = self._call("GET", Name("_", "", ""), "limits")
-        own = _json_object(response) if response.ok else {}
-        host = published if isinstance(published, dict) else {}
+        of_key = _json_object(response) if response.ok else {}
+        of_host = published if isinstance(published, dict) else {}
         limits = {}
         for name, title, unit in (("memory", "memory", 2**20), ("timeout", "duration", 1)):
             least, most = (
-                own.get(f"{end}Action{name.title()}")
-                or host.get(f"{end}_action_{title}", 0) // unit
+                of_key.get(f"{end}Action{name.title()}")
+                or (of_host.get(f"{end}_action_{title}") or 0) // unit
                 for end in ("min", "max")
             )
             limits[name] = (least, most or sys.maxsize)
