@@ -26,7 +26,7 @@ def show_build(audited: Audit, answers: Answers, console: Console) -> None:
     if answers:
         show_answers(answers, console)
     _show_size(audited, console)
-    for reminder in console.reminders:
+    for reminder in dict.fromkeys(console.reminders):
         console.text(f"! {reminder}")
     manifest = audited.manifest
     console.text(describe_platforms(manifest.pythons[0], manifest.execution_env))
