@@ -89,7 +89,7 @@ _MODEL = {
     "--channels rgb|bgr": "the order of colours in which pixels enter the model (default: rgb)",
     "--signature NAME": "which, of several (default: serving_default)",
     # The same words as `postprocessing.KINDS`, which only the tool's environment can import.
-    "--scores probabilities|logits|scores": "what its output is (default: by its last operator)",
+    "--scores probabilities|logits|scores": "what its output is (default: by its last operators)",
     "--label-offset N": "by how many outputs each label is later than its place in the file "
     "(default: 0)",
     "--pictures DIR": "folders of pictures that are named after classes, or a CSV of file and "

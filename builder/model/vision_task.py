@@ -64,7 +64,7 @@ def count_outputs(model: TFLiteModel) -> int:
     """Return how many scores a model gives: one per class, or 1 for a score of two classes.
 
     Raises:
-        ModelError: the model is of another kind; says of which.
+        ModelError: the model is of another kind; says what was found.
     """
     _check_custom_operators(model)
     if len(model.outputs) != 1:

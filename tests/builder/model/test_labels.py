@@ -51,6 +51,7 @@ def test_numbers_of_lines_are_places(form: str) -> None:
         TEXT.encode("utf-16-be"),
         "# the colours\nred\ngreen\nblue",
         "red 0\ngreen 1\nblue 2",
+        "2 blue\n0 red\n\n1 green\n",
         "red,\ngreen,\nblue,",
         "red;\ngreen;\nblue",
         "'red',\n\"green\",\nblue",

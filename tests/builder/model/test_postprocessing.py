@@ -26,6 +26,7 @@ from tests.builder.model.conftest import (
     chain,
     dense,
     expected,
+    quantize,
     reshape,
     softmax,
     unary,
@@ -195,6 +196,17 @@ def test_quantized_softmax_is_computed_in_float(dtype: str, resolved: Resolver) 
         assert (np.diff(coarse[picture][order]) <= 0).all()
     for found in (after, resolved(DenseModel(outputs=30), ZERO_TO_ONE)):
         assert strip_final_activation(found) is found
+
+
+def test_softmax_of_scaled_logits_stays(resolved: Resolver) -> None:
+    """The function's own has no factor."""
+
+    def tail(graph: Graph, x: Value) -> Value:
+        x, output = quantize(1 / 20, 0)(graph, x), graph.tensor(x.shape, "int8", 1 / 256, -128)
+        return graph.operator("SOFTMAX", [x], output, schema.SoftmaxOptionsT(beta=0.5), version=2)
+
+    found = resolved(dense(tail=tail), ZERO_TO_ONE)
+    assert strip_final_activation(found) is found
 
 
 # All forms of a dense model
