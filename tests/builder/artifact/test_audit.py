@@ -23,7 +23,7 @@ from builder.artifact import modules, platform
 from builder.artifact.audit import audit_zip
 from builder.artifact.libraries import check_libraries
 from builder.artifact.manifest import MANIFEST
-from builder.base.archive import read_zip
+from builder.base.archive import Entry, read_zip, write_zip
 from builder.base.errors import BuildError
 from builder.base.paths import ROOT
 from tests.conftest import HERE, PYTHONS
@@ -153,6 +153,13 @@ def test_added_file_is_found_and_printable(good: Files, tmp_path: Path, name: st
     found = audited(write(with_manifest({**good, name: b"evil"}), tmp_path / "a.zip"))
     assert found
     assert found.replace("\n", "").isprintable()
+
+
+def test_name_in_both_zips_is_refused(tmp_path: Path) -> None:
+    """The platform would run one of the files, and the audit check the other."""
+    both = [Entry("__main__.py", b"", "", outside=outside) for outside in (True, False)]
+    write_zip(both, tmp_path / "a.zip")
+    assert "__main__.py is there twice" in audited(tmp_path / "a.zip")
 
 
 def test_damaged_bytes_are_noticed(good: Files, tmp_path: Path) -> None:
