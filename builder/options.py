@@ -52,6 +52,7 @@ _RENAMED = {
     "--undeploy": "is now the subcommand: undeploy NAME",
     "--export-runtime": "is now the subcommand: runtime export FILE",
     "--runtime-from": "is now the subcommand: runtime import FILE, before the build",
+    "--layout": "is gone: the input's shape says it",
     "--optimize": "is gone: each file is stored or deflated, whichever starts faster",
     "--platform": "is gone: deploy/digitalocean/ has the files for doctl",
 }
